@@ -1,0 +1,185 @@
+"""TOML text to :class:`~modelfetch.model.manifest.Manifest`, with every fault reported at once.
+
+The one validator: whatever is not said by the format described in ``docs/reference/manifest.md`` is refused
+here, so that no later code has to ask whether a digest is a digest or a path stays inside its directory.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, cast, get_args
+
+from modelfetch.errors import ManifestError
+from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
+from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
+from modelfetch.model.tables import Check, Faults, Table, parse_toml
+from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.units import SIZE_LIMIT
+from modelfetch.model.urls import why_bad_template, why_bad_url
+
+SCHEMA: Final = 1
+BYTES_LIMIT: Final = 4 * 1024 * 1024
+"""Largest manifest, in bytes (The Update Framework caps its metadata likewise, against endless data)."""
+FILES_LIMIT: Final = 20_000
+WORDS_LIMIT: Final = 1000
+"""Longest title or licence, in characters: it is shown as one line."""
+
+_ROOT: Final = (
+    "schema",
+    "name",
+    "version",
+    "kind",
+    "title",
+    "license",
+    "homepage",
+    "huggingface",
+    "ipfs",
+    "mirrors",
+    "files",
+)
+_HUGGINGFACE: Final = ("repo", "revision", "type")
+_FILE: Final = ("path", "size", "sha256", "cid", "huggingface_path", "urls")
+
+_REPO: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+_REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        text: TOML.
+        where: What to call its origin in messages: a file, or the kind of reference it came from.
+
+    Raises:
+        ManifestError: The manifest breaks its contract; the error lists every fault.
+    """
+    return _parse(text, sanitise(where), file_name=None)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read a manifest from a file, which must be called ``<name>.toml``.
+
+    Raises:
+        ManifestError: The file cannot be read, or the manifest breaks its contract.
+    """
+    where = sanitise(str(path))
+    return _parse(_read(path, where), where, file_name=path.name)
+
+
+def _read(path: Path, where: str) -> str:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ManifestError(where, ["is not a regular file"])
+        with path.open("rb") as file:
+            return file.read(BYTES_LIMIT + 1).decode()
+    except OSError as error:
+        raise ManifestError(where, [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ManifestError(where, [f"is not UTF-8 (at line {line})"]) from error
+
+
+def _parse(text: str, where: str, file_name: str | None) -> Manifest:
+    faults = Faults()
+    manifest = _manifest(_root(text, where, faults))
+    if file_name and manifest.name and file_name != f"{manifest.name}.toml":
+        faults.add("name", f"is {quote(manifest.name)}, but the file is called {quote(file_name)}")
+    faults.raise_any(where)
+    return manifest
+
+
+def _root(text: str, where: str, faults: Faults) -> Table:
+    """Read what must be right before a single key means anything: size, syntax and schema."""
+    if len(text) > BYTES_LIMIT:
+        raise ManifestError(where, ["larger than 4 MiB"])
+    try:
+        data = parse_toml(text)
+    except ValueError as error:
+        raise ManifestError(where, [f"not valid TOML: {error}"]) from error
+    schema = data.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise ManifestError(where, ["schema: made for a newer modelfetch; upgrade modelfetch to use it"])
+    if type(schema) is not int or schema != SCHEMA:
+        faults.add("schema", f"must be {SCHEMA}" if "schema" in data else "missing")
+    return Table(data, "", _ROOT, faults)
+
+
+def _manifest(root: Table) -> Manifest:
+    ipfs = root.table("ipfs", ("cid",))
+    mirrors = root.table("mirrors", ("urls",))
+    return Manifest(
+        name=root.text("name", why_bad_name),
+        version=root.text("version", why_bad_version),
+        kind=cast("Kind", root.text("kind", _one_of(get_args(Kind)), default="model")),
+        title=root.text("title", _why_bad_words, default=""),
+        license=root.text("license", _why_bad_words, default=""),
+        homepage=root.text("homepage", why_bad_url, default=""),
+        huggingface=_huggingface(root.table("huggingface", _HUGGINGFACE)),
+        ipfs_cid=ipfs.text("cid", _why_bad_cid) if ipfs else None,
+        mirrors=mirrors.texts("urls", why_bad_template, is_required=True) if mirrors else (),
+        files=_files(root.tables("files", _FILE, FILES_LIMIT)),
+    )
+
+
+def _huggingface(table: Table | None) -> HuggingFaceRepo | None:
+    if table is None:
+        return None
+    return HuggingFaceRepo(
+        repo=table.text("repo", _why_bad_repo),
+        revision=table.text("revision", _matches(_REVISION, "must be a full commit: 40 of 0-9 a-f")),
+        type=cast("RepoType", table.text("type", _one_of(get_args(RepoType)), default="model")),
+    )
+
+
+def _files(tables: Iterable[Table]) -> tuple[FileSpec, ...]:
+    """Read all files, and find what is wrong between them: names that clash, one digest with two sizes."""
+    read = [(table, _file(table)) for table in tables]
+    for index, clause in clashes([file.path for _, file in read]):
+        table, file = read[index]
+        table.fault("path", f"{quote(file.path)} {clause}")
+    sizes: dict[str, int] = {}
+    for table, file in read:
+        if file.sha256 and file.size >= 0 and sizes.setdefault(file.sha256, file.size) != file.size:
+            table.fault("size", "another file has the same sha256, but not the same size")
+    return tuple(file for _, file in read)
+
+
+def _file(table: Table) -> FileSpec:
+    return FileSpec(
+        path=table.text("path", why_unsafe),
+        size=table.integer("size", SIZE_LIMIT),
+        sha256=table.text("sha256", _matches(_SHA256, "must be 64 of 0-9 a-f")),
+        cid=table.optional_text("cid", _why_bad_cid),
+        huggingface_path=table.optional_text("huggingface_path", why_unsafe_remote),
+        urls=table.texts("urls", why_bad_url),
+    )
+
+
+def _matches(pattern: re.Pattern[str], clause: str) -> Check:
+    return lambda text: "" if pattern.fullmatch(text) else clause
+
+
+def _one_of(choices: tuple[str, ...]) -> Check:
+    listed = ", ".join(choices)
+    return lambda text: "" if text in choices else f"must be one of {listed}.{did_you_mean(text, choices)}"
+
+
+def _why_bad_repo(repo: str) -> str:
+    good = _REPO.fullmatch(repo) and ".." not in repo
+    return "" if good else "must be owner/name, as on Hugging Face"
+
+
+def _why_bad_words(text: str) -> str:
+    if len(text) > WORDS_LIMIT:
+        return f"is longer than {WORDS_LIMIT} characters"
+    return "" if text == sanitise(text) else "contains control or invisible characters"
+
+
+def _why_bad_cid(cid: str) -> str:
+    return "" if _CID.fullmatch(cid) else "is not a CID"

@@ -1,0 +1,171 @@
+"""Reading the tables of a TOML document with every fault noted, none of them fatal by itself."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final
+
+from modelfetch.errors import ManifestError
+from modelfetch.model.text import did_you_mean, quote, sanitise
+
+Check = Callable[[str], str]
+"""Gives a clause that says what is wrong with a text, or an empty string."""
+
+FAULTS_SHOWN: Final = 1000
+"""Faults kept; more are counted only. Nobody reads on, and a hostile document costs no more memory."""
+
+_KEY_PARTS: Final = 32
+_LONG_KEY: Final = re.compile(
+    r"""(?:\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+)""" + f"{{{_KEY_PARTS}}}"
+)
+"""A dotted key of very many parts: ``tomllib`` needs time and memory by the square of their number."""
+
+_TYPES: Final[dict[type, str]] = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse a TOML document from anywhere.
+
+    Raises:
+        ValueError: It is not TOML, or not such as a person would write; the message names line and column
+            where they are known.
+    """
+    if long := _LONG_KEY.search(text):
+        raise ValueError(f"dotted key of more than {_KEY_PARTS} parts (at {_position(text, long.start())})")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(sanitise(str(error))) from None
+
+
+def _position(text: str, index: int) -> str:
+    line = text.count("\n", 0, index) + 1
+    return f"line {line}, column {index - text.rfind(chr(10), 0, index)}"
+
+
+class Faults:
+    """The faults of one document, each ``key: what is wrong``."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+        self._count = 0
+
+    def add(self, key: str, clause: str) -> None:
+        """Note a fault of a key, given as ``files[3].sha256``."""
+        self._count += 1
+        if self._count <= FAULTS_SHOWN:
+            self._found.append(f"{key}: {clause}")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further faults are only counted."""
+        return self._count >= FAULTS_SHOWN
+
+    def raise_any(self, where: str) -> None:
+        """End the reading of a document.
+
+        Raises:
+            ManifestError: At least one fault was noted.
+        """
+        if more := self._count - len(self._found):
+            self._found.append(f"and {more} more faults")
+        if self._found:
+            raise ManifestError(where, self._found)
+
+
+class Table:
+    """One table: its keys read by type, faults noted under their full name.
+
+    A value that is missing or wrong reads as an empty string or tuple, None or -1, so that reading goes
+    on; nothing read may be used before :meth:`Faults.raise_any`.
+    """
+
+    def __init__(self, data: dict[str, Any], name: str, known: Collection[str], faults: Faults) -> None:
+        self._data = data
+        self._name = name
+        self._faults = faults
+        for key in filter(lambda key: key not in known, data):
+            guess = "" if faults.is_full else did_you_mean(key, known)
+            self.fault(sanitise(key[:60]), f"unknown key.{guess}")
+
+    def fault(self, key: str, clause: str) -> None:
+        """Note a fault of one of this table's keys."""
+        self._faults.add(f"{self._name}.{key}" if self._name else key, clause)
+
+    def text(self, key: str, check: Check, *, default: str | None = None) -> str:
+        """Read a string; one without a default must be there."""
+        value = self._value(key, str, is_required=default is None)
+        if value is None:
+            return default or ""
+        return str(value) if self._passes(key, value, check) else ""
+
+    def optional_text(self, key: str, check: Check) -> str | None:
+        """Read a string that may be absent."""
+        return self.text(key, check) if key in self._data else None
+
+    def texts(self, key: str, check: Check, *, is_required: bool = False) -> tuple[str, ...]:
+        """Read an array of strings."""
+        values = self._value(key, list, is_required=is_required) or []
+        named = [(f"{key}[{index}]", value) for index, value in enumerate(values)]
+        return tuple(
+            value for name, value in named if self._is(name, value, str) and self._passes(name, value, check)
+        )
+
+    def integer(self, key: str, limit: int) -> int:
+        """Read an integer that must be there, in ``range(limit)``; a boolean is none."""
+        value = self._value(key, int, is_required=True)
+        if value is not None and 0 <= value < limit:
+            return int(value)
+        if value is not None:
+            self.fault(key, f"must be at least 0 and below {limit}")
+        return -1
+
+    def table(self, key: str, known: Collection[str]) -> Table | None:
+        """Read a table that may be absent."""
+        value = self._value(key, dict)
+        return None if value is None else Table(value, key, known, self._faults)
+
+    def tables(self, key: str, known: Collection[str], limit: int) -> Iterator[Table]:
+        """Read an array of one to ``limit`` tables."""
+        values = self._value(key, list, is_required=True)
+        if values is not None and not 0 < len(values) <= limit:
+            self.fault(key, f"must have 1 to {limit} entries, not {len(values)}")
+            return
+        for index, value in enumerate(values or []):
+            name = f"{key}[{index}]"
+            if self._is(name, value, dict):
+                yield Table(value, name, known, self._faults)
+
+    def _value(self, key: str, kind: type, *, is_required: bool = False) -> Any:
+        """Give the value of a key if it has the right type; else None."""
+        if key not in self._data:
+            if is_required:
+                self.fault(key, "missing")
+            return None
+        value = self._data[key]
+        return value if self._is(key, value, kind) else None
+
+    def _is(self, key: str, value: object, kind: type) -> bool:
+        if type(value) is kind:
+            return True
+        self.fault(key, f"must be {_TYPES[kind]}, not {_TYPES.get(type(value), 'a date or time')}")
+        return False
+
+    def _passes(self, key: str, value: str, check: Check) -> bool:
+        clause = check(value)
+        if clause:
+            # An address may hold a password or a signature; it is never repeated.
+            is_address = "://" in value or "@" in value
+            self.fault(key, clause if is_address else f"{quote(value)} {clause}")
+        return not clause

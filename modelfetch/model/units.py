@@ -1,0 +1,76 @@
+"""Sizes, rates and durations: how they are shown and how they are read.
+
+Sizes are shown in decimal SI units (1 kB = 1000 B), as disks and networks are sold; binary units are
+understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Final
+
+from modelfetch.model.text import quote
+
+_SHOWN: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
+_SCALE: Final[dict[str, int]] = {
+    "": 1,
+    **{unit: 1000**power for power, unit in enumerate("kmgtpe", start=1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("kmgtpe", start=1)},
+}
+_SIZE: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?) ?(?:([kmgtpe]i?)b?|b)?", re.ASCII | re.IGNORECASE)
+
+SIZE_LIMIT: Final = 2**63
+"""Every size is below this: file offsets are signed 64-bit numbers on POSIX and Windows alike."""
+
+
+def format_size(n: int) -> str:
+    """Show a number of bytes with three significant digits, in at most seven characters: ``82.5 MB``."""
+    if n < 1000:
+        return f"{n} B"
+    value: float = n
+    for unit in _SHOWN:
+        value /= 1000
+        if value < 999.5:
+            return f"{_three_digits(value)} {unit}"
+    return f"{value:.0f} {_SHOWN[-1]}"
+
+
+def _three_digits(value: float) -> str:
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def format_rate(bytes_per_s: float) -> str:
+    """Show a rate given in bytes per second: ``12.3 MB/s``."""
+    return f"{format_size(round(bytes_per_s))}/s"
+
+
+def format_duration(s: float) -> str:
+    """Show a number of seconds by its two largest units: ``3s``, ``1m 32s``, ``2h 05m``, ``3d 04h``."""
+    minutes, seconds = divmod(round(s), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02}h"
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {seconds:02}s" if minutes else f"{seconds}s"
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: ``500``, ``8M`` and ``8 MB`` (decimal), ``1 KiB`` (binary), ``1.5GB``.
+
+    Units are read without regard to case. A fraction of a byte is rounded.
+
+    Raises:
+        ValueError: The text is not a size, or the size is not below 2**63 bytes.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{quote(text)} is not a size; write for example 500, 8M, 1.5 GB or 20 GiB")
+    size = round(Decimal(match[1]) * _SCALE[(match[2] or "").lower()])
+    if size >= SIZE_LIMIT:
+        raise ValueError(f"{quote(text)} is too large; the limit is 8 EiB")
+    return size

@@ -1,0 +1,445 @@
+"""Manifests as TOML: what is accepted, what is refused, and that every fault is reported at once."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelfetch.errors import ManifestError
+from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+from modelfetch.model.parse import load_manifest, parse_manifest
+from modelfetch.model.text import sanitise
+
+DIGEST = "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe"
+COMMIT = "1846881b6b3a3024392c1eea3ad983695bc23925"
+CID = "bafkreigumf3fvylzkzthrsjqshc7u3zjqtbrxpuzbpy2uywzfrsnsg6d6y"
+
+FULL = f"""
+schema   = 1
+name     = "whisper-base"
+version  = "1846881b6b3a"
+kind     = "worker"
+title    = "Whisper base (ONNX)"
+license  = "Apache-2.0"
+homepage = "https://huggingface.co/onnx-community/whisper-base"
+
+[huggingface]
+repo     = "onnx-community/whisper-base"
+revision = "{COMMIT}"
+type     = "dataset"
+
+[ipfs]
+cid = "{CID}"
+
+[mirrors]
+urls = ["https://models.example.org/{{name}}/{{version}}/{{path}}", "http://10.0.0.1:8080/{{sha256}}"]
+
+[[files]]
+path   = "onnx/encoder_model.onnx"
+size   = 82468078
+sha256 = "{DIGEST}"
+cid    = "{CID}"
+huggingface_path = "onnx (1)/encoder model.onnx"
+urls   = ["https://example.org/a?b=c"]
+
+[[files]]
+path   = "empty.json"
+size   = 0
+sha256 = "{"e" * 64}"
+"""
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A small valid manifest as data, with some keys changed; None drops a key."""
+    data: dict[str, Any] = {"schema": 1, "name": "m", "version": "1", "files": [file()]} | changes
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def file(**changes: Any) -> dict[str, Any]:
+    """One valid file as data, with some keys changed; None drops a key."""
+    data: dict[str, Any] = {"path": "a.bin", "size": 1, "sha256": DIGEST} | changes
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def faults(source: dict[str, Any] | str) -> list[str]:
+    """Every fault of a manifest that must be refused."""
+    text = source if isinstance(source, str) else tomli_w.dumps(source)
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(text, "m.toml")
+    assert all(fault == sanitise(fault) for fault in caught.value.faults)
+    return list(caught.value.faults)
+
+
+def test_every_key_of_the_format_is_read() -> None:
+    assert parse_manifest(FULL, "x") == Manifest(
+        name="whisper-base",
+        version="1846881b6b3a",
+        kind="worker",
+        title="Whisper base (ONNX)",
+        license="Apache-2.0",
+        homepage="https://huggingface.co/onnx-community/whisper-base",
+        huggingface=HuggingFaceRepo("onnx-community/whisper-base", COMMIT, "dataset"),
+        ipfs_cid=CID,
+        mirrors=("https://models.example.org/{name}/{version}/{path}", "http://10.0.0.1:8080/{sha256}"),
+        files=(
+            FileSpec(
+                path="onnx/encoder_model.onnx",
+                size=82468078,
+                sha256=DIGEST,
+                cid=CID,
+                huggingface_path="onnx (1)/encoder model.onnx",
+                urls=("https://example.org/a?b=c",),
+            ),
+            FileSpec(path="empty.json", size=0, sha256="e" * 64),
+        ),
+    )
+
+
+def test_optional_keys_have_defaults() -> None:
+    assert parse_manifest(tomli_w.dumps(document()), "x") == Manifest(
+        "m", "1", (FileSpec("a.bin", 1, DIGEST),)
+    )
+
+
+def test_windows_line_ends_are_toml_too() -> None:
+    assert parse_manifest(FULL.replace("\n", "\r\n"), "x") == parse_manifest(FULL, "x")
+
+
+def test_all_faults_are_reported_at_once_with_their_keys() -> None:
+    source = document(
+        name="M",
+        version=None,
+        licence="MIT",
+        huggingface={"repo": "a/b/c", "revision": "main", "token": "x"},
+        files=[
+            file(),
+            file(path="a.bin", size=True, sha256="x", sise=1),
+            file(path="../x", urls=["ftp://x", 1]),
+        ],
+    )
+    assert faults(source) == [
+        "licence: unknown key. Did you mean 'license'?",
+        "name: 'M' must be 1 to 128 of a-z 0-9 . _ - and start with a letter or a digit",
+        "version: missing",
+        "huggingface.token: unknown key.",
+        "huggingface.repo: 'a/b/c' must be owner/name, as on Hugging Face",
+        "huggingface.revision: 'main' must be a full commit: 40 of 0-9 a-f",
+        "files[1].sise: unknown key. Did you mean 'size'?",
+        "files[1].size: must be an integer, not a boolean",
+        "files[1].sha256: 'x' must be 64 of 0-9 a-f",
+        "files[2].path: '../x' must be relative, without empty, '.' or '..' parts",
+        "files[2].urls[0]: must start with https:// or http://",
+        "files[2].urls[1]: must be a string, not an integer",
+        "files[1].path: 'a.bin' is listed twice",
+    ]
+
+
+def test_the_error_names_the_file_and_counts_the_rest() -> None:
+    with pytest.raises(ManifestError, match=r"^m\.toml: name: missing \(and 1 more\)$"):
+        parse_manifest(tomli_w.dumps(document(name=None, version=None)), "m.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"schema": None}, "schema: missing"),
+        ({"schema": 0}, "schema: must be 1"),
+        ({"schema": True}, "schema: must be 1"),
+        ({"schema": 1.0}, "schema: must be 1"),
+        ({"schema": "1"}, "schema: must be 1"),
+        ({"name": 1}, "name: must be a string, not an integer"),
+        ({"name": "con"}, "name: 'con' has a part that"),
+        ({"version": "v1.json"}, "version: 'v1.json' must not end in .json"),
+        ({"kind": "modle"}, "kind: 'modle' must be one of model, worker, dataset. Did you mean 'model'?"),
+        ({"title": "a\x1b[31mb"}, "title: 'a[31mb' contains control"),
+        ({"title": "a\u202eb"}, "title: 'ab' contains control"),
+        ({"title": "x" * 1001}, "title: "),
+        ({"license": ["MIT"]}, "license: must be a string, not an array"),
+        ({"license": "a\nb"}, "license: 'a b' contains control"),
+        ({"homepage": "javascript:alert(1)"}, "homepage: 'javascript:alert(1)' must start with https://"),
+        ({"huggingface": "onnx-community/whisper-base"}, "huggingface: must be a table, not a string"),
+        ({"huggingface": {}}, "huggingface.repo: missing"),
+        ({"huggingface": {"repo": "a/b", "revision": COMMIT.upper()}}, "huggingface.revision: "),
+        (
+            {"huggingface": {"repo": "a/..", "revision": COMMIT}},
+            "huggingface.repo: 'a/..' must be owner/name",
+        ),
+        (
+            {"huggingface": {"repo": "a/b", "revision": COMMIT, "type": "x"}},
+            "huggingface.type: 'x' must be one of",
+        ),
+        ({"ipfs": {}}, "ipfs.cid: missing"),
+        ({"ipfs": {"cid": "../x"}}, "ipfs.cid: '../x' is not a CID"),
+        ({"mirrors": {}}, "mirrors.urls: missing"),
+        ({"mirrors": {"urls": "https://x/{path}"}}, "mirrors.urls: must be an array, not a string"),
+        ({"mirrors": {"urls": ["https://x/{file}"]}}, "mirrors.urls[0]: has a field other than"),
+        ({"files": None}, "files: missing"),
+        ({"files": []}, "files: must have 1 to 20000 entries, not 0"),
+        ({"files": {}}, "files: must be an array, not a table"),
+        ({"files": [1]}, "files[0]: must be a table, not an integer"),
+        ({"files": [file(), file(sha256="b" * 64)]}, "files[1].path: 'a.bin' is listed twice"),
+        ({"files": [file(), file(path="A.bin")]}, "files[1].path: 'A.bin' differs only in case"),
+        ({"files": [file(), file(path="a.bin/x")]}, "files[1].path: 'a.bin/x' lies in 'a.bin'"),
+        ({"files": [file(), file(path="b", size=2)]}, "files[1].size: another file has the same sha256"),
+    ],
+)
+def test_a_wrong_value_is_one_fault_of_its_key(changes: dict[str, Any], fault: str) -> None:
+    found = faults(document(**changes))
+    assert found[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"path": None}, "files[0].path: missing"),
+        ({"path": ""}, "files[0].path: '' is empty"),
+        ({"path": 3}, "files[0].path: must be a string"),
+        ({"size": None}, "files[0].size: missing"),
+        ({"size": -1}, "files[0].size: must be at least 0"),
+        ({"size": 2**63}, "files[0].size: must be at least 0 and below 9223372036854775808"),
+        ({"size": False}, "files[0].size: must be an integer, not a boolean"),
+        ({"size": 1.0}, "files[0].size: must be an integer, not a float"),
+        ({"size": float("nan")}, "files[0].size: must be an integer, not a float"),
+        ({"size": "1"}, "files[0].size: must be an integer, not a string"),
+        ({"sha256": None}, "files[0].sha256: missing"),
+        ({"cid": "short"}, "files[0].cid: 'short' is not a CID"),
+        ({"cid": CID + "\n"}, "files[0].cid: "),
+        ({"huggingface_path": "../../etc/passwd"}, "files[0].huggingface_path: '../../etc/passwd' must be"),
+        ({"urls": "https://example.org"}, "files[0].urls: must be an array"),
+        ({"sha512": "x"}, "files[0].sha512: unknown key. Did you mean 'sha256'?"),
+    ],
+)
+def test_a_wrong_fact_of_a_file_is_one_fault(changes: dict[str, Any], fault: str) -> None:
+    [found] = faults(document(files=[file(**changes)]))
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "",
+        DIGEST[:-1],
+        DIGEST + "0",
+        DIGEST.upper(),
+        DIGEST[:-1] + "g",
+        DIGEST + "\n",
+        DIGEST[:-1] + "\n",
+        DIGEST[:-1] + "\x00",
+        DIGEST[:-1] + "١",
+        DIGEST[:-1] + "１",
+        "sha256:" + DIGEST,
+        "sha256:../../x",
+        "../../" + "a" * 58,
+        " " + DIGEST[1:],
+        "0x" + DIGEST[2:],
+    ],
+)
+def test_only_a_whole_lower_case_digest_is_one(digest: str) -> None:
+    [fault] = faults(document(files=[file(sha256=digest)]))
+    assert fault.startswith("files[0].sha256: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("ftp://example.org/x", "must start with https://"),
+        ("file:///etc/passwd", "must start with https://"),
+        ("//example.org/x", "must start with https://"),
+        ("example.org/x", "must start with https://"),
+        ("https://", "names no host"),
+        ("https:///x", "names no host"),
+        ("https://example.org:0/x", "names no host"),
+        ("https://example.org:99999/x", "is not a URL"),
+        ("https://[::1/x", "is not a URL"),
+        ("https://user@example.org/x", "user name or password"),
+        ("https://user:word@example.org/x", "user name or password"),
+        ("https://example.org@evil.example/x", "user name or password"),
+        ("https://example.org\\@evil.example/x", "percent-encoded"),
+        ("https://example.org/a b", "percent-encoded"),
+        ("https://example.org/a\nb", "percent-encoded"),
+        ("https://example.org/a\x1bb", "percent-encoded"),
+        ("https://example.org/é", "percent-encoded"),
+        ("https://example\u3002org/x", "percent-encoded"),
+        ("https://example.org/x#y", "fragment"),
+        ("https://example.org/{path}", "braces"),
+        ("https://example.org/" + "x" * 8192, "longer than"),
+        ("", "percent-encoded"),
+    ],
+)
+def test_an_address_is_plain_http_without_secrets(url: str, reason: str) -> None:
+    [fault] = faults(document(files=[file(urls=["https://example.org/ok", url])]))
+    assert fault.startswith("files[0].urls[1]: ")
+    assert reason in fault
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("https://example.org/{foo}/{path}", "has a field other than"),
+        ("https://example.org/{}/{path}", "has a field other than"),
+        ("https://example.org/{path!r}", "has a field other than"),
+        ("https://example.org/{path.__class__}", "has a field other than"),
+        ("https://example.org/{{path}}", "has a field other than"),
+        ("https://example.org/{name}", "needs {path} or {sha256}"),
+        ("https://{name}.example.org/{path}", "has a field in its host"),
+        ("https://{path}@example.org/", "user name"),
+        ("{path}", "must start with https://"),
+        ("s3://bucket/{path}", "must start with https://"),
+    ],
+)
+def test_a_mirror_is_an_address_with_known_fields(template: str, reason: str) -> None:
+    [fault] = faults(document(mirrors={"urls": [template]}))
+    assert reason in fault
+
+
+@pytest.mark.parametrize("key", ["urls", "mirrors", "homepage"])
+def test_a_fault_never_repeats_an_address(key: str) -> None:
+    url = "ftp://user:hunter2@example.org/x?token=hunter2"
+    changes: dict[str, dict[str, Any]] = {
+        "urls": {"files": [file(urls=[url])]},
+        "mirrors": {"mirrors": {"urls": [url]}},
+        "homepage": {"homepage": url},
+    }
+    assert "hunter2" not in " ".join(faults(document(**changes[key])))
+
+
+def test_a_newer_schema_asks_for_a_newer_modelfetch_and_says_no_more() -> None:
+    assert faults('schema = 2\nname = 7\nnovelty = "x"') == [
+        "schema: made for a newer modelfetch; upgrade modelfetch to use it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\ufeff" + FULL,
+        "schema = 1\nschema = 1",
+        "name = 'x",
+        "[" * 100_000,
+        "a = " + "[" * 100_000,
+        "a = " + "{a=" * 100_000,
+        "a." * 500_000 + "a = 1",
+        "[" + "a." * 500_000 + "a]",
+        'a = {"b" . ' + "'c'. " * 500_000 + "c=1}",
+        "size = " + "1" * 5000,
+        "schema = 0x" + "f" * 5000,
+        "schema = 1e999",
+        "schema = nan",
+        "schema = 1979-05-27T07:32:00Z",
+        "a = '\ud800'",
+        'a = "\\ud800"',
+        "a\x00b = 1",
+        '"\x1b[31m" = 1',
+        "# \x07",
+        "files = 1\n[[files]]",
+        "x" * (4 * 1024 * 1024 + 1),
+    ],
+    ids=lambda text: ascii(text[:16]),
+)
+def test_hostile_documents_are_manifest_errors_and_soon(text: str) -> None:
+    begun = time.monotonic()
+    assert faults(text)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    assert faults("schema = 1\nname = \n") == ["not valid TOML: Invalid value (at line 2, column 8)"]
+
+
+def test_a_long_dotted_key_names_its_line() -> None:
+    [fault] = faults("schema = 1\n" + "a." * 40 + "a = 1")
+    assert fault == "not valid TOML: dotted key of more than 32 parts (at line 2, column 2)"
+
+
+def test_endless_faults_are_counted_and_not_kept() -> None:
+    found = faults("".join(f"key{index} = 1\n" for index in range(1500)))
+    assert len(found) == 1001
+    assert found[-1] == "and 504 more faults"
+
+
+def test_twenty_thousand_files_are_read_and_no_more() -> None:
+    def listing(count: int) -> str:
+        head = 'schema=1\nname="m"\nversion="1"\n'
+        one = '[[files]]\npath="d/{0}"\nsize={0}\nsha256="{0:064x}"\n'
+        return head + "".join(one.format(index) for index in range(count))
+
+    assert len(parse_manifest(listing(20_000), "x").files) == 20_000
+    assert faults(listing(20_001)) == ["files: must have 1 to 20000 entries, not 20001"]
+
+
+def test_a_file_is_called_after_its_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "whisper-base.toml"
+    path.write_text(FULL)
+    assert load_manifest(path).name == "whisper-base"
+    with pytest.raises(ManifestError, match=r"name: is 'whisper-base', but the file is called 'other\.toml'"):
+        load_manifest(path.rename(tmp_path / "other.toml"))
+
+
+def test_a_file_that_cannot_be_read_is_a_manifest_error(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"absent\x20\[31m\.toml: cannot be read: "):
+        load_manifest(tmp_path / "absent \x1b[31m.toml")
+    with pytest.raises(ManifestError, match="is not a regular file"):
+        load_manifest(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"schema = 1\ntitle = '\xe9'\n")
+    with pytest.raises(ManifestError, match=r"is not UTF-8 \(at line 2\)"):
+        load_manifest(tmp_path / "latin.toml")
+    (tmp_path / "large.toml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+    with pytest.raises(ManifestError, match="larger than 4 MiB"):
+        load_manifest(tmp_path / "large.toml")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(ManifestError, match="is not a regular file"):
+        load_manifest(tmp_path / "pipe.toml")
+
+
+VALUES = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.datetimes(),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(
+    ["schema", "name", "version", "kind", "title", "homepage", "huggingface", "ipfs", "mirrors", "files"]
+)
+FILE_KEYS = st.sampled_from(["path", "size", "sha256", "cid", "huggingface_path", "urls"])
+
+
+def refused_or_read(text: str) -> None:
+    """Parse; only a ManifestError with faults fit to show may come out."""
+    found: tuple[str, ...] = ()
+    try:
+        assert parse_manifest(text, "x").files
+    except ManifestError as error:
+        found = error.faults
+    assert all(fault == sanitise(fault) for fault in found)
+
+
+@settings(max_examples=100)
+@given(st.text(st.characters() | st.sampled_from("[]{}=\"'.,#\n")))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    refused_or_read(text)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, len(FULL)), st.integers(0, 12), st.text(max_size=4))
+def test_a_manifest_with_a_piece_replaced_is_read_or_refused(start: int, length: int, piece: str) -> None:
+    refused_or_read(FULL[:start] + piece + FULL[start + length :])
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(KEYS, VALUES, max_size=3), st.dictionaries(FILE_KEYS, VALUES, max_size=3))
+def test_a_manifest_with_values_of_any_type_is_read_or_refused(
+    root: dict[str, Any], entry: dict[str, Any]
+) -> None:
+    source = document(**{"files": [file(**entry)]} | root)
+    refused_or_read(tomli_w.dumps(source))

@@ -1,0 +1,180 @@
+"""Which file names are accepted, and which stand beside each other."""
+
+import json
+import unicodedata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelfetch.model.paths import (
+    caseless,
+    clashes,
+    why_bad_name,
+    why_bad_version,
+    why_unsafe,
+    why_unsafe_remote,
+)
+
+NAMES: dict[str, dict[str, list[str]]] = json.loads(
+    (Path(__file__).parent / "data" / "hostile_names.json").read_text("utf-8")
+)
+
+
+def test_the_corpus_is_as_large_as_promised() -> None:
+    assert sum(map(len, NAMES["refused"].values())) >= 300
+    assert sum(map(len, NAMES["accepted"].values())) >= 200
+
+
+@pytest.mark.parametrize("group", NAMES["refused"])
+def test_hostile_names_are_refused_with_a_printable_reason(group: str) -> None:
+    reasons = {name: why_unsafe(name) for name in NAMES["refused"][group]}
+    assert [name for name, reason in reasons.items() if not reason] == []
+    assert all(reason.isprintable() and len(reason) < 200 for reason in reasons.values())
+
+
+@pytest.mark.parametrize("group", NAMES["accepted"])
+def test_names_of_published_models_are_accepted(group: str) -> None:
+    assert {name: why_unsafe(name) for name in NAMES["accepted"][group] if why_unsafe(name)} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "is empty"),
+        ("a/../b", "must be relative"),
+        ("a b", "contains ' ' U+0020"),
+        ("a\x1bb", "contains U+001B"),
+        ("a\u202eb", "contains U+202E"),
+        ("a\ud800b", "contains U+D800"),
+        ("e\u0301", "NFC"),
+        ("nul.onnx", "device on Windows"),
+        ("x" * 256, "longer than 255 bytes"),
+        ("/".join(["x" * 100] * 11), "longer than 1024 bytes"),
+        ("/".join("x" * 33), "more than 32 names deep"),
+        ("/".join("x" * 100_000), "longer than 1024 bytes"),
+    ],
+)
+def test_the_reason_says_what_is_wrong(path: str, reason: str) -> None:
+    assert reason in why_unsafe(path)
+
+
+@given(st.text(st.characters() | st.sampled_from("./\\:-~a1")))
+def test_whatever_is_accepted_stays_inside_its_directory_on_every_system(path: str) -> None:
+    if why_unsafe(path):
+        return
+    for flavour in (PurePosixPath, PureWindowsPath):
+        pure = flavour(path)
+        assert not pure.is_absolute()
+        assert not pure.drive
+        assert pure.as_posix() == path
+        assert ".." not in pure.parts
+    assert not PureWindowsPath(path).is_reserved()
+    assert unicodedata.normalize("NFC", path) == path
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ("a", "a", "listed twice"),
+        ("README.md", "readme.md", "differs only in case"),
+        ("stra\u00dfe", "STRASSE", "differs only in case"),
+        ("\u00e9.bin", "\u00c9.bin", "differs only in case"),
+        ("\u00e9.bin", "e\u0301.bin", "differs only in case or accents"),
+        ("k.bin", "\u212a.bin", "differs only in case"),
+        ("\u0130.bin", "i\u0307.bin", "differs only in case or accents"),
+        ("\u017f.bin", "S.bin", "differs only in case"),
+        ("a", "a/b", "lies in 'a', which is itself a file"),
+        ("a/b/c", "a/b", "directory of another file"),
+        ("a/b", "A/B/c", "lies in 'a/b', which is itself a file"),
+        ("onnx/a", "ONNX/b", "elsewhere spelled 'onnx'"),
+    ],
+)
+def test_paths_that_are_one_file_somewhere_clash(first: str, second: str, reason: str) -> None:
+    [(index, clause)] = clashes([first, "other/file", second])
+    assert index == 2
+    assert reason in clause
+
+
+def test_paths_that_differ_everywhere_do_not_clash() -> None:
+    paths = ["a", "b", "ab", "c/a", "c/b", "c/d/a", "i.bin", "\u0131.bin", "", ""]
+    assert list(clashes(paths)) == []
+
+
+def test_many_deep_paths_are_compared_in_linear_time() -> None:
+    paths = [f"{index}/" + "d/" * 30 + "x" for index in range(2000)]
+    assert list(clashes(paths)) == []
+
+
+@given(st.text(), st.text())
+def test_caseless_keys_agree_for_equal_text_in_any_form(text: str, other: str) -> None:
+    assert caseless(text) == caseless(unicodedata.normalize("NFD", text)) == caseless(caseless(text))
+    assert (caseless(text + other)).startswith(caseless(text)[:1])
+
+
+@pytest.mark.parametrize("path", ["a/b c (1).bin", "onnx/model.onnx", "x=1,y~2.ckpt", "[a]/é.bin", "con"])
+def test_a_remote_path_may_be_called_as_its_publisher_likes(path: str) -> None:
+    assert why_unsafe_remote(path) == ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/a",
+        "a//b",
+        "../a",
+        "a/..",
+        "a/./b",
+        "a/",
+        "a\\b",
+        "a\nb",
+        "a\x1bb",
+        "a\u202eb",
+        "a\ud800b",
+        "a" * 1025,
+    ],
+)
+def test_a_remote_path_still_has_one_meaning(path: str) -> None:
+    assert why_unsafe_remote(path) != ""
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "0", "whisper-base", "qwen2.5-0.5b-instruct-q4_k_m", "a" * 128, "x..y", "a-"]
+)
+def test_names_of_models_are_accepted(name: str) -> None:
+    assert why_bad_name(name) == ""
+    assert why_bad_version(name) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "A",
+        "-a",
+        ".a",
+        "_a",
+        "a/b",
+        "a\\b",
+        "a b",
+        "é",
+        "a\n",
+        "a" * 129,
+        "con",
+        "nul.v1",
+        "com1",
+        "a.",
+        "..",
+        "١",
+    ],
+)
+def test_what_cannot_be_a_directory_everywhere_is_no_name(name: str) -> None:
+    assert why_bad_name(name) != ""
+    assert why_bad_version(name) != ""
+
+
+def test_a_version_is_never_called_like_a_receipt() -> None:
+    assert why_bad_name("v1.json") == ""
+    assert "receipt" in why_bad_version("v1.json")
