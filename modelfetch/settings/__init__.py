@@ -1,0 +1,30 @@
+"""Settings: one table of them, where they come from, and how the user's file is changed.
+
+Every setting is a row of :data:`SETTINGS`; :func:`load` lays defaults, files, environment and flags over each
+other and says for each value where it comes from.
+"""
+
+from modelfetch.settings.edit import set_value, unset_value
+from modelfetch.settings.forms import Value
+from modelfetch.settings.load import Loaded, load
+from modelfetch.settings.places import user_config_path
+from modelfetch.settings.setting import Setting
+from modelfetch.settings.table import SETTINGS, SOURCE_KINDS
+from modelfetch.settings.urls import redact
+from modelfetch.settings.values import Secret, Settings, shown
+
+__all__ = [
+    "SETTINGS",
+    "SOURCE_KINDS",
+    "Loaded",
+    "Secret",
+    "Setting",
+    "Settings",
+    "Value",
+    "load",
+    "redact",
+    "set_value",
+    "shown",
+    "unset_value",
+    "user_config_path",
+]

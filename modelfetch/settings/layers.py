@@ -1,0 +1,191 @@
+"""Layers of settings: what a file, the environment or the flags say, each value checked and with its origin.
+
+Faults are collected and raised together, so that a file is mended in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from modelfetch.errors import ConfigError
+from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.settings.forms import Value
+from modelfetch.settings.setting import Setting
+from modelfetch.settings.table import (
+    BY_NAME,
+    BY_VARIABLE,
+    ENVIRONMENT,
+    RUN_SETTINGS,
+    SECTIONS,
+    SETTINGS,
+    keys,
+)
+
+PROJECT_LISTS: Final = ("catalog", "models")
+"""Keys at the top of a project's file, beside the tables of settings."""
+
+_PREFIX: Final = "MODELFETCH_"
+_LIKENESS: Final = 0.75
+"""Likeness (difflib ratio) from which an unknown variable counts as a misspelt one of ours."""
+
+
+@dataclass(slots=True)
+class Layer:
+    """Values from one place, by ``section.key``, with the origin of each, and what is wrong there."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """A project's ``catalog`` and ``models``."""
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, setting: Setting, raw: object, origin: str, place: str) -> None:
+        """Check one value and keep it, or note the fault.
+
+        Args:
+            setting: What it is for.
+            raw: Text, or what TOML holds.
+            origin: Shown by ``config show``.
+            place: Starts the fault: origin, and key where the origin does not name it.
+        """
+        try:
+            self.values[setting.name] = setting.form.check(raw)
+        except ValueError as error:
+            self.faults.append(f"{place}: {error}")
+        else:
+            self.origins[setting.name] = origin
+
+
+def merge(layers: Iterable[Layer]) -> Layer:
+    """Lay layers over each other; later ones win.
+
+    Raises:
+        ConfigError: Any layer has a fault; all faults are told.
+    """
+    merged = Layer()
+    for layer in layers:
+        merged.values |= layer.values
+        merged.origins |= layer.origins
+        merged.lists |= layer.lists
+        merged.faults += layer.faults
+    if merged.faults:
+        raise _error(merged.faults)
+    return merged
+
+
+def _error(faults: Sequence[str]) -> ConfigError:
+    lines = (
+        faults if len(faults) == 1 else [f"{len(faults)} settings are wrong:", *(f"  {it}" for it in faults)]
+    )
+    return ConfigError("\n".join(lines), hint="Correct it there, or take it out: then the default is used.")
+
+
+def from_defaults() -> Layer:
+    """The table's own defaults."""
+    rows = (*SETTINGS, *RUN_SETTINGS)
+    return Layer({row.name: row.default for row in rows}, {row.name: "default" for row in rows})
+
+
+def from_tables(document: Mapping[str, object], origin: str, *, lists: Sequence[str] = ()) -> Layer:
+    """The tables of a file.
+
+    Args:
+        document: The file as TOML tables.
+        origin: Which file it is.
+        lists: Names of lists of texts that may stand at its top, beside the tables.
+    """
+    layer = Layer()
+    for name, raw in document.items():
+        if name in lists:
+            _take_list(layer, name, raw, origin)
+        elif name not in SECTIONS:
+            layer.faults.append(f"{origin}: {_unknown_section(name, [*SECTIONS, *lists])}")
+        elif isinstance(raw, dict):
+            _take_table(layer, name, raw, origin)
+        else:
+            layer.faults.append(f"{origin}: {name}: expected a table, written as [{name}]")
+    return layer
+
+
+def _take_list(layer: Layer, name: str, raw: object, origin: str) -> None:
+    if isinstance(raw, list) and all(isinstance(item, str) and item.strip() for item in raw):
+        layer.lists[name] = tuple(raw)
+    else:
+        layer.faults.append(f'{origin}: {name}: expected a list of texts, written as {name} = ["..."]')
+
+
+def _take_table(layer: Layer, section: str, table: Mapping[str, object], origin: str) -> None:
+    for key, raw in table.items():
+        setting = BY_NAME.get(f"{section}.{key}")
+        if setting is None:
+            layer.faults.append(f"{origin}: {unknown_key(section, key)}")
+        else:
+            layer.take(setting, raw, origin, f"{origin}: {setting.name}")
+
+
+def _unknown_section(name: str, choices: Sequence[str]) -> str:
+    if name in PROJECT_LISTS:
+        return f"{name} belongs at the top of a project's modelfetch.toml, not here"
+    return f"unknown key {quote(name)}.{_home(name) or did_you_mean(name, choices)}"
+
+
+def unknown_key(section: str, key: str) -> str:
+    """Say that a key is unknown, and where or how it was probably meant."""
+    guess = did_you_mean(key, keys(section)) or _home(key) or did_you_mean(f"{section}.{key}", BY_NAME)
+    return f"unknown key {quote(f'{section}.{key}' if section else key)}.{guess}"
+
+
+def _home(key: str) -> str:
+    homes = [setting.section for setting in SETTINGS if setting.key == key]
+    return f" It belongs under [{homes[0]}]." if homes else ""
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """``HF_ENDPOINT``, and over it every ``MODELFETCH_`` variable; an empty variable counts as not set."""
+    layer = Layer()
+    given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    if "HF_ENDPOINT" in given:
+        _take_variable(layer, BY_NAME["huggingface.endpoint"], "HF_ENDPOINT", given["HF_ENDPOINT"])
+    for name, text in given.items():
+        if setting := BY_VARIABLE.get(name):
+            _take_variable(layer, setting, name, text)
+        elif _looks_like_ours(name):
+            layer.faults.append(f"environment {sanitise(name)}: no such setting.{_guess_variable(name)}")
+    return layer
+
+
+def _take_variable(layer: Layer, setting: Setting, name: str, text: str) -> None:
+    origin = f"environment {name}"
+    layer.take(setting, setting.form.plain(text), origin, origin)
+
+
+def _looks_like_ours(name: str) -> bool:
+    """Whether a variable must be a misspelt setting; ``MODELFETCH_VERSION`` in a CI file is not."""
+    if not name.startswith(_PREFIX) or name in ENVIRONMENT:
+        return False
+    sections = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
+    return name.startswith(sections) or bool(_guess_variable(name))
+
+
+def _guess_variable(name: str) -> str:
+    from difflib import get_close_matches
+
+    known = [variable.removeprefix(_PREFIX) for variable in (*BY_VARIABLE, *ENVIRONMENT)]
+    close = get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_LIKENESS)
+    return f" Did you mean {quote(_PREFIX + close[0])}?" if close else ""
+
+
+def from_flags(flags: Mapping[str, object]) -> Layer:
+    """Options of the command, or arguments of the Python API, by name of the setting; None is not given."""
+    layer = Layer()
+    known = BY_NAME | {row.name: row for row in RUN_SETTINGS}
+    for name, raw in flags.items():
+        setting = known.get(name)
+        if setting is None:
+            layer.faults.append(f"argument {quote(name)}: no such setting.{did_you_mean(name, known)}")
+        elif raw is not None:
+            origin = f"flag {setting.flag}" if setting.flag else f"argument {name}"
+            layer.take(setting, setting.form.plain(raw) if isinstance(raw, str) else raw, origin, origin)
+    return layer

@@ -1,0 +1,156 @@
+"""Loading: every place settings come from, laid over each other, each value with its origin.
+
+Precedence, weakest first: default, user's file, project's file, environment, flag.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelfetch.model.text import sanitise
+from modelfetch.settings import huggingface, layers
+from modelfetch.settings.files import find_project, read_toml
+from modelfetch.settings.layers import Layer
+from modelfetch.settings.places import (
+    cache_directory,
+    expand,
+    home_directory,
+    user_config_path,
+    user_id,
+)
+from modelfetch.settings.table import BY_NAME
+from modelfetch.settings.values import Secret, Settings, build, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything settings and environment say for one run. Paths are absolute."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    """Where each value comes from, by ``section.key``; also ``cache_dir``, ``offline`` and ``hf_token``."""
+    cache_dir: Path
+    """Root of the cache."""
+    offline: bool
+    """Whether the network must not be used."""
+    user_config: Path
+    """The user's file, whether it exists or not."""
+    project_file: Path | None
+    """The nearest ``modelfetch.toml``."""
+    catalog_user: Path
+    """The user's own catalog, a directory beside the user's file, whether it exists or not."""
+    catalog_project: tuple[Path, ...]
+    """Catalogs the project names: directories or files."""
+    catalog_environment: tuple[Path, ...]
+    """Catalogs ``MODELFETCH_CATALOG`` names: directories or files."""
+    models: tuple[str, ...]
+    """Models the project wants."""
+    hf_token: Secret | None
+    """Token for ``settings.huggingface.endpoint``, and for no other origin."""
+    hf_cache: Path
+    """Cache directory of the Hugging Face libraries, whether it exists or not."""
+    consulted: tuple[Path, ...]
+    """Every configuration file that was read, or looked for and not there."""
+    notices: tuple[str, ...]
+    """What a person should know about how the settings were found; a line each, free of controls."""
+
+
+def load(
+    *, flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path, config_file: Path | None = None
+) -> Loaded:
+    """Read the configuration for one run.
+
+    Args:
+        flags: Settings given for this run, by name (``network.files``, ``cache_dir``, ``offline``); None is
+            not given. Text is read as in the environment.
+        environ: The environment, usually ``os.environ``.
+        cwd: Directory in which relative paths start and the search for a project begins.
+        config_file: The user's file, instead of the one ``MODELFETCH_CONFIG`` or the system names.
+
+    Raises:
+        ConfigError: Any file, variable or flag is wrong; all faults are told at once.
+    """
+    cwd, home = cwd.absolute(), home_directory(environ)
+    user_config = user_config_path(environ, cwd, config_file)
+    is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
+    search = find_project(cwd, user_id())
+    user = _user_layer(user_config)
+    project = _project_layer(search.found)
+    above = [layers.from_environment(environ), layers.from_flags(flags)]
+    merged = layers.merge([layers.from_defaults(), user, project, *above])
+    token, withheld = _guarded(huggingface.token(environ, home), merged, user, project)
+    merged.origins["hf_token"] = token.origin
+    return Loaded(
+        settings=build(merged.values),
+        origins=merged.origins,
+        cache_dir=cache_directory(str(merged.values["cache_dir"]), cwd, home),
+        offline=bool(merged.values["offline"]),
+        user_config=user_config,
+        project_file=search.found,
+        catalog_user=user_config.parent / "catalog",
+        catalog_project=_beside(search.found, merged.lists.get("catalog", ())),
+        catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
+        models=merged.lists.get("models", ()),
+        hf_token=token.secret,
+        hf_cache=cwd / huggingface.cache(environ, home),
+        consulted=(user_config, *search.visited),
+        notices=(
+            *_absence(user_config, is_named=is_named),
+            *search.notices,
+            *filter(None, (token.notice, withheld)),
+        ),
+    )
+
+
+def _user_layer(path: Path) -> Layer:
+    return _file_layer(path, f"user config {sanitise(str(path))}")
+
+
+def _project_layer(path: Path | None) -> Layer:
+    if path is None:
+        return Layer()
+    return _file_layer(path, f"project file {sanitise(str(path))}", lists=layers.PROJECT_LISTS)
+
+
+def _file_layer(path: Path, origin: str, *, lists: tuple[str, ...] = ()) -> Layer:
+    try:
+        document = read_toml(path)
+    except ValueError as error:
+        return Layer(faults=[f"{origin}: {sanitise(str(error))}"])
+    return layers.from_tables(document or {}, origin, lists=lists)
+
+
+def _guarded(
+    token: huggingface.Token, merged: Layer, user: Layer, project: Layer
+) -> tuple[huggingface.Token, str]:
+    """Withhold the token from an endpoint that only a project's file names.
+
+    A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
+    server of its choice. The user confirms the endpoint in a place of their own.
+    """
+    name = "huggingface.endpoint"
+    confirmed = merged.values[name] in (BY_NAME[name].default, user.values.get(name))
+    if token.secret is None or confirmed or merged.origins[name] != project.origins.get(name):
+        return token, ""
+    where = shown(merged.values[name])
+    notice = (
+        f"{merged.origins[name]} sets {name}, so the token ({token.origin}) is not sent to {where}; "
+        f"set HF_ENDPOINT={where} to send it."
+    )
+    return huggingface.Token(None, "withheld"), notice
+
+
+def _beside(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(project.parent / entry for entry in entries) if project else ()
+
+
+def _listed(text: str, cwd: Path, home: Path) -> tuple[Path, ...]:
+    return tuple(cwd / expand(entry, home) for entry in text.split(os.pathsep) if entry.strip())
+
+
+def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
+    if is_named and not path.exists():
+        yield f"The configuration file {sanitise(str(path))} does not exist; it counts as empty."
