@@ -1,0 +1,171 @@
+"""Finding a manifest by name: built-in, user's, project's and environment's catalogs, later ones winning.
+
+Opening a catalog lists directories and reads no manifest; looking a model up reads that one file. A directory
+counts by its files called ``<name>.toml``; what is not called like a model is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+from modelfetch.errors import ConfigError, UnknownModelError
+from modelfetch.model.manifest import Manifest
+from modelfetch.model.parse import load_manifest
+from modelfetch.model.paths import why_bad_name
+from modelfetch.model.tables import parse_toml
+from modelfetch.model.text import did_you_mean, quote, sanitise
+
+Origin = Literal["built-in", "user", "project", "environment"]
+
+BUILTIN: Final = Path(__file__).parent
+"""The directory of the built-in manifests."""
+
+EMBEDDED: Final = frozenset({"demo"})
+"""Built-in models whose origin is inside modelfetch, so that their manifests name no source."""
+
+_SETTING: Final[dict[Origin, str]] = {
+    "built-in": "the built-in catalog",
+    "user": "the user's catalog",
+    "project": "catalog in modelfetch.toml",
+    "environment": "MODELFETCH_CATALOG",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """Where the manifest of a model was found; it was not read yet."""
+
+    name: str
+    origin: Origin
+    path: Path
+    """The manifest's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What the built-in catalog says about its models beside their manifests."""
+
+    aliases: dict[str, str]
+    """Other name to name of a model."""
+    license_notices: dict[str, str]
+    """Name of a model to one sentence about its licence."""
+
+
+def read_index(directory: Path) -> Index:
+    """Read ``_index.toml`` of a directory of built-in manifests."""
+    data = parse_toml((directory / "_index.toml").read_text("utf-8"))
+    return Index(aliases=data["aliases"], license_notices=data["license_notices"])
+
+
+_builtin_index = cache(lambda: read_index(BUILTIN))
+
+
+class Catalog:
+    """Every model known here, by name."""
+
+    def __init__(self, entries: Sequence[CatalogEntry], consulted: Sequence[Path]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+        self._consulted = list(consulted)
+
+    @classmethod
+    def open(cls, *, user: Path | None, project: Sequence[Path], environment: Sequence[Path]) -> Catalog:
+        """List the catalogs; built-in models are always there.
+
+        Args:
+            user: The user's catalog directory, which may be absent.
+            project: Directories and files a project names.
+            environment: Directories and files of ``MODELFETCH_CATALOG``.
+
+        Raises:
+            ConfigError: A directory or file that was named is missing or cannot be listed.
+        """
+        entries = list(_listing(BUILTIN, "built-in"))
+        if user is not None:
+            entries += _listing(user, "user")
+        for path in project:
+            entries += _named(path, "project")
+        for path in environment:
+            entries += _named(path, "environment")
+        return cls(entries, [*filter(None, [user]), *project, *environment])
+
+    @property
+    def consulted(self) -> tuple[Path, ...]:
+        """Every file and directory whose presence, absence or content decided what was found so far.
+
+        Catalogs beside the built-in one, in the order of the call, then the manifests read.
+        """
+        return tuple(dict.fromkeys(self._consulted))
+
+    def names(self) -> list[str]:
+        """Give the names of all models, sorted; aliases are not among them."""
+        return sorted(self._entries)
+
+    def aliases(self) -> dict[str, str]:
+        """Give other names of built-in models, each with the name it stands for."""
+        return dict(_builtin_index().aliases)
+
+    def entry(self, name: str) -> CatalogEntry:
+        """Find a model by its name or by another name of it; a name that is a model is never an alias.
+
+        Raises:
+            UnknownModelError: No catalog has such a model.
+        """
+        found = self._entries.get(name) or self._entries.get(self.aliases().get(name, ""))
+        if found is None:
+            guess = did_you_mean(name, [*self._entries, *self.aliases()])
+            raise UnknownModelError(
+                f"no catalog has a model called {quote(name)}.{guess}",
+                hint="`modelfetch list` shows every model known here.",
+            )
+        return found
+
+    def get(self, name: str) -> Manifest:
+        """Read the manifest of a model, given by its name or another name of it.
+
+        Raises:
+            UnknownModelError: No catalog has such a model.
+            ManifestError: Its manifest is wrong.
+        """
+        entry = self.entry(name)
+        self._consulted.append(entry.path)
+        manifest = load_manifest(entry.path)
+        if entry.origin != "built-in":
+            return manifest
+        return replace(manifest, license_notice=_builtin_index().license_notices.get(entry.name, ""))
+
+
+def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:
+    """Give the manifests of a path that somebody wrote down: the file of one, or a directory."""
+    if path.suffix != ".toml":
+        return _listing(path, origin)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        raise _unusable(path, origin, error) from error
+    if why_bad_name(path.stem):
+        raise _unusable(path, origin, "not called like a model")
+    return [CatalogEntry(path.stem, origin, path)]
+
+
+def _listing(directory: Path, origin: Origin) -> Iterator[CatalogEntry]:
+    try:
+        paths = sorted(directory.iterdir())
+    except (OSError, ValueError) as error:
+        if origin == "user" and isinstance(error, FileNotFoundError):
+            return
+        raise _unusable(directory, origin, error) from error
+    for path in paths:
+        if path.suffix == ".toml" and not why_bad_name(path.stem):
+            yield CatalogEntry(path.stem, origin, path)
+
+
+def _unusable(path: Path, origin: Origin, reason: Exception | str) -> ConfigError:
+    text = getattr(reason, "strerror", None) or reason
+    return ConfigError(
+        f"{_SETTING[origin]}: {sanitise(str(path))}: {text}",
+        hint="Name a directory of manifests, or the file of one, called <name>.toml.",
+    )

@@ -1,0 +1,178 @@
+"""Finding manifests by name over built-in, user's, project's and environment's catalogs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from modelfetch.catalog import Catalog, CatalogEntry
+from modelfetch.catalog.lookup import BUILTIN
+from modelfetch.errors import ConfigError, ManifestError, UnknownModelError
+from modelfetch.model.paths import why_unsafe
+from modelfetch.model.text import sanitise
+
+
+def write(directory: Path, name: str, title: str = "") -> Path:
+    """Put a manifest into a directory."""
+    directory.mkdir(exist_ok=True)
+    path = directory / f"{name}.toml"
+    head = f'schema = 1\nname = "{name}"\nversion = "1"\ntitle = "{title}"\nlicense = "AGPL-3.0"\n'
+    path.write_text(head + f'[[files]]\npath = "a"\nsize = 1\nsha256 = "{"a" * 64}"\n')
+    return path
+
+
+def opened(
+    *, user: Path | None = None, project: Sequence[Path] = (), environment: Sequence[Path] = ()
+) -> Catalog:
+    return Catalog.open(user=user, project=project, environment=environment)
+
+
+def test_built_in_models_are_always_there() -> None:
+    catalog = opened()
+    assert "whisper-base" in catalog.names()
+    assert catalog.names() == sorted(catalog.names())
+    assert catalog.get("whisper-base").size == 295_289_621
+    assert catalog.entry("whisper-base") == CatalogEntry(
+        "whisper-base", "built-in", BUILTIN / "whisper-base.toml"
+    )
+
+
+def test_every_built_in_manifest_can_be_read_and_its_paths_are_safe() -> None:
+    catalog = opened()
+    manifests = [catalog.get(name) for name in catalog.names()]
+    assert len(manifests) >= 50
+    assert [file.path for manifest in manifests for file in manifest.files if why_unsafe(file.path)] == []
+
+
+def test_an_alias_leads_to_its_model() -> None:
+    catalog = opened()
+    assert catalog.aliases()["onnx-community/whisper-base"] == "whisper-base"
+    assert catalog.get("onnx-community/whisper-base").name == "whisper-base"
+    assert catalog.entry("pocket-tts-en-int8").name == "tts-models"
+    assert "pocket-tts-en-int8" not in catalog.names()
+
+
+def test_licences_that_need_words_have_them_only_in_the_built_in_catalog(tmp_path: Path) -> None:
+    catalog = opened()
+    assert "non-commercial" in catalog.get("tts-models").license_notice
+    assert "AGPL" in catalog.get("yolov8n").license_notice
+    assert catalog.get("whisper-base").license_notice == ""
+    write(tmp_path, "yolov8n")
+    assert opened(user=tmp_path).get("yolov8n").license_notice == ""
+
+
+def test_later_catalogs_win_by_name(tmp_path: Path) -> None:
+    user, project, environment = tmp_path / "u", tmp_path / "p", tmp_path / "e"
+    for directory in (user, project, environment):
+        write(directory, "whisper-base", title=directory.name)
+    one = write(tmp_path / "f", "whisper-base", title="file")
+    assert opened(user=user).get("whisper-base").title == "u"
+    assert opened(user=user, project=[project]).get("whisper-base").title == "p"
+    assert opened(user=user, project=[project], environment=[environment]).get("whisper-base").title == "e"
+    assert opened(environment=[environment, one]).get("whisper-base").title == "file"
+    assert opened(user=user, environment=[one]).entry("whisper-base").origin == "environment"
+
+
+def test_an_alias_follows_a_model_that_was_replaced_and_never_hides_a_model(tmp_path: Path) -> None:
+    write(tmp_path, "tts-models", title="mine")
+    assert opened(user=tmp_path).get("pocket-tts-en-int8").title == "mine"
+    write(tmp_path, "pocket-tts-en-int8", title="another")
+    assert opened(user=tmp_path).get("pocket-tts-en-int8").title == "another"
+
+
+def test_looking_one_model_up_does_not_read_the_others(tmp_path: Path) -> None:
+    write(tmp_path, "good")
+    (tmp_path / "bad.toml").write_text("][")
+    catalog = opened(user=tmp_path)
+    assert catalog.get("good").name == "good"
+    with pytest.raises(ManifestError, match=r"bad\.toml: not valid TOML"):
+        catalog.get("bad")
+
+
+def test_files_not_called_like_a_model_are_passed_over(tmp_path: Path) -> None:
+    for name in (
+        "_index.toml",
+        ".hidden.toml",
+        "Upper.toml",
+        "notes.txt",
+        "x.toml~",
+        "toml",
+        "con.toml",
+        "x.TOML",
+    ):
+        (tmp_path / name).write_text("")
+    assert opened(environment=[tmp_path]).names() == opened().names()
+
+
+def test_an_unknown_name_gets_a_guess_and_a_hint() -> None:
+    with pytest.raises(
+        UnknownModelError, match=r"called 'whispr-base'\. Did you mean 'whisper-base'\?"
+    ) as caught:
+        opened().get("whispr-base")
+    assert "modelfetch list" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "..",
+        "../whisper-base",
+        "/etc/passwd",
+        "a\\b",
+        "Whisper-Base",
+        "_index",
+        "x" * 5000,
+        "\x1b[31m\u202e",
+    ],
+)
+def test_what_cannot_be_a_name_is_unknown_and_shown_safely(name: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        opened().get(name)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 200
+
+
+def test_a_missing_user_catalog_is_fine_and_counts_as_consulted(tmp_path: Path) -> None:
+    catalog = opened(user=tmp_path / "absent")
+    assert catalog.names() == opened().names()
+    assert catalog.consulted == (tmp_path / "absent",)
+
+
+def test_what_was_consulted_are_the_catalogs_and_the_manifests_read(tmp_path: Path) -> None:
+    user, project = tmp_path / "u", tmp_path / "p"
+    write(user, "mine")
+    write(project, "other")
+    one = write(tmp_path, "one")
+    catalog = opened(user=user, project=[project], environment=[one])
+    before = catalog.consulted
+    catalog.get("mine")
+    catalog.get("one")
+    catalog.get("mine")
+    catalog.get("whisper-base")
+    assert before == (user, project, one)
+    assert catalog.consulted == (*before, user / "mine.toml", BUILTIN / "whisper-base.toml")
+
+
+@pytest.mark.parametrize(
+    "name", ["absent", "absent.toml", "plain.txt", "Upper.toml", "nul\x00", "nul\x00.toml"]
+)
+def test_a_named_catalog_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "plain.txt").write_text("")
+    write(tmp_path, "Upper")
+    for origin, setting in (
+        ("environment", "MODELFETCH_CATALOG: "),
+        ("project", "catalog in modelfetch.toml: "),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            opened(**{origin: [tmp_path / name]})  # type: ignore[arg-type]
+        assert caught.value.message.startswith(setting)
+        assert sanitise(name) in caught.value.message
+        assert caught.value.message.isprintable()
+        assert "<name>.toml" in caught.value.hint
+
+
+def test_a_user_catalog_that_is_no_directory_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "catalog").write_text("")
+    with pytest.raises(ConfigError, match=r"^the user's catalog: "):
+        opened(user=tmp_path / "catalog")
