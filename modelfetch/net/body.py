@@ -1,0 +1,115 @@
+"""Reading one body: counted to the byte, watched for stalls, wakeable."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import httpx
+
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.answers import Accept
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.failures import source_error
+
+if TYPE_CHECKING:
+    from modelfetch.net.client import Limits
+
+
+class Body:
+    """The bytes of an accepted answer.
+
+    Iterating yields pieces as they come and ends after exactly the accepted number of bytes. httpx takes a
+    close-delimited body that was cut short for a complete one, so counting is the only proof of the end.
+
+    Attributes:
+        start: Offset in the file of the first byte that will come.
+    """
+
+    def __init__(
+        self, response: httpx.Response, accepted: Accept, size: int, limits: Limits, cancel: Cancellation
+    ) -> None:
+        self.start = accepted.start
+        self._length = size - accepted.start if accepted.length is None else accepted.length
+        self._response = response
+        self._floor = SpeedFloor(limits.min_speed, limits.stall_timeout)
+        self._cancel = cancel
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body.
+
+        Raises:
+            SourceError: Cut short, stalled, too slow, or longer than announced.
+            Cancelled: The run was cancelled.
+        """
+        left = self._length
+        for piece in self._pieces():
+            if len(piece) > left:
+                if left:
+                    yield piece[:left]
+                raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
+            left -= len(piece)
+            yield piece
+        if left:
+            raise SourceError(Fault.CUT, f"the connection was cut, {left} bytes too early")
+
+    def _pieces(self) -> Iterator[bytes]:
+        pieces = self._response.iter_raw()
+        while True:
+            asked = time.monotonic()
+            try:
+                piece = next(pieces, b"")
+            except httpx.HTTPError as error:
+                self._cancel.check()
+                raise source_error(error, body=True) from error
+            self._cancel.check()
+            if not piece:
+                return
+            self._floor.add(len(piece), time.monotonic() - asked)
+            yield piece
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if the body was not read to its end."""
+        self._response.close()
+
+
+class SpeedFloor:
+    """Ends transfers that trickle, which a read timeout never notices.
+
+    Only time spent waiting for the network counts: not the disk, not our own rate limit.
+
+    Args:
+        minimum: Bytes per second.
+        window: Seconds of waiting over which the speed is measured.
+    """
+
+    def __init__(self, minimum: float, window: float) -> None:
+        self._minimum = minimum
+        self._window = window
+        self._waits: deque[tuple[int, float]] = deque()
+        self._bytes = 0
+        self._seconds = 0.0
+
+    def add(self, count: int, waited: float) -> None:
+        """Account for one read.
+
+        Raises:
+            SourceError: The last ``window`` seconds of waiting brought less than the minimum.
+        """
+        self._waits.append((count, waited))
+        self._bytes += count
+        self._seconds += waited
+        if self._seconds < self._window:
+            return
+        if self._bytes < self._minimum * self._seconds:
+            raise SourceError(Fault.STALL, f"too slow: {self._bytes} bytes in {self._seconds:.0f} s")
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what lies outside the window, keeping at least one whole window of waiting."""
+        while self._waits and self._seconds - self._waits[0][1] >= self._window:
+            count, waited = self._waits.popleft()
+            self._bytes -= count
+            self._seconds -= waited

@@ -1,0 +1,118 @@
+"""URLs: who they name, what of them may be shown, and which addresses a redirect may reach. Pure."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+
+from modelfetch.errors import Fault, SourceError
+from modelfetch.model.text import sanitise
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Address blocks that are not the public internet (IANA special-purpose registries, RFC 6890), with the
+# transition prefixes that can hide them: NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380). A table of our
+# own, because ``ipaddress.is_global`` of Python <= 3.12.1 calls several of these global.
+_PRIVATE = tuple(
+    ipaddress.ip_network(block)
+    for block in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15"),
+        *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        *("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23"),
+        *("2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10"),
+        "ff00::/8",
+    )
+)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the public internet. An unreadable address does not."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return not any(ip.version == block.version and ip in block for block in _PRIVATE)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what a credential is bound to (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or ""), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def host_of(url: str) -> str:
+    """The host for display and statistics, with its port unless that is the scheme's own."""
+    scheme, host, port = origin(url)
+    name = f"[{host}]" if ":" in host else host
+    return sanitise(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
+
+
+def redact(url: str) -> str:
+    """The URL as it may be shown: no user, no password, no query (a signed query is a bearer secret)."""
+    parts = urlsplit(url)
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return sanitise(shown + ("?…" if parts.query else ""))
+
+
+def quote_path(path: str) -> str:
+    """Percent-encode a relative path for a URL, segment by segment (RFC 3986, section 3.3)."""
+    return "/".join(quote(segment, safe="") for segment in path.split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An ``Authorization`` value that belongs to one exact origin and goes nowhere else."""
+
+    origin: tuple[str, str, int]
+    value: str = field(repr=False)
+
+    @classmethod
+    def bearer(cls, url: str, token: str) -> Credential:
+        """A token for the origin of ``url`` (RFC 6750)."""
+        return cls(origin(url), f"Bearer {token}")
+
+    def header_for(self, url: str) -> dict[str, str]:
+        """The header to send to ``url``: none unless it has exactly our origin."""
+        return {"Authorization": self.value} if origin(url) == self.origin else {}
+
+
+def take_credential(url: str) -> tuple[str, Credential | None]:
+    """Split ``https://user:password@host/`` into the bare URL and its credential (RFC 7617)."""
+    parts = urlsplit(url)
+    userinfo, at, netloc = parts.netloc.rpartition("@")
+    bare = urlunsplit(parts._replace(netloc=netloc))
+    if not at:
+        return bare, None
+    encoded = base64.b64encode(unquote(userinfo).encode()).decode()
+    return bare, Credential(origin(bare), f"Basic {encoded}")
+
+
+def next_hop(url: str, location: str | None) -> str:
+    """Where a redirect leads, if it may be followed at all.
+
+    Raises:
+        SourceError: No or a malformed ``Location``, a scheme other than http(s), a step from https down to
+            http (CVE-2022-43551 and its kin), user information, or control characters.
+    """
+    if not location:
+        raise SourceError(Fault.REDIRECT, "a redirect without a Location")
+    if any(not 0x20 < ord(char) < 0x7F for char in location):
+        raise SourceError(Fault.REDIRECT, "a redirect whose Location has control or non-ASCII characters")
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        _ = parts.port  # raises on a port that is not a number
+    except ValueError:
+        raise SourceError(Fault.REDIRECT, "a redirect to something that is not a URL") from None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise SourceError(Fault.REDIRECT, f"a redirect to {redact(target)}, which is not http or https")
+    if parts.scheme == "http" and urlsplit(url).scheme == "https":
+        raise SourceError(Fault.REDIRECT, f"a redirect from https down to {redact(target)}")
+    if "@" in parts.netloc:
+        raise SourceError(Fault.REDIRECT, f"a redirect with user information to {host_of(target)}")
+    return urlunsplit(parts._replace(fragment=""))
