@@ -1,0 +1,29 @@
+"""The cache on disk, and the only writer under its root.
+
+What is promised: no final name ever holds other bytes than its digest says, not even for a moment; bytes that
+arrived are not fetched twice; a killed run, a full disk or a power cut needs no cleaning up by hand.
+
+:class:`Store` is all the rest of the package needs; it hands out :class:`Partial` and :class:`Lock`.
+"""
+
+from modelfetch.store.disk import Disk
+from modelfetch.store.locks import Lock
+from modelfetch.store.partial import Partial
+from modelfetch.store.quarantine import Quarantined
+from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
+from modelfetch.store.remove import Removal
+from modelfetch.store.store import Placed, Store
+
+__all__ = [
+    "Consulted",
+    "Disk",
+    "Lock",
+    "Partial",
+    "Placed",
+    "Quarantined",
+    "Receipt",
+    "ReceiptFile",
+    "Removal",
+    "Stamp",
+    "Store",
+]

@@ -1,0 +1,282 @@
+"""The one seam to the disk: every touch of the cache is a method here, and passes :meth:`Disk.perform`.
+
+What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
+is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
+Nothing here follows a symbolic link at the last part of a path, except :meth:`Disk.stat`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Final, TypeVar
+
+import filelock
+
+from modelfetch.store.mounts import is_local
+from modelfetch.store.refusals import refusal
+
+if sys.platform != "win32":
+    import fcntl
+
+T = TypeVar("T")
+
+_SAFE: Final = (
+    getattr(os, "O_NOFOLLOW", 0)  # never through a planted link
+    | getattr(os, "O_NONBLOCK", 0)  # never wait for the other end of a planted fifo
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_FICLONE: Final = 0x40049409
+"""``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
+
+_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
+_NOT_PLAIN: Final = (*_ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+"""What opening a name gives that is absent, a link (BSD says EMLINK), a directory, a socket or a fifo."""
+_NOT_OURS: Final = (errno.EACCES, errno.EPERM)
+_NO_LINK: Final = (
+    *(errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK),
+    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
+)
+_NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
+_NO_DIRECTORY_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+
+
+class Disk:
+    """The operations the store needs, on the real file system. File descriptors are plain integers."""
+
+    rename_pauses: ClassVar[tuple[float, ...]] = (0.01, 0.04, 0.16, 0.64) if sys.platform == "win32" else ()
+    """Seconds to wait before trying a denied rename again: virus scanners hold a new file for a moment
+    (huggingface/transformers#2450)."""
+
+    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
+        """Carry out one operation; the point where tests let it fail instead."""
+        return call()
+
+    def _must(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+        try:
+            return self.perform(operation, path, call)
+        except OSError as error:
+            raise refusal(error, operation, path) from error
+
+    def _may(self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]) -> T | None:
+        """Like ``_must``, but None for an expected errno."""
+        try:
+            return self.perform(operation, path, call)
+        except OSError as error:
+            if error.errno in expected:
+                return None
+            raise refusal(error, operation, path) from error
+
+    def _try(self, operation: str, path: Path, call: Callable[[], object], expected: Collection[int]) -> bool:
+        """Like ``_must``, but whether it was done instead of what it gave."""
+        try:
+            self.perform(operation, path, call)
+        except OSError as error:
+            if error.errno in expected:
+                return False
+            raise refusal(error, operation, path) from error
+        return True
+
+    # Looking
+
+    def lstat(self, path: Path) -> os.stat_result | None:
+        """Look at a name itself; None when there is none."""
+        return self._may("look at", path, lambda: os.lstat(path), _ABSENT)
+
+    def stat(self, path: Path) -> os.stat_result | None:
+        """Look at what a name leads to, through links; None when there is nothing."""
+        return self._may("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
+
+    def fstat(self, fd: int, path: Path) -> os.stat_result:
+        """Look at an open file."""
+        return self._must("look at", path, lambda: os.fstat(fd))
+
+    def names(self, path: Path) -> list[str]:
+        """List a directory, sorted; empty when there is none."""
+        found = self._may("list", path, lambda: os.listdir(path), _ABSENT)  # noqa: PTH208
+        return sorted(found or ())
+
+    def free(self, path: Path) -> int | None:
+        """Count the bytes an ordinary user can still write; None when the file system does not say."""
+        if sys.platform == "win32":
+            import shutil
+
+            return shutil.disk_usage(path).free
+        found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
+        return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
+
+    # Opening
+
+    def create(self, path: Path, mode: int = 0o666) -> int:
+        """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
+        return self._must(
+            "create", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode)
+        )
+
+    def open_to_read(self, path: Path) -> int | None:
+        """Open a plain file; None when there is no plain file of that name."""
+        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN)
+
+    def open_to_update(self, path: Path) -> int | None:
+        """Open a plain file for reading and writing; None when there is none, or it may not be written."""
+        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS))
+
+    def _open_plain(self, path: Path, flags: int, expected: Collection[int]) -> int | None:
+        fd = self._may("open", path, lambda: os.open(path, flags | _SAFE), expected)
+        if fd is None:
+            return None
+        try:
+            if stat.S_ISREG(self.fstat(fd, path).st_mode):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        self.close(fd, path)
+        return None
+
+    def close(self, fd: int, path: Path) -> None:
+        """Close an open file; network file systems report some failed writes only here."""
+        self._must("close", path, lambda: os.close(fd))
+
+    # Bytes
+
+    def read(self, fd: int, path: Path, size: int) -> bytes:
+        """Read on from where the last read ended; empty at the end."""
+        return self._must("read", path, lambda: os.read(fd, size))
+
+    def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
+        """Write all of the data at an offset."""
+        view = memoryview(data)
+        while view:
+            written = self._write_some(fd, path, view, offset)
+            view, offset = view[written:], offset + written
+
+    def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
+        return self._must("write", path, lambda: _pwrite(fd, view, offset))
+
+    def truncate(self, fd: int, path: Path, size: int) -> None:
+        """Cut or extend a file; an extension is a hole and takes no space."""
+        self._must("resize", path, lambda: os.ftruncate(fd, size))
+
+    def sync(self, fd: int, path: Path) -> None:
+        """Have a file's bytes on the disk before going on."""
+        self._must("sync", path, lambda: os.fsync(fd))
+
+    def seal(self, fd: int, path: Path) -> None:
+        """Take away every right but reading; what the umask took when the file was created stays away.
+
+        Not on Windows, where a read-only file can be neither replaced nor deleted.
+        """
+        if sys.platform != "win32":
+            mode = self.fstat(fd, path).st_mode & 0o444
+            self._must("change the mode of", path, lambda: os.fchmod(fd, mode))
+
+    def reflink(self, fd: int, path: Path, source: int) -> bool:
+        """Let a file share the bytes of another one; False where that is impossible."""
+        if not sys.platform.startswith("linux"):
+            return False
+        return self._try("clone into", path, lambda: fcntl.ioctl(fd, _FICLONE, source), _NO_REFLINK)
+
+    # Names
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file another name, replacing what has it."""
+        for pause in self.rename_pauses:
+            if self._try("rename to", target, lambda: os.replace(source, target), _NOT_OURS):  # noqa: PTH105
+                return
+            time.sleep(pause)
+        self._must("rename to", target, lambda: os.replace(source, target))  # noqa: PTH105
+
+    def link(self, source: Path, target: Path) -> bool:
+        """Give a file a second name; False where these two places cannot share a file."""
+        follow = os.link not in os.supports_follow_symlinks
+        return self._try("link to", target, lambda: os.link(source, target, follow_symlinks=follow), _NO_LINK)
+
+    def unlink(self, path: Path) -> bool:
+        """Take away a name; False when there is none."""
+        return self._try("remove", path, lambda: os.unlink(path), _ABSENT)  # noqa: PTH108
+
+    def mkdir(self, path: Path, mode: int = 0o777) -> bool:
+        """Make a directory; the umask applies, the parent's setgid is inherited. False if the name exists."""
+        return self._try("create", path, lambda: os.mkdir(path, mode), (errno.EEXIST,))  # noqa: PTH102
+
+    def rmdir(self, path: Path) -> bool:
+        """Remove an empty directory; False when it is not empty, not there, or no directory."""
+        expected = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
+        return self._try("remove", path, lambda: os.rmdir(path), expected)  # noqa: PTH106
+
+    def sync_directory(self, path: Path) -> None:
+        """Have a directory's names on the disk before going on, where the file system can."""
+        if sys.platform != "win32":
+            self._try("sync", path, lambda: _sync_directory(path), _NO_DIRECTORY_SYNC)
+
+    # Locks
+
+    def lock(self, lock: filelock.BaseFileLock, path: Path) -> bool | None:
+        """Try to take a lock without waiting.
+
+        Returns:
+            True when taken, False when another holds it, None when locks do not work here: not supported, not
+            permitted, a read-only or full disk.
+        """
+        try:
+            return self.perform("lock", path, lambda: _acquire(lock))
+        except (OSError, NotImplementedError):
+            return None
+
+    def lock_excludes(self, path: Path) -> bool:
+        """Whether the lock we hold on a file really keeps others out.
+
+        On Lustre, GPFS and some NFS every ``flock`` succeeds (huggingface/huggingface_hub#4306), and on other
+        network file systems it may be known to one machine only. So a second open of the same file must be
+        refused, and the file must lie on a file system known to be local; what is not known does not count.
+        """
+        with suppress(OSError):
+            return self.perform("probe", path, lambda: _is_locked(path)) and is_local(path)
+        return False
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _pwrite(fd: int, view: memoryview, offset: int) -> int:
+    if sys.platform == "win32":
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, view)
+    written = os.pwrite(fd, view, offset)
+    if not written:  # POSIX forbids it for a regular file; a loop that trusts that would never end
+        raise OSError(errno.EIO, "nothing was written")
+    return written
+
+
+def _acquire(lock: filelock.BaseFileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    if sys.platform == "win32":
+        return False
+    fd = os.open(path, os.O_RDWR | _SAFE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,160 @@
+"""Small combinations of disk operations: directories that are not links, whole small files, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from modelfetch.errors import StoreError
+from modelfetch.model.text import sanitise
+from modelfetch.store.disk import Disk
+from modelfetch.store.owner import temporary_name
+
+BLOCK: Final = 1 << 20
+"""Bytes read at a time. Anything from 16 KiB up hashes at the same speed (2 GB/s measured with SHA-NI)."""
+
+
+@contextmanager
+def closing(disk: Disk, fd: int, path: Path) -> Iterator[int]:
+    """Close a file at the end of a block; a failed close counts unless the block failed already."""
+    try:
+        yield fd
+    except BaseException:
+        with suppress(StoreError):
+            disk.close(fd, path)
+        raise
+    disk.close(fd, path)
+
+
+def is_plain(disk: Disk, path: Path) -> bool:
+    """Whether a name is a plain file: not absent, not a link, not a directory or device."""
+    found = disk.lstat(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> None:
+    """Make a directory below a root, and the root itself, where they are missing.
+
+    The root and what is above it may be reached through links, as its owner chose. Below it only real
+    directories will do: a link there would lead writes out of the root.
+
+    Args:
+        disk: The disk.
+        root: The cache root, or a directory a person named.
+        path: The root, or a path below it.
+        durable: Whether new directories are to survive a power cut.
+
+    Raises:
+        StoreError: Something else has the name of a directory, or the disk refused.
+    """
+    _make_root(disk, root, durable=durable)
+    for directory in _below(root, path):
+        _make(disk, directory, durable=durable)
+        _require_real(disk, directory)
+
+
+def _below(root: Path, path: Path) -> list[Path]:
+    depth = len(path.relative_to(root).parts)
+    return [path, *path.parents][:depth][::-1]
+
+
+def _make_root(disk: Disk, root: Path, *, durable: bool) -> None:
+    missing = []
+    for directory in (root, *root.parents):
+        if disk.stat(directory) is not None:
+            break
+        missing.append(directory)
+    for directory in reversed(missing):
+        _make(disk, directory, durable=durable)
+
+
+def _make(disk: Disk, directory: Path, *, durable: bool) -> None:
+    if disk.lstat(directory) is None and disk.mkdir(directory) and durable:
+        disk.sync_directory(directory.parent)
+
+
+def _require_real(disk: Disk, directory: Path) -> None:
+    found = disk.lstat(directory)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        raise StoreError(
+            f"{sanitise(str(directory))} is not a directory of its own",
+            hint="Links inside the cache are not followed; move it away, then run the command again.",
+        )
+
+
+def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:
+    """Whether a directory below a root exists.
+
+    Raises:
+        StoreError: It, or a directory on the way to it, is a link or no directory.
+    """
+    for directory in _below(root, path):
+        if disk.lstat(directory) is None:
+            return False
+        _require_real(disk, directory)
+    return True
+
+
+def write_atomically(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:
+    """Write a small file that is at every moment absent, the old one, or the new one as a whole."""
+    temporary = path.with_name(temporary_name())
+    try:
+        _write(disk, temporary, content, durable=durable)
+        disk.rename(temporary, path)
+    except BaseException:
+        with suppress(StoreError):
+            disk.unlink(temporary)
+        raise
+    if durable:
+        disk.sync_directory(path.parent)
+
+
+def _write(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:
+    with closing(disk, disk.create(path), path) as fd:
+        disk.pwrite(fd, path, content, 0)
+        if durable:
+            disk.sync(fd, path)
+
+
+def write_private(disk: Disk, path: Path, content: bytes) -> None:
+    """Write a small new file that only its owner may read."""
+    with closing(disk, disk.create(path, 0o600), path) as fd:
+        disk.pwrite(fd, path, content, 0)
+
+
+def read_small(disk: Disk, path: Path, limit: int) -> bytes | None:
+    """Read a small file whole; None when no plain file has that name, or it is over ``limit`` bytes."""
+    fd = disk.open_to_read(path)
+    if fd is None:
+        return None
+    content = bytearray()
+    with closing(disk, fd, path):
+        while len(content) <= limit and (block := disk.read(fd, path, BLOCK)):
+            content += block
+    return bytes(content) if len(content) <= limit else None
+
+
+def read_blocks(disk: Disk, path: Path) -> Iterator[bytes]:
+    """Read a plain file, a block at a time; a link is not followed.
+
+    Raises:
+        StoreError: There is no plain file of that name, or it cannot be read.
+    """
+    fd = disk.open_to_read(path)
+    if fd is None:
+        raise StoreError(f"cannot read {sanitise(str(path))}: there is no plain file of that name")
+    with closing(disk, fd, path):
+        while block := disk.read(fd, path, BLOCK):
+            yield block
+
+
+def hash_file(disk: Disk, path: Path) -> str:
+    """Compute the SHA-256 of a plain file, in hexadecimal; raises like :func:`read_blocks`."""
+    hasher = hashlib.sha256()
+    for block in read_blocks(disk, path):
+        hasher.update(block)
+    return hasher.hexdigest()

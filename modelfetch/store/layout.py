@@ -1,0 +1,107 @@
+"""Where everything lies under the cache root. Pure: paths in, paths out.
+
+Every name is checked here a second time, so that no digest, model name or file path can lead out of the root
+even when a value was made without the parser (CVE-2024-37032 was a digest that became a path).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from modelfetch.errors import UsageError
+from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
+from modelfetch.model.text import quote
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of one cache."""
+
+    root: Path
+    """Absolute."""
+
+    @property
+    def models(self) -> Path:
+        """What programs open: a directory for each model."""
+        return self.root / "models"
+
+    @property
+    def blobs(self) -> Path:
+        """Verified bytes, by digest."""
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def partials(self) -> Path:
+        """Downloads under way or interrupted, by digest."""
+        return self.root / "partial"
+
+    @property
+    def quarantine(self) -> Path:
+        """Bytes that failed."""
+        return self.root / "quarantine"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files, and who holds them."""
+        return self.root / "locks"
+
+    def blob(self, sha256: str) -> Path:
+        """Where the bytes of a digest lie."""
+        return self.blobs / _digest(sha256)[:2] / sha256
+
+    def partial(self, sha256: str) -> Path:
+        """The directory of an unfinished download."""
+        return self.partials / _digest(sha256)
+
+    def model(self, name: str) -> Path:
+        """The directory of all versions of a model."""
+        return self.models / _checked(name, "name", why_bad_name(name))
+
+    def version(self, name: str, version: str) -> Path:
+        """The directory of one version of a model."""
+        return self.model(name) / _checked(version, "version", why_bad_version(version))
+
+    def receipt(self, name: str, version: str) -> Path:
+        """The receipt of one version of a model."""
+        directory = self.version(name, version)
+        return directory.with_name(f"{directory.name}.json")
+
+    def stamp(self, name: str) -> Path:
+        """The stamp derived from a receipt, for the warm answer."""
+        return self.model(name) / ".ready"
+
+    def file(self, name: str, version: str, path: str) -> Path:
+        """Where one file of a model lies."""
+        return inside(self.version(name, version), path)
+
+    def model_lock(self, name: str) -> Path:
+        """The lock of a model."""
+        return self.locks / f"model-{self.model(name).name}.lock"
+
+    def blob_lock(self, sha256: str) -> Path:
+        """The lock of a digest."""
+        return self.locks / f"blob-{_digest(sha256)}.lock"
+
+
+def inside(directory: Path, path: str) -> Path:
+    """Join a model file's path to a directory.
+
+    Raises:
+        UsageError: The path is not safe.
+    """
+    return directory.joinpath(*_checked(path, "path", why_unsafe(path)).split("/"))
+
+
+def _digest(text: str) -> str:
+    return _checked(text, "digest", "" if _DIGEST.fullmatch(text) else "must be 64 lower-case hex digits")
+
+
+def _checked(text: str, what: str, fault: str) -> str:
+    if fault:
+        raise UsageError(f"the {what} {quote(text)} {fault}")
+    return text

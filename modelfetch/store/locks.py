@@ -1,0 +1,134 @@
+"""Locks between processes: so that each byte is fetched once. What is stored is right without them too.
+
+A kernel lock ends with its process, so none is ever stale. The files stay: removing one that is locked would
+split its waiters over two inodes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import filelock
+
+from modelfetch.errors import StoreError
+from modelfetch.model.text import sanitise
+from modelfetch.store.disk import Disk
+from modelfetch.store.files import make_directories, read_small, write_atomically
+from modelfetch.store.owner import is_running
+
+_HOLDER_LIMIT: Final = 4096
+"""Bytes read of a note on who holds a lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    pid: int
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {sanitise(self.host)}, since {self.since.astimezone():%H:%M:%S}"
+
+
+class Lock:
+    """A lock on a model or a blob. Take it on one thread, give it back on any.
+
+    ``with lock:`` releases at the end of the block; take it first, with :meth:`try_acquire`.
+
+    Attributes:
+        effective: Whether, since it was taken, it really keeps other processes out: the kernel refuses a
+            second lock, and the file system is known to be local.
+    """
+
+    def __init__(self, disk: Disk, root: Path, path: Path) -> None:
+        self.effective = False
+        self._disk = disk
+        self._root = root
+        self._path = path
+        self._is_held = False
+        # Not the soft lock it would fall back to: that one outlives a killed process.
+        self._lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it; never waits.
+
+        Returns:
+            Whether we have it. Where locks do not work it counts as taken, and :attr:`effective` is False.
+        """
+        if self._is_held:
+            return True
+        taken = self._take()
+        if taken is not False:
+            self._is_held = True
+            if taken:
+                self.effective = self._disk.lock_excludes(self._path)
+                self._announce()
+        return self._is_held
+
+    def holder(self) -> str:
+        """Say who has the lock, for a person: ``process 4711 on host, since 06:00:12``."""
+        try:
+            found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
+        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
+            return "another process"
+        is_stale = found.host == platform.node() and not is_running(found.pid)
+        return "another process" if is_stale else str(found)
+
+    def release(self) -> None:
+        """Give the lock back; without having it, do nothing."""
+        if self._is_held:
+            self._is_held = self.effective = False
+            if self._lock.is_locked:
+                self._give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    @property
+    def _note(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.holder")
+
+    def _take(self) -> bool | None:
+        try:
+            make_directories(self._disk, self._root, self._path.parent, durable=False)
+        except StoreError:
+            return None
+        return self._disk.lock(self._lock, self._path)
+
+    def _give_back(self) -> None:
+        with suppress(StoreError):
+            self._disk.unlink(self._note)
+        with suppress(OSError):  # the kernel takes it back when the process ends
+            self._lock.release(force=True)
+
+    def _announce(self) -> None:
+        facts = {
+            "pid": os.getpid(),
+            "host": platform.node(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
+        }
+        with suppress(StoreError):
+            write_atomically(self._disk, self._note, json.dumps(facts).encode("ascii"), durable=False)
+
+
+def _parse(content: bytes) -> _Holder:
+    facts = json.loads(content)
+    pid, host, since = facts["pid"], facts["host"], datetime.fromisoformat(facts["since"])
+    if type(pid) is not int or type(host) is not str:
+        raise ValueError("no process and host")
+    return _Holder(pid, host, since)

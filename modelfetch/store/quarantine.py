@@ -1,0 +1,122 @@
+"""Bytes that failed, put aside with the reason: evidence for a person, never a source."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modelfetch.errors import StoreError
+from modelfetch.model.manifest import FileSpec
+from modelfetch.store.disk import Disk
+from modelfetch.store.files import closing, hash_file, is_plain, make_directories, read_blocks, write_private
+from modelfetch.store.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What was put aside."""
+
+    directory: Path
+    """Holds the bytes as ``data``, and ``reason.json``."""
+    expected: str
+    """The digest they should have had."""
+    actual: str
+    """The one they have; both SHA-256 in hexadecimal."""
+    source: str
+    """Who supplied them: ``kind host``."""
+
+
+class Quarantine:
+    """The directory of failed bytes; at most one entry is kept for each expected digest."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+
+    def move(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Quarantined:
+        """Put a file aside; its name is free afterwards.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        entry = self._open_entry(path, file, actual, source)
+        self._disk.rename(path, entry.directory / "data")
+        self._drop_others(entry)
+        return entry
+
+    def displace(self, path: Path, file: FileSpec, *, source: str) -> Quarantined | None:
+        """Put aside what is about to be replaced; its name stays until the replacement takes it.
+
+        Returns:
+            What was put aside; None when there is nothing to keep: no file, the right bytes, or bytes that were put
+            aside under another name of theirs.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if not is_plain(self._disk, path) or self._is_kept(path, file.sha256):
+            return None
+        actual = hash_file(self._disk, path)
+        if actual == file.sha256:
+            return None
+        entry = self._open_entry(path, file, actual, source)
+        data = entry.directory / "data"
+        if not self._disk.link(path, data):
+            self._copy(path, data)
+        self._drop_others(entry)
+        return entry
+
+    def _open_entry(self, path: Path, file: FileSpec, actual: str, source: str) -> Quarantined:
+        directory = self._new_directory(file.sha256)
+        reason = {
+            "format": 1,
+            "expected": file.sha256,
+            "actual": actual,
+            "source": source,
+            "path": str(path),
+            "file": file.path,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_private(self._disk, directory / "reason.json", json.dumps(reason, indent=2).encode("ascii"))
+        return Quarantined(directory, file.sha256, actual, source)
+
+    def _new_directory(self, sha256: str) -> Path:
+        make_directories(self._disk, self._layout.root, self._layout.quarantine, durable=False)
+        while True:
+            name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{sha256}"
+            if self._disk.mkdir(self._layout.quarantine / name, 0o700):
+                return self._layout.quarantine / name
+
+    def _entries(self, sha256: str) -> list[Path]:
+        names = self._disk.names(self._layout.quarantine)
+        return [self._layout.quarantine / name for name in names if name.endswith(f"-{sha256}")]
+
+    def _is_kept(self, path: Path, sha256: str) -> bool:
+        found = self._disk.lstat(path)
+        for entry in self._entries(sha256):
+            kept = self._disk.lstat(entry / "data")
+            if found and kept and (found.st_dev, found.st_ino) == (kept.st_dev, kept.st_ino):
+                return True
+        return False
+
+    def _drop_others(self, entry: Quarantined) -> None:
+        """Remove older entries; those of other users may stay, and are no reason to fail."""
+        for other in self._entries(entry.expected):
+            if other != entry.directory:
+                with suppress(StoreError):
+                    self._drop(other)
+
+    def _drop(self, entry: Path) -> None:
+        for name in ("data", "reason.json"):
+            self._disk.unlink(entry / name)
+        self._disk.rmdir(entry)
+
+    def _copy(self, path: Path, target: Path) -> None:
+        with closing(self._disk, self._disk.create(target, 0o600), target) as fd:
+            offset = 0
+            for block in read_blocks(self._disk, path):
+                self._disk.pwrite(fd, target, block, offset)
+                offset += len(block)

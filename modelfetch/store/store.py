@@ -1,0 +1,303 @@
+"""The cache on disk: the one object through which everything below its root is written."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from modelfetch.errors import IntegrityError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.store.disk import Disk
+from modelfetch.store.files import make_directories, read_blocks
+from modelfetch.store.journal import parse
+from modelfetch.store.layout import Layout, inside
+from modelfetch.store.locks import Lock
+from modelfetch.store.partial import Partial
+from modelfetch.store.place import install, is_placed
+from modelfetch.store.quarantine import Quarantine, Quarantined
+from modelfetch.store.receipt import Consulted, Receipt, Stamp
+from modelfetch.store.receipts import Receipts
+from modelfetch.store.remove import Removal, Remover
+from modelfetch.store.resume import open_partial
+from modelfetch.store.slots import read_journal, slots
+from modelfetch.store.space import free_space, require_space, share_file_system
+from modelfetch.store.sweep import sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file under its final name."""
+
+    path: Path
+    quarantined: Quarantined | None = None
+    """What had the name before, when its bytes were wrong and were put aside."""
+
+
+class Store:
+    """A cache. Its methods may be called from several threads and processes at once.
+
+    All of them raise :class:`~modelfetch.errors.StoreError` when the disk refuses, naming the path.
+
+    Attributes:
+        root: Where it lies; absolute.
+    """
+
+    def __init__(self, root: Path, *, fsync: bool = True, disk: Disk | None = None) -> None:
+        """Open a cache; nothing is created before something is stored.
+
+        Args:
+            root: Where it lies, or is to lie.
+            fsync: Whether what is stored must survive a power cut. Without it, one can leave zeros under a
+                final name.
+            disk: The disk; tests pass one that fails.
+        """
+        self.root = root.absolute()
+        self._fsync = fsync
+        self._disk = disk or Disk()
+        self._layout = Layout(self.root)
+        self._receipts = Receipts(self._disk, self._layout, fsync=fsync)
+        self._quarantine = Quarantine(self._disk, self._layout)
+
+    # Looking
+
+    def directory(self, manifest: Manifest) -> Path:
+        """Say where a model's files lie, or would."""
+        return self._layout.version(manifest.name, manifest.version)
+
+    def blob_path(self, sha256: str) -> Path:
+        """Say where the verified bytes of a digest lie, or would."""
+        return self._layout.blob(sha256)
+
+    def find_blob(self, file: FileSpec) -> Path | None:
+        """Find stored bytes of the right length; whether they are still the right ones is not looked at."""
+        path = self._layout.blob(file.sha256)
+        return path if self.size_of(path) == file.size else None
+
+    def receipt(self, manifest: Manifest) -> Receipt | None:
+        """Read a model's receipt; None when there is none for exactly these files that can be read."""
+        return self._receipts.read(manifest)
+
+    def receipts(self) -> Iterator[Receipt]:
+        """Read the receipts of everything present, in the order of names and versions."""
+        return self._receipts.all()
+
+    def copies(self, sha256: str) -> Iterator[Path]:
+        """Find files of present models that had these bytes when they were verified."""
+        return self._receipts.copies(sha256)
+
+    def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
+        """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
+        return self._receipts.kept(manifest, receipt)
+
+    def held(self, file: FileSpec) -> int:
+        """Count the bytes an interrupted download claims to have. Nothing is checked or written."""
+        found = slots(self._disk, self._layout.partial(file.sha256))
+        journals = (parse(read_journal(self._disk, slot), file) for slot in found)
+        return max((journal.claimed for journal in journals), default=0)
+
+    def size_of(self, path: Path) -> int | None:
+        """Look up the bytes of a plain file; None when no plain file has that name."""
+        found = self._disk.lstat(path)
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def read(self, path: Path) -> Iterator[bytes]:
+        """Read a plain file, a mebibyte at a time; a link is not followed."""
+        return read_blocks(self._disk, path)
+
+    def consult(self, path: Path) -> Consulted:
+        """Look at a catalog or config file, through links, for the receipt; best before it is read."""
+        found = self._disk.stat(path)
+        return Consulted(path.absolute(), Stamp.of(found) if found is not None else None)
+
+    def free_space(self) -> int | None:
+        """Count the bytes that can still be written to the cache; None when the file system does not say."""
+        return free_space(self._disk, self.root)
+
+    def check_space(self, needed: int) -> None:
+        """Make sure, before the first byte, that there is room for a number of bytes.
+
+        Raises:
+            StoreError: There is not; the message says how much is needed and how much is free.
+        """
+        require_space(self._disk, self.root, needed)
+
+    def can_link_into(self, directory: Path) -> bool:
+        """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
+        return share_file_system(self._disk, self.root, directory.absolute())
+
+    # Locks
+
+    def lock_model(self, name: str) -> Lock:
+        """Make the lock of a model, not yet taken."""
+        return Lock(self._disk, self.root, self._layout.model_lock(name))
+
+    def lock_blob(self, sha256: str) -> Lock:
+        """Make the lock of a digest, not yet taken."""
+        return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
+
+    # Storing
+
+    def partial(
+        self, file: FileSpec, exclusive: bool, cancelled: Callable[[], bool] = lambda: False
+    ) -> Partial:
+        """Open the download of a file, with all good bytes of earlier runs; these are hashed first.
+
+        Args:
+            file: The file.
+            exclusive: Whether the blob's lock is held and :attr:`~modelfetch.store.locks.Lock.effective`.
+            cancelled: Asked between blocks while earlier bytes are hashed. Once it says yes the partial opens
+                with those checked so far; on disk nothing is lost.
+        """
+        folder = self._layout.partial(file.sha256)
+        return open_partial(self._disk, self.root, folder, file, exclusive=exclusive, cancelled=cancelled)
+
+    def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
+        """Give a finished download its final name among the blobs.
+
+        Args:
+            partial: Complete, with the right digest; closed afterwards.
+            displaced_source: Who supplied the blob that has the name, if there is one and its bytes are
+                wrong: they are then put into quarantine first. Empty to drop them.
+
+        Raises:
+            IntegrityError: The bytes are not all there, or not the right ones; nothing was changed.
+        """
+        _require_complete(partial)
+        blob = self._layout.blob(partial.file.sha256)
+        make_directories(self._disk, self.root, blob.parent, durable=self._fsync)
+        partial.seal(fsync=self._fsync)
+        quarantined = self._displace(blob, partial.file, displaced_source)
+        self._disk.rename(partial.slot.data, blob)
+        self._sync_directory(blob.parent)
+        partial.forget()
+        return Placed(blob, quarantined)
+
+    def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
+        """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.
+
+        Args:
+            manifest: The model.
+            file: One of its files; the blob is there and was verified.
+            quarantine_source: Who supplied the file that has the name, if there is one and its bytes are
+                wrong: they are then put into quarantine first. None or empty to drop them.
+        """
+        target = self._layout.file(manifest.name, manifest.version, file.path)
+        return self._place(self.root, self._layout.blob(file.sha256), target, file, quarantine_source)
+
+    def place_into(
+        self, directory: Path, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None
+    ) -> Placed:
+        """Put a verified file of a model into a directory outside the cache, at its path below it.
+
+        Args:
+            directory: Made when missing. Links on the way to it are followed, links below it are refused.
+            manifest: The model; its file stands in where the blob is gone.
+            file: One of its files.
+            quarantine_source: As for :meth:`place`.
+        """
+        top = directory.absolute()
+        held = self.find_blob(file) or self._layout.file(manifest.name, manifest.version, file.path)
+        placed = self._place(top, held, inside(top, file.path), file, quarantine_source)
+        self._sync_directory(placed.path.parent)
+        return placed
+
+    def write_receipt(
+        self,
+        manifest: Manifest,
+        sources: Mapping[str, str],
+        verified_at: Mapping[str, datetime],
+        consulted: Sequence[Consulted] = (),
+    ) -> Receipt:
+        """Write down that a model is there: after all of its files, and so that it survives a power cut.
+
+        Args:
+            manifest: The model; every file is placed and verified.
+            sources: By path, who supplied each file verified since the receipt before: ``kind host``.
+            verified_at: By path, when that was, with a time zone. For a file left out the receipt before
+                speaks on, if the file still looks as it did.
+            consulted: Catalog and config files that had a say.
+        """
+        return self._receipts.write(manifest, sources, verified_at, consulted)
+
+    # Taking away
+
+    def quarantine(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Path:
+        """Move wrong bytes aside, with the reason; an earlier entry for the same digest goes.
+
+        Args:
+            path: The file; its name is free afterwards. To keep the name until a replacement takes it, let
+                :meth:`commit` or :meth:`place` put the bytes aside.
+            file: What it should have been.
+            actual: The SHA-256 it has, in hexadecimal.
+            source: Who supplied it: ``kind host``.
+
+        Returns:
+            The directory that holds the bytes and ``reason.json``.
+        """
+        return self._quarantine.move(path, file, actual=actual, source=source).directory
+
+    def quarantine_partial(self, partial: Partial, *, actual: str, source: str) -> Path:
+        """Move a finished download with the wrong digest aside; the partial begins again, in a new file.
+
+        The arguments and the result are those of :meth:`quarantine`.
+        """
+        directory = self.quarantine(partial.slot.data, partial.file, actual=actual, source=source)
+        partial.renew()
+        return directory
+
+    def remove(
+        self,
+        name: str,
+        files: Collection[FileSpec] = (),
+        *,
+        version: str | None = None,
+        dry_run: bool = False,
+    ) -> Removal:
+        """Remove a model: its receipt first, then its files, then blobs and partials no other model uses.
+
+        Args:
+            name: The model's name.
+            files: What its manifest lists, if known: an unfinished download has no receipt that would tell.
+            version: One version; None for all of them.
+            dry_run: Only say what would be removed.
+
+        Raises:
+            LockTimeoutError: Another process is at work on the model.
+        """
+        remover = Remover(self._disk, self._layout, name, self.receipts())
+        return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
+
+    def sweep(self) -> tuple[Path, ...]:
+        """Remove what killed runs left: temporary files, and journals of downloads that were finished.
+
+        Returns:
+            What was removed.
+        """
+        return sweep(self._disk, self._layout)
+
+    def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
+        make_directories(self._disk, root, target.parent, durable=self._fsync)
+        if is_placed(self._disk, held, target):
+            return Placed(target)
+        quarantined = self._displace(target, file, source)
+        install(self._disk, held, target, file, fsync=self._fsync)
+        return Placed(target, quarantined)
+
+    def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
+        return self._quarantine.displace(path, file, source=source) if source else None
+
+    def _sync_directory(self, path: Path) -> None:
+        if self._fsync:
+            self._disk.sync_directory(path)
+
+
+def _require_complete(partial: Partial) -> None:
+    file = partial.file
+    if partial.length != file.size or partial.digest() != file.sha256:
+        raise IntegrityError(
+            f"{file.path}: {partial.length} of {file.size} bytes, SHA-256 {partial.digest()} "
+            f"instead of {file.sha256}"
+        )

@@ -1,0 +1,77 @@
+"""Removing what killed runs left: temporary files of dead processes, and journals without data."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from modelfetch.errors import StoreError
+from modelfetch.store.disk import Disk
+from modelfetch.store.journal import is_foreign
+from modelfetch.store.layout import Layout
+from modelfetch.store.locks import Lock
+from modelfetch.store.owner import TEMPORARY, is_temporary, maker
+from modelfetch.store.slots import Slot, read_journal, slots
+
+GRACE: Final = 24 * 3600.0
+"""Seconds after which a temporary file is taken for forgotten when its maker is on another machine or in
+another container, so cannot be asked for. None is in use for longer than it takes to copy one file."""
+
+
+def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
+    """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
+    removed: list[Path] = []
+    for directory in (layout.models, layout.locks):
+        for path in _temporaries(disk, directory):
+            with suppress(StoreError):
+                if _is_forgotten(disk, path) and disk.unlink(path):
+                    removed.append(path)
+    for digest in disk.names(layout.partials):
+        with suppress(StoreError):
+            removed += _sweep_partial(disk, layout, digest)
+    return tuple(removed)
+
+
+def _temporaries(disk: Disk, directory: Path) -> Iterator[Path]:
+    found = disk.lstat(directory)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        return
+    for name in disk.names(directory):
+        if is_temporary(name):
+            yield directory / name
+        else:
+            yield from _temporaries(disk, directory / name)
+
+
+def _is_forgotten(disk: Disk, path: Path) -> bool:
+    fate = maker(path.name.removeprefix(TEMPORARY))
+    found = disk.lstat(path)
+    if fate != "unknown" or found is None:
+        return fate == "dead"
+    # A hard link has the old mtime of its blob; making it counts as a change of the inode.
+    return time.time() - max(found.st_mtime, found.st_ctime) > GRACE
+
+
+def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
+    """Remove what a run killed right after its data got the final name left behind."""
+    folder = layout.partial(digest)
+    if any(disk.lstat(slot.data) for slot in slots(disk, folder)):
+        return []
+    with Lock(disk, layout.root, layout.blob_lock(digest)) as lock:
+        if not lock.try_acquire():
+            return []
+        finished = [slot for slot in slots(disk, folder) if disk.lstat(slot.data) is None]
+        gone = [
+            slot.journal for slot in finished if _is_spent(disk, slot, lock) and disk.unlink(slot.journal)
+        ]
+        if lock.effective and disk.rmdir(folder):
+            gone.append(folder)
+        return gone
+
+
+def _is_spent(disk: Disk, slot: Slot, lock: Lock) -> bool:
+    return slot.is_abandoned(exclusive=lock.effective) and not is_foreign(read_journal(disk, slot))
