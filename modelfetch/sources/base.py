@@ -1,0 +1,71 @@
+"""The interface of all sources, and the HTTP offer most of them make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.answers import Ask
+from modelfetch.net.client import Client, Memory
+from modelfetch.net.urls import Credential, host_of
+
+
+class Stream(Protocol):
+    """Bytes of one file from some offset on."""
+
+    @property
+    def start(self) -> int:
+        """Offset of the first byte: where we asked for, or 0 from those who send whole files only."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes in order. Raises SourceError when the source fails on the way."""
+
+    def close(self) -> None:
+        """Let go of the connection or file."""
+
+
+class Offer(Protocol):
+    """One place that claims to have one file."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the source, a word of ``sources.order``."""
+
+    @property
+    def host(self) -> str:
+        """Who would send it, for people and statistics; the directory's name on this disk."""
+
+    def open(self, offset: int) -> Stream:
+        """Begin to read at ``offset``. Raises SourceError when the place cannot serve it."""
+
+
+class Source(Protocol):
+    """All places of one kind."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the source."""
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """Where this file might be, best first; empty when this kind does not apply."""
+
+
+class HttpOffer:
+    """A file behind a URL."""
+
+    def __init__(
+        self, kind: str, url: str, size: int, client: Client, credential: Credential | None = None
+    ) -> None:
+        self.kind = kind
+        self.host = host_of(url)
+        self._url = url
+        self._size = size
+        self._client = client
+        self._credential = credential
+        self._memory = Memory()
+
+    def open(self, offset: int) -> Stream:
+        """Ask for everything from ``offset`` on."""
+        ask = Ask(offset, self._size)
+        return self._client.open(self._url, ask, credential=self._credential, memory=self._memory)

@@ -1,0 +1,43 @@
+"""Hugging Face: ``resolve`` addresses at the pinned commit, through whatever endpoint is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+from modelfetch.net.client import Client
+from modelfetch.net.urls import Credential, quote_path
+from modelfetch.sources.base import HttpOffer, Offer
+
+# Repositories that are not models live below a prefix (Hub API, "resolve").
+_PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+
+
+class HuggingFaceSource:
+    """The repository a manifest pins.
+
+    Args:
+        client: HTTP.
+        endpoint: The Hub or a mirror of it (``HF_ENDPOINT``).
+        token: Access token; sent to the endpoint's own origin only, never along a redirect.
+    """
+
+    kind = "huggingface"
+
+    def __init__(self, client: Client, endpoint: str, token: str | None) -> None:
+        self._client = client
+        self._endpoint = endpoint.rstrip("/")
+        self._credential = Credential.bearer(self._endpoint, token) if token else None
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """One offer, when the manifest names a repository."""
+        if manifest.huggingface is None:
+            return []
+        url = resolve_url(self._endpoint, manifest.huggingface, file)
+        return [HttpOffer(self.kind, url, file.size, self._client, self._credential)]
+
+
+def resolve_url(endpoint: str, repo: HuggingFaceRepo, file: FileSpec) -> str:
+    """The address of a file at the pinned commit."""
+    path = quote_path(file.huggingface_path or file.path)
+    return f"{endpoint}/{_PREFIXES[repo.type]}{repo.repo}/resolve/{repo.revision}/{path}"

@@ -1,0 +1,102 @@
+"""This disk: the same bytes in another model, or in the cache of the Hugging Face libraries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from modelfetch.errors import Fault, SourceError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.sources.base import Offer
+
+READ_SIZE = 1024 * 1024
+"""Bytes per read; any size from 16 KiB on hashes equally fast, larger ones save system calls."""
+
+Finder = Callable[[Manifest, FileSpec], Iterable[Path]]
+"""Where files with these bytes might lie. Existence and content are checked by the offer and the hash."""
+
+
+class LocalSource:
+    """Files that should have the pinned bytes already."""
+
+    kind = "local"
+
+    def __init__(self, finders: Sequence[Finder]) -> None:
+        self._finders = finders
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """One offer per existing file of the right size, each inode once."""
+        found: dict[tuple[int, int], Offer] = {}
+        for finder in self._finders:
+            for path in finder(manifest, file):
+                stat = _regular(path)
+                if stat is not None and stat.st_size == file.size:
+                    found.setdefault((stat.st_dev, stat.st_ino), LocalOffer(path))
+        return list(found.values())
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def in_huggingface_cache(cache: Path) -> Finder:
+    """Find files in a Hugging Face hub cache: large ones by digest, others at the pinned revision."""
+
+    def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
+        repo = manifest.huggingface
+        if repo is None:
+            return
+        folder = cache / f"{repo.type}s--{repo.repo.replace('/', '--')}"
+        yield folder / "blobs" / file.sha256
+        yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
+
+    return find
+
+
+class LocalOffer:
+    """A file on this disk."""
+
+    kind = "local"
+
+    def __init__(self, path: Path) -> None:
+        self.host = str(path.parent)
+        self._path = path
+
+    def open(self, offset: int) -> LocalStream:
+        """Read the file from ``offset`` on."""
+        return LocalStream(self._path, offset)
+
+
+class LocalStream:
+    """Bytes of a file on this disk."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.start = start
+        try:
+            self._file = path.open("rb", buffering=0)
+            self._file.seek(start)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the rest of the file."""
+        while piece := self._read():
+            yield piece
+
+    def _read(self) -> bytes:
+        try:
+            return self._file.read(READ_SIZE)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _unreadable(error: OSError) -> SourceError:
+    return SourceError(Fault.NOT_FOUND, f"cannot be read: {(error.strerror or 'unknown').lower()}")

@@ -1,0 +1,47 @@
+"""Mirrors: URL templates from the configuration and from the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.client import Client
+from modelfetch.net.urls import quote_path, take_credential
+from modelfetch.sources.base import HttpOffer, Offer
+
+
+class MirrorSource:
+    """Templates with ``{path} {sha256} {name} {version}``; the configured ones before the manifest's.
+
+    Args:
+        client: HTTP.
+        templates: Mirrors of the configuration. They may carry ``user:password@``, which goes to that origin
+            only.
+    """
+
+    kind = "mirror"
+
+    def __init__(self, client: Client, templates: Sequence[str]) -> None:
+        self._client = client
+        self._templates = templates
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """One offer per template."""
+        return [self._offer(template, manifest, file) for template in (*self._templates, *manifest.mirrors)]
+
+    def _offer(self, template: str, manifest: Manifest, file: FileSpec) -> Offer:
+        url, credential = take_credential(expand(template, manifest, file))
+        return HttpOffer(self.kind, url, file.size, self._client, credential)
+
+
+def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
+    """Fill a template in. Values are percent-encoded, so that none can change the URL's shape."""
+    values = {
+        "{path}": quote_path(file.path),
+        "{sha256}": file.sha256,
+        "{name}": quote_path(manifest.name),
+        "{version}": quote_path(manifest.version),
+    }
+    for field, value in values.items():
+        template = template.replace(field, value)
+    return template
