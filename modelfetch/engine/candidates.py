@@ -1,0 +1,104 @@
+"""Which source to ask next, and what to do when one failed: pure decisions over small values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelfetch.engine.hosts import Hosts
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.retry import RetryPolicy, wait_for
+from modelfetch.sources.base import Offer
+
+PATIENCE = 5.0
+"""Seconds a file waits for the source it has, while another could be asked."""
+CONNECT_ATTEMPTS = 2
+"""Tries to reach a host while another source is left: 10 s each, so a fall-back takes under half a minute."""
+
+# A silence has already cost its whole time limit: another source goes first.
+_COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A source for one file, and how it fared so far."""
+
+    offer: Offer
+    rank: int
+    """Its place in the order of sources; the smallest is asked first."""
+    failures: int = 0
+    """Failed tries since the last real progress."""
+    ready_at: float = 0.0
+    """Clock seconds before which it is not asked."""
+    good_at: int = 0
+    """Length of the good prefix when ``failures`` was last reset."""
+
+    @property
+    def label(self) -> str:
+        """The name of the source in journals and receipts: ``kind host``."""
+        return f"{self.offer.kind} {self.offer.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Ask the same source again after ``wait`` seconds."""
+
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Ask another source now; this one stays in reserve and may be asked again after ``wait`` seconds."""
+
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Do not ask this source for this file again."""
+
+
+Decision = Retry | Rotate | Leave
+
+
+def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float) -> Candidate:
+    """The next source: the best of those that may be asked now, else the one that may be asked first."""
+
+    def ready_at(candidate: Candidate) -> float:
+        return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
+
+    ready = [candidate for candidate in candidates if ready_at(candidate) <= now]
+    if ready:
+        return min(ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host), candidate.rank))
+    return min(candidates, key=ready_at)
+
+
+def decide(
+    candidate: Candidate, error: SourceError, policy: RetryPolicy, *, demoted: bool, alone: bool
+) -> Decision:
+    """What to do about a failed try, already counted in ``candidate.failures``.
+
+    Args:
+        candidate: The source that failed.
+        error: How.
+        policy: Attempts and waiting times.
+        demoted: Whether its host failed for another file already.
+        alone: Whether no other source is left for this file.
+    """
+    asked = error.retry_after
+    if not error.retry or (asked is not None and asked > policy.retry_after_cap):
+        return Leave()
+    if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
+        return Leave()
+    wait = wait_for(policy, candidate.failures, asked)
+    if not alone and (wait > PATIENCE or error.fault in _COSTLY):
+        return Rotate(wait)
+    return Retry(wait)
+
+
+def _attempts(fault: Fault, policy: RetryPolicy, *, demoted: bool, alone: bool) -> int:
+    if alone:
+        return policy.attempts
+    if demoted:
+        return 1
+    return min(policy.attempts, CONNECT_ATTEMPTS) if fault is Fault.CONNECT else policy.attempts

@@ -1,0 +1,192 @@
+"""The books of a run: where each file is, and sums that stay true while files move.
+
+Units: bytes and seconds; ``at`` is a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from modelfetch.engine.events import FileResult, Status
+from modelfetch.engine.speed import Meter
+
+Phase = Literal["queued", "fetching", "retrying", "verifying", "done", "failed"]
+"""Where a file is. ``verifying``: its bytes are there and are being judged, or put in place."""
+
+Key = tuple[str, str]
+"""Model and path: what names a file in a run."""
+
+_ACTIVE: Final[frozenset[Phase]] = frozenset({"fetching", "retrying", "verifying"})
+_ENDED: Final[dict[Phase, Status]] = {"done": "completed", "failed": "failed"}
+_NEARLY: Final = 99.9
+"""The largest percentage of anything that is not done; 100 is a promise."""
+
+
+@dataclass(slots=True)
+class FileState:
+    """One file of a run."""
+
+    model: str
+    file: str
+    size: int
+    received: int = 0
+    """Bytes of the good prefix; when verifying, bytes hashed. Never more than ``size``."""
+    kept: int = 0
+    """Bytes that were there when work on the file began."""
+    phase: Phase = "queued"
+    source: str = ""
+    host: str = ""
+    attempt: int = 0
+    """Which try of this source is under way; 0 before the first."""
+    fault: str = ""
+    """The last :class:`modelfetch.errors.Fault`."""
+    note: str = ""
+    """The reason of the last retry or fallback, as the source gave it: sanitise before showing."""
+    retry_at: float = 0.0
+    """When a retrying file is asked for again, on the clock of :meth:`RunState.apply`."""
+    meter: Meter = field(default_factory=Meter, repr=False)
+
+    @property
+    def key(self) -> Key:
+        """What names the file in the run."""
+        return self.model, self.file
+
+    @property
+    def is_active(self) -> bool:
+        """Whether work on the file is under way."""
+        return self.phase in _ACTIVE
+
+    @property
+    def speed(self) -> float | None:
+        """Bytes per second, or None while that is not known or the file stands still."""
+        return self.meter.speed if self.phase in ("fetching", "verifying") else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last byte, or None while that is not known."""
+        return _eta(self.size - self.received, self.speed)
+
+    @property
+    def percent(self) -> float:
+        """0 to 100; 100 only when done."""
+        return _percent(self.received, self.size, done=self.phase == "done")
+
+    @property
+    def given_up(self) -> int:
+        """Bytes nobody waits for any more."""
+        return self.size - self.received if self.phase == "failed" else 0
+
+    def result(self, unfinished: Status) -> FileResult:
+        """How the file ended; ``unfinished`` is the status of one that is neither done nor failed."""
+        return FileResult(
+            model=self.model,
+            file=self.file,
+            status=_ENDED.get(self.phase, unfinished),
+            reason=self.fault if self.phase == "failed" else "",
+            source=self.source,
+            size=self.size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run in figures."""
+
+    received: int
+    size: int
+    speed: float | None
+    eta: float | None
+    percent: float
+    files: int
+    files_done: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All files of a run; :meth:`move` is the only way to change where one is."""
+
+    files: dict[Key, FileState] = field(default_factory=dict)
+    active: dict[Key, FileState] = field(default_factory=dict)
+    phases: Counter[Phase] = field(default_factory=Counter)
+    _received: int = 0
+    _size: int = 0
+    _given_up: int = 0
+    _meter: Meter = field(default_factory=Meter, repr=False)
+
+    def file(self, model: str, path: str, size: int | None = None) -> FileState:
+        """Return a file, entered on first sight; a size, where known, replaces the one before."""
+        file = self.files.get((model, path))
+        if file is None:
+            file = self.files[model, path] = FileState(model, path, 0)
+            self.phases[file.phase] += 1
+        if size is not None:
+            self._size += size - file.size
+            file.size = size
+        return file
+
+    def move(self, file: FileState, phase: Phase, received: int, at: float, *, is_gain: bool = True) -> None:
+        """Bring a file to a phase and a position.
+
+        Args:
+            file: One of :attr:`files`.
+            phase: Its new phase.
+            received: Its new position; what is out of range is clamped.
+            at: Now.
+            is_gain: Whether bytes gained came in just now, and so are speed.
+        """
+        received = min(max(received, 0), file.size)
+        self._measure(file, max(0, received - file.received) if is_gain else 0, at)
+        self._received += received - file.received
+        self._given_up -= file.given_up
+        self.phases[file.phase] -= 1
+        file.phase, file.received = phase, received
+        self.phases[phase] += 1
+        self._given_up += file.given_up
+        self._list(file)
+
+    def _measure(self, file: FileState, gained: int, at: float) -> None:
+        if not self.active:
+            self._meter.pause()  # time without any work is not slowness
+        self._meter.add(gained, at)
+        file.meter.add(gained, at)
+
+    def _list(self, file: FileState) -> None:
+        if file.is_active:
+            self.active[file.key] = file
+        else:
+            self.active.pop(file.key, None)
+
+    @property
+    def totals(self) -> Totals:
+        """The figures of the whole run; cheap, whatever the number of files."""
+        done, files = self.phases["done"], len(self.files)
+        speed = self._meter.speed
+        return Totals(
+            received=self._received,
+            size=self._size,
+            speed=speed,
+            eta=self._eta(speed),
+            percent=_percent(self._received, self._size, done=0 < files == done),
+            files=files,
+            files_done=done,
+        )
+
+    def _eta(self, speed: float | None) -> float | None:
+        # A run ends no sooner than its slowest file, however fast the others make the average.
+        run = _eta(self._size - self._received - self._given_up, speed)
+        files = [eta for file in self.active.values() if (eta := file.eta) is not None]
+        return None if run is None else max(run, *files, 0.0)
+
+
+def _eta(remaining: int, speed: float | None) -> float | None:
+    if remaining <= 0:
+        return 0.0
+    return remaining / speed if speed is not None and speed >= 1 else None
+
+
+def _percent(received: int, size: int, *, done: bool) -> float:
+    if done:
+        return 100.0
+    return min(_NEARLY, 100.0 * received / size) if size else 0.0

@@ -1,0 +1,44 @@
+"""Waiting for another process, telling who it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from modelfetch.engine.events import LockWaiting
+from modelfetch.engine.runtime import Runtime
+from modelfetch.errors import LockTimeoutError
+from modelfetch.store import Lock
+
+POLL_SECONDS = 0.1
+"""Between two tries: short against a download, cheap against a processor."""
+TELL_SECONDS = 5.0
+"""Between two events about the same wait: the longest silence a follower should see."""
+
+
+def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterator[LockWaiting]:
+    """Take a lock, waiting for its holder as long as the run allows.
+
+    Raises:
+        LockTimeoutError: ``--lock-timeout`` passed.
+        DeadlineError: ``--timeout`` passed.
+        Cancelled: The run was cancelled.
+    """
+    started, told = runtime.clock(), -math.inf
+    while not lock.try_acquire():
+        waited = runtime.clock() - started
+        if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
+            raise _timeout(lock, model, file, waited)
+        if waited - told >= TELL_SECONDS:
+            told = waited
+            yield LockWaiting(model, file, lock.holder(), waited)
+        runtime.check_deadline()
+        runtime.cancel.sleep(POLL_SECONDS)
+
+
+def _timeout(lock: Lock, model: str, file: str, waited: float) -> LockTimeoutError:
+    what = f"{model}: {file}" if file else model
+    return LockTimeoutError(
+        f"{what} is held by {lock.holder()}; gave up after {waited:.0f} s",
+        hint="Wait for that process, end it, or allow more --lock-timeout.",
+    )

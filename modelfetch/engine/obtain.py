@@ -1,0 +1,135 @@
+"""One file from start to finish: lock, look, transfer, commit, put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelfetch.engine.conclusions import file_error
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileStarted,
+    FileVerified,
+)
+from modelfetch.engine.hashing import hash_with_progress
+from modelfetch.engine.locking import acquire
+from modelfetch.engine.plan import Job
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for, quarantined
+from modelfetch.engine.workers import Task
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.sources.base import Offer
+from modelfetch.store import Partial, Placed
+
+CACHE = "cache"
+"""The source of bytes that lay in this cache already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """Where a file's bytes came from."""
+
+    source: str
+    host: str
+    fetched: int
+    """Bytes that came in for it, good or not; 0 when they were on this disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a run treats what is there already."""
+
+    offline: bool = False
+    force: bool = False
+    """Fetch everything anew, whatever is there."""
+
+
+def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
+    """Make one file present and verified in every place that needs it.
+
+    Raises:
+        ModelfetchError: No source could, the disk refused, or a lock was held for too long.
+        Cancelled: The run was cancelled; the good prefix stays.
+    """
+    manifest, file = job.places[0]
+    lock = runtime.store.lock_blob(file.sha256)
+    started = runtime.clock()
+    yield from acquire(lock, runtime, manifest.name, file.path)
+    try:
+        obtained = None if mode.force else (yield from _from_cache(runtime, job))
+        if obtained is None:
+            obtained = yield from _from_sources(runtime, job, mode, exclusive=lock.effective)
+        yield from _place(runtime, job, obtained, runtime.clock() - started)
+    finally:
+        lock.release()
+    return obtained
+
+
+def _from_cache(runtime: Runtime, job: Job) -> Task[Obtained | None]:
+    """Use the blob if it is there and still right; a found blob is hashed before it is trusted."""
+    manifest, file = job.places[0]
+    path = runtime.store.blob_path(file.sha256)
+    if runtime.store.size_of(path) != file.size:
+        return None
+    yield FileStarted(manifest.name, file.path, file.size, file.size)
+    actual = yield from hash_with_progress(runtime, manifest.name, file, path)
+    if actual != file.sha256:
+        return None
+    yield FileVerified(manifest.name, file.path, file.size, file.sha256)
+    return Obtained(CACHE, "", 0)
+
+
+def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+    manifest, file = job.places[0]
+
+    def open_partial() -> Partial:
+        partial = runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled)
+        runtime.cancel.check()
+        return partial
+
+    candidates = candidates_for(_offers(runtime, job, mode))
+    transfer = Transfer(runtime, manifest.name, file, open_partial, candidates)
+    try:
+        if mode.force:
+            transfer.partial.restart()
+        yield FileStarted(manifest.name, file.path, file.size, transfer.partial.length)
+        yield from transfer.run()
+        placed = runtime.store.commit(transfer.partial, displaced_source=CACHE)
+    except Exhausted as exhausted:
+        raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
+    finally:
+        transfer.partial.close()
+    yield from _displaced(manifest, file, placed)
+    if transfer.last is None:
+        return Obtained(CACHE, "", 0)
+    return Obtained(transfer.last.offer.kind, transfer.last.offer.host, transfer.fetched)
+
+
+def _displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
+    """Tell of bad bytes that had the name until their replacement was verified."""
+    if placed.quarantined is not None:
+        yield quarantined(manifest.name, file, placed.quarantined)
+
+
+def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
+    """The offers of every manifest that needs this digest, in order, without what ``--force`` distrusts."""
+    offers = [offer for manifest, file in job.places for offer in runtime.offers(manifest, file)]
+    return [offer for offer in offers if not (mode.force and offer.kind == "local")]
+
+
+def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
+    for manifest, file in job.places:
+        placed = runtime.store.place(manifest, file, CACHE)
+        yield from _displaced(manifest, file, placed)
+        yield FileCommitted(
+            manifest.name,
+            file.path,
+            str(placed.path),
+            file.size,
+            file.sha256,
+            obtained.source,
+            obtained.host,
+            obtained.fetched,
+            seconds,
+        )

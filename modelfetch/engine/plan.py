@@ -1,0 +1,99 @@
+"""What is there, what is missing, and where it would come from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from modelfetch.engine.events import Planned, PlannedFile
+from modelfetch.engine.runtime import Runtime
+from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """One model as found on disk; nothing was read. Kept is what agrees with the receipt by its stat."""
+
+    manifest: Manifest
+    kept: frozenset[str]
+    """Paths of files that are there and unchanged since they were verified."""
+
+    @property
+    def missing(self) -> list[FileSpec]:
+        """Files to obtain."""
+        return [file for file in self.manifest.files if file.path not in self.kept]
+
+
+def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[str] = ()) -> Inventory:
+    """Look at what is there of a model.
+
+    Args:
+        runtime: The cache to look into.
+        manifest: The model.
+        distrusted: Paths that count as missing whatever their stat says.
+    """
+    receipt = runtime.store.receipt(manifest)
+    agrees = runtime.store.kept(manifest, receipt)
+    return Inventory(
+        manifest, frozenset(path for path, ok in agrees.items() if ok and path not in distrusted)
+    )
+
+
+def planned(runtime: Runtime, inventory: Inventory) -> Planned:
+    """Describe what ensuring a model would do. Writes nothing, asks no network."""
+    manifest = inventory.manifest
+    files = tuple(_planned_file(runtime, inventory, file) for file in manifest.files)
+    return Planned(
+        model=manifest.name,
+        version=manifest.version,
+        title=manifest.title,
+        license=manifest.license,
+        license_notice=license_notice(manifest),
+        homepage=manifest.homepage,
+        directory=str(runtime.store.directory(manifest)),
+        size=manifest.size,
+        missing=sum(file.size - file.held for file in files),
+        files=files,
+    )
+
+
+def license_notice(manifest: Manifest) -> str:
+    """What to know before use; empty for permissive licences."""
+    if manifest.license_notice or is_permissive(manifest.license):
+        return manifest.license_notice
+    return "read its terms before use" if manifest.license else "no licence is stated"
+
+
+def _planned_file(runtime: Runtime, inventory: Inventory, file: FileSpec) -> PlannedFile:
+    if file.path in inventory.kept:
+        return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
+    held = runtime.store.held(file)
+    offers = runtime.offers(inventory.manifest, file)
+    sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
+    return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One digest to obtain, for every place that needs it."""
+
+    places: tuple[tuple[Manifest, FileSpec], ...]
+
+    @property
+    def file(self) -> FileSpec:
+        """The file, as its first place describes it."""
+        return self.places[0][1]
+
+
+def jobs(inventories: Sequence[Inventory]) -> list[Job]:
+    """What to obtain: each digest once, the largest first, so that no large file is left alone at the end."""
+    places: dict[str, list[tuple[Manifest, FileSpec]]] = {}
+    for manifest, file in _missing(inventories):
+        places.setdefault(file.sha256, []).append((manifest, file))
+    return sorted((Job(tuple(group)) for group in places.values()), key=lambda job: -job.file.size)
+
+
+def _missing(inventories: Sequence[Inventory]) -> Iterator[tuple[Manifest, FileSpec]]:
+    for inventory in inventories:
+        for file in inventory.missing:
+            yield inventory.manifest, file

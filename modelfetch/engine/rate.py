@@ -1,0 +1,65 @@
+"""The pace of a run: a shared limit on bytes per second, and a limit on how often progress is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from modelfetch.net.cancel import Cancellation
+
+Clock = Callable[[], float]
+"""Monotonic seconds."""
+
+BURST_SECONDS = 0.25
+"""How much unused rate may be caught up with: enough to even out, too little to be seen."""
+PROGRESS_SECONDS = 0.1
+"""At most ten progress events a second per file."""
+
+
+class RateLimit:
+    """``--limit-rate``: one allowance for all connections of a run.
+
+    Args:
+        rate: Bytes per second, or None for no limit.
+        cancel: Ends the waiting.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, rate: int | None, cancel: Cancellation, clock: Clock = time.monotonic) -> None:
+        self._rate = rate
+        self._cancel = cancel
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, count: int) -> None:
+        """Wait until ``count`` more bytes are allowed.
+
+        Raises:
+            Cancelled: The run was cancelled meanwhile.
+        """
+        if self._rate is None:
+            return
+        with self._lock:
+            now = self._clock()
+            self._free_at = max(self._free_at, now - BURST_SECONDS) + count / self._rate
+            wait = self._free_at - now
+        if wait > 0:
+            self._cancel.sleep(wait)
+
+
+class Ticker:
+    """Says when it is time for another progress event."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._due_at = 0.0
+
+    def due(self) -> bool:
+        """Whether the last event is long enough ago; if so, the next interval begins."""
+        now = self._clock()
+        if now < self._due_at:
+            return False
+        self._due_at = now + PROGRESS_SECONDS
+        return True

@@ -1,0 +1,64 @@
+"""What a run works with: the cache, the sources, and the rules of patience."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from modelfetch.engine.hosts import Hosts
+from modelfetch.engine.rate import Clock, RateLimit
+from modelfetch.errors import DeadlineError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.retry import RetryPolicy
+from modelfetch.sources.base import Offer, Source
+from modelfetch.store import Store
+
+
+def _nothing() -> None:
+    """Close nothing: a runtime without connections."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Everything a run needs, made once by the caller. ``cancel`` is the run's own: one runtime per run."""
+
+    store: Store
+    sources: Sequence[Source]
+    """In the order in which they are asked."""
+    cancel: Cancellation
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    rate: RateLimit = field(init=False)
+    limit_rate: int | None = None
+    """Bytes per second for all connections together."""
+    files: int = 4
+    """Files in work at the same time."""
+    deadline: float | None = None
+    """Clock seconds at which the run must end, or None."""
+    lock_timeout: float | None = None
+    """Seconds to wait for another process, or None for as long as it lives."""
+    close: Callable[[], None] = _nothing
+    """Lets go of connections; called once, when the run is over."""
+    clock: Clock = time.monotonic
+    hosts: Hosts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock))
+        object.__setattr__(self, "hosts", Hosts(self.clock))
+
+    def check_deadline(self) -> None:
+        """Raise when the run's time is up.
+
+        Raises:
+            DeadlineError: It is.
+        """
+        if self.deadline is not None and self.clock() >= self.deadline:
+            raise DeadlineError(
+                "the time limit of this run was reached",
+                hint="Run the same command again to go on where it stopped, or give it more --timeout.",
+            )
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> list[Offer]:
+        """Every place that claims to have a file, in the order in which they are asked."""
+        return [offer for source in self.sources for offer in source.offers(manifest, file)]

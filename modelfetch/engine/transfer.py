@@ -1,0 +1,259 @@
+"""Getting one file: from any source, switching in the middle, until its bytes are the pinned ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from modelfetch.engine.candidates import Candidate, Decision, Leave, Retry, Rotate, choose, decide
+from modelfetch.engine.events import (
+    Event,
+    FileQuarantined,
+    FileVerified,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.engine.rate import Ticker
+from modelfetch.engine.runtime import Runtime
+from modelfetch.errors import Fault, ModelfetchError, SourceError
+from modelfetch.model.manifest import FileSpec
+from modelfetch.net.retry import RESET_BYTES
+from modelfetch.sources.base import Offer, Stream
+from modelfetch.store import Partial, Quarantined
+
+_WRONG = "sent wrong bytes: the SHA-256 does not match"
+_MIXED = "bytes from several sources do not fit together; once more from the start"
+
+
+class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
+    """Every source of one file failed.
+
+    Attributes:
+        failures: The last failure of each source, in the order in which they were given up.
+    """
+
+    def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
+        super().__init__("; ".join(f"{label}: {error.message}" for label, error in failures))
+        self.failures = failures
+
+
+@dataclass
+class Transfer:
+    """The state of getting one file's bytes into its partial.
+
+    The rules it follows, in words: the good prefix is never thrown away for a failure to deliver; a source is
+    retried only for faults that may pass; a wrong hash is never retried at a source that supplied every byte.
+    """
+
+    runtime: Runtime
+    model: str
+    file: FileSpec
+    open_partial: Callable[[], Partial]
+    candidates: list[Candidate]
+    fetched: int = 0
+    """Bytes that came in, good or not."""
+    failures: dict[str, SourceError] = field(default_factory=dict)
+    last: Candidate | None = None
+    """The source of the latest bytes."""
+    _holding: Candidate | None = None
+    """The source to go on with while it is merely waited for."""
+    _suppliers: set[str] = field(default_factory=set)
+    """Who supplied the prefix, including earlier runs."""
+    _pure: bool = False
+    """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
+
+    def __post_init__(self) -> None:
+        self.partial = self.open_partial()
+        """The bytes so far; another one after bad bytes were put aside. The caller closes it."""
+        self._suppliers = {f"{origin} (earlier)" for origin in self.partial.origins}
+
+    def run(self) -> Iterator[Event]:
+        """Fill the partial with the pinned bytes.
+
+        Raises:
+            Exhausted: No source could.
+            StoreError: The disk refused.
+            Cancelled: The run was cancelled; the good prefix stays.
+        """
+        while not (self._complete and self._right):
+            if self._complete:
+                yield from self._reject()
+                continue
+            candidate = self._next()
+            self._wait_for(candidate)
+            try:
+                yield from self._receive(candidate)
+            except SourceError as error:
+                yield from self._failed(candidate, error)
+        yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
+
+    @property
+    def _complete(self) -> bool:
+        return self.partial.length == self.file.size
+
+    @property
+    def _right(self) -> bool:
+        return self.partial.digest() == self.file.sha256
+
+    def _next(self) -> Candidate:
+        if self._holding is not None:
+            return self._holding
+        if not self.candidates:
+            raise Exhausted(list(self.failures.items()))
+        return choose(self.candidates, self.runtime.hosts, self.runtime.clock())
+
+    def _wait_for(self, candidate: Candidate) -> None:
+        ready_at = max(candidate.ready_at, self.runtime.hosts.ready_at(candidate.offer.host))
+        wait = ready_at - self.runtime.clock()
+        if wait > 0:
+            self.runtime.cancel.sleep(wait)
+
+    def _receive(self, candidate: Candidate) -> Iterator[Event]:
+        """Take what one answer of one source gives."""
+        down = self.runtime.hosts.down(candidate.offer.host)
+        if down is not None and not candidate.failures:
+            raise down
+        if self._pure and self._suppliers - {candidate.label}:
+            self._start_over()
+        before = self.partial.length
+        stream = candidate.offer.open(before)
+        try:
+            yield from self._copy(candidate, stream)
+        finally:
+            stream.close()
+        self.runtime.hosts.welcome(candidate.offer.host)
+        if self.partial.length == before:
+            raise SourceError(Fault.CUT, "ended without sending anything")
+
+    def _copy(self, candidate: Candidate, stream: Stream) -> Iterator[Event]:
+        ticker = Ticker(self.runtime.clock)
+        yield self._progress(candidate)
+        skip = self.partial.length - stream.start  # the server sends whole files only
+        for piece in stream:
+            self.runtime.rate.take(len(piece))
+            self.fetched += len(piece)
+            new, skip = piece[skip:], max(0, skip - len(piece))
+            if new:
+                self._keep(candidate, new)
+            if ticker.due():
+                yield self._progress(candidate)
+        yield self._progress(candidate)
+
+    def _keep(self, candidate: Candidate, piece: bytes) -> None:
+        if len(piece) > self.file.size - self.partial.length:
+            raise SourceError(Fault.SIZE, f"sent more than the {self.file.size} bytes expected")
+        self.partial.write(piece, candidate.label)
+        self._suppliers.add(candidate.label)
+        self.last = candidate
+        if self.partial.length - candidate.good_at >= RESET_BYTES:
+            candidate.failures, candidate.good_at = 0, self.partial.length
+
+    def _progress(self, candidate: Candidate) -> Progress:
+        offer = candidate.offer
+        return Progress(
+            self.model,
+            self.file.path,
+            offer.kind,
+            offer.host,
+            candidate.failures + 1,
+            self.partial.length,
+            self.file.size,
+        )
+
+    def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
+        """Account for a failed try and tell what comes next."""
+        candidate.failures += 1
+        self._holding = None
+        hosts, host = self.runtime.hosts, candidate.offer.host
+        decision = decide(
+            candidate,
+            error,
+            self.runtime.retry,
+            demoted=hosts.is_demoted(host),
+            alone=len(self.candidates) == 1,
+        )
+        if error.retry_after is not None and not isinstance(decision, Leave):
+            hosts.park(host, decision.wait)
+        yield self._apply(candidate, error, decision)
+
+    def _apply(self, candidate: Candidate, error: SourceError, decision: Decision) -> Event:
+        now = self.runtime.clock()
+        match decision:
+            case Retry(wait):
+                candidate.ready_at = now + wait
+                self._holding = candidate
+                return self._retry(candidate, error, wait)
+            case Rotate(wait):
+                candidate.ready_at = now + wait
+                candidate.rank += len(self.candidates)
+            case Leave():
+                self.candidates.remove(candidate)
+                self.failures[candidate.label] = error
+                self.runtime.hosts.give_up(candidate.offer.host, error)
+        return self._source_failed(candidate, error)
+
+    def _retry(self, candidate: Candidate, error: SourceError, wait: float) -> RetryScheduled:
+        offer = candidate.offer
+        return RetryScheduled(
+            self.model,
+            self.file.path,
+            offer.kind,
+            offer.host,
+            candidate.failures + 1,
+            error.fault,
+            error.message,
+            wait,
+        )
+
+    def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
+        offer = candidate.offer
+        following = self._next().offer if self.candidates else None
+        return SourceFailed(
+            self.model,
+            self.file.path,
+            offer.kind,
+            offer.host,
+            error.fault,
+            error.message,
+            error.hint,
+            self.partial.length,
+            following.kind if following else "",
+            following.host if following else "",
+        )
+
+    def _reject(self) -> Iterator[Event]:
+        """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
+        candidate = self.last
+        alone = candidate is not None and self._suppliers == {candidate.label}
+        kept = self.runtime.store.quarantine_partial(self.partial, source=" + ".join(sorted(self._suppliers)))
+        self.partial = self.open_partial()
+        self._forget_prefix()
+        yield quarantined(self.model, self.file, kept)
+        if candidate is None:
+            return  # an earlier run left wrong bytes: nobody here is to blame
+        self._pure = True
+        if alone:
+            yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
+        else:
+            self._holding = candidate
+            yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
+
+    def _start_over(self) -> None:
+        self.partial.restart()
+        self._forget_prefix()
+
+    def _forget_prefix(self) -> None:
+        self._suppliers.clear()
+        for candidate in self.candidates:
+            candidate.good_at = 0
+
+
+def quarantined(model: str, file: FileSpec, kept: Quarantined) -> FileQuarantined:
+    """Tell that bad bytes were put aside."""
+    return FileQuarantined(model, file.path, str(kept.directory), kept.expected, kept.actual, kept.source)
+
+
+def candidates_for(offers: list[Offer]) -> list[Candidate]:
+    """Offers in the order in which they should be asked."""
+    return [Candidate(offer, rank) for rank, offer in enumerate(offers)]

@@ -1,0 +1,90 @@
+"""Many generators of events, one ordered stream: the only place in the engine where threads start."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from modelfetch.engine.events import Event
+from modelfetch.net.cancel import Cancellation
+
+T = TypeVar("T")
+
+Task = Generator[Event, None, T]
+"""Work that tells what happens while it runs, and returns a result."""
+
+LEAVE_SECONDS = 0.5
+"""How long a cancelled run waits for its workers. One that is stuck in a system call (resolving a name) is a
+daemon thread without anything to write, and is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A task ended: with its result, or with the exception it raised."""
+
+    index: int
+    result: T | None
+    error: Exception | None
+
+
+def merge(
+    tasks: Sequence[Task[T]], threads: int, cancel: Cancellation, idle: float = 1.0
+) -> Iterator[Event | Done[T] | None]:
+    """Run tasks in parallel, in their order, and yield what they yield.
+
+    Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing
+    the iterator cancels all work.
+    """
+    happened: queue.SimpleQueue[Event | Done[T]] = queue.SimpleQueue()
+    waiting = deque(enumerate(tasks))
+    workers = [
+        threading.Thread(target=_work, args=(waiting, happened), name=f"modelfetch-{n}", daemon=True)
+        for n in range(min(threads, len(tasks)))
+    ]
+    for worker in workers:
+        worker.start()
+    left = len(tasks)
+    try:
+        while left:
+            try:
+                item = happened.get(timeout=idle)
+            except queue.Empty:
+                yield None
+                continue
+            left -= isinstance(item, Done)
+            yield item
+    finally:
+        if left:
+            cancel.cancel()
+            waiting.clear()
+        _join(workers, LEAVE_SECONDS)
+
+
+def _work(waiting: deque[tuple[int, Task[T]]], happened: queue.SimpleQueue[Event | Done[T]]) -> None:
+    while True:
+        try:
+            index, task = waiting.popleft()
+        except IndexError:
+            return
+        happened.put(_run(index, task, happened))
+
+
+def _run(index: int, task: Task[T], happened: queue.SimpleQueue[Event | Done[T]]) -> Done[T]:
+    try:
+        while True:
+            happened.put(next(task))
+    except StopIteration as stop:
+        return Done(index, stop.value, None)
+    except Exception as error:  # handed over to the thread that follows the stream
+        return Done(index, None, error)
+
+
+def _join(workers: Sequence[threading.Thread], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0.0, until - time.monotonic()))
