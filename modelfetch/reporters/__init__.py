@@ -1,0 +1,47 @@
+"""The faces of a run: bars for a terminal, lines for pipes and logs, JSON for programs.
+
+A reporter reads records (:mod:`modelfetch.engine.stream`) and nothing else. ``rich`` is imported only when
+bars are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+from modelfetch.engine.stream import Reporter
+from modelfetch.reporters.jsonl import JsonLines
+from modelfetch.reporters.lines import Lines
+from modelfetch.reporters.symbols import symbols_for
+from modelfetch.reporters.words import error_lines, failure_lines
+
+__all__ = ["choose", "error_lines", "failure_lines", "symbols_for"]
+
+
+def choose(
+    *, json: bool, quiet: bool, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]
+) -> tuple[Reporter, ...]:
+    """Choose who tells about a run.
+
+    Args:
+        json: Whether stdout shall have the events, one JSON object a line; nothing else is told then.
+        quiet: Whether to tell nothing.
+        stdout: Where data goes.
+        stderr: Where talk goes: bars on a terminal, plain lines elsewhere.
+        environ: The environment; with ``CI`` set (and not ``0`` or ``false``) or ``TERM=dumb`` there are no
+            bars.
+    """
+    if json:
+        return (JsonLines(stdout),)
+    if quiet:
+        return ()
+    if _can_draw(stderr, environ):
+        from modelfetch.reporters.bars import Bars
+
+        return (Bars(stderr),)
+    return (Lines(stderr),)
+
+
+def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    is_ci = environ.get("CI", "").lower() not in ("", "0", "false")
+    return stream.isatty() and not is_ci and environ.get("TERM", "") not in ("dumb", "unknown")

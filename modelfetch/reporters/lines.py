@@ -1,0 +1,133 @@
+"""Plain lines for pipes and logs: no escape byte, no cursor tricks, every line complete in itself."""
+
+from __future__ import annotations
+
+from typing import Final, TextIO
+
+from modelfetch.engine.events import (
+    FileCommitted,
+    FileStarted,
+    LockWaiting,
+    ModelReady,
+    Planned,
+    Progress,
+    RunFinished,
+    SourceFailed,
+)
+from modelfetch.engine.ledger import FileState, Key
+from modelfetch.engine.record import Record
+from modelfetch.engine.state import RunState
+from modelfetch.model.text import sanitise
+from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.reporters import words
+from modelfetch.reporters.notes import Note, Notes
+from modelfetch.reporters.symbols import ASCII
+
+EVERY_SECONDS: Final = 10.0
+EVERY_PERCENT: Final = 10
+"""A file (or a wait) gets its next line after this much time or way, whichever comes first: enough to see
+that something moves, little enough to read later (the contract of log lines)."""
+
+_LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed: ", "detail": ""}
+
+
+class Lines:
+    """Writes a run as lines ``model  file  what``."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._encoding = getattr(out, "encoding", None) or "utf-8"
+        self._notes = Notes(ASCII)
+        self._marks: dict[Key, tuple[float, float]] = {}
+        """When, and at what percentage, each file or wait had its last line."""
+
+    def report(self, record: Record) -> None:
+        """Write the lines this record is worth, often none."""
+        event, state = record.event, record.state
+        for note in self._notes.take(record):
+            self._note(note)
+        match event:
+            case LockWaiting():
+                self._waiting(event, state)
+            case Planned():
+                self._planned(event)
+            case FileStarted() | Progress() | FileCommitted() | SourceFailed(source="cache"):
+                self._file(event, state)
+            case ModelReady():
+                self._rest()
+                self._say("", "", words.ready(state.models[event.model], ASCII))
+            case RunFinished():
+                self._finished(event, state)
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Do nothing: the stream belongs to the caller, and every line is out."""
+
+    def _planned(self, event: Planned) -> None:
+        self._say(event.model, event.version, words.plan(event))
+        for line in words.licence(event):
+            self._say(event.model, "", line)
+
+    def _waiting(self, event: LockWaiting, state: RunState) -> None:
+        if self._is_due((event.model, event.file), state.now, 0.0):
+            waited = f" ({format_duration(event.waited)} so far)"
+            self._say(event.model, event.file, words.waiting(event) + waited)
+
+    def _file(self, event: FileStarted | Progress | FileCommitted | SourceFailed, state: RunState) -> None:
+        file = state.files[event.model, event.file]
+        said: list[str] = []
+        if isinstance(event, SourceFailed):
+            said = [f"bad: {event.fault}"]
+        elif isinstance(event, FileCommitted):
+            said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
+        elif isinstance(event, FileStarted):
+            said = self._started(event, state)
+        elif file.received < file.size and self._is_due(file.key, state.now, file.percent):
+            said = _progress(file)
+        if said:
+            self._say(event.model, event.file, *said)
+
+    def _started(self, event: FileStarted, state: RunState) -> list[str]:
+        if state.operation == "verify":  # a line per file would bury the bad ones
+            return []
+        self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
+        resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+        return [f"started, {format_size(event.size)}{resumed}"]
+
+    def _is_due(self, key: Key, now: float, percent: float) -> bool:
+        at, before = self._marks.get(key, (float("-inf"), 0.0))
+        is_due = now - at >= EVERY_SECONDS or percent // EVERY_PERCENT != before // EVERY_PERCENT
+        if is_due:
+            self._marks[key] = now, percent
+        return is_due
+
+    def _finished(self, event: RunFinished, state: RunState) -> None:
+        self._rest()
+        if state.operation == "verify":
+            self._say("", "", words.verified(state, event))
+        elif event.outcome == "failed" and state.files:
+            self._say("", "", words.standing(state))
+
+    def _rest(self) -> None:
+        for note in self._notes.rest():
+            self._note(note)
+
+    def _note(self, note: Note) -> None:
+        self._say(note.model, note.file, _LABELS[note.kind] + note.text)
+
+    def _say(self, *fields: str) -> None:
+        """Write one line; characters the stream cannot encode are written as their number."""
+        line = "  ".join(sanitise(field) for field in fields if field)
+        self._out.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
+        self._out.flush()
+
+
+def _progress(file: FileState) -> list[str]:
+    """Give what a progress line says; what is not known yet is left out."""
+    fields = [f"{int(file.percent)}%", f"{format_size(file.received)} / {format_size(file.size)}"]
+    if file.speed is not None:
+        fields.append(format_rate(file.speed))
+    if file.eta is not None:
+        fields.append(f"ETA {format_duration(file.eta)}")
+    return [*fields, "" if file.source == "cache" else file.source]

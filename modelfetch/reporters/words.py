@@ -1,0 +1,147 @@
+"""The sentences of the reporters: events and state in, one line of harmless text out.
+
+Everything that came from a server or a manifest passes :func:`~modelfetch.model.text.sanitise` here, so no
+reporter has to think of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from modelfetch.engine.events import LockWaiting, Planned, RetryScheduled, RunFinished, SourceFailed
+from modelfetch.engine.state import ModelState, RunState
+from modelfetch.model.manifest import is_permissive
+from modelfetch.model.text import sanitise
+from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.reporters.symbols import UNICODE, Symbols
+
+
+def error_lines(finished: RunFinished, symbols: Symbols = UNICODE) -> list[str]:
+    """Say why a run did not complete: the last lines of a command, whatever its reporters said.
+
+    Args:
+        finished: The end of the run.
+        symbols: What the terminal can show.
+
+    Returns:
+        Nothing for a completed run; one line for a cancelled one; else ``error: ...`` and, where there is
+        one, a line with the hint.
+    """
+    error = finished.error
+    if error is None:
+        return []
+    if finished.outcome == "cancelled":
+        return ["; ".join(filter(None, (sanitise(error.message), sanitise(error.hint))))]
+    return failure_lines(error.message, error.hint, symbols)
+
+
+def failure_lines(message: str, hint: str, symbols: Symbols = UNICODE) -> list[str]:
+    """Say what went wrong, and what to do next where that is known."""
+    arrow = [f"  {symbols.arrow} {sanitise(hint)}"] if hint else []
+    return [f"error: {sanitise(message)}", *arrow]
+
+
+def place(source: str, host: str) -> str:
+    """Name a source: its kind, and its host where it has one."""
+    return sanitise(f"{source} {host}").strip()
+
+
+def subject(state: RunState, model: str, file: str) -> str:
+    """Name a file, with its model where the run has several."""
+    return sanitise(f"{model}/{file}" if model and len(state.models) > 1 else file)
+
+
+def plural(n: int, noun: str) -> str:
+    """Count something: ``1 file``, ``9 files``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def exact(seconds: float) -> str:
+    """Show a duration with tenths while they mean something: ``2.1s``, ``1m 32s``."""
+    return f"{seconds:.1f}s" if seconds < 9.95 else format_duration(seconds)
+
+
+def plan(event: Planned) -> str:
+    """Say what one model consists of and how much of it is missing."""
+    total = f"{plural(len(event.files), 'file')}, {format_size(event.size)}"
+    missing = [file for file in event.files if file.state != "kept"]
+    if not missing:
+        return total
+    held = sum(file.held for file in missing)
+    resumed = f" ({format_size(held)} kept from an earlier run)" if held else ""
+    return f"{total}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
+
+
+def licence(event: Planned) -> list[str]:
+    """Say what a licence asks for, before the first download of anything that is not permissive."""
+    if not event.missing or (is_permissive(event.license) and not event.license_notice):
+        return []
+    stated = (
+        f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
+    )
+    home = f"; {event.homepage}" if event.homepage else ""
+    return [sanitise(line) for line in (f"licence: {stated}{home})", event.license_notice) if line]
+
+
+def waiting(event: LockWaiting) -> str:
+    """Say who holds a lock."""
+    return f"waiting for {sanitise(event.holder) or 'another process'}"
+
+
+def cause(event: RetryScheduled | SourceFailed) -> str:
+    """Say which source failed, and why."""
+    return f"{place(event.source, event.host)}: {sanitise(event.reason)}"
+
+
+def retry(event: RetryScheduled) -> str:
+    """Say why and when a source is asked again."""
+    when = f"in {exact(event.wait)}" if event.wait >= 0.05 else "at once"
+    return f"{cause(event)}, again {when} (attempt {event.attempt})"
+
+
+def fallback(event: SourceFailed, symbols: Symbols) -> str:
+    """Say why a source is left, and for which one."""
+    if not event.next_source:
+        return f"{cause(event)}; no source left"
+    is_same_kind = event.next_source == event.source
+    following = place(event.next_source, event.next_host if is_same_kind else "")
+    return f"{cause(event)} {symbols.arrow} {following}"
+
+
+def ready(model: ModelState, symbols: Symbols) -> str:
+    """Say that a model is there, what came in for it, how fast, and from where."""
+    assert model.ready is not None, "told of models that are ready only"
+    event = model.ready
+    parts = [f"{sanitise(model.name)} is ready"]
+    if event.fetched:
+        of = f" of {format_size(event.size)}" if event.fetched < event.size else ""
+        rate = f" ({format_rate(event.fetched / model.seconds)})" if model.seconds > 0 else ""
+        parts += [
+            f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
+            _origins(model.sources),
+        ]
+    else:
+        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already here")
+    return f" {symbols.dot} ".join(filter(None, parts))
+
+
+def _origins(sources: Counter[str]) -> str:
+    """Name the kinds of sources by how much they gave: ``from huggingface 8 files, local 1``."""
+    (kind, files), *others = sources.most_common() or [("", 0)]
+    rest = "".join(f", {sanitise(kind)} {files}" for kind, files in others)
+    return f"from {sanitise(kind)} {plural(files, 'file')}{rest}" if kind else ""
+
+
+def verified(state: RunState, finished: RunFinished) -> str:
+    """Sum up a check: ``9 files, 295 MB verified in 0.4s``."""
+    good = [file for file in finished.files if file.status == "completed"]
+    of = "" if len(good) == len(finished.files) else f"{len(good)} of "
+    size = format_size(sum(file.size for file in good))
+    return f"{of}{plural(len(finished.files), 'file')}, {size} verified in {exact(state.seconds)}"
+
+
+def standing(state: RunState) -> str:
+    """Sum up a run that failed: what is there all the same."""
+    totals = state.totals
+    there = f"{totals.files_done} of {plural(totals.files, 'file')} there"
+    return f"{there}, {format_size(totals.received)} of {format_size(totals.size)} kept"
