@@ -1,0 +1,111 @@
+"""A small HTTP server on the loopback interface, with generated files, at a pace the eye can follow."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+SIZES = {
+    "config.json": 1_234,
+    "tokenizer.json": 2_345_678,
+    "onnx/encoder_model.onnx": 17_654_321,
+    "onnx/decoder_model.onnx": 28_765_432,
+}
+"""Bytes of each file: 48.8 MB, shaped like a small speech model."""
+PACE = 11_000_000
+"""Bytes per second and connection: the largest file takes about two and a half seconds."""
+PIECE = 64 * 1024
+FLAKY_PATH = "onnx/encoder_model.onnx"
+FLAKY_SHARE = 0.4
+"""A flaky origin sends this share of one file, hangs up, and knows nothing of the file afterwards."""
+
+
+@lru_cache(maxsize=len(SIZES))
+def content(path: str) -> bytes:
+    """The bytes of a file: SHAKE128 (FIPS 202) of its name, so they are the same on every machine."""
+    return hashlib.shake_128(b"modelfetch demo\0" + path.encode()).digest(SIZES[path])
+
+
+class Origin:
+    """The server; a context manager that serves while it is open.
+
+    Args:
+        flaky: Whether to fail on the way of one file.
+        pace: Bytes per second and connection.
+    """
+
+    def __init__(self, *, flaky: bool = False, pace: float = PACE) -> None:
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.pace = pace
+        self._server.flaky = flaky
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Origin:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    pace: float
+    flaky: bool
+    hung_up = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that goes away is its own business."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = self.path.lstrip("/")
+        fails = self.server.flaky and path == FLAKY_PATH
+        if path not in SIZES or (fails and self.server.hung_up):
+            self.send_error(404)
+            return
+        body = memoryview(content(path))
+        start = self._start()
+        self._head(start, len(body))
+        self._send(body[start : int(len(body) * FLAKY_SHARE)] if fails else body[start:])
+        if fails:
+            self.server.hung_up = self.close_connection = True
+
+    def _start(self) -> int:
+        match = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range", ""))
+        return int(match[1]) if match else 0
+
+    def _head(self, start: int, size: int) -> None:
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_header("Content-Length", str(size - start))
+        self.end_headers()
+
+    def _send(self, body: memoryview) -> None:
+        for piece in _paced(body, self.server.pace):
+            self.wfile.write(piece)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: the run has its own voice."""
+
+
+def _paced(body: memoryview, pace: float) -> Iterator[memoryview]:
+    started = time.monotonic()
+    for sent in range(0, len(body), PIECE):
+        time.sleep(max(0.0, started + sent / pace - time.monotonic()))
+        yield body[sent : sent + PIECE]
