@@ -1,0 +1,177 @@
+"""modelfetch from Python: three functions over the same engine the command line uses.
+
+    >>> import modelfetch
+    >>> directory = modelfetch.ensure("whisper-base")                # doctest: +SKIP
+    >>> for record in modelfetch.stream("whisper-base"):             # doctest: +SKIP
+    ...     print(record.event)
+    >>> results = modelfetch.verify("whisper-base", repair=True)     # doctest: +SKIP
+
+Settings come from the same places as for the command: project file, environment, the user's file. Nothing is
+printed. Failures are the errors of :mod:`modelfetch.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from modelfetch.engine.assemble import RunOptions
+from modelfetch.engine.events import Event, FileResult, ModelReady, RunFinished
+from modelfetch.engine.stream import Record, records
+from modelfetch.errors import (
+    AuthorisationError,
+    DeadlineError,
+    IntegrityError,
+    LockTimeoutError,
+    ModelfetchError,
+    OfflineError,
+    StoreError,
+    UnavailableError,
+)
+from modelfetch.workspace import Workspace
+
+_ERRORS: dict[str, type[ModelfetchError]] = {
+    error.code: error
+    for error in (
+        AuthorisationError,
+        DeadlineError,
+        IntegrityError,
+        LockTimeoutError,
+        OfflineError,
+        StoreError,
+        UnavailableError,
+    )
+}
+
+
+def ensure(
+    name: str,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    prefer: str | None = None,
+    only: Sequence[str] = (),
+    force: bool = False,
+    timeout: float | None = None,
+    lock_timeout: float | None = None,
+) -> Path:
+    """Make a model present and verified.
+
+    Args:
+        name: A model of the catalogs.
+        cache_dir: Root of the cache, instead of the configured one.
+        offline: Whether to use what is on this disk only; None is as configured.
+        prefer: Kind of source to ask first.
+        only: Kinds of source that may be used; empty means all configured ones.
+        force: Fetch everything anew.
+        timeout: Seconds for the whole run.
+        lock_timeout: Seconds to wait for another process.
+
+    Returns:
+        The absolute directory of the model.
+
+    Raises:
+        UnknownModelError: No catalog has a model of this name.
+        ManifestError: Its manifest is wrong.
+        ConfigError: A setting is wrong.
+        OfflineError: Files are missing and the network may not be used.
+        IntegrityError: Every source that answered sent wrong bytes.
+        AuthorisationError: A source wants credentials.
+        UnavailableError: No source could deliver.
+        StoreError: The disk refused.
+        LockTimeoutError: Another process held a lock for too long.
+        DeadlineError: The time limit was reached.
+    """
+    options = RunOptions(
+        offline=bool(offline), prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
+    )
+    directory: Path | None = None
+    for record in stream(name, cache_dir=cache_dir, options=options, force=force):
+        if isinstance(record.event, ModelReady):
+            directory = Path(record.event.path)
+        elif isinstance(record.event, RunFinished):
+            raise_for(record.event)
+    assert directory is not None, "a completed run of one model made it ready"
+    return directory
+
+
+def stream(
+    *names: str,
+    cache_dir: str | os.PathLike[str] | None = None,
+    options: RunOptions | None = None,
+    force: bool = False,
+) -> Iterator[Record]:
+    """Make models present and verified, telling everything that happens.
+
+    The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are told there and
+    not raised. Closing the iterator cancels the run and keeps what is good.
+
+    Args:
+        names: Models of the catalogs; none means the project's.
+        cache_dir: Root of the cache, instead of the configured one.
+        options: What this run asks for beyond the settings.
+        force: Fetch everything anew.
+
+    Raises:
+        UnknownModelError: No catalog has a model of this name.
+        ManifestError: A manifest is wrong.
+        UsageError: No name is given and no project names any; or a setting or option is wrong.
+    """
+    workspace = _workspace(cache_dir)
+    manifests = workspace.manifests(names)
+    return records(workspace.ensure(manifests, options or RunOptions(), force=force))
+
+
+def verify(
+    *names: str,
+    cache_dir: str | os.PathLike[str] | None = None,
+    quick: bool = False,
+    repair: bool = False,
+) -> tuple[FileResult, ...]:
+    """Check the files of models against their manifests.
+
+    Args:
+        names: Models of the catalogs; none means everything present.
+        cache_dir: Root of the cache, instead of the configured one.
+        quick: Read only files whose size, time or inode changed since they were verified.
+        repair: Obtain bad and missing files anew.
+
+    Returns:
+        How each file ended; all of them are right.
+
+    Raises:
+        IntegrityError: A file is bad or missing, and was not (or could not be) put right.
+        ModelfetchError: As for :func:`ensure`.
+    """
+    workspace = _workspace(cache_dir)
+    manifests = workspace.manifests(names) if names else workspace.present()
+    finished = _last(workspace.verify(manifests, RunOptions(), quick=quick, repair=repair))
+    raise_for(finished)
+    return finished.files
+
+
+def raise_for(finished: RunFinished) -> None:
+    """Raise the error a run ended with, if any.
+
+    Raises:
+        ModelfetchError: Of the class its code names.
+        KeyboardInterrupt: The run was interrupted.
+    """
+    if finished.outcome == "cancelled":
+        raise KeyboardInterrupt
+    if finished.error is not None:
+        error = _ERRORS.get(finished.error.code, ModelfetchError)
+        raise error(finished.error.message, hint=finished.error.hint)
+
+
+def _workspace(cache_dir: str | os.PathLike[str] | None) -> Workspace:
+    return Workspace.open({"cache_dir": None if cache_dir is None else os.fspath(cache_dir)})
+
+
+def _last(events: Iterator[Event]) -> RunFinished:
+    last: Event | None = None
+    for record in records(events):
+        last = record.event
+    assert isinstance(last, RunFinished), "every run ends with run_finished"
+    return last

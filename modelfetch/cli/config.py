@@ -1,0 +1,74 @@
+"""``config``: the settings, where each comes from, and changing the user's file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.tables import Column, print_table
+from modelfetch.cli.talk import notes, print_json, say
+
+app = typer.Typer(
+    name="config", help="Show and change settings.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
+
+
+@app.command("show")
+def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
+    """Show every setting with its value and where the value comes from."""
+    from modelfetch.settings import SETTINGS, shown
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    loaded = workspace.loaded
+    values = {setting.name: loaded.settings.value(setting.name) for setting in SETTINGS}
+    if json:
+        print_json(
+            {name: {"value": shown(value), "origin": loaded.origins[name]} for name, value in values.items()}
+        )
+        return
+    notes(workspace)
+    rows = [[name, str(shown(value)), loaded.origins[name]] for name, value in values.items()]
+    rows.insert(0, ["cache_dir", str(loaded.cache_dir), loaded.origins["cache_dir"]])
+    print_table([Column("setting"), Column("value", flexible=True), Column("from", flexible=True)], rows)
+
+
+@app.command("path")
+def path() -> None:
+    """Print the path of the user's configuration file."""
+    typer.echo(str(_user_config()))
+
+
+@app.command("set")
+def set_(
+    key: Key, value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")]
+) -> None:
+    """Set a value in the user's configuration file."""
+    from modelfetch.settings import set_value
+
+    target = _user_config()
+    set_value(target, key, value)
+    say(f"set {key} in {target}")
+
+
+@app.command("unset")
+def unset(key: Key) -> None:
+    """Remove a value from the user's configuration file."""
+    from modelfetch.settings import unset_value
+
+    target = _user_config()
+    removed = unset_value(target, key)
+    say(f"removed {key} from {target}" if removed else f"{key} is not set in {target}")
+
+
+def _user_config() -> Path:
+    """The user's file, found without reading it: it may be what is to be mended."""
+    from modelfetch.settings import user_config_path
+
+    return user_config_path(os.environ, Path.cwd())

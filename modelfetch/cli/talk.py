@@ -1,0 +1,29 @@
+"""Words on stderr, data on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json as jsonlib
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelfetch.workspace import Workspace
+
+
+def say(text: str) -> None:
+    """Write a line to stderr; a closed stderr is no reason to fail."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+
+
+def notes(workspace: Workspace) -> None:
+    """What a person should know about how the settings were found."""
+    for notice in workspace.loaded.notices:
+        say(f"note: {notice}")
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on stdout: indented for a terminal, in one line for a program."""
+    indent = 2 if sys.stdout.isatty() else None
+    print(jsonlib.dumps(document, indent=indent))
