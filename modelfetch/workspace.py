@@ -110,8 +110,7 @@ class Workspace:
         """
         manifest = self._known(name)
         model = manifest.name if manifest is not None else name
-        digests = [file.sha256 for file in manifest.files] if manifest is not None else []
-        removal = self.store.remove(model, digests=digests, dry_run=dry_run)
+        removal = self.store.remove(model, manifest.files if manifest is not None else (), dry_run=dry_run)
         if not removal.versions and manifest is None:
             self.catalog.get(name)  # raises, with a suggestion
         return removal

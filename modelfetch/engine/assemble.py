@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from modelfetch.engine.runtime import Runtime
@@ -15,7 +16,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import Loaded
-from modelfetch.sources.base import Source
+from modelfetch.sources.base import LOCAL, Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
@@ -79,9 +80,13 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
 def _in_store(store: Store) -> Finder:
     """Find files of models in this cache, whose blob may have been lost."""
 
+    @cache  # once a run: reading every receipt for every file would take longer than fetching small ones
+    def placed() -> dict[str, list[Path]]:
+        return store.placed()
+
     def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         yield store.directory(manifest) / file.path
-        yield from store.copies(file.sha256)
+        yield from placed().get(file.sha256, ())
 
     return find
 
@@ -103,4 +108,4 @@ def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence
         order.insert(0, options.prefer)
     if options.only:
         order = [kind for kind in order if kind in options.only] or list(options.only)
-    return [kind for kind in order if kind == "local"] if options.offline else order
+    return [kind for kind in order if kind == LOCAL] if options.offline else order

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
+from modelfetch.engine.heartbeat import with_heartbeat
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.obtain import CACHE, Mode, Obtained, obtain
 from modelfetch.engine.plan import Inventory, Job, jobs, planned, take_inventory
@@ -124,17 +125,21 @@ class Run:
         self._check_space(work)
         tasks = [obtain(runtime, job, self._request.mode) for job in work]
         waiting = {id(inventory): inventory for inventory in pending}
-        for happened in merge(tasks, runtime.files, runtime.cancel):
-            runtime.check_deadline()
-            if isinstance(happened, Done):
-                self._account(work[happened.index], happened)
-                yield from self._finish(waiting)
-            elif happened is not None:
-                yield happened
+        with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
+            for happened in with_heartbeat(merged, runtime.clock):
+                runtime.check_deadline()
+                if isinstance(happened, Done):
+                    self._account(work[happened.index], happened)
+                    yield from self._finish(waiting)
+                elif happened is not None:
+                    yield happened
+        runtime.store.sweep()
 
     def _check_space(self, work: Sequence[Job]) -> None:
         store = self._runtime.store
         needed = sum(job.file.size - store.held(job.file) for job in work)
+        if self._request.to is not None and not store.can_link_into(self._request.to):
+            needed += sum(job.file.size for job in work)
         store.check_space(needed)
 
     def _account(self, job: Job, done: Done[Obtained]) -> None:
@@ -146,7 +151,9 @@ class Run:
                 self._errors[key] = done.error
             elif done.result is not None:
                 self._sources[key] = f"{done.result.source} {done.result.host}".strip()
-                self._fetched[manifest.name] = self._fetched.get(manifest.name, 0) + done.result.fetched
+        if done.result is not None:  # shared bytes came in once: they count for the first who needed them
+            name = job.places[0][0].name
+            self._fetched[name] = self._fetched.get(name, 0) + done.result.fetched
 
     def _finish(self, waiting: dict[int, Inventory]) -> Iterator[Event]:
         """Write the receipts of models whose last file just arrived."""
@@ -163,7 +170,7 @@ class Run:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.to is not None:
             for file in manifest.files:
-                store.place_into(self._request.to, file, CACHE)
+                store.place_into(self._request.to, manifest, file, CACHE)
         return ModelReady(
             manifest.name,
             manifest.version,

@@ -9,6 +9,7 @@ from modelfetch.engine.conclusions import file_error
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
+    FileQuarantined,
     FileStarted,
     FileVerified,
 )
@@ -16,11 +17,11 @@ from modelfetch.engine.hashing import hash_with_progress
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for, quarantined
+from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for
 from modelfetch.engine.workers import Task
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.sources.base import Offer
-from modelfetch.store import Partial, Placed
+from modelfetch.sources.base import LOCAL, Offer
+from modelfetch.store import Placed
 
 CACHE = "cache"
 """The source of bytes that lay in this cache already."""
@@ -69,8 +70,8 @@ def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
 def _from_cache(runtime: Runtime, job: Job) -> Task[Obtained | None]:
     """Use the blob if it is there and still right; a found blob is hashed before it is trusted."""
     manifest, file = job.places[0]
-    path = runtime.store.blob_path(file.sha256)
-    if runtime.store.size_of(path) != file.size:
+    path = runtime.store.find_blob(file)
+    if path is None:
         return None
     yield FileStarted(manifest.name, file.path, file.size, file.size)
     actual = yield from hash_with_progress(runtime, manifest.name, file, path)
@@ -82,24 +83,18 @@ def _from_cache(runtime: Runtime, job: Job) -> Task[Obtained | None]:
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     manifest, file = job.places[0]
-
-    def open_partial() -> Partial:
-        partial = runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled)
-        runtime.cancel.check()
-        return partial
-
     candidates = candidates_for(_offers(runtime, job, mode))
-    transfer = Transfer(runtime, manifest.name, file, open_partial, candidates)
-    try:
+    with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
+        runtime.cancel.check()
         if mode.force:
-            transfer.partial.restart()
-        yield FileStarted(manifest.name, file.path, file.size, transfer.partial.length)
-        yield from transfer.run()
-        placed = runtime.store.commit(transfer.partial, displaced_source=CACHE)
-    except Exhausted as exhausted:
-        raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
-    finally:
-        transfer.partial.close()
+            partial.restart()
+        yield FileStarted(manifest.name, file.path, file.size, partial.length)
+        transfer = Transfer(runtime, manifest.name, file, partial, candidates)
+        try:
+            yield from transfer.run()
+        except Exhausted as exhausted:
+            raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
+        placed = runtime.store.commit(partial, displaced_source=CACHE)
     yield from _displaced(manifest, file, placed)
     if transfer.last is None:
         return Obtained(CACHE, "", 0)
@@ -109,16 +104,20 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
 def _displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
     """Tell of bad bytes that had the name until their replacement was verified."""
     if placed.quarantined is not None:
-        yield quarantined(manifest.name, file, placed.quarantined)
+        kept = placed.quarantined
+        yield FileQuarantined(
+            manifest.name, file.path, str(kept.directory), kept.expected, kept.actual, kept.source
+        )
 
 
 def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     """The offers of every manifest that needs this digest, in order, without what ``--force`` distrusts."""
     offers = [offer for manifest, file in job.places for offer in runtime.offers(manifest, file)]
-    return [offer for offer in offers if not (mode.force and offer.kind == "local")]
+    return [offer for offer in offers if not (mode.force and offer.kind == LOCAL)]
 
 
 def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
+    fetched = obtained.fetched
     for manifest, file in job.places:
         placed = runtime.store.place(manifest, file, CACHE)
         yield from _displaced(manifest, file, placed)
@@ -130,6 +129,7 @@ def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> It
             file.sha256,
             obtained.source,
             obtained.host,
-            obtained.fetched,
+            fetched,
             seconds,
         )
+        fetched = 0  # shared bytes came in once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from modelfetch.engine.candidates import Candidate, Decision, Leave, Retry, Rotate, choose, decide
@@ -19,8 +19,8 @@ from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import Fault, ModelfetchError, SourceError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.net.retry import RESET_BYTES
-from modelfetch.sources.base import Offer, Stream
-from modelfetch.store import Partial, Quarantined
+from modelfetch.sources.base import LOCAL, Offer, Stream
+from modelfetch.store import Partial
 
 _WRONG = "sent wrong bytes: the SHA-256 does not match"
 _MIXED = "bytes from several sources do not fit together; once more from the start"
@@ -49,10 +49,10 @@ class Transfer:
     runtime: Runtime
     model: str
     file: FileSpec
-    open_partial: Callable[[], Partial]
+    partial: Partial
     candidates: list[Candidate]
     fetched: int = 0
-    """Bytes that came in, good or not."""
+    """Bytes that came over the network, good or not."""
     failures: dict[str, SourceError] = field(default_factory=dict)
     last: Candidate | None = None
     """The source of the latest bytes."""
@@ -64,8 +64,6 @@ class Transfer:
     """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
 
     def __post_init__(self) -> None:
-        self.partial = self.open_partial()
-        """The bytes so far; another one after bad bytes were put aside. The caller closes it."""
         self._suppliers = {f"{origin} (earlier)" for origin in self.partial.origins}
 
     def run(self) -> Iterator[Event]:
@@ -131,8 +129,9 @@ class Transfer:
         yield self._progress(candidate)
         skip = self.partial.length - stream.start  # the server sends whole files only
         for piece in stream:
-            self.runtime.rate.take(len(piece))
-            self.fetched += len(piece)
+            if candidate.offer.kind != LOCAL:
+                self.runtime.rate.take(len(piece))
+                self.fetched += len(piece)
             new, skip = piece[skip:], max(0, skip - len(piece))
             if new:
                 self._keep(candidate, new)
@@ -224,12 +223,12 @@ class Transfer:
 
     def _reject(self) -> Iterator[Event]:
         """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
+        actual, suppliers = self.partial.digest(), " + ".join(sorted(self._suppliers))
         candidate = self.last
         alone = candidate is not None and self._suppliers == {candidate.label}
-        kept = self.runtime.store.quarantine_partial(self.partial, source=" + ".join(sorted(self._suppliers)))
-        self.partial = self.open_partial()
+        kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=suppliers)
         self._forget_prefix()
-        yield quarantined(self.model, self.file, kept)
+        yield FileQuarantined(self.model, self.file.path, str(kept), self.file.sha256, actual, suppliers)
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
         self._pure = True
@@ -247,11 +246,6 @@ class Transfer:
         self._suppliers.clear()
         for candidate in self.candidates:
             candidate.good_at = 0
-
-
-def quarantined(model: str, file: FileSpec, kept: Quarantined) -> FileQuarantined:
-    """Tell that bad bytes were put aside."""
-    return FileQuarantined(model, file.path, str(kept.directory), kept.expected, kept.actual, kept.source)
 
 
 def candidates_for(offers: list[Offer]) -> list[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from modelfetch.engine.ensure import Request, Run, finished
@@ -18,6 +19,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.hashing import hash_with_progress
+from modelfetch.engine.heartbeat import with_heartbeat
 from modelfetch.engine.obtain import CACHE, Mode
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.engine.runtime import Runtime
@@ -82,16 +84,20 @@ def _check_all(
         items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
     items.sort(key=lambda item: -item.file.size)
     tasks = [_check(runtime, item, quick=request.quick) for item in items]
-    for happened in merge(tasks, THREADS, runtime.cancel):
-        runtime.check_deadline()
-        if isinstance(happened, Done):
-            if happened.error is not None:
-                raise happened.error
-            if happened.result is not None:
-                item = items[happened.index]
-                bad[item.manifest.name, item.file.path] = happened.result
-        elif happened is not None:
-            yield happened
+    with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
+        for happened in with_heartbeat(merged, runtime.clock):
+            runtime.check_deadline()
+            if isinstance(happened, Done):
+                _account(items[happened.index], happened, bad)
+            elif happened is not None:
+                yield happened
+
+
+def _account(item: _Item, done: Done[Fault | None], bad: dict[tuple[str, str], Fault]) -> None:
+    if done.error is not None:
+        raise done.error
+    if done.result is not None:
+        bad[item.manifest.name, item.file.path] = done.result
 
 
 def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,7 +34,7 @@ class Done(Generic[T]):
 
 def merge(
     tasks: Sequence[Task[T]], threads: int, cancel: Cancellation, idle: float = 1.0
-) -> Iterator[Event | Done[T] | None]:
+) -> Generator[Event | Done[T] | None, None, None]:
     """Run tasks in parallel, in their order, and yield what they yield.
 
     Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing

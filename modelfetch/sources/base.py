@@ -10,6 +10,9 @@ from modelfetch.net.answers import Ask
 from modelfetch.net.client import Client, Memory
 from modelfetch.net.urls import Credential, host_of
 
+LOCAL = "local"
+"""The one kind of source that needs no network."""
+
 
 class Stream(Protocol):
     """Bytes of one file from some offset on."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.sources.base import Offer
+from modelfetch.sources.base import LOCAL, Offer
 
 READ_SIZE = 1024 * 1024
 """Bytes per read; any size from 16 KiB on hashes equally fast, larger ones save system calls."""
@@ -20,7 +20,7 @@ Finder = Callable[[Manifest, FileSpec], Iterable[Path]]
 class LocalSource:
     """Files that should have the pinned bytes already."""
 
-    kind = "local"
+    kind = LOCAL
 
     def __init__(self, finders: Sequence[Finder]) -> None:
         self._finders = finders
@@ -60,7 +60,7 @@ def in_huggingface_cache(cache: Path) -> Finder:
 class LocalOffer:
     """A file on this disk."""
 
-    kind = "local"
+    kind = LOCAL
 
     def __init__(self, path: Path) -> None:
         self.host = str(path.parent)

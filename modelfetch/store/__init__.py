@@ -9,10 +9,11 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 from modelfetch.store.disk import Disk
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
+from modelfetch.store.place import Placed
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
 from modelfetch.store.remove import Removal
-from modelfetch.store.store import Placed, Store
+from modelfetch.store.store import Store
 
 __all__ = [
     "Consulted",

@@ -55,6 +55,14 @@ class Disk:
     """Seconds to wait before trying a denied rename again: virus scanners hold a new file for a moment
     (huggingface/transformers#2450)."""
 
+    def __init__(self, *, fsync: bool = True) -> None:
+        """Use the real disk.
+
+        Args:
+            fsync: Whether syncs wait until bytes and names are safe from a power cut; else they do nothing.
+        """
+        self._fsync = fsync
+
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
         """Carry out one operation; the point where tests let it fail instead."""
         return call()
@@ -167,7 +175,8 @@ class Disk:
 
     def sync(self, fd: int, path: Path) -> None:
         """Have a file's bytes on the disk before going on."""
-        self._must("sync", path, lambda: os.fsync(fd))
+        if self._fsync:
+            self._must("sync", path, lambda: os.fsync(fd))
 
     def seal(self, fd: int, path: Path) -> None:
         """Take away every right but reading; what the umask took when the file was created stays away.
@@ -214,7 +223,7 @@ class Disk:
 
     def sync_directory(self, path: Path) -> None:
         """Have a directory's names on the disk before going on, where the file system can."""
-        if sys.platform != "win32":
+        if self._fsync and sys.platform != "win32":
             self._try("sync", path, lambda: _sync_directory(path), _NO_DIRECTORY_SYNC)
 
     # Locks

@@ -46,12 +46,12 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
         disk: The disk.
         root: The cache root, or a directory a person named.
         path: The root, or a path below it.
-        durable: Whether new directories are to survive a power cut.
+        durable: Whether new directories must survive a power cut; a new root always does.
 
     Raises:
         StoreError: Something else has the name of a directory, or the disk refused.
     """
-    _make_root(disk, root, durable=durable)
+    _make_root(disk, root)
     for directory in _below(root, path):
         _make(disk, directory, durable=durable)
         _require_real(disk, directory)
@@ -62,14 +62,14 @@ def _below(root: Path, path: Path) -> list[Path]:
     return [path, *path.parents][:depth][::-1]
 
 
-def _make_root(disk: Disk, root: Path, *, durable: bool) -> None:
+def _make_root(disk: Disk, root: Path) -> None:
     missing = []
     for directory in (root, *root.parents):
         if disk.stat(directory) is not None:
             break
         missing.append(directory)
     for directory in reversed(missing):
-        _make(disk, directory, durable=durable)
+        _make(disk, directory, durable=True)
 
 
 def _make(disk: Disk, directory: Path, *, durable: bool) -> None:

@@ -166,7 +166,7 @@ class Partial:
             if self._exclusive:
                 self._disk.rmdir(self.slot.folder)
 
-    def seal(self, *, fsync: bool) -> None:
+    def seal(self) -> None:
         """Make a finished file ready for its final name: read-only, on the disk, closed.
 
         Raises:
@@ -177,7 +177,8 @@ class Partial:
         self._require_own_inode()
         self._disk.seal(self._fd, self.slot.data)
         try:
-            self._settle(fsync=fsync)
+            self._disk.sync(self._fd, self.slot.data)
+            self._close_files()
         except StoreError:
             self.discard()
             raise
@@ -205,11 +206,6 @@ class Partial:
         with suppress(StoreError):  # a journal is never relied on
             self._journal.close()
         self._disk.close(self._fd, self.slot.data)
-
-    def _settle(self, *, fsync: bool) -> None:
-        if fsync:
-            self._disk.sync(self._fd, self.slot.data)
-        self._close_files()
 
     def _require_own_inode(self) -> None:
         """Compare what we wrote to with what has its name: only inodes of our own get a final name."""

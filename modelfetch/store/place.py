@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelfetch.errors import IntegrityError, StoreError
@@ -13,6 +14,16 @@ from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, read_blocks
 from modelfetch.store.owner import temporary_name
+from modelfetch.store.quarantine import Quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file under its final name."""
+
+    path: Path
+    quarantined: Quarantined | None = None
+    """What had the name before, when its bytes were wrong and were put aside."""
 
 
 def is_placed(disk: Disk, source: Path, target: Path) -> bool:
@@ -23,7 +34,7 @@ def is_placed(disk: Disk, source: Path, target: Path) -> bool:
     )
 
 
-def install(disk: Disk, source: Path, target: Path, file: FileSpec, *, fsync: bool) -> None:
+def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
     """Give a target the bytes of a source, replacing at one instant what has its name.
 
     Args:
@@ -31,7 +42,6 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec, *, fsync: bo
         source: Verified bytes.
         target: Where they are to be found; its directory exists.
         file: What the bytes must be.
-        fsync: Whether copied bytes must be on the disk first.
 
     Raises:
         IntegrityError: The source turned out to be damaged while it was copied.
@@ -41,7 +51,7 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec, *, fsync: bo
     temporary = target.with_name(temporary_name())
     try:
         if not disk.link(source, temporary):
-            _copy(disk, source, temporary, file, fsync=fsync)
+            _copy(disk, source, temporary, file)
         disk.rename(temporary, target)
     except BaseException:
         with suppress(StoreError):
@@ -60,13 +70,12 @@ def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:
         )
 
 
-def _copy(disk: Disk, source: Path, target: Path, file: FileSpec, *, fsync: bool) -> None:
+def _copy(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
     with closing(disk, disk.create(target), target) as fd:
         if not _clone(disk, source, fd, target):
             _copy_bytes(disk, source, fd, target, file)
         disk.seal(fd, target)
-        if fsync:
-            disk.sync(fd, target)
+        disk.sync(fd, target)
 
 
 def _clone(disk: Disk, source: Path, fd: int, target: Path) -> bool:

@@ -51,8 +51,8 @@ class Quarantine:
         """Put aside what is about to be replaced; its name stays until the replacement takes it.
 
         Returns:
-            What was put aside; None when there is nothing to keep: no file, the right bytes, or bytes that were put
-            aside under another name of theirs.
+            What was put aside; None when there is nothing to keep: no file, the right bytes, or bytes that
+            were put aside under another name of theirs.
 
         Raises:
             StoreError: The disk refused.

@@ -20,10 +20,9 @@ from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Sta
 class Receipts:
     """What is known to be present in a cache."""
 
-    def __init__(self, disk: Disk, layout: Layout, *, fsync: bool) -> None:
+    def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk
         self._layout = layout
-        self._fsync = fsync
 
     def read(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when there is none for exactly these files that can be read."""
@@ -59,12 +58,14 @@ class Receipts:
             return False
         return self._stamp(self._layout.file(manifest.name, manifest.version, file.path)) == stamp
 
-    def copies(self, sha256: str) -> Iterator[Path]:
-        """Find the files of models that were verified to have a digest; they may have changed since."""
+    def placed(self) -> dict[str, list[Path]]:
+        """Find the files of all models, by the digest they were verified to have; they may have changed."""
+        found: dict[str, list[Path]] = {}
         for receipt in self.all():
             for file in receipt.files:
-                if file.sha256 == sha256:
-                    yield self._layout.file(receipt.name, receipt.version, file.path)
+                path = self._layout.file(receipt.name, receipt.version, file.path)
+                found.setdefault(file.sha256, []).append(path)
+        return found
 
     def _stamp(self, path: Path) -> Stamp | None:
         """Look at a plain file; None when there is none."""
@@ -90,7 +91,7 @@ class Receipts:
         receipt = Receipt(manifest.name, manifest.version, manifest.identity, tuple(files), tuple(consulted))
         path = self._layout.receipt(manifest.name, manifest.version)
         self._settle(manifest, path)
-        write_atomically(self._disk, path, to_json(receipt), durable=self._fsync)
+        write_atomically(self._disk, path, to_json(receipt), durable=True)
         return receipt
 
     def _renewed(self, manifest: Manifest, file: FileSpec, source: str, verified_at: datetime) -> ReceiptFile:
@@ -115,8 +116,7 @@ class Receipts:
 
     def _settle(self, manifest: Manifest, receipt: Path) -> None:
         """Have every file's name on the disk before the receipt says that it is there."""
-        make_directories(self._disk, self._layout.root, receipt.parent, durable=self._fsync)
+        make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
         paths = (self._layout.file(manifest.name, manifest.version, file.path) for file in manifest.files)
         for directory in sorted({path.parent for path in paths}):
-            if self._fsync:
-                self._disk.sync_directory(directory)
+            self._disk.sync_directory(directory)

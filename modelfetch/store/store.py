@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
-from modelfetch.store.place import install, is_placed
+from modelfetch.store.place import Placed, install, is_placed
 from modelfetch.store.quarantine import Quarantine, Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipts import Receipts
@@ -25,15 +24,6 @@ from modelfetch.store.resume import open_partial
 from modelfetch.store.slots import read_journal, slots
 from modelfetch.store.space import free_space, require_space, share_file_system
 from modelfetch.store.sweep import sweep
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A file under its final name."""
-
-    path: Path
-    quarantined: Quarantined | None = None
-    """What had the name before, when its bytes were wrong and were put aside."""
 
 
 class Store:
@@ -52,13 +42,12 @@ class Store:
             root: Where it lies, or is to lie.
             fsync: Whether what is stored must survive a power cut. Without it, one can leave zeros under a
                 final name.
-            disk: The disk; tests pass one that fails.
+            disk: The disk, instead of the real one; then ``fsync`` is its own affair.
         """
         self.root = root.absolute()
-        self._fsync = fsync
-        self._disk = disk or Disk()
+        self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(self.root)
-        self._receipts = Receipts(self._disk, self._layout, fsync=fsync)
+        self._receipts = Receipts(self._disk, self._layout)
         self._quarantine = Quarantine(self._disk, self._layout)
 
     # Looking
@@ -84,9 +73,9 @@ class Store:
         """Read the receipts of everything present, in the order of names and versions."""
         return self._receipts.all()
 
-    def copies(self, sha256: str) -> Iterator[Path]:
-        """Find files of present models that had these bytes when they were verified."""
-        return self._receipts.copies(sha256)
+    def placed(self) -> dict[str, list[Path]]:
+        """Find the files of all present models, by the digest they had when they were verified."""
+        return self._receipts.placed()
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
@@ -167,11 +156,11 @@ class Store:
         """
         _require_complete(partial)
         blob = self._layout.blob(partial.file.sha256)
-        make_directories(self._disk, self.root, blob.parent, durable=self._fsync)
-        partial.seal(fsync=self._fsync)
+        make_directories(self._disk, self.root, blob.parent, durable=True)
+        partial.seal()
         quarantined = self._displace(blob, partial.file, displaced_source)
         self._disk.rename(partial.slot.data, blob)
-        self._sync_directory(blob.parent)
+        self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
 
@@ -201,7 +190,7 @@ class Store:
         top = directory.absolute()
         held = self.find_blob(file) or self._layout.file(manifest.name, manifest.version, file.path)
         placed = self._place(top, held, inside(top, file.path), file, quarantine_source)
-        self._sync_directory(placed.path.parent)
+        self._disk.sync_directory(placed.path.parent)
         return placed
 
     def write_receipt(
@@ -279,19 +268,15 @@ class Store:
         return sweep(self._disk, self._layout)
 
     def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
-        make_directories(self._disk, root, target.parent, durable=self._fsync)
+        make_directories(self._disk, root, target.parent, durable=True)
         if is_placed(self._disk, held, target):
             return Placed(target)
         quarantined = self._displace(target, file, source)
-        install(self._disk, held, target, file, fsync=self._fsync)
+        install(self._disk, held, target, file)
         return Placed(target, quarantined)
 
     def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
         return self._quarantine.displace(path, file, source=source) if source else None
-
-    def _sync_directory(self, path: Path) -> None:
-        if self._fsync:
-            self._disk.sync_directory(path)
 
 
 def _require_complete(partial: Partial) -> None:

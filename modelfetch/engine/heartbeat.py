@@ -1,0 +1,33 @@
+"""A sign of life from files that have nothing new to tell, so that no follower waits in the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelfetch.engine.events import Event, Progress
+from modelfetch.engine.rate import Clock
+from modelfetch.engine.workers import Done, T
+
+SILENCE_SECONDS = 5.0
+"""The longest time without a progress event for a file under way."""
+
+Happened = Event | Done[T] | None
+
+
+def with_heartbeat(happened: Iterator[Happened[T]], clock: Clock) -> Iterator[Happened[T]]:
+    """Pass everything on, repeating the last progress of files that were silent for too long.
+
+    Progress is absolute, so repeating it changes nothing but the time of the last sign of life.
+    """
+    last: dict[tuple[str, str], tuple[float, Progress]] = {}
+    for item in happened:
+        now = clock()
+        if isinstance(item, Progress):
+            last[item.model, item.file] = now, item
+        elif item is not None and not isinstance(item, Done):
+            last.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
+        yield item
+        for key, (told, progress) in list(last.items()):
+            if now - told >= SILENCE_SECONDS:
+                last[key] = now, progress
+                yield progress
