@@ -15,7 +15,8 @@ PATIENCE = 5.0
 CONNECT_ATTEMPTS = 2
 """Tries to reach a host while another source is left: 10 s each, so a fall-back takes under half a minute."""
 
-# A silence has already cost its whole time limit: another source goes first.
+# A silence has already cost its whole time limit: another source goes first. So it does when a server asks to
+# be left alone for a while.
 _COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
 
 
@@ -91,7 +92,7 @@ def decide(
     if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
         return Leave()
     wait = wait_for(policy, candidate.failures, asked)
-    if not alone and (wait > PATIENCE or error.fault in _COSTLY):
+    if not alone and (asked is not None or wait > PATIENCE or error.fault in _COSTLY):
         return Rotate(wait)
     return Retry(wait)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -123,7 +123,8 @@ class Run:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime, work = self._runtime, jobs(pending)
         self._check_space(work)
-        tasks = [obtain(runtime, job, self._request.mode) for job in work]
+        mode = replace(self._request.mode, bad=self._bad_paths())
+        tasks = [obtain(runtime, job, mode) for job in work]
         waiting = {id(inventory): inventory for inventory in pending}
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
             for happened in with_heartbeat(merged, runtime.clock):
@@ -134,6 +135,13 @@ class Run:
                 elif happened is not None:
                     yield happened
         runtime.store.sweep()
+
+    def _bad_paths(self) -> frozenset[Path]:
+        return frozenset(
+            self._runtime.store.directory(manifest) / path
+            for manifest in self._request.manifests
+            for path in self._request.distrusted.get(manifest.name, ())
+        )
 
     def _check_space(self, work: Sequence[Job]) -> None:
         store = self._runtime.store

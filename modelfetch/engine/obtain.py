@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from modelfetch.engine.conclusions import file_error
 from modelfetch.engine.events import (
@@ -20,7 +21,8 @@ from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for
 from modelfetch.engine.workers import Task
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.sources.base import LOCAL, Offer
+from modelfetch.sources.base import Offer
+from modelfetch.sources.local import LocalOffer
 from modelfetch.store import Placed
 
 CACHE = "cache"
@@ -44,6 +46,8 @@ class Mode:
     offline: bool = False
     force: bool = False
     """Fetch everything anew, whatever is there."""
+    bad: frozenset[Path] = frozenset()
+    """Files on this disk that are known to be wrong: replaced, and never a source."""
 
 
 def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
@@ -111,9 +115,13 @@ def _displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[E
 
 
 def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
-    """The offers of every manifest that needs this digest, in order, without what ``--force`` distrusts."""
+    """The offers of every manifest that needs this digest, in order, without files not to be trusted."""
     offers = [offer for manifest, file in job.places for offer in runtime.offers(manifest, file)]
-    return [offer for offer in offers if not (mode.force and offer.kind == LOCAL)]
+    return [
+        offer
+        for offer in offers
+        if not (isinstance(offer, LocalOffer) and (mode.force or offer.path in mode.bad))
+    ]
 
 
 def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:

@@ -215,7 +215,9 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 def _encoding(headers: Mapping[str, str]) -> str:
     encoding = headers.get("content-encoding", "").strip().lower()
-    return "" if encoding == "identity" else sanitise(encoding)[:40]
+    if encoding in ("", "identity"):
+        return ""
+    return sanitise(encoding)[:40] or "something unreadable"
 
 
 _WORDS = {

@@ -73,6 +73,10 @@ def _until(value: str, date: str | None) -> float | None:
 
 
 def _rate_limit_reset(value: str) -> float | None:
-    """``"api";r=0;t=55``: nothing remains (r) for t seconds (IETF draft ratelimit-headers)."""
-    fields = dict(re.findall(r";\s*([rt])=(\d{1,9})", value))
-    return float(fields["t"]) + 1.0 if fields.get("r") == "0" and "t" in fields else None
+    """``"api";r=0;t=55``: nothing remains (r) for t seconds (IETF draft ratelimit-headers).
+
+    Of several policies the one that is exhausted for longest counts.
+    """
+    policies = [dict(re.findall(r";\s*([rt])=(\d{1,9})", policy, re.ASCII)) for policy in value.split(",")]
+    waits = [float(policy["t"]) for policy in policies if policy.get("r") == "0" and "t" in policy]
+    return max(waits) + 1.0 if waits else None

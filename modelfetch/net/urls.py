@@ -13,19 +13,23 @@ from modelfetch.model.text import sanitise
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Address blocks that are not the public internet (IANA special-purpose registries, RFC 6890), with the
-# transition prefixes that can hide them: NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380). A table of our
-# own, because ``ipaddress.is_global`` of Python <= 3.12.1 calls several of these global.
+# transition prefixes that can hide them: 6to4 (RFC 3056), Teredo (RFC 4380), local NAT64 (RFC 8215). A table
+# of our own, because ``ipaddress.is_global`` of Python <= 3.12.1 calls several of these global.
 _PRIVATE = tuple(
     ipaddress.ip_network(block)
     for block in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15"),
         *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
-        *("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23"),
+        *("::/96", "64:ff9b:1::/48", "100::/64", "2001::/23"),
         *("2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10"),
         "ff00::/8",
     )
 )
+
+# Prefixes before an IPv4 address, which is what counts: IPv4-mapped (RFC 4291), and NAT64 (RFC 6052), under
+# which networks without IPv4 see every public server that has no IPv6.
+_EMBEDDING = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
 def is_public(address: str) -> bool:
@@ -34,15 +38,16 @@ def is_public(address: str) -> bool:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    if any(ip.version == prefix.version and ip in prefix for prefix in _EMBEDDING):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     return not any(ip.version == block.version and ip in block for block in _PRIVATE)
 
 
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what a credential is bound to (RFC 6454)."""
     parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or ""), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    port = _DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
+    return parts.scheme, (parts.hostname or ""), port
 
 
 def host_of(url: str) -> str:
@@ -88,7 +93,8 @@ def take_credential(url: str) -> tuple[str, Credential | None]:
     bare = urlunsplit(parts._replace(netloc=netloc))
     if not at:
         return bare, None
-    encoded = base64.b64encode(unquote(userinfo).encode()).decode()
+    pair = userinfo if ":" in userinfo else f"{userinfo}:"
+    encoded = base64.b64encode(unquote(pair).encode()).decode()
     return bare, Credential(origin(bare), f"Basic {encoded}")
 
 

@@ -64,11 +64,11 @@ class LocalOffer:
 
     def __init__(self, path: Path) -> None:
         self.host = str(path.parent)
-        self._path = path
+        self.path = path
 
     def open(self, offset: int) -> LocalStream:
         """Read the file from ``offset`` on."""
-        return LocalStream(self._path, offset)
+        return LocalStream(self.path, offset)
 
 
 class LocalStream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,8 +54,11 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
     """
     _make_root(disk, root)
     for directory in _below(root, path):
-        _make(disk, directory, durable=durable)
-        _require_real(disk, directory)
+        found = disk.lstat(directory)
+        if found is None:
+            _make(disk, directory, durable=durable)
+            found = disk.lstat(directory)
+        _require_real(directory, found)
 
 
 def _below(root: Path, path: Path) -> list[Path]:
@@ -73,12 +77,11 @@ def _make_root(disk: Disk, root: Path) -> None:
 
 
 def _make(disk: Disk, directory: Path, *, durable: bool) -> None:
-    if disk.lstat(directory) is None and disk.mkdir(directory) and durable:
+    if disk.mkdir(directory) and durable:
         disk.sync_directory(directory.parent)
 
 
-def _require_real(disk: Disk, directory: Path) -> None:
-    found = disk.lstat(directory)
+def _require_real(directory: Path, found: os.stat_result | None) -> None:
     if found is None or not stat.S_ISDIR(found.st_mode):
         raise StoreError(
             f"{sanitise(str(directory))} is not a directory of its own",
@@ -93,9 +96,10 @@ def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:
         StoreError: It, or a directory on the way to it, is a link or no directory.
     """
     for directory in _below(root, path):
-        if disk.lstat(directory) is None:
+        found = disk.lstat(directory)
+        if found is None:
             return False
-        _require_real(disk, directory)
+        _require_real(directory, found)
     return True
 
 
