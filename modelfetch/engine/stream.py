@@ -209,7 +209,8 @@ class _Audience:
     def _drop(self, reporter: Reporter, error: Exception) -> None:
         self._reporters.remove(reporter)
         self._close(reporter)  # first, so that the warning does not land inside a drawing
-        _warn(type(reporter).__name__, error)
+        if not isinstance(error, BrokenPipeError):  # a reader that went away (`| head -1`) knows
+            _warn(type(reporter).__name__, error)
 
     def close(self) -> None:
         while self._reporters:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
@@ -23,6 +22,10 @@ from modelfetch.reporters.symbols import Symbols, symbols_for
 
 PER_SECOND: Final = 10
 """Drawings a second: smooth to the eye, and 1 % of a download's CPU time."""
+
+_ECHO: Final = 2
+"""Cells left free at the right: a terminal echoes Ctrl-C as ``^C``, and where that wraps, the line it pushed
+away could not be cleared any more."""
 
 
 class Bars:
@@ -81,8 +84,7 @@ class Bars:
             return
         self._drawn = now
         taken = scene(record.state, self._height)
-        names = [row.name for row in taken.rows]
-        self._longest = max(self._longest, *map(cell_len, names), 0)
+        self._longest = max(self._longest, taken.longest)
         self._scene = taken
 
     @property
@@ -91,7 +93,8 @@ class Bars:
         return max(1, self._console.height - 1)
 
     def _picture(self) -> Group:
-        pen = Pen(self._symbols, self._console.width, self._height, self._clock())
+        width = max(1, self._console.width - _ECHO)
+        pen = Pen(self._symbols, width, self._height, self._clock())
         return Group(*draw(self._scene, pen, self._longest))
 
     def _print(self, record: Record) -> None:
@@ -100,7 +103,7 @@ class Bars:
         for note in self._notes.take(record):
             self._note(note, state)
         match event:
-            case Planned():
+            case Planned() if state.operation == "ensure":
                 self._planned(event)
             case SourceFailed(source="cache"):
                 self._line(

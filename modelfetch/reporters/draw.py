@@ -60,6 +60,7 @@ def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
     if scene.total is not None:
         lines.append(_row(scene.total, cells, pen, "bold"))
     for line in lines:
+        line.rstrip()
         line.truncate(pen.width)
     return lines[-pen.height :]
 

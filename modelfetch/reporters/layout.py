@@ -31,12 +31,12 @@ KIND: Final = 11
 """``huggingface``."""
 ORIGIN: Final = 32
 """Kind and host of a source."""
-BAR: Final = (10, 14, 40)
+BAR: Final = (8, 14, 40)
 """Shortest bar worth drawing; shortest where there is room for every column; longest."""
 _TELLING: Final = 4
 """Cells in front of a name that are worth filling with the start of its directory."""
 NAME: Final = 12
-"""Cells of the name column, at least: ``3 of 9 files``."""
+"""Cells of a name, at least: ``3 of 9 files``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,12 @@ class Scene:
     """Files that are not done and have no row."""
     waits: tuple[tuple[str, float], ...]
     """What is waited for, and since when."""
+
+    @property
+    def longest(self) -> int:
+        """Cells of the longest name."""
+        named = self.rows if self.total is None else (*self.rows, self.total)
+        return max((cell_len(row.name) for row in named), default=0)
 
 
 _MOVING: Final[dict[str, Phase]] = {"ensure": "fetching", "verify": "verifying"}

@@ -50,7 +50,7 @@ class Lines:
             case LockWaiting():
                 self._waiting(event, state)
             case Planned():
-                self._planned(event)
+                self._planned(event, state)
             case FileStarted() | Progress() | FileCommitted() | SourceFailed(source="cache"):
                 self._file(event, state)
             case ModelReady():
@@ -64,7 +64,10 @@ class Lines:
     def close(self) -> None:
         """Do nothing: the stream belongs to the caller, and every line is out."""
 
-    def _planned(self, event: Planned) -> None:
+    def _planned(self, event: Planned, state: RunState) -> None:
+        if state.operation == "verify":
+            self._say(event.model, event.version, f"checking {words.contents(event)}")
+            return
         self._say(event.model, event.version, words.plan(event))
         for line in words.licence(event):
             self._say(event.model, "", line)

@@ -57,19 +57,25 @@ def plural(n: int, noun: str) -> str:
 
 
 def exact(seconds: float) -> str:
-    """Show a duration with tenths while they mean something: ``2.1s``, ``1m 32s``."""
+    """Show a duration with the fractions that mean something: ``0.04s``, ``2.1s``, ``1m 32s``."""
+    if seconds < 0.095:
+        return f"{seconds:.2f}s"
     return f"{seconds:.1f}s" if seconds < 9.95 else format_duration(seconds)
 
 
 def plan(event: Planned) -> str:
     """Say what one model consists of and how much of it is missing."""
-    total = f"{plural(len(event.files), 'file')}, {format_size(event.size)}"
     missing = [file for file in event.files if file.state != "kept"]
     if not missing:
-        return total
+        return contents(event)
     held = sum(file.held for file in missing)
     resumed = f" ({format_size(held)} kept from an earlier run)" if held else ""
-    return f"{total}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
+    return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
+
+
+def contents(event: Planned) -> str:
+    """Say how much a model is: ``9 files, 295 MB``."""
+    return f"{plural(len(event.files), 'file')}, {format_size(event.size)}"
 
 
 def licence(event: Planned) -> list[str]:

@@ -1,0 +1,326 @@
+"""The fold: totals that stay true, percent that keeps its promise, speed of what really came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from modelfetch.engine.events import (
+    Event,
+    FileKept,
+    FileQuarantined,
+    FileVerified,
+    LockWaiting,
+    Planned,
+    PlannedFile,
+    RetryScheduled,
+    RunStarted,
+    SourceFailed,
+)
+from modelfetch.engine.state import FileState, RunState
+from tests.scripted import (
+    MODEL,
+    Timed,
+    already_there,
+    at_once,
+    check,
+    committed,
+    completed,
+    download,
+    planned,
+    progress,
+    started,
+)
+
+BIG = ("big.bin", 100_000_000)
+SMALL = ("small.bin", 1_000_000)
+
+
+def folded(timed: Iterable[Timed]) -> RunState:
+    state = RunState()
+    for at, event in timed:
+        state.apply(event, 1000 + at)
+    return state
+
+
+def one(events: Iterable[Event]) -> FileState:
+    """Fold events about the big file after its plan, a tenth of a second apart."""
+    state = folded(at_once([RunStarted("ensure", (MODEL,)), planned([BIG]), *events]))
+    return state.files[MODEL, BIG[0]]
+
+
+def retry(wait: float = 2.0) -> RetryScheduled:
+    return RetryScheduled(MODEL, BIG[0], "mirror", "m.example", 2, "busy", "503 Service Unavailable", wait)
+
+
+def left(received: int, next_source: str = "huggingface") -> SourceFailed:
+    return SourceFailed(
+        MODEL,
+        BIG[0],
+        "mirror",
+        "m.example",
+        "not_found",
+        "404",
+        "",
+        received,
+        next_source,
+        "hf.example" if next_source else "",
+    )
+
+
+def test_a_whole_download_ends_with_everything_done() -> None:
+    totals = folded(at_once(download())).totals
+    assert (totals.percent, totals.files, totals.files_done) == (100, 9, 9)
+    assert totals.received == totals.size == 295_289_621
+    assert totals.eta == 0
+
+
+def test_nothing_planned_is_nothing_done() -> None:
+    totals = RunState().totals
+    assert (totals.percent, totals.files, totals.size, totals.speed, totals.eta) == (0, 0, 0, None, 0)
+
+
+def test_files_that_were_there_are_done_and_no_speed() -> None:
+    state = folded(at_once(already_there()))
+    assert state.totals.percent == 100
+    assert state.totals.speed is None
+    assert {file.source for file in state.files.values()} == {"cache"}
+
+
+def test_a_file_goes_through_its_phases() -> None:
+    received = BIG[1] // 2
+    events: list[Event] = []
+    phases = [one(events).phase]
+    for event in (
+        started(*BIG),
+        progress(BIG[0], 0, BIG[1], "mirror", "m.example"),
+        retry(),
+        progress(BIG[0], received, BIG[1], "mirror", "m.example"),
+        left(received),
+        progress(*BIG, BIG[1]),
+        FileVerified(MODEL, *BIG, "0" * 64),
+        committed(*BIG),
+    ):
+        events.append(event)
+        phases.append(one(events).phase)
+    assert phases == [
+        "queued",
+        "fetching",
+        "fetching",
+        "retrying",
+        "fetching",
+        "fetching",
+        "verifying",
+        "verifying",
+        "done",
+    ]
+
+
+def test_percent_is_100_only_when_done() -> None:
+    assert one([started(*BIG), progress(*BIG, BIG[1])]).percent < 100
+    assert one([started(*BIG), committed(*BIG)]).percent == 100
+
+
+def test_an_empty_file_is_at_0_until_it_is_done() -> None:
+    empty = ("empty", 0)
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([empty]), started(*empty)]
+    assert folded(at_once(events)).totals.percent == 0
+    assert folded(at_once([*events, committed(*empty)])).totals.percent == 100
+
+
+def test_a_retry_says_when_and_why_and_has_no_speed() -> None:
+    steps = [progress(BIG[0], n * 1_000_000, BIG[1]) for n in range(10)]
+    file = one([started(*BIG), *steps, retry(wait=2.0)])
+    assert file.speed is None
+    assert file.eta is None
+    assert file.retry_at == pytest.approx(1000 + 1.3 + 2.0)
+    assert (file.attempt, file.fault, file.note) == (2, "busy", "503 Service Unavailable")
+
+
+def test_the_time_of_a_retry_wait_is_not_slowness_of_the_file() -> None:
+    timed = at_once([RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG)])
+    timed += [(1 + n / 10, progress(BIG[0], n * 1000, BIG[1], "mirror", "m.example")) for n in range(10)]
+    timed += [(2.0, retry(wait=100))]
+    timed += [
+        (102 + n / 10, progress(BIG[0], 9000 + n * 1000, BIG[1], "mirror", "m.example")) for n in range(9)
+    ]
+    assert folded(timed).files[MODEL, BIG[0]].speed == pytest.approx(10_000, rel=0.1)
+
+
+def test_leaving_a_source_keeps_the_good_prefix_and_forgets_its_speed() -> None:
+    steps = [progress(BIG[0], n * 1_000_000, BIG[1], "mirror", "m.example") for n in range(10)]
+    file = one([started(*BIG), *steps, left(9_000_000)])
+    assert (file.received, file.source, file.host, file.speed) == (
+        9_000_000,
+        "huggingface",
+        "hf.example",
+        None,
+    )
+
+
+def test_a_change_of_source_without_a_failure_forgets_the_speed_too() -> None:
+    steps = [progress(BIG[0], n * 1_000_000, BIG[1], "mirror", "m.example") for n in range(10)]
+    assert one([started(*BIG), *steps]).speed is not None
+    assert one([started(*BIG), *steps, progress(BIG[0], 9_500_000, BIG[1])]).speed is None
+
+
+def test_a_file_without_a_source_left_is_failed_and_not_waited_for() -> None:
+    events: list[Event] = [
+        RunStarted("ensure", (MODEL,)),
+        planned([BIG, SMALL]),
+        started(*BIG),
+        left(0, next_source=""),
+    ]
+    state = folded(at_once([*events, started(*SMALL), committed(*SMALL)]))
+    assert state.files[MODEL, BIG[0]].phase == "failed"
+    assert state.totals.eta == 0
+    assert state.totals.percent < 100
+
+
+def test_resumed_bytes_are_received_and_no_speed() -> None:
+    offset = 90_000_000
+    steps: list[Event] = [progress(BIG[0], offset + n * 100_000, BIG[1]) for n in range(10)]
+    state = folded(at_once([RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG, offset), *steps]))
+    file = state.files[MODEL, BIG[0]]
+    assert (file.kept, file.received) == (offset, offset + 900_000)
+    assert file.speed == pytest.approx(1_000_000, rel=0.2)
+    assert state.totals.speed == pytest.approx(1_000_000, rel=0.2)
+
+
+def test_a_partial_counts_as_received_before_it_is_started() -> None:
+    plan = Planned(
+        MODEL,
+        "1",
+        "",
+        "MIT",
+        "",
+        "",
+        "/x",
+        BIG[1],
+        60_000_000,
+        (PlannedFile(*BIG, "0" * 64, "partial", 40_000_000, ("url h",)),),
+    )
+    assert folded(at_once([RunStarted("ensure", (MODEL,)), plan])).totals.percent == pytest.approx(40)
+
+
+def test_starting_over_is_no_negative_speed() -> None:
+    steps = [progress(BIG[0], n * 10_000_000, BIG[1]) for n in range(5)]
+    again = [progress(BIG[0], n * 10_000_000, BIG[1]) for n in range(5)]
+    file = one([started(*BIG), *steps, *again])
+    assert file.received == 40_000_000
+    assert file.speed is not None
+    assert file.speed > 0
+
+
+def test_progress_overtaken_by_the_end_changes_nothing() -> None:
+    assert one([started(*BIG), committed(*BIG), progress(BIG[0], 5, BIG[1])]).phase == "done"
+
+
+def test_the_run_ends_no_sooner_than_its_slowest_file() -> None:
+    timed = at_once([RunStarted("ensure", (MODEL,)), planned([BIG, SMALL]), started(*BIG), started(*SMALL)])
+    for n in range(1, 11):
+        timed.append((1 + n / 10, progress(BIG[0], 90_000_000 + n * 900_000, BIG[1])))
+        timed.append((1 + n / 10, progress(SMALL[0], n * 100, SMALL[1])))
+    state = folded(timed)
+    slowest = state.files[MODEL, SMALL[0]].eta
+    assert slowest is not None
+    assert slowest > 500
+    assert state.totals.eta == slowest
+
+
+def test_waiting_for_a_lock_is_not_slowness_of_the_run() -> None:
+    timed: list[Timed] = at_once([RunStarted("ensure", (MODEL,)), planned([BIG, SMALL]), started(*BIG)])
+    timed += [(1 + n / 10, progress(BIG[0], n * 10_000_000, BIG[1])) for n in range(10)]
+    timed += [(2.0, committed(*BIG)), (3.0, LockWaiting(MODEL, SMALL[0], "process 4711", 0))]
+    timed += [(600.0, started(*SMALL))]
+    timed += [(600 + n / 10, progress(SMALL[0], n * 100_000, SMALL[1])) for n in range(10)]
+    speed = folded(timed).totals.speed
+    assert speed is not None
+    assert speed > 10_000_000
+
+
+def test_a_wait_ends_with_the_next_sign_of_life() -> None:
+    wait = LockWaiting(MODEL, BIG[0], "process 4711", 5.0)
+    state = folded(at_once([RunStarted("ensure", (MODEL,)), planned([BIG, SMALL]), wait]))
+    assert state.waiting == wait
+    state.apply(started(*SMALL), 1001)
+    assert state.waiting == wait
+    state.apply(started(*BIG), 1002)
+    assert state.waiting is None
+
+
+def test_a_locked_model_is_free_with_its_plan_and_the_longest_wait_is_told() -> None:
+    waits = [LockWaiting("a", "", "process 1", 5.0), LockWaiting("b", "", "process 2", 9.0)]
+    state = folded(at_once([RunStarted("ensure", ("a", "b")), *waits]))
+    assert state.waiting == waits[1]
+    state.apply(planned([BIG], model="b"), 1001)
+    assert state.waiting == waits[0]
+
+
+def test_quarantine_alone_moves_nothing() -> None:
+    bad = FileQuarantined(MODEL, BIG[0], "/q", "a" * 64, "b" * 64, "mirror m.example")
+    before = one([started(*BIG), progress(*BIG, BIG[1])])
+    after = one([started(*BIG), progress(*BIG, BIG[1]), bad])
+    assert (before.phase, before.received) == (after.phase, after.received)
+
+
+def test_a_check_counts_what_was_hashed_not_what_is_there() -> None:
+    kept = FileKept(MODEL, *SMALL)
+    plan = planned([BIG, SMALL])
+    state = folded(at_once([RunStarted("verify", (MODEL,)), plan, started(*BIG)]))
+    assert state.totals.received == 0
+    assert state.files[MODEL, BIG[0]].phase == "verifying"
+    state.apply(FileVerified(MODEL, *BIG, "0" * 64), 1001)
+    state.apply(kept, 1002)
+    assert state.totals.percent == 100
+
+
+def test_a_check_that_repairs_fetches() -> None:
+    bad = SourceFailed(MODEL, BIG[0], "cache", "", "hash", "", "", 0, "", "")
+    events: list[Event] = [
+        RunStarted("verify", (MODEL,)),
+        started(*BIG),
+        bad,
+        started(*BIG),
+        progress(BIG[0], 5, BIG[1]),
+    ]
+    state = folded(at_once(events))
+    assert state.files[MODEL, BIG[0]].phase == "fetching"
+    state.apply(committed(*BIG), 1001)
+    assert state.totals.percent == 100
+
+
+def test_a_check_without_trouble_completes() -> None:
+    assert folded(at_once(check())).totals.percent == 100
+
+
+def test_results_name_the_fault_of_failed_files_only() -> None:
+    events: list[Event] = [
+        RunStarted("ensure", (MODEL,)),
+        planned([BIG, SMALL]),
+        started(*SMALL),
+        retry(),
+        left(5, ""),
+    ]
+    results = {result.file: result for result in folded(at_once(events)).results(unfinished="cancelled")}
+    assert (results[BIG[0]].status, results[BIG[0]].reason) == ("failed", "not_found")
+    assert (results[SMALL[0]].status, results[SMALL[0]].reason) == ("cancelled", "")
+
+
+def test_a_model_knows_how_long_it_took_and_who_gave_how_many_files() -> None:
+    events: list[Event] = [
+        RunStarted("ensure", (MODEL,)),
+        planned([BIG, SMALL]),
+        committed(*BIG),
+        committed(*SMALL, "local", ""),
+    ]
+    model = folded(at_once([*events, *completed([BIG, SMALL], fetched=1)])).models[MODEL]
+    assert model.sources == {"huggingface": 1, "local": 1}
+    assert model.seconds == pytest.approx(0.3)
+    assert model.ready is not None
+
+
+def test_something_else_is_refused() -> None:
+    with pytest.raises(TypeError, match="not an event"):
+        RunState().apply("progress", 0.0)  # type: ignore[arg-type]

@@ -1,0 +1,236 @@
+"""Plain lines and JSON lines: what is written, how often, and that it is harmless."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from modelfetch.engine.events import Event, LockWaiting, RetryScheduled, RunStarted, SourceFailed
+from modelfetch.engine.stream import Reporter
+from modelfetch.reporters import choose
+from modelfetch.reporters.jsonl import JsonLines
+from modelfetch.reporters.lines import Lines
+from tests.scripted import (
+    MODEL,
+    Timed,
+    already_there,
+    at_once,
+    check,
+    committed,
+    completed,
+    download,
+    failed,
+    planned,
+    play,
+    progress,
+    started,
+)
+
+BIG = ("onnx/encoder.onnx", 80_000_000)
+
+
+def lines(timed: list[Timed]) -> list[str]:
+    out = io.StringIO()
+    play(timed, Lines(out))
+    return out.getvalue().splitlines()
+
+
+def steady(seconds: int, total: int) -> Iterator[Timed]:
+    """Fetch the big file at a steady pace that would take ``total`` seconds, ten events a second."""
+    yield 0.0, RunStarted("ensure", (MODEL,))
+    yield 0.0, planned([BIG])
+    yield 0.0, started(*BIG)
+    for n in range(seconds * 10 + 1):
+        yield n / 10, progress(BIG[0], BIG[1] * n // (total * 10), BIG[1])
+
+
+def test_a_download_reads_like_a_log() -> None:
+    size = BIG[1]
+    timed = [
+        *steady(seconds=4, total=10),
+        (4.1, RetryScheduled(MODEL, BIG[0], "huggingface", "hf.example", 2, "cut", "cut", 2.1)),
+        (
+            6.2,
+            SourceFailed(MODEL, BIG[0], "huggingface", "hf.example", "cut", "cut", "", size // 2, "url", "u"),
+        ),
+        (8.2, committed(*BIG, "url", "u.example")),
+        *((8.2, event) for event in completed([BIG], fetched=size)),
+    ]
+    assert lines(timed) == [
+        "whisper-base  1846881b6b3a  1 file, 80.0 MB; 1 to fetch, 80.0 MB",
+        "whisper-base  onnx/encoder.onnx  started, 80.0 MB",
+        "whisper-base  onnx/encoder.onnx  10%  8.00 MB / 80.0 MB  8.00 MB/s  ETA 9s  huggingface",
+        "whisper-base  onnx/encoder.onnx  20%  16.0 MB / 80.0 MB  8.00 MB/s  ETA 8s  huggingface",
+        "whisper-base  onnx/encoder.onnx  30%  24.0 MB / 80.0 MB  8.00 MB/s  ETA 7s  huggingface",
+        "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  8.00 MB/s  ETA 6s  huggingface",
+        "whisper-base  onnx/encoder.onnx  retry: huggingface hf.example: cut, again in 2.1s (attempt 2)",
+        "whisper-base  onnx/encoder.onnx  fallback: huggingface hf.example: cut -> url",
+        "whisper-base  onnx/encoder.onnx  done in 0.4s, from url u.example",
+        "whisper-base is ready - 80.0 MB in 8.2s (9.76 MB/s) - from url 1 file",
+    ]
+
+
+def test_a_slow_file_gets_a_line_every_ten_seconds() -> None:
+    said = [line for line in lines(list(steady(seconds=35, total=3600))) if "%" in line]
+    assert len(said) == 3
+
+
+def test_a_fast_file_gets_no_more_than_a_line_for_every_tenth() -> None:
+    said = [line for line in lines(list(steady(seconds=5, total=5))) if "%" in line]
+    assert [line.split("  ")[2] for line in said] == [f"{n}0%" for n in range(1, 10)]
+
+
+def test_starting_over_is_seen() -> None:
+    timed = [*steady(seconds=4, total=10), (4.1, progress(BIG[0], 0, BIG[1]))]
+    assert "  0%  0 B / 80.0 MB" in lines(timed)[-2]
+
+
+def test_a_resumed_file_says_where_it_goes_on() -> None:
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG, 8_000_000)]
+    assert lines(at_once(events))[1].endswith("started, 80.0 MB, continued at 8.00 MB")
+
+
+def test_a_warm_run_is_two_lines() -> None:
+    assert lines(at_once(already_there())) == [
+        "whisper-base  1846881b6b3a  9 files, 295 MB",
+        "whisper-base is ready - 9 files, 295 MB, already here",
+    ]
+
+
+def test_a_check_says_what_it_checks_and_counts_the_good_files() -> None:
+    begun, *rest = check()
+    said = lines(at_once([begun, planned(licence="AGPL-3.0"), *rest]))
+    assert said[0] == "whisper-base  1846881b6b3a  checking 9 files, 295 MB"
+    assert said[-1] == "9 files, 295 MB verified in 2.9s"
+    assert not any("licence" in line or "fetch" in line for line in said)
+
+
+def test_a_check_names_bad_files() -> None:
+    bad = SourceFailed(MODEL, "vocab.json", "cache", "", "hash", "", "", 0, "", "")
+    said = lines(at_once([*check()[:-1], bad, failed()]))
+    assert "whisper-base  vocab.json  bad: hash" in said
+
+
+def test_a_wait_gets_a_line_at_once_and_then_every_ten_seconds() -> None:
+    waits = [(n * 5.0, LockWaiting(MODEL, "", "process 4711 on builder", n * 5.0)) for n in range(5)]
+    said = [line for line in lines([(0.0, RunStarted("ensure", (MODEL,))), *waits]) if "waiting" in line]
+    assert said == [
+        f"whisper-base  waiting for process 4711 on builder ({seconds}s so far)" for seconds in (0, 10, 20)
+    ]
+
+
+def test_a_failed_run_says_what_is_there() -> None:
+    events: list[Event] = [
+        RunStarted("ensure", (MODEL,)),
+        planned([BIG, ("a", 1_000_000)]),
+        committed("a", 1_000_000),
+        failed(),
+    ]
+    assert lines(at_once(events))[-1] == "1 of 2 files there, 1.00 MB of 81.0 MB kept"
+
+
+def test_what_the_stream_cannot_encode_is_written_as_a_number() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, "ascii")
+    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5)]), Lines(out))
+    assert b"\\xfc\\u2192  started" in raw.getvalue()
+
+
+def test_json_is_one_object_per_line_in_order() -> None:
+    out = io.StringIO()
+    play(at_once(download()), JsonLines(out))
+    objects = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [thing["n"] for thing in objects] == list(range(len(download())))
+    assert objects[0]["event"] == "run_started"
+    assert objects[-1]["event"] == "run_finished"
+
+
+def test_json_is_flushed_line_by_line() -> None:
+    class Pipe(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            Pipe.flushed += 1
+
+    play(at_once(download()), JsonLines(Pipe()))
+    assert Pipe.flushed >= len(download())
+
+
+def test_a_reader_that_went_away_is_raised() -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    reporter = JsonLines(Closed())
+    heard: list[Exception] = []
+
+    class Witness:
+        def report(self, record: object) -> None:
+            try:
+                reporter.report(record)  # type: ignore[arg-type]
+            except BrokenPipeError as error:
+                heard.append(error)
+
+        def close(self) -> None:
+            reporter.close()
+
+    play(at_once(download()), Witness())
+    assert len(heard) == len(download())
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def chosen(
+    stderr: io.StringIO, *, json: bool = False, quiet: bool = False, environ: Mapping[str, str] | None = None
+) -> list[str]:
+    reporters: tuple[Reporter, ...] = choose(
+        json=json, quiet=quiet, stdout=io.StringIO(), stderr=stderr, environ=environ or {}
+    )
+    return [type(reporter).__name__ for reporter in reporters]
+
+
+def test_the_face_fits_where_it_is_shown() -> None:
+    assert chosen(Terminal()) == ["Bars"]
+    assert chosen(io.StringIO()) == ["Lines"]
+    assert chosen(Terminal(), quiet=True) == []
+    assert chosen(Terminal(), json=True) == chosen(io.StringIO(), json=True, quiet=True) == ["JsonLines"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "face"),
+    [
+        ("CI", "true", "Lines"),
+        ("CI", "1", "Lines"),
+        ("CI", "", "Bars"),
+        ("CI", "false", "Bars"),
+        ("TERM", "dumb", "Lines"),
+        ("TERM", "xterm-256color", "Bars"),
+    ],
+)
+def test_ci_and_dumb_terminals_get_lines(name: str, value: str, face: str) -> None:
+    assert chosen(Terminal(), environ={name: value}) == [face]
+
+
+def test_rich_is_imported_for_bars_only() -> None:
+    code = (
+        "import io, sys; from modelfetch.reporters import choose;"
+        "choose(json=False, quiet=False, stdout=io.StringIO(), stderr=io.StringIO(), environ={});"
+        "print('rich' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
+def test_every_event_is_told_without_a_complaint() -> None:
+    events: list[Event] = [*download()[:-1], failed()]
+    assert lines(at_once(events))
