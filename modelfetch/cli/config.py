@@ -27,15 +27,14 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     loaded = workspace.loaded
-    values = {setting.name: loaded.settings.value(setting.name) for setting in SETTINGS}
+    values = {"cache_dir": str(loaded.cache_dir), "offline": shown(loaded.offline)}
+    values |= {setting.name: shown(loaded.settings.value(setting.name)) for setting in SETTINGS}
+    values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     if json:
-        print_json(
-            {name: {"value": shown(value), "origin": loaded.origins[name]} for name, value in values.items()}
-        )
+        print_json({name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()})
         return
     notes(workspace)
-    rows = [[name, str(shown(value)), loaded.origins[name]] for name, value in values.items()]
-    rows.insert(0, ["cache_dir", str(loaded.cache_dir), loaded.origins["cache_dir"]])
+    rows = [[name, value, loaded.origins[name]] for name, value in values.items()]
     print_table([Column("setting"), Column("value", flexible=True), Column("from", flexible=True)], rows)
 
 

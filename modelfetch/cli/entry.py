@@ -37,15 +37,15 @@ def run() -> Never:
 
 def _call() -> int:
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="modelfetch", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except ModelfetchError as error:
         return _expected(error)
     except BrokenPipeError:
-        # The interpreter flushes stdout once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+        return _unread()
+    except SystemExit as leaving:  # typer ends the process itself when it meets a broken pipe first
+        return _unread() if isinstance(leaving.__context__, BrokenPipeError) else int(str(leaving.code or 0))
     except KeyboardInterrupt as interrupt:
         return int(getattr(interrupt, "exit_code", 130))
     except typer.Abort:
@@ -54,6 +54,12 @@ def _call() -> int:
         return _misused(error)
     except Exception:
         return _bug()
+
+
+def _unread() -> int:
+    """End quietly: nobody reads stdout any more. The interpreter flushes it once more on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EXIT_PIPE
 
 
 def _expected(error: ModelfetchError) -> int:
@@ -67,6 +73,8 @@ def _expected(error: ModelfetchError) -> int:
 
 def _misused(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if not message:  # the help was all there was to say
+        return EXIT_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
     _say_error(message, f"{command} --help")

@@ -30,6 +30,27 @@ class Ready:
         """Nothing was taken."""
 
 
+class Piped:
+    """A reporter whose reader may go away (``| head -1``): that ends the telling, and is no failure."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._has_reader = True
+
+    def report(self, record: Record) -> None:
+        """Tell the reporter, as long as it can pass it on."""
+        if not self._has_reader:
+            return
+        try:
+            self._reporter.report(record)
+        except BrokenPipeError:
+            self._has_reader = False
+
+    def close(self) -> None:
+        """Close the reporter."""
+        self._reporter.close()
+
+
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
@@ -37,7 +58,7 @@ def run(
     if not json:
         notes(workspace)
     reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
-    finished = follow(events, [*reporters, *([also] if also is not None else [])])
+    finished = follow(events, [*map(Piped, reporters), *([also] if also is not None else [])])
     if not json:
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
             say(line)

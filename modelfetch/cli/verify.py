@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,7 +38,7 @@ def verify(
         say("nothing to verify: no model is here yet")
     events = workspace.verify(manifests, RunOptions(offline), quick=quick, repair=repair)
     finished = run(workspace, events, json=json, quiet=quiet)
-    if not json:
+    if not json and (quiet or not sys.stdout.isatty()):  # a terminal has been told while it happened
         for result in finished.files:
             if result.status == "failed":
                 typer.echo(f"{result.model}\t{result.file}\t{result.reason}")

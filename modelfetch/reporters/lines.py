@@ -73,7 +73,8 @@ class Lines:
             self._say(event.model, "", line)
 
     def _waiting(self, event: LockWaiting, state: RunState) -> None:
-        if self._is_due((event.model, event.file), state.now, 0.0):
+        percent = 100 * event.received / event.size if event.size else 0.0
+        if self._is_due((event.model, event.file), state.now, percent):
             waited = f" ({format_duration(event.waited)} so far)"
             self._say(event.model, event.file, words.waiting(event) + waited)
 

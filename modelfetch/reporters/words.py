@@ -90,8 +90,12 @@ def licence(event: Planned) -> list[str]:
 
 
 def waiting(event: LockWaiting) -> str:
-    """Say who holds a lock."""
-    return f"waiting for {sanitise(event.holder) or 'another process'}"
+    """Say who holds a lock, and how far it is where it says so."""
+    holder = f"waiting for {sanitise(event.holder) or 'another process'}"
+    if not event.size:
+        return holder
+    percent = min(99, 100 * event.received // event.size)
+    return f"{holder}: {percent}% ({format_size(event.received)} / {format_size(event.size)})"
 
 
 def cause(event: RetryScheduled | SourceFailed) -> str:
@@ -126,6 +130,8 @@ def ready(model: ModelState, symbols: Symbols) -> str:
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
             _origins(model.sources),
         ]
+    elif set(model.sources) - {"cache"}:
+        parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
         parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already here")
     return f" {symbols.dot} ".join(filter(None, parts))

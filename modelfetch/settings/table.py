@@ -97,7 +97,6 @@ SETTINGS: Final = (
         4,
         "Connections to one host at the same time.",
         "some hosts shape each connection; more than a few look like abuse",
-        flag="--connections",
     ),
     Setting(
         "network",
