@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
-
-import filelock
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from modelfetch.store.mounts import is_local
 from modelfetch.store.refusals import refusal
 
 if sys.platform != "win32":
     import fcntl
+if TYPE_CHECKING:
+    import filelock
 
 T = TypeVar("T")
 
@@ -161,7 +161,7 @@ class Disk:
 
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         while view:
             written = self._write_some(fd, path, view, offset)
             view, offset = view[written:], offset + written
@@ -248,8 +248,12 @@ class Disk:
         refused, and the file must lie on a file system known to be local; what is not known does not count.
         """
         with suppress(OSError):
-            return self.perform("probe", path, lambda: _is_locked(path)) and is_local(path)
+            return self.perform("probe", path, lambda: _is_locked(path)) and self.is_local(path)
         return False
+
+    def is_local(self, path: Path) -> bool:
+        """Whether a file is known to lie on a file system of this machine alone."""
+        return is_local(path)
 
 
 def _sync_directory(path: Path) -> None:
@@ -271,9 +275,11 @@ def _pwrite(fd: int, view: memoryview, offset: int) -> int:
 
 
 def _acquire(lock: filelock.BaseFileLock) -> bool:
+    from filelock import Timeout
+
     try:
         lock.acquire(blocking=False)
-    except filelock.Timeout:
+    except Timeout:
         return False
     return True
 

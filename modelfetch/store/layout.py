@@ -97,8 +97,13 @@ def inside(directory: Path, path: str) -> Path:
     return directory.joinpath(*_checked(path, "path", why_unsafe(path)).split("/"))
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is a SHA-256 in hexadecimal."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def _digest(text: str) -> str:
-    return _checked(text, "digest", "" if _DIGEST.fullmatch(text) else "must be 64 lower-case hex digits")
+    return _checked(text, "digest", "" if is_digest(text) else "must be 64 lower-case hex digits")
 
 
 def _checked(text: str, what: str, fault: str) -> str:

@@ -13,17 +13,19 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
-
-import filelock
+from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_small, write_atomically
 from modelfetch.store.owner import is_running
+
+if TYPE_CHECKING:
+    import filelock
 
 _HOLDER_LIMIT: Final = 4096
 """Bytes read of a note on who holds a lock."""
@@ -34,6 +36,8 @@ class _Holder:
     pid: int
     host: str
     since: datetime
+    received: int
+    size: int
 
     def __str__(self) -> str:
         return f"process {self.pid} on {sanitise(self.host)}, since {self.since.astimezone():%H:%M:%S}"
@@ -55,8 +59,7 @@ class Lock:
         self._root = root
         self._path = path
         self._is_held = False
-        # Not the soft lock it would fall back to: that one outlives a killed process.
-        self._lock = filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+        self._since = ""
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it; never waits.
@@ -71,22 +74,34 @@ class Lock:
             self._is_held = True
             if taken:
                 self.effective = self._disk.lock_excludes(self._path)
-                self._announce()
+                self._since = datetime.now(UTC).isoformat(timespec="seconds")
+                self._announce(0, 0)
         return self._is_held
 
     def holder(self) -> str:
         """Say who has the lock, for a person: ``process 4711 on host, since 06:00:12``."""
-        try:
-            found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
-        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
-            return "another process"
-        is_stale = found.host == platform.node() and not is_running(found.pid)
-        return "another process" if is_stale else str(found)
+        return str(self._read() or "another process")
+
+    def progress(self) -> tuple[int, int]:
+        """Say how far who has the lock is: the bytes it has, and all of them; zeros when it does not say."""
+        found = self._read()
+        return (found.received, found.size) if found is not None else (0, 0)
+
+    def note(self, received: int, size: int) -> None:
+        """Tell those who wait how far we are; without having the lock, do nothing.
+
+        Args:
+            received: Bytes we have.
+            size: Bytes in all.
+        """
+        if self._is_held and self._since:
+            self._announce(received, size)
 
     def release(self) -> None:
         """Give the lock back; without having it, do nothing."""
         if self._is_held:
             self._is_held = self.effective = False
+            self._since = ""
             if self._lock.is_locked:
                 self._give_back()
 
@@ -97,6 +112,13 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+    @cached_property
+    def _lock(self) -> filelock.BaseFileLock:
+        import filelock  # takes long to import, and many commands take no lock
+
+        # Without the soft lock it would fall back to: that one outlives a killed process.
+        return filelock.FileLock(self._path, thread_local=False, fallback_to_soft=False)
 
     @property
     def _note(self) -> Path:
@@ -115,11 +137,22 @@ class Lock:
         with suppress(OSError):  # the kernel takes it back when the process ends
             self._lock.release(force=True)
 
-    def _announce(self) -> None:
+    def _read(self) -> _Holder | None:
+        """What the holder says of itself; None when it says nothing, or is gone."""
+        try:
+            found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
+        except (StoreError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        is_stale = found.host == platform.node() and not is_running(found.pid)
+        return None if is_stale else found
+
+    def _announce(self, received: int, size: int) -> None:
         facts = {
             "pid": os.getpid(),
             "host": platform.node(),
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "since": self._since,
+            "received": received,
+            "size": size,
             "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
         }
         with suppress(StoreError):
@@ -129,6 +162,7 @@ class Lock:
 def _parse(content: bytes) -> _Holder:
     facts = json.loads(content)
     pid, host, since = facts["pid"], facts["host"], datetime.fromisoformat(facts["since"])
-    if type(pid) is not int or type(host) is not str:
+    received, size = facts.get("received", 0), facts.get("size", 0)
+    if type(host) is not str or any(type(number) is not int for number in (pid, received, size)):
         raise ValueError("no process and host")
-    return _Holder(pid, host, since)
+    return _Holder(pid, host, since, max(0, received), max(0, size))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import sys
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ _FACTS: Final = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pi
 
 def tag() -> str:
     """Make a new name part that says which process made it; never the same twice."""
-    return f"{_machine() or '0' * 12}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{_machine() or '0' * 12}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def temporary_name() -> str:

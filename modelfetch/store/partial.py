@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -126,21 +126,19 @@ class Partial:
         Raises:
             StoreError: The disk refused.
         """
-        self._hasher = hashlib.sha256()
-        self._origins = []
-        self.length = self._marked = 0
+        self._forget_prefix()
         self._journal.restart()
 
     def renew(self) -> None:
-        """Begin again in a new file, after the data was moved away.
+        """Begin again in new files: this one was closed, and its data moved away.
 
         Raises:
             StoreError: The disk refused.
         """
-        old, self._fd = self._fd, self._disk.create(self.slot.data)
-        self._disk.close(old, self.slot.data)
-        self._disk.truncate(self._fd, self.slot.data, self.file.size)
-        self.restart()
+        self._disk.unlink(self.slot.journal)
+        self._fd, self._journal = create_files(self._disk, self.slot, self.file)
+        self._is_open = True
+        self._forget_prefix()
 
     def close(self) -> None:
         """Keep everything for the next run; a second call does nothing."""
@@ -191,6 +189,11 @@ class Partial:
     ) -> None:
         self.close()
 
+    def _forget_prefix(self) -> None:
+        self._hasher = hashlib.sha256()
+        self._origins = []
+        self.length = self._marked = 0
+
     def _mark(self) -> None:
         if self.length > self._marked:
             self._journal.append(Checkpoint(self.length, self.digest(), self._origins[-1]))
@@ -217,3 +220,22 @@ class Partial:
                 f"{sanitise(str(self.slot.data))} was changed by something else during the download",
                 hint="Keep other programs out of the cache, then run the command again.",
             )
+
+
+def create_files(disk: Disk, slot: Slot, file: FileSpec) -> tuple[int, JournalFile]:
+    """Make the data file, of its full size but without content, and an empty journal.
+
+    Raises:
+        StoreError: The disk refused; then neither file stays.
+    """
+    with ExitStack() as undo:
+        data = disk.create(slot.data)
+        undo.callback(slot.remove, disk)
+        undo.callback(disk.close, data, slot.data)
+        disk.truncate(data, slot.data, file.size)
+        journal = disk.create(slot.journal)
+        undo.callback(disk.close, journal, slot.journal)
+        end = JournalFile(disk, slot, journal, file)
+        end.restart()
+        undo.pop_all()
+    return data, end

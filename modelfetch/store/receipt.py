@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
+from modelfetch.store.layout import is_digest
 
 FORMAT: Final = 1
 
@@ -121,9 +122,9 @@ def from_json(content: bytes) -> Receipt | None:
         if _get(facts, "format", int) != FORMAT:
             return None
         receipt = _from_facts(facts)
+        return receipt if _is_sound(receipt) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return receipt if _is_sound(receipt) else None
 
 
 def _from_facts(facts: Mapping[str, object]) -> Receipt:
@@ -138,11 +139,11 @@ def _from_facts(facts: Mapping[str, object]) -> Receipt:
 
 def _is_sound(receipt: Receipt) -> bool:
     """Whether the names may become paths, and the files are those that the identity stands for."""
-    paths = [file.path for file in receipt.files]
     return (
         not why_bad_name(receipt.name)
         and not why_bad_version(receipt.version)
-        and not any(map(why_unsafe, paths))
+        and not any(why_unsafe(file.path) for file in receipt.files)
+        and all(is_digest(file.sha256) for file in receipt.files)
         and receipt.identity == receipt.manifest().identity
     )
 

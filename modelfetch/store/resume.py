@@ -19,7 +19,7 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, make_directories
 from modelfetch.store.journal import is_foreign, parse
 from modelfetch.store.owner import tag
-from modelfetch.store.partial import JournalFile, Partial
+from modelfetch.store.partial import JournalFile, Partial, create_files
 from modelfetch.store.prefix import Prefix, blocks, rehash
 from modelfetch.store.slots import Slot, clear, read_journal, slots
 
@@ -49,7 +49,7 @@ def open_partial(
         return taken
     found = slots(disk, folder)
     own = plain if exclusive and plain not in found else Slot(folder, f"-{tag()}")
-    partial = _create(disk, own, file, exclusive=exclusive)
+    partial = Partial(disk, file, own, *create_files(disk, own, file), exclusive=exclusive)
     try:
         _copy_best(disk, partial, found, cancelled)
     except BaseException:
@@ -62,55 +62,33 @@ def open_partial(
 
 def _take_over(disk: Disk, slot: Slot, file: FileSpec, cancelled: Cancelled) -> Partial | None:
     """Go on in a dead run's file; None where there is none that may be taken."""
-    data = disk.open_to_update(slot.data)
-    if data is None:
-        return None
-    journal = disk.open_to_update(slot.journal) if _is_ours(disk, data, slot.data) else None
-    if journal is None:
-        disk.close(data, slot.data)
-        return None
-    partial = Partial(disk, file, slot, data, JournalFile(disk, slot, journal, file), exclusive=True)
-    try:
-        return partial if _resume(disk, partial, data, cancelled) else None
-    except BaseException:
-        partial.close()
-        raise
+    with ExitStack() as undo:
+        data = disk.open_to_update(slot.data)
+        if data is None:
+            return None
+        undo.callback(disk.close, data, slot.data)
+        journal = disk.open_to_update(slot.journal) if _is_ours(disk, data, slot.data) else None
+        if journal is None:
+            return None
+        undo.callback(disk.close, journal, slot.journal)
+        content = read_journal(disk, slot)
+        if is_foreign(content):
+            return None
+        disk.truncate(data, slot.data, file.size)
+        prefix = rehash(bind(disk.read, data, slot.data), parse(content, file).checkpoints, cancelled)
+        partial = Partial(disk, file, slot, data, JournalFile(disk, slot, journal, file), exclusive=True)
+        if prefix.checkpoints:
+            partial.resume(prefix)
+        elif not cancelled():
+            partial.restart()
+        undo.pop_all()
+        return partial
 
 
 def _is_ours(disk: Disk, fd: int, path: Path) -> bool:
     """Whether a file has this one name, and no other user can change it behind our back as its owner."""
     found = disk.fstat(fd, path)
     return found.st_nlink == 1 and (sys.platform == "win32" or found.st_uid == os.geteuid())
-
-
-def _resume(disk: Disk, partial: Partial, fd: int, cancelled: Cancelled) -> bool:
-    content = read_journal(disk, partial.slot)
-    if is_foreign(content):
-        partial.close()
-        return False
-    disk.truncate(fd, partial.slot.data, partial.file.size)
-    read = bind(disk.read, fd, partial.slot.data)
-    prefix = rehash(read, parse(content, partial.file).checkpoints, cancelled)
-    if prefix.checkpoints:
-        partial.resume(prefix)
-    elif not cancelled():
-        partial.restart()
-    return True
-
-
-def _create(disk: Disk, slot: Slot, file: FileSpec, *, exclusive: bool) -> Partial:
-    with ExitStack() as undo:
-        data = disk.create(slot.data)
-        undo.callback(slot.remove, disk)
-        undo.callback(disk.close, data, slot.data)
-        disk.truncate(data, slot.data, file.size)
-        journal = disk.create(slot.journal)
-        undo.callback(disk.close, journal, slot.journal)
-        end = JournalFile(disk, slot, journal, file)
-        partial = Partial(disk, file, slot, data, end, exclusive=exclusive)
-        partial.restart()
-        undo.pop_all()
-    return partial
 
 
 def _copy_best(disk: Disk, partial: Partial, found: list[Slot], cancelled: Cancelled) -> None:

@@ -233,6 +233,7 @@ class Store:
 
         The arguments and the result are those of :meth:`quarantine`.
         """
+        partial.close()
         directory = self.quarantine(partial.slot.data, partial.file, actual=actual, source=source)
         partial.renew()
         return directory

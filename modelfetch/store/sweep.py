@@ -12,7 +12,7 @@ from typing import Final
 from modelfetch.errors import StoreError
 from modelfetch.store.disk import Disk
 from modelfetch.store.journal import is_foreign
-from modelfetch.store.layout import Layout
+from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock
 from modelfetch.store.owner import TEMPORARY, is_temporary, maker
 from modelfetch.store.slots import Slot, read_journal, slots
@@ -30,7 +30,7 @@ def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
             with suppress(StoreError):
                 if _is_forgotten(disk, path) and disk.unlink(path):
                     removed.append(path)
-    for digest in disk.names(layout.partials):
+    for digest in filter(is_digest, disk.names(layout.partials)):
         with suppress(StoreError):
             removed += _sweep_partial(disk, layout, digest)
     return tuple(removed)

@@ -1,0 +1,186 @@
+"""A removed model is gone with what only it used; everything others use stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from modelfetch.errors import LockTimeoutError, UsageError
+from modelfetch.store import Store
+from tests.store.disks import CountingDisk, without_links
+from tests.store.material import digest, ensure, is_present, model, noise, obtain, spec
+
+OWN, SHARED = noise(40_000, seed=1), noise(30_000, seed=2)
+ONE = {"own.bin": OWN, "deep/er/shared.bin": SHARED}
+TWO = {"other.bin": noise(500, seed=3), "shared.bin": SHARED}
+
+
+def names(root: Path) -> set[str]:
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and "locks" not in path.parts
+    }
+
+
+def test_everything_of_a_lone_model_goes(store: Store) -> None:
+    ensure(store, ONE)
+    removal = store.remove("tiny")
+    assert names(store.root) == set()
+    assert not (store.root / "models" / "tiny").exists()
+    assert (removal.name, removal.versions) == ("tiny", ("v1",))
+    assert removal.freed >= len(OWN) + len(SHARED)
+
+
+def test_blobs_another_model_uses_stay(store: Store) -> None:
+    ensure(store, ONE)
+    two = ensure(store, TWO, name="two")
+    removal = store.remove("tiny")
+    assert is_present(store, two, TWO)
+    assert store.find_blob(spec(SHARED)) is not None
+    assert store.find_blob(spec(OWN)) is None
+    assert len(OWN) <= removal.freed < len(OWN) + len(SHARED)
+
+
+def test_they_stay_also_where_files_are_copies(root: Path) -> None:
+    store = Store(root, disk=without_links())
+    ensure(store, ONE)
+    ensure(store, TWO, name="two")
+    store.remove("tiny")
+    assert store.find_blob(spec(SHARED)) is not None
+
+
+def test_blobs_of_an_unfinished_model_stay(root: Path) -> None:
+    """It has no receipt yet that would name them, but its file is the same inode."""
+    store = Store(root)
+    ensure(store, ONE)
+    unfinished = model(TWO, name="two")
+    store.place(unfinished, unfinished.file("shared.bin"))
+    store.remove("tiny")
+    assert store.find_blob(spec(SHARED)) is not None
+
+
+def test_one_version_goes_and_the_other_stays(store: Store) -> None:
+    ensure(store, ONE)
+    newer = ensure(store, TWO, version="v2")
+    removal = store.remove("tiny", version="v1")
+    assert removal.versions == ("v1",)
+    assert is_present(store, newer, TWO)
+    assert not (store.root / "models" / "tiny" / "v1").exists()
+
+
+def test_without_a_version_all_go(store: Store) -> None:
+    ensure(store, ONE)
+    ensure(store, TWO, version="v2")
+    assert store.remove("tiny").versions == ("v1", "v2")
+    assert names(store.root) == set()
+
+
+def test_the_receipt_goes_first(root: Path) -> None:
+    """From then on the model counts as absent, wherever the removal is interrupted."""
+    disk = CountingDisk()
+    store = Store(root, disk=disk)
+    ensure(store, ONE)
+    (root / "models" / "tiny" / ".ready").write_text("stamp")
+    removal = store.remove("tiny", dry_run=True)
+    assert [path.name for path in removal.paths[:2]] == [".ready", "v1.json"]
+    disk.operations.clear()
+    store.remove("tiny")
+    removed = [path for operation, path in disk.operations if operation == "remove"]
+    assert tuple(path for path in removed if path in removal.paths) == removal.paths
+
+
+def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
+    ensure(store, ONE)
+    before = names(store.root)
+    planned = store.remove("tiny", dry_run=True)
+    assert names(store.root) == before
+    assert store.remove("tiny") == planned
+
+
+def test_partials_of_its_files_go(store: Store) -> None:
+    content = noise(50_000, seed=7)
+    with store.partial(spec(content), True) as partial:
+        partial.write(content[:20_000], "mirror a")
+    manifest = model({"a.bin": content})
+    removal = store.remove("tiny", manifest.files)
+    assert removal.versions == ()
+    assert names(store.root) == set()
+    assert 0 < removal.freed < 50_000  # holes take no space
+
+
+def test_blobs_of_an_unfinished_download_go_when_the_manifest_names_them(store: Store) -> None:
+    obtain(store, OWN)
+    store.remove("tiny", model(ONE).files)
+    assert names(store.root) == set()
+
+
+def test_a_file_kept_elsewhere_frees_nothing(store: Store, tmp_path: Path) -> None:
+    manifest = ensure(store, {"own.bin": OWN})
+    store.place_into(tmp_path / "out", manifest, manifest.files[0])
+    freed = store.remove("tiny").freed
+    assert freed < len(OWN)
+    assert (tmp_path / "out" / "own.bin").read_bytes() == OWN
+
+
+def test_copies_count_for_themselves(root: Path) -> None:
+    store = Store(root, disk=without_links())
+    ensure(store, {"own.bin": OWN})
+    assert store.remove("tiny").freed >= 2 * len(OWN)
+
+
+def test_nothing_there_is_no_error(store: Store) -> None:
+    removal = store.remove("tiny")
+    assert (removal.versions, removal.paths, removal.freed) == ((), (), 0)
+
+
+def test_it_can_be_told_as_json(store: Store) -> None:
+    ensure(store, {"a.bin": b"x"})
+    document = store.remove("tiny", dry_run=True).document()
+    assert document["name"] == "tiny"
+    assert document["paths"] == [
+        str(store.root / "models" / "tiny" / "v1.json"),
+        str(store.root / "models" / "tiny" / "v1" / "a.bin"),
+        str(store.blob_path(digest(b"x"))),
+    ]
+
+
+def test_a_model_at_work_is_not_removed(store: Store) -> None:
+    ensure(store, ONE)
+    with store.lock_model("tiny") as lock:
+        lock.try_acquire()
+        with pytest.raises(LockTimeoutError, match=f"in use by process {os.getpid()}"):
+            store.remove("tiny")
+    assert store.receipt(model(ONE)) is not None
+
+
+def test_a_blob_another_process_works_on_stays(store: Store) -> None:
+    ensure(store, ONE)
+    with store.lock_blob(digest(OWN)) as lock:
+        lock.try_acquire()
+        store.remove("tiny")
+    assert store.find_blob(spec(OWN)) is not None
+    assert store.find_blob(spec(SHARED)) is None
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "/", "", "a/b", "tiny/../../x", "."])
+def test_a_name_that_is_none_removes_nothing(store: Store, name: str) -> None:
+    ensure(store, ONE)
+    before = names(store.root)
+    with pytest.raises(UsageError):
+        store.remove(name)
+    assert names(store.root) == before
+
+
+def test_links_are_removed_not_followed(store: Store, tmp_path: Path) -> None:
+    ensure(store, ONE)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("keep")
+    (store.root / "models" / "tiny" / "v1" / "link").symlink_to(precious)
+    (store.root / "models" / "tiny" / "v2").symlink_to(precious)
+    store.remove("tiny")
+    assert (precious / "file").read_text() == "keep"
+    assert not (store.root / "models" / "tiny").exists()
