@@ -45,17 +45,20 @@ class Body:
             Cancelled: The run was cancelled.
         """
         left = self._length
-        for piece in self._pieces():
+        for piece, waited in self._pieces():
             if len(piece) > left:
                 if left:
                     yield piece[:left]
                 raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
             left -= len(piece)
             yield piece
+            if left:
+                self._floor.add(len(piece), waited)
         if left:
             raise SourceError(Fault.CUT, f"the connection was cut, {left} bytes too early")
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self) -> Iterator[tuple[bytes, float]]:
+        """The pieces as they come, with the seconds each was waited for."""
         pieces = self._response.iter_raw()
         while True:
             asked = time.monotonic()
@@ -67,12 +70,15 @@ class Body:
             self._cancel.check()
             if not piece:
                 return
-            self._floor.add(len(piece), time.monotonic() - asked)
-            yield piece
+            yield piece, time.monotonic() - asked
 
     def close(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end."""
         self._response.close()
+
+
+_STEPS = 16
+"""Parts of a window in which reads are added up, so that their number, up to millions, does not matter."""
 
 
 class SpeedFloor:
@@ -88,7 +94,7 @@ class SpeedFloor:
     def __init__(self, minimum: float, window: float) -> None:
         self._minimum = minimum
         self._window = window
-        self._waits: deque[tuple[int, float]] = deque()
+        self._steps: deque[tuple[int, float]] = deque()
         self._bytes = 0
         self._seconds = 0.0
 
@@ -98,9 +104,12 @@ class SpeedFloor:
         Raises:
             SourceError: The last ``window`` seconds of waiting brought less than the minimum.
         """
-        self._waits.append((count, waited))
         self._bytes += count
         self._seconds += waited
+        if self._steps and self._steps[-1][1] < self._window / _STEPS:
+            earlier = self._steps.pop()
+            count, waited = count + earlier[0], waited + earlier[1]
+        self._steps.append((count, waited))
         if self._seconds < self._window:
             return
         if self._bytes < self._minimum * self._seconds:
@@ -109,7 +118,7 @@ class SpeedFloor:
 
     def _forget(self) -> None:
         """Drop what lies outside the window, keeping at least one whole window of waiting."""
-        while self._waits and self._seconds - self._waits[0][1] >= self._window:
-            count, waited = self._waits.popleft()
+        while self._steps and self._seconds - self._steps[0][1] >= self._window:
+            count, waited = self._steps.popleft()
             self._bytes -= count
             self._seconds -= waited

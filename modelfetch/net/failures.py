@@ -9,33 +9,69 @@ from collections.abc import Iterator
 import httpx
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.text import sanitise
+from modelfetch.net.answers import Answer, refusal
 
 # The two texts by which h11 says that the other side hung up; its other errors are broken framing.
 _HUNG_UP = ("peer closed connection", "Server disconnected")
+# The text by which httpx, although it follows no redirect, refuses a Location that it cannot parse.
+_BAD_LOCATION = "Invalid URL in location header"
+
+_PROXY_HINT = "Check HTTPS_PROXY and NO_PROXY."
 
 
-def source_error(error: Exception, *, body: bool) -> SourceError:
+def source_error(error: Exception, *, body: bool, proxied: bool = False) -> SourceError:
     """Translate an exception of httpx.
 
     Args:
         error: What httpx raised.
         body: Whether it happened while reading the body, as opposed to before the first byte of it.
+        proxied: Whether the connection was to a proxy, which then is to blame when it could not be made.
     """
+    found = _translate(error, body=body)
+    if proxied and found.fault is Fault.CONNECT:
+        message = f"the proxy cannot be reached: {found.message}"
+        return SourceError(Fault.PROXY, message, hint=_PROXY_HINT, retry=found.retry)
+    return found
+
+
+def _translate(error: Exception, *, body: bool) -> SourceError:
     match error:
         case httpx.ConnectTimeout():
             return SourceError(Fault.CONNECT, "no connection in time")
         case httpx.ConnectError():
             return _connect_error(error)
         case httpx.ProxyError():
-            return SourceError(Fault.PROXY, "the proxy refused", hint="Check HTTPS_PROXY and NO_PROXY.")
+            return _proxy_error(error)
         case httpx.ReadTimeout() | httpx.WriteTimeout():
             return _timeout(body=body)
-        case httpx.RemoteProtocolError() if not str(error).startswith(_HUNG_UP):
-            return SourceError(Fault.PROTOCOL, "sent an answer that is not valid HTTP")
-        case httpx.NetworkError() | httpx.RemoteProtocolError():
-            return SourceError(Fault.CUT, "the connection was cut" + ("" if body else " before an answer"))
+        case httpx.NetworkError():
+            return _cut(body=body)
+        case httpx.RemoteProtocolError():
+            return _not_http(str(error), body=body)
+        case UnicodeError():
+            return SourceError(Fault.PROTOCOL, "the address has no usable host name")
         case _:
             return SourceError(Fault.PROTOCOL, f"the request could not be made ({type(error).__name__})")
+
+
+def _cut(*, body: bool) -> SourceError:
+    return SourceError(Fault.CUT, "the connection was cut" + ("" if body else " before an answer"))
+
+
+def _not_http(text: str, *, body: bool) -> SourceError:
+    if text.startswith(_HUNG_UP):
+        return _cut(body=body)
+    if text.startswith(_BAD_LOCATION):
+        return SourceError(Fault.REDIRECT, "a redirect to something that is not a URL")
+    return SourceError(Fault.PROTOCOL, "sent an answer that is not valid HTTP")
+
+
+def _proxy_error(error: httpx.ProxyError) -> SourceError:
+    """The proxy answered CONNECT with another status than 2xx; httpx tells it in its text only."""
+    if str(error).startswith("407"):
+        return refusal(Answer(407, {}))
+    return SourceError(Fault.PROXY, "the proxy refused", hint=_PROXY_HINT)
 
 
 def _timeout(*, body: bool) -> SourceError:
@@ -49,9 +85,11 @@ def _connect_error(error: Exception) -> SourceError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return SourceError(
                 Fault.TLS,
-                f"certificate refused: {cause.verify_message}",
+                f"certificate refused: {sanitise(cause.verify_message)}",
                 hint="Behind a company proxy, point SSL_CERT_FILE at its CA certificate.",
             )
+        if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return SourceError(Fault.CUT, "the connection was cut in the TLS handshake")
         if isinstance(cause, ssl.SSLError):
             return SourceError(Fault.TLS, "the TLS handshake failed")
         if isinstance(cause, socket.gaierror):

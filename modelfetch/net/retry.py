@@ -29,7 +29,7 @@ class RetryPolicy:
 
 
 def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = random.uniform) -> float:
-    """Seconds to wait after ``failures`` (1, 2, ...) failed tries: ``U(0, min(cap, base * 2**n))``.
+    """Seconds to wait after ``failures`` failed tries: ``U(0, min(cap, base * 2**n))``, n = failures - 1.
 
     Full jitter, because deterministic steps make the clients of one outage come back together.
     """

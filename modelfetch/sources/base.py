@@ -39,6 +39,10 @@ class Offer(Protocol):
     def host(self) -> str:
         """Who would send it, for people and statistics; the directory's name on this disk."""
 
+    @property
+    def address(self) -> str:
+        """Where exactly, so that one place is not asked twice. Never shown: it may hold a secret."""
+
     def open(self, offset: int) -> Stream:
         """Begin to read at ``offset``. Raises SourceError when the place cannot serve it."""
 
@@ -62,7 +66,7 @@ class HttpOffer:
     ) -> None:
         self.kind = kind
         self.host = host_of(url)
-        self._url = url
+        self.address = url
         self._size = size
         self._client = client
         self._credential = credential
@@ -71,4 +75,4 @@ class HttpOffer:
     def open(self, offset: int) -> Stream:
         """Ask for everything from ``offset`` on."""
         ask = Ask(offset, self._size)
-        return self._client.open(self._url, ask, credential=self._credential, memory=self._memory)
+        return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)

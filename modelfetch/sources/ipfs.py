@@ -45,6 +45,7 @@ class Refusal:
     def __init__(self, kind: str, host: str, error: SourceError) -> None:
         self.kind = kind
         self.host = host
+        self.address = error.message
         self._error = error
 
     def open(self, offset: int) -> Stream:  # noqa: ARG002

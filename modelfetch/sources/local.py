@@ -64,6 +64,7 @@ class LocalOffer:
 
     def __init__(self, path: Path) -> None:
         self.host = str(path.parent)
+        self.address = str(path)
         self.path = path
 
     def open(self, offset: int) -> LocalStream:

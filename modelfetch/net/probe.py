@@ -1,0 +1,72 @@
+"""Asking hosts whether they are there: one small request each, all at once, none for longer than a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from modelfetch.net.connections import by_proxy, new_client
+from modelfetch.net.failures import source_error
+
+LIMIT_SECONDS = 5.0
+"""How long an answer is waited for: a host slower than that is of no use for anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request."""
+
+    url: str
+    is_head: bool = True
+    """Whether to ask for the head only; else for one byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    status: int | None
+    """Status code; None when there was no answer."""
+    seconds: float
+    """Until the head of the answer, or until the failure."""
+    error: str
+    """Why there was no answer, or empty."""
+
+
+def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[Reply]:
+    """Ask all at once. No redirect is followed, no credential is sent, no body is read.
+
+    Raises:
+        ConfigError: A proxy or certificate variable of the environment cannot be used.
+    """
+    replies = [Reply(None, limit, f"no answer within {limit:g} s") for _ in questions]
+    client = new_client(httpx.Timeout(limit))
+
+    def ask(number: int) -> None:
+        replies[number] = _ask(client, questions[number])
+
+    threads = [
+        threading.Thread(target=ask, args=(number,), name=f"modelfetch-probe-{number}", daemon=True)
+        for number in range(len(questions))
+    ]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + limit
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return list(replies)  # what comes later is too late
+
+
+def _ask(client: httpx.Client, question: Question) -> Reply:
+    began = time.monotonic()
+    headers = {} if question.is_head else {"Range": "bytes=0-0"}
+    try:
+        with client.stream("HEAD" if question.is_head else "GET", question.url, headers=headers) as response:
+            return Reply(response.status_code, time.monotonic() - began, "")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        message = source_error(error, body=False, proxied=by_proxy(question.url)).message
+        return Reply(None, time.monotonic() - began, message)

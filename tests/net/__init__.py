@@ -1,0 +1,1 @@
+"""Tests of HTTP: the pure rules by tables, the rest against a loopback origin that misbehaves."""

@@ -1,0 +1,71 @@
+"""One request through the client, and what came of it."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import closing
+from dataclasses import dataclass
+
+from modelfetch.errors import SourceError
+from modelfetch.net.answers import Ask
+from modelfetch.net.client import Client, Limits, Memory
+from modelfetch.net.urls import Credential
+from tests.origin import Content
+
+CONTENT = Content.random("file", 100_000)
+FILE = CONTENT.data
+SIZE = len(FILE)
+CANARY = "s3cr3t-canary"
+
+PATIENT = Limits(connect_timeout=5.0, stall_timeout=5.0, min_speed=0.0)
+"""For tests in which nothing is slow."""
+HASTY = Limits(connect_timeout=0.2, stall_timeout=0.2, min_speed=20_000.0)
+"""For tests in which something is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What one request brought.
+
+    Attributes:
+        start: Offset of the first byte; -1 when no answer was accepted.
+        data: The bytes yielded.
+        error: How it ended, None if well.
+    """
+
+    start: int
+    data: bytes
+    error: SourceError | None = None
+
+    @property
+    def failure(self) -> SourceError:
+        """The error, which there must be."""
+        assert self.error is not None, f"no failure, but {len(self.data)} bytes from {self.start}"
+        return self.error
+
+
+def get(
+    client: Client,
+    url: str,
+    start: int = 0,
+    *,
+    size: int = SIZE,
+    credential: Credential | None = None,
+    memory: Memory | None = None,
+) -> Got:
+    """Ask for the rest of the file and read it to the end."""
+    at, data = -1, bytearray()
+    try:
+        body = client.open(url, Ask(start, size), credential=credential, memory=memory or Memory())
+        at = body.start
+        with closing(body):
+            for piece in body:
+                data += piece
+    except SourceError as error:
+        return Got(at, bytes(data), error)
+    return Got(at, bytes(data))
+
+
+def everything_shown(error: SourceError) -> str:
+    """All that a log, a message or a traceback could show of an error and of what caused it."""
+    return "".join([repr(error), error.hint, *traceback.format_exception(error)])

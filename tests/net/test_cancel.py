@@ -1,0 +1,160 @@
+"""Cancelling wakes whatever waits, at once, and nothing more is asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelfetch.net.answers import Ask
+from modelfetch.net.cancel import Cancellation, Cancelled
+from modelfetch.net.client import Client, Memory
+from tests.net.asking import CONTENT, FILE, PATIENT, SIZE
+from tests.origin import Fault as OriginFault
+from tests.origin import Origin, faults
+from tests.origin.certificates import Authority
+
+PATH = "/files/big.bin"
+SOON = 0.2
+"""Seconds within which a cancelled wait must have ended."""
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def served(
+    request: pytest.FixtureRequest, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Origin]:
+    """The same origin, plain and under TLS that clients trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
+    with Origin(tls=authority.server() if request.param == "TLS" else None) as origin:
+        origin.add("big.bin", CONTENT)
+        yield origin
+
+
+@pytest.fixture
+def cancel() -> Cancellation:
+    return Cancellation()
+
+
+@pytest.fixture
+def client(cancel: Cancellation) -> Iterator[Client]:
+    client = Client(PATIENT, cancel)
+    yield client
+    client.close()
+
+
+def read(client: Client, origin: Origin, into: bytearray) -> None:
+    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    try:
+        for piece in body:
+            into += piece
+    finally:
+        body.close()
+
+
+def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Callable[[], object]) -> float:
+    """Run ``wait``, cancel once ``when`` returns, and give the time until ``wait`` raised Cancelled."""
+    cancelled_at: list[float] = []
+
+    def cancel_soon() -> None:
+        when()
+        time.sleep(0.03)  # let the waiting side get into its system call
+        cancelled_at.append(time.monotonic())
+        cancel.cancel()
+
+    thread = threading.Thread(target=cancel_soon)
+    thread.start()
+    try:
+        with pytest.raises(Cancelled):
+            wait()
+        return time.monotonic() - cancelled_at[0]
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        (faults.stall(), 0),
+        (faults.stall_head(40), 0),
+        (faults.stall(0), 0),
+        (faults.stall(1000), 1000),
+        (faults.stall(SIZE - 1), SIZE - 1),
+    ],
+    ids=["before the head", "inside the head", "before the body", "inside the body", "before the last byte"],
+)
+def test_a_blocked_read_wakes_at_once(
+    served: Origin, client: Client, cancel: Cancellation, fault: OriginFault, kept: int
+) -> None:
+    served.fault("*", fault)
+    data = bytearray()
+
+    def stalled() -> None:
+        served.until(lambda origin: len(origin.requests) == 1)
+
+    assert seconds_to_stop(cancel, lambda: read(client, served, data), stalled) < SOON
+    assert data == FILE[:kept], "nothing but the file: no ciphertext, no byte too many"
+
+
+def test_a_read_on_a_reused_connection_wakes_too(
+    served: Origin, client: Client, cancel: Cancellation
+) -> None:
+    read(client, served, bytearray())
+    served.fault("*", faults.stall(1000))
+
+    def stalled() -> None:
+        served.until(lambda origin: len(origin.requests) == 2)
+
+    assert seconds_to_stop(cancel, lambda: read(client, served, bytearray()), stalled) < SOON
+    assert served.connections == 1
+
+
+def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cancel: Cancellation) -> None:
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        read(client, origin, bytearray())
+    assert origin.connections == 0
+
+
+def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Cancellation) -> None:
+    origin.pace = 200_000
+    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    pieces = iter(body)
+    assert next(pieces)
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        next(pieces)
+    body.close()
+
+
+# The switch by itself
+
+
+def test_a_sleep_ends_when_cancelled(cancel: Cancellation) -> None:
+    assert seconds_to_stop(cancel, lambda: cancel.sleep(30), lambda: None) < SOON
+
+
+def test_a_sleep_without_cancel_takes_its_time(cancel: Cancellation) -> None:
+    started = time.monotonic()
+    cancel.sleep(0.05)
+    cancel.sleep(-1)
+    assert 0.04 < time.monotonic() - started < 1
+
+
+def test_a_cancelled_switch_stays_so(cancel: Cancellation) -> None:
+    cancel.check()
+    assert not cancel.cancelled
+    for _ in range(2):
+        cancel.cancel()
+    assert cancel.cancelled
+    with pytest.raises(Cancelled):
+        cancel.check()
+    with pytest.raises(Cancelled):
+        cancel.sleep(0)

@@ -1,0 +1,170 @@
+"""TLS: who is trusted, and that nothing is ever tried without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from modelfetch.errors import ConfigError, Fault
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.client import Client
+from modelfetch.net.urls import Credential
+from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
+from tests.origin import Fault as OriginFault
+from tests.origin import Origin, faults
+from tests.origin.certificates import Authority
+from tests.origin.channel import Channel
+from tests.origin.listener import Listener
+
+PATH = "/files/big.bin"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def trusting(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A client to which SSL_CERT_FILE names the authority."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
+    client = Client(PATIENT, Cancellation())
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def secure(authority: Authority) -> Iterator[Origin]:
+    with Origin(tls=authority.server()) as origin:
+        origin.add("big.bin", CONTENT)
+        yield origin
+
+
+def test_ssl_cert_file_is_honoured(secure: Origin, trusting: Client) -> None:
+    assert get(trusting, secure.url(PATH)).data == FILE
+
+
+def test_an_unknown_authority_is_refused(secure: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with closing(Client(PATIENT, Cancellation())) as client:
+        error = get(client, secure.url(PATH)).failure
+    assert error.fault is Fault.TLS
+    assert not error.retry
+    assert "certificate" in error.message
+    assert "SSL_CERT_FILE" in error.hint
+    assert (secure.connections, secure.requests) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("host", "expired", "word"),
+    [("other.example", False, "127.0.0.1"), ("127.0.0.1", True, "expired")],
+    ids=["wrong host", "expired"],
+)
+def test_a_bad_certificate_is_refused_without_a_second_try(
+    authority: Authority, trusting: Client, host: str, expired: bool, word: str
+) -> None:
+    with Origin(tls=authority.server(host, expired=expired)) as origin:
+        error = get(trusting, origin.url(PATH)).failure
+        assert (origin.connections, origin.requests) == (1, [])
+    assert error.fault is Fault.TLS
+    assert not error.retry
+    assert word in error.message
+    assert "SSL_CERT_FILE" in error.hint
+
+
+def test_https_to_a_plain_server_fails_and_stays_https(client: Client) -> None:
+    heard: list[bytes] = []
+
+    def plain(channel: Channel) -> None:
+        heard.append(channel.sock.recv(65_536))
+        channel.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with closing(Listener(plain)) as listener:
+        error = get(client, f"https://127.0.0.1:{listener.port}/").failure
+    assert error.fault is Fault.TLS
+    assert not error.retry
+    assert len(heard) == 1
+    assert not heard[0].startswith(b"GET")
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+def test_a_handshake_that_is_cut_may_be_tried_again(client: Client, reset: bool) -> None:
+    def hang_up(channel: Channel) -> None:
+        channel.sock.recv(65_536)
+        channel.end(reset=reset)
+
+    with closing(Listener(hang_up)) as listener:
+        error = get(client, f"https://127.0.0.1:{listener.port}/").failure
+    assert error.fault in (Fault.CUT, Fault.CONNECT)
+    assert error.retry
+
+
+def test_a_handshake_that_never_ends_is_left(hasty: Client) -> None:
+    with closing(Listener(lambda channel: channel.wait(5))) as listener:
+        error = get(hasty, f"https://127.0.0.1:{listener.port}/").failure
+    assert error.fault is Fault.CONNECT
+    assert error.retry
+
+
+def test_a_step_down_to_http_is_refused(secure: Origin, origin: Origin, trusting: Client) -> None:
+    secure.fault("*", faults.redirect_to(origin))
+    error = get(trusting, secure.url(PATH), credential=Credential.bearer(secure.endpoint, CANARY)).failure
+    assert error.fault is Fault.REDIRECT
+    assert not error.retry
+    assert origin.requests == []
+    assert CANARY not in everything_shown(error)
+
+
+def test_a_step_up_to_https_is_followed(secure: Origin, origin: Origin, trusting: Client) -> None:
+    origin.fault("*", faults.redirect_to(secure))
+    credential = Credential.bearer(origin.endpoint, CANARY)
+    assert get(trusting, origin.url(PATH), credential=credential).data == FILE
+    assert secure.foreign_headers == set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        (faults.no_length_cut(1000), 1000),
+        (faults.cut(1000), 1000),
+        (faults.cut(SIZE - 1), SIZE - 1),
+        (faults.all_of(faults.chunked(), faults.cut(1000)), 1000),
+    ],
+    ids=lambda value: value.name if isinstance(value, OriginFault) else "",
+)
+def test_a_cut_without_close_notify_is_found(
+    secure: Origin, trusting: Client, fault: OriginFault, kept: int
+) -> None:
+    secure.fault("*", fault)
+    got = get(trusting, secure.url(PATH))
+    assert got.failure.fault is Fault.CUT
+    assert got.data == FILE[:kept]
+
+
+def test_a_stale_connection_is_replaced_once(secure: Origin, trusting: Client) -> None:
+    secure.fault("*", faults.no_answer(), when=lambda request: request.reused)
+    for _ in range(2):
+        assert get(trusting, secure.url(PATH)).data == FILE
+    assert secure.connections == 2
+
+
+# Settings that cannot be used
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"], ids=["missing", "empty", "garbage"])
+def test_an_unusable_ssl_cert_file_is_told_by_name(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ca\x1b.pem"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    with pytest.raises(ConfigError) as caught:
+        get(Client(HASTY, Cancellation()), "http://127.0.0.1:9/x")
+    assert caught.value.message.startswith("environment SSL_CERT_FILE: ")
+    assert caught.value.message.isprintable()
+    assert caught.value.hint

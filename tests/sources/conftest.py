@@ -1,0 +1,26 @@
+"""A model, and a client for the sources that need one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.client import Client, Limits
+from tests.origin import Origin
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A client shared by all tests: making one costs more than most of them."""
+    client = Client(Limits(connect_timeout=5.0, stall_timeout=5.0), Cancellation())
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """An origin that serves nothing yet."""
+    with Origin() as origin:
+        yield origin

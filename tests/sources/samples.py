@@ -1,0 +1,30 @@
+"""Manifests for the tests of sources, and how to take what an offer gives."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from typing import Any
+
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.sources.base import Offer
+
+DATA = b"the pinned bytes" * 64
+SHA256 = hashlib.sha256(DATA).hexdigest()
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def spec(path: str = "onnx/model.onnx", **facts: Any) -> FileSpec:
+    """A file with the pinned bytes."""
+    return FileSpec(path, len(DATA), SHA256, **facts)
+
+
+def manifest(*files: FileSpec, **facts: Any) -> Manifest:
+    """A model of these files."""
+    return Manifest("m", "1", files, **facts)
+
+
+def read(offer: Offer, offset: int = 0) -> bytes:
+    """All that an offer gives from an offset on."""
+    with closing(offer.open(offset)) as stream:
+        return b"".join(stream)
