@@ -13,12 +13,12 @@ printed. Failures are the errors of :mod:`modelfetch.errors`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from modelfetch.engine.assemble import RunOptions
-from modelfetch.engine.events import Event, FileResult, ModelReady, RunFinished
-from modelfetch.engine.stream import Record, records
+from modelfetch.engine.events import FileResult, ModelReady, RunFinished
+from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
     AuthorisationError,
     DeadlineError,
@@ -28,7 +28,9 @@ from modelfetch.errors import (
     OfflineError,
     StoreError,
     UnavailableError,
+    UsageError,
 )
+from modelfetch.reporters.recorder import recorded
 from modelfetch.workspace import Workspace
 
 _ERRORS: dict[str, type[ModelfetchError]] = {
@@ -41,6 +43,7 @@ _ERRORS: dict[str, type[ModelfetchError]] = {
         OfflineError,
         StoreError,
         UnavailableError,
+        UsageError,
     )
 }
 
@@ -49,7 +52,7 @@ def ensure(
     name: str,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    offline: bool | None = None,
+    offline: bool = False,
     prefer: str | None = None,
     only: Sequence[str] = (),
     force: bool = False,
@@ -61,7 +64,7 @@ def ensure(
     Args:
         name: A model of the catalogs.
         cache_dir: Root of the cache, instead of the configured one.
-        offline: Whether to use what is on this disk only; None is as configured.
+        offline: Use what is on this disk only; ``MODELFETCH_OFFLINE=1`` asks for the same.
         prefer: Kind of source to ask first.
         only: Kinds of source that may be used; empty means all configured ones.
         force: Fetch everything anew.
@@ -74,7 +77,7 @@ def ensure(
     Raises:
         UnknownModelError: No catalog has a model of this name.
         ManifestError: Its manifest is wrong.
-        ConfigError: A setting is wrong.
+        UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
         AuthorisationError: A source wants credentials.
@@ -84,7 +87,7 @@ def ensure(
         DeadlineError: The time limit was reached.
     """
     options = RunOptions(
-        offline=bool(offline), prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
+        offline=offline, prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
     )
     directory: Path | None = None
     for record in stream(name, cache_dir=cache_dir, options=options, force=force):
@@ -101,7 +104,7 @@ def stream(
     cache_dir: str | os.PathLike[str] | None = None,
     options: RunOptions | None = None,
     force: bool = False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Make models present and verified, telling everything that happens.
 
     The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are told there and
@@ -116,11 +119,13 @@ def stream(
     Raises:
         UnknownModelError: No catalog has a model of this name.
         ManifestError: A manifest is wrong.
-        UsageError: No name is given and no project names any; or a setting or option is wrong.
+        UsageError: No name is given and no project names any; or an option or (as ConfigError) a setting is
+            wrong.
     """
     workspace = _workspace(cache_dir)
     manifests = workspace.manifests(names)
-    return records(workspace.ensure(manifests, options or RunOptions(), force=force))
+    events = workspace.ensure(manifests, options or RunOptions(), force=force)
+    return recorded(records(events), workspace.recorder())
 
 
 def verify(
@@ -146,7 +151,8 @@ def verify(
     """
     workspace = _workspace(cache_dir)
     manifests = workspace.manifests(names) if names else workspace.present()
-    finished = _last(workspace.verify(manifests, RunOptions(), quick=quick, repair=repair))
+    events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair)
+    finished = follow(events, [workspace.recorder()])
     raise_for(finished)
     return finished.files
 
@@ -167,11 +173,3 @@ def raise_for(finished: RunFinished) -> None:
 
 def _workspace(cache_dir: str | os.PathLike[str] | None) -> Workspace:
     return Workspace.open({"cache_dir": None if cache_dir is None else os.fspath(cache_dir)})
-
-
-def _last(events: Iterator[Event]) -> RunFinished:
-    last: Event | None = None
-    for record in records(events):
-        last = record.event
-    assert isinstance(last, RunFinished), "every run ends with run_finished"
-    return last

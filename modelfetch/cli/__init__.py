@@ -5,6 +5,8 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the ``modelfetch`` command."""
-    from modelfetch.cli.entry import run
-
+    try:
+        from modelfetch.cli.entry import run
+    except KeyboardInterrupt:  # before there was anything to tell
+        raise SystemExit(130) from None
     run()

@@ -39,31 +39,43 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
 
 
 @app.command("path")
-def path() -> None:
+def path(json: options.Json = False) -> None:
     """Print the path of the user's configuration file."""
-    typer.echo(str(_user_config()))
+    target = str(_user_config())
+    if json:
+        print_json({"path": target})
+    else:
+        typer.echo(target)
 
 
 @app.command("set")
 def set_(
-    key: Key, value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")]
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
+    json: options.Json = False,
 ) -> None:
     """Set a value in the user's configuration file."""
     from modelfetch.settings import set_value
 
     target = _user_config()
     set_value(target, key, value)
-    say(f"set {key} in {target}")
+    if json:
+        print_json({"setting": key, "path": str(target)})
+    else:
+        say(f"set {key} in {target}")
 
 
 @app.command("unset")
-def unset(key: Key) -> None:
+def unset(key: Key, json: options.Json = False) -> None:
     """Remove a value from the user's configuration file."""
     from modelfetch.settings import unset_value
 
     target = _user_config()
     removed = unset_value(target, key)
-    say(f"removed {key} from {target}" if removed else f"{key} is not set in {target}")
+    if json:
+        print_json({"setting": key, "path": str(target), "removed": removed})
+    else:
+        say(f"removed {key} from {target}" if removed else f"{key} is not set in {target}")
 
 
 def _user_config() -> Path:

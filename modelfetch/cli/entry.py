@@ -16,10 +16,10 @@ from modelfetch.cli.app import app
 from modelfetch.cli.talk import say
 from modelfetch.errors import ManifestError, ModelfetchError
 from modelfetch.model.text import sanitise
-from modelfetch.reporters import failure_lines, symbols_for
 
 EXIT_BUG = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 """128 + SIGPIPE: what a shell reports of a program whose reader went away."""
 
@@ -32,7 +32,12 @@ _ClickException: type[Exception] = next(
 def run() -> Never:
     """Run the command line of this process, and exit."""
     _signals()
-    sys.exit(_call())
+    try:
+        code = _call()
+    except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
+        code = _cut_short(again)
+    _deafen()
+    sys.exit(code)
 
 
 def _call() -> int:
@@ -46,14 +51,19 @@ def _call() -> int:
         return _unread()
     except SystemExit as leaving:  # typer ends the process itself when it meets a broken pipe first
         return _unread() if isinstance(leaving.__context__, BrokenPipeError) else int(str(leaving.code or 0))
-    except KeyboardInterrupt as interrupt:
-        return int(getattr(interrupt, "exit_code", 130))
+    except KeyboardInterrupt as end:
+        return _cut_short(end)
     except typer.Abort:
-        return 130
+        return EXIT_INTERRUPTED
     except _ClickException as error:
         return _misused(error)
     except Exception:
         return _bug()
+
+
+def _cut_short(end: KeyboardInterrupt) -> int:
+    """The exit code after a signal."""
+    return int(getattr(end, "exit_code", EXIT_INTERRUPTED))
 
 
 def _unread() -> int:
@@ -64,10 +74,12 @@ def _unread() -> int:
 
 def _expected(error: ModelfetchError) -> int:
     """Say what happened and what to do next."""
-    if isinstance(error, ManifestError):
-        for fault in error.faults:
-            say(f"{error.where}: {fault}")
-    _say_error(error.message, error.hint)
+    headline, *details = error.message.splitlines() or [""]  # several wrong settings are a line each
+    if isinstance(error, ManifestError) and len(error.faults) > 1:
+        details = [f"{error.where}: {fault}" for fault in error.faults]
+    for detail in details:
+        say(sanitise(detail))
+    _say_error(headline.rstrip(":"), error.hint)
     return error.exit_code
 
 
@@ -92,6 +104,8 @@ def _bug() -> int:
 
 
 def _say_error(message: str, hint: str) -> None:
+    from modelfetch.reporters import failure_lines, symbols_for
+
     for line in failure_lines(message, hint, symbols_for(sys.stderr.encoding)):
         say(line)
 
@@ -101,6 +115,13 @@ def _signals() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _end)
+
+
+def _deafen() -> None:
+    """Ignore signals: all is done but leaving, and the interpreter would die of one in the middle of it."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature signals want

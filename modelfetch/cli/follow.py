@@ -55,11 +55,14 @@ def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
     """Follow a run, and say at its end what is left to say."""
-    if not json:
+    if not (json or quiet):
         notes(workspace)
     reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
-    finished = follow(events, [*map(Piped, reporters), *([also] if also is not None else [])])
+    recorder = workspace.recorder()
+    finished = follow(events, [*map(Piped, reporters), *([also] if also is not None else []), recorder])
     if not json:
+        if recorder.notice and not quiet:
+            say(f"note: {recorder.notice}")
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
             say(line)
     return finished

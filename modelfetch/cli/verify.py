@@ -25,7 +25,7 @@ def verify(
     """Check every file of the named models, or of everything present, against its manifest.
 
     Needs no network but for --repair. Prints a line for each file that is not right: model, file, and
-    missing, size or hash. Exit code 5 when any was not (or could not be) put right.
+    missing, size or hash. Exit code 5 when there is one; with --repair, when one could not be put right.
     """
     from modelfetch.cli.follow import leave, run
     from modelfetch.cli.talk import say
@@ -34,7 +34,7 @@ def verify(
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     manifests = workspace.manifests(names) if names else workspace.present()
-    if not manifests and not json:
+    if not (manifests or json or quiet):
         say("nothing to verify: no model is here yet")
     events = workspace.verify(manifests, RunOptions(offline), quick=quick, repair=repair)
     finished = run(workspace, events, json=json, quiet=quiet)

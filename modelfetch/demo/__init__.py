@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from modelfetch.demo.origin import SIZES, Origin
+from modelfetch.demo.content import SIZES
 from modelfetch.model.manifest import Manifest
 
 NAME = "demo"
@@ -26,6 +26,8 @@ def serving(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
     if not any(_is_demo(manifest) for manifest in manifests):
         yield list(manifests)
         return
+    from modelfetch.demo.origin import Origin  # a server is needed for this one model only
+
     with Origin(flaky=True) as mirror, Origin() as origin:
         yield [_attach(manifest, mirror.url, origin.url) for manifest in manifests]
 

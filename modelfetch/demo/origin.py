@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 import time
 from collections.abc import Iterator
-from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-SIZES = {
-    "config.json": 1_234,
-    "tokenizer.json": 2_345_678,
-    "onnx/encoder_model.onnx": 17_654_321,
-    "onnx/decoder_model.onnx": 28_765_432,
-}
-"""Bytes of each file: 48.8 MB, shaped like a small speech model."""
+from modelfetch.demo.content import SIZES, content
+
 PACE = 11_000_000
 """Bytes per second and connection: the largest file takes about two and a half seconds."""
 PIECE = 64 * 1024
 FLAKY_PATH = "onnx/encoder_model.onnx"
 FLAKY_SHARE = 0.4
 """A flaky origin sends this share of one file, hangs up, and knows nothing of the file afterwards."""
-
-
-@lru_cache(maxsize=len(SIZES))
-def content(path: str) -> bytes:
-    """The bytes of a file: SHAKE128 (FIPS 202) of its name, so they are the same on every machine."""
-    return hashlib.shake_128(b"modelfetch demo\0" + path.encode()).digest(SIZES[path])
 
 
 class Origin:

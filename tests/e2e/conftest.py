@@ -1,0 +1,26 @@
+"""A command with a home of its own, and an origin for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import Command
+from tests.origin import Origin
+
+collect_ignore = ["test_demo.py", "test_interrupt.py", "test_output.py"] if os.name == "nt" else []
+"""Signals and terminals are tested as POSIX has them."""
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as server:
+        yield server

@@ -1,0 +1,166 @@
+"""The commands that look, choose and clean up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import Command, assert_fails
+from tests.origin import Content, Origin, ServedModel, faults, model
+
+
+@pytest.fixture
+def served(cli: Command, origin: Origin) -> ServedModel:
+    """A model that is known, and not here."""
+    with Origin() as mirror:
+        files = {"big.bin": 4_000_000, "a/small.bin": 10}
+        return cli.serve(model(origin, files, mirrors=[mirror], license="CC-BY-NC-4.0", catalog=cli.catalog))
+
+
+def tree(root: Path) -> list[tuple[str, int, int]]:
+    """Everything below a directory: path, size and time of change."""
+    found = sorted(path for path in root.rglob("*") if "logs" not in path.parts)
+    return [(str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in found]
+
+
+def leave_unfinished(cli: Command, origin: Origin) -> None:
+    """Let the model's origin lose its large file in the middle."""
+    origin.fault("big.bin", faults.cut(2_500_000), times=1)
+    origin.fault("big.bin", faults.status(404))
+    with pytest.raises(AssertionError):
+        cli.prepare("m")
+
+
+def test_plan_says_what_ensure_would_do_and_does_none_of_it(
+    cli: Command, origin: Origin, served: ServedModel
+) -> None:
+    before = tree(cli.home)
+    result = cli("plan", "m")
+    assert result.code == 0, result.err
+    assert result.lines[0].split() == ["file", "state", "size", "to", "fetch", "sources", "in", "order"]
+    big = next(line for line in result.lines if line.startswith("big.bin"))
+    assert "missing" in big
+    assert big.count("4.00 MB") == 2
+    assert big.index("mirror 127.0.0.1:") < big.index(f"huggingface 127.0.0.1:{origin.port}")
+    assert result.told("licence: CC-BY-NC-4.0")
+    assert result.told("disk: ", "to write", "free")
+    assert tree(cli.home) == before
+    assert not cli.cache.exists()
+    assert origin.requests == []
+
+
+def test_plan_knows_what_is_kept_and_what_is_partial(
+    cli: Command, origin: Origin, served: ServedModel
+) -> None:
+    leave_unfinished(cli, origin)
+    before = tree(cli.home)
+    plan = cli("plan", "m", "--json").document
+    assert tree(cli.home) == before
+    big, small = plan["models"][0]["files"]
+    assert (big["state"], big["held"]) == ("partial", 2_500_000)
+    assert small["held"] == small["size"], "it lies among the blobs already"
+    assert plan["models"][0]["missing"] == big["size"] - 2_500_000
+    assert plan["disk_free"] > 0
+    origin.heal()
+    cli.prepare("m")
+    kept = cli("plan", "m", "--json").document["models"][0]
+    assert (kept["missing"], [file["state"] for file in kept["files"]]) == (0, ["kept", "kept"])
+
+
+def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
+    listed = {each["name"]: each for each in cli("list", "--json").document["models"]}
+    assert {"m", "whisper-base", "tts-models", "demo"} <= listed.keys()
+    assert listed["m"]["present"] is False
+    assert_fails(cli("path", "m"), 4, "modelfetch ensure m")
+
+    cli.prepare("m")
+    directory = cli.directory(served)
+    (here,) = cli("list", "--present").lines[1:]
+    assert here.split()[:4] == ["m", "here", "4.00", "MB"]
+    assert cli("path", "m", "a/small.bin", "--json").document == {
+        "model": "m",
+        "version": "1",
+        "path": str(directory / "a/small.bin"),
+    }
+    assert_fails(cli("path", "m", "a/smal.bin"), 2, "Did you mean 'a/small.bin'?")
+    document = cli("show", "m", "--json").document
+    assert (document["present"], document["path"], document["size"]) == (True, str(directory), served.size)
+    assert len(document["identity"]) == 64
+
+
+def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
+    shown = cli("show", "whisper-base")
+    assert (shown.code, shown.err) == (0, "")
+    assert "licence   Apache-2.0" in shown.out
+    assert "onnx/decoder_model_merged.onnx" in shown.out
+    planned = cli("plan", "whisper-base")
+    assert planned.code == 0, planned.err
+    assert planned.told("whisper-base", "to fetch")
+    assert not cli.cache.exists()
+
+
+def test_remove_gives_back_what_no_other_model_uses(cli: Command, origin: Origin) -> None:
+    shared = Content.random("shared", 5000)
+    one = cli.serve(model(origin, {"own.bin": 3000, "shared.bin": shared}, name="one", catalog=cli.catalog))
+    two = cli.serve(model(origin, {"shared.bin": shared}, name="two", catalog=cli.catalog))
+    cli.prepare("one", "two")
+    before = tree(cli.cache)
+
+    would = cli("remove", "one", "--dry-run", "--json")
+    assert tree(cli.cache) == before
+    assert would.document["dry_run"] is True
+    removed = cli("remove", "one", "--json")
+    assert removed.code == 0, removed.err
+    assert {**removed.document, "dry_run": True} == would.document
+    assert removed.document["versions"] == ["1"]
+    assert removed.document["freed"] == 3000 + _receipt_size(before, "one")
+    assert not cli.directory(one).exists()
+    assert cli.has(two)
+    assert [path.name for path in cli.files("blobs")] == [shared.sha256]
+
+    last = cli("remove", "two")
+    assert last.code == 0, last.err
+    assert last.told("removed", "two", "freed")
+    assert cli.files("blobs") == cli.files("models") == []
+    assert_fails(cli("remove", "on"), 3, "Did you mean 'one'?")
+
+
+def _receipt_size(entries: list[tuple[str, int, int]], name: str) -> int:
+    return sum(size for path, size, _ in entries if path.endswith(f"{name}/1.json"))
+
+
+def test_remove_also_takes_an_unfinished_download(cli: Command, origin: Origin, served: ServedModel) -> None:
+    leave_unfinished(cli, origin)
+    assert cli.files("partial") != []
+    result = cli("remove", "m")
+    assert result.code == 0, result.err
+    assert cli.files("partial") == cli.files("models") == cli.files("blobs") == []
+
+
+def test_config_is_set_shown_with_its_origin_and_unset(cli: Command) -> None:
+    file = Path(cli("config", "path").out.rstrip("\n"))
+    assert cli.home in file.parents
+    assert not file.exists()
+    mirrors = "https://user:canary@a.example/{path},https://b.example/{sha256}"
+    assert cli("config", "set", "sources.mirrors", mirrors).code == 0
+    assert cli("config", "set", "network.files", "7").code == 0
+    if os.name == "posix":
+        assert file.stat().st_mode & 0o777 == 0o600, "it may hold a password"
+
+    shown = cli("config", "show", "--json", MODELFETCH_RETRY_CAP="9")
+    assert "canary" not in shown.out
+    settings = shown.document
+    assert settings["network.files"] == {"value": "7", "origin": f"user config {file}"}
+    assert settings["retry.cap"] == {"value": "9", "origin": "environment MODELFETCH_RETRY_CAP"}
+    assert settings["network.connections"]["origin"] == "default"
+    assert settings["cache_dir"] == {
+        "value": str(cli.cache),
+        "origin": "environment MODELFETCH_CACHE_DIR",
+    }
+
+    assert_fails(cli("config", "set", "network.file", "7"), 2, "Did you mean 'files'?")
+    unset = cli("config", "unset", "network.files", "--json")
+    assert unset.document == {"setting": "network.files", "path": str(file), "removed": True}
+    assert "files" not in file.read_text()

@@ -1,0 +1,38 @@
+"""Shell completion: commands, options, models of every catalog, kinds of sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.command import Command
+from tests.origin import Origin, model
+
+
+def complete(cli: Command, line: str) -> set[str]:
+    """What bash would offer for the last word of a command line."""
+    words = line.split(" ")
+    result = cli(
+        _MODELFETCH_COMPLETE="complete_bash",
+        COMP_WORDS=line.replace(" ", "\n"),
+        COMP_CWORD=f"{len(words) - 1}",
+    )
+    assert (result.code, result.err) == (0, "")
+    return set(result.lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("modelfetch ", {"ensure", "plan", "verify", "list", "show", "path", "remove", "config"}),
+        ("modelfetch ensure --prefer hug", {"huggingface"}),
+    ],
+)
+def test_bash_completes(cli: Command, line: str, expected: set[str]) -> None:
+    assert complete(cli, line) == expected
+
+
+def test_models_of_every_catalog_are_completed(cli: Command, origin: Origin) -> None:
+    model(origin, {"a.bin": 1}, name="whisper-mine", catalog=cli.catalog)
+    offered = complete(cli, "modelfetch ensure whisper-")
+    assert {"whisper-mine", "whisper-base"} <= offered
+    assert all(name.startswith("whisper-") for name in offered)

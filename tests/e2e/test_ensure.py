@@ -1,0 +1,145 @@
+"""``ensure``: cold, warm, and with each of its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import Command, Result, assert_fails
+from tests.origin import Origin, ServedModel, faults, model, whisper_like
+
+
+@dataclass(frozen=True)
+class Cold:
+    """A first ensure that was run."""
+
+    cli: Command
+    origin: Origin
+    model: ServedModel
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cold]:
+    cli = Command(tmp_path_factory.mktemp("cold"))
+    with Origin() as origin:
+        origin.redirect_large(at=50_000)
+        origin.redirect_small()
+        served = cli.serve(whisper_like(origin, shrink=200, catalog=cli.catalog))
+        yield Cold(cli, origin, served, cli("ensure", served.name))
+
+
+def test_cold_ensure_prints_the_directory_and_nothing_else(cold: Cold) -> None:
+    assert cold.result.code == 0, cold.result.err
+    assert cold.result.out == f"{cold.cli.directory(cold.model)}\n"
+
+
+def test_cold_ensure_fetches_each_byte_once_and_gives_plain_files(cold: Cold) -> None:
+    directory = cold.cli.directory(cold.model)
+    assert cold.cli.has(cold.model)
+    assert not any(path.is_symlink() for path in directory.rglob("*"))
+    sent = sum(request.sent for request in cold.origin.requests if request.status in (200, 206))
+    assert sent == cold.model.size
+
+
+def test_cold_ensure_leaves_no_temporary_file(cold: Cold) -> None:
+    assert cold.cli.files("partial") == []
+    assert cold.cli.files("quarantine") == []
+    known = {content.sha256 for content in cold.model.contents.values()}
+    assert {path.name for path in cold.cli.files("blobs")} == known
+
+
+def test_cold_ensure_tells_what_is_ready_and_from_where(cold: Cold) -> None:
+    assert cold.result.told("whisper-like is ready", "from huggingface 9 files")
+
+
+def test_warm_ensure_makes_no_request(cold: Cold) -> None:
+    before = len(cold.origin.requests)
+    result = cold.cli("ensure", cold.model.name)
+    assert (result.code, result.out) == (0, cold.result.out)
+    assert result.told("already here")
+    assert len(cold.origin.requests) == before
+
+
+def test_without_a_name_the_models_of_the_project_are_ensured(cli: Command, origin: Origin) -> None:
+    catalog = cli.work / "catalog"
+    served = [
+        cli.serve(model(origin, {"a.bin": 9}, name=name, catalog=catalog)) for name in ("zeta", "alpha")
+    ]
+    (cli.work / "modelfetch.toml").write_text('models = ["zeta", "alpha"]\ncatalog = ["catalog"]\n')
+    result = cli("ensure")
+    assert result.code == 0, result.err
+    assert result.lines == [str(cli.directory(each)) for each in served], "in the order asked"
+
+
+def test_files_limit_rate_only_and_to(cli: Command, origin: Origin, tmp_path: Path) -> None:
+    """A file at a time, no faster than told, from one kind of source, and into a directory too."""
+    with Origin() as mirror:
+        files = {"a/one.bin": 250_000, "two.bin": 250_000, "three.bin": 1}
+        served = cli.serve(model(origin, files, mirrors=[mirror], catalog=cli.catalog))
+        to = tmp_path / "also here"
+        result = cli(
+            *("ensure", "m", "--json", "--files", "1", "--limit-rate", "500k"),
+            *("--only", "huggingface", "--to", to),
+        )
+        assert result.code == 0, result.err
+        assert mirror.requests == []
+    assert [(to / path).read_bytes() for path in files] == [each.data for each in served.contents.values()]
+    assert cli.has(served)
+    spans = sorted((request.started, request.finished or 0.0) for request in origin.requests)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+    assert result.records[-1]["seconds"] >= 500_001 / 500_000 - 0.3
+
+
+def test_to_copies_a_model_that_is_here_and_leaves_other_files_alone(cold: Cold, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    result = cold.cli("ensure", cold.model.name, "--offline", "--to", tmp_path)
+    assert result.code == 0, result.err
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    for path, content in cold.model.contents.items():
+        assert (tmp_path / path).read_bytes() == content.data
+
+
+def test_prefer_asks_that_kind_first(cli: Command, origin: Origin) -> None:
+    with Origin() as mirror:
+        cli.serve(model(origin, {"a.bin": 1000}, mirrors=[mirror], catalog=cli.catalog))
+        assert cli("ensure", "m", "--prefer", "huggingface").code == 0
+        assert (len(mirror.requests), len(origin.requests)) == (0, 1)
+
+
+def test_force_fetches_everything_again(cli: Command, origin: Origin) -> None:
+    served = cli.serve(model(origin, {"a.bin": 100_000, "b.bin": 5}, catalog=cli.catalog))
+    cli.prepare("m")
+    assert cli("ensure", "m", "--force").code == 0
+    assert origin.bytes_sent == 2 * served.size
+    assert cli.has(served)
+
+
+def test_timeout_ends_the_run_and_keeps_what_came(cli: Command) -> None:
+    with Origin(pace=2_000_000) as origin:
+        served = cli.serve(model(origin, {"a.bin": 8_000_000}, catalog=cli.catalog))
+        result = cli("ensure", "m", "--timeout", "0.8")
+        assert_fails(result, 10, "time limit", "--timeout")
+        assert result.seconds < 3
+        assert result.out == ""
+        origin.pace = None
+        origin.forget()
+        cli.prepare("m")
+        assert origin.bytes_sent < served.size
+        assert cli.has(served)
+
+
+def test_an_interrupted_file_goes_on_at_another_source(cli: Command, origin: Origin) -> None:
+    """A mirror that hangs up for good in the middle: the next source sends the second half only."""
+    with Origin() as mirror:
+        mirror.fault("*", faults.cut(2_000_000), times=1)
+        mirror.fault("*", faults.status(404))
+        served = cli.serve(model(origin, {"a.bin": 4_000_000}, mirrors=[mirror], catalog=cli.catalog))
+        result = cli("ensure", "m")
+        assert result.code == 0, result.err
+        assert (mirror.asked("a.bin")[0].sent, origin.bytes_sent) == (2_000_000, 2_000_000)
+        assert cli.has(served)

@@ -1,0 +1,107 @@
+"""Ending a run in the middle: by signal or by kill -9, and going on afterwards."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.command import Command, Result, Running
+from tests.origin import Fault, Origin, ServedModel, faults, model
+
+MIB = 1 << 20
+AT_ONCE = 1.0
+"""Seconds in which Ctrl-C ends a run, whatever it is doing."""
+
+
+def assert_cancelled(result: Result, code: int) -> None:
+    """The contract of an interrupted run."""
+    assert "Traceback" not in result.err
+    assert result.code == code, result.err
+    assert result.seconds < AT_ONCE
+    assert result.out == ""
+    last = result.err.splitlines()[-1]
+    assert last.startswith("cancelled")
+    assert last.endswith("run the same command again to go on")
+
+
+def serve(cli: Command, origin: Origin, size: int = 1000, fault: Fault | None = None) -> ServedModel:
+    if fault is not None:
+        origin.fault("*", fault)
+    return cli.serve(model(origin, {"a.bin": size}, catalog=cli.catalog))
+
+
+def received(running: Running) -> int:
+    """Bytes of the file that a run with --json said to have."""
+    lines = [line for line in running.out.splitlines() if '"received":' in line]
+    return int(lines[-1].partition('"received":')[2].partition(",")[0]) if lines else 0
+
+
+def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli: Command) -> None:
+    with Origin(pace=16 * MIB) as origin:
+        served = serve(cli, origin, 16 * MIB)
+        with cli.start("ensure", "m", "--json") as running:
+            running.until(lambda running: received(running) >= 8 * MIB)
+            killed = running.interrupt(signal.SIGKILL)
+        assert killed.code == -signal.SIGKILL
+        assert cli.files("models") == []
+        assert cli.files("blobs") == []
+        origin.forget()
+        origin.pace = None
+        result = cli("ensure", "m")
+        assert result.code == 0, result.err
+        assert origin.bytes_sent <= 0.55 * served.size
+        assert cli.has(served)
+        assert cli.files("partial") == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_transfer_at_once_and_keeps_what_came(cli: Command, number: int, code: int) -> None:
+    with Origin(pace=4 * MIB) as origin:
+        served = serve(cli, origin, 4 * MIB)
+        with cli.start("ensure", "m", "--json") as running:
+            running.until(lambda running: received(running) >= MIB)
+            result = running.interrupt(number)
+        assert (result.code, result.err) == (code, "")
+        assert result.seconds < AT_ONCE
+        last = result.records[-1]
+        assert (last["event"], last["outcome"], last["exit_code"]) == ("run_finished", "cancelled", code)
+        assert [file["status"] for file in last["files"]] == ["cancelled"]
+        had = received(running)
+        origin.forget()
+        origin.pace = None
+        cli.prepare("m")
+        assert origin.bytes_sent <= served.size - had
+        assert cli.has(served)
+
+
+WAITS: dict[str, tuple[Fault, Callable[[Running], bool]]] = {
+    "stalled before an answer": (faults.stall(), lambda running: "started" in running.err),
+    "stalled in the body": (faults.stall(0.5), lambda running: "50%" in running.err),
+    "in backoff": (faults.status(503, retry_after=60), lambda running: "retry: " in running.err),
+}
+"""What the origin does, and when the command is waiting for it."""
+
+
+@pytest.mark.parametrize(
+    ("wait", "times"), [("stalled before an answer", 1), ("stalled in the body", 3), ("in backoff", 1)]
+)
+def test_ctrl_c_ends_a_wait_at_once(cli: Command, origin: Origin, wait: str, times: int) -> None:
+    """Pressing it again does no harm."""
+    fault, is_waiting = WAITS[wait]
+    serve(cli, origin, 100_000, fault)
+    with cli.start("ensure", "m") as running:
+        origin.until(lambda origin: bool(origin.requests))
+        running.until(is_waiting)
+        assert_cancelled(running.interrupt(times=times), 130)
+
+
+def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
+    serve(cli, origin, 1000, faults.stall())
+    with cli.start("ensure", "m") as holder:
+        origin.until(lambda origin: bool(origin.requests))
+        with cli.start("ensure", "m") as waiter:
+            waiter.until_told("waiting for process")
+            assert_cancelled(waiter.interrupt(), 130)
+        assert holder.process.poll() is None

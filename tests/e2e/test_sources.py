@@ -1,0 +1,108 @@
+"""Where bytes may come from: this disk first, every kind of source, a token to its own origin only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.command import Command
+from tests.origin import Content, Origin, ServedModel, faults, model
+from tests.origin.models import revision_of
+
+
+def hub_cache(root: Path, served: ServedModel) -> dict[str, str]:
+    """Lay a model out as the Hugging Face libraries do: large files by SHA-256, small ones by another digest.
+
+    Returns:
+        The environment in which the libraries, and we, find it.
+    """
+    repo = root / f"models--origin--{served.name}"
+    for path, content in served.contents.items():
+        name = content.sha256 if content.size >= 1000 else f"git-{content.sha256[:35]}"
+        link = repo / "snapshots" / revision_of(served.name) / path
+        (repo / "blobs").mkdir(parents=True, exist_ok=True)
+        (repo / "blobs" / name).write_bytes(content.data)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(repo / "blobs" / name)
+    return {"HF_HUB_CACHE": str(root)}
+
+
+def test_what_another_model_has_is_not_fetched_again(cli: Command, origin: Origin) -> None:
+    """From its blob, and where the blob is lost from the file itself."""
+    shared = Content.random("shared", 100_000)
+    for name in ("one", "two", "three"):
+        cli.serve(model(origin, {f"{name}.bin": shared}, name=name, catalog=cli.catalog))
+    cli.prepare("one")
+    origin.forget()
+    cli.prepare("two")
+    for blob in cli.files("blobs"):
+        blob.unlink()
+    (cli.cache / "models/two/1/two.bin").unlink()
+    result = cli("ensure", "three", "--offline")
+    assert result.code == 0, result.err
+    assert origin.requests == []
+    assert (cli.cache / "models/three/1/three.bin").read_bytes() == shared.data
+
+
+def test_what_the_hugging_face_libraries_downloaded_is_used_offline(
+    cli: Command, origin: Origin, tmp_path: Path
+) -> None:
+    served = cli.serve(model(origin, {"big.bin": 50_000, "a/small.json": b"{}"}, catalog=cli.catalog))
+    result = cli("ensure", "m", "--offline", **hub_cache(tmp_path / "hub", served))
+    assert result.code == 0, result.err
+    assert cli.has(served)
+    assert not any(path.is_symlink() for path in cli.directory(served).rglob("*"))
+    assert origin.requests == []
+
+
+def test_a_damaged_file_of_another_cache_is_fetched_instead(
+    cli: Command, origin: Origin, tmp_path: Path
+) -> None:
+    served = cli.serve(model(origin, {"big.bin": 50_000}, catalog=cli.catalog))
+    environment = hub_cache(tmp_path / "hub", served)
+    (damaged,) = (tmp_path / "hub").rglob("blobs/*")
+    damaged.write_bytes(bytes(50_000))
+    result = cli("ensure", "m", **environment)
+    assert result.code == 0, result.err
+    assert cli.has(served)
+    assert result.told("fallback: local", "huggingface")
+    assert damaged.read_bytes() == bytes(50_000), "another program's file is not touched"
+
+
+def test_every_kind_of_source_delivers_by_itself(cli: Command, origin: Origin) -> None:
+    files = {"a/b+c.bin": 20_000, "d.bin": 1}
+    served = [
+        model(origin, files, name="by-cid", huggingface=False, ipfs="file", catalog=cli.catalog),
+        model(origin, files, name="by-directory", huggingface=False, ipfs="directory", catalog=cli.catalog),
+        model(origin, files, name="by-url", huggingface=False, urls=[origin], catalog=cli.catalog),
+        model(origin, files, name="by-mirror", huggingface=False, mirrors=[origin], catalog=cli.catalog),
+        model(
+            origin, files, name="by-digest", huggingface=False, mirrors=[origin.blobs], catalog=cli.catalog
+        ),
+        cli.serve(model(origin, files, name="by-hub", catalog=cli.catalog)),
+    ]
+    result = cli("ensure", *(each.name for each in served), MODELFETCH_IPFS_GATEWAYS=origin.endpoint)
+    assert result.code == 0, result.err
+    assert all(map(cli.has, served))
+    assert origin.bytes_sent == sum(each.size for each in served)
+
+
+def test_a_token_goes_to_the_endpoint_and_not_along_the_redirect(cli: Command, origin: Origin) -> None:
+    with Origin() as cdn:
+        origin.require_token("hf_right")
+        origin.redirect_large(cdn, at=10_000)
+        served = cli.serve(model(origin, {"big.bin": 50_000, "small.bin": 5}, catalog=cli.catalog))
+        result = cli("ensure", "m", HF_TOKEN="hf_right")
+        assert result.code == 0, result.err
+        assert cli.has(served)
+        assert [request.header("Authorization") for request in origin.requests] == ["Bearer hf_right"] * 2
+        assert cdn.bytes_sent == 50_000
+        assert cdn.foreign_headers == set()
+
+
+def test_a_token_goes_to_no_mirror(cli: Command, origin: Origin) -> None:
+    with Origin() as mirror:
+        mirror.fault("*", faults.status(401))
+        cli.serve(model(origin, {"a.bin": 100}, mirrors=[mirror], catalog=cli.catalog))
+        assert cli("ensure", "m", HF_TOKEN="hf_right").code == 0
+        assert mirror.requests != []
+        assert mirror.foreign_headers == set()
