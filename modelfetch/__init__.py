@@ -5,11 +5,10 @@ The Python interface is three functions, described in :mod:`modelfetch.api`:
     >>> import modelfetch
     >>> directory = modelfetch.ensure("whisper-base")       # doctest: +SKIP
 
-They are imported on first use, so that ``import modelfetch`` costs nothing.
+They are imported on first use, so that ``import modelfetch`` costs nothing; not even :mod:`typing` is.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modelfetch.api import ensure, stream, verify
 
@@ -18,7 +17,7 @@ __all__ = ["__version__", "ensure", "stream", "verify"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in ("ensure", "stream", "verify"):
         import modelfetch.api
 

@@ -1,6 +1,26 @@
-"""``python -m modelfetch`` is the command ``modelfetch``."""
+"""``modelfetch``, and ``python -m modelfetch``: the warm answer if there is one, else the command line."""
 
-from modelfetch.cli import main
+import os
+import sys
+
+from modelfetch.warm import answer
+
+
+def main() -> None:
+    """Entry point of the command."""
+    models = answer(sys.argv[1:])
+    if models is None:
+        from modelfetch.cli import main as run
+
+        run()
+        return
+    try:
+        if not {"--quiet", "-q"}.intersection(sys.argv):
+            os.write(2, "".join(f"{words}\n" for _, words in models).encode())
+        os.write(1, "".join(f"{directory}\n" for directory, _ in models).encode())
+    except BrokenPipeError:
+        sys.exit(141)
+
 
 if __name__ == "__main__":
     main()

@@ -1,25 +1,33 @@
-"""Where commands and the Python interface start: settings, catalogs and cache, found together."""
+"""Where commands and the Python interface start: settings, catalogs and cache, found together.
+
+The engine, and HTTP with it, is imported when a run begins: half of all commands only look.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfetch.catalog import Catalog
-from modelfetch.engine.assemble import RunOptions, assemble
-from modelfetch.engine.ensure import Request, ensure
-from modelfetch.engine.events import Event, Planned
-from modelfetch.engine.obtain import Mode
-from modelfetch.engine.plan import planned, take_inventory
-from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.verify import VerifyRequest, verify
+from modelfetch.demo import serving
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
+from modelfetch.model.paths import caseless
 from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import Loaded, load
 from modelfetch.store import Consulted, Removal, Store
+from modelfetch.warm import circumstances
+
+if TYPE_CHECKING:
+    from modelfetch.engine.assemble import RunOptions
+    from modelfetch.engine.events import Event, Planned
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.history import History
+    from modelfetch.reporters.chronicle import Chronicle
+    from modelfetch.reporters.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,8 @@ class Workspace:
 
     loaded: Loaded
     catalog: Catalog
+    is_here: bool = False
+    """Whether it was opened for this process's own environment and directory, as the next command will be."""
 
     @classmethod
     def open(
@@ -52,7 +62,7 @@ class Workspace:
             project=loaded.catalog_project,
             environment=loaded.catalog_environment,
         )
-        return cls(loaded, catalog)
+        return cls(loaded, catalog, is_here=environ is None and cwd is None)
 
     @property
     def store(self) -> Store:
@@ -97,6 +107,23 @@ class Workspace:
         except ModelfetchError:
             return None
 
+    def history(self) -> History:
+        """What is remembered of earlier runs; to be closed by whoever asked for it."""
+        from modelfetch.history import FILE, History
+
+        return History(self.loaded.cache_dir / FILE, days=self.loaded.settings.history.days)
+
+    def recorder(self) -> Recorder:
+        """Make the reporter that remembers one run."""
+        from modelfetch.reporters.recorder import Recorder
+
+        def begin() -> Chronicle:
+            from modelfetch.reporters.chronicle import Chronicle
+
+            return Chronicle(self.history(), self._known)
+
+        return Recorder(begin)
+
     def is_present(self, manifest: Manifest) -> bool:
         """Whether a model is here: it has a receipt, and every file looks as it did then."""
         receipt = self.store.receipt(manifest)
@@ -116,10 +143,15 @@ class Workspace:
         return removal
 
     def plan(self, manifests: Iterable[Manifest], options: RunOptions) -> Iterator[Planned]:
-        """What ensure would do for each model. Writes nothing and asks no network."""
-        runtime = assemble(self.loaded, self._offline(options), Cancellation())
-        for manifest in manifests:
-            yield planned(runtime, take_inventory(runtime, manifest))
+        """What ensure would do for each model. Writes nothing and asks no network.
+
+        Raises:
+            UsageError: An option names no kind of source.
+        """
+        from modelfetch.engine.plan import planned, take_inventory
+
+        runtime = self._runtime(options)
+        return (planned(runtime, take_inventory(runtime, manifest)) for manifest in manifests)
 
     def ensure(
         self,
@@ -128,38 +160,90 @@ class Workspace:
         *,
         force: bool = False,
         to: Path | None = None,
-    ) -> Iterator[Event]:
-        """Make models present and verified; see :func:`modelfetch.engine.ensure.ensure`."""
-        from modelfetch.demo import serving  # a server is needed for one model only
+        cancel: Cancellation | None = None,
+    ) -> Generator[Event, None, None]:
+        """Make models present and verified; see :func:`modelfetch.engine.ensure.ensure`.
 
-        options = self._offline(options)
-        with serving(manifests) as addressed:
-            request = Request(addressed, Mode(options.offline, force), to, self.consulted)
-            yield from self._run(options, lambda runtime: ensure(runtime, request))
+        ``cancel`` ends the run from another thread; closing the iterator ends it from this one.
+
+        Raises:
+            UsageError: An option names no kind of source.
+        """
+        from modelfetch.engine.ensure import Request, ensure
+        from modelfetch.engine.obtain import Mode
+
+        if to is not None:
+            _require_no_clash(manifests, to)
+        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
+
+        def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
+            return ensure(runtime, Request(addressed, mode, to, self.consulted, self._circumstances))
+
+        return _run(runtime, manifests, start)
 
     def verify(
-        self, manifests: Sequence[Manifest], options: RunOptions, *, quick: bool = False, repair: bool = False
-    ) -> Iterator[Event]:
-        """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`."""
-        from modelfetch.demo import serving
+        self,
+        manifests: Sequence[Manifest],
+        options: RunOptions,
+        *,
+        quick: bool = False,
+        repair: bool = False,
+        cancel: Cancellation | None = None,
+    ) -> Generator[Event, None, None]:
+        """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`.
 
-        options = self._offline(options)
-        with serving(manifests if repair else ()) as addressed:
+        ``cancel`` is as for :meth:`ensure`.
+        """
+        from modelfetch.engine.obtain import Mode
+        from modelfetch.engine.verify import VerifyRequest, verify
+
+        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options))
+
+        def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
             request = VerifyRequest(
                 addressed if repair else manifests,
                 quick=quick,
                 repair=repair,
-                mode=Mode(options.offline),
+                mode=mode,
                 consulted=self.consulted,
             )
-            yield from self._run(options, lambda runtime: verify(runtime, request))
+            return verify(runtime, request)
 
-    def _offline(self, options: RunOptions) -> RunOptions:
-        return replace(options, offline=options.offline or self.loaded.offline)
+        return _run(runtime, manifests if repair else (), start)
 
-    def _run(self, options: RunOptions, start: Callable[[Runtime], Iterator[Event]]) -> Iterator[Event]:
-        runtime = assemble(self.loaded, options, Cancellation())
-        try:
-            yield from start(runtime)
-        finally:
-            runtime.close()
+    @property
+    def _circumstances(self) -> list[str]:
+        return circumstances() if self.is_here else []
+
+    def _is_offline(self, options: RunOptions) -> bool:
+        return options.offline or self.loaded.offline
+
+    def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
+        from modelfetch.engine.assemble import assemble
+
+        offline = self._is_offline(options)
+        return assemble(self.loaded, replace(options, offline=offline), cancel or Cancellation())
+
+
+def _run(
+    runtime: Runtime, manifests: Sequence[Manifest], start: Callable[[Sequence[Manifest]], Iterator[Event]]
+) -> Generator[Event, None, None]:
+    """Play a run, with the embedded origin beside it if a model needs one, and let go of what it used."""
+    try:
+        with serving(manifests) as addressed:
+            yield from start(addressed)
+    finally:
+        runtime.close()
+
+
+def _require_no_clash(manifests: Sequence[Manifest], to: Path) -> None:
+    """Refuse to put two models into one directory where one would overwrite the other."""
+    owners: dict[str, tuple[str, str]] = {}
+    for manifest in manifests:
+        for file in manifest.files:
+            name, sha256 = owners.setdefault(caseless(file.path), (manifest.name, file.sha256))
+            if sha256 != file.sha256:
+                raise UsageError(
+                    f"{name} and {manifest.name} both have {file.path}: they cannot share {to}",
+                    hint="Give each model a directory of its own: run the command once for each.",
+                )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from modelfetch.engine.conclusions import worst
 from modelfetch.engine.events import (
@@ -20,16 +21,30 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.heartbeat import with_heartbeat
 from modelfetch.engine.locking import acquire
-from modelfetch.engine.obtain import CACHE, Mode, Obtained, obtain
-from modelfetch.engine.plan import Inventory, Job, jobs, planned, take_inventory
+from modelfetch.engine.noticeboard import Noticeboard
+from modelfetch.engine.obtain import CACHE, Mode, Obtained, displaced, obtain
+from modelfetch.engine.plan import Inventory, Job, held_of, jobs, planned, take_inventory
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.model.manifest import Manifest
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.cancel import Cancelled
 from modelfetch.store import Consulted
 
-Distrusted = Mapping[str, Collection[str]]
-"""Model name to paths that must be obtained anew, whatever their stat says."""
+Key = tuple[str, str, str]
+"""Name, version and path: several versions of a model may be in one run."""
+
+_CANCELLED_EXIT: Final = 130
+"""As after Ctrl-C: 128 + SIGINT."""
+
+
+Failure = ModelfetchError | Cancelled
+"""What may end a run before its end; anything else is a bug."""
+
+
+def key_of(manifest: Manifest, file: FileSpec) -> Key:
+    """What a file of a model is told apart by."""
+    return manifest.name, manifest.version, file.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,10 @@ class Request:
     """A directory that gets the files as well, each model's at its root."""
     consulted: Sequence[Consulted] = ()
     """Files that decided what the models are, for the receipts."""
-    distrusted: Distrusted = field(default_factory=dict)
+    circumstances: Sequence[str] = ()
+    """What else decided it: :func:`modelfetch.warm.circumstances`."""
+    distrusted: Collection[Key] = frozenset()
+    """Files that must be obtained anew, whatever their stat says."""
 
 
 def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
@@ -54,20 +72,28 @@ def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
     started = runtime.clock()
     yield RunStarted("ensure", tuple(manifest.name for manifest in request.manifests))
     run = Run(runtime, request)
-    error: ModelfetchError | None = None
+    error: Failure | None = None
     try:
         yield from run.events()
-    except ModelfetchError as failure:
+    except (ModelfetchError, Cancelled) as failure:
         error = failure
-    yield finished(error, run.results(error), runtime.clock() - started)
+    yield finished(error, run.results(code_of(error)), runtime.clock() - started)
 
 
-def finished(error: ModelfetchError | None, files: Sequence[FileResult], seconds: float) -> RunFinished:
+def finished(error: Failure | None, files: Sequence[FileResult], seconds: float) -> RunFinished:
     """The last event of a run."""
     if error is None:
         return RunFinished("completed", 0, seconds, tuple(files), None)
+    if isinstance(error, Cancelled):
+        info = ErrorInfo(code_of(error), "cancelled", "run the same command again to go on")
+        return RunFinished("cancelled", _CANCELLED_EXIT, seconds, tuple(files), info)
     info = ErrorInfo(error.code, error.message, error.hint)
     return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
+
+
+def code_of(error: Failure | None) -> str:
+    """Why files did not get their turn: the code of what ended the run, or empty."""
+    return "cancelled" if isinstance(error, Cancelled) else error.code if error is not None else ""
 
 
 class Run:
@@ -76,23 +102,37 @@ class Run:
     def __init__(self, runtime: Runtime, request: Request) -> None:
         self._runtime = runtime
         self._request = request
-        self._sources: dict[tuple[str, str], str] = {}
+        self._manifests = {(manifest.name, manifest.version): manifest for manifest in request.manifests}
+        self._board = Noticeboard(runtime.clock)
+        self._locked: set[str] = set()
+        """Names of models whose lock we hold."""
+        self._waiting: dict[int, tuple[Inventory, set[str]]] = {}
+        """By identity of its manifest: a model that is not ready, and the paths it still needs."""
+        self._sources: dict[Key, str] = {}
         """Where each finished file came from."""
-        self._fetched: dict[str, int] = {}
-        self._errors: dict[tuple[str, str], ModelfetchError] = {}
+        self._fetched: dict[int, int] = {}
+        """By identity of its manifest: bytes that came in for a model."""
+        self._errors: dict[Key, ModelfetchError] = {}
 
     def events(self) -> Iterator[Event]:
+        """Do the work, and keep those who wait for our locks informed."""
+        with closing(self._work()) as work:
+            for event in work:
+                self._board.heard(event)
+                yield event
+
+    def _work(self) -> Task[None]:
         """Lock, plan, transfer, and say what is ready."""
         with ExitStack() as held:
             pending: list[Inventory] = []
-            for manifest in sorted(self._request.manifests, key=lambda manifest: manifest.name):
+            for _, manifest in sorted(self._manifests.items()):
                 inventory = yield from self._open(manifest, held)
                 yield planned(self._runtime, inventory)
                 yield from self._kept(inventory)
                 if inventory.missing:
                     pending.append(inventory)
                 else:
-                    yield self._ready(inventory)
+                    yield from self._ready(inventory)
             if pending:
                 yield from self._obtain(pending)
         if self._errors:
@@ -103,20 +143,26 @@ class Run:
         inventory = self._inventory(manifest)
         if not inventory.missing:
             return inventory
-        lock = self._runtime.store.lock_model(manifest.name)
-        yield from acquire(lock, self._runtime, manifest.name)
-        held.callback(lock.release)
+        if manifest.name not in self._locked:
+            lock = self._runtime.store.lock_model(manifest.name)
+            yield from acquire(lock, self._runtime, manifest.name)
+            held.callback(lock.release)
+            self._locked.add(manifest.name)
+            self._board.hold(manifest.name, lock)
         return self._inventory(manifest)
 
     def _inventory(self, manifest: Manifest) -> Inventory:
         if self._request.mode.force:
-            return Inventory(manifest, frozenset())
-        return take_inventory(self._runtime, manifest, self._request.distrusted.get(manifest.name, ()))
+            return Inventory(manifest, frozenset(), anew=True)
+        return take_inventory(self._runtime, manifest, self._distrusted(manifest))
+
+    def _distrusted(self, manifest: Manifest) -> list[str]:
+        return [file.path for file in manifest.files if key_of(manifest, file) in self._request.distrusted]
 
     def _kept(self, inventory: Inventory) -> Iterator[Event]:
         for file in inventory.manifest.files:
             if file.path in inventory.kept:
-                self._sources[inventory.manifest.name, file.path] = CACHE
+                self._sources[key_of(inventory.manifest, file)] = CACHE
                 yield FileKept(inventory.manifest.name, file.path, file.size)
 
     def _obtain(self, pending: Sequence[Inventory]) -> Iterator[Event]:
@@ -125,86 +171,100 @@ class Run:
         self._check_space(work)
         mode = replace(self._request.mode, bad=self._bad_paths())
         tasks = [obtain(runtime, job, mode) for job in work]
-        waiting = {id(inventory): inventory for inventory in pending}
+        for inventory in pending:
+            self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
             for happened in with_heartbeat(merged, runtime.clock):
+                if isinstance(happened, Done):  # counts, however late
+                    yield from self._account(work[happened.index], happened)
+                    continue
                 runtime.check_deadline()
-                if isinstance(happened, Done):
-                    self._account(work[happened.index], happened)
-                    yield from self._finish(waiting)
-                elif happened is not None:
+                if happened is not None:
                     yield happened
         runtime.store.sweep()
 
     def _bad_paths(self) -> frozenset[Path]:
         return frozenset(
             self._runtime.store.directory(manifest) / path
-            for manifest in self._request.manifests
-            for path in self._request.distrusted.get(manifest.name, ())
+            for manifest in self._manifests.values()
+            for path in self._distrusted(manifest)
         )
 
     def _check_space(self, work: Sequence[Job]) -> None:
         store = self._runtime.store
-        needed = sum(job.file.size - store.held(job.file) for job in work)
+        needed = sum(job.file.size - self._held(job) for job in work)
         if self._request.to is not None and not store.can_link_into(self._request.to):
             needed += sum(job.file.size for job in work)
         store.check_space(needed)
 
-    def _account(self, job: Job, done: Done[Obtained]) -> None:
+    def _held(self, job: Job) -> int:
+        distrusted = any(key_of(*place) in self._request.distrusted for place in job.places)
+        return 0 if distrusted or self._request.mode.force else held_of(self._runtime.store, job.file)
+
+    def _account(self, job: Job, done: Done[Obtained]) -> Iterator[Event]:
+        """Note how a file ended; a model that has its last one is ready."""
         if isinstance(done.error, StoreError) or not isinstance(done.error, ModelfetchError | None):
             raise done.error  # the disk ends the whole run; anything unexpected is a bug
+        if done.error is not None:
+            self._errors |= dict.fromkeys((key_of(*place) for place in job.places), done.error)
+        elif done.result is not None:
+            yield from self._finish(job, done.result)
+
+    def _finish(self, job: Job, obtained: Obtained) -> Iterator[Event]:
+        """Strike a file off the lists of the models that need it."""
+        first = id(job.places[0][0])  # shared bytes came in once: they count for the first who needed them
+        self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         for manifest, file in job.places:
-            key = manifest.name, file.path
-            if done.error is not None:
-                self._errors[key] = done.error
-            elif done.result is not None:
-                self._sources[key] = f"{done.result.source} {done.result.host}".strip()
-        if done.result is not None:  # shared bytes came in once: they count for the first who needed them
-            name = job.places[0][0].name
-            self._fetched[name] = self._fetched.get(name, 0) + done.result.fetched
+            self._sources[key_of(manifest, file)] = f"{obtained.source} {obtained.host}".strip()
+            inventory, missing = self._waiting[id(manifest)]
+            missing.remove(file.path)
+            if not missing:
+                self._write_receipt(inventory)
+                yield from self._ready(inventory)
 
-    def _finish(self, waiting: dict[int, Inventory]) -> Iterator[Event]:
-        """Write the receipts of models whose last file just arrived."""
-        for key, inventory in list(waiting.items()):
-            name = inventory.manifest.name
-            if all((name, file.path) in self._sources for file in inventory.missing):
-                del waiting[key]
-                sources = {file.path: self._sources.get((name, file.path), "") for file in inventory.missing}
-                now = dict.fromkeys(sources, datetime.now(UTC))
-                self._runtime.store.write_receipt(inventory.manifest, sources, now, self._request.consulted)
-                yield self._ready(inventory)
+    def _write_receipt(self, inventory: Inventory) -> None:
+        manifest, consulted = inventory.manifest, self._request.consulted
+        sources = {file.path: self._sources[key_of(manifest, file)] for file in inventory.missing}
+        self._runtime.store.write_receipt(
+            manifest, sources, dict.fromkeys(sources, datetime.now(UTC)), consulted
+        )
 
-    def _ready(self, inventory: Inventory) -> ModelReady:
+    def _ready(self, inventory: Inventory) -> Iterator[Event]:
         manifest, store = inventory.manifest, self._runtime.store
+        if self._request.circumstances:
+            store.note_ready(manifest, self._request.consulted, self._request.circumstances)
         if self._request.to is not None:
             for file in manifest.files:
-                store.place_into(self._request.to, manifest, file, CACHE)
-        return ModelReady(
+                placed = store.place_into(self._request.to, manifest, file, CACHE)
+                yield from displaced(manifest, file, placed)
+        yield ModelReady(
             manifest.name,
             manifest.version,
             str(store.directory(manifest)),
             len(manifest.files),
             manifest.size,
-            self._fetched.get(manifest.name, 0),
+            self._fetched.get(id(manifest), 0),
         )
 
-    def has(self, model: str, path: str) -> bool:
+    def has(self, key: Key) -> bool:
         """Whether a file is there and verified."""
-        return (model, path) in self._sources
+        return key in self._sources
 
-    def results(self, error: ModelfetchError | None) -> list[FileResult]:
-        """How every file ended; what was neither kept, obtained nor failed did not get its turn."""
+    def results(self, reason: str) -> list[FileResult]:
+        """How every file ended; what was neither kept, obtained nor failed did not get its turn.
+
+        Args:
+            reason: Why it did not: the code of the error that ended the run.
+        """
         return [
-            self._result(manifest, file.path, file.size, error)
-            for manifest in self._request.manifests
+            self._result(manifest.name, file, key_of(manifest, file), reason)
+            for manifest in self._manifests.values()
             for file in manifest.files
         ]
 
-    def _result(self, manifest: Manifest, path: str, size: int, error: ModelfetchError | None) -> FileResult:
-        key = manifest.name, path
+    def _result(self, model: str, file: FileSpec, key: Key, reason: str) -> FileResult:
         if key in self._sources:
-            return FileResult(manifest.name, path, "completed", "", self._sources[key], size)
-        reason = self._errors.get(key)
-        if reason is not None:
-            return FileResult(manifest.name, path, "failed", reason.code, "", size)
-        return FileResult(manifest.name, path, "cancelled", error.code if error else "", "", size)
+            return FileResult(model, file.path, "completed", "", self._sources[key], file.size)
+        if key in self._errors:
+            return FileResult(model, file.path, "failed", self._errors[key].code, "", file.size)
+        return FileResult(model, file.path, "cancelled", reason, "", file.size)

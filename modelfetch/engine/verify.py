@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from modelfetch.engine.ensure import Request, Run, finished
+from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -17,6 +17,7 @@ from modelfetch.engine.events import (
     Planned,
     RunStarted,
     SourceFailed,
+    Status,
 )
 from modelfetch.engine.hashing import hash_with_progress
 from modelfetch.engine.heartbeat import with_heartbeat
@@ -24,8 +25,16 @@ from modelfetch.engine.obtain import CACHE, Mode
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, Task, merge
-from modelfetch.errors import Fault, IntegrityError, ModelfetchError
+from modelfetch.errors import (
+    AuthorisationError,
+    Fault,
+    IntegrityError,
+    ModelfetchError,
+    OfflineError,
+    UnavailableError,
+)
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.cancel import Cancelled
 from modelfetch.store import Consulted
 
 THREADS = min(8, os.cpu_count() or 1)
@@ -42,6 +51,14 @@ class VerifyRequest:
     repair: bool = False
     mode: Mode = field(default_factory=Mode)
     consulted: Sequence[Consulted] = ()
+
+
+Findings = dict[Key, Fault | None]
+"""What was found of each file looked at so far; None where all is right."""
+
+
+_UNDELIVERED = (AuthorisationError, IntegrityError, OfflineError, UnavailableError)
+"""Why a repair may fail while the verdict stays what was found: files that are not right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +78,22 @@ def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
     """
     started = runtime.clock()
     yield RunStarted("verify", tuple(manifest.name for manifest in request.manifests))
-    bad: dict[tuple[str, str], Fault] = {}
-    error: ModelfetchError | None = None
+    found: Findings = {}
+    error: Failure | None = None
     try:
-        yield from _check_all(runtime, request, bad)
-        if bad and request.repair:
-            yield from _repair(runtime, request, bad)
-        elif bad:
-            error = _not_ok(bad, sum(len(manifest.files) for manifest in request.manifests))
-    except ModelfetchError as failure:
+        yield from _check_all(runtime, request, found)
+        if request.repair:
+            yield from _repair(runtime, request, found)
+        error = _not_ok(found)
+    except _UNDELIVERED as failure:
+        error = _not_put_right(found, failure)
+    except (ModelfetchError, Cancelled) as failure:
         error = failure
-    yield finished(error, _results(request.manifests, bad), runtime.clock() - started)
+    files = _results(request.manifests, found, code_of(error))
+    yield finished(error, files, runtime.clock() - started)
 
 
-def _check_all(
-    runtime: Runtime, request: VerifyRequest, bad: dict[tuple[str, str], Fault]
-) -> Iterator[Event]:
+def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
     items: list[_Item] = []
     for manifest in request.manifests:
         inventory = take_inventory(runtime, manifest)
@@ -86,18 +103,18 @@ def _check_all(
     tasks = [_check(runtime, item, quick=request.quick) for item in items]
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
         for happened in with_heartbeat(merged, runtime.clock):
+            if isinstance(happened, Done):  # counts, however late
+                _account(items[happened.index], happened, found)
+                continue
             runtime.check_deadline()
-            if isinstance(happened, Done):
-                _account(items[happened.index], happened, bad)
-            elif happened is not None:
+            if happened is not None:
                 yield happened
 
 
-def _account(item: _Item, done: Done[Fault | None], bad: dict[tuple[str, str], Fault]) -> None:
+def _account(item: _Item, done: Done[Fault | None], found: Findings) -> None:
     if done.error is not None:
         raise done.error
-    if done.result is not None:
-        bad[item.manifest.name, item.file.path] = done.result
+    found[key_of(item.manifest, item.file)] = done.result
 
 
 def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:
@@ -127,40 +144,53 @@ def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> SourceFailed:
     return SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
 
 
-def _repair(runtime: Runtime, request: VerifyRequest, bad: dict[tuple[str, str], Fault]) -> Iterator[Event]:
-    """Obtain the bad files anew; what was put right leaves ``bad``."""
-    distrusted: dict[str, set[str]] = {}
-    for model, path in bad:
-        distrusted.setdefault(model, set()).add(path)
-    manifests = [manifest for manifest in request.manifests if manifest.name in distrusted]
-    run = Run(runtime, Request(manifests, request.mode, None, request.consulted, distrusted))
+def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
+    """Obtain the bad files anew; what was put right is all right in ``found``."""
+    bad = _bad_in(found)
+    models = {(name, version) for name, version, _ in bad}
+    manifests = [manifest for manifest in request.manifests if (manifest.name, manifest.version) in models]
+    run = Run(runtime, Request(manifests, request.mode, None, request.consulted, distrusted=frozenset(bad)))
     try:
         yield from (event for event in run.events() if not isinstance(event, Planned))
     finally:
-        for key in list(bad):
-            if run.has(*key):
-                del bad[key]
+        found.update((key, None) for key in bad if run.has(key))
 
 
-def _not_ok(bad: dict[tuple[str, str], Fault], count: int) -> IntegrityError:
-    (model, path), fault = next(iter(bad.items()))
+def _bad_in(found: Findings) -> dict[Key, Fault]:
+    return {key: fault for key, fault in found.items() if fault is not None}
+
+
+def _not_ok(found: Findings) -> IntegrityError | None:
+    bad = _bad_in(found)
+    if not bad:
+        return None
+    (model, _, path), fault = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return IntegrityError(
-        f"{len(bad)} of {count} files are not right: {model}: {path}: {fault}{more}",
-        hint=f"Put them right: modelfetch verify --repair {' '.join(sorted({name for name, _ in bad}))}",
+        f"{len(bad)} of {len(found)} files are not right: {model}: {path}: {fault}{more}",
+        hint=f"Put them right: modelfetch verify --repair {' '.join(sorted({name for name, _, _ in bad}))}",
     )
 
 
-def _results(manifests: Sequence[Manifest], bad: dict[tuple[str, str], Fault]) -> list[FileResult]:
+def _not_put_right(found: Findings, cause: ModelfetchError) -> IntegrityError:
+    bad = _bad_in(found)
+    return IntegrityError(
+        f"{len(bad)} of {len(found)} files are not right and could not be put right: {cause.message}",
+        hint=cause.hint,
+    )
+
+
+def _results(manifests: Sequence[Manifest], found: Findings, reason: str) -> list[FileResult]:
     return [
-        FileResult(
-            manifest.name,
-            file.path,
-            "failed" if (manifest.name, file.path) in bad else "completed",
-            bad.get((manifest.name, file.path), ""),
-            CACHE,
-            file.size,
-        )
+        _result(manifest.name, file, found.get(key_of(manifest, file), reason))
         for manifest in manifests
         for file in manifest.files
     ]
+
+
+def _result(model: str, file: FileSpec, found: Fault | str | None) -> FileResult:
+    """How one file ended; text stands for what kept it from being looked at."""
+    if found is None:
+        return FileResult(model, file.path, "completed", "", CACHE, file.size)
+    status: Status = "failed" if isinstance(found, Fault) else "cancelled"
+    return FileResult(model, file.path, status, found, CACHE, file.size)

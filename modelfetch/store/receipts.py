@@ -14,6 +14,7 @@ from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_small, write_atomically
 from modelfetch.store.layout import Layout
+from modelfetch.store.ready import stamp_text
 from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Stamp, from_json, to_json
 
 
@@ -93,6 +94,20 @@ class Receipts:
         self._settle(manifest, path)
         write_atomically(self._disk, path, to_json(receipt), durable=True)
         return receipt
+
+    def note_ready(
+        self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
+    ) -> None:
+        """Write the stamp for the warm answer; see :meth:`modelfetch.store.Store.note_ready`."""
+        receipt, path = self.read(manifest), self._layout.receipt(manifest.name, manifest.version)
+        look = self._stamp(path)
+        if receipt is None or look is None:
+            return
+        directory = self._layout.version(manifest.name, manifest.version)
+        text = stamp_text(directory, (path, look), receipt, consulted, circumstances)
+        target = self._layout.stamp(manifest.name)
+        if text is not None and text != read_small(self._disk, target, LIMIT):
+            write_atomically(self._disk, target, text, durable=False)
 
     def _renewed(self, manifest: Manifest, file: FileSpec, source: str, verified_at: datetime) -> ReceiptFile:
         """State that a file was verified just now."""

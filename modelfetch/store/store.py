@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from modelfetch.errors import IntegrityError
+from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_blocks
@@ -210,6 +211,21 @@ class Store:
             consulted: Catalog and config files that had a say.
         """
         return self._receipts.write(manifest, sources, verified_at, consulted)
+
+    def note_ready(
+        self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
+    ) -> None:
+        """Note the facts by which :mod:`modelfetch.warm` can tell that a model is still there.
+
+        Safe to lose, so a disk that refuses is no failure. A stamp that says the same is left alone.
+
+        Args:
+            manifest: A model whose receipt agrees with its files.
+            consulted: Catalog and config files that had a say in this run.
+            circumstances: :func:`modelfetch.warm.circumstances` of this run.
+        """
+        with suppress(StoreError):
+            self._receipts.note_ready(manifest, consulted, circumstances)
 
     # Taking away
 

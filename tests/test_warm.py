@@ -1,0 +1,211 @@
+"""The warm answer: given from the stamp alone, and withheld as soon as any fact it relies on has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelfetch import warm
+from tests.origin import Origin, ServedModel, model
+
+FILES = {"config.json": 200, "onnx/model.onnx": 5_000}
+
+
+@dataclass
+class Place:
+    """A cache with one model in it, and the process's own circumstances around it."""
+
+    cache: Path
+    catalog: Path
+    home: Path
+    served: ServedModel
+
+    @property
+    def directory(self) -> Path:
+        return self.cache / "models" / "m" / "1"
+
+    @property
+    def stamp(self) -> Path:
+        return self.cache / "models" / "m" / ".ready"
+
+    def answer(self, *arguments: str) -> list[str] | None:
+        found = warm.answer([*arguments])
+        return None if found is None else [directory for directory, _ in found]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Make a model present through the ordinary command."""
+    for name in list(os.environ):
+        if name.startswith(("MODELFETCH_", "HF_", "XDG_")):
+            monkeypatch.delenv(name)
+    home, work = tmp_path / "home", tmp_path / "home" / "work"
+    work.mkdir(parents=True)
+    with Origin() as origin:
+        served = model(origin, FILES, catalog=tmp_path / "catalog")
+        for name, value in {
+            **served.environment,
+            "HOME": str(home),
+            "MODELFETCH_CACHE_DIR": str(tmp_path / "cache"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(work)
+        subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+    return Place(tmp_path / "cache", tmp_path / "catalog", home, served)
+
+
+def test_it_names_the_directory_and_says_so(place: Place) -> None:
+    assert warm.answer(["ensure", "m"]) == [
+        (str(place.directory), "m is ready - 2 files, 5.20 kB, already here")
+    ]
+    assert place.answer("ensure", "-q", "m", "m") == [str(place.directory)]
+
+
+def test_the_command_gives_it_without_loading_anything(place: Place) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "modelfetch", "ensure", "m"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == f"{place.directory}\n"
+    loaded = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if "import time:" in line}
+    own = {name for name in loaded if name.startswith("modelfetch")}
+    assert own == {"modelfetch", "modelfetch.warm"}
+    assert loaded.isdisjoint({"json", "re", "pathlib", "tomllib", "typing", "dataclasses", "enum"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("ensure",),
+        ("verify", "m"),
+        ("ensure", "m", "--offline"),
+        ("ensure", "m", "--json"),
+        ("ensure", "other"),
+        ("ensure", "m", "other"),
+        ("ensure", "../models/m"),
+        ("ensure", "."),
+        ("ensure", ""),
+    ],
+)
+def test_only_the_plainest_call_is_answered(place: Place, arguments: tuple[str, ...]) -> None:
+    assert place.answer(*arguments) is None
+
+
+def _touch(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def _replace(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    stat = path.stat()
+    os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    copy.replace(path)
+
+
+def _link(path: Path) -> None:
+    """Put a symbolic link to the same inode in the file's place."""
+    path.rename(path.with_name("moved"))
+    path.symlink_to(path.with_name("moved"))
+
+
+def _become_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _appear(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+CHANGES: dict[str, Callable[[Place], object]] = {
+    "a file is gone": lambda place: (place.directory / "config.json").unlink(),
+    "a file was touched": lambda place: _touch(place.directory / "onnx/model.onnx"),
+    "a file was replaced by its copy": lambda place: _replace(place.directory / "config.json"),
+    "a file became a link": lambda place: _link(place.directory / "config.json"),
+    "a file became a directory": lambda place: _become_directory(place.directory / "config.json"),
+    "the receipt is gone": lambda place: place.directory.with_name("1.json").unlink(),
+    "the receipt was written again": lambda place: _replace(place.directory.with_name("1.json")),
+    "the manifest was edited": lambda place: _touch(place.catalog / "m.toml"),
+    "the catalog has another manifest": lambda place: (place.catalog / "n.toml").touch(),
+    "a configuration file appeared": lambda place: _appear(place.home / ".config/modelfetch/config.toml"),
+    "a user's catalog appeared": lambda place: (place.home / ".config/modelfetch/catalog").mkdir(
+        parents=True
+    ),
+    "a project file appeared here": lambda place: (place.home / "work/modelfetch.toml").touch(),
+    "a project file appeared above": lambda place: (place.home / "modelfetch.toml").touch(),
+    "the stamp is gone": lambda place: place.stamp.unlink(),
+    "the stamp is empty": lambda place: place.stamp.write_text(""),
+    "the stamp was cut": lambda place: place.stamp.write_text(place.stamp.read_text()[:-10]),
+    "the stamp is of another format": lambda place: place.stamp.write_text(
+        place.stamp.read_text().replace("ready 1", "ready 2", 1)
+    ),
+    "the stamp is no text": lambda place: place.stamp.write_bytes(b"\xff\xfe\x00"),
+    "the stamp came from elsewhere": lambda place: place.stamp.write_text(
+        place.stamp.read_text().replace("models/m/1", "models/n/1", 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_a_file_is_a_doubt(place: Place, change: str) -> None:
+    assert place.answer("ensure", "m") is not None
+    CHANGES[change](place)
+    assert place.answer("ensure", "m") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOME", "/elsewhere"),
+        ("XDG_CACHE_HOME", "/elsewhere"),
+        ("XDG_CONFIG_HOME", "/elsewhere"),
+        ("MODELFETCH_CATALOG", "/elsewhere"),
+        ("MODELFETCH_CATALOG", ""),
+        ("MODELFETCH_CATALOG", "relative"),
+        ("MODELFETCH_CACHE_DIR", "/elsewhere"),
+        ("MODELFETCH_CACHE_DIR", "relative"),
+        ("MODELFETCH_CONFIG", "/elsewhere"),
+        ("MODELFETCH_OFFLINE", "1"),
+        ("MODELFETCH_NETWORK_FILES", "2"),
+    ],
+)
+def test_any_change_of_the_environment_is_a_doubt(
+    place: Place, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert place.answer("ensure", "m") is None
+
+
+def test_another_directory_is_no_doubt_while_no_project_speaks(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert place.answer("ensure", "m") == [str(place.directory)]
+
+
+def test_a_stamp_that_was_lost_is_written_again(place: Place) -> None:
+    place.stamp.unlink()
+    subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+    assert place.answer("ensure", "m") == [str(place.directory)]
+
+
+def test_without_a_variable_the_cache_is_where_the_system_keeps_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELFETCH_CACHE_DIR")
+    (place.home / ".cache").mkdir()
+    place.cache.rename(place.home / ".cache" / "modelfetch")
+    subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+    expected = place.home / ".cache" / "modelfetch" / "models" / "m" / "1"
+    assert place.answer("ensure", "m") == ([str(expected)] if sys.platform == "linux" else None)
