@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import modelfetch
 from modelfetch import warm
 from tests.origin import Origin, ServedModel, model
 
@@ -41,7 +42,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Make a model present through the ordinary command."""
+    """Make a model present in the ordinary way."""
     for name in list(os.environ):
         if name.startswith(("MODELFETCH_", "HF_", "XDG_")):
             monkeypatch.delenv(name)
@@ -56,7 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(work)
-        subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+        modelfetch.ensure("m")
     return Place(tmp_path / "cache", tmp_path / "catalog", home, served)
 
 
@@ -196,7 +197,7 @@ def test_another_directory_is_no_doubt_while_no_project_speaks(
 
 def test_a_stamp_that_was_lost_is_written_again(place: Place) -> None:
     place.stamp.unlink()
-    subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+    modelfetch.ensure("m")
     assert place.answer("ensure", "m") == [str(place.directory)]
 
 
@@ -206,6 +207,6 @@ def test_without_a_variable_the_cache_is_where_the_system_keeps_it(
     monkeypatch.delenv("MODELFETCH_CACHE_DIR")
     (place.home / ".cache").mkdir()
     place.cache.rename(place.home / ".cache" / "modelfetch")
-    subprocess.run([sys.executable, "-m", "modelfetch", "ensure", "-q", "m"], check=True)
+    modelfetch.ensure("m")
     expected = place.home / ".cache" / "modelfetch" / "models" / "m" / "1"
     assert place.answer("ensure", "m") == ([str(expected)] if sys.platform == "linux" else None)
