@@ -193,11 +193,19 @@ def test_nothing_follows_the_end() -> None:
     assert isinstance(listener.heard[-1].event, RunFinished)
 
 
-@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), RuntimeError("\x1b]0;title\x07")])
+def test_a_reader_that_went_away_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture) -> None:
+    """As after ``| head -1``."""
+    gone, sound = Listener(BrokenPipeError(32, "Broken pipe"), at=1), Listener()
+    with caplog.at_level(logging.WARNING):
+        assert play(at_once(download(FILES)), gone, sound).outcome == "completed"
+    assert (len(gone.heard), len(sound.heard)) == (2, len(download(FILES)))
+    assert not caplog.records
+
+
 def test_a_reporter_that_raises_is_dropped_once_and_the_run_goes_on(
-    error: Exception, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broken, sound = Listener(error, at=1), Listener()
+    broken, sound = Listener(RuntimeError("\x1b]0;title\x07"), at=1), Listener()
     with caplog.at_level(logging.WARNING):
         finished = play(at_once(download(FILES)), broken, sound)
     assert finished.outcome == "completed"

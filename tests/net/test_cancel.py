@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -86,9 +87,10 @@ def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Call
         (faults.stall_head(40), 0),
         (faults.stall(0), 0),
         (faults.stall(1000), 1000),
-        (faults.stall(SIZE - 1), SIZE - 1),
+        (faults.all_of(faults.no_length(), faults.stall(1000)), 1000),
+        (faults.all_of(faults.chunked(), faults.stall(1000)), 1000),
     ],
-    ids=["before the head", "inside the head", "before the body", "inside the body", "before the last byte"],
+    ids=["before the head", "inside the head", "before the body", "inside the body", "no length", "chunked"],
 )
 def test_a_blocked_read_wakes_at_once(
     served: Origin, client: Client, cancel: Cancellation, fault: OriginFault, kept: int
@@ -146,6 +148,16 @@ def test_a_sleep_without_cancel_takes_its_time(cancel: Cancellation) -> None:
     cancel.sleep(0.05)
     cancel.sleep(-1)
     assert 0.04 < time.monotonic() - started < 1
+
+
+def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> None:
+    """It was under way already: whoever reads from it must not be left waiting."""
+    ours, theirs = socket.socketpair()
+    cancel.cancel()
+    with ours, theirs:
+        ours.settimeout(5)
+        cancel.watch(ours)
+        assert ours.recv(1) == b""
 
 
 def test_a_cancelled_switch_stays_so(cancel: Cancellation) -> None:

@@ -125,6 +125,12 @@ def test_what_goes_wrong_behind_the_proxy_is_not_its_fault(error: Exception) -> 
     assert source_error(error, body=False, proxied=True).fault is not Fault.PROXY
 
 
+def test_a_proxy_that_wants_credentials_comes_with_advice() -> None:
+    found = source_error(httpx.ProxyError(f"407 {CANARY}"), body=False)
+    assert "credentials (407)" in found.message
+    assert "HTTPS_PROXY" in found.hint
+
+
 def test_a_location_that_httpx_cannot_parse_is_a_bad_redirect() -> None:
     error = httpx.RemoteProtocolError(f"Invalid URL in location header: {CANARY}.")
     found = source_error(error, body=False)

@@ -110,6 +110,13 @@ def test_user_information_in_a_location_is_refused(
     assert cdn.requests == []
 
 
+def test_a_redirect_whose_connection_is_reset_is_followed(origin: Origin, client: Client, url: str) -> None:
+    """The address of the peer is gone then; the Location is not."""
+    origin.fault("*", faults.all_of(faults.redirect("?x"), faults.cut(1, reset=True)), times=5)
+    assert get(client, url).data == FILE
+    assert len(origin.requests) == 6
+
+
 def test_a_huge_redirect_body_is_not_read(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.redirect("/files/big.bin", body=b"x" * 20_000_000), times=1)
     assert get(client, url).data == FILE

@@ -1,0 +1,176 @@
+"""Which source is asked next, and what becomes of one that failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelfetch.engine.candidates import (
+    CONNECT_ATTEMPTS,
+    PATIENCE,
+    Candidate,
+    Decision,
+    Leave,
+    Retry,
+    Rotate,
+    choose,
+    decide,
+    ready_at,
+)
+from modelfetch.engine.hosts import Hosts
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.retry import RetryPolicy
+from tests.engine.fakes import FakeClock, FakeOffer
+
+POLICY = RetryPolicy()
+TRANSIENT = [fault for fault in Fault if fault.is_transient]
+LASTING = [fault for fault in Fault if not fault.is_transient]
+
+
+def candidate(host: str = "a.example", rank: int = 0, failures: int = 1, ready: float = 0.0) -> Candidate:
+    return Candidate(FakeOffer("mirror", host, b"", ()), rank, failures, ready)
+
+
+def decision(
+    fault: Fault,
+    failures: int = 1,
+    *,
+    retry_after: float | None = None,
+    demoted: bool = False,
+    alone: bool = False,
+    policy: RetryPolicy = POLICY,
+) -> Decision:
+    error = SourceError(fault, "on purpose", retry_after=retry_after)
+    return decide(candidate(failures=failures), error, policy, demoted=demoted, alone=alone)
+
+
+# Choosing
+
+
+def test_the_first_in_order_is_asked_first() -> None:
+    first, second = candidate("a.example", 0), candidate("b.example", 1)
+    assert choose([second, first], Hosts(FakeClock()), 1000.0) is first
+
+
+def test_one_that_may_be_asked_now_goes_before_a_better_one_that_must_rest() -> None:
+    resting, ready = candidate("a.example", 0, ready=1003.0), candidate("b.example", 1)
+    assert choose([resting, ready], Hosts(FakeClock()), 1000.0) is ready
+    assert choose([resting, ready], Hosts(FakeClock()), 1003.0) is resting
+
+
+def test_when_all_must_rest_the_first_to_be_ready_is_waited_for() -> None:
+    late, soon = candidate("a.example", 0, ready=1009.0), candidate("b.example", 1, ready=1004.0)
+    assert choose([late, soon], Hosts(FakeClock()), 1000.0) is soon
+
+
+def test_a_host_that_asked_for_a_rest_rests_for_every_file() -> None:
+    hosts = Hosts(FakeClock(1000.0))
+    hosts.park("a.example", 60.0)
+    parked, other = candidate("a.example", 0), candidate("b.example", 1)
+    assert choose([parked, other], hosts, 1000.0) is other
+    assert ready_at(parked, hosts) == 1060.0
+
+
+def test_a_rest_of_the_source_and_of_its_host_both_hold() -> None:
+    hosts = Hosts(FakeClock(1000.0))
+    hosts.park("a.example", 5.0)
+    assert ready_at(candidate("a.example", ready=1009.0), hosts) == 1009.0
+    assert ready_at(candidate("a.example", ready=1001.0), hosts) == 1005.0
+
+
+def test_a_host_that_failed_elsewhere_is_asked_last() -> None:
+    hosts = Hosts(FakeClock())
+    hosts.give_up("a.example", SourceError(Fault.SERVER, "502"))
+    demoted, other = candidate("a.example", 0), candidate("b.example", 7)
+    assert choose([demoted, other], hosts, 1000.0) is other
+    assert choose([demoted], hosts, 1000.0) is demoted
+
+
+def test_journals_name_kind_and_host() -> None:
+    assert candidate("a.example").label == "mirror a.example"
+
+
+# Deciding
+
+
+@pytest.mark.parametrize("fault", LASTING)
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_repeating_cannot_mend_is_not_repeated(fault: Fault, alone: bool) -> None:
+    assert decision(fault, alone=alone) == Leave()
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_what_may_pass_is_tried_again(fault: Fault) -> None:
+    assert isinstance(decision(fault, alone=True), Retry)
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_tries_are_counted(fault: Fault) -> None:
+    assert isinstance(decision(fault, 4, alone=True), Retry)
+    assert decision(fault, 5, alone=True) == Leave()
+
+
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
+def test_after_a_silence_another_source_goes_first(fault: Fault) -> None:
+    assert isinstance(decision(fault), Rotate)
+    assert isinstance(decision(fault, alone=True), Retry)
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.SERVER])
+def test_after_a_hiccup_the_same_source_goes_on(fault: Fault) -> None:
+    assert isinstance(decision(fault), Retry)
+
+
+def test_an_unreachable_host_gets_fewer_tries_while_there_are_others() -> None:
+    assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS - 1), Retry)
+    assert decision(Fault.CONNECT, CONNECT_ATTEMPTS) == Leave()
+    assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS, alone=True), Retry)
+
+
+def test_fewer_attempts_can_be_configured_than_an_unreachable_host_gets() -> None:
+    assert decision(Fault.CONNECT, policy=RetryPolicy(attempts=1)) == Leave()
+
+
+def test_a_demoted_host_gets_one_try_while_there_are_others() -> None:
+    assert decision(Fault.SERVER, demoted=True) == Leave()
+    assert isinstance(decision(Fault.SERVER, demoted=True, alone=True), Retry)
+
+
+def test_a_server_that_asks_for_a_rest_gets_it_while_another_is_asked() -> None:
+    found = decision(Fault.BUSY, retry_after=60.0)
+    assert isinstance(found, Rotate)
+    assert 60.0 <= found.wait <= 67.0
+
+
+def test_the_only_source_is_waited_for_as_long_as_it_asks() -> None:
+    found = decision(Fault.BUSY, retry_after=60.0, alone=True)
+    assert isinstance(found, Retry)
+    assert 60.0 <= found.wait <= 67.0
+
+
+def test_a_host_that_asked_another_file_for_a_rest_gets_it_here_too() -> None:
+    error = SourceError(Fault.CUT, "on purpose")
+    short = decide(candidate(), error, POLICY, demoted=False, alone=False, rest=PATIENCE - 0.1)
+    assert short == Retry(PATIENCE - 0.1)
+    assert decide(candidate(), error, POLICY, demoted=False, alone=False, rest=60.0) == Rotate(60.0)
+    assert decide(candidate(), error, POLICY, demoted=False, alone=True, rest=60.0) == Retry(60.0)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_server_that_asks_for_too_long_a_rest_is_left(alone: bool) -> None:
+    assert isinstance(decision(Fault.BUSY, retry_after=300.0, alone=True), Retry)
+    assert decision(Fault.BUSY, retry_after=300.5, alone=alone) == Leave()
+    assert decision(Fault.BUSY, retry_after=999_999_999_999.0, alone=alone) == Leave()
+
+
+def test_a_long_wait_of_our_own_is_spent_on_another_source() -> None:
+    patient = RetryPolicy(attempts=99, base=1e9, cap=1e9)
+    assert isinstance(
+        decision(Fault.CUT, policy=patient), Rotate
+    )  # up to 1e9 s, so hardly ever within PATIENCE
+    assert isinstance(decision(Fault.CUT, policy=patient, alone=True), Retry)
+
+
+def test_the_wait_stays_within_backoff() -> None:
+    waits = [found.wait for _ in range(50) if isinstance(found := decision(Fault.CUT), Retry)]
+    assert len(waits) == 50
+    assert 0.0 <= min(waits) < max(waits) <= POLICY.base < PATIENCE

@@ -1,0 +1,106 @@
+"""What a run learns about hosts: once for all files."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from modelfetch.engine.hosts import DOWN_SECONDS, Hosts
+from modelfetch.errors import Fault, SourceError
+from tests.engine.fakes import FakeClock
+
+HOST = "a.example"
+
+
+def error(fault: Fault) -> SourceError:
+    return SourceError(fault, "on purpose")
+
+
+def test_nothing_is_held_against_an_unknown_host() -> None:
+    hosts = Hosts(FakeClock())
+    assert hosts.ready_at(HOST) <= 1000.0
+    assert not hosts.is_demoted(HOST)
+    assert hosts.down(HOST) is None
+
+
+def test_a_rest_counts_from_now_and_for_one_host() -> None:
+    hosts = Hosts(FakeClock(1000.0))
+    hosts.park(HOST, 30.0)
+    assert hosts.ready_at(HOST) == 1030.0
+    assert hosts.ready_at("b.example") <= 1000.0
+
+
+def test_the_longer_of_two_rests_holds() -> None:
+    clock = FakeClock(1000.0)
+    hosts = Hosts(clock)
+    hosts.park(HOST, 30.0)
+    hosts.park(HOST, 3.0)
+    assert hosts.ready_at(HOST) == 1030.0
+    clock.now = 1025.0
+    hosts.park(HOST, 30.0)
+    assert hosts.ready_at(HOST) == 1055.0
+
+
+@pytest.mark.parametrize("fault", [Fault.CONNECT, Fault.TLS, Fault.PROXY])
+def test_an_unreachable_host_is_down_for_a_while(fault: Fault) -> None:
+    clock = FakeClock()
+    hosts = Hosts(clock)
+    failure = error(fault)
+    hosts.give_up(HOST, failure)
+    assert hosts.down(HOST) is failure
+    assert hosts.is_demoted(HOST)
+    clock.now += DOWN_SECONDS - 0.1
+    assert hosts.down(HOST) is failure
+    clock.now += 0.1
+    assert hosts.down(HOST) is None
+    assert hosts.is_demoted(HOST)
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL, Fault.BUSY, Fault.SERVER, Fault.HASH, Fault.SIZE])
+def test_a_host_that_could_not_deliver_is_demoted_but_not_down(fault: Fault) -> None:
+    hosts = Hosts(FakeClock())
+    hosts.give_up(HOST, error(fault))
+    assert hosts.is_demoted(HOST)
+    assert hosts.down(HOST) is None
+
+
+@pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING])
+def test_a_fault_of_one_file_is_not_held_against_the_next(fault: Fault) -> None:
+    hosts = Hosts(FakeClock())
+    hosts.give_up(HOST, error(fault))
+    assert not hosts.is_demoted(HOST)
+
+
+def test_who_delivers_is_forgiven() -> None:
+    hosts = Hosts(FakeClock())
+    hosts.give_up(HOST, error(Fault.CONNECT))
+    hosts.welcome(HOST)
+    assert not hosts.is_demoted(HOST)
+    assert hosts.down(HOST) is None
+
+
+def test_who_delivers_one_file_keeps_the_rest_it_asked_for() -> None:
+    """The delivery may have begun before the server asked others to come back later."""
+    hosts = Hosts(FakeClock(1000.0))
+    hosts.park(HOST, 60.0)
+    hosts.welcome(HOST)
+    assert hosts.ready_at(HOST) == 1060.0
+
+
+def test_many_threads_may_learn_at_once() -> None:
+    hosts = Hosts(FakeClock(1000.0))
+
+    def learn(n: int) -> None:
+        for round_ in range(200):
+            hosts.park(f"{round_ % 7}.example", n)
+            hosts.give_up(f"{round_ % 7}.example", error(Fault.CUT))
+            hosts.welcome("none.example")
+
+    threads = [threading.Thread(target=learn, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [hosts.ready_at(f"{n}.example") for n in range(7)] == [1003.0] * 7
+    assert all(hosts.is_demoted(f"{n}.example") for n in range(7))

@@ -1,0 +1,742 @@
+"""Getting one file: switching sources in the middle, never losing a good byte, never trusting a wrong one."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+
+from modelfetch.engine.events import (
+    Event,
+    FileQuarantined,
+    FileStarted,
+    FileVerified,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.retry import RESET_BYTES, RetryPolicy
+from tests.engine.fakes import (
+    MIB,
+    NOT_FOUND,
+    OK,
+    STALL,
+    Answer,
+    FakeTime,
+    Laboratory,
+    body,
+    code,
+    crash,
+    cut,
+    flipped,
+    kinds,
+    last,
+    model,
+    of,
+    refuse,
+    sha256,
+    story,
+)
+
+CONTENT = body(300_000)
+WRONG = body(300_000, 1)
+MODEL = model("m", {"f.bin": CONTENT})
+
+
+def got(lab: Laboratory) -> bool:
+    return lab.read(MODEL, "f.bin") == CONTENT
+
+
+def left(events: list[Event]) -> list[tuple[str, str, str]]:
+    """Who was left, why, and who was asked next."""
+    return [(event.host, event.fault, event.next_host) for event in of(events, SourceFailed)]
+
+
+def blamed(events: list[Event]) -> list[str]:
+    return [event.source for event in of(events, FileQuarantined)]
+
+
+# Delivery
+
+
+def test_one_good_source(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == [0]
+    assert offer.streams[0].is_closed
+
+
+def test_a_cut_goes_on_at_the_exact_byte(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(until=123_457), cut(until=200_001), OK)
+    events = lab.ensure(MODEL)
+    assert got(lab)
+    assert offer.asked == [0, 123_457, 200_001]
+    assert of(story(events), RetryScheduled) == [
+        RetryScheduled("m", "f.bin", "mirror", "a.example", attempt, "cut", "cut on purpose", 0.0)
+        for attempt in (2, 3)
+    ]
+    assert all(stream.is_closed for stream in offer.streams)
+
+
+def test_the_next_source_goes_on_in_the_middle_of_the_file(lab: Laboratory) -> None:
+    first = lab.serve(CONTENT, cut(until=100_003), NOT_FOUND, host="a.example")
+    second = lab.serve(CONTENT, cut(until=200_005), NOT_FOUND, host="b.example")
+    third = lab.serve(CONTENT, kind="url", host="c.example")
+    events = lab.ensure(MODEL)
+    assert got(lab)
+    assert (first.asked, second.asked, third.asked) == ([0, 100_003], [100_003, 200_005], [200_005])
+    assert of(events, SourceFailed) == [
+        SourceFailed(
+            "m",
+            "f.bin",
+            "mirror",
+            "a.example",
+            "not_found",
+            "not_found on purpose",
+            "",
+            100_003,
+            "mirror",
+            "b.example",
+        ),
+        SourceFailed(
+            "m",
+            "f.bin",
+            "mirror",
+            "b.example",
+            "not_found",
+            "not_found on purpose",
+            "",
+            200_005,
+            "url",
+            "c.example",
+        ),
+    ]
+
+
+def test_a_source_without_ranges_sends_what_is_there_already_again(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(until=100_003), Answer(whole=True))
+    events = lab.ensure(MODEL)
+    assert got(lab)
+    assert offer.asked == [0, 100_003]
+    assert code(events) == 0
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000, 65_536, 1_000_000])
+def test_the_size_of_the_pieces_does_not_matter(lab: Laboratory, piece: int) -> None:
+    content = body(5_003)
+    lab.serve(content, cut(until=2_001), Answer(whole=True, piece=piece))
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 0
+
+
+def test_every_byte_that_came_in_is_counted_good_or_not(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(until=100_000), Answer(whole=True))
+    (committed,) = [event for event in lab.ensure(MODEL) if event.kind == "file_committed"]
+    assert getattr(committed, "fetched", None) == 400_000
+
+
+def test_a_file_of_no_bytes_needs_no_request(lab: Laboratory) -> None:
+    offer = lab.serve(b"")
+    empty = model("m", {"empty.bin": b""})
+    assert code(lab.ensure(empty)) == 0
+    assert lab.read(empty, "empty.bin") == b""
+    assert offer.asked == []
+
+
+def test_a_pin_no_file_can_match_ends(lab: Laboratory) -> None:
+    """No bytes, but the digest of some: nobody can deliver that, and nobody must be asked for ever."""
+    empty = model("m", {"f.bin": CONTENT})
+    impossible = type(empty)("m", "1", (type(empty.files[0])("f.bin", 0, sha256(CONTENT)),))
+    events = lab.ensure(impossible)
+    assert code(events) == 5
+    assert not lab.place(impossible, "f.bin").exists()
+
+
+# Patience
+
+
+def test_tries_without_progress_are_few(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(until=1000), cut(most=0))
+    events = lab.ensure(MODEL)
+    assert code(events) == 6
+    assert offer.asked == [0, 1000, 1000, 1000, 1000]
+    assert kinds(events)[2:] == ["file_started", *["retry_scheduled"] * 4, "source_failed", "run_finished"]
+
+
+@pytest.mark.parametrize("error", [True, False])
+def test_a_drip_of_one_byte_per_try_ends(lab: Laboratory, error: bool) -> None:
+    offer = lab.serve(CONTENT, cut(most=1) if error else Answer(most=1))
+    assert code(lab.ensure(MODEL)) == 6
+    assert offer.asked == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("answer", [Answer(most=0), Answer(until=100_003), Answer(whole=True, until=5)])
+def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answer: Answer) -> None:
+    offer = lab.serve(CONTENT, answer)
+    events = lab.ensure(MODEL)
+    assert code(events) == 6
+    assert len(offer.asked) == 5
+    assert {event.fault for event in of(events, RetryScheduled)} == {"cut"}
+
+
+def test_an_early_end_is_made_up_for_by_the_next_source(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(until=100_003), NOT_FOUND)
+    other = lab.serve(CONTENT, kind="url")
+    assert code(lab.ensure(MODEL)) == 0
+    assert got(lab)
+    assert other.asked == [100_003]
+
+
+def test_only_eight_new_mebibytes_make_tries_count_anew(lab: Laboratory) -> None:
+    content = body(RESET_BYTES + 5 * MIB)
+    answers = [cut(most=MIB)] * 4 + [cut(most=4 * MIB)]  # four failures, then 8 MiB are full
+    offer = lab.serve(content, *answers, cut(most=0), cut(most=0), cut(most=0), OK)
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 0
+    assert len(offer.asked) == 9
+
+
+def test_a_little_less_than_eight_mebibytes_are_no_progress(lab: Laboratory) -> None:
+    content = body(RESET_BYTES + 5 * MIB)
+    answers = [cut(most=MIB)] * 4 + [cut(most=4 * MIB - 1)]
+    offer = lab.serve(content, *answers, OK)
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 6
+    assert len(offer.asked) == 5
+
+
+def test_bytes_of_others_are_no_progress_of_a_source(lab: Laboratory) -> None:
+    content = body(RESET_BYTES + MIB)
+    lab.begin(content, "mirror earlier.example", RESET_BYTES)
+    offer = lab.serve(content, *[cut(most=0)] * 4, cut(most=1), OK)
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 6
+    assert len(offer.asked) == 5
+
+
+def test_large_answers_in_parts_are_not_held_against_a_source(lab: Laboratory) -> None:
+    """A server may send less than the range it was asked for (RFC 9110, 14.2)."""
+    content = body(RESET_BYTES + MIB)
+    offer = lab.serve(content, Answer(most=RESET_BYTES), OK)
+    events = lab.ensure(model("m", {"f.bin": content}))
+    assert code(events) == 0
+    assert offer.asked == [0, RESET_BYTES]
+    assert of(events, RetryScheduled) == []
+
+
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
+def test_after_a_silence_the_next_source_is_asked_and_the_first_stays_in_reserve(
+    lab: Laboratory, fault: Fault
+) -> None:
+    first = lab.serve(CONTENT, cut(until=100_000, fault=fault), OK, host="a.example")
+    second = lab.serve(CONTENT, cut(until=200_000), NOT_FOUND, host="b.example")
+    events = lab.ensure(MODEL)
+    assert got(lab)
+    assert (first.asked, second.asked) == ([0, 200_000], [100_000, 200_000])
+    assert left(events) == [
+        ("a.example", str(fault), "b.example"),
+        ("b.example", "not_found", "a.example"),
+    ]
+
+
+def test_a_source_in_reserve_is_not_asked_while_others_deliver(lab: Laboratory) -> None:
+    first = lab.serve(CONTENT, STALL, host="a.example")
+    lab.serve(CONTENT, cut(until=100), cut(until=200), OK, host="b.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert first.asked == [0]
+
+
+def test_sources_that_all_stall_are_left_in_the_end(lab: Laboratory) -> None:
+    offers = [lab.serve(CONTENT, STALL, host=f"{n}.example") for n in range(3)]
+    events = lab.ensure(MODEL)
+    assert code(events) == 6
+    assert [len(offer.asked) for offer in offers] == [5, 5, 5]
+    assert [offer.asked for offer in offers] == [[0] * 5] * 3
+
+
+def test_an_unreachable_source_is_left_sooner_when_there_is_another(lab: Laboratory) -> None:
+    first = lab.serve(CONTENT, refuse(Fault.CONNECT), host="a.example")
+    second = lab.serve(CONTENT, refuse(Fault.CONNECT), host="b.example")
+    assert code(lab.ensure(MODEL)) == 6
+    assert (len(first.asked), len(second.asked)) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.NOT_FOUND,
+        Fault.AUTHORISATION,
+        Fault.TLS,
+        Fault.PROXY,
+        Fault.PROTOCOL,
+        Fault.REDIRECT,
+        Fault.SIZE,
+    ],
+)
+def test_what_repeating_cannot_mend_is_asked_once(lab: Laboratory, fault: Fault) -> None:
+    offer = lab.serve(CONTENT, refuse(fault))
+    other = lab.serve(CONTENT, kind="url", host="b.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert (offer.asked, other.asked) == ([0], [0])
+
+
+def test_tries_can_be_configured(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(most=0))
+    lab.ensure(MODEL, runtime=lab.runtime(retry=RetryPolicy(attempts=2, base=0.001)))
+    assert len(offer.asked) == 2
+
+
+def test_waits_stay_within_the_policy(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(most=0))
+    events = lab.ensure(MODEL)
+    assert all(0 <= event.wait <= 0.002 for event in of(events, RetryScheduled))
+
+
+def test_a_wait_is_told_before_it_begins(lab: Laboratory) -> None:
+    passing = FakeTime()
+    offer = lab.serve(CONTENT, refuse(Fault.BUSY, retry_after=100.0), OK)
+    told: list[float] = []
+    runtime = lab.runtime(cancel=passing, clock=passing.clock)
+    for event in lab.follow(MODEL, runtime=runtime):
+        if isinstance(event, RetryScheduled):
+            told.append(sum(passing.sleeps))
+            assert 100.0 <= event.wait <= 111.0
+    assert offer.asked == [0, 0]
+    assert told
+    assert sum(passing.sleeps) >= 100.0
+
+
+# Busy servers
+
+
+def test_a_busy_server_is_left_alone_while_another_is_asked(lab: Laboratory) -> None:
+    busy = lab.serve(CONTENT, cut(until=100_000), refuse(Fault.BUSY, retry_after=60.0), host="a.example")
+    other = lab.serve(CONTENT, host="b.example")
+    began = time.monotonic()
+    events = lab.ensure(MODEL)
+    assert time.monotonic() - began < 2
+    assert got(lab)
+    assert (busy.asked, other.asked) == ([0, 100_000], [100_000])
+    assert left(events) == [("a.example", "busy", "b.example")]
+
+
+def test_a_busy_server_rests_for_all_files(lab: Laboratory) -> None:
+    contents = {f"{n}.bin": body(1000 - n, n) for n in range(5)}
+    busy = [lab.serve(content, refuse(Fault.BUSY, retry_after=60.0)) for content in contents.values()]
+    for content in contents.values():
+        lab.serve(content, kind="url", host="b.example")
+    assert code(lab.ensure(model("m", contents), runtime=lab.runtime(files=1))) == 0
+    assert [len(offer.asked) for offer in busy] == [1, 0, 0, 0, 0]
+
+
+def test_a_rest_asked_for_meanwhile_is_spent_on_another_source(lab: Laboratory) -> None:
+    passing = FakeTime()
+
+    def park() -> None:
+        runtime.hosts.park("a.example", 60.0)
+
+    lab.serve(CONTENT, Answer(until=100_000, error=cut().error, before_piece=park), OK, host="a.example")
+    other = lab.serve(CONTENT, host="b.example")
+    runtime = lab.runtime(cancel=passing, clock=passing.clock)
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert other.asked == [100_000]
+    assert left(events) == [("a.example", "cut", "b.example")]
+    assert sum(passing.sleeps) < 1.0
+
+
+def test_a_busy_server_that_wants_too_much_is_left_for_good(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, refuse(Fault.BUSY, retry_after=301.0))
+    began = time.monotonic()
+    assert code(lab.ensure(MODEL)) == 6
+    assert time.monotonic() - began < 2
+    assert offer.asked == [0]
+
+
+def test_a_short_rest_of_the_only_source_is_waited_for(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, refuse(Fault.BUSY, retry_after=3.0), OK)
+    passing = FakeTime()
+    assert code(lab.ensure(MODEL, runtime=lab.runtime(cancel=passing, clock=passing.clock))) == 0
+    assert offer.asked == [0, 0]
+    assert 3.0 <= sum(passing.sleeps) <= 4.4
+
+
+# Wrong bytes
+
+
+@pytest.mark.parametrize("wrong", [WRONG, flipped(CONTENT, 0), flipped(CONTENT, 299_999), bytes(300_000)])
+def test_wrong_bytes_of_one_source_are_its_own_fault(lab: Laboratory, wrong: bytes) -> None:
+    liar = lab.serve(CONTENT, Answer(sends=wrong), host="a.example")
+    honest = lab.serve(CONTENT, host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert (liar.asked, honest.asked) == ([0], [0])
+    assert of(story(events), FileQuarantined) == [
+        FileQuarantined("m", "f.bin", "", sha256(CONTENT), sha256(wrong), "mirror a.example")
+    ]
+    assert left(events) == [("a.example", "hash", "b.example")]
+    assert lab.quarantined() == [wrong]
+
+
+def test_who_sent_wrong_bytes_is_never_asked_for_the_file_again(lab: Laboratory) -> None:
+    liar = lab.serve(CONTENT, Answer(sends=WRONG), OK, host="a.example")
+    lab.serve(CONTENT, NOT_FOUND, host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 5
+    assert liar.asked == [0]
+    assert not lab.place(MODEL, "f.bin").exists()
+    assert not lab.store.blob_path(sha256(CONTENT)).exists()
+
+
+def test_when_every_source_lies_nothing_gets_a_name(lab: Laboratory) -> None:
+    for n in range(3):
+        lab.serve(CONTENT, Answer(sends=body(300_000, n + 1)), host=f"{n}.example")
+    events = lab.ensure(MODEL)
+    finished = last(events)
+    assert finished.exit_code == 5
+    assert finished.error is not None
+    assert finished.error.code == "integrity"
+    for n in range(3):
+        assert f"{n}.example" in finished.error.message
+    assert not list(lab.root.glob("models/**/*.bin"))
+    assert not [path for path in lab.root.glob("blobs/**/*") if path.is_file()]
+    assert len(lab.quarantined()) == 1
+
+
+def test_one_lie_is_not_hidden_by_another_fault_of_the_same_host(lab: Laboratory) -> None:
+    """Two addresses on one host: the wrong bytes of the first still decide the outcome."""
+    lab.serve(CONTENT, Answer(sends=WRONG), host="a.example")
+    lab.serve(CONTENT, NOT_FOUND, host="a.example")
+    finished = last(lab.ensure(MODEL))
+    assert finished.exit_code == 5
+    assert finished.error is not None
+    assert finished.error.message.count("mirror a.example: ") == 2
+
+
+def test_a_mixture_that_is_wrong_is_tried_once_more_from_one_source_alone(lab: Laboratory) -> None:
+    mixed = Answer(sends=flipped(CONTENT, 5), until=100_000, error=cut().error)
+    lab.serve(CONTENT, mixed, NOT_FOUND, host="a.example")
+    honest = lab.serve(CONTENT, host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert honest.asked == [100_000, 0]
+    assert blamed(events) == ["mirror a.example + mirror b.example"]
+    assert [event.fault for event in of(events, RetryScheduled)] == ["cut", "hash"]
+    assert left(events) == [("a.example", "not_found", "b.example")]
+
+
+def test_in_a_mixture_the_liar_is_found_out(lab: Laboratory) -> None:
+    honest = lab.serve(CONTENT, cut(until=100_000), STALL, OK, host="a.example")
+    liar = lab.serve(CONTENT, Answer(sends=WRONG), host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert liar.asked == [100_000, 0]
+    assert honest.asked == [0, 100_000, 0]
+    assert blamed(events) == ["mirror a.example + mirror b.example", "mirror b.example"]
+    assert left(events)[-1] == ("b.example", "hash", "a.example")
+
+
+def test_the_second_try_is_made_by_who_was_told_to_make_it(lab: Laboratory) -> None:
+    """Though a better source may be asked again meanwhile."""
+    passing = FakeTime()
+
+    def pass_time() -> None:
+        passing.clock.now += 10.0
+
+    lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
+    rested = lab.serve(CONTENT, host="a.example")
+    asked = lab.serve(CONTENT, Answer(before_piece=pass_time), host="b.example")
+    runtime = lab.runtime(cancel=passing, clock=passing.clock)
+    runtime.hosts.park("a.example", 5.0)
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert [event.host for event in of(events, RetryScheduled)] == ["b.example"]
+    assert (rested.asked, asked.asked) == ([], [100_000, 0])
+
+
+def test_a_second_try_has_all_the_patience_of_the_first(lab: Laboratory) -> None:
+    content = body(RESET_BYTES + 5 * MIB)
+    wrong = Answer(sends=flipped(content, 5), until=100_000, error=cut().error)
+    lab.serve(content, wrong, NOT_FOUND, host="a.example")
+    slow = [cut(most=MIB)] * 4 + [cut(most=4 * MIB), cut(most=0), cut(most=0), cut(most=0)]
+    lab.serve(content, OK, *slow, OK, host="b.example")
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 0
+
+
+def test_alone_means_that_a_switch_begins_from_the_start(lab: Laboratory) -> None:
+    mixed = Answer(sends=flipped(CONTENT, 5), until=100_000, error=cut().error)
+    lab.serve(CONTENT, mixed, NOT_FOUND, host="a.example")
+    second = lab.serve(CONTENT, OK, cut(until=50_000), NOT_FOUND, host="b.example")
+    third = lab.serve(CONTENT, cut(until=70_000), OK, host="c.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert got(lab)
+    assert second.asked == [100_000, 0, 50_000]
+    assert third.asked == [0, 70_000]
+
+
+def test_alone_the_prefix_is_kept_until_another_really_delivers(lab: Laboratory) -> None:
+    mixed = Answer(sends=flipped(CONTENT, 5), until=100_000, error=cut().error)
+    lab.serve(CONTENT, mixed, NOT_FOUND, host="a.example")
+    second = lab.serve(CONTENT, OK, cut(until=50_000, fault=Fault.STALL), OK, host="b.example")
+    third = lab.serve(CONTENT, NOT_FOUND, host="c.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert third.asked == [0]
+    assert second.asked == [100_000, 0, 50_000]
+
+
+def test_one_liar_does_not_keep_the_others_from_helping_each_other(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(sends=WRONG), host="a.example")
+    lab.serve(CONTENT, cut(until=100_000), NOT_FOUND, host="b.example")
+    third = lab.serve(CONTENT, host="c.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert third.asked == [100_000]
+
+
+def test_sources_that_take_turns_for_ever_are_ended(lab: Laboratory) -> None:
+    """Each delivers more than enough to count its tries anew, if the same bytes counted twice."""
+    content = body(RESET_BYTES + 2 * MIB)
+    wrong = Answer(sends=flipped(content, 5), until=100, error=cut().error)
+    long = cut(most=RESET_BYTES + MIB, fault=Fault.STALL)
+    lab.serve(content, wrong, NOT_FOUND, host="0.example")
+    first = lab.serve(content, OK, long, host="a.example")
+    second = lab.serve(content, long, host="b.example")
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 6
+    assert len(first.asked) + len(second.asked) <= 15
+
+
+def test_too_many_bytes_are_refused_at_the_last_good_one(lab: Laboratory) -> None:
+    long = lab.serve(CONTENT, Answer(sends=CONTENT + b"more", piece=65_537), host="a.example")
+    other = lab.serve(CONTENT, host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert left(events) == [("a.example", "size", "b.example")]
+    assert long.asked == [0]
+    assert other.asked == [65_537 * 4]
+
+
+def test_bytes_beyond_a_complete_file_do_not_spoil_it(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(sends=CONTENT + b"more", piece=100_000))
+    assert code(lab.ensure(MODEL)) == 0
+    assert got(lab)
+
+
+def test_endless_bytes_end(lab: Laboratory) -> None:
+    content = body(1000)
+    offer = lab.serve(content, Answer(sends=bytes(50 * MIB), piece=900))
+    assert code(lab.ensure(model("m", {"f.bin": content}))) == 5
+    assert offer.asked == [0]
+
+
+# What earlier runs left
+
+
+def test_an_earlier_run_is_gone_on_with(lab: Laboratory) -> None:
+    lab.begin(CONTENT, "mirror old.example", 123_457)
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert got(lab)
+    assert offer.asked == [123_457]
+    assert of(events, FileStarted) == [FileStarted("m", "f.bin", 300_000, 123_457)]
+
+
+def test_a_complete_partial_needs_no_request(lab: Laboratory) -> None:
+    lab.begin(CONTENT, "mirror old.example")
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == []
+    assert kinds(events)[2:4] == ["file_started", "file_verified"]
+
+
+def test_a_complete_partial_that_is_wrong_is_nobodys_fault_here(lab: Laboratory) -> None:
+    lab.begin(CONTENT, "mirror old.example", wrong=b"x")
+    offer = lab.serve(CONTENT, host="old.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == [0]
+    assert left(events) == []
+    assert blamed(events) == ["mirror old.example (earlier)"]
+
+
+def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_who_completed_it(lab: Laboratory) -> None:
+    lab.begin(CONTENT, "mirror a.example", 100_000, wrong=b"x")
+    offer = lab.serve(CONTENT, host="a.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == [100_000, 0]
+    assert blamed(events) == ["mirror a.example + mirror a.example (earlier)"]
+    assert left(events) == []
+
+
+def test_an_interrupted_run_leaves_its_bytes_for_the_next(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(until=123_457), NOT_FOUND)
+    assert code(lab.ensure(MODEL)) == 6
+    later = Laboratory(lab.root)
+    offer = later.serve(CONTENT, kind="url", host="z.example")
+    assert code(later.ensure(MODEL)) == 0
+    assert offer.asked == [123_457]
+
+
+# Hosts
+
+
+def test_an_unreachable_host_is_found_out_once(lab: Laboratory) -> None:
+    contents = {f"{n}.bin": body(1000 - n, n) for n in range(5)}
+    dead = [lab.serve(content, refuse(Fault.CONNECT)) for content in contents.values()]
+    for content in contents.values():
+        lab.serve(content, kind="url", host="b.example")
+    assert code(lab.ensure(model("m", contents), runtime=lab.runtime(files=1))) == 0
+    assert [len(offer.asked) for offer in dead] == [2, 0, 0, 0, 0]
+
+
+def test_a_host_known_to_be_down_is_not_even_tried(lab: Laboratory) -> None:
+    dead, sick = lab.serve(CONTENT, host="a.example"), lab.serve(CONTENT, host="b.example")
+    runtime = lab.runtime()
+    runtime.hosts.give_up("a.example", SourceError(Fault.CONNECT, "refused on purpose"))
+    runtime.hosts.give_up("b.example", SourceError(Fault.SERVER, "on purpose"))
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert (dead.asked, sick.asked) == ([], [0])
+    assert [(event.host, event.reason) for event in of(events, SourceFailed)] == [
+        ("a.example", "refused on purpose")
+    ]
+
+
+def test_the_only_source_of_a_file_is_asked_though_its_host_was_down(lab: Laboratory) -> None:
+    first, second = body(1000, 1), body(900, 2)
+    lab.serve(first, refuse(Fault.CONNECT))
+    lab.serve(first, kind="url", host="b.example")
+    only = lab.serve(second, refuse(Fault.CONNECT), OK)
+    wanted = model("m", {"1.bin": first, "2.bin": second})
+    assert code(lab.ensure(wanted, runtime=lab.runtime(files=1))) == 0
+    assert only.asked == [0, 0]
+
+
+def test_a_host_that_failed_is_asked_last_and_once(lab: Laboratory) -> None:
+    first, second, third = body(1000, 1), body(900, 2), body(800, 3)
+    lab.serve(first, refuse(Fault.SERVER))
+    sick = [lab.serve(second, refuse(Fault.SERVER)), lab.serve(third, refuse(Fault.SERVER))]
+    lab.serve(first, kind="url", host="b.example")
+    lab.serve(second, kind="url", host="b.example")
+    lab.serve(third, NOT_FOUND, kind="url", host="b.example")
+    wanted = model("m", {"1.bin": first, "2.bin": second, "3.bin": third})
+    assert code(lab.ensure(wanted, runtime=lab.runtime(files=1))) == 6
+    assert sick[0].asked == []
+    assert len(sick[1].asked) == 5  # the only one left for this file
+
+
+def test_a_host_that_failed_gets_one_try_while_another_is_left(lab: Laboratory) -> None:
+    first, second = body(1000, 1), body(900, 2)
+    lab.serve(first, refuse(Fault.SERVER), host="a.example")
+    sick = lab.serve(second, refuse(Fault.SERVER), host="a.example")
+    lab.serve(first, refuse(Fault.SERVER), host="b.example")
+    worse = lab.serve(second, refuse(Fault.SERVER), host="b.example")
+    lab.serve(first, kind="url", host="c.example")
+    wanted = model("m", {"1.bin": first, "2.bin": second})
+    lab.ensure(wanted, runtime=lab.runtime(files=1))
+    assert (len(sick.asked), len(worse.asked)) == (1, 5)
+
+
+def test_a_host_that_delivers_again_is_trusted_again(lab: Laboratory) -> None:
+    first, second, third = body(1000, 1), body(900, 2), body(800, 3)
+    lab.serve(first, refuse(Fault.SERVER))
+    lab.serve(first, kind="url", host="b.example")
+    lab.serve(second)
+    sick = lab.serve(third)
+    other = lab.serve(third, kind="url", host="b.example")
+    wanted = model("m", {"1.bin": first, "2.bin": second, "3.bin": third})
+    assert code(lab.ensure(wanted, runtime=lab.runtime(files=1))) == 0
+    assert (len(sick.asked), len(other.asked)) == (1, 0)
+
+
+def test_a_host_that_sends_nothing_is_not_trusted_for_it(lab: Laboratory) -> None:
+    first, second = body(1000, 1), body(900, 2)
+    lab.serve(first, Answer(most=0))
+    sick = lab.serve(second, Answer(most=0))
+    lab.serve(first, kind="url", host="b.example")
+    lab.serve(second, kind="url", host="b.example")
+    wanted = model("m", {"1.bin": first, "2.bin": second})
+    assert code(lab.ensure(wanted, runtime=lab.runtime(files=1))) == 0
+    assert sick.asked == []
+
+
+def test_one_bad_file_on_this_disk_says_nothing_about_its_neighbours(lab: Laboratory) -> None:
+    first, second = body(1000, 1), body(900, 2)
+    lab.serve(first, Answer(sends=body(1000, 9)), kind="local", host="/hf/blobs")
+    near = lab.serve(second, kind="local", host="/hf/blobs")
+    far = lab.serve(second, kind="url", host="b.example")
+    lab.serve(first, kind="url", host="b.example")
+    wanted = model("m", {"1.bin": first, "2.bin": second})
+    assert code(lab.ensure(wanted, runtime=lab.runtime(files=1))) == 0
+    assert (near.asked, far.asked) == ([0], [])
+
+
+# Telling
+
+
+def test_progress_is_absolute_and_never_runs_backwards(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(until=100_003), NOT_FOUND, host="a.example")
+    lab.serve(CONTENT, Answer(whole=True), host="b.example")
+    told = of(lab.ensure(MODEL), Progress)
+    assert [event.received for event in told] == sorted(event.received for event in told)
+    assert {event.size for event in told} == {300_000}
+    assert told[-1].received == 300_000
+    tries = {("a.example", 1), ("a.example", 2), ("b.example", 1)}
+    assert {(event.host, event.attempt) for event in told} == tries
+
+
+def test_progress_comes_at_most_ten_times_a_second(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(piece=1000, before_piece=lambda: time.sleep(0.001)))
+    began = time.monotonic()
+    told = of(lab.ensure(MODEL), Progress)
+    assert len(told) <= 10 * (time.monotonic() - began) + 4  # begun, answered, first piece, last piece
+
+
+def test_attempts_are_numbered(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(until=10), cut(until=20), OK)
+    events = lab.ensure(MODEL)
+    attempts = [event.attempt for event in events if isinstance(event, Progress | RetryScheduled)]
+    assert attempts == sorted(attempts)
+    assert set(attempts) == {1, 2, 3}
+
+
+def test_verified_is_told_once_and_before_the_name_is_given(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(until=10), OK)
+    told = kinds(lab.ensure(MODEL))
+    assert told.count("file_verified") == 1
+    assert ("file_verified", "file_committed") in pairwise(told)
+
+
+def test_a_bug_in_a_source_is_raised(lab: Laboratory) -> None:
+    lab.serve(CONTENT, crash(ZeroDivisionError("on purpose")))
+    lab.serve(CONTENT, kind="url")
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        lab.ensure(MODEL)
+    assert not lab.place(MODEL, "f.bin").exists()
+
+
+def test_what_is_verified_is_the_pinned_digest(lab: Laboratory) -> None:
+    lab.serve(CONTENT)
+    assert of(lab.ensure(MODEL), FileVerified) == [FileVerified("m", "f.bin", 300_000, sha256(CONTENT))]
+
+
+def test_the_message_of_a_source_reaches_the_end(lab: Laboratory) -> None:
+    hint = "Set HF_TOKEN to a token that may read it."
+    lab.serve(CONTENT, refuse(Fault.AUTHORISATION, hint=hint), kind="huggingface", host="hf.example")
+    finished = last(lab.ensure(MODEL))
+    assert finished.error is not None
+    assert finished.error.hint == hint
+    assert "huggingface hf.example: authorisation on purpose" in finished.error.message
+
+
+def test_a_failure_that_may_not_be_repeated_is_not(lab: Laboratory) -> None:
+    """NXDOMAIN: a fault of a transient kind, said not to pass."""
+    gone = SourceError(Fault.CONNECT, "the name is not known", retry=False)
+    offer = lab.serve(CONTENT, crash(gone))
+    assert code(lab.ensure(MODEL)) == 6
+    assert len(offer.asked) == 1

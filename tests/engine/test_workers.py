@@ -1,0 +1,194 @@
+"""Many tasks, one ordered stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from modelfetch.engine.events import Event, FileKept
+from modelfetch.engine.workers import LEAVE_SECONDS, Done, Task, merge
+from modelfetch.net.cancel import Cancellation, Cancelled
+from tests.engine.fakes import Gate, workers
+
+
+def told(name: str) -> FileKept:
+    return FileKept("m", name, 1)
+
+
+def task(name: str, count: int = 2) -> Task[str]:
+    for n in range(count):
+        yield told(f"{name}{n}")
+    return name
+
+
+def failing(error: BaseException) -> Task[str]:
+    yield told("before")
+    raise error
+
+
+def run(tasks: Sequence[Task[str]], threads: int = 4) -> list[Event | Done[str] | None]:
+    return list(merge(tasks, threads, Cancellation()))
+
+
+def test_nothing_to_do_ends_at_once() -> None:
+    assert run([]) == []
+
+
+def test_one_thread_runs_tasks_one_after_the_other_in_their_order() -> None:
+    assert run([task("a"), task("b"), task("c", 0)], threads=1) == [
+        told("a0"),
+        told("a1"),
+        Done(0, "a", None),
+        told("b0"),
+        told("b1"),
+        Done(1, "b", None),
+        Done(2, "c", None),
+    ]
+
+
+def test_every_task_tells_its_events_in_order_and_ends_once() -> None:
+    happened = run([task(str(n), 20) for n in range(10)], threads=3)
+    for n in range(10):
+        own = [item for item in happened if isinstance(item, FileKept) and item.file.startswith(str(n))]
+        assert own == [told(f"{n}{step}") for step in range(20)]
+    assert sorted(item.index for item in happened if isinstance(item, Done)) == list(range(10))
+
+
+def test_tasks_run_at_the_same_time_but_no_more_than_allowed() -> None:
+    lock, running, most, all_in = threading.Lock(), 0, 0, threading.Barrier(3, timeout=10)
+
+    def counting() -> Task[str]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        yield told("")
+        all_in.wait()
+        with lock:
+            running -= 1
+        return ""
+
+    run([counting() for _ in range(9)], threads=3)
+    assert most == 3
+
+
+def test_an_error_is_handed_over_and_the_others_go_on() -> None:
+    error = ValueError("on purpose")
+    happened = run([failing(error), task("b")], threads=1)
+    assert happened == [
+        told("before"),
+        Done(0, None, error),
+        told("b0"),
+        told("b1"),
+        Done(1, "b", None),
+    ]
+
+
+def test_even_an_exit_is_handed_over_instead_of_being_waited_for_forever() -> None:
+    error = SystemExit(3)
+    assert run([failing(error)])[-1] == Done(0, None, error)
+
+
+def test_silence_is_told() -> None:
+    cancel = Cancellation()
+    gate = Gate(cancel)
+
+    def waiting() -> Task[str]:
+        gate()
+        yield told("late")
+        return ""
+
+    happened = merge([waiting()], 1, cancel, idle=0.01)
+    assert next(happened) is None
+    assert next(happened) is None
+    gate.opened.set()
+    assert [item for item in happened if item is not None] == [told("late"), Done(0, "", None)]
+
+
+def test_closing_cancels_what_runs_and_what_waits() -> None:
+    cancel, ended = Cancellation(), list[int]()
+    gates = [Gate(cancel) for _ in range(5)]
+
+    def stuck(n: int) -> Task[str]:
+        try:
+            yield told(str(n))
+            gates[n]()
+        except Cancelled:
+            ended.append(n)
+            raise
+        return ""
+
+    happened = merge([stuck(n) for n in range(5)], 2, cancel)
+    next(happened)
+    assert gates[0].reached.wait(5)
+    assert gates[1].reached.wait(5)
+    began = time.monotonic()
+    happened.close()
+    assert time.monotonic() - began < LEAVE_SECONDS
+    assert cancel.cancelled
+    assert sorted(ended) == [0, 1]
+    assert workers() == []
+
+
+def test_closing_leaves_a_worker_behind_that_cannot_be_woken() -> None:
+    free = threading.Event()
+
+    def deaf() -> Task[str]:
+        yield told("")
+        free.wait(5)
+        return ""
+
+    happened = merge([deaf()], 1, Cancellation())
+    next(happened)
+    began = time.monotonic()
+    happened.close()
+    assert LEAVE_SECONDS <= time.monotonic() - began < LEAVE_SECONDS + 0.4
+    assert [worker.daemon for worker in workers()] == [True]
+    free.set()
+    for worker in workers():
+        worker.join(1)
+
+
+def test_a_run_cancelled_by_somebody_else_does_not_wait_for_the_deaf() -> None:
+    free, cancel = threading.Event(), Cancellation()
+
+    def deaf() -> Task[str]:
+        yield told("")
+        free.wait(5)
+        return ""
+
+    happened = merge([deaf()], 1, cancel, idle=0.01)
+    assert next(happened) == told("")
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        next(happened)
+    free.set()
+    for worker in workers():
+        worker.join(1)
+
+
+def test_a_run_that_ended_is_not_cancelled() -> None:
+    cancel = Cancellation()
+    list(merge([task("a")], 1, cancel))
+    assert not cancel.cancelled
+    assert workers() == []
+
+
+def test_an_exception_in_the_follower_cancels_too() -> None:
+    cancel = Cancellation()
+    gate = Gate(cancel)
+
+    def waiting() -> Task[str]:
+        yield told("")
+        gate()
+        return ""
+
+    happened = merge([waiting()], 1, cancel)
+    next(happened)
+    with pytest.raises(KeyboardInterrupt):
+        happened.throw(KeyboardInterrupt())
+    assert cancel.cancelled
+    assert workers() == []
