@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from modelfetch.engine.conclusions import worst
+from modelfetch.engine.elsewhere import Elsewhere
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -53,8 +54,8 @@ class Request:
 
     manifests: Sequence[Manifest]
     mode: Mode = field(default_factory=Mode)
-    to: Path | None = None
-    """A directory that gets the files as well, each model's at its root."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    """Places outside the cache that get the files as well."""
     consulted: Sequence[Consulted] = ()
     """Files that decided what the models are, for the receipts."""
     circumstances: Sequence[str] = ()
@@ -193,8 +194,10 @@ class Run:
     def _check_space(self, work: Sequence[Job]) -> None:
         store = self._runtime.store
         needed = sum(job.file.size - self._held(job) for job in work)
-        if self._request.to is not None and not store.can_link_into(self._request.to):
-            needed += sum(job.file.size for job in work)
+        elsewhere = self._request.elsewhere
+        places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
+        linked = {directory: store.can_link_into(directory) for directory, _, _ in places}
+        needed += sum(file.size for directory, _, file in places if not linked[directory])
         store.check_space(needed)
 
     def _held(self, job: Job) -> int:
@@ -233,10 +236,11 @@ class Run:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
-        if self._request.to is not None:
-            for file in manifest.files:
-                placed = store.place_into(self._request.to, manifest, file, CACHE)
-                yield from displaced(manifest, file, placed)
+        for directory, path, file in self._request.elsewhere.places(manifest):
+            placed = store.place_into(directory, manifest, file, CACHE, path=path)
+            yield from displaced(manifest, file, placed)
+        for note in self._request.elsewhere.notes(manifest):
+            store.note_into(*note)
         yield ModelReady(
             manifest.name,
             manifest.version,

@@ -149,7 +149,9 @@ def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterat
     bad = _bad_in(found)
     models = {(name, version) for name, version, _ in bad}
     manifests = [manifest for manifest in request.manifests if (manifest.name, manifest.version) in models]
-    run = Run(runtime, Request(manifests, request.mode, None, request.consulted, distrusted=frozenset(bad)))
+    run = Run(
+        runtime, Request(manifests, request.mode, consulted=request.consulted, distrusted=frozenset(bad))
+    )
     try:
         yield from (event for event in run.events() if not isinstance(event, Planned))
     finally:

@@ -37,6 +37,11 @@ class HuggingFaceSource:
         return [HttpOffer(self.kind, url, file.size, self._client, self._credential)]
 
 
+def cache_folder(repo: HuggingFaceRepo) -> str:
+    """The name of a repository's directory in the cache of the Hugging Face libraries."""
+    return f"{repo.type}s--{repo.repo.replace('/', '--')}"
+
+
 def resolve_url(endpoint: str, repo: HuggingFaceRepo, file: FileSpec) -> str:
     """The address of a file at the pinned commit."""
     path = quote_path(file.huggingface_path or file.path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.sources.base import LOCAL, Offer
+from modelfetch.sources.huggingface import cache_folder
 
 READ_SIZE = 1024 * 1024
 """Bytes per read; any size from 16 KiB on hashes equally fast, larger ones save system calls."""
@@ -50,7 +51,7 @@ def in_huggingface_cache(cache: Path) -> Finder:
         repo = manifest.huggingface
         if repo is None:
             return
-        folder = cache / f"{repo.type}s--{repo.repo.replace('/', '--')}"
+        folder = cache / cache_folder(repo)
         yield folder / "blobs" / file.sha256
         yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import make_directories, read_blocks
+from modelfetch.store.files import make_directories, read_blocks, write_atomically
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.locks import Lock
@@ -178,7 +178,13 @@ class Store:
         return self._place(self.root, self._layout.blob(file.sha256), target, file, quarantine_source)
 
     def place_into(
-        self, directory: Path, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None
+        self,
+        directory: Path,
+        manifest: Manifest,
+        file: FileSpec,
+        quarantine_source: str | None = None,
+        *,
+        path: str = "",
     ) -> Placed:
         """Put a verified file of a model into a directory outside the cache, at its path below it.
 
@@ -187,12 +193,20 @@ class Store:
             manifest: The model; its file stands in where the blob is gone.
             file: One of its files.
             quarantine_source: As for :meth:`place`.
+            path: Where it goes below the directory, if not at its own path.
         """
         top = directory.absolute()
         held = self.find_blob(file) or self._layout.file(manifest.name, manifest.version, file.path)
-        placed = self._place(top, held, inside(top, file.path), file, quarantine_source)
+        placed = self._place(top, held, inside(top, path or file.path), file, quarantine_source)
         self._disk.sync_directory(placed.path.parent)
         return placed
+
+    def note_into(self, directory: Path, path: str, text: str) -> None:
+        """Write a small file into a directory outside the cache, unless one of that name is there."""
+        target = inside(directory.absolute(), path)
+        make_directories(self._disk, directory.absolute(), target.parent, durable=True)
+        if self._disk.lstat(target) is None:
+            write_atomically(self._disk, target, text.encode(), durable=True)
 
     def write_receipt(
         self,

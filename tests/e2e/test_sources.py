@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.command import Command
+from tests.e2e.command import Command, assert_fails
 from tests.origin import Content, Origin, ServedModel, faults, model
 from tests.origin.models import revision_of
 
@@ -106,3 +106,24 @@ def test_a_token_goes_to_no_mirror(cli: Command, origin: Origin) -> None:
         assert cli("ensure", "m", HF_TOKEN="hf_right").code == 0
         assert mirror.requests != []
         assert mirror.foreign_headers == set()
+
+
+def test_the_libraries_of_hugging_face_find_what_was_laid_out_for_them(
+    cli: Command, origin: Origin, tmp_path: Path
+) -> None:
+    """At the pinned revision, and as ``main`` unless the cache knows another one already."""
+    served = cli.serve(model(origin, {"config.json": 300, "onnx/m.onnx": 9_000}, catalog=cli.catalog))
+    hub = tmp_path / "hub"
+    assert cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(hub)).code == 0
+    repo, revision = hub / "models--origin--m", revision_of("m")
+    assert (repo / "refs" / "main").read_text() == revision
+    for path, content in served.contents.items():
+        assert (repo / "snapshots" / revision / path).read_bytes() == content.data
+    (repo / "refs" / "main").write_text("another")
+    assert cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(hub)).code == 0
+    assert (repo / "refs" / "main").read_text() == "another"
+
+
+def test_a_model_from_elsewhere_has_no_place_in_that_layout(cli: Command, origin: Origin) -> None:
+    cli.serve(model(origin, {"a.bin": 10}, huggingface=False, urls=(origin,), catalog=cli.catalog))
+    assert_fails(cli("ensure", "m", "--layout", "hf"), 2, "does not come from Hugging Face", "--to")

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
+from modelfetch.engine.elsewhere import Elsewhere
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.events import (
     Event,
@@ -266,7 +267,7 @@ class Laboratory:
         to: Path | None = None,
     ) -> Generator[Event, None, None]:
         """Run ensure, an event at a time."""
-        request = Request(manifests, Mode(offline=offline, force=force), to)
+        request = Request(manifests, Mode(offline=offline, force=force), Elsewhere(to))
         yield from ensure(runtime or self.runtime(), request)
 
     def ensure(
