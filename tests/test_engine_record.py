@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -24,7 +25,7 @@ from modelfetch.engine.events import (
     RunStarted,
     SourceFailed,
 )
-from modelfetch.engine.record import Record, to_json
+from modelfetch.engine.record import Record, from_json, to_json
 from tests.scripted import MODEL, Timed, committed, progress, stamped, started
 
 GOLDEN = Path(__file__).parent / "data" / "events.jsonl"
@@ -55,7 +56,10 @@ def example() -> list[Timed]:
     wrong = "sent wrong bytes: the SHA-256 does not match"
     return [
         (0.0, RunStarted("ensure", (MODEL,))),
-        (0.001, LockWaiting(MODEL, "", "process 4711 on builder since 06:00:12", 0.0)),
+        (
+            0.001,
+            LockWaiting(MODEL, "", "process 4711 on builder since 06:00:12", 0.0, 130_000_000, 295_287_109),
+        ),
         (5.0, plan),
         (5.0, FileKept(MODEL, "config.json", 2243)),
         (5.1, started(BIG, SIZE, 8_000_000)),
@@ -125,3 +129,51 @@ def test_percent_of_something_unfinished_never_rounds_to_100() -> None:
     records = [to_json(record) for record in stamped(run)]
     assert records[1]["percent"] == 99.9
     assert records[1]["totals"]["percent"] == 99.9
+
+
+# Read back
+
+DERIVED = {"v", "run", "n", "at", "event", "speed", "eta", "percent", "totals"}
+"""What is not of the event itself."""
+OPTIONAL = {("lock_waiting", "received"), ("lock_waiting", "size")}
+
+
+def golden() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in GOLDEN.read_text("ascii").splitlines()]
+
+
+def test_what_was_written_is_read_back() -> None:
+    """But for seconds beyond the third decimal, which are not written."""
+    for record, line in zip(stamped(example()), golden(), strict=True):
+        event = from_json(line)
+        assert event is not None
+        assert type(event) is type(record.event)
+        assert to_json(replace(record, event=event)) == line
+        if not isinstance(event, RetryScheduled):
+            assert event == record.event
+
+
+def test_a_kind_that_is_not_known_is_none() -> None:
+    assert from_json({"v": 1, "event": "chunk_verified", "model": "m"}) is None
+    assert from_json({"v": 1}) is None
+
+
+@pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
+def test_fields_that_are_not_known_are_passed_over(line: dict[str, Any]) -> None:
+    assert from_json(line | {"human": "words", "new": [1, {"x": None}]}) == from_json(line)
+
+
+@pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
+def test_a_field_that_is_wrong_or_missing_is_told(line: dict[str, Any]) -> None:
+    for field in line.keys() - DERIVED:
+        with pytest.raises(ValueError, match=r"\."):
+            from_json(line | {field: {"no": "such"}})
+        if (line["event"], field) not in OPTIONAL:
+            with pytest.raises(ValueError, match=f"{field} is missing"):
+                from_json({key: value for key, value in line.items() if key != field})
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_version_is_refused(version: object) -> None:
+    with pytest.raises(ValueError, match="version 1"):
+        from_json(golden()[0] | {"v": version})

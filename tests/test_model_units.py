@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.model.units import SIZE_LIMIT, format_duration, format_rate, format_size, parse_size
+from modelfetch.model.units import (
+    SIZE_LIMIT,
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +126,25 @@ def test_a_refused_size_cannot_reach_the_terminal_raw() -> None:
         parse_size("\x1b[31m8M\n" + "9" * 5000)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("45m", 2700),
+        ("24h", 86_400),
+        ("7d", 604_800),
+        ("2 W", 1_209_600),
+        ("1.5h", 5400),
+        ("0s", 0),
+    ],
+)
+def test_a_time_span_is_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1y", "1h 30m", "9999999d", "٣d", "1e3s"])
+def test_what_is_not_a_time_span_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ValueError, match="not a time span; write for example"):
+        parse_duration(text)

@@ -11,6 +11,7 @@ from modelfetch.engine.events import (
     Event,
     FileQuarantined,
     FileResult,
+    LockWaiting,
     ModelReady,
     RetryScheduled,
     RunFinished,
@@ -228,3 +229,13 @@ def test_signs_fit_the_encoding() -> None:
 
 def test_nothing_is_said_of_a_whole_download_but_that_it_is_ready() -> None:
     assert told(*download()[:-1]) == []
+
+
+def test_a_wait_says_how_far_the_other_one_is_where_it_is_known() -> None:
+    holder = "process 4711 on builder, since 05:59:12"
+    silent = LockWaiting("m", "", holder, 5.0)
+    assert words.waiting(silent) == f"waiting for {holder}"
+    telling = LockWaiting("m", "", holder, 5.0, 130_000_000, 295_287_109)
+    assert words.waiting(telling) == f"waiting for {holder}: 44% (130 MB / 295 MB)"
+    done = LockWaiting("m", "", holder, 5.0, 295_287_109, 295_287_109)
+    assert words.waiting(done) == f"waiting for {holder}: 99% (295 MB / 295 MB)"

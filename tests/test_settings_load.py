@@ -54,7 +54,9 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "cache.warn_size": ("1G", "2 GiB", "3G", "0"),
     "cache.max_age_days": ("1", "2", "3", "0"),
     "cache.stale_days": ("1", "2", "3", "0"),
+    "history.days": ("1", "2", "3", "0"),
     "lan.enabled": ("true", "false", "true", "false"),
+    "serve.jobs": ("1", "3", "4", "5"),
 }
 """For each setting what the user's file, the project's file, the environment and the flag say."""
 
@@ -471,7 +473,7 @@ def test_all_faults_of_all_places_are_told_at_once_each_with_its_place(machine: 
         'models = "whisper-base"\ncatalogue = []\nretry = 5\n[lan]\nattempts = 3\n'
     )
     machine.environ["MODELFETCH_RETRY_CAP"] = "long"
-    lines = machine.fault({"network.connections": 0}).splitlines()
+    lines = machine.fault({"network.files": 0}).splitlines()
     user, project = f"  user config {machine.user_config}: ", f"  project file {machine.project_file}: "
     assert lines == [
         "9 settings are wrong:",
@@ -483,7 +485,7 @@ def test_all_faults_of_all_places_are_told_at_once_each_with_its_place(machine: 
         f"{project}retry: expected a table, written as [retry]",
         f"{project}unknown key 'lan.attempts'. It belongs under [retry].",
         "  environment MODELFETCH_RETRY_CAP: expected a number above 0, at most 86400, not 'long'",
-        "  flag --connections: expected a whole number from 1 to 64, not 0",
+        "  flag --files: expected a whole number from 1 to 64, not 0",
     ]
 
 
@@ -549,6 +551,7 @@ def test_a_misspelt_variable_is_told(name: str, guess: str, machine: Machine) ->
     "name",
     [
         "MODELFETCH_SERVE_TOKEN",
+        "MODELFETCH_SERVER",
         "MODELFETCH_VERSION",
         "MODELFETCH_IMAGE",
         "HF_HUB_OFFLINE",

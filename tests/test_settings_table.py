@@ -40,7 +40,9 @@ CONTRACT = [
     "cache.warn_size",
     "cache.max_age_days",
     "cache.stale_days",
+    "history.days",
     "lan.enabled",
+    "serve.jobs",
 ]
 
 FOREIGN = [
@@ -116,7 +118,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (retry.attempts, retry.base, retry.cap, retry.retry_after_cap) == (5, 0.5, 30, 300)
     assert (cache.fsync, cache.partial_days, cache.quarantine_days, cache.version_days) == (True, 7, 7, 90)
     assert (cache.warn_size, cache.max_age_days, cache.stale_days) == (20 * 1024**3, 90, 7)
+    assert settings.history.days == 30
     assert settings.lan.enabled is False
+    assert settings.serve.jobs == 2
 
 
 def test_values_and_table_have_the_same_names() -> None:

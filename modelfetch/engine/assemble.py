@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.runtime import Rank, Runtime
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.text import did_you_mean, quote
@@ -16,13 +18,20 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import Loaded
-from modelfetch.sources.base import LOCAL, Source
+from modelfetch.sources.base import LOCAL, Offer, Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.sources.url import UrlSource
 from modelfetch.store import Store
+
+if TYPE_CHECKING:
+    from modelfetch.history import Health
+
+
+HISTORY_WAIT = 0.2
+"""Seconds a run waits for the history before it does without: the order of hosts is not worth more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         files=network.files,
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
+        rank=_by_health(loaded),
         close=client.close,
     )
 
@@ -75,6 +85,26 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
         UrlSource(client),
     ]
     return {source.kind: source for source in sources}
+
+
+def _by_health(loaded: Loaded) -> Rank:
+    """Rank hosts by how they fared; the history is read when there is something to choose."""
+
+    @cache
+    def measured() -> Mapping[tuple[str, str], Health]:
+        from modelfetch.history import FILE, History
+
+        with History(loaded.cache_dir / FILE, wait=HISTORY_WAIT) as history:
+            return history.health(datetime.now(UTC))
+
+    def ranked(offers: Sequence[Offer]) -> Sequence[Offer]:
+        if len({offer.host for offer in offers if offer.kind != LOCAL}) < 2:
+            return offers
+        from modelfetch.history import rank
+
+        return rank(offers, measured())
+
+    return ranked
 
 
 def _in_store(store: Store) -> Finder:

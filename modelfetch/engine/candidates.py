@@ -32,7 +32,7 @@ class Candidate:
     ready_at: float = 0.0
     """Clock seconds before which it is not asked."""
     good_at: int = 0
-    """Length of the good prefix when ``failures`` was last reset."""
+    """Length of the prefix behind which its bytes count as progress; 8 MiB of them reset ``failures``."""
 
     @property
     def label(self) -> str:
@@ -62,20 +62,27 @@ class Leave:
 Decision = Retry | Rotate | Leave
 
 
+def ready_at(candidate: Candidate, hosts: Hosts) -> float:
+    """When a source may be asked, in clock seconds: it or its host may have to be waited for."""
+    return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
+
+
 def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float) -> Candidate:
     """The next source: the best of those that may be asked now, else the one that may be asked first."""
-
-    def ready_at(candidate: Candidate) -> float:
-        return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
-
-    ready = [candidate for candidate in candidates if ready_at(candidate) <= now]
+    ready = [candidate for candidate in candidates if ready_at(candidate, hosts) <= now]
     if ready:
         return min(ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host), candidate.rank))
-    return min(candidates, key=ready_at)
+    return min(candidates, key=lambda candidate: ready_at(candidate, hosts))
 
 
 def decide(
-    candidate: Candidate, error: SourceError, policy: RetryPolicy, *, demoted: bool, alone: bool
+    candidate: Candidate,
+    error: SourceError,
+    policy: RetryPolicy,
+    *,
+    demoted: bool,
+    alone: bool,
+    rest: float = 0.0,
 ) -> Decision:
     """What to do about a failed try, already counted in ``candidate.failures``.
 
@@ -85,13 +92,14 @@ def decide(
         policy: Attempts and waiting times.
         demoted: Whether its host failed for another file already.
         alone: Whether no other source is left for this file.
+        rest: Seconds its host must be left alone, because it asked another file for that.
     """
     asked = error.retry_after
     if not error.retry or (asked is not None and asked > policy.retry_after_cap):
         return Leave()
     if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
         return Leave()
-    wait = wait_for(policy, candidate.failures, asked)
+    wait = max(rest, wait_for(policy, candidate.failures, asked))
     if not alone and (asked is not None or wait > PATIENCE or error.fault in _COSTLY):
         return Rotate(wait)
     return Retry(wait)

@@ -34,16 +34,16 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
     what = f"{model}: {path}"
     faults = [error.fault for _, error in exhausted.failures]
     hint = next((error.hint for _, error in exhausted.failures if error.hint), "")
+    if offline:
+        return OfflineError(
+            f"{what} is missing, and the network may not be used",
+            hint="Run once without --offline (and without MODELFETCH_OFFLINE) to fetch it.",
+        )
     if any(fault.is_integrity for fault in faults):
         return IntegrityError(
             f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
             hint=hint
             or "The sources or the manifest are wrong; nothing was put in place. Try another source.",
-        )
-    if offline:
-        return OfflineError(
-            f"{what} is missing, and the network may not be used",
-            hint="Run once without --offline (and without MODELFETCH_OFFLINE) to fetch it.",
         )
     if not exhausted.failures:
         return UnavailableError(
@@ -51,9 +51,17 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
             hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
         )
     if Fault.AUTHORISATION in faults:
-        return AuthorisationError(f"{what}: {exhausted.message}", hint=hint)
+        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(exhausted))
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})", hint=hint or _unavailable_hint(faults)
+    )
+
+
+def _authorisation_hint(exhausted: Exhausted) -> str:
+    """What the source that wants credentials says; other sources' advice would not get at the file."""
+    refusals = (error for _, error in exhausted.failures if error.fault is Fault.AUTHORISATION)
+    return next(
+        (error.hint for error in refusals if error.hint), "Give the source credentials, or add another."
     )
 
 

@@ -28,7 +28,10 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class LockWaiting:
-    """Another process works on the same model or file; repeated about every five seconds while it lasts."""
+    """Another process works on the same model or file.
+
+    Repeated while it lasts: about every second as long as the holder gets on, else every five.
+    """
 
     kind: ClassVar[str] = "lock_waiting"
     model: str
@@ -38,6 +41,10 @@ class LockWaiting:
     """Who holds the lock, for a person: ``process 4711 on host since 06:00:12``."""
     waited: float
     """Seconds waited so far."""
+    received: int = 0
+    """Bytes the holder has of the model; 0 when it does not say."""
+    size: int = 0
+    """Bytes of the whole model; 0 when the holder does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,10 @@ class Hosts:
                 host.down, host.down_until = error, self._clock() + DOWN_SECONDS
 
     def welcome(self, name: str) -> None:
-        """Forget all ill: the host just delivered."""
+        """Forget all ill: the host just delivered. How long it asked us to wait still holds."""
         with self._lock:
-            self._hosts.pop(name, None)
+            host = self._host(name)
+            host.demoted, host.down = False, None
 
     def is_demoted(self, name: str) -> bool:
         """Whether the host failed for another file: it is asked last then, and once."""

@@ -85,7 +85,7 @@ class FileState:
             file=self.file,
             status=_ENDED.get(self.phase, unfinished),
             reason=self.fault if self.phase == "failed" else "",
-            source=self.source,
+            source=f"{self.source} {self.host}".strip(),
             size=self.size,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from modelfetch.engine.events import LockWaiting
@@ -14,6 +13,8 @@ POLL_SECONDS = 0.1
 """Between two tries: short against a download, cheap against a processor."""
 TELL_SECONDS = 5.0
 """Between two events about the same wait: the longest silence a follower should see."""
+NEWS_SECONDS = 1.0
+"""Between two events when the holder got on meanwhile: as often as it says how far it is."""
 
 
 def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterator[LockWaiting]:
@@ -24,21 +25,28 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
         DeadlineError: ``--timeout`` passed.
         Cancelled: The run was cancelled.
     """
-    started, told = runtime.clock(), -math.inf
+    started = runtime.clock()
+    told: LockWaiting | None = None
     while not lock.try_acquire():
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
             raise _timeout(lock, model, file, waited)
-        if waited - told >= TELL_SECONDS:
-            told = waited
-            yield LockWaiting(model, file, lock.holder(), waited)
+        seen = LockWaiting(model, file, lock.holder(), waited, *lock.progress())
+        if told is None or _is_due(seen, told):
+            told = seen
+            yield seen
         runtime.check_deadline()
         runtime.cancel.sleep(POLL_SECONDS)
+
+
+def _is_due(seen: LockWaiting, told: LockWaiting) -> bool:
+    silence = NEWS_SECONDS if seen.received != told.received else TELL_SECONDS
+    return seen.waited - told.waited >= silence
 
 
 def _timeout(lock: Lock, model: str, file: str, waited: float) -> LockTimeoutError:
     what = f"{model}: {file}" if file else model
     return LockTimeoutError(
-        f"{what} is held by {lock.holder()}; gave up after {waited:.0f} s",
+        f"{what} is held by {lock.holder()}; gave up after {waited:.1f} s",
         hint="Wait for that process, end it, or allow more --lock-timeout.",
     )

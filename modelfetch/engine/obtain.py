@@ -99,13 +99,13 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
         except Exhausted as exhausted:
             raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
         placed = runtime.store.commit(partial, displaced_source=CACHE)
-    yield from _displaced(manifest, file, placed)
+    yield from displaced(manifest, file, placed)
     if transfer.last is None:
         return Obtained(CACHE, "", 0)
     return Obtained(transfer.last.offer.kind, transfer.last.offer.host, transfer.fetched)
 
 
-def _displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
+def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
     """Tell of bad bytes that had the name until their replacement was verified."""
     if placed.quarantined is not None:
         kept = placed.quarantined
@@ -115,20 +115,19 @@ def _displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[E
 
 
 def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
-    """The offers of every manifest that needs this digest, in order, without files not to be trusted."""
-    offers = [offer for manifest, file in job.places for offer in runtime.offers(manifest, file)]
-    return [
-        offer
-        for offer in offers
-        if not (isinstance(offer, LocalOffer) and (mode.force or offer.path in mode.bad))
-    ]
+    """The offers of every manifest that needs this digest, each once, without files not to be trusted."""
+    offers: dict[str, Offer] = {}
+    for offer in runtime.offers(*job.places):
+        if not (isinstance(offer, LocalOffer) and (mode.force or offer.path in mode.bad)):
+            offers.setdefault(offer.address, offer)
+    return list(offers.values())
 
 
 def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
     fetched = obtained.fetched
     for manifest, file in job.places:
         placed = runtime.store.place(manifest, file, CACHE)
-        yield from _displaced(manifest, file, placed)
+        yield from displaced(manifest, file, placed)
         yield FileCommitted(
             manifest.name,
             file.path,

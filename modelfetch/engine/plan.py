@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
+from modelfetch.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Inventory:
     manifest: Manifest
     kept: frozenset[str]
     """Paths of files that are there and unchanged since they were verified."""
+    anew: bool = False
+    """Whether everything is to be fetched again, so that nothing that lies here counts."""
 
     @property
     def missing(self) -> list[FileSpec]:
@@ -67,10 +70,15 @@ def license_notice(manifest: Manifest) -> str:
 def _planned_file(runtime: Runtime, inventory: Inventory, file: FileSpec) -> PlannedFile:
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
-    held = runtime.store.held(file)
-    offers = runtime.offers(inventory.manifest, file)
+    held = 0 if inventory.anew else held_of(runtime.store, file)
+    offers = runtime.offers((inventory.manifest, file))
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
     return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
+
+
+def held_of(store: Store, file: FileSpec) -> int:
+    """Bytes of a file that need not be fetched: a whole blob, still to be hashed, or a good prefix."""
+    return file.size if store.find_blob(file) is not None else store.held(file)
 
 
 @dataclass(frozen=True, slots=True)

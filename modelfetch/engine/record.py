@@ -7,15 +7,19 @@ no numbers and no calendar. The JSON form is the contract described in ``docs/re
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from modelfetch.engine.events import Event, Progress
-from modelfetch.engine.state import RunState, Totals
+from modelfetch.engine.state import FileState, RunState, Totals
+from modelfetch.model.decode import decode
 
 VERSION: Final = 1
 """Version of the JSON form; a reader may rely on every field of its version."""
+
+_KINDS: Final[Mapping[str, type[Event]]] = {kind.kind: kind for kind in get_args(Event)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,29 @@ def to_json(record: Record) -> dict[str, Any]:
         "v": VERSION,
         "run": record.run,
         "n": record.n,
-        "at": record.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": timestamp(record.at),
         "event": record.event.kind,
         **_plain(asdict(record.event)),
         **_derived(record.figures),
     }
+
+
+def from_json(document: Mapping[str, Any]) -> Event | None:
+    """Read the event of a record back: the inverse of :func:`to_json`.
+
+    Fields that are not known here are passed over, and so is what was derived: whoever folds the event has
+    that anew.
+
+    Returns:
+        The event; None when it is of a kind that is not known here.
+
+    Raises:
+        ValueError: The form has another version, or a field is missing or not what it should be.
+    """
+    if document.get("v") != VERSION:
+        raise ValueError(f"not version {VERSION} of the form of events")
+    kind = _KINDS.get(str(document.get("event")))
+    return None if kind is None else decode(kind, document)
 
 
 def _derived(figures: Figures | None) -> dict[str, Any]:
@@ -73,18 +95,24 @@ def _derived(figures: Figures | None) -> dict[str, Any]:
         return {}
     totals = figures.totals
     return {
-        **_rates(figures),
+        **rates(figures),
         "totals": {
             "received": totals.received,
             "size": totals.size,
-            **_rates(totals),
+            **rates(totals),
             "files": totals.files,
             "files_done": totals.files_done,
         },
     }
 
 
-def _rates(figures: Figures | Totals) -> dict[str, Any]:
+def timestamp(at: datetime) -> str:
+    """Write a time in UTC as JSON has it here: ``2026-11-20T06:00:00.000Z``."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rates(figures: Figures | Totals | FileState) -> dict[str, Any]:
+    """Give speed, ETA and percent the form they have in JSON."""
     return {
         "speed": None if figures.speed is None else round(figures.speed),
         "eta": None if figures.eta is None else round(figures.eta, 3),

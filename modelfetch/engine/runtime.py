@@ -15,9 +15,17 @@ from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source
 from modelfetch.store import Store
 
+Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
+"""Puts the offers of one kind of source into the order in which they are asked."""
+
 
 def _nothing() -> None:
     """Close nothing: a runtime without connections."""
+
+
+def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
+    """Keep the order of settings and manifest: nothing is known of any host."""
+    return offers
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Runtime:
 
     store: Store
     sources: Sequence[Source]
-    """In the order in which they are asked."""
+    """In the order in which their kinds are asked."""
     cancel: Cancellation
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rate: RateLimit = field(init=False)
@@ -38,6 +46,8 @@ class Runtime:
     """Clock seconds at which the run must end, or None."""
     lock_timeout: float | None = None
     """Seconds to wait for another process, or None for as long as it lives."""
+    rank: Rank = _as_listed
+    """The order within a kind; asked from several threads."""
     close: Callable[[], None] = _nothing
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic
@@ -59,6 +69,10 @@ class Runtime:
                 hint="Run the same command again to go on where it stopped, or give it more --timeout.",
             )
 
-    def offers(self, manifest: Manifest, file: FileSpec) -> list[Offer]:
-        """Every place that claims to have a file, in the order in which they are asked."""
-        return [offer for source in self.sources for offer in source.offers(manifest, file)]
+    def offers(self, *files: tuple[Manifest, FileSpec]) -> list[Offer]:
+        """Every place that claims to have one of some equal files, in the order in which they are asked."""
+        return [
+            offer
+            for source in self.sources
+            for offer in self.rank([offer for place in files for offer in source.offers(*place)])
+        ]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from modelfetch.engine.candidates import Candidate, Decision, Leave, Retry, Rotate, choose, decide
+from modelfetch.engine.candidates import (
+    Candidate,
+    Decision,
+    Leave,
+    Retry,
+    Rotate,
+    choose,
+    decide,
+    ready_at,
+)
 from modelfetch.engine.events import (
     Event,
     FileQuarantined,
@@ -24,6 +33,7 @@ from modelfetch.store import Partial
 
 _WRONG = "sent wrong bytes: the SHA-256 does not match"
 _MIXED = "bytes from several sources do not fit together; once more from the start"
+_IMPOSSIBLE = "no bytes cannot have this SHA-256"
 
 
 class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
@@ -53,7 +63,8 @@ class Transfer:
     candidates: list[Candidate]
     fetched: int = 0
     """Bytes that came over the network, good or not."""
-    failures: dict[str, SourceError] = field(default_factory=dict)
+    failures: list[tuple[str, SourceError]] = field(default_factory=list)
+    """Why each source was left, in that order."""
     last: Candidate | None = None
     """The source of the latest bytes."""
     _holding: Candidate | None = None
@@ -79,7 +90,7 @@ class Transfer:
                 yield from self._reject()
                 continue
             candidate = self._next()
-            self._wait_for(candidate)
+            self.runtime.cancel.sleep(self._wait(candidate))
             try:
                 yield from self._receive(candidate)
             except SourceError as error:
@@ -98,37 +109,46 @@ class Transfer:
         if self._holding is not None:
             return self._holding
         if not self.candidates:
-            raise Exhausted(list(self.failures.items()))
+            raise Exhausted(self.failures)
         return choose(self.candidates, self.runtime.hosts, self.runtime.clock())
 
-    def _wait_for(self, candidate: Candidate) -> None:
-        ready_at = max(candidate.ready_at, self.runtime.hosts.ready_at(candidate.offer.host))
-        wait = ready_at - self.runtime.clock()
-        if wait > 0:
-            self.runtime.cancel.sleep(wait)
+    def _wait(self, candidate: Candidate) -> float:
+        return ready_at(candidate, self.runtime.hosts) - self.runtime.clock()
 
     def _receive(self, candidate: Candidate) -> Iterator[Event]:
         """Take what one answer of one source gives."""
         down = self.runtime.hosts.down(candidate.offer.host)
         if down is not None and not candidate.failures:
             raise down
-        if self._pure and self._suppliers - {candidate.label}:
-            self._start_over()
-        before = self.partial.length
+        before = 0 if self._is_foreign_to(candidate) else self.partial.length
+        yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
         stream = candidate.offer.open(before)
         try:
+            self._begin(candidate, before)
             yield from self._copy(candidate, stream)
         finally:
             stream.close()
+        if not self._complete and self.partial.length - before < RESET_BYTES:
+            raise SourceError(Fault.CUT, f"ended {self.file.size - self.partial.length} bytes too early")
         self.runtime.hosts.welcome(candidate.offer.host)
-        if self.partial.length == before:
-            raise SourceError(Fault.CUT, "ended without sending anything")
+
+    def _is_foreign_to(self, candidate: Candidate) -> bool:
+        """Whether the prefix is of no use to this source, which must supply every byte by itself."""
+        return self._pure and bool(self._suppliers - {candidate.label})
+
+    def _begin(self, candidate: Candidate, offset: int) -> None:
+        """Prepare for the answer of a source that may not have been the one before."""
+        if offset < self.partial.length:
+            self.partial.restart()
+            self._suppliers.clear()
+        if self.last is not candidate:  # what others supplied is no progress of its own
+            candidate.good_at = max(candidate.good_at, offset)
 
     def _copy(self, candidate: Candidate, stream: Stream) -> Iterator[Event]:
         ticker = Ticker(self.runtime.clock)
-        yield self._progress(candidate)
         skip = self.partial.length - stream.start  # the server sends whole files only
         for piece in stream:
+            self.runtime.cancel.check()  # not every source is woken by it
             if candidate.offer.kind != LOCAL:
                 self.runtime.rate.take(len(piece))
                 self.fetched += len(piece)
@@ -139,7 +159,7 @@ class Transfer:
                 yield self._progress(candidate)
         yield self._progress(candidate)
 
-    def _keep(self, candidate: Candidate, piece: bytes) -> None:
+    def _keep(self, candidate: Candidate, piece: bytes | memoryview) -> None:
         if len(piece) > self.file.size - self.partial.length:
             raise SourceError(Fault.SIZE, f"sent more than the {self.file.size} bytes expected")
         self.partial.write(piece, candidate.label)
@@ -171,6 +191,7 @@ class Transfer:
             self.runtime.retry,
             demoted=hosts.is_demoted(host),
             alone=len(self.candidates) == 1,
+            rest=self._wait(candidate),
         )
         if error.retry_after is not None and not isinstance(decision, Leave):
             hosts.park(host, decision.wait)
@@ -188,8 +209,9 @@ class Transfer:
                 candidate.rank += len(self.candidates)
             case Leave():
                 self.candidates.remove(candidate)
-                self.failures[candidate.label] = error
-                self.runtime.hosts.give_up(candidate.offer.host, error)
+                self.failures.append((candidate.label, error))
+                if candidate.offer.kind != LOCAL:  # one bad file says nothing about its directory
+                    self.runtime.hosts.give_up(candidate.offer.host, error)
         return self._source_failed(candidate, error)
 
     def _retry(self, candidate: Candidate, error: SourceError, wait: float) -> RetryScheduled:
@@ -223,29 +245,28 @@ class Transfer:
 
     def _reject(self) -> Iterator[Event]:
         """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
-        actual, suppliers = self.partial.digest(), " + ".join(sorted(self._suppliers))
+        if not self.file.size:
+            raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
         candidate = self.last
         alone = candidate is not None and self._suppliers == {candidate.label}
-        kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=suppliers)
-        self._forget_prefix()
-        yield FileQuarantined(self.model, self.file.path, str(kept), self.file.sha256, actual, suppliers)
+        yield self._quarantine()
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
-        self._pure = True
         if alone:
             yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
         else:
+            self._pure = True
             self._holding = candidate
             yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
 
-    def _start_over(self) -> None:
-        self.partial.restart()
-        self._forget_prefix()
-
-    def _forget_prefix(self) -> None:
+    def _quarantine(self) -> FileQuarantined:
+        """Put all bytes aside and begin again without any."""
+        file, actual, source = self.file, self.partial.digest(), " + ".join(sorted(self._suppliers))
+        kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
         self._suppliers.clear()
         for candidate in self.candidates:
             candidate.good_at = 0
+        return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
 
 
 def candidates_for(offers: list[Offer]) -> list[Candidate]:

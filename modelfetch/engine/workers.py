@@ -1,4 +1,4 @@
-"""Many generators of events, one ordered stream: the only place in the engine where threads start."""
+"""Many generators, one ordered stream: the only place in the engine where threads start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from modelfetch.engine.events import Event
 from modelfetch.net.cancel import Cancellation
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 Task = Generator[Event, None, T]
 """Work that tells what happens while it runs, and returns a result."""
@@ -29,18 +30,21 @@ class Done(Generic[T]):
 
     index: int
     result: T | None
-    error: Exception | None
+    error: BaseException | None
 
 
 def merge(
-    tasks: Sequence[Task[T]], threads: int, cancel: Cancellation, idle: float = 1.0
-) -> Generator[Event | Done[T] | None, None, None]:
+    tasks: Sequence[Generator[Item, None, T]], threads: int, cancel: Cancellation, idle: float = 0.25
+) -> Generator[Item | Done[T] | None, None, None]:
     """Run tasks in parallel, in their order, and yield what they yield.
 
     Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing
     the iterator cancels all work.
+
+    Raises:
+        Cancelled: Somebody else cancelled the run, and nothing came from the workers any more.
     """
-    happened: queue.SimpleQueue[Event | Done[T]] = queue.SimpleQueue()
+    happened: queue.SimpleQueue[Item | Done[T]] = queue.SimpleQueue()
     waiting = deque(enumerate(tasks))
     workers = [
         threading.Thread(target=_work, args=(waiting, happened), name=f"modelfetch-{n}", daemon=True)
@@ -54,6 +58,7 @@ def merge(
             try:
                 item = happened.get(timeout=idle)
             except queue.Empty:
+                cancel.check()  # cancelled from outside, while a worker is where it cannot be woken
                 yield None
                 continue
             left -= isinstance(item, Done)
@@ -65,22 +70,24 @@ def merge(
         _join(workers, LEAVE_SECONDS)
 
 
-def _work(waiting: deque[tuple[int, Task[T]]], happened: queue.SimpleQueue[Event | Done[T]]) -> None:
+def _work(
+    waiting: deque[tuple[int, Generator[Item, None, T]]], happened: queue.SimpleQueue[Item | Done[T]]
+) -> None:
     while True:
         try:
             index, task = waiting.popleft()
         except IndexError:
             return
-        happened.put(_run(index, task, happened))
+        happened.put(_run(index, task, happened.put))
 
 
-def _run(index: int, task: Task[T], happened: queue.SimpleQueue[Event | Done[T]]) -> Done[T]:
+def _run(index: int, task: Generator[Item, None, T], tell: Callable[[Item], None]) -> Done[T]:
     try:
         while True:
-            happened.put(next(task))
+            tell(next(task))
     except StopIteration as stop:
         return Done(index, stop.value, None)
-    except Exception as error:  # handed over to the thread that follows the stream
+    except BaseException as error:  # handed over to the thread that follows the stream, which waits for it
         return Done(index, None, error)
 
 

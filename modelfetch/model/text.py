@@ -18,6 +18,9 @@ _INVISIBLE: Final = re.compile(
 )
 """Letters and marks without any shape (Unicode DerivedCoreProperties.txt: Default_Ignorable_Code_Point)."""
 
+_UNUSUAL: Final = re.compile(r"[^ -~]")
+"""What is to be looked at: everything but printable ASCII."""
+
 _GUESSABLE: Final = 64
 """Longest word worth a guess, in characters; bounds the time spent on hostile input."""
 
@@ -35,10 +38,11 @@ def sanitise(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(map(_shown, text))
+    return _UNUSUAL.sub(_shown, text)
 
 
-def _shown(character: str) -> str:
+def _shown(found: re.Match[str]) -> str:
+    character = found[0]
     if character in _BREAKS:
         return " "
     return "" if is_hidden(character) else character

@@ -20,6 +20,9 @@ _SCALE: Final[dict[str, int]] = {
 }
 _SIZE: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?) ?(?:([kmgtpe]i?)b?|b)?", re.ASCII | re.IGNORECASE)
 
+_SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhdw])", re.ASCII | re.IGNORECASE)
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
 SIZE_LIMIT: Final = 2**63
 """Every size is below this: file offsets are signed 64-bit numbers on POSIX and Windows alike."""
 
@@ -57,6 +60,18 @@ def format_duration(s: float) -> str:
     if hours:
         return f"{hours}h {minutes:02}m"
     return f"{minutes}m {seconds:02}s" if minutes else f"{seconds}s"
+
+
+def parse_duration(text: str) -> float:
+    """Read a time span, in seconds: ``90s``, ``45m``, ``24h``, ``7d``, ``2w``.
+
+    Raises:
+        ValueError: The text is not a time span.
+    """
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{quote(text)} is not a time span; write for example 90s, 45m, 24h, 7d or 2w")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def parse_size(text: str) -> int:

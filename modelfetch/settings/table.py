@@ -39,7 +39,8 @@ a node adds it).
 ENVIRONMENT: Final = {
     "MODELFETCH_CONFIG": "The user's configuration file.",
     "MODELFETCH_CATALOG": "More catalogs: directories or TOML files, separated as in PATH. They win.",
-    "MODELFETCH_SERVE_TOKEN": "The token of `modelfetch serve`.",
+    "MODELFETCH_SERVE_TOKEN": "The token of `modelfetch serve`, for the server and for those who ask it.",
+    "MODELFETCH_SERVER": "The server that `jobs`, `attach`, `cancel` and `retry` ask, as `--server`.",
 }
 """The variables of our own that have no flag and no place in a file, with their meaning."""
 
@@ -220,12 +221,28 @@ SETTINGS: Final = (
         "an upstream may be away for a week",
     ),
     Setting(
+        "history",
+        "days",
+        _DAYS,
+        30,
+        "Days runs, and how sources fared in them, are remembered; 0 remembers nothing.",
+        "a month shows what changed; health is judged by the last days anyway",
+    ),
+    Setting(
         "lan",
         "enabled",
         Flag(),
         False,
         "Whether peers on the local network are looked for (mDNS).",
         "announcing oneself on a network is for its owner to decide",
+    ),
+    Setting(
+        "serve",
+        "jobs",
+        _PARALLEL,
+        2,
+        "Jobs `modelfetch serve` runs at the same time; the others wait in its queue.",
+        "one small model need not wait behind a large one; more only split the same link",
     ),
 )
 """Every setting, in the order of the reference page."""

@@ -92,11 +92,27 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is remembered of runs."""
+
+    days: int
+    """Days it is; 0 for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lan:
     """Peers on the local network."""
 
     enabled: bool
     """Whether they are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """The server."""
+
+    jobs: int
+    """Jobs that run at the same time, 1 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,9 @@ class Settings:
     network: Network
     retry: Retry
     cache: Cache
+    history: Remembered
     lan: Lan
+    serve: Serve
 
     def value(self, name: str) -> Value:
         """The value of the setting called ``section.key``."""
@@ -140,7 +158,9 @@ _SECTIONS: dict[str, type[Any]] = {
     "network": Network,
     "retry": Retry,
     "cache": Cache,
+    "history": Remembered,
     "lan": Lan,
+    "serve": Serve,
 }
 
 

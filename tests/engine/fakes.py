@@ -166,11 +166,14 @@ class FakeStream:
             ends.append(self.start + answer.most)
         self._left = sends[self.start : max(self.start, min(ends))]
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[memoryview]:
         answer = self._answer
+        buffer = bytearray(answer.piece)  # used again: a piece is promised until the next one only
         for at in range(0, len(self._left), answer.piece):
             answer.before_piece()
-            yield self._left[at : at + answer.piece]
+            piece = self._left[at : at + answer.piece]
+            buffer[: len(piece)] = piece
+            yield memoryview(buffer)[: len(piece)]
         if answer.error is not None:
             raise answer.error
 

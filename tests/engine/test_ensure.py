@@ -664,29 +664,6 @@ def test_a_source_that_cannot_be_woken_stops_at_its_next_byte(lab: Laboratory) -
     assert lab.store.held(model("m", {"f.bin": LARGE}).files[0]) == 0
 
 
-def test_a_run_cancelled_from_elsewhere_ends_though_a_source_is_deaf(lab: Laboratory) -> None:
-    asleep, wake = threading.Event(), threading.Event()
-
-    def deaf() -> None:
-        asleep.set()
-        wake.wait(5)
-
-    lab.serve(LARGE, Answer(before_piece=deaf))
-    runtime = lab.runtime()
-    run = lab.follow(model("m", {"f.bin": LARGE}), runtime=runtime)
-    told = [next(run) for _ in range(3)]
-    assert asleep.wait(5)
-    runtime.cancel.cancel()
-    began = time.monotonic()
-    told += run
-    assert time.monotonic() - began < 1.5
-    assert last(told).outcome == "cancelled"
-    wake.set()
-    for worker in workers():
-        worker.join(2)
-    assert is_free(lab)
-
-
 def test_ctrl_c_comes_through_and_lets_go_of_everything(lab: Laboratory) -> None:
     gate = Gate()
     serve(lab, Answer(before_piece=gate))

@@ -1,0 +1,128 @@
+"""Rows and files to remember."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from modelfetch.history import AttemptRow, RunRow
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+"""Rows have to be younger than the retention, so the clock is the real one."""
+
+
+def run(name: str = "r1", **changes: Any) -> RunRow:
+    """A run that completed."""
+    values: dict[str, Any] = {
+        "run": name,
+        "operation": "ensure",
+        "models": ("m",),
+        "started_at": NOW - timedelta(seconds=10),
+        "finished_at": NOW,
+        "outcome": "completed",
+        "exit_code": 0,
+        "fetched": 1000,
+        "error": "",
+        "seconds": 10.0,
+        "failures": 0,
+    }
+    return RunRow(**values | changes)
+
+
+def attempt(**changes: Any) -> AttemptRow:
+    """A success: 1 MB in 1.1 seconds, the first byte after 0.1."""
+    values: dict[str, Any] = {
+        "run": "r1",
+        "model": "m",
+        "file": "a.bin",
+        "source": "mirror",
+        "host": "a.example",
+        "attempt": 1,
+        "started_at": NOW,
+        "first_byte": 0.1,
+        "seconds": 1.1,
+        "resumed": 0,
+        "received": 1_000_000,
+        "size": 1_000_000,
+        "outcome": "success",
+        "fault": "",
+        "message": "",
+        "kind": "model",
+    }
+    return AttemptRow(**values | changes)
+
+
+def failure(fault: str = "connect", **changes: Any) -> AttemptRow:
+    """An attempt that gave nothing."""
+    values = {"outcome": "error", "fault": fault, "message": "refused", "first_byte": None, "received": 0}
+    return attempt(**values | {"seconds": 0.2} | changes)
+
+
+def hit(**changes: Any) -> AttemptRow:
+    """A file that was in the cache."""
+    values = {"source": "cache", "host": "", "outcome": "hit", "received": 0, "first_byte": None}
+    return attempt(**values | {"seconds": 0.0} | changes)
+
+
+def query(path: Path, statement: str) -> list[Any]:
+    """Ask the file itself."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+WRITE = """
+import sqlite3, sys, threading, time
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+while not ended.is_set():
+    for _ in range(4):
+        time.sleep(0.1)
+        connection.execute("UPDATE runs SET fetched = fetched + 1")
+        connection.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")
+    time.sleep(0.05)
+    connection.execute("BEGIN IMMEDIATE")
+"""
+
+
+def held_by_another(path: Path) -> AbstractContextManager[None]:
+    """Let another process hold the lock of a file."""
+    return _another(HOLD, path)
+
+
+def writing_without_end(path: Path) -> AbstractContextManager[None]:
+    """Let another process write all the time, with a short break now and then."""
+    return _another(WRITE, path)
+
+
+@contextmanager
+def _another(code: str, path: Path) -> Iterator[None]:
+    """Run code in another process until it is left; it says when it has the lock."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+    finally:
+        holder.communicate()

@@ -1,0 +1,176 @@
+"""How hosts are judged, and the order that follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from modelfetch.history import AttemptRow, rank
+from modelfetch.history.health import Health, facts, measure, score, status_of
+from modelfetch.history.schema import stamp
+from tests.history.material import NOW, attempt, failure, hit
+
+A = ("mirror", "a.example")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """An offer without anything behind it."""
+
+    host: str
+    kind: str = "mirror"
+
+
+def of(*rows: AttemptRow) -> Health:
+    return measure(rows, NOW)[A]
+
+
+def order(hosts: str, *rows: AttemptRow) -> str:
+    """Rank hosts of one letter each."""
+    offers = [Offered(host) for host in hosts]
+    return "".join(offer.host for offer in rank(offers, measure(rows, NOW)))
+
+
+def rows(host: str, good: int = 0, bad: int = 0, days: float = 0, speed: float = 1e6) -> list[AttemptRow]:
+    """Attempts of one host, as old as said."""
+    at = NOW - timedelta(days=days)
+    seconds = 0.1 + 1_000_000 / speed
+    return [
+        *[attempt(host=host, started_at=at, seconds=seconds) for _ in range(good)],
+        *[failure(host=host, started_at=at) for _ in range(bad)],
+    ]
+
+
+def test_a_host_that_always_delivers() -> None:
+    health = of(*[attempt()] * 3)
+    assert (health.samples, health.share, health.trust, health.stalls) == (3, 1.0, 1.0, 0)
+    assert (health.status, health.first_byte, health.last) == ("healthy", 0.1, NOW)
+    assert health.speed == pytest.approx(1_000_000)
+    assert str(health) == "100 % of 3, first byte 100 ms, 1.00 MB/s"
+
+
+def test_what_is_no_host_or_has_no_verdict_does_not_count() -> None:
+    ignored = [
+        hit(),
+        attempt(outcome="cancelled"),
+        attempt(source="local", host="/somewhere"),
+        failure(source="", host="", fault="all_layers_exhausted"),
+        failure(source="ipfs", host="manifest"),
+    ]
+    assert measure(ignored, NOW) == {}
+
+
+def test_kinds_are_apart() -> None:
+    found = measure([attempt(), failure(source="url")], NOW)
+    assert {key: health.share for key, health in found.items()} == {A: 1.0, ("url", "a.example"): 0.0}
+
+
+def test_an_attempt_weighs_half_after_three_days() -> None:
+    health = of(attempt(started_at=NOW - timedelta(days=3)), failure())
+    assert health.share == pytest.approx(0.5 / 1.5)
+    assert health.trust == pytest.approx((0.5 + 1) / (1.5 + 1))
+
+
+def test_a_clock_set_back_is_no_harm() -> None:
+    assert of(attempt(started_at=NOW + timedelta(days=400))).share == 1.0
+
+
+def test_one_failure_degrades_and_time_forgives_it() -> None:
+    assert [of(failure(started_at=NOW - timedelta(days=days))).status for days in (0, 3, 10)] == [
+        "degraded",
+        "degraded",
+        "healthy",
+    ]
+    assert of(failure(), failure()).status == "unhealthy"
+
+
+def test_the_first_byte_is_the_weighted_median_and_outliers_do_not_move_it() -> None:
+    found = of(*[attempt(first_byte=second) for second in (0.2, 9.0, 0.1, 0.3, 8.0)])
+    assert found.first_byte == 0.3
+    old = [attempt(first_byte=9.0, started_at=NOW - timedelta(days=30))] * 20
+    assert of(*old, attempt(first_byte=0.1)).first_byte == 0.1
+
+
+def test_speed_is_that_of_successes_large_enough_to_tell() -> None:
+    assert of(attempt(received=256 * 1024)).speed is None
+    assert of(attempt(received=256 * 1024 + 1, first_byte=0.1, seconds=1.1)).speed == pytest.approx(262_145)
+    assert of(attempt(outcome="error", fault="cut")).speed is None
+    assert of(attempt(seconds=0.1)).speed is None, "no time, no speed"
+
+
+def test_silence_is_counted() -> None:
+    health = of(failure("stall"), failure("timeout"), failure("server"), attempt())
+    assert health.stalls == 2
+    assert str(health).endswith(", 2 stalls")
+    assert str(of(failure("stall"))) == "0 % of 1, 1 stall"
+
+
+@pytest.mark.parametrize(
+    ("share", "word"),
+    [
+        *[(None, "unknown"), (1, "healthy"), (0.9, "healthy"), (0.89, "degraded")],
+        *[(0.5, "degraded"), (0.49, "unhealthy"), (0, "unhealthy")],
+    ],
+)
+def test_the_words_and_their_limits(share: float | None, word: str) -> None:
+    assert status_of(share) == word
+
+
+def test_nothing_known_keeps_the_order_of_the_settings() -> None:
+    assert order("cab") == "cab"
+
+
+def test_a_host_that_fails_goes_down() -> None:
+    assert order("ab", *rows("a", bad=2)) == "ba"
+    assert order("abc", *rows("a", bad=5), *rows("b", good=1, bad=2), *rows("c", good=9)) == "cba"
+    assert order("ab", *rows("a", good=2, bad=8), *rows("b", good=1, bad=9)) == "ab"
+
+
+def test_among_healthy_hosts_the_faster_one_comes_first() -> None:
+    assert order("ab", *rows("a", good=5, speed=1e6), *rows("b", good=5, speed=1e7)) == "ba"
+
+
+def test_a_new_host_keeps_its_place_beside_the_best() -> None:
+    """So one put first is asked first, one put last waits until the others are worse than the best."""
+    known = [*rows("a", good=20, bad=1, speed=1e7), *rows("b", good=20, speed=1e6)]
+    assert order("nab", *known) == "nab"
+    assert order("anb", *known) == "anb"
+    assert order("abn", *known) == "anb"
+    assert order("an", *rows("a", bad=3)) == "na"
+
+
+def test_a_failing_host_comes_behind_a_slow_one() -> None:
+    assert order("ab", *rows("a", bad=4), *rows("b", good=4, speed=1e5)) == "ba"
+
+
+def test_several_addresses_of_one_host_stay_together_in_their_order() -> None:
+    offers = [Offered("a"), Offered("b"), Offered("a")]
+    assert rank(offers, measure(rows("a", bad=3), NOW)) == [offers[1], offers[0], offers[2]]
+
+
+def test_an_unknown_host_has_no_score_and_an_unknown_pace_is_that_of_the_best() -> None:
+    assert score(None, 1.0) is None
+    assert score(of(failure()), 2.0) == (1, 2.0 / 0.5)
+
+
+def test_facts_are_plain_and_what_is_unknown_is_null() -> None:
+    assert facts(of(attempt(), failure("stall"))) == {
+        "status": "degraded",
+        "success": 0.5,
+        "first_byte": 0.1,
+        "speed": 1_000_000,
+        "stalls": 1,
+        "samples": 2,
+        "last": stamp(NOW),
+    }
+    assert facts(None) == {
+        "status": "unknown",
+        "success": None,
+        "first_byte": None,
+        "speed": None,
+        "stalls": 0,
+        "samples": 0,
+        "last": None,
+    }

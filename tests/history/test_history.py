@@ -1,0 +1,197 @@
+"""What is written comes back, once, for as long as it should."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfetch.history import CidRow, EventRow, FileRow, History, JobEventRow, JobRow
+from modelfetch.history.schema import TABLES, decode, encode, select
+from tests.history.material import NOW, attempt, hit, query, run
+
+FILE = FileRow("r1", "m", "a.bin", "completed", "mirror a.example", 1000, 900, 1.25, "", NOW)
+CID = CidRow("bafkreia", "a" * 64, "m", "a.bin", NOW, 1, 0)
+JOB = JobRow(
+    "job-1", "model_download", "m", "failed", NOW, NOW, None, "job-0", {"code": "disk"}, {"files": [1, 2]}
+)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        run(finished_at=None, exit_code=None, models=("m", "näme"), error="\ud800 odd"),
+        FILE,
+        attempt(first_byte=None),
+        CID,
+        EventRow("r1", 3, {"event": "file_kept", "human": "📄"}),
+        JOB,
+        replace(JOB, error=None),
+        JobEventRow("job-1", 0, {"n": 0}),
+    ],
+)
+def test_every_row_comes_back_as_it_was(row: Any) -> None:
+    expected = replace(row, error="\\ud800 odd") if getattr(row, "error", "") == "\ud800 odd" else row
+    assert decode(type(row), encode(row)) == expected
+
+
+def test_the_columns_of_each_table_are_the_fields_of_its_rows(history: History, path: Path) -> None:
+    history.write(runs=[run()])
+    history.close()
+    for kind, table in TABLES.items():
+        columns = [name for _, name, *_ in query(path, f"PRAGMA table_info({table})")]
+        assert columns == [field.name for field in fields(kind)]
+
+
+def test_reading_makes_nothing(history: History, path: Path) -> None:
+    assert (history.runs(), history.attempts(), history.cids(), history.jobs()) == ([], [], [], [])
+    assert (history.files("r1"), history.events("r1"), history.job_events("j")) == ([], [], [])
+    assert history.health(NOW) == {}
+    assert history.reset() == 0
+    assert history.notice == ""
+    assert not path.parent.exists()
+
+
+def test_reading_leaves_no_trace_beside_the_file(history: History, path: Path) -> None:
+    history.write(runs=[run()])
+    history.close()
+    before = path.parent.stat().st_mtime_ns, path.stat().st_mtime_ns
+    assert [row.run for row in history.runs()] == ["r1"]
+    assert (path.parent.stat().st_mtime_ns, path.stat().st_mtime_ns) == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.db"]
+
+
+def test_what_is_written_can_be_read_at_once_and_by_others(history: History, path: Path) -> None:
+    history.write(runs=[run()], attempts=[attempt(), hit()])
+    assert history.runs() == [run()]
+    with History(path) as other:
+        assert other.attempts() == [attempt(), hit()]
+
+
+def test_only_the_owner_may_read_it(history: History, path: Path) -> None:
+    history.write(runs=[run()])
+    files = [entry for entry in path.parent.iterdir() if entry.name.startswith("state.db")]
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in files} == {0o600}
+
+
+def test_a_write_is_one_transaction_of_everything(history: History) -> None:
+    history.write(
+        runs=[run()],
+        files=[FILE],
+        attempts=[attempt()],
+        cids=[CID],
+        events=[EventRow("r1", 0, {"n": 0}), EventRow("r1", 2, {"n": 2})],
+        jobs=[JOB],
+        job_events=[JobEventRow("job-1", n, {"n": n}) for n in range(3)],
+    )
+    assert (history.runs(), history.files("r1"), history.attempts(run="r1")) == ([run()], [FILE], [attempt()])
+    assert (history.cids(), history.jobs()) == ([CID], [JOB])
+    assert history.events("r1") == [{"n": 0}, {"n": 2}]
+    assert history.job_events("job-1", after=0) == [{"n": 1}, {"n": 2}]
+    assert (history.attempts(run="other"), history.files("other")) == ([], [])
+
+
+def test_a_run_that_ended_replaces_the_one_that_began(history: History) -> None:
+    history.write(runs=[run(outcome="running", finished_at=None)], jobs=[JOB])
+    history.write(runs=[run()], jobs=[replace(JOB, status="completed")])
+    assert [row.outcome for row in history.runs()] == ["completed"]
+    assert [row.status for row in history.jobs()] == ["completed"]
+
+
+def test_attempts_are_never_merged(history: History) -> None:
+    history.write(attempts=[attempt(), attempt()])
+    history.write(attempts=[attempt()])
+    assert history.attempts() == [attempt()] * 3
+
+
+def test_what_a_cid_did_is_added_up(history: History) -> None:
+    """Registering an address counts nothing; each attempt counts once."""
+    history.write(cids=[replace(CID, successes=0), CID])
+    history.write(cids=[replace(CID, successes=0, failures=2, sha256="b" * 64)])
+    assert history.cids() == [replace(CID, successes=1, failures=2, sha256="b" * 64)]
+
+
+def test_runs_are_given_newest_first_by_name_by_age_and_by_number(history: History) -> None:
+    rows = [run(f"{n}ab", started_at=NOW - timedelta(hours=n)) for n in (2, 1, 3)]
+    history.write(runs=rows)
+    assert [row.run for row in history.runs()] == ["1ab", "2ab", "3ab"]
+    assert [row.run for row in history.runs(limit=2)] == ["1ab", "2ab"]
+    assert [row.run for row in history.runs(since=NOW - timedelta(hours=2, minutes=5))] == ["1ab", "2ab"]
+    assert [row.run for row in history.runs(name="3")] == ["3ab"]
+    assert history.runs(name="*") == history.runs(), "no pattern of the caller is one"
+
+
+def test_health_is_that_of_the_hosts(history: History) -> None:
+    history.write(attempts=[hit(), attempt(), attempt(source="local", host="/somewhere")])
+    assert list(history.health(NOW)) == [("mirror", "a.example")]
+
+
+def test_what_is_too_old_goes_and_jobs_stay(path: Path) -> None:
+    old = NOW - timedelta(days=8)
+    with History(path, days=30) as before:
+        before.write(
+            runs=[run("old", started_at=old), run("new")],
+            files=[replace(FILE, run="old", at=old), replace(FILE, run="new")],
+            attempts=[attempt(started_at=old), attempt()],
+            cids=[replace(CID, seen_at=old), replace(CID, cid="other")],
+            events=[EventRow("old", 0, {}), EventRow("new", 0, {"n": 0})],
+            jobs=[replace(JOB, created_at=old)],
+        )
+        assert len(before.runs()) == 2
+    with History(path, days=7) as after:
+        after.write(attempts=[attempt()])
+        assert [row.run for row in after.runs()] == ["new"]
+        assert (len(after.attempts()), [row.cid for row in after.cids()]) == (2, ["other"])
+        assert (after.files("old"), after.events("old"), after.events("new")) == ([], [], [{"n": 0}])
+        assert len(after.jobs()) == 1
+
+
+def test_zero_days_remember_nothing_and_forget_what_was_remembered(path: Path) -> None:
+    with History(path, days=0) as none:
+        none.write(runs=[run()], attempts=[attempt()])
+        assert not path.exists()
+    with History(path) as some:
+        some.write(runs=[run()], attempts=[attempt()])
+    with History(path, days=0) as none:
+        none.write(runs=[run("r2")], jobs=[JOB])
+        assert (none.runs(), none.attempts(), none.jobs()) == ([], [], [JOB])
+
+
+def test_reset_forgets_attempts_and_nothing_else(history: History) -> None:
+    history.write(runs=[run()], attempts=[attempt(), hit()], jobs=[JOB])
+    assert history.reset() == 2
+    assert (history.attempts(), history.health(NOW)) == ([], {})
+    assert (history.runs(), history.jobs()) == ([run()], [JOB])
+
+
+def test_jobs_are_forgotten_with_their_events(history: History) -> None:
+    jobs = [JOB, replace(JOB, id="job-2")]
+    history.write(jobs=jobs, job_events=[JobEventRow(job.id, 0, {"n": 0}) for job in jobs])
+    history.forget_jobs([])
+    history.forget_jobs(["job-1", "no such job"])
+    assert [row.id for row in history.jobs()] == ["job-2"]
+    assert (history.job_events("job-1"), history.job_events("job-2")) == ([], [{"n": 0}])
+
+
+def test_times_of_any_zone_are_kept_to_the_millisecond_in_utc(history: History) -> None:
+    at = datetime.fromisoformat("2999-01-01T01:00:00.123999+02:00")
+    history.write(runs=[run(started_at=at)])
+    assert history.runs()[0].started_at == datetime(2998, 12, 31, 23, 0, 0, 123_000, UTC)
+
+
+def test_a_history_may_be_used_again_after_it_was_closed(history: History) -> None:
+    history.write(attempts=[attempt()])
+    history.close()
+    history.close()
+    history.write(attempts=[attempt()])
+    assert len(history.attempts()) == 2
+
+
+def test_conditions_without_a_value_are_left_out() -> None:
+    statement, values = select(type(FILE), {"run = ?": "r", "at > ?": None}, "at", 3)
+    assert statement == "SELECT * FROM files WHERE run = ? ORDER BY at LIMIT 3"
+    assert values == ["r"]

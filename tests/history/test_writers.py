@@ -1,0 +1,25 @@
+"""Nothing is lost when many processes write at once; `python -m tests.campaign history` has more of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from modelfetch.history import History
+from tests.history.material import query
+from tests.history.writers import Outcome, write_together
+
+PROCESSES, RECORDS = 8, 50
+
+
+def test_many_writers_lose_nothing(path: Path) -> None:
+    """They make the file together, too."""
+    outcomes = write_together(path, PROCESSES, RECORDS)
+    assert outcomes == [Outcome(0, "\n")] * PROCESSES
+    with History(path) as history:
+        counted = Counter(row.run for row in history.attempts())
+        assert counted == {f"w{n}": RECORDS for n in range(PROCESSES)}
+        assert {row.fetched for row in history.runs()} == {RECORDS - 1}
+        assert len(history.events("w0")) == RECORDS
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.db"]
