@@ -1,0 +1,14 @@
+"""What should not happen, told to who runs the server: on stderr, unless logging says otherwise."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from modelfetch.model.text import sanitise
+
+
+def report(error: BaseException, what: str) -> None:
+    """Log an exception, line by line, without anything that could steer a terminal."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    logging.getLogger(__name__).error("%s\n%s", what, "\n".join(map(sanitise, lines)))

@@ -1,0 +1,97 @@
+"""Running one job: the same loop over the same engine as a command's, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from typing import Protocol
+
+from modelfetch.engine.events import ErrorInfo, Event, RunFinished
+from modelfetch.engine.stream import Record, Reporter, follow
+from modelfetch.model.manifest import Manifest
+from modelfetch.net.cancel import Cancellation
+from modelfetch.server import bugs
+from modelfetch.server.job import Job
+from modelfetch.server.life import CANCELLED_IN_QUEUE, Order
+from modelfetch.server.log import Entry
+
+
+class Engine(Protocol):
+    """What jobs need of the rest of the package."""
+
+    def find(self, model: str) -> Manifest:
+        """Look a model up by its name or an alias.
+
+        Raises:
+            UnknownModelError: No catalog has it.
+            ManifestError: Its manifest is wrong.
+        """
+
+    def play(self, order: Order, cancel: Cancellation) -> Generator[Event, None, None]:
+        """Begin the run that an order asks for."""
+
+    def reporters(self) -> Sequence[Reporter]:
+        """Make those who are told of a run beside its job."""
+
+
+Told = Callable[[Job, Entry], None]
+
+
+class Scribe:
+    """Tells a job what happens in its run, and others that the job has changed."""
+
+    def __init__(self, job: Job, told: Told) -> None:
+        self._job = job
+        self._told = told
+
+    def report(self, record: Record) -> None:
+        """Take note of one record."""
+        self._told(self._job, self._job.hear(record))
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def drive(job: Job, engine: Engine, told: Told) -> None:
+    """Run a job that has begun to its end, in the calling thread."""
+    try:
+        finished = follow(_gated(job, _begin(job, engine)), [Scribe(job, told), *engine.reporters()])
+    except Exception as error:
+        finished = _bug(error)
+    job.end(finished)
+
+
+def skip(job: Job, told: Told) -> None:
+    """End a job that never began."""
+    job.end(follow(iter([CANCELLED_IN_QUEUE]), [Scribe(job, told)]))
+
+
+def _begin(job: Job, engine: Engine) -> Generator[Event, None, None]:
+    """Play the run; what goes wrong before its first event ends it too."""
+    yield from engine.play(job.order, job.cancel)
+
+
+def _gated(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:
+    """Hold the job's lock from an event until the next one is asked for: while it is folded and told."""
+    with closing(events):
+        for event in events:
+            with job.lock:
+                yield event
+
+
+def _bug(error: Exception) -> RunFinished:
+    """The run was already told of it as its last record; here it goes to who runs the server."""
+    bugs.report(error, "a job failed by a bug")
+    info = ErrorInfo("bug", f"{type(error).__name__}: {error}", "")
+    return RunFinished("failed", 1, 0.0, (), info)
+
+
+def start(job: Job, engine: Engine, told: Told, after: Callable[[Job], None]) -> None:
+    """Run a job in a thread of its own, and call ``after`` from there when it is over."""
+
+    def run() -> None:
+        drive(job, engine, told)
+        after(job)
+
+    threading.Thread(target=run, name=job.id, daemon=True).start()

@@ -1,0 +1,79 @@
+/** What can be done: each a request to the server, whose effect comes back with the stream. */
+
+import { request } from "./api.js";
+import { lineage } from "./store.js";
+import { licenceWarning } from "./words.js";
+
+/**
+ * The actions of the panel.
+ * @param {object} panel
+ * @param {() => object} panel.state the state now
+ * @param {(message: object) => void} panel.tell hands a message to the store
+ * @param {() => void} panel.redraw
+ * @param {(error: Error) => void} panel.failed says why something was not possible
+ * @param {() => {details: Function, ask: Function}} panel.dialog
+ */
+export function createActions({ state, tell, redraw, failed, dialog }) {
+  const find = (name) => state().models?.find((model) => model.name === name);
+
+  /** Do something once at a time; `key` names it in the state. */
+  async function perform(key, work) {
+    if (state().pending[key]) return;
+    tell({ type: "asked", key });
+    try {
+      const answer = await work();
+      tell({ type: "answered", key, jobId: answer?.job_id });
+    } catch (error) {
+      tell({ type: "answered", key });
+      failed(error);
+    }
+  }
+
+  const submit = (body) => request("POST", "v1/jobs", body);
+  const operation = (model) => (model?.kind === "worker" ? "worker_download" : "model_download");
+
+  const actions = {
+    redraw,
+    /** Install a model, after showing what its licence asks for. */
+    install(name) {
+      const model = find(name);
+      if (model && licenceWarning(model)) dialog().ask(model);
+      else actions.start(name);
+    },
+    /** Ask before installing, whatever the licence: for links from elsewhere. */
+    ask: (name) => dialog().ask(find(name)),
+    start: (name) =>
+      perform(`install ${name}`, () => submit({ operation: operation(find(name)), model: name })),
+    verify: (name, repair) =>
+      perform(`verify ${name}`, () =>
+        submit({ operation: "model_verify", model: name, ...(repair && { repair }) }),
+      ),
+    cancel: (id) => perform(`cancel ${id}`, () => unless(409, request("DELETE", `v1/jobs/${id}`))),
+    retry: (id) => perform(`retry ${id}`, () => request("POST", `v1/jobs/${id}/retry`, {})),
+    clear: (id) => perform(`clear ${id}`, () => clear(lineage(state(), id))),
+    clearAll: () => perform("clear all", () => request("POST", "v1/jobs/clear", {})),
+    /** Show one model in full. */
+    async open(name) {
+      try {
+        dialog().details(await request("GET", `v1/models/${encodeURIComponent(name)}`), state());
+      } catch (error) {
+        failed(error);
+      }
+    },
+  };
+  return actions;
+}
+
+async function clear(ids) {
+  for (const id of ids) await unless(404, request("POST", "v1/jobs/clear", { job_id: id }));
+}
+
+/** An answer that only says that somebody else was quicker is no failure. */
+async function unless(status, answer) {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error.status !== status) throw error;
+    return null;
+  }
+}

@@ -1,0 +1,149 @@
+/** One model in full, in a dialog: what it is, its licence, its files, and what can be done with it. */
+
+import { formatSize, plural } from "../format.js";
+import { h, outsideLink } from "../dom.js";
+import { icon } from "../icons.js";
+import { standing } from "../store.js";
+import { licenceWarning } from "../words.js";
+import { button } from "./button.js";
+
+/** More lines than this are counted only. */
+const LIMIT = 200;
+
+const STANDINGS = {
+  present: "Installed and verified",
+  active: "In progress",
+  starting: "Starting…",
+  absent: "Not on this computer",
+};
+
+/**
+ * The dialog for one model.
+ * @param {HTMLDialogElement} dialog
+ * @param {object} actions see actions.js
+ */
+export function modelDialog(dialog, actions) {
+  const close = () => dialog.close();
+  dialog.addEventListener("click", (event) => event.target === dialog && close());
+
+  /** Show a dialog with these contents; its heading names it. */
+  function open(title, ...contents) {
+    const heading = h("h2", { id: "dialog-title", text: title, tabindex: -1 });
+    const cross = h(
+      "button.button.quiet.icon-only",
+      { type: "button", "aria-label": "Close", onClick: close },
+      icon("cross"),
+    );
+    dialog.replaceChildren(h("div.dialog-head", {}, heading, cross), ...contents);
+    if (!dialog.open) dialog.showModal();
+    return heading;
+  }
+
+  return {
+    /** Show everything known of a model; `model.files` is a list. */
+    details(model, state) {
+      const heading = open(
+        model.title || model.name,
+        facts(model, state),
+        licence(model),
+        choices(model, state),
+        files(model),
+      );
+      heading.focus();
+    },
+    /** Ask before a model is installed. */
+    ask(model) {
+      const question = `${formatSize(model.size)}, ${plural(model.files.length ?? model.files, "file")}.`;
+      const go = button("Install", { icon: "download", look: "primary", onClick: () => agree() });
+      const stop = button("Cancel", { look: "quiet", onClick: close });
+      const agree = () => {
+        close();
+        actions.start(model.name);
+      };
+      open(
+        `Install ${model.title || model.name}?`,
+        h("p", { text: question }),
+        licence(model),
+        row(stop.element, go.element),
+      );
+      go.element.focus();
+    },
+  };
+
+  function choices(model, state) {
+    const now = standing(state, model);
+    const act = (words, name, look, action) =>
+      button(words, { icon: name, look, onClick: () => (close(), action()) }).element;
+    if (now === "present") {
+      return row(
+        act("Verify", "shield", "", () => actions.verify(model.name, false)),
+        act("Repair", "wrench", "", () => actions.verify(model.name, true)),
+      );
+    }
+    if (now === "active" || now === "starting") return "";
+    const verb = now === "partial" ? "Resume" : "Install";
+    return row(act(verb, "download", "primary", () => actions.install(model.name)));
+  }
+}
+
+const row = (...children) => h("div.dialog-actions", {}, ...children);
+
+function facts(model, state) {
+  const now = standing(state, model);
+  const held = `${formatSize(model.partial)} of ${formatSize(model.size)} are here`;
+  const all = [
+    ["State", now === "partial" ? held : STANDINGS[now]],
+    ["Name", model.name],
+    ["Also called", model.aliases.join(", ")],
+    ["Version", model.version],
+    ["Kind", model.kind],
+    ["Licence", model.license],
+    ["Size", `${formatSize(model.size)} (${model.size.toLocaleString("en")} bytes)`],
+    ["Catalog", model.catalog],
+    [model.present ? "Directory" : "Will be in", model.path],
+    ["Homepage", model.homepage && outsideLink(model.homepage, model.homepage)],
+  ];
+  const lines = all
+    .filter(([, value]) => value)
+    .map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", {}, value)));
+  return h("dl.facts", {}, ...lines);
+}
+
+function licence(model) {
+  const warning = licenceWarning(model);
+  if (!warning) return "";
+  return h(
+    "div.licence.licence-warning",
+    { role: "note", "aria-label": "About the licence" },
+    h("h3", { text: model.license || "No licence stated" }),
+    h("p", { text: warning }),
+    model.homepage ? h("p", {}, "Read the terms at ", outsideLink(model.homepage, model.homepage)) : "",
+  );
+}
+
+const FILE_STATES = { kept: "here", partial: "partly", missing: "missing" };
+
+function files(model) {
+  const rows = model.files
+    .slice(0, LIMIT)
+    .map((file) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row", text: file.file, title: `SHA-256 ${file.sha256}` }),
+        h("td", { text: formatSize(file.size) }),
+        h("td", { text: FILE_STATES[file.state] ?? file.state }),
+      ),
+    );
+  const hidden = model.files.length - rows.length;
+  return h(
+    "section.dialog-files",
+    {},
+    h("h3", { text: plural(model.files.length, "file") }),
+    h("table", {}, head("File", "Size", "State"), h("tbody", {}, ...rows)),
+    hidden > 0 ? h("p", { text: `and ${plural(hidden, "more file")}` }) : "",
+  );
+}
+
+const head = (...names) =>
+  h("thead", {}, h("tr", {}, ...names.map((text) => h("th", { scope: "col", text }))));

@@ -1,0 +1,187 @@
+/** The sentences of the panel: snapshots in, plain text out. Pure. */
+
+import { formatDuration, formatPercent, formatRate, formatSize, plural } from "./format.js";
+import { countdown } from "./store.js";
+
+const KINDS = {
+  local: "this disk",
+  cache: "this disk",
+  peer: "peer",
+  mirror: "mirror",
+  ipfs: "IPFS",
+  huggingface: "Hugging Face",
+  url: "web",
+};
+
+/** A kind of source, for a person. */
+export function kindName(kind) {
+  return KINDS[kind] ?? kind;
+}
+
+/** A source: its kind, and its host where that says more. */
+export function sourceName({ source, host }) {
+  const saysNoMore = source === "local" || source === "cache" || host === "huggingface.co";
+  return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
+}
+
+/** What a job is for. */
+export function operationName(job) {
+  if (job.operation !== "model_verify") return "Download";
+  return job.repair ? "Repair" : "Verify";
+}
+
+/** What to call a job's model. */
+export function jobTitle(job) {
+  return job.title || job.model;
+}
+
+const JOB_WORDS = {
+  queued: () => "Queued. Starts when a running job ends.",
+  planning: () => "Planning what to fetch…",
+  waiting: (job, now) => waiting(job, now),
+  fetching: (job) => fetching(job),
+  retrying: (job, now) => trouble(job, now) ?? "Retrying…",
+  "falling back": (job, now) => trouble(job, now) ?? "Falling back…",
+  verifying: (job) => (job.operation === "model_verify" ? "Verifying the files on this disk" : "Verifying"),
+  done: (job) => done(job),
+  failed: (job) => job.error?.message || "Failed",
+  cancelled: () => "Cancelled. What is good of it is kept.",
+};
+
+/** What a job is doing, in words. */
+export function jobState(job, now) {
+  return JOB_WORDS[job.phase]?.(job, now) ?? job.phase;
+}
+
+function waiting(job, now) {
+  const { holder = "another process", waited = 0, received = 0, size = 0 } = job.waiting ?? {};
+  const since = formatDuration(waited + (now - job.at) / 1000);
+  const there = size ? `, which has ${formatSize(received)} of ${formatSize(size)}` : "";
+  return `Waiting for ${holder || "another process"}${there} (${since})`;
+}
+
+function fetching(job) {
+  const active = (job.files ?? []).filter((file) => file.phase === "fetching");
+  const sources = [...new Set(active.map(sourceName).filter(Boolean))];
+  return sources.length ? `Fetching from ${sources.join(", ")}` : "Fetching…";
+}
+
+/** What the first file in the job's phase has run into. */
+function trouble(job, now) {
+  const file = (job.files ?? []).find((each) => each.phase === job.phase);
+  return file ? [fileState(file, job, now), file.note].filter(Boolean).join(": ") : null;
+}
+
+function done(job) {
+  if (job.operation === "model_verify" && !job.repair)
+    return `Verified: all ${plural(job.files_total, "file")} are right`;
+  if (!job.fetched) return `Done. ${plural(job.files_total, "file")} there already, nothing to fetch`;
+  const seconds = elapsed(job);
+  const rate = seconds >= 1 ? ` (${formatRate(job.fetched / seconds)})` : "";
+  return `Done. ${formatSize(job.fetched)} fetched in ${formatDuration(Math.max(1, seconds))}${rate}`;
+}
+
+/** Seconds from a job's start to its end; 0 before. */
+export function elapsed(job) {
+  const seconds = (Date.parse(job.finished_at) - Date.parse(job.started_at)) / 1000;
+  return Number.isNaN(seconds) ? 0 : Math.max(0, seconds);
+}
+
+const FILE_WORDS = {
+  queued: () => "Queued",
+  fetching: (file) => sourceName(file) || "Connecting…",
+  retrying: (file, job, now) => retrying(file, job, now),
+  "falling back": (file) => `Falling back: ${route(file)}`,
+  verifying: () => "Verifying",
+  done: (file) => sourceName(file),
+  failed: () => "Failed",
+  cancelled: () => "Cancelled",
+};
+
+/** What a file is doing, in words. */
+export function fileState(file, job, now) {
+  return FILE_WORDS[file.phase]?.(file, job, now) ?? file.phase;
+}
+
+function retrying(file, job, now) {
+  const seconds = countdown(file, job, now);
+  const when =
+    seconds === null || seconds < 0.5 ? "Retrying now" : `Retrying in ${formatDuration(Math.ceil(seconds))}`;
+  return file.attempt > 1 ? `${when} (attempt ${file.attempt})` : when;
+}
+
+function route(file) {
+  const to = sourceName(file) || "the next source";
+  return file.left ? `${sourceName(file.left)} → ${to}` : `→ ${to}`;
+}
+
+/** Why a file had to be retried or fetched elsewhere; empty where nothing went wrong. */
+export function fileNote(file) {
+  if (!file.note) return "";
+  const here = sourceName(file);
+  if (file.left) return `${sourceName(file.left)}: ${file.note} → ${here}`;
+  // The first try of a source that has no trouble of its own: the reason was another source's.
+  const isElsewhere = file.attempt <= 1 && ["fetching", "verifying", "done"].includes(file.phase);
+  return isElsewhere ? `${file.note} → ${here}` : [here, file.note].filter(Boolean).join(": ");
+}
+
+/** How much of a file is here: both figures only while they differ. */
+export function fileSize(file) {
+  const size = formatSize(file.size);
+  return file.received === 0 || file.phase === "done" ? size : `${formatSize(file.received)} / ${size}`;
+}
+
+/** Speed and time left of a job or file; empty parts where they are unknown or over. */
+export function pace({ status, speed, eta }) {
+  const isMoving = status === "running";
+  return {
+    speed: isMoving && speed !== null ? formatRate(speed) : "",
+    eta: isMoving && eta !== null ? formatDuration(Math.ceil(eta)) : "",
+  };
+}
+
+/** The figures of a job or file as a screen reader reads them from its bar. */
+export function progressText(item) {
+  const { speed, eta } = pace(item);
+  const parts = [
+    formatPercent(item.percent),
+    `${formatSize(item.received)} of ${formatSize(item.size)}`,
+    speed,
+  ];
+  return [...parts, eta && `${eta} left`].filter(Boolean).join(", ");
+}
+
+/** A change of a job, for the live region. */
+export function announcement(job, now) {
+  return `${jobTitle(job)}: ${jobState(job, now)}`;
+}
+
+/** Why somebody should read on before installing a model; empty where its licence asks for nothing. */
+export function licenceWarning(model) {
+  if (model.permissive && !model.license_notice) return "";
+  const stated = model.license
+    ? `Licence: ${model.license}, as stated by the publisher.`
+    : "The publisher states no licence.";
+  return model.license_notice || stated;
+}
+
+/** How big a model is and under which licence. */
+export function modelFacts(model) {
+  return [formatSize(model.size), model.license || "no licence stated"];
+}
+
+const WORTH_SAYING = new Set([
+  "queued",
+  "waiting",
+  "retrying",
+  "falling back",
+  "done",
+  "failed",
+  "cancelled",
+]);
+
+/** Whether a change of a job is news; that it fetches is news once. */
+export function isWorthSaying(old, job) {
+  if (WORTH_SAYING.has(job.phase)) return true;
+  return job.phase === "fetching" && !["retrying", "falling back", "verifying"].includes(old?.phase);
+}

@@ -1,0 +1,1 @@
+"""Long campaigns, apart from the quick suite: ``python -m tests.campaign NAME``."""

@@ -1,0 +1,264 @@
+"""A real server on loopback, in a thread; behind it jobs that do what a test tells them to."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.types import ASGIApp
+
+from modelfetch.engine.events import Event, RunFinished, RunStarted
+from modelfetch.engine.stream import Reporter
+from modelfetch.errors import UnknownModelError
+from modelfetch.history import History
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.cancel import Cancellation
+from modelfetch.server.address import Address
+from modelfetch.server.app import build
+from modelfetch.server.connection import Connection
+from modelfetch.server.driver import Engine
+from modelfetch.server.jobs import Jobs
+from modelfetch.server.keeper import Keeper
+from modelfetch.server.life import Order
+from modelfetch.server.serve import Options, Server, config
+from modelfetch.server.workshop import Workshop
+
+TOKEN = "a-token-of-the-tests"
+PATIENCE = 10.0
+
+Play = Callable[[Order, Cancellation], Iterator[Event]]
+
+
+def done(_order: Order, _cancel: Cancellation) -> Iterator[Event]:
+    """A run with nothing to do."""
+    yield RunStarted("ensure", ("m",))
+    yield RunFinished("completed", 0, 0.0, (), None)
+
+
+def manifest(name: str, kind: str = "model") -> Manifest:
+    """A model of one file."""
+    file = FileSpec("config.json", 100, "a" * 64)
+    return Manifest(name, "1", (file,), kind=kind, title=f"The model {name}")  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeEngine:
+    """Knows some models, and plays what it is told instead of downloading them."""
+
+    play_: Play = done
+    models: dict[str, Manifest] = field(
+        default_factory=lambda: (
+            {name: manifest(name) for name in ("m", "n", "o")}
+            | {"tool": manifest("tool", "worker"), "org/m": manifest("m")}
+        )
+    )
+    told: tuple[Reporter, ...] = ()
+
+    def find(self, model: str) -> Manifest:
+        if model not in self.models:
+            raise UnknownModelError(f"no catalog has {model!r}", hint="modelfetch list shows all models.")
+        return self.models[model]
+
+    def play(self, order: Order, cancel: Cancellation) -> Generator[Event, None, None]:
+        yield from self.play_(order, cancel)
+
+    def reporters(self) -> Sequence[Reporter]:
+        return self.told
+
+
+def until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of the error."""
+        return str(self.document["error"]["code"])
+
+
+class Served:
+    """A server under way, and a client for it.
+
+    Attributes:
+        jobs: Its jobs, to look behind the answers.
+        port: Where it listens.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        engine: Engine | None = None,
+        *,
+        parallel: int = 2,
+        history: History | None = None,
+        connection: type[Connection] = Connection,
+    ) -> None:
+        self._history = history or History(root / "state.db")
+        self._keeper = Keeper(self._history)
+        self.jobs = Jobs(engine or FakeEngine(), self._keeper, parallel=parallel)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.address = Address("127.0.0.1", "127.0.0.1", self.port)
+        environ = {"HOME": str(root), "MODELFETCH_CACHE_DIR": str(root / "cache")}
+        self.workshop = engine if isinstance(engine, Workshop) else Workshop({}, environ=environ, cwd=root)
+        self._listening = threading.Event()
+        self._server = Server(config(self._app(), Options(), connection), self.jobs, self._listening.set)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
+
+    def _app(self) -> ASGIApp:
+        return build(self.jobs, self.workshop, self._history, self.address, TOKEN)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._listening.wait(PATIENCE)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it as a signal does."""
+        self._server.should_exit = True
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        self._history.close()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        document: object = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = TOKEN,
+    ) -> Answer:
+        """Send one request; ``headers`` replace those a well-behaved client sends."""
+        sent = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        if document is not None:
+            body = json.dumps(document).encode()
+            sent["Content-Type"] = "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, sent | dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers.items()), response.read())
+        finally:
+            connection.close()
+
+    def submit(self, model: str = "m", operation: str = "model_download", **more: object) -> str:
+        """Submit a job that is new."""
+        answer = self.ask("POST", "/v1/jobs", {"operation": operation, "model": model, **more})
+        assert answer.status == 202, answer
+        return str(answer.document["job_id"])
+
+    def snapshot(self, job_id: str) -> Any:
+        """Look at a job."""
+        return self.ask("GET", f"/v1/jobs/{job_id}").document
+
+    def follow(self, path: str, after: int | None = None) -> Follower:
+        """Open a stream."""
+        return Follower(self.port, path, after)
+
+    def story(self, job_id: str, after: int | None = None) -> list[Message]:
+        """Read the stream of a job to its end."""
+        with self.follow(f"/v1/jobs/{job_id}/stream", after) as follower:
+            return list(follower)
+
+    def until_over(self, job_id: str) -> Any:
+        """Wait for the end of a job, and look at it."""
+        until(lambda: self.jobs.get(job_id).life.is_over, "the end of the job")
+        return self.snapshot(job_id)
+
+
+@dataclass(frozen=True)
+class Message:
+    """One event of a stream."""
+
+    id: str | None
+    event: str | None
+    data: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.data)
+
+
+class Follower:
+    """Reads a stream by the letter of its format, and nothing more forgiving."""
+
+    def __init__(self, port: int, path: str, after: int | None = None, buffer: int | None = None) -> None:
+        self._socket = socket.socket()
+        if buffer is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        self._socket.settimeout(PATIENCE)
+        self._socket.connect(("127.0.0.1", port))
+        wish = f"Last-Event-ID: {after}\r\n" if after is not None else ""
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n{wish}\r\n"
+        self._socket.sendall(head.encode())
+        self._response = http.client.HTTPResponse(self._socket, method="GET")
+        self._messages = self._read()
+        self.comments = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._response.close()
+        self._socket.close()
+
+    def begin(self) -> int:
+        """Read the head of the answer; gives its status."""
+        self._response.begin()
+        return self._response.status
+
+    def __iter__(self) -> Iterator[Message]:
+        return self._messages
+
+    def __next__(self) -> Message:
+        return next(self._messages)
+
+    def _read(self) -> Iterator[Message]:
+        assert self.begin() == 200, self._response.read()
+        fields: dict[str, str] = {}
+        for line in self._response:
+            text = line.decode().removesuffix("\n")
+            assert "\r" not in text
+            if text.startswith(":"):
+                self.comments += 1
+            elif text:
+                name, _, value = text.partition(": ")
+                assert name not in fields, "each field once"
+                fields[name] = value
+            elif fields:
+                yield Message(fields.get("id"), fields.get("event"), fields["data"])
+                fields = {}
+        assert not fields, "a stream ends between two events"

@@ -1,0 +1,148 @@
+"""A job of the real engine is cancelled within a second, whatever it is doing, and keeps what is good."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from modelfetch.server.workshop import Workshop
+from modelfetch.store import Store
+from tests.origin import Fault, Origin, ServedModel, faults, model
+from tests.server.running import Served, until
+
+MIB = 1 << 20
+AT_ONCE = 1.0
+
+
+@contextmanager
+def real(tmp_path: Path, served: ServedModel, **settings: str) -> Iterator[Served]:
+    """A server over the real engine, which knows one model and its origin."""
+    environ = served.environment | {
+        "HOME": str(tmp_path),
+        "MODELFETCH_CACHE_DIR": str(tmp_path / "cache"),
+        "MODELFETCH_CACHE_FSYNC": "false",
+        **settings,
+    }
+    with Served(tmp_path, Workshop({}, environ=environ, cwd=tmp_path)) as server:
+        yield server
+
+
+def cancel(server: Served, job_id: str) -> None:
+    """Cancel, and insist on the contract."""
+    started = time.monotonic()
+    answer = server.ask("DELETE", f"/v1/jobs/{job_id}")
+    assert time.monotonic() - started < AT_ONCE
+    assert (answer.status, answer.document["status"]) == (200, "cancelled")
+    snapshot = server.snapshot(job_id)
+    assert (snapshot["status"], snapshot["error"]["code"]) == ("cancelled", "cancelled")
+    story = server.story(job_id)
+    assert (story[-2].event, story[-1].data) == ("run_finished", "[CANCELLED]")
+
+
+def is_in(server: Served, job_id: str, phase: str) -> Callable[[], bool]:
+    return lambda: bool(server.snapshot(job_id)["phase"] == phase)
+
+
+WAITS: dict[str, tuple[Fault, str]] = {
+    "stalled before an answer": (faults.stall(), "fetching"),
+    "stalled in the body": (faults.stall(0.5), "fetching"),
+    "in backoff": (faults.status(503, retry_after=60), "retrying"),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_while_it_waits_for_a_server(tmp_path: Path, wait: str) -> None:
+    fault, phase = WAITS[wait]
+    with Origin() as origin:
+        origin.fault("*", fault)
+        served = model(origin, {"a.bin": 100_000}, catalog=tmp_path / "catalog")
+        with real(tmp_path, served) as server:
+            job_id = server.submit()
+            origin.until(lambda origin: bool(origin.requests))
+            until(is_in(server, job_id, phase))
+            cancel(server, job_id)
+
+
+def test_while_it_connects(tmp_path: Path) -> None:
+    """A host that answers nothing at all: the queue of its listening socket is full."""
+    with Origin() as origin, ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        served = model(origin, {"a.bin": 1000}, catalog=tmp_path / "catalog")
+        endpoint = f"http://127.0.0.1:{full.getsockname()[1]}"
+        with real(tmp_path, served, HF_ENDPOINT=endpoint) as server:
+            job_id = server.submit()
+            until(is_in(server, job_id, "fetching"))
+            time.sleep(0.1)
+            cancel(server, job_id)
+
+
+def test_while_another_process_has_the_lock(tmp_path: Path) -> None:
+    with Origin() as origin, Store(tmp_path / "cache").lock_model("m") as lock:
+        assert lock.try_acquire()
+        lock.note(300, 1000)
+        served = model(origin, {"a.bin": 1000}, catalog=tmp_path / "catalog")
+        with real(tmp_path, served) as server:
+            job_id = server.submit()
+            until(is_in(server, job_id, "waiting"))
+            waiting = server.snapshot(job_id)["waiting"]
+            assert (waiting["received"], waiting["size"]) == (300, 1000)
+            assert "process" in waiting["holder"]
+            cancel(server, job_id)
+        assert not origin.requests
+
+
+def test_while_it_verifies(tmp_path: Path) -> None:
+    with Origin() as origin:
+        served = model(origin, {"a.bin": 200 * MIB}, catalog=tmp_path / "catalog")
+        with real(tmp_path, served) as server:
+            assert server.until_over(server.submit())["status"] == "completed"
+            job_id = server.submit("m", "model_verify")
+            until(lambda: server.snapshot(job_id)["received"] > 0)
+            cancel(server, job_id)
+
+
+def test_a_retry_goes_on_where_the_cancelled_job_stopped(tmp_path: Path) -> None:
+    with Origin(pace=8 * MIB) as origin:
+        served = model(origin, {"a.bin": 8 * MIB}, catalog=tmp_path / "catalog")
+        with real(tmp_path, served) as server:
+            first = server.submit()
+            until(lambda: server.snapshot(first)["received"] >= 4 * MIB)
+            cancel(server, first)
+            kept = server.snapshot(first)["received"]
+            origin.forget()
+            origin.pace = None
+            second = server.ask("POST", f"/v1/jobs/{first}/retry").document["job_id"]
+            snapshot = server.until_over(second)
+            assert (snapshot["status"], snapshot["received"]) == ("completed", 8 * MIB)
+            assert origin.bytes_sent <= 8 * MIB - kept
+            assert snapshot["fetched"] == origin.bytes_sent
+            assert [entry["outcome"] for entry in history(server)] == ["completed", "cancelled"]
+
+
+def history(server: Served) -> list[dict[str, object]]:
+    runs = server.workshop.open().history().runs()
+    return [{"outcome": run.outcome} for run in runs]
+
+
+def test_a_command_and_a_job_of_the_same_model_are_one_download(tmp_path: Path) -> None:
+    """Whoever comes second waits for the first, sees how far it is, and fetches nothing."""
+    with Origin(pace=4 * MIB) as origin:
+        served = model(origin, {"a.bin": 6 * MIB}, catalog=tmp_path / "catalog")
+        with real(tmp_path, served) as one, real(tmp_path, served) as two:
+            first = one.submit()
+            until(lambda: one.snapshot(first)["received"] > 0)
+            second = two.submit()
+            until(is_in(two, second, "waiting"))
+            until(lambda: (two.snapshot(second)["waiting"] or {"received": 1})["received"] > 0)
+            assert two.until_over(second)["status"] == "completed"
+            assert two.snapshot(second)["fetched"] == 0
+            assert origin.bytes_sent == served.size

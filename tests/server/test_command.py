@@ -1,0 +1,286 @@
+"""``modelfetch serve`` as a person or a service manager runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.e2e.command import Command, Running, assert_fails
+from tests.origin import Origin, model
+
+MIB = 1 << 20
+LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|given)\n")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, running: Running, context: ssl.SSLContext | None = None) -> None:
+        running.until(lambda running: "\n" in running.out)
+        line = LINE.fullmatch(running.out)
+        assert line is not None, running.out
+        self.running = running
+        self.scheme, self.host, port, self.token = line.groups()
+        self.port = int(port)
+        self._context = context
+
+    def ask(self, method: str, path: str, document: object = None, *, token: str | None = None) -> Any:
+        """Send a request; gives the document of the answer, or its text."""
+        connection = (
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            if self._context is None
+            else http.client.HTTPSConnection("localhost", self.port, timeout=10, context=self._context)
+        )
+        headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        body = None if document is None else json.dumps(document)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse().read().decode()
+        return json.loads(answer) if answer.startswith("{") else answer
+
+    def submit(self, name: str = "m") -> str:
+        """Submit a download."""
+        order = {"operation": "model_download", "model": name}
+        return str(self.ask("POST", "/v1/jobs", order)["job_id"])
+
+    def until(self, job_id: str, received: int) -> Any:
+        """Wait until a job has so many bytes."""
+        deadline = time.monotonic() + 20
+        while (job := self.ask("GET", f"/v1/jobs/{job_id}"))["received"] < received:
+            assert time.monotonic() < deadline, job
+            time.sleep(0.01)
+        return job
+
+    def until_over(self, job_id: str) -> Any:
+        """Wait until a job is over."""
+        deadline = time.monotonic() + 20
+        while (job := self.ask("GET", f"/v1/jobs/{job_id}"))["finished_at"] is None:
+            assert time.monotonic() < deadline, job
+            time.sleep(0.01)
+        return job
+
+
+@contextlib.contextmanager
+def serve(cli: Command, *options: str, context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    with cli.start("serve", *(options or ("--port", "0"))) as running:
+        yield Server(running, context)
+
+
+# Where
+
+
+def test_p02_it_says_where_it_listens_in_one_line_and_nothing_else(cli: Command) -> None:
+    with serve(cli) as server:
+        assert (server.scheme, server.host) == ("http", "127.0.0.1")
+        assert server.ask("GET", "/v1/jobs") == {"jobs": []}
+        result = server.running.interrupt(signal.SIGTERM)
+    assert len(result.lines) == 1
+    assert result.err == ""
+
+
+def test_p13_each_start_has_a_token_of_its_own_of_256_bits(cli: Command) -> None:
+    with serve(cli) as one, serve(cli) as two:
+        assert one.token != two.token
+        assert len(one.token) * 6 >= 256
+        assert one.ask("GET", "/v1/jobs", token=two.token)["error"]["code"] == "bad_token"
+
+
+@pytest.mark.parametrize("way", ["flag", "environment"])
+def test_a_token_may_be_given(cli: Command, way: str) -> None:
+    options = ["--port", "0", *(["--token", "given"] if way == "flag" else [])]
+    if way == "environment":
+        cli.environment["MODELFETCH_SERVE_TOKEN"] = "given"
+    with serve(cli, *options) as server:
+        assert server.token == "given"
+        assert server.ask("GET", "/v1/jobs") == {"jobs": []}
+
+
+def test_p16_the_token_is_in_no_log(cli: Command) -> None:
+    with serve(cli) as server:
+        server.ask("GET", "/v1/jobs")
+        server.ask("GET", f"/v1/jobs?token={server.token}", token="wrong")
+        result = server.running.interrupt(signal.SIGTERM)
+    assert server.token not in result.err
+
+
+def test_p01_only_this_machine_can_reach_it_unless_told_otherwise(cli: Command) -> None:
+    with serve(cli) as server, socket.socket() as elsewhere:
+        elsewhere.settimeout(0.5)
+        with pytest.raises(OSError):
+            elsewhere.connect(("127.0.0.2", server.port))
+
+
+def test_p03_beyond_this_machine_needs_a_flag_and_says_what_that_means(cli: Command) -> None:
+    with serve(cli, "--port", "0", "--host", "0.0.0.0") as server:
+        assert server.host == "127.0.0.1"
+        assert server.running.err.splitlines() == [
+            f"note: other machines can reach 0.0.0.0, port {server.port}; the token is all they need",
+            "note: without --cert and --key the token can be read by anyone on the way",
+        ]
+        assert server.ask("GET", "/v1/jobs") == {"jobs": []}
+
+
+def test_a_port_in_use_is_one_clear_line(cli: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = cli("serve", "--port", str(port))
+    assert_fails(result, 2, f"cannot listen on '127.0.0.1', port {port}: address already in use", "--port")
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host", ""], "--host is empty"),
+        (["--host", "no-such-host.invalid"], "cannot listen on 'no-such-host.invalid'"),
+        (["--token", "with space"], "cannot be sent"),
+        (["--token", "tökén"], "cannot be sent"),
+        (["--cert", "x.pem"], "both --cert and --key"),
+        (["--cert", "x.pem", "--key", "y.pem"], "no such file"),
+    ],
+)
+def test_what_cannot_be_is_said_before_it_listens(cli: Command, options: list[str], words: str) -> None:
+    result = cli("serve", "--port", "0", *options)
+    assert_fails(result, 2)
+    assert words in result.err.lower()
+    assert result.out == ""
+
+
+def test_a_wrong_setting_is_said_before_it_listens(cli: Command) -> None:
+    result = cli("serve", "--port", "0", MODELFETCH_SERVE_JOBS="0")
+    assert result.code == 2
+    assert "MODELFETCH_SERVE_JOBS" in result.err
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "sse_starlette"])
+def test_without_the_extra_it_says_how_to_get_it(cli: Command, tmp_path: Path, package: str) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name='{package}')\n")
+    path = f"{hidden}:{cli.environment['PYTHONPATH']}"
+    result = cli("serve", PYTHONPATH=path)
+    assert_fails(result, 2, f"the server needs {package}", "pip install 'modelfetch[serve]'")
+    assert cli("list", PYTHONPATH=path).code == 0
+
+
+# TLS
+
+
+def test_with_a_certificate_it_speaks_tls(cli: Command, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    options = ("--port", "0", "--cert", str(cert), "--key", str(key))
+    with serve(cli, *options, context=context) as server:
+        assert server.scheme == "https"
+        assert server.ask("GET", "/v1/jobs") == {"jobs": []}
+        with socket.create_connection(("127.0.0.1", server.port), 5) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert b"HTTP" not in plain.recv(1000)
+
+
+def test_a_key_of_another_certificate_is_refused(cli: Command, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_bytes(authority.issue_cert("localhost").cert_chain_pems[0].bytes())
+    key.write_bytes(authority.issue_cert("localhost").private_key_pem.bytes())
+    result = cli("serve", "--port", "0", "--cert", str(cert), "--key", str(key))
+    assert_fails(result, 2, "cannot be used")
+
+
+# The end
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, number: int, code: int) -> None:
+    """SIGHUP is what a closed terminal sends: the server does not outlive it."""
+    with Origin(pace=2 * MIB) as origin:
+        served = cli.serve(model(origin, {"a.bin": 4 * MIB}, catalog=cli.catalog))
+        with serve(cli) as server:
+            job_id = server.submit()
+            had = server.until(job_id, MIB)["received"]
+            result = server.running.interrupt(number)
+        assert (result.code, result.err) == (code, "")
+        assert result.seconds < 3.0
+        origin.forget()
+        origin.pace = None
+        with serve(cli) as server:
+            assert server.ask("GET", f"/v1/jobs/{job_id}")["status"] == "cancelled"
+            retried = server.ask("POST", f"/v1/jobs/{job_id}/retry")["job_id"]
+            assert server.until_over(retried)["status"] == "completed"
+        assert origin.bytes_sent <= served.size - had
+        assert cli.has(served)
+
+
+def test_after_kill_9_in_the_middle_a_retry_fetches_the_other_half(cli: Command) -> None:
+    with Origin(pace=16 * MIB) as origin:
+        served = cli.serve(model(origin, {"a.bin": 16 * MIB}, catalog=cli.catalog))
+        with serve(cli) as server:
+            job_id = server.submit()
+            server.until(job_id, 8 * MIB)
+            killed = server.running.interrupt(signal.SIGKILL)
+        assert killed.code == -signal.SIGKILL
+        origin.forget()
+        origin.pace = None
+        with serve(cli) as server:
+            job = server.ask("GET", f"/v1/jobs/{job_id}")
+            assert (job["status"], job["error"]["code"]) == ("failed", "interrupted")
+            stream = server.ask("GET", f"/v1/jobs/{job_id}/stream")
+            assert stream.endswith("data: [ERROR] the server was stopped while this job ran\n\n")
+            retried = server.ask("POST", f"/v1/jobs/{job_id}/retry")["job_id"]
+            job = server.until_over(retried)
+            assert (job["status"], job["retry_of"]) == ("completed", job_id)
+        assert origin.bytes_sent <= 0.55 * served.size
+        assert job["fetched"] == origin.bytes_sent
+        assert cli.has(served)
+
+
+def test_a_command_waits_for_a_job_and_shows_how_far_it_is(cli: Command) -> None:
+    with Origin(pace=4 * MIB) as origin:
+        served = cli.serve(model(origin, {"a.bin": 12 * MIB}, catalog=cli.catalog))
+        with serve(cli) as server:
+            job_id = server.submit()
+            server.until(job_id, MIB)
+            result = cli("ensure", "m")
+            assert result.code == 0, result.err
+            assert server.until_over(job_id)["status"] == "completed"
+        waits = result.told("waiting for process")
+        assert any(re.search(r": \d+% \([\d.]+ MB / 12\.6 MB\)", line) for line in waits), result.err
+        assert result.lines == [str(cli.directory(served))]
+        assert origin.bytes_sent == served.size
+
+
+def test_the_port_is_free_again_at_once(cli: Command) -> None:
+    with serve(cli) as server:
+        server.ask("GET", "/v1/jobs")
+        port = str(server.port)
+        server.running.interrupt(signal.SIGTERM)
+    with serve(cli, "--port", port) as server:
+        assert str(server.port) == port

@@ -1,0 +1,276 @@
+"""Jobs and their logs live longer than the server."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from modelfetch.engine.events import (
+    ErrorInfo,
+    Event,
+    FileStarted,
+    Planned,
+    PlannedFile,
+    Progress,
+    RunFinished,
+    RunStarted,
+)
+from modelfetch.history import History
+from modelfetch.net.cancel import Cancellation
+from modelfetch.server.job import Job, PastJob
+from modelfetch.server.jobs import KEPT, KEPT_DAYS, Jobs
+from modelfetch.server.keeper import Keeper
+from modelfetch.server.life import Order
+from modelfetch.store.owner import tag
+from tests.server.running import FakeEngine, Served, until
+
+FILE = PlannedFile("big.bin", 1000, "b" * 64, "missing", 0, ("mirror a.example",))
+PLAN = Planned("m", "1", "The model m", "MIT", "", "", "/x", 1000, 1000, (FILE,))
+
+
+def fail(order: Order, _cancel: Cancellation) -> Iterator[Event]:
+    yield RunStarted("ensure", (order.model,))
+    yield PLAN
+    yield FileStarted("m", "big.bin", 1000, 0)
+    yield Progress("m", "big.bin", "mirror", "a.example", 1, 400, 1000)
+    yield RunFinished("failed", 6, 0.1, (), ErrorInfo("unavailable", "no source", "try again"))
+
+
+class Killed:
+    """A run that is under way when its server is killed: it never ends."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+
+    def __call__(self, order: Order, _cancel: Cancellation) -> Iterator[Event]:
+        yield RunStarted("ensure", (order.model,))
+        yield PLAN
+        yield FileStarted("m", "big.bin", 1000, 0)
+        yield Progress("m", "big.bin", "mirror", "a.example", 1, 400, 1000)
+        self.reached.set()
+        time.sleep(60)
+
+
+def killed_at_work(root: Path) -> str:
+    """Leave what a server leaves that was killed in the middle of a job; gives its id."""
+    play = Killed()
+    keeper = Keeper(History(root / "state.db"))
+    jobs = Jobs(FakeEngine(play), keeper, parallel=1)
+    job, _ = jobs.submit("model_download", "m")
+    jobs.submit("model_download", "n")
+    assert play.reached.wait(5)
+    keeper.flush()
+    return job.id
+
+
+def test_an_order_is_kept_once_it_was_answered(tmp_path: Path) -> None:
+    """A kill in the next moment may cost the log, never the job."""
+    history = History(tmp_path / "state.db")
+    jobs = Jobs(FakeEngine(Killed()), Keeper(history), parallel=1)
+    job, _ = jobs.submit("model_download", "m")
+    assert [row.id for row in history.jobs()] == [job.id]
+
+
+def test_an_ended_job_and_its_log_are_there_after_a_restart(tmp_path: Path) -> None:
+    with Served(tmp_path, FakeEngine(fail)) as served:
+        job_id = served.submit()
+        before = served.until_over(job_id)
+        story = [message for message in served.story(job_id) if message.event != "progress"]
+    with Served(tmp_path) as served:
+        assert served.snapshot(job_id) == before
+        assert served.story(job_id) == story
+        assert [message.id for message in served.story(job_id, after=2)] == ["4", None]
+        assert story[-1].data == "[ERROR] no source"
+
+
+def test_after_its_end_the_log_of_a_job_is_on_disk_and_not_in_memory(served: Served) -> None:
+    job_id = served.submit()
+    until(lambda: isinstance(served.jobs.get(job_id), PastJob), "the log on disk")
+    assert [message.event for message in served.story(job_id)] == ["run_started", "run_finished", None]
+
+
+def test_a_job_under_way_at_a_kill_has_failed_and_says_why(tmp_path: Path) -> None:
+    job_id = killed_at_work(tmp_path)
+    with Served(tmp_path) as served:
+        snapshot = served.snapshot(job_id)
+        assert (snapshot["status"], snapshot["phase"], snapshot["exit_code"]) == ("failed", "failed", 143)
+        assert snapshot["error"]["code"] == "interrupted"
+        assert snapshot["error"]["message"] == "the server was stopped while this job ran"
+        assert (snapshot["received"], snapshot["title"]) == (400, "The model m")
+        assert [(file["status"], file["received"]) for file in snapshot["files"]] == [("cancelled", 400)]
+        story = served.story(job_id)
+        assert [message.event for message in story] == [
+            "run_started",
+            "planned",
+            "file_started",
+            "run_finished",
+            None,
+        ]
+        assert story[-1].data == "[ERROR] the server was stopped while this job ran"
+        assert len({message.document["run"] for message in story[:-1]}) == 1
+
+
+def test_who_followed_it_up_to_its_last_progress_is_told_its_end(tmp_path: Path) -> None:
+    job_id = killed_at_work(tmp_path)
+    with Served(tmp_path) as served:
+        assert [message.event for message in served.story(job_id, after=3)] == ["run_finished", None]
+
+
+def test_a_job_in_the_queue_at_a_kill_has_failed_too(tmp_path: Path) -> None:
+    job_id = killed_at_work(tmp_path)
+    with Served(tmp_path) as served:
+        (queued,) = (job for job in served.jobs.all() if job.id != job_id)
+        snapshot = served.snapshot(queued.id)
+        assert (snapshot["status"], snapshot["started_at"]) == ("failed", None)
+        assert [message.event for message in served.story(queued.id)] == ["run_finished", None]
+
+
+def test_an_interrupted_job_is_retried(tmp_path: Path) -> None:
+    job_id = killed_at_work(tmp_path)
+    with Served(tmp_path) as served:
+        answer = served.ask("POST", f"/v1/jobs/{job_id}/retry")
+        assert answer.status == 202
+        snapshot = served.until_over(answer.document["job_id"])
+        assert (snapshot["status"], snapshot["retry_of"]) == ("completed", job_id)
+
+
+def test_the_end_that_was_given_stays_the_same_at_the_next_restart(tmp_path: Path) -> None:
+    job_id = killed_at_work(tmp_path)
+    with Served(tmp_path) as served:
+        first = served.snapshot(job_id), served.story(job_id)
+    with Served(tmp_path) as served:
+        assert (served.snapshot(job_id), served.story(job_id)) == first
+
+
+def test_the_job_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> None:
+    """Two servers on one cache do not declare each other's jobs dead."""
+    job_id = killed_at_work(tmp_path)
+    parent = tag().replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+    with sqlite3.connect(tmp_path / "state.db") as database:
+        rows = database.execute("SELECT id, snapshot FROM jobs").fetchall()
+        for row_id, snapshot in rows:
+            owned = snapshot.replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
+            database.execute("UPDATE jobs SET snapshot = ? WHERE id = ?", (owned, row_id))
+    database.close()
+    assert parent != tag()
+    with Served(tmp_path) as served:
+        assert served.ask("GET", f"/v1/jobs/{job_id}").status == 404
+        assert served.jobs.all() == []
+
+
+def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        served.until_over(served.submit())
+        served.ask("POST", "/v1/jobs/clear")
+    with Served(tmp_path) as served:
+        assert served.jobs.all() == []
+
+
+def test_cancelled_by_the_end_of_the_server_is_cancelled_after_the_restart(tmp_path: Path) -> None:
+    def stand(order: Order, cancel: Cancellation) -> Iterator[Event]:
+        yield RunStarted("ensure", (order.model,))
+        while not cancel.cancelled:
+            time.sleep(0.002)
+        yield RunFinished("cancelled", 130, 0.0, (), ErrorInfo("cancelled", "cancelled", ""))
+
+    with Served(tmp_path, FakeEngine(stand), parallel=1) as served:
+        jobs = [served.submit("m"), served.submit("n")]
+    with Served(tmp_path) as served:
+        assert [served.snapshot(job_id)["status"] for job_id in jobs] == ["cancelled", "cancelled"]
+        assert [served.story(job_id)[-1].data for job_id in jobs] == ["[CANCELLED]", "[CANCELLED]"]
+
+
+# Retention
+
+
+class Days:
+    """A calendar that obeys."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 20, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+def run(jobs: Jobs, model: str = "m") -> str:
+    job, _ = jobs.submit("model_download", model)
+    until(lambda: isinstance(jobs._jobs.get(job.id, PastJob({})), PastJob), "the end of a job")
+    return job.id
+
+
+def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
+    history = History(tmp_path / "state.db")
+    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1, now=Days())
+    ids = [run(jobs) for _ in range(KEPT + 3)]
+    until(lambda: len(jobs.all()) == KEPT)
+    assert [job.id for job in jobs.all()] == ids[3:]
+    assert {row.id for row in history.jobs()} == set(ids[3:])
+    assert history.job_events(ids[0]) == []
+    jobs.stop()
+    history.close()
+
+
+def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
+    days = Days()
+    history = History(tmp_path / "state.db")
+    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1, now=days)
+    old = run(jobs)
+    days.now += timedelta(days=KEPT_DAYS)
+    new = run(jobs)
+    assert [job.id for job in jobs.all()] == [new]
+    jobs.stop()
+    days.now += timedelta(days=KEPT_DAYS)
+    again = Jobs(FakeEngine(), Keeper(history), parallel=1, now=days)
+    assert again.all() == []
+    assert old not in {row.id for row in history.jobs()}
+    again.stop()
+    history.close()
+
+
+# Sick databases
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
+def test_a_damaged_database_stops_no_job(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.db").write_bytes(content)
+    with Served(tmp_path) as served:
+        job_id = served.submit()
+        assert served.until_over(job_id)["status"] == "completed"
+        assert served.story(job_id)[-1].data == "[DONE]"
+
+
+def test_without_a_database_jobs_live_as_long_as_the_server(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with Served(tmp_path) as served:
+        job_id = served.submit()
+        assert served.until_over(job_id)["status"] == "completed"
+        time.sleep(0.05)
+        assert isinstance(served.jobs.get(job_id), Job)
+        assert [message.event for message in served.story(job_id)] == ["run_started", "run_finished", None]
+        assert "not a plain file" in served.ask("GET", "/v1/status").document["history_notice"]
+        assert served.ask("POST", "/v1/jobs/clear").document == {"cleared": [job_id]}
+
+
+def test_the_end_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        served.until_over(served.submit())
+        until(lambda: isinstance(served.jobs.all()[0], PastJob))
+        lock = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        job_id = served.submit("n")
+        assert served.until_over(job_id)["status"] == "completed"
+        started = time.monotonic()
+        served._server.should_exit = True
+        served._thread.join(5)
+        assert time.monotonic() - started < 3.0
+        lock.execute("ROLLBACK")
+        lock.close()

@@ -1,0 +1,108 @@
+"""What streams have in common: a heartbeat, an end when the reader goes, a place that is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, MutableMapping
+from functools import partial
+from typing import Any
+
+from modelfetch.server.log import Entry, Log
+from modelfetch.server.sse import Stream, Streams, entries, frame
+
+Sent = list[MutableMapping[str, Any]]
+
+
+class Reader:
+    """The other side of an ASGI application."""
+
+    def __init__(self, method: str = "GET") -> None:
+        self.sent: Sent = []
+        self.left = asyncio.Event()
+        self.scope = {"type": "http", "method": method, "headers": []}
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.sent.append(message)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+
+def of(log: Log, streams: Streams, after: int = -1) -> Stream:
+    return streams.serve(log.following, partial(entries, log, after))
+
+
+def test_silence_is_filled_with_comments() -> None:
+    async def run() -> bytes:
+        log, reader = Log([Entry(0, "run_started", "{}")]), Reader()
+        stream = of(log, Streams(heartbeat=0.05))
+        task = asyncio.create_task(stream(reader.scope, reader.receive, reader.send))
+        await asyncio.sleep(0.23)
+        log.end("[DONE]")
+        await task
+        return reader.body
+
+    body = asyncio.run(run())
+    assert body.startswith(b"id: 0\nevent: run_started\ndata: {}\n\n: heartbeat\n\n")
+    assert 3 <= body.count(b": heartbeat\n\n") <= 5
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_reader_that_goes_gives_its_place_back() -> None:
+    async def run() -> tuple[int, int, int]:
+        log, streams = Log(), Streams(limit=1)
+        first, second, third = Reader(), Reader(), Reader()
+        task = asyncio.create_task(of(log, streams)(first.scope, first.receive, first.send))
+        await asyncio.sleep(0.01)
+        await of(log, streams)(second.scope, second.receive, second.send)
+        first.left.set()
+        await task
+        log.end("[DONE]")
+        await of(log, streams)(third.scope, third.receive, third.send)
+        assert not log._followers
+        return first.status, second.status, third.status
+
+    assert asyncio.run(run()) == (200, 429, 200)
+
+
+def test_to_ask_for_the_head_of_a_stream_opens_none() -> None:
+    async def run() -> Reader:
+        reader = Reader("HEAD")
+        await of(Log(), Streams(limit=0))(reader.scope, reader.receive, reader.send)
+        return reader
+
+    reader = asyncio.run(run())
+    assert (reader.status, reader.body) == (200, b"")
+
+
+def test_a_frame_is_one_event_whatever_is_in_it() -> None:
+    assert frame("jobs", {"a": "x\r\n\r\ndata: [DONE]\u2028<"}) == (
+        b'event: jobs\ndata: {"a":"x\\r\\n\\r\\ndata: [DONE]\\u2028\\u003c"}\n\n'
+    )
+
+
+def test_a_stream_whose_source_breaks_gives_its_place_back() -> None:
+    async def run() -> int:
+        streams = Streams(limit=1)
+
+        async def broken(_alarm: object) -> AsyncIterator[bytes]:
+            yield b"data: x\n\n"
+            raise ZeroDivisionError
+
+        readers = Reader(), Reader()
+        for reader in readers:
+            with contextlib.suppress(ZeroDivisionError):
+                await streams.serve(Log().following, broken)(reader.scope, reader.receive, reader.send)
+        return readers[-1].status
+
+    assert asyncio.run(run()) == 200
