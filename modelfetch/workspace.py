@@ -15,7 +15,6 @@ from modelfetch.catalog import Catalog
 from modelfetch.demo import serving
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
-from modelfetch.model.paths import caseless
 from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import Loaded, load
 from modelfetch.store import Consulted, Removal, Store
@@ -160,6 +159,7 @@ class Workspace:
         *,
         force: bool = False,
         to: Path | None = None,
+        layout_hf: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Make models present and verified; see :func:`modelfetch.engine.ensure.ensure`.
@@ -169,15 +169,16 @@ class Workspace:
         Raises:
             UsageError: An option names no kind of source.
         """
+        from modelfetch.engine.elsewhere import Elsewhere
         from modelfetch.engine.ensure import Request, ensure
         from modelfetch.engine.obtain import Mode
 
-        if to is not None:
-            _require_no_clash(manifests, to)
+        elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
+        elsewhere.check(manifests)
         runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
-            return ensure(runtime, Request(addressed, mode, to, self.consulted, self._circumstances))
+            return ensure(runtime, Request(addressed, mode, elsewhere, self.consulted, self._circumstances))
 
         return _run(runtime, manifests, start)
 
@@ -234,16 +235,3 @@ def _run(
             yield from start(addressed)
     finally:
         runtime.close()
-
-
-def _require_no_clash(manifests: Sequence[Manifest], to: Path) -> None:
-    """Refuse to put two models into one directory where one would overwrite the other."""
-    owners: dict[str, tuple[str, str]] = {}
-    for manifest in manifests:
-        for file in manifest.files:
-            name, sha256 = owners.setdefault(caseless(file.path), (manifest.name, file.sha256))
-            if sha256 != file.sha256:
-                raise UsageError(
-                    f"{name} and {manifest.name} both have {file.path}: they cannot share {to}",
-                    hint="Give each model a directory of its own: run the command once for each.",
-                )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +18,18 @@ from modelfetch.cli.talk import notes, print_json, say
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import Planned
+    from modelfetch.history import Health
+    from modelfetch.workspace import Workspace
+
+
+class Layout(StrEnum):
+    """Layouts other programs look for."""
+
+    HF = "hf"
 
 
 def ensure(
+    context: typer.Context,
     names: options.Names = None,
     offline: options.Offline = False,
     prefer: options.Prefer = None,
@@ -28,20 +40,36 @@ def ensure(
             "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
         ),
     ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(
+            "--layout",
+            help="Also link the files into the cache of the Hugging Face libraries, for offline use.",
+            show_default=False,
+        ),
+    ] = None,
     files: options.Files = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch everything anew, whatever is there.")] = False,
     cache_dir: options.CacheDir = None,
+    server: options.Server = None,
+    token: options.Token = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Make models present and verified, and print their directories.
 
     Resumes what an earlier run began, switches sources in the middle of a file, and gives a file its name
-    only when its SHA-256 is the pinned one. With nothing to do it makes no request.
+    only when its SHA-256 is the pinned one. With nothing to do it makes no request. With --server, a running
+    server does it on its machine, and the paths are those there.
     """
+    if server is not None or token is not None:
+        from modelfetch.cli.remote import ensure as ensure_there
+
+        ensure_there(context, names or (), server, token, json=json, quiet=quiet)
+        return
     from modelfetch.cli.follow import Ready, leave, run
     from modelfetch.engine.assemble import RunOptions
     from modelfetch.workspace import Workspace
@@ -52,7 +80,7 @@ def ensure(
     manifests = workspace.manifests(names or ())
     run_options = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
     ready = Ready()
-    events = workspace.ensure(manifests, run_options, force=force, to=to)
+    events = workspace.ensure(manifests, run_options, force=force, to=to, layout_hf=layout is Layout.HF)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     if not json:
         for manifest in manifests:
@@ -71,18 +99,22 @@ def plan(
 ) -> None:
     """Say what ensure would do: what is kept, what is missing, where it would come from. Writes nothing."""
     from modelfetch.engine.assemble import RunOptions
+    from modelfetch.history.health import facts
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     run_options = RunOptions(offline, prefer, tuple(only or ()))
     plans = list(workspace.plan(workspace.manifests(names or ()), run_options))
     free = workspace.store.free_space()
+    hosts = _hosts(workspace, plans)
     if json:
-        print_json({"models": [asdict(plan) for plan in plans], "disk_free": free})
+        sources = [{"source": kind, "host": host, **facts(health)} for (kind, host), health in hosts.items()]
+        print_json({"models": [asdict(plan) for plan in plans], "sources": sources, "disk_free": free})
         return
     notes(workspace)
     for planned in plans:
         _show_plan(planned)
+    _show_hosts(hosts)
     _show_disk(sum(planned.missing for planned in plans), free)
 
 
@@ -119,6 +151,27 @@ def _sources(sources: tuple[str, ...]) -> str:
     return (
         ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
     )
+
+
+def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
+    """How each host fared that would be asked, in the order of asking; this disk is none."""
+    named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
+    pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
+    if not pairs:
+        return {}
+    with workspace.history() as history:
+        health = history.health(datetime.now(UTC))
+    return {pair: health.get(pair) for pair in pairs}
+
+
+def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
+    """Explain the order, where anything is known that it follows from."""
+    if not any(hosts.values()):
+        return
+    width = max(len(" ".join(pair)) for pair in hosts)
+    for number, (pair, health) in enumerate(hosts.items()):
+        words = f"{health.status}: {health}" if health else "not asked yet"
+        say(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
 
 
 def _show_disk(missing: int, free: int | None) -> None:

@@ -11,6 +11,7 @@ import typer
 from modelfetch.cli.talk import notes, say
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.stream import Record, Reporter, follow
+from modelfetch.model.text import sanitise
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.workspace import Workspace
 
@@ -30,27 +31,6 @@ class Ready:
         """Nothing was taken."""
 
 
-class Piped:
-    """A reporter whose reader may go away (``| head -1``): that ends the telling, and is no failure."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._has_reader = True
-
-    def report(self, record: Record) -> None:
-        """Tell the reporter, as long as it can pass it on."""
-        if not self._has_reader:
-            return
-        try:
-            self._reporter.report(record)
-        except BrokenPipeError:
-            self._has_reader = False
-
-    def close(self) -> None:
-        """Close the reporter."""
-        self._reporter.close()
-
-
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
@@ -59,13 +39,22 @@ def run(
         notes(workspace)
     reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
     recorder = workspace.recorder()
-    finished = follow(events, [*map(Piped, reporters), *([also] if also is not None else []), recorder])
+    finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
     if not json:
         if recorder.notice and not quiet:
             say(f"note: {recorder.notice}")
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
             say(line)
     return finished
+
+
+def print_bad(finished: RunFinished, *, quiet: bool) -> None:
+    """Print the files that a check found bad on stdout; a terminal has been told while it happened."""
+    if not quiet and sys.stdout.isatty():
+        return
+    for result in finished.files:
+        if result.status == "failed":
+            typer.echo("\t".join(map(sanitise, (result.model, result.file, result.reason))))
 
 
 def leave(finished: RunFinished) -> None:

@@ -87,3 +87,16 @@ LockTimeout = Annotated[
         show_default=False,
     ),
 ]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="A running server: the line that `modelfetch serve` printed.",
+        show_default=False,
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", metavar="TOKEN", help="The server's token, if not in URL.", show_default=False),
+]

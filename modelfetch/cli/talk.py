@@ -23,6 +23,12 @@ def notes(workspace: Workspace) -> None:
         say(f"note: {notice}")
 
 
+def put(line: str) -> None:
+    """Print a line on stdout; signs that it cannot show are left out."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "ignore").decode(encoding))
+
+
 def print_json(document: object) -> None:
     """Print one JSON document on stdout: indented for a terminal, in one line for a program."""
     indent = 2 if sys.stdout.isatty() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -27,7 +26,7 @@ def verify(
     Needs no network but for --repair. Prints a line for each file that is not right: model, file, and
     missing, size or hash. Exit code 5 when there is one; with --repair, when one could not be put right.
     """
-    from modelfetch.cli.follow import leave, run
+    from modelfetch.cli.follow import leave, print_bad, run
     from modelfetch.cli.talk import say
     from modelfetch.engine.assemble import RunOptions
     from modelfetch.workspace import Workspace
@@ -38,8 +37,6 @@ def verify(
         say("nothing to verify: no model is here yet")
     events = workspace.verify(manifests, RunOptions(offline), quick=quick, repair=repair)
     finished = run(workspace, events, json=json, quiet=quiet)
-    if not json and (quiet or not sys.stdout.isatty()):  # a terminal has been told while it happened
-        for result in finished.files:
-            if result.status == "failed":
-                typer.echo(f"{result.model}\t{result.file}\t{result.reason}")
+    if not json:
+        print_bad(finished, quiet=quiet)
     leave(finished)

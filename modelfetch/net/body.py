@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.net import direct
 from modelfetch.net.answers import Accept
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.failures import source_error
@@ -23,6 +24,7 @@ class Body:
 
     Iterating yields pieces as they come and ends after exactly the accepted number of bytes. httpx takes a
     close-delimited body that was cut short for a complete one, so counting is the only proof of the end.
+    A piece is valid only until the next one is asked for: it may be a view of a buffer that is used again.
 
     Attributes:
         start: Offset in the file of the first byte that will come.
@@ -34,10 +36,11 @@ class Body:
         self.start = accepted.start
         self._length = size - accepted.start if accepted.length is None else accepted.length
         self._response = response
+        self._limits = limits
         self._floor = SpeedFloor(limits.min_speed, limits.stall_timeout)
         self._cancel = cancel
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the body.
 
         Raises:
@@ -57,20 +60,28 @@ class Body:
         if left:
             raise SourceError(Fault.CUT, f"the connection was cut, {left} bytes too early")
 
-    def _pieces(self) -> Iterator[tuple[bytes, float]]:
+    def _pieces(self) -> Iterator[tuple[bytes | memoryview, float]]:
         """The pieces as they come, with the seconds each was waited for."""
-        pieces = self._response.iter_raw()
+        pieces = self._source()
         while True:
             asked = time.monotonic()
             try:
                 piece = next(pieces, b"")
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, OSError) as error:
                 self._cancel.check()
                 raise source_error(error, body=True) from error
             self._cancel.check()
             if not piece:
                 return
             yield piece, time.monotonic() - asked
+
+    def _source(self) -> Iterator[bytes | memoryview]:
+        """The quickest way to read this body that is safe."""
+        response, length, limits = self._response, self._length, self._limits
+        sock = direct.socket_of(response, length) if length >= limits.direct_from else None
+        if sock is None:
+            return response.iter_raw()
+        return direct.pieces(response, sock, length, limits.stall_timeout)
 
     def close(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end."""

@@ -24,6 +24,12 @@ class Limits:
     """Longest silence, before the first byte and between two."""
     min_speed: float = 1024.0
     """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
+    direct_from: float = 4 << 20
+    """Bytes from which on a body is read from the socket itself where it can be; ``math.inf`` for never.
+
+    It costs the connection. Measured over loopback, where a new one is cheapest, bodies of 2 MiB (under TLS
+    of 4 MiB) save as much processor time as that takes.
+    """
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The one place where httpx's exceptions become ours. Foreign texts are never shown: they hold URLs."""
+"""Where exceptions of httpx and sockets become ours. Foreign texts are never shown: they hold URLs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PROXY_HINT = "Check HTTPS_PROXY and NO_PROXY."
 
 
 def source_error(error: Exception, *, body: bool, proxied: bool = False) -> SourceError:
-    """Translate an exception of httpx.
+    """Translate an exception of httpx, or of a socket that a body was read from.
 
     Args:
-        error: What httpx raised.
+        error: What was raised.
         body: Whether it happened while reading the body, as opposed to before the first byte of it.
         proxied: Whether the connection was to a proxy, which then is to blame when it could not be made.
     """
@@ -43,9 +43,9 @@ def _translate(error: Exception, *, body: bool) -> SourceError:
             return _connect_error(error)
         case httpx.ProxyError():
             return _proxy_error(error)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
+        case httpx.ReadTimeout() | httpx.WriteTimeout() | TimeoutError():
             return _timeout(body=body)
-        case httpx.NetworkError():
+        case httpx.NetworkError() | OSError():
             return _cut(body=body)
         case httpx.RemoteProtocolError():
             return _not_http(str(error), body=body)

@@ -21,8 +21,11 @@ class Stream(Protocol):
     def start(self) -> int:
         """Offset of the first byte: where we asked for, or 0 from those who send whole files only."""
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes in order. Raises SourceError when the source fails on the way."""
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Yield the bytes in order, in pieces each valid until the next one is asked for.
+
+        Raises SourceError when the source fails on the way.
+        """
 
     def close(self) -> None:
         """Let go of the connection or file."""

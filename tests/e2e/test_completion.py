@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
+from modelfetch.cli.app import app
 from tests.e2e.command import Command
 from tests.origin import Origin, model
 
@@ -23,7 +25,7 @@ def complete(cli: Command, line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("modelfetch ", {"ensure", "plan", "verify", "list", "show", "path", "remove", "config"}),
+        ("modelfetch ", set(typer.main.get_command(app).commands)),  # type: ignore[attr-defined]
         ("modelfetch ensure --prefer hug", {"huggingface"}),
     ],
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from contextlib import closing
 from dataclasses import dataclass
+
+import pytest
 
 from modelfetch.errors import SourceError
 from modelfetch.net.answers import Ask
@@ -21,6 +24,11 @@ PATIENT = Limits(connect_timeout=5.0, stall_timeout=5.0, min_speed=0.0)
 """For tests in which nothing is slow."""
 HASTY = Limits(connect_timeout=0.2, stall_timeout=0.2, min_speed=20_000.0)
 """For tests in which something is."""
+
+BOTH_WAYS = pytest.mark.parametrize(
+    "direct_from", [0, math.inf], ids=["from the socket", "through httpx"], indirect=True
+)
+"""Runs a test twice: with every body read from the socket that can be, however small, and with none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client
+from modelfetch.net.client import Client, Limits
 from tests.net.asking import CONTENT, HASTY, PATIENT
 from tests.origin import Origin
+from tests.origin.certificates import Authority
 
 
 @pytest.fixture(scope="session")
-def client() -> Iterator[Client]:
+def direct_from(request: pytest.FixtureRequest) -> float:
+    """Bytes from which on bodies are read from the socket: as usual, or see ``BOTH_WAYS``."""
+    return float(getattr(request, "param", Limits().direct_from))
+
+
+@pytest.fixture(scope="session")
+def client(direct_from: float) -> Iterator[Client]:
     """A client in no hurry, shared by all tests: making one costs more than most of them."""
-    client = Client(PATIENT, Cancellation())
+    client = Client(replace(PATIENT, direct_from=direct_from), Cancellation())
     yield client
     client.close()
 
 
 @pytest.fixture(scope="session")
-def hasty() -> Iterator[Client]:
+def hasty(direct_from: float) -> Iterator[Client]:
     """A client that loses patience after 0.2 s."""
-    client = Client(HASTY, Cancellation())
+    client = Client(replace(HASTY, direct_from=direct_from), Cancellation())
     yield client
     client.close()
 
@@ -32,6 +41,23 @@ def hasty() -> Iterator[Client]:
 def origin() -> Iterator[Origin]:
     """Serves ``/files/big.bin``."""
     with Origin() as origin:
+        origin.add("big.bin", CONTENT)
+        yield origin
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """Who signs the certificates of the tests."""
+    return Authority()
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def served(
+    request: pytest.FixtureRequest, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Origin]:
+    """The same origin, plain and under TLS that clients made from now on trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
+    with Origin(tls=authority.server() if request.param == "TLS" else None) as origin:
         origin.add("big.bin", CONTENT)
         yield origin
 

@@ -15,13 +15,14 @@ from modelfetch.net.answers import Ask
 from modelfetch.net.body import SpeedFloor
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits, Memory
-from tests.net.asking import FILE, SIZE, get
+from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
 
 # Good bodies, however their end is told
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("start", [0, 1, 50_000, SIZE - 1])
 @pytest.mark.parametrize(
     "framing",
@@ -46,6 +47,7 @@ def test_a_good_body_is_read_whole(
     assert (got.start, got.data) == (start, FILE[start:])
 
 
+@BOTH_WAYS
 def test_a_shorter_range_ends_early_without_error(origin: Origin, client: Client, url: str) -> None:
     """A server may send less than asked for (RFC 9110, 15.3.7); the rest is asked for again."""
     origin.fault("*", faults.shorter_range(1000))
@@ -57,6 +59,7 @@ def test_a_shorter_range_ends_early_without_error(origin: Origin, client: Client
 # Cut
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize("at", [0, 1, 999, 65_536, SIZE - 1])
 def test_a_cut_keeps_every_byte_that_came(
@@ -69,6 +72,7 @@ def test_a_cut_keeps_every_byte_that_came(
     assert got.data == (FILE[: len(got.data)] if reset else FILE[:at])
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "kept"),
     [
@@ -87,6 +91,7 @@ def test_ends_that_only_counting_finds(
     assert got.data == FILE[:kept]
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("offset", [0, 1, 8, 9, 16, 17, 60, 100, 200])
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 def test_a_cut_inside_the_head(origin: Origin, client: Client, url: str, offset: int, reset: bool) -> None:
@@ -100,6 +105,7 @@ def test_a_cut_inside_the_head(origin: Origin, client: Client, url: str, offset:
 # Too much
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize(
     "fault",
     [
@@ -121,6 +127,7 @@ def test_bytes_beyond_the_end_are_never_yielded(
     assert got.data == FILE
 
 
+@BOTH_WAYS
 def test_endless_data_is_stopped_at_the_first_byte_too_many(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.all_of(faults.ignored_range(), faults.too_many(500_000_000), faults.no_length()))
     got = get(client, url)
@@ -129,6 +136,7 @@ def test_endless_data_is_stopped_at_the_first_byte_too_many(origin: Origin, clie
     assert origin.bytes_sent < 50_000_000
 
 
+@BOTH_WAYS
 def test_a_range_that_announces_more_is_refused(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.too_many(1000))
     got = get(client, url, 400)
@@ -139,6 +147,7 @@ def test_a_range_that_announces_more_is_refused(origin: Origin, client: Client, 
 # Wrong bytes of the right length are not found here: that is the hash's business
 
 
+@BOTH_WAYS
 def test_right_length_with_a_flipped_bit_passes_through(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.flipped(at=7))
     got = get(client, url)
@@ -150,6 +159,7 @@ def test_right_length_with_a_flipped_bit_passes_through(origin: Origin, client: 
 # Silence
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("at", [0, 1000, SIZE - 1])
 def test_a_stalled_body_is_found_in_time(origin: Origin, hasty: Client, url: str, at: int) -> None:
     origin.fault("*", faults.stall(at))
@@ -161,6 +171,7 @@ def test_a_stalled_body_is_found_in_time(origin: Origin, hasty: Client, url: str
     assert time.monotonic() - started < 1.2
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize("fault", [faults.stall(), faults.stall_head(30), faults.late(1)])
 def test_no_answer_in_time(origin: Origin, hasty: Client, url: str, fault: OriginFault) -> None:
     origin.fault("*", fault)
@@ -171,6 +182,7 @@ def test_no_answer_in_time(origin: Origin, hasty: Client, url: str, fault: Origi
     assert time.monotonic() - started < 1.2
 
 
+@BOTH_WAYS
 def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client, url: str) -> None:
     """No read ever times out here: 100 B each 20 ms is 5 kB/s, where 20 kB/s are the least."""
     origin.fault("*", faults.trickle(size=100, every=0.02))
@@ -184,9 +196,10 @@ def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client
     assert origin.bytes_sent - len(got.data) <= 200
 
 
-def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str) -> None:
+@BOTH_WAYS
+def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, direct_from: float) -> None:
     """Only waiting for the network counts, not a slow disk or a rate limit of our own."""
-    limits = Limits(stall_timeout=0.1, min_speed=1e9)
+    limits = Limits(stall_timeout=0.1, min_speed=1e9, direct_from=direct_from)
     with closing(Client(limits, Cancellation())) as client:
         body = client.open(url, Ask(0, SIZE), credential=None, memory=Memory())
         data = bytearray()

@@ -6,37 +6,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
 from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client, Memory
-from tests.net.asking import CONTENT, FILE, PATIENT, SIZE
+from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
-from tests.origin.certificates import Authority
 
 PATH = "/files/big.bin"
 SOON = 0.2
 """Seconds within which a cancelled wait must have ended."""
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture(params=["plain", "TLS"])
-def served(
-    request: pytest.FixtureRequest, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Origin]:
-    """The same origin, plain and under TLS that clients trust."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
-    with Origin(tls=authority.server() if request.param == "TLS" else None) as origin:
-        origin.add("big.bin", CONTENT)
-        yield origin
 
 
 @pytest.fixture
@@ -45,8 +28,8 @@ def cancel() -> Cancellation:
 
 
 @pytest.fixture
-def client(cancel: Cancellation) -> Iterator[Client]:
-    client = Client(PATIENT, cancel)
+def client(cancel: Cancellation, direct_from: float) -> Iterator[Client]:
+    client = Client(replace(PATIENT, direct_from=direct_from), cancel)
     yield client
     client.close()
 
@@ -80,6 +63,7 @@ def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Call
         thread.join()
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "kept"),
     [
@@ -125,6 +109,7 @@ def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cance
     assert origin.connections == 0
 
 
+@BOTH_WAYS
 def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Cancellation) -> None:
     origin.pace = 200_000
     body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from modelfetch.errors import ConfigError, Fault
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
 from modelfetch.net.urls import Credential
-from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
+from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
 from tests.origin.certificates import Authority
@@ -22,16 +23,13 @@ from tests.origin.listener import Listener
 PATH = "/files/big.bin"
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
 @pytest.fixture
-def trusting(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def trusting(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct_from: float
+) -> Iterator[Client]:
     """A client to which SSL_CERT_FILE names the authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
-    client = Client(PATIENT, Cancellation())
+    client = Client(replace(PATIENT, direct_from=direct_from), Cancellation())
     yield client
     client.close()
 
@@ -43,6 +41,7 @@ def secure(authority: Authority) -> Iterator[Origin]:
         yield origin
 
 
+@BOTH_WAYS
 def test_ssl_cert_file_is_honoured(secure: Origin, trusting: Client) -> None:
     assert get(trusting, secure.url(PATH)).data == FILE
 
@@ -119,6 +118,7 @@ def test_a_step_down_to_http_is_refused(secure: Origin, origin: Origin, trusting
     assert CANARY not in everything_shown(error)
 
 
+@BOTH_WAYS
 def test_a_step_up_to_https_is_followed(secure: Origin, origin: Origin, trusting: Client) -> None:
     origin.fault("*", faults.redirect_to(secure))
     credential = Credential.bearer(origin.endpoint, CANARY)
@@ -126,6 +126,7 @@ def test_a_step_up_to_https_is_followed(secure: Origin, origin: Origin, trusting
     assert secure.foreign_headers == set()
 
 
+@BOTH_WAYS
 @pytest.mark.parametrize(
     ("fault", "kept"),
     [

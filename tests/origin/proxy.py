@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import select
 import socket
+import ssl
 from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
@@ -24,16 +25,27 @@ class Proxy:
     Args:
         behaviour: Serve; close on every request without an answer; or answer 502.
         credentials: ``user:password`` required, else 407; None for an open proxy.
+        tls: Speak https with this server-side context.
+        to: Port of this machine that stands in for every host asked for; None to resolve them.
 
     Attributes:
         requests: Requests in order of arrival.
     """
 
-    def __init__(self, behaviour: Behaviour = "ok", *, credentials: str | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour = "ok",
+        *,
+        credentials: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        to: int | None = None,
+    ) -> None:
         self.requests: list[Request] = []
         self._behaviour = behaviour
         self._credentials = credentials
-        self._listener = Listener(self._serve)
+        self._to = to
+        self._listener = Listener(self._serve, tls=tls)
+        self._scheme = "https" if tls else "http"
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +60,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """URL for HTTP_PROXY and HTTPS_PROXY, without credentials."""
-        return f"http://127.0.0.1:{self._listener.port}"
+        return f"{self._scheme}://127.0.0.1:{self._listener.port}"
 
     @property
     def tunnels(self) -> list[str]:
@@ -77,7 +89,7 @@ class Proxy:
 
     def _relay(self, channel: Channel, request: Request) -> None:
         try:
-            upstream = _connect(request)
+            upstream = socket.create_connection(self._upstream(request), timeout=5)
         except OSError:
             _answer(channel, Reply(502, ending="close"))
             return
@@ -88,14 +100,15 @@ class Proxy:
                 upstream.sendall(_forwarded(request))
             _pump(channel.sock, upstream)
 
+    def _upstream(self, request: Request) -> tuple[str | None, int]:
+        if self._to is not None:
+            return "127.0.0.1", self._to
+        address = urlsplit(request.target if "://" in request.target else f"//{request.target}")
+        return address.hostname, address.port or 80
+
 
 def _answer(channel: Channel, reply: Reply) -> bool:
     return channel.perform(transmission(reply, head_only=False), lambda _sent: None)
-
-
-def _connect(request: Request) -> socket.socket:
-    address = urlsplit(request.target if "://" in request.target else f"//{request.target}")
-    return socket.create_connection((address.hostname, address.port or 80), timeout=5)
 
 
 def _basic(credentials: str) -> str:

@@ -1,0 +1,176 @@
+"""``history`` and ``log``: what happened, run by run, and one run in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.tables import Column, print_table
+from modelfetch.cli.talk import notes, print_json, put, say
+
+if TYPE_CHECKING:
+    from modelfetch.history import RunRow
+
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 24h.", show_default=False),
+]
+
+
+def history(
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Runs to show.", show_default="20")
+    ] = None,
+    since: Since = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the bytes of each day instead.")] = False,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Show earlier runs, the newest first.
+
+    Runs that found everything there are not remembered. The setting `history.days` says how long others are.
+    """
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    shown = limit if limit is not None or plot or since is not None else 20
+    with workspace.history() as remembered:
+        runs = remembered.runs(since=begin(since), limit=shown)
+    if json:
+        print_json({"runs": [_document(run) for run in runs]})
+        return
+    notes(workspace)
+    note(remembered.notice)
+    if plot:
+        _plot(runs)
+    else:
+        _print_runs(runs)
+
+
+def begin(since: str | None) -> datetime | None:
+    """When a time span began that ends now.
+
+    Raises:
+        UsageError: It is not a time span.
+    """
+    from modelfetch.errors import UsageError
+    from modelfetch.model.units import parse_duration
+
+    if since is None:
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(since))
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--since: {error}", hint="modelfetch history --since 7d") from None
+
+
+def note(notice: str) -> None:
+    """Say what is wrong with the history, if anything is."""
+    if notice:
+        say(f"note: {notice}")
+
+
+def moment(at: datetime) -> str:
+    """Show a time as people here have it: ``2026-11-20 06:00``."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _document(run: RunRow) -> dict[str, Any]:
+    from modelfetch.history.schema import stamp
+
+    return {
+        **asdict(run),
+        "started_at": stamp(run.started_at),
+        "finished_at": run.finished_at and stamp(run.finished_at),
+        "speed": _speed(run),
+    }
+
+
+def _speed(run: RunRow) -> int | None:
+    """Bytes per second of a whole run, waiting included."""
+    return round(run.fetched / run.seconds) if run.fetched and run.seconds else None
+
+
+def _print_runs(runs: Sequence[RunRow]) -> None:
+    from modelfetch.model.units import format_duration, format_rate, format_size
+
+    if not runs:
+        say("nothing is remembered yet")
+        return
+    rows = [
+        [
+            moment(run.started_at),
+            run.run,
+            run.operation,
+            ", ".join(run.models),
+            run.outcome,
+            format_size(run.fetched) if run.fetched else "-",
+            format_duration(run.seconds),
+            format_rate(speed) if (speed := _speed(run)) else "-",
+            str(run.failures or "-"),
+        ]
+        for run in runs
+    ]
+    columns = [
+        Column("when"),
+        Column("run"),
+        Column("what"),
+        Column("models", flexible=True),
+        Column("outcome"),
+        Column("fetched", right=True),
+        Column("time", right=True),
+        Column("speed", right=True),
+        Column("failed tries", right=True),
+    ]
+    print_table(columns, rows)
+
+
+def _plot(runs: Sequence[RunRow]) -> None:
+    from modelfetch.cli.charts import bars, by_day
+    from modelfetch.model.units import format_size
+
+    days = by_day((run.started_at.astimezone().date(), run.fetched) for run in runs)
+    for line in bars([(f"{day}", fetched, format_size(fetched)) for day, fetched in days]):
+        put(line)
+    if not days:
+        say("nothing is remembered yet")
+
+
+def log(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="Name of the run, or its beginning.", show_default="the last"),
+    ] = None,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Tell the story of a run, line by line."""
+    from modelfetch.errors import UsageError
+    from modelfetch.model.text import quote, sanitise
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    with workspace.history() as remembered:
+        found = remembered.runs(name=run, limit=1)
+        events = remembered.events(found[0].run) if found else []
+    note(remembered.notice)
+    if run is not None and not found:
+        raise UsageError(f"no run called {quote(run)} is remembered", hint="modelfetch history")
+    if json:
+        print_json({"run": found[0].run if found else None, "events": events})
+        return
+    if not found:
+        say("nothing is remembered yet")
+    for event in events:
+        if event.get("human"):
+            put(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")
+
+
+def moment_of_day(at: str) -> str:
+    """Show the time of an event as a clock here shows it: ``06:00:12``."""
+    return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"

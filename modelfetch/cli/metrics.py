@@ -1,0 +1,149 @@
+"""``metrics``: every attempt, and what attempts add up to."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.history import begin, note
+from modelfetch.cli.tables import Column, print_table
+from modelfetch.cli.talk import print_json, say
+
+if TYPE_CHECKING:
+    from modelfetch.history import AttemptRow, RunRow
+    from modelfetch.workspace import Workspace
+
+
+class What(StrEnum):
+    """What to do with the attempts."""
+
+    RECORDS = "records"
+    SUMMARY = "summary"
+    HEALTH = "health"
+    RESET = "reset"
+
+
+def metrics(
+    what: Annotated[
+        What, typer.Argument(metavar="[WHAT]", help="What to show, or to forget.")
+    ] = What.RECORDS,
+    since: Annotated[
+        str, typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 7d.")
+    ] = "24h",
+    csv: Annotated[bool, typer.Option("--csv", help="Print records as CSV.")] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Print figures in the text format of Prometheus.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what reset would forget.")] = False,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Show how sources fared: every attempt as a record, counts, or a judgement.
+
+    `metrics reset` forgets all attempts, and with them the health of every host; runs stay in `history`.
+    """
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    if what is What.RESET:
+        _reset(workspace, dry_run=dry_run, json=json)
+        return
+    start = begin(since)
+    with workspace.history() as history:
+        rows, runs = history.attempts(since=start), history.runs(since=start)
+    note(history.notice)
+    if prometheus:
+        _print_prometheus(rows, runs)
+    elif csv:
+        _print_csv(rows)
+    else:
+        _PRINTERS[what](rows, json)
+
+
+def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
+    with workspace.history() as history:
+        forgotten = len(history.attempts()) if dry_run else history.reset()
+    note(history.notice)
+    if json:
+        print_json({"ok": True, "message": "Metrics reset", "attempts": forgotten, "dry_run": dry_run})
+    else:
+        say(f"{'would forget' if dry_run else 'forgot'} {forgotten} attempts")
+
+
+def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
+    from modelfetch.history.metrics import prometheus
+
+    typer.echo(prometheus(rows, runs), nl=False)
+
+
+def _print_csv(rows: Sequence[AttemptRow]) -> None:
+    from modelfetch.history.metrics import RECORD_FIELDS, metrics_records
+    from modelfetch.model.text import sanitise
+
+    writer = csv.DictWriter(sys.stdout, RECORD_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for record in metrics_records(rows):
+        writer.writerow({key: sanitise(f"{value}") for key, value in record.items()})
+
+
+def _records(rows: Sequence[AttemptRow], json: bool) -> None:
+    from modelfetch.history.metrics import metrics_records
+
+    records = metrics_records(rows)
+    if json:
+        print_json({"metrics": records})
+        return
+    shown = ("timestamp", "model", "file", "layer", "host", "status", "latency_ms", "bytes_downloaded")
+    names = [*shown, "error_type"]
+    flexible = {"file", "host"}
+    right = {"latency_ms", "bytes_downloaded"}
+    columns = [Column(name, right=name in right, flexible=name in flexible) for name in names]
+    print_table(columns, [[f"{record.get(name, '')}" for name in names] for record in records])
+
+
+def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
+    from modelfetch.history.metrics import KINDS, summary
+
+    found = summary(rows)
+    if json:
+        print_json(found)
+        return
+    say(f"{found['total']} attempts, {found['cache_hits']} files were in the cache")
+    lines = [(kind, found[kind]) for kind in KINDS]
+    lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
+    cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
+    head = [Column("source", flexible=True), *_right("success", "error", "avg latency")]
+    print_table(head, cells)
+
+
+def _health(rows: Sequence[AttemptRow], json: bool) -> None:
+    from modelfetch.history.metrics import KINDS, health
+
+    found = health(rows)
+    if json:
+        print_json(found)
+        return
+    say(f"{found['cache']['hit_rate']:g} % of the files asked for were in the cache")
+    cells = [
+        [kind, judged["status"], f"{judged['success_rate']:g} %", f"{judged['avg_latency_ms']} ms"]
+        for kind in KINDS
+        for judged in [found[kind]]
+    ]
+    print_table([Column("source"), Column("status"), *_right("success", "avg latency")], cells)
+
+
+def _ms(tally: dict[str, Any]) -> str:
+    return f"{tally['avg_latency']} ms" if tally["success"] else "-"
+
+
+def _right(*names: str) -> list[Column]:
+    return [Column(name, right=True) for name in names]
+
+
+_PRINTERS = {What.RECORDS: _records, What.SUMMARY: _summary, What.HEALTH: _health}

@@ -1,0 +1,182 @@
+"""Runs on a server, followed from here: the same faces, the same stdout, the same exit codes."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import closing, contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+
+from modelfetch.cli.follow import Ready, leave
+from modelfetch.cli.talk import say
+from modelfetch.engine.events import RunFinished
+from modelfetch.engine.stream import follow
+from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.model.text import sanitise
+from modelfetch.remote import Job, Run, Server, find_address
+from modelfetch.reporters import choose, error_lines, symbols_for
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""What asks a command to end; its exit code is then 128 and the number, as shells have it."""
+
+_OPTIONS = frozenset({"--server", "--token", "--quiet", "--json"})
+"""What ``ensure`` can be told when it is a server that does it."""
+
+
+def connect(server: str | None, token: str | None) -> Server:
+    """Find the server that options and environment name.
+
+    Raises:
+        UsageError: They name none that can be asked.
+    """
+    return Server(find_address(server, token, os.environ))
+
+
+def ensure(
+    context: typer.Context,
+    names: Sequence[str],
+    server: str | None,
+    token: str | None,
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Have a server make models present, and follow it as if it happened here.
+
+    Args:
+        context: Says which options were given: most are for a run on this machine only.
+        names: The models; none means the project's.
+        server: Its address.
+        token: Its token.
+        json: Whether to print the server's events.
+        quiet: Whether to say nothing but the result and errors.
+
+    Raises:
+        UsageError: An option was given that the server cannot be told, or no model is named.
+        ModelfetchError: The server refused.
+    """
+    _require_sense(server, _options_given(context))
+    wanted = names or _project_models()
+    with closing(connect(server, token)) as there:
+        jobs = _submit(there, wanted)
+        ready = Ready()
+        finished = watch(there, jobs, json=json, quiet=quiet, ready=ready)
+    if not json:
+        echo(ready.directories[job.model] for job in jobs if job.model in ready.directories)
+    leave(finished)
+
+
+def watch(server: Server, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
+    """Follow jobs to their end, or until a signal; say at the end what is left to say."""
+    run = Run(server, jobs, tap=_Originals() if json else None)
+    reporters = choose(
+        json=False, quiet=quiet or json, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ
+    )
+    with _asking(run.leave):
+        finished = follow(run.events(), [*reporters, ready], clock=run.clock)
+    if run.finished is None:  # a second signal: by then nothing is waited for
+        finished = run.abandoned(finished.exit_code)
+    if not json:
+        for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
+            say(line)
+    return finished
+
+
+class _Originals:
+    """Prints records as the server sent them, as long as somebody reads."""
+
+    def __init__(self) -> None:
+        self._has_reader = True
+
+    def __call__(self, document: dict[str, Any]) -> None:
+        if not self._has_reader:
+            return
+        try:
+            print(jsonlib.dumps(document, separators=(",", ":")).replace("\x7f", "\\u007f"), flush=True)
+        except BrokenPipeError:
+            self._has_reader = False
+
+
+@contextmanager
+def _asking(leave: Callable[[int], None]) -> Iterator[None]:
+    """Let the first signal ask for the end, and leave any further one to do what it always does."""
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        restore()
+        leave(128 + number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: each for number, each in handlers.items() if each not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _options_given(context: Any) -> set[str]:
+    """The options on the command line, by their long names."""
+    return {
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.param_type_name == "option"
+        and context.get_parameter_source(parameter.name).name == "COMMANDLINE"
+    }
+
+
+def _require_sense(server: str | None, given: Set[str]) -> None:
+    if server is None:
+        raise UsageError("--token is for --server, which is not given", hint="modelfetch ensure --help")
+    if local := given - _OPTIONS:
+        raise UsageError(
+            f"{', '.join(sorted(local))} cannot be used with --server",
+            hint="The server fetches, by its own settings: leave that out, or set it there.",
+        )
+
+
+def _project_models() -> Sequence[str]:
+    from modelfetch.workspace import Workspace
+
+    models = Workspace.open().loaded.models
+    if not models:
+        raise UsageError("no model is named", hint="Name one, or be where a modelfetch.toml names some.")
+    return models
+
+
+def _submit(server: Server, names: Sequence[str]) -> list[Job]:
+    """Submit all or, where one is refused, none."""
+    orders = dict(server.find_model(name) for name in dict.fromkeys(names))
+    jobs: list[Job] = []
+    try:
+        for model, operation in orders.items():
+            jobs.append(server.submit(operation, model))
+    except BaseException:
+        _withdraw(server, jobs)
+        raise
+    return jobs
+
+
+def _withdraw(server: Server, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if job.is_ours:
+            try:
+                server.cancel(job.id)
+            except ModelfetchError as error:
+                say(f"warning: {sanitise(error.message)}")
+
+
+def echo(lines: Iterable[str]) -> None:
+    """Print what a server said on stdout, a line each."""
+    for line in lines:
+        typer.echo(sanitise(line))

@@ -1,0 +1,68 @@
+"""``serve``: jobs over HTTP, and a panel to watch them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.talk import print_json, say
+
+if TYPE_CHECKING:
+    from modelfetch.server.address import Address
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", metavar="HOST", help="Address or name to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 takes any that is free."),
+    ] = 8765,
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token",
+            metavar="TOKEN",
+            envvar="MODELFETCH_SERVE_TOKEN",
+            help="What clients must send; without it, a new one is made.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = "",
+    cert: Annotated[
+        Path | None,
+        typer.Option("--cert", metavar="FILE", help="Certificate (PEM), for TLS.", show_default=False),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The certificate's key (PEM).", show_default=False),
+    ] = None,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Serve jobs over HTTP, and a panel to watch them, until a signal ends it.
+
+    Prints its address with the token in one line once it listens. Needs the extra `serve`:
+    pip install 'modelfetch[serve]'.
+    """
+    from modelfetch.server.serve import Options, serve
+
+    serve(Options(host, port, token, cert, key), {"cache_dir": cache_dir}, partial(_listening, json))
+
+
+def _listening(json: bool, address: Address, token: str) -> None:
+    if not address.is_local:
+        say(
+            f"note: other machines can reach {address.bound}, port {address.port}; the token is all they need"
+        )
+    if not address.is_local and not address.tls:
+        say("note: without --cert and --key the token can be read by anyone on the way")
+    if json:
+        print_json({"url": address.url, "token": token})
+    else:
+        typer.echo(f"{address.url}/#token={token}")

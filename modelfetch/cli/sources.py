@@ -1,0 +1,117 @@
+"""``sources``: every host known here, how it fares, and when it would be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.history import moment, note
+from modelfetch.cli.tables import Column, print_table
+from modelfetch.cli.talk import notes, print_json, say
+
+if TYPE_CHECKING:
+    from modelfetch.engine.standing import Standing
+    from modelfetch.model.manifest import Manifest
+    from modelfetch.net.probe import Reply
+    from modelfetch.workspace import Workspace
+
+
+def sources(
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask each host now whether it is there, once, for 5 s at most.")
+    ] = False,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Show every source known from settings, catalogs and history, in the order of asking, and why.
+
+    Asks no network without --probe.
+    """
+    from modelfetch.engine.standing import standings
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    with workspace.history() as history:
+        health = history.health(datetime.now(UTC))
+    found = standings(workspace.loaded.settings, _manifests(workspace), health)
+    replies = _probe(workspace, found) if probe else {}
+    note(history.notice)
+    if json:
+        print_json({"sources": [_document(each, replies) for each in found]})
+        return
+    notes(workspace)
+    _print(found, replies)
+
+
+def _manifests(workspace: Workspace) -> Iterator[Manifest]:
+    from modelfetch.errors import ManifestError
+
+    for name in workspace.catalog.names():
+        try:
+            yield workspace.catalog.get(name)
+        except ManifestError as error:
+            say(f"warning: {error.message}")
+
+
+def _probe(workspace: Workspace, found: Sequence[Standing]) -> dict[Standing, Reply]:
+    from modelfetch.errors import OfflineError
+    from modelfetch.net.probe import probe
+
+    if workspace.loaded.offline:
+        raise OfflineError("the network may not be used", hint="Run it without --probe.")
+    asked = [each for each in found if each.question is not None]
+    questions = [each.question for each in asked if each.question is not None]
+    return dict(zip(asked, probe(questions), strict=True))
+
+
+def _document(each: Standing, replies: Mapping[Standing, Reply]) -> dict[str, Any]:
+    from modelfetch.history.health import facts
+
+    reply = replies.get(each)
+    probed = {
+        "probe": reply and {"status": reply.status, "ms": round(1000 * reply.seconds), "error": reply.error}
+    }
+    return {
+        "source": each.kind,
+        "host": each.host,
+        "place": each.place,
+        **facts(each.health),
+        "known_from": each.known_from,
+        "reason": each.reason,
+        **(probed if replies else {}),
+    }
+
+
+def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None:
+    rows = [
+        [
+            each.kind,
+            "-" if each.place is None else f"{each.place}",
+            each.host,
+            each.known_from,
+            moment(each.health.last) if each.health else "-",
+            each.reason,
+            *([_answer(replies.get(each))] if replies else []),
+        ]
+        for each in found
+    ]
+    columns = [
+        Column("kind"),
+        Column("place", right=True),
+        Column("host", flexible=True),
+        Column("known from"),
+        Column("last asked"),
+        Column("why", flexible=True),
+        *([Column("probe", flexible=True)] if replies else []),
+    ]
+    print_table(columns, rows)
+
+
+def _answer(reply: Reply | None) -> str:
+    if reply is None:
+        return "-"
+    return f"{reply.status} in {1000 * reply.seconds:.0f} ms" if reply.status else reply.error

@@ -1,0 +1,107 @@
+"""Server-sent events, read as the WHATWG HTML standard has it (9.2.6). Pure: bytes in, messages out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+LIMIT: Final = 16 * 1024 * 1024
+"""Bytes of one message at most: about the plan of a model with 50,000 files."""
+
+_END_OF_LINE: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a stream."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+    """The last id the stream gave, with this message or before it."""
+
+
+class Parser:
+    """Takes a stream in pieces, cut anywhere.
+
+    Comments are dropped, and ``retry`` with them: when to come back is for whoever reads to decide. A message
+    that is not complete when the stream ends was never sent.
+
+    Args:
+        limit: Bytes of one message, or of one line, at most.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._is_first = True
+        self._ended_in_cr = False
+        self._line: list[bytes] = []
+        self._line_size = 0
+        self._data: list[str] = []
+        self._data_size = 0
+        self._event = ""
+        self._id = ""
+
+    def feed(self, piece: bytes) -> list[Message]:
+        """Take the next bytes; give the messages they complete.
+
+        Raises:
+            ValueError: A message is larger than the limit.
+        """
+        if self._ended_in_cr and piece:
+            piece = piece.removeprefix(b"\n")
+            self._ended_in_cr = False
+        if piece.endswith(b"\r"):
+            self._ended_in_cr = True
+        return [message for line in self._lines(piece) if (message := self._take(line)) is not None]
+
+    def _lines(self, piece: bytes) -> list[bytes]:
+        """The lines that are complete now, without their ends."""
+        first, *others = _END_OF_LINE.split(piece)
+        self._hold(first)
+        if not others:
+            return []
+        lines = [b"".join(self._line), *others[:-1]]
+        self._line, self._line_size = [], 0
+        self._hold(others[-1])
+        return lines
+
+    def _hold(self, part: bytes) -> None:
+        self._line.append(part)
+        self._line_size += len(part)
+        self._check()
+
+    def _check(self) -> None:
+        if self._line_size + self._data_size > self._limit:
+            raise ValueError(f"sent more than {self._limit} bytes in one message")
+
+    def _take(self, line: bytes) -> Message | None:
+        if self._is_first:
+            line = line.removeprefix(_BOM)
+            self._is_first = False
+        if not line:
+            return self._dispatch()
+        name, _, value = line.decode("utf-8", "replace").partition(":")
+        self._field(name, value.removeprefix(" "))
+        return None
+
+    def _field(self, name: str, value: str) -> None:
+        match name:
+            case "data":
+                self._data.append(value)
+                self._data_size += len(value) + 1
+                self._check()
+            case "event":
+                self._event = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case _:
+                pass
+
+    def _dispatch(self) -> Message | None:
+        data, event = "\n".join(self._data), self._event or "message"
+        has_data = bool(self._data)
+        self._data, self._data_size, self._event = [], 0, ""
+        return Message(data, event, self._id) if has_data else None

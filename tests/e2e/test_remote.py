@@ -1,0 +1,394 @@
+"""The command line as a client of a running server: the same faces, the same exit codes, no cut felt."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfetch.remote import Address, Server
+from tests.e2e.command import Command, Result, Running, assert_fails
+from tests.e2e.relay import Relay
+from tests.e2e.terminal import on_terminal
+from tests.origin import Origin, ServedModel, faults, model
+
+MIB = 1 << 20
+TOKEN = "token-of-the-tests"
+
+
+class House:
+    """A server with a home of its own, and a client with another one."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.server = Command(tmp_path / "server")
+        self.client = Command(tmp_path / "client")
+        self.client.environment["MODELFETCH_CATALOG"] = ""
+        self.url = ""
+
+    @contextmanager
+    def open(self, port: int = 0) -> Iterator[Running]:
+        """Run the server; it knows the models that were served before."""
+        with self.server.start("serve", "--port", f"{port}", "--token", TOKEN) as running:
+            running.until(lambda running: "\n" in running.out)
+            self.url = running.out.strip()
+            self.client.environment["MODELFETCH_SERVER"] = self.url
+            self.process = running.process
+            yield running
+
+    @property
+    def port(self) -> int:
+        return int(re.findall(r":(\d+)/", self.url)[0])
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """What the server knows, the newest first."""
+        with closing(Server(Address(self.url.partition("/#")[0], TOKEN))) as server:
+            found: list[dict[str, Any]] = server.jobs_document()["jobs"]
+            return found
+
+    def until(self, status: str) -> str:
+        """Wait until the newest job is that far; gives its id."""
+        deadline = time.monotonic() + 10
+        while not (jobs := self.jobs) or jobs[0]["status"] != status:
+            assert time.monotonic() < deadline, jobs
+            time.sleep(0.02)
+        return str(jobs[0]["job_id"])
+
+    def ensure(self, *names: str) -> list[str]:
+        return ["ensure", *names, "--server", self.url]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@contextmanager
+def slow(
+    house: House, size: int = 16 * MIB, *, pace: float = 2 * MIB
+) -> Iterator[tuple[Origin, ServedModel]]:
+    """A model that takes many seconds, and the server for it."""
+    with Origin(pace=pace) as origin:
+        files = {"big.bin": size, "small.bin": 1000}
+        served = house.server.serve(model(origin, files, catalog=house.server.catalog))
+        with house.open():
+            yield origin, served
+
+
+@pytest.fixture
+def served(house: House) -> Iterator[ServedModel]:
+    """A model that takes a second, and the server for it."""
+    with slow(house, 4 * MIB, pace=4 * MIB) as (_, served):
+        yield served
+
+
+def received(running: Running) -> int:
+    lines = [line for line in running.out.splitlines() if '"received":' in line]
+    return int(lines[-1].partition('"received":')[2].partition(",")[0]) if lines else 0
+
+
+def in_the_middle(running: Running) -> bool:
+    """Whether a run with --json, or one in plain lines, has a part of the large file."""
+    return received(running) >= MIB or re.search(r"big.bin  [1-8]\d%", running.err) is not None
+
+
+def facts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record for record in records if record["event"] != "progress"]
+
+
+def test_a_server_fetches_and_this_machine_stays_empty(house: House, served: ServedModel) -> None:
+    result = house.client(*house.ensure("m"))
+    assert (result.code, result.lines) == (0, [str(house.server.directory(served))]), result.err
+    assert result.told("big.bin", "done in", "huggingface")
+    assert result.told("m is ready")
+    assert house.server.has(served)
+    assert not house.client.cache.exists()
+
+
+def test_the_bars_are_those_of_a_run_here(house: House, served: ServedModel) -> None:
+    shown = on_terminal(house.client, *house.ensure("m"), columns=100)
+    assert (shown.code, shown.out) == (0, f"{house.server.directory(served)}\n"), shown.written
+    assert shown.screen.has_cursor
+    assert shown.screen.lost == 0
+    rows = [row for frame in shown.frames for row in frame if "━" in row]
+    assert any(re.search(r"big\.bin +━.* \d+% .*MB.* \d.*MB/s .*ETA", row) for row in rows), rows
+    assert any("of 2 files" in row for row in rows)
+    assert "m is ready · 4.20 MB" in " ".join(shown.screen.text)
+
+
+def test_several_models_are_followed_together(house: House) -> None:
+    with Origin(pace=MIB) as origin:
+        catalog = house.server.catalog
+        models = [model(origin, {f"{name}.bin": MIB}, name=name, catalog=catalog) for name in ("one", "two")]
+        house.server.serve(models[0])
+        with house.open():
+            shown = on_terminal(house.client, *house.ensure("two", "one", "two"), columns=100)
+    assert shown.code == 0, shown.written
+    assert shown.out.splitlines() == [str(house.server.directory(each)) for each in reversed(models)]
+    drawn = ["\n".join(frame) for frame in shown.frames]
+    both = [frame for frame in drawn if "one/one.bin" in frame and "two/two.bin" in frame]
+    assert any("of 2 files" in frame for frame in both), drawn
+
+
+def test_json_is_what_the_server_says(house: House, served: ServedModel) -> None:
+    result = house.client(*house.ensure("m"), "--json")
+    assert (result.code, result.err) == (0, "")
+    records = result.records
+    assert [record["n"] for record in records] == list(range(len(records)))
+    assert records[0]["human"] == "🔍 Looking for model: m"
+    assert records[-1]["human"] == "✅ Download complete"
+    assert [record["event"] for record in records].count("run_finished") == 1
+    assert result.out.isascii()
+
+
+def test_a_second_submit_joins_and_a_third_attaches(house: House) -> None:
+    with slow(house, 12 * MIB, pace=4 * MIB), house.client.start(*house.ensure("m"), "--json") as first:
+        first.until(in_the_middle)
+        with (
+            house.client.start(*house.ensure("m"), "--json") as second,
+            house.client.start("attach", house.until("running")[:10], "--json") as third,
+        ):
+            results = [running.finish() for running in (first, second, third)]
+        assert [result.code for result in results] == [0, 0, 0], [result.err for result in results]
+        one, two, three = (result.records for result in results)
+        assert facts(one) == facts(two) == facts(three)
+        assert len(house.jobs) == 1
+
+
+@pytest.mark.parametrize("cuts", [1, 4])
+def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
+    with slow(house, 8 * MIB, pace=4 * MIB) as (origin, served), closing(Relay(house.port)) as relay:
+        url = house.url.replace(str(house.port), str(relay.port))
+        with house.client.start("ensure", "m", "--server", url, "--json") as running:
+            for cut in range(1, cuts + 1):
+                running.until(lambda running, cut=cut: received(running) >= cut * MIB)  # type: ignore[misc]
+                relay.cut()
+            result = running.finish()
+        with house.client.start("attach", "job", "--json") as late:
+            story = late.finish()
+        assert (result.code, result.err) == (0, ""), result.err
+        numbers = [record["n"] for record in result.records]
+        assert numbers == sorted(set(numbers))
+        assert facts(result.records) == facts(story.records)
+        heads = [head for head in relay.requests if "/stream" in head]
+        assert len(heads) == cuts + 1
+        assert all("last-event-id" in head.lower() for head in heads[1:])
+        assert origin.bytes_sent == served.size
+
+
+def test_cancel_retry_and_attach(house: House) -> None:
+    with slow(house) as (origin, served):
+        with house.client.start(*house.ensure("m")) as follower:
+            follower.until(in_the_middle)
+            job = house.until("running")
+            cancelled = house.client("cancel", job[:12])
+            result = follower.finish()
+        assert (cancelled.code, cancelled.out) == (0, "")
+        assert cancelled.told(f"cancelled {job[:12]} (m)", "stays on the server")
+        assert (result.code, result.out) == (130, "")
+        assert result.err.splitlines()[-1].startswith("cancelled")
+        assert not any(path.name == "big.bin" for path in house.server.files("models"))
+        kept = house.jobs[0]["received"]
+        assert_fails(house.client("cancel", job), 2, "ended already")
+        before, origin.pace = origin.bytes_sent, None
+        retried = house.client("retry", job)
+        assert retried.code == 0, retried.err
+        [new] = retried.lines
+        assert new != job
+        attached = house.client("attach", new)
+        assert (attached.code, attached.lines) == (0, [str(house.server.directory(served))]), attached.err
+        assert attached.told("continued at")
+        assert origin.bytes_sent - before <= served.size - kept
+        assert_fails(house.client("retry", new), 2, "retry")
+
+
+def test_the_table_of_jobs(house: House) -> None:
+    with slow(house), house.client.start(*house.ensure("m")) as running:
+        running.until_told("ETA")
+        under_way = house.client("jobs").lines
+        running.interrupt()
+        over = house.client("jobs")
+        document = house.client("jobs", "--json").document
+    assert under_way[0].split() == ["id", "model", "status", "percent", "size", "speed", "ETA", "age"]
+    assert re.fullmatch(
+        r"job-[0-9a-f]{8}  m +fetching +\d+%  +\S+ MB / 16\.8 MB  +\S+ MB/s +\d+s +\d+s", under_way[1]
+    )
+    assert re.fullmatch(r"job-[0-9a-f]{8}  m +cancelled +\d+% .* MB / 16\.8 MB +- +- +\d+s", over.lines[1])
+    assert [job["status"] for job in document["jobs"]] == ["cancelled"]
+
+
+# Leaving
+
+
+def interrupted(running: Running, ready: Callable[[Running], bool], number: int, times: int = 1) -> Result:
+    running.until(ready)
+    return running.interrupt(number, times)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cancels_what_this_command_began(house: House, number: int) -> None:
+    with slow(house):
+        with house.client.start(*house.ensure("m")) as running:
+            result = interrupted(running, in_the_middle, number)
+        assert (result.code, result.out) == (128 + number, ""), result.err
+        assert result.seconds < 2
+        last = result.err.splitlines()[-1]
+        assert re.fullmatch(r"cancelled: .* of 16\.8 MB stay on the server; run the same command.*", last)
+        assert house.jobs[0]["status"] == "cancelled"
+        assert house.server.files("partial") != []
+
+
+def test_a_signal_ends_json_with_the_servers_own_end(house: House) -> None:
+    with slow(house), house.client.start(*house.ensure("m"), "--json") as running:
+        result = interrupted(running, in_the_middle, signal.SIGINT)
+    assert (result.code, result.err) == (130, "")
+    assert (result.records[-1]["event"], result.records[-1]["outcome"]) == ("run_finished", "cancelled")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_only_detaches_from_what_another_began(house: House, number: int) -> None:
+    with slow(house), house.client.start(*house.ensure("m")) as owner:
+        owner.until(in_the_middle)
+        job = house.until("running")
+        for arguments in (["attach", job], house.ensure("m")):
+            with house.client.start(*arguments) as follower:
+                result = interrupted(follower, lambda follower: "started" in follower.err, number)
+            assert (result.code, result.out) == (128 + number, "")
+            assert result.seconds < 1
+            expected = f"{job[:12]} goes on on the server; modelfetch attach {job[:12]} follows it again"
+            assert result.err.splitlines()[-1] == expected
+        assert house.jobs[0]["status"] == "running"
+
+
+def test_a_second_ctrl_c_leaves_at_once_whatever_the_server_does(house: House) -> None:
+    with slow(house), house.client.start(*house.ensure("m")) as running:
+        running.until(in_the_middle)
+        house.process.send_signal(signal.SIGSTOP)
+        result = running.interrupt(times=2)
+        house.process.send_signal(signal.SIGCONT)
+    assert result.code == 130
+    assert result.seconds < 1
+    assert "Traceback" not in result.err
+    assert "was told to end, and has not yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+
+
+def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> None:
+    with slow(house), house.client.start(*house.ensure("m")) as running:
+        running.until(in_the_middle)
+        house.process.send_signal(signal.SIGSTOP)
+        result = running.interrupt()
+        house.process.send_signal(signal.SIGCONT)
+    assert result.code == 130
+    assert 2 <= result.seconds < 3.5
+    assert "was told to end, and has not yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+
+
+# A server that dies
+
+
+def test_after_kill_9_the_follower_is_told_and_a_retry_resumes(house: House) -> None:
+    with Origin(pace=4 * MIB) as origin, ExitStack() as stack:
+        served = house.server.serve(model(origin, {"big.bin": 8 * MIB}, catalog=house.server.catalog))
+        running = stack.enter_context(house.open())
+        follower = stack.enter_context(house.client.start(*house.ensure("m")))
+        follower.until(lambda follower: re.search(r"[67]\d%", follower.err) is not None)
+        port = house.port
+        running.interrupt(signal.SIGKILL)
+        before, origin.pace = origin.bytes_sent, None
+        stack.enter_context(house.open(port))
+        result = follower.finish()
+        assert_fails_as_interrupted(result)
+        [new] = house.client("retry", house.jobs[0]["job_id"]).lines
+        assert house.client("attach", new).code == 0
+        assert house.server.has(served)
+        assert origin.bytes_sent - before <= 0.55 * served.size
+
+
+def assert_fails_as_interrupted(result: Result) -> None:
+    assert result.code == 143, result.err
+    error, hint = result.err.splitlines()[-2:]
+    assert "stopped" in error
+    assert hint.startswith("  → ")
+
+
+# Refusals
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server that nothing gets through to."""
+    house = House(tmp_path_factory.mktemp("idle"))
+    with house.open():
+        yield house
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["ensure", "whisper-bas", "--server", "{url}"], 3, "Did you mean 'whisper-base'?"),
+        (["ensure", "--server", "{url}"], 2, "no model is named"),
+        (
+            ["ensure", "m", "--server", "{url}", "--to", "x", "--only", "ipfs", "--force"],
+            2,
+            "--force, --only, --to",
+        ),
+        (["ensure", "m", "--server", "{url}", "--timeout", "0"], 2, "--timeout"),
+        (["ensure", "m", "--token", "x"], 2, "--server"),
+        (["ensure", "m", "--server", "127.0.0.1:1"], 2, "http"),
+        (["jobs", "--server", "http://127.0.0.1:9/#token=x"], 6, "connection refused"),
+        (["jobs", "--token", "wrong-canary"], 9, "the token is missing or wrong"),
+        (["attach", "xyz"], 2, "no job 'xyz'"),
+        (["cancel", "xyz"], 2, "no job 'xyz'"),
+        (["retry", "xyz"], 2, "no job 'xyz'"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_refusals_say_what_to_do(idle: House, arguments: list[str], code: int, words: str) -> None:
+    result = idle.client(*(argument.format(url=idle.url) for argument in arguments))
+    assert_fails(result, code, words)
+    assert result.out == ""
+    assert TOKEN not in result.err
+    assert "canary" not in result.err
+    assert idle.jobs == []
+
+
+def test_a_port_of_something_else_is_no_server(house: House) -> None:
+    with Origin() as origin:
+        result = house.client("ensure", "m", "--server", f"{origin.endpoint}/#token=x")
+    assert_fails(result, 6, "no modelfetch server")
+
+
+def test_the_models_of_the_project_are_meant_where_none_is_named(house: House, served: ServedModel) -> None:
+    (house.client.work / "modelfetch.toml").write_text('models = ["m"]\n')
+    result = house.client(*house.ensure())
+    assert result.lines == [str(house.server.directory(served))]
+
+
+def test_a_failure_on_the_server_has_its_exit_code_and_words(house: House) -> None:
+    with Origin() as origin:
+        origin.fault("*", faults.status(404))
+        house.server.serve(model(origin, {"a.bin": 10}, catalog=house.server.catalog))
+        with house.open():
+            result = house.client(*house.ensure("m"))
+            again = house.client("attach", house.jobs[0]["job_id"], "--quiet")
+    assert_fails(result, 6, "a.bin", "not found")
+    assert (again.code, again.out) == (6, "")
+    assert_fails(again, 6, "not found")
+
+
+def test_a_check_that_is_attached_to_prints_what_is_bad(house: House, served: ServedModel) -> None:
+    house.server.prepare("m")
+    bad = house.server.directory(served) / "small.bin"
+    bad.unlink()
+    bad.write_bytes(b"x" * 1000)
+    with closing(Server(Address(house.url.partition("/#")[0], TOKEN))) as server:
+        job = server.submit("model_verify", "m")
+    result = house.client("attach", job.id)
+    assert (result.code, result.lines) == (5, ["m\tsmall.bin\thash"]), result.err
+    assert "m (verify)" in house.client("jobs").lines[1]

@@ -1,0 +1,59 @@
+"""Asking hosts whether they are there."""
+
+from __future__ import annotations
+
+import time
+
+from modelfetch.net.probe import Question, probe
+from tests.origin import Origin, faults, refusing_port
+
+
+def test_any_answer_counts_with_its_status_and_time() -> None:
+    with Origin() as origin:
+        origin.add("there", b"x" * 100_000)
+        [head, byte, missing] = probe(
+            [
+                Question(origin.url("/files/there")),
+                Question(origin.url("/files/there"), is_head=False),
+                Question(origin.url("/nowhere/at/all")),
+            ]
+        )
+        assert (head.status, byte.status, missing.status) == (200, 206, 404)
+        assert {head.error, byte.error, missing.error} == {""}
+        assert all(0 < reply.seconds < 5 for reply in (head, byte, missing))
+        assert sorted(request.method for request in origin.requests) == ["GET", "HEAD", "HEAD"]
+        assert origin.bytes_sent <= 1
+
+
+def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    with Origin() as origin:
+        origin.fault("*", faults.redirect_loop())
+        [reply] = probe([Question(origin.url("/x"))])
+        assert reply.status in (301, 302, 303, 307, 308)
+        assert len(origin.requests) == 1
+
+
+def test_a_host_that_is_not_there_is_said_so() -> None:
+    with refusing_port() as port:
+        [reply] = probe([Question(f"http://127.0.0.1:{port}/")])
+    assert (reply.status, reply.error) == (None, "connection refused")
+
+
+def test_one_that_does_not_answer_holds_nobody_up() -> None:
+    with Origin() as origin:
+        origin.fault("/silent", faults.no_answer())
+        began = time.monotonic()
+        silent, good = probe([Question(origin.url("/silent")), Question(origin.url("/nowhere"))], limit=0.4)
+        assert time.monotonic() - began < 1.5
+    assert good.status == 404
+    assert silent.status is None
+    assert silent.error != ""
+
+
+def test_an_address_that_cannot_be_asked_is_no_bug() -> None:
+    [reply] = probe([Question("http://exa mple/")])
+    assert reply.status is None
+
+
+def test_nobody_is_asked_for_nothing() -> None:
+    assert probe([]) == []

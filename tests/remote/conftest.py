@@ -1,0 +1,26 @@
+"""Servers of one test, closed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from modelfetch.remote import Server
+from tests.remote.scripted import Answer, Script, serving
+
+Connect = Callable[[dict[str, list[Answer]]], tuple[Server, Script]]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Serve answers, and give a client for them."""
+    with ExitStack() as stack:
+
+        def begin(answers: dict[str, list[Answer]]) -> tuple[Server, Script]:
+            script = Script(answers)
+            address = stack.enter_context(serving(script))
+            return stack.enter_context(closing(Server(address))), script
+
+        yield begin

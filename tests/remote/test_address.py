@@ -1,0 +1,84 @@
+"""Which server is meant, and the token that it wants."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelfetch.errors import UsageError
+from modelfetch.remote import Address, find_address
+
+PRINTED = "http://127.0.0.1:8765/#token=Q3c9-_.~+/x=="
+
+
+def test_the_line_that_serve_prints_is_all_that_is_needed() -> None:
+    assert find_address(PRINTED, None, {}) == Address("http://127.0.0.1:8765", "Q3c9-_.~+/x==")
+
+
+@pytest.mark.parametrize(
+    ("server", "token", "environ", "expected"),
+    [
+        ("http://a:1", "t", {}, ("http://a:1", "t")),
+        ("http://a:1/", "t", {}, ("http://a:1", "t")),
+        ("https://[::1]:1/#token=t", None, {}, ("https://[::1]:1", "t")),
+        ("http://a:1/#x=1&token=t", None, {}, ("http://a:1", "t")),
+        ("http://a:1/#token=a%2Fb", None, {}, ("http://a:1", "a/b")),
+        ("http://a:1/#token=mine", "other", {}, ("http://a:1", "other")),
+        ("http://a:1/#token=mine", None, {"MODELFETCH_SERVE_TOKEN": "env"}, ("http://a:1", "mine")),
+        ("http://a:1", None, {"MODELFETCH_SERVE_TOKEN": " env\n"}, ("http://a:1", "env")),
+        (None, None, {"MODELFETCH_SERVER": "http://b:2/#token=t"}, ("http://b:2", "t")),
+        ("http://a:1", "t", {"MODELFETCH_SERVER": "http://b:2"}, ("http://a:1", "t")),
+        (None, "t", {}, ("http://127.0.0.1:8765", "t")),
+        (
+            None,
+            None,
+            {"MODELFETCH_SERVER": "", "MODELFETCH_SERVE_TOKEN": "t"},
+            ("http://127.0.0.1:8765", "t"),
+        ),
+    ],
+)
+def test_options_win_over_the_environment(
+    server: str | None, token: str | None, environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    address = find_address(server, token, environ)
+    assert (address.base, address.token) == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "words"),
+    [
+        ("127.0.0.1:8765", "must start with"),
+        ("ftp://a/", "must start with"),
+        ("http://", "names no host"),
+        ("http://a:x/", "is not a URL"),
+        ("http://me:pw-canary@a/", "user name or password"),
+        ("http://a/panel", "more to it than host and port"),
+        ("http://a/?install=pw-canary", "more to it than host and port"),
+        ("http://a b/", "percent-encoded"),
+        ("http://a\x1b[2J/", "percent-encoded"),
+    ],
+)
+def test_an_address_of_no_server_is_refused(server: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        find_address(f"{server}#token=token-canary", None, {})
+    assert words in caught.value.message
+    assert "modelfetch serve" in caught.value.hint
+    assert "canary" not in caught.value.message + caught.value.hint
+    assert "\x1b" not in caught.value.message
+
+
+def test_without_a_token_it_is_said_where_to_get_one() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_address("http://a:1/#nothing=x", None, {})
+    assert "wants a token" in caught.value.message
+    assert "MODELFETCH_SERVE_TOKEN" in caught.value.hint
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nX-Evil: 1", "ü", "\x00"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(UsageError, match="cannot be sent") as caught:
+        find_address("http://a:1", token, {})
+    assert token not in caught.value.message
+
+
+def test_a_token_is_not_in_the_representation() -> None:
+    assert "Q3c9" not in repr(find_address(PRINTED, None, {}))
