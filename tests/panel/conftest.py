@@ -1,0 +1,118 @@
+"""A browser, a server and tabs; without Playwright or Chromium these tests are skipped, with the reason."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.origin import faults
+from tests.panel.house import HOSTILE, House, house
+from tests.panel.panel import Panel
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+"""The page is our own, and in a container the browser is root; nothing is fetched behind its back."""
+
+PATIENCE_MS = 10_000
+
+Open = Callable[..., Panel]
+"""Opens one more tab; keywords are options of its browser context."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marker means."""
+    config.addinivalue_line("markers", "browser: drives a real browser; skipped where there is none")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Any]:
+    """Playwright, where it is installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    pytest.importorskip("starlette", reason="the extra 'serve' is not installed")
+    with api.sync_playwright() as running:
+        api.expect.set_options(timeout=PATIENCE_MS)
+        yield running, api.expect
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any) -> Iterator[Any]:
+    """Chromium: the one MODELFETCH_CHROMIUM names, or the system's."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("MODELFETCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("Chromium is not installed")
+    running = playwright[0].chromium.launch(executable_path=found, args=ARGUMENTS)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def home(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The server most tests share; each test has models of its own."""
+    with house(tmp_path_factory.mktemp("panel"), _furnish) as made:
+        yield made
+
+
+@pytest.fixture
+def tabs(browser: Any, playwright: Any) -> Iterator[Open]:
+    """Opens tabs that are strangers to each other; none of them may have broken a rule at the end."""
+    opened: list[Panel] = []
+    contexts: list[Any] = []
+
+    def tab(where: House, **options: object) -> Panel:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        opened.append(Panel(page, playwright[1], where.url))
+        return opened[-1]
+
+    yield tab
+    complaints = [complaint for panel in opened for complaint in panel.complaints]
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def panel(home: House, tabs: Open) -> Panel:
+    """A tab of the shared server, live."""
+    return tabs(home).enter()
+
+
+SHORT = {"config.json": 2_000, "model.onnx": 50_000}
+LONG = {"config.json": 2_000, "model.onnx": 3_000_000}
+LONGER = {"config.json": 2_000, "model.onnx": 6_000_000}
+
+MODELS = {
+    **dict.fromkeys(("repairs", "checks", "linked", "typed", "logged", "carried", "axe-ends"), SHORT),
+    **dict.fromkeys(("fails", "axe-fails"), SHORT),
+    **dict.fromkeys(("installs", "reloads", "announced"), LONG),
+    **dict.fromkeys(("cancels", "shared", "pauses", "focused"), LONGER),
+    "axe-pauses": {"model.onnx": 40_000_000},
+    "retries": {"model.onnx": 600_000},
+    "thirteen": {f"part-{number:02}.bin": 40_000 + number for number in range(1, 14)},
+    "waits": {"model.onnx": 5_000_000},
+}
+"""A model for each thing that tests do."""
+
+
+def _furnish(made: House) -> None:
+    for name, files in MODELS.items():
+        made.serve(name, files)
+    made.serve("copyleft", SHORT, license="AGPL-3.0")
+    made.serve("hostile", SHORT, title=HOSTILE, license=HOSTILE)
+    made.serve("falls-back", {"model.onnx": 1_500_000}, mirrors=[made.mirror])
+    made.mirror.fault("/mirror/falls-back/*", faults.flipped())
+    made.origin.fault("*/retries/*/model.onnx", faults.status(503, retry_after=2), times=1)
+    for name in ("hostile", "fails", "axe-fails"):
+        made.origin.fault(f"*/{name}/*/model.onnx", faults.status(404, reason=HOSTILE, body=HOSTILE.encode()))

@@ -1,0 +1,74 @@
+"""A real server, the models it can install, and the origins they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.command import Command, Running
+from tests.origin import Origin, ServedModel, model
+
+PACE = 2_000_000
+"""Bytes per second and connection: a few megabytes last long enough to watch a bar."""
+
+TOKEN = "a-token-for-tests.no-secret"
+
+HOSTILE = "\"><img src=x onerror=\"document.title='broken in'\"><script>document.title='broken in'</script>"
+"""Markup that, taken for markup, changes the page's title."""
+
+
+@dataclass(slots=True)
+class House:
+    """One server under test.
+
+    Attributes:
+        cli: The command with the cache and the catalog of the server.
+        origin: Where models really come from, at `PACE`.
+        mirror: A mirror that some models list first; it lies.
+        url: Where the panel is, without a token.
+    """
+
+    cli: Command
+    origin: Origin
+    mirror: Origin
+    url: str = ""
+    _server: Running | None = None
+
+    def serve(
+        self, name: str, files: Mapping[str, int], *, title: str = "", **options: object
+    ) -> ServedModel:
+        """Add a model to the catalog, under a title if given."""
+        served = model(self.origin, files, name=name, catalog=self.cli.catalog, **options)  # type: ignore[arg-type]
+        if title:
+            where = self.cli.catalog / f"{name}.toml"
+            text = served.manifest.replace("\nversion", f"\ntitle = '''{title}'''\nversion", 1)
+            where.write_text(text, encoding="utf-8")
+        return self.cli.serve(served)
+
+    def start(self) -> None:
+        """Start the server; a second time on the same port, with the same token."""
+        port = self.url.rpartition(":")[2].strip("/") or "0"
+        self._server = self.cli.start("serve", "--port", port, MODELFETCH_SERVE_TOKEN=TOKEN)
+        self._server.until(lambda running: "\n" in running.out)
+        self.url, _, token = self._server.out.strip().partition("#token=")
+        assert token, self._server.out
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        if self._server is not None:
+            self._server.process.kill()
+            self._server.process.wait()
+
+
+@contextmanager
+def house(home: Path, furnish: Callable[[House], None]) -> Iterator[House]:
+    """A server of its own, with the models that `furnish` adds."""
+    with ExitStack() as stack:
+        origin, mirror = (stack.enter_context(Origin(pace=PACE)) for _ in range(2))
+        made = House(Command(home), origin, mirror)
+        furnish(made)
+        stack.callback(made.kill)
+        made.start()
+        yield made

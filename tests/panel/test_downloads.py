@@ -1,0 +1,204 @@
+"""What a person does with the panel, in a real browser against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.panel.conftest import Open
+from tests.panel.house import House
+from tests.panel.panel import Panel
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_model_is_installed(home: House, panel: Panel) -> None:
+    """One press: the bar moves, the figures are told, and at the end there is a check mark."""
+    panel.install("installs")
+    first = panel.watch("installs", 10)
+    second = panel.watch("installs", first + 20)
+    assert first < second < 100
+    panel.says("installs", re.compile(r"\d MB / 3\.00 MB"))
+    panel.expect(panel.button(panel.row("installs"), r"\d+%")).to_be_visible()
+    panel.reaches("installs", "done")
+    panel.says("installs", "100%")
+    panel.says("installs", "3.00 MB fetched in")
+    panel.expect(panel.row("installs")).to_contain_text("Installed")
+    panel.expect(panel.page.locator("#history")).to_contain_text("installs")
+    panel.expect(panel.page.locator("#sources")).to_contain_text(f"127.0.0.1:{home.origin.port}")
+    panel.expect(panel.page.locator("#disk")).to_contain_text("free")
+    assert (home.cli.cache / "models" / "installs").is_dir()
+
+
+def test_speed_time_left_and_source_are_shown(panel: Panel) -> None:
+    """While bytes come in: how fast, how long still, and from where."""
+    panel.install("pauses")
+    panel.says("pauses", re.compile(r"\d MB/s"))
+    panel.says("pauses", re.compile(r"\ds left"))
+    panel.says("pauses", "Fetching from Hugging Face 127.0.0.1")
+    panel.press("pauses", "Cancel")
+    panel.reaches("pauses", "cancelled")
+
+
+def test_cancel_keeps_what_is_good_and_retry_goes_on(home: House, panel: Panel) -> None:
+    """A second is enough to cancel; the retry takes its place and fetches only the rest."""
+    panel.install("cancels")
+    panel.watch("cancels", 30)
+    panel.press("cancels", "Cancel")
+    panel.reaches("cancels", "cancelled", seconds=3)
+    panel.says("cancels", "Cancelled")
+    panel.expect(panel.button(panel.row("cancels"), "Resume")).to_be_visible()
+    panel.press("cancels", "Retry")
+    panel.reaches("cancels", "done")
+    assert panel.page.locator(".job[data-model='cancels']").count() == 1
+    assert home.origin.sent("*/cancels/*/model.onnx") < 1.2 * 6_000_000
+
+
+def test_a_source_that_lies_is_left_and_that_is_shown(home: House, panel: Panel) -> None:
+    """Which source, why, and which one instead; also when all is done."""
+    panel.install("falls-back")
+    panel.reaches("falls-back", "done")
+    panel.button(panel.card("falls-back"), "Files").click()
+    mirror, origin = f"mirror 127.0.0.1:{home.mirror.port}", f"Hugging Face 127.0.0.1:{home.origin.port}"
+    note = panel.lines("falls-back").locator(".file-note")
+    panel.expect(note).to_have_text(re.compile(f"^{mirror}: .+ → {origin}$"))
+
+
+def test_a_retry_is_counted_down(panel: Panel) -> None:
+    """A source that asks for patience gets it, and the wait is shown."""
+    panel.install("retries")
+    panel.says("retries", re.compile(r"Retrying in \ds"))
+    panel.says("retries", "503")
+    panel.reaches("retries", "done")
+
+
+def test_a_failure_has_its_cause_and_a_hint_and_can_be_cleared(panel: Panel) -> None:
+    """What went wrong, what to do, and two buttons."""
+    panel.install("fails")
+    panel.reaches("fails", "failed")
+    panel.expect(panel.card("fails").locator(".job-state")).to_contain_text("fails")
+    panel.expect(panel.card("fails").locator(".job-hint")).not_to_be_empty()
+    panel.expect(panel.button(panel.card("fails"), "Retry")).to_be_visible()
+    panel.press("fails", "Clear")
+    panel.expect(panel.card("fails")).to_have_count(0)
+    panel.page.reload()
+    panel.is_live()
+    panel.expect(panel.card("fails")).to_have_count(0)
+
+
+def test_a_retry_that_fails_again_leaves_one_card(panel: Panel) -> None:
+    """The failed job gives way to its retry; Clear forgets both."""
+    panel.install("fails")
+    panel.reaches("fails", "failed")
+    first = panel.card("fails").get_attribute("data-job")
+    panel.press("fails", "Retry")
+    panel.expect(panel.page.locator(f"[data-job='{first}']")).to_have_count(0)
+    panel.reaches("fails", "failed")
+    panel.press("fails", "Clear")
+    panel.expect(panel.page.locator(".job[data-model='fails']")).to_have_count(0)
+
+
+def test_a_licence_is_shown_before_anything_is_fetched(home: House, panel: Panel) -> None:
+    """Whatever is not permissive is asked about first."""
+    panel.install("copyleft")
+    dialog = panel.page.get_by_role("dialog")
+    panel.expect(dialog).to_contain_text("AGPL-3.0")
+    dialog.get_by_role("button", name="Cancel").click()
+    panel.expect(dialog).to_be_hidden()
+    assert home.origin.asked("*/copyleft/*") == []
+    panel.install("copyleft")
+    dialog.get_by_role("button", name="Install").click()
+    panel.reaches("copyleft", "done")
+
+
+def rot(path: Path) -> None:
+    """Change bytes of a file as a bad disk does: without a trace in its times."""
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(b"damage")
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_verify_finds_damage_and_repair_mends_it(home: House, panel: Panel) -> None:
+    """From the page alone: check, see what is wrong, put it right."""
+    panel.install("repairs")
+    panel.reaches("repairs", "done")
+    damaged = home.cli.cache / "models" / "repairs" / "1" / "model.onnx"
+    rot(damaged)
+    panel.row("repairs").get_by_role("button").first.click()
+    panel.page.get_by_role("dialog").get_by_role("button", name="Verify").click()
+    panel.reaches("repairs", "failed")
+    panel.press("repairs", "Repair")
+    panel.reaches("repairs", "done")
+    assert not damaged.read_bytes().startswith(b"damage")
+
+
+def test_verify_of_what_is_right_says_so(panel: Panel) -> None:
+    """Nothing wrong is an answer too."""
+    panel.install("checks")
+    panel.reaches("checks", "done")
+    panel.row("checks").get_by_role("button").first.click()
+    panel.page.get_by_role("dialog").get_by_role("button", name="Verify").click()
+    panel.says("checks", "Verified: all 2 files are right")
+
+
+def test_thirteen_files_have_thirteen_bars(panel: Panel) -> None:
+    """Each file its line, its bar and its figures, in the order of the plan."""
+    panel.install("thirteen")
+    panel.expect(panel.lines("thirteen")).to_have_count(13)
+    panel.reaches("thirteen", "done")
+    bars = panel.lines("thirteen").get_by_role("progressbar")
+    panel.expect(bars).to_have_count(13)
+    assert {bars.nth(each).get_attribute("aria-valuenow") for each in range(13)} == {"100"}
+    names = panel.lines("thirteen").locator(".file-name").all_inner_texts()
+    assert names == [f"part-{number:02}.bin" for number in range(1, 14)]
+
+
+def test_the_log_tells_what_happened(panel: Panel) -> None:
+    """Newest first, with the time, as the server words it; it can be emptied."""
+    panel.install("logged")
+    panel.reaches("logged", "done")
+    panel.button(panel.card("logged"), "Log").click()
+    entries = panel.card("logged").locator(".log-entry")
+    panel.expect(entries.first).to_contain_text("Download complete")
+    panel.expect(entries.last).to_contain_text("model: logged")
+    panel.expect(entries.first.locator("time")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    panel.card("logged").get_by_role("button", name="Clear log", exact=True).click()
+    panel.expect(panel.card("logged").locator(".log-count")).to_have_text("0 entries")
+
+
+def test_search_and_filters_narrow_the_list(panel: Panel) -> None:
+    """As one types; a filter counts what it would show."""
+    panel.page.fill("#search", "thirt")
+    panel.expect(panel.page.locator(".model")).to_have_count(1)
+    panel.page.fill("#search", "no such model")
+    panel.expect(panel.page.locator(".nothing")).to_contain_text("no such model")
+    panel.page.fill("#search", "")
+    panel.page.get_by_role("button", name=re.compile("^Not installed")).click()
+    panel.expect(panel.row("fails")).to_be_visible()
+
+
+def test_a_link_asks_before_it_installs_and_asks_once(home: House, tabs: Open) -> None:
+    """Following a link fetches nothing by itself; the question is not in the address any more."""
+    panel = tabs(home).enter("?install=linked&other=1")
+    dialog = panel.page.get_by_role("dialog")
+    panel.expect(dialog).to_contain_text("Install linked?")
+    assert panel.page.url == f"{home.url}?other=1"
+    assert home.origin.asked("*/linked/*") == []
+    dialog.get_by_role("button", name="Install").click()
+    panel.reaches("linked", "done")
+    panel.page.reload()
+    panel.is_live()
+    panel.expect(dialog).to_be_hidden()
+
+
+def test_a_link_to_an_unknown_model_says_so(home: House, tabs: Open) -> None:
+    """And shows the name as it is, whatever is in it."""
+    panel = tabs(home).enter("?install=%3Cb%3Enope")
+    panel.expect(panel.page.get_by_role("alert").filter(has_text="<b>nope")).to_be_visible()
+    assert panel.page.url == home.url

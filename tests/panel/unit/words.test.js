@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import * as words from "../static/words.js";
+import { ended, file, job } from "./snapshots.js";
+
+const state = (snapshot, now = 0) => words.jobState({ at: 0, ...snapshot }, now);
+
+test("every phase of a job has its words", () => {
+  const phases = [
+    "queued",
+    "planning",
+    "waiting",
+    "fetching",
+    "retrying",
+    "falling back",
+    "verifying",
+    "done",
+    "failed",
+    "cancelled",
+  ];
+  for (const phase of phases) {
+    const said = state(job("a", { phase }));
+    assert.ok(
+      said && said !== phase && !said.includes("undefined") && !said.includes("null"),
+      `${phase}: ${said}`,
+    );
+  }
+});
+
+test("a phase of a later version is shown as it is", () => {
+  assert.equal(state(job("a", { phase: "reflecting" })), "reflecting");
+});
+
+test("the holder of a lock is named, with how far it is and how long it is waited for", () => {
+  const waiting = { holder: "process 4711 on builder", waited: 5, received: 130e6, size: 295e6 };
+  assert.equal(
+    state(job("a", { phase: "waiting", waiting }), 3000),
+    "Waiting for process 4711 on builder, which has 130 MB of 295 MB (8s)",
+  );
+});
+
+test("a retry is counted down and says why", () => {
+  const files = [file("f", { phase: "retrying", wait: 4, attempt: 2, note: "connection reset" })];
+  assert.equal(
+    state(job("a", { phase: "retrying", files }), 1000),
+    "Retrying in 3s (attempt 2): connection reset",
+  );
+  assert.equal(
+    state(job("a", { phase: "retrying", files }), 9000),
+    "Retrying now (attempt 2): connection reset",
+  );
+});
+
+test("a fallback says from where to where, and why", () => {
+  const left = { source: "mirror", host: "m.example" };
+  const fallen = file("f", {
+    phase: "falling back",
+    source: "huggingface",
+    host: "huggingface.co",
+    note: "HTTP 404",
+    left,
+  });
+  assert.equal(words.fileState(fallen, job("a"), 0), "Falling back: mirror m.example → Hugging Face");
+  assert.equal(words.fileNote(fallen), "mirror m.example: HTTP 404 → Hugging Face");
+});
+
+test("a reason is told with whose it is, as far as that is known", () => {
+  const said = (more) =>
+    words.fileNote(file("f", { source: "ipfs", host: "g.example", note: "HTTP 503", ...more }));
+  assert.equal(said({ phase: "retrying", attempt: 1 }), "IPFS g.example: HTTP 503");
+  assert.equal(said({ phase: "fetching", attempt: 2 }), "IPFS g.example: HTTP 503");
+  assert.equal(said({ phase: "failed", attempt: 0 }), "IPFS g.example: HTTP 503");
+  assert.equal(said({ phase: "fetching", attempt: 1 }), "HTTP 503 → IPFS g.example");
+  assert.equal(said({ note: "" }), "");
+});
+
+test("a failure is told in the server's words", () => {
+  const error = { code: "unavailable", message: "no source could deliver f", hint: "try later" };
+  assert.equal(state(ended("a", "failed", { error })), "no source could deliver f");
+});
+
+test("what is done says how much came in, or that nothing had to", () => {
+  assert.equal(state(ended("a", "completed", { fetched: 50e6 })), "Done. 50.0 MB fetched in 10s (5.00 MB/s)");
+  assert.equal(
+    state(ended("a", "completed", { fetched: 0 })),
+    "Done. 1 file there already, nothing to fetch",
+  );
+  assert.match(state(ended("a", "completed", { operation: "model_verify" })), /^Verified/);
+});
+
+test("an unknown speed is no number", () => {
+  assert.deepEqual(words.pace({ speed: null, eta: null }), { speed: "", eta: "" });
+  assert.equal(words.progressText(job("a", { received: 500, percent: 50 })), "50.0%, 500 B of 1.00 kB");
+});
+
+test("a licence that asks for something is shown before it is installed", () => {
+  assert.equal(words.licenceWarning({ permissive: true, license: "MIT", license_notice: "" }), "");
+  assert.match(
+    words.licenceWarning({ permissive: false, license: "AGPL-3.0", license_notice: "" }),
+    /AGPL-3.0/,
+  );
+  assert.match(words.licenceWarning({ permissive: false, license: "", license_notice: "" }), /no licence/);
+  assert.equal(
+    words.licenceWarning({ permissive: true, license: "MIT", license_notice: "read this" }),
+    "read this",
+  );
+});
+
+test("progress is no news, but the first byte, trouble and the end are", () => {
+  const worth = (from, to) => words.isWorthSaying(job("a", { phase: from }), job("a", { phase: to }));
+  assert.ok(worth("planning", "fetching") && worth("fetching", "retrying") && worth("verifying", "done"));
+  assert.ok(!worth("retrying", "fetching") && !worth("fetching", "verifying"));
+  assert.ok(words.isWorthSaying(undefined, job("a")));
+});
