@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import Loaded
+from modelfetch.settings.values import Network
 from modelfetch.sources.base import LOCAL, Offer, Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
@@ -57,7 +59,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
     """
     network, retry = loaded.settings.network, loaded.settings.retry
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync)
-    client = Client(Limits(network.connect_timeout, network.stall_timeout, network.min_speed), cancel)
+    client = Client(_limits(network), cancel)
     available = _sources(loaded, store, client)
     order = source_order(loaded.settings.sources.order, options, list(available))
     return Runtime(
@@ -72,6 +74,12 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         rank=_by_health(loaded),
         close=client.close,
     )
+
+
+def _limits(network: Network) -> Limits:
+    """The patience of HTTP. At a limited rate bytes are taken in the small pieces they come in."""
+    limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
+    return limits if network.limit_rate is None else replace(limits, direct_from=math.inf)
 
 
 def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:

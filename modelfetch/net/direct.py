@@ -1,8 +1,8 @@
 """Reading a body from the socket itself: past the HTTP parser, into one buffer that is used again and again.
 
-A parsed byte is copied about five times on its way. Read like this, a body takes half the processor time
-(measured over loopback, plain and under TLS). The parser never sees the end of it, so its connection cannot be
-used again: for large bodies only.
+A parsed byte is copied about five times on its way. Read like this, a body takes half the processor time,
+plain or under TLS (measured over loopback). The parser never sees its end, so the connection cannot be used
+again: for large bodies only.
 """
 
 from __future__ import annotations
