@@ -78,6 +78,7 @@ def retry(
 ) -> None:
     """Do a failed or cancelled job again, from where it stopped, and print the id of the new job."""
     from modelfetch.cli.remote import connect, echo
+    from modelfetch.model.text import sanitise
     from modelfetch.remote import shorten
 
     with closing(connect(server, token)) as there:
@@ -87,8 +88,8 @@ def retry(
         print_json({"job_id": job.id, "retry_of": found.job_id, "new": job.is_ours})
         return
     echo([job.id])
-    verb = "began" if job.is_ours else "is under way already"
-    say(f"{shorten(job.id)} {verb}; modelfetch attach {shorten(job.id)} follows it")
+    name, verb = sanitise(shorten(job.id)), "began" if job.is_ours else "is under way already"
+    say(f"{name} {verb}; modelfetch attach {name} follows it")
 
 
 def _name(job: Snapshot) -> str:

@@ -91,6 +91,7 @@ class Listener:
         self._ear = Ear(job, clock)
         self._contact = clock()
         self._was_heard = False
+        self._away_since: float | None = None
         self._failures = 0
 
     def listen(self) -> Generator[Heard, None, RunFinished]:
@@ -129,7 +130,8 @@ class Listener:
             return self._ear.finished or self._ask_end(self._ear.marker or "")
         if self._clock() - self._contact > self._patience.seconds:
             return self._given_up(reason)
-        yield Line(self._job, f"{self._server.base}: {reason}", self._contact)
+        self._away_since = self._clock() if self._away_since is None else self._away_since
+        yield Line(self._job, f"{self._server.base}: {reason}", self._away_since)
         return None
 
     def _open(self) -> Stream:
@@ -144,7 +146,7 @@ class Listener:
 
     def _hear(self, stream: Stream) -> Generator[Heard, None, None]:
         """Tell what a stream brings, up to its end or its last message."""
-        self._contact, self._was_heard = self._clock(), True
+        self._contact, self._was_heard, self._away_since = self._clock(), True, None
         self._ear.synchronise(time.time() if stream.date is None else stream.date + DATE_SECONDS)
         wait = "" if self._ear.last is not None else f"its turn at {self._server.base}"
         yield Line(self._job, wait, self._contact)

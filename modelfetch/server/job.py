@@ -19,7 +19,6 @@ from modelfetch.server.answers import dumps
 from modelfetch.server.life import Life, Order
 from modelfetch.server.log import Entry, Log
 from modelfetch.server.snapshots import Facts, Snapshot, snapshot
-from modelfetch.server.sse import marker
 
 
 def utc_now() -> datetime:
@@ -136,8 +135,7 @@ class Job:
         with self.lock:
             self.life = self.life.ended(finished, self._now())
             self.version += 1
-            error = finished.error
-            self.log.end(marker(self.life.status, error.message if error is not None else ""))
+            self.log.end(self.life.marker)
         self.over.set()
 
     def snapshot(self) -> Snapshot:

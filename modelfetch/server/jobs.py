@@ -21,7 +21,6 @@ from modelfetch.server.job import Job, PastJob, utc_now
 from modelfetch.server.keeper import SUBMIT_SECONDS, Keeper
 from modelfetch.server.life import Operation, Order
 from modelfetch.server.log import Entry, Log
-from modelfetch.server.sse import marker
 
 QUEUE: Final = 100
 """Jobs that wait at most."""
@@ -90,9 +89,7 @@ class Jobs:
         """Give the log of a job, from memory or as it was kept."""
         if isinstance(job, Job):
             return job.log
-        error = job.life.error
-        end = marker(job.life.status, error.message if error is not None else "")
-        return Log(self._keeper.entries(job.id), end)
+        return Log(self._keeper.entries(job.id), job.life.marker)
 
     def counts(self) -> dict[str, int]:
         """How many wait, and how many run."""
@@ -220,7 +217,10 @@ class Jobs:
         self._settle(job)
 
     def _settle(self, job: Job) -> None:
-        self._keeper.note(job)
+        """Have a job that is over written down, and keep its log on disk instead of in memory."""
+        with self._lock:
+            if job.id in self._jobs:  # it may have been cleared in this very moment
+                self._keeper.note(job)
         self._wake()
         if self.is_stopping:
             return  # the keeper writes once more, for all

@@ -70,7 +70,7 @@ class Keeper:
         """When each of them was last noted."""
         self._entries: list[tuple[str, Entry]] = []
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="modelfetch-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="keeper-of-jobs", daemon=True)
         self._thread.start()
 
     def note(self, job: Job, entry: Entry | None = None) -> None:

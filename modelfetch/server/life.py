@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished, Status
+from modelfetch.engine.events import ErrorInfo, RunFinished, Status
+from modelfetch.model.text import sanitise
 
 Operation = Literal["model_download", "worker_download", "model_verify"]
 
@@ -45,6 +46,13 @@ class Life:
         """Whether doing it again may change something."""
         return self.status in ("failed", "cancelled")
 
+    @property
+    def marker(self) -> str:
+        """How the stream of a job that is over ends: its last data, in one line."""
+        if self.status == "failed":
+            return f"[ERROR] {sanitise(self.error.message if self.error is not None else '')}".rstrip()
+        return "[DONE]" if self.status == "completed" else "[CANCELLED]"
+
     def begun(self, at: datetime) -> Life:
         """From the queue into work."""
         assert self.status == "queued", "only what waits can begin"
@@ -53,13 +61,7 @@ class Life:
     def ended(self, end: RunFinished, at: datetime) -> Life:
         """To its end, from the queue or from work."""
         assert not self.is_over, "a life ends once"
-        return replace(
-            self, status=_status(end.outcome), finished_at=at, error=end.error, exit_code=end.exit_code
-        )
-
-
-def _status(outcome: Outcome) -> Status:
-    return outcome
+        return replace(self, status=end.outcome, finished_at=at, error=end.error, exit_code=end.exit_code)
 
 
 CANCELLED_IN_QUEUE: Final = RunFinished(

@@ -16,7 +16,6 @@ from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from modelfetch.model.text import sanitise
 from modelfetch.server.answers import Refusal, dumps, refuse
 from modelfetch.server.log import Crowded, Entry, Log
 
@@ -133,12 +132,6 @@ def frame(kind: str, document: object) -> bytes:
 def numbered(entry: Entry) -> bytes:
     """Write an entry of a log."""
     return f"id: {entry.n}\nevent: {entry.kind}\ndata: {entry.data}\n\n".encode()
-
-
-def marker(status: str, message: str = "") -> str:
-    """Say how a job ended, as the last data of its stream."""
-    words = {"completed": "[DONE]", "cancelled": "[CANCELLED]"}
-    return words.get(status) or f"[ERROR] {sanitise(message)}".rstrip()
 
 
 async def entries(log: Log, after: int, alarm: Alarm) -> Frames:

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from modelfetch.engine.events import ErrorInfo, Event, ModelReady, RunFinished, RunStarted
 from modelfetch.remote import Address, Server
 from tests.e2e.command import Command, Result, Running, assert_fails
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
 from tests.origin import Origin, ServedModel, faults, model
+from tests.remote.scripted import DONE, Script, document, frames, refusal, serving, snapshot, stream, told
 
 MIB = 1 << 20
 TOKEN = "token-of-the-tests"
@@ -392,3 +395,31 @@ def test_a_check_that_is_attached_to_prints_what_is_bad(house: House, served: Se
     result = house.client("attach", job.id)
     assert (result.code, result.lines) == (5, ["m\tsmall.bin\thash"]), result.err
     assert "m (verify)" in house.client("jobs").lines[1]
+
+
+EVIL = "\x1b]0;evil\x07\u202e\r\n"
+
+
+def test_nothing_a_server_says_steers_the_terminal(house: House) -> None:
+    job_id = f"job-{EVIL}"
+    path = f"/v1/jobs/{quote(job_id, safe='')}"
+    jobs = [snapshot(job_id, model=f"m{EVIL}", phase=f"p{EVIL}", created_at=EVIL)]
+    events: list[Event] = [
+        RunStarted("ensure", (EVIL,)),
+        ModelReady(f"m{EVIL}", EVIL, f"/there{EVIL}", 1, 1, 1),
+    ]
+    error = ErrorInfo(EVIL, f"wrong{EVIL}", f"hint{EVIL}")
+    answers = {
+        "GET /v1/jobs": [document({"jobs": jobs})],
+        f"GET {path}/stream": [stream(frames(told([*events, RunFinished("failed", 6, 1, (), error)])), DONE)],
+        f"DELETE {path}": [refusal(409, f"evil{EVIL}", f"no{EVIL}", f"hint{EVIL}")],
+        f"POST {path}/retry": [document({"job_id": job_id}, 202)],
+    }
+    with serving(Script(answers)) as address:
+        house.client.environment["MODELFETCH_SERVER"] = f"{address.base}/#token={address.token}"
+        calls = (["jobs"], ["attach", "job"], ["cancel", "job"], ["retry", "job"], ["jobs", "--json"])
+        results = [house.client(*call) for call in calls]
+    assert [result.code for result in results] == [0, 6, 6, 0, 0], [result.err for result in results]
+    for result in results:
+        assert not {"\x1b", "\x07", "\u202e", "\r"} & {*result.out, *result.err}
+    assert results[1].out == "/there]0;evil \n"

@@ -12,6 +12,7 @@ import pytest
 
 from modelfetch.server.workshop import Workshop
 from modelfetch.store import Store
+from tests.engine.fakes import workers
 from tests.origin import Fault, Origin, ServedModel, faults, model
 from tests.server.running import Served, until
 
@@ -83,6 +84,7 @@ def test_while_it_connects(tmp_path: Path) -> None:
             until(is_in(server, job_id, "fetching"))
             time.sleep(0.1)
             cancel(server, job_id)
+    until(lambda: not workers(), "the end of the thread that was left behind")
 
 
 def test_while_another_process_has_the_lock(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 
+from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished
+from modelfetch.server.life import Life
 from modelfetch.server.log import FOLLOWERS, RING, Crowded, Entry, Log
-from modelfetch.server.sse import Alarm, entries, last_event_id, marker
+from modelfetch.server.sse import Alarm, entries, last_event_id
 
 
 def fact(n: int) -> Entry:
@@ -149,18 +152,21 @@ def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "told"),
+    ("outcome", "message", "told"),
     [
-        ("completed", "", "[DONE]"),
+        ("completed", None, "[DONE]"),
         ("cancelled", "cancelled", "[CANCELLED]"),
         ("failed", "no source", "[ERROR] no source"),
         ("failed", "a\nb\r\nc\u2028d", "[ERROR] a b c d"),
         ("failed", "", "[ERROR]"),
+        ("failed", None, "[ERROR]"),
         ("failed", "[DONE]", "[ERROR] [DONE]"),
     ],
 )
-def test_the_marker_is_one_line(status: str, message: str, told: str) -> None:
-    assert marker(status, message) == told
+def test_the_marker_is_one_line(outcome: Outcome, message: str | None, told: str) -> None:
+    error = None if message is None else ErrorInfo("x", message, "")
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    assert Life(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
 
 
 @pytest.mark.parametrize(

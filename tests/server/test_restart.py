@@ -55,27 +55,54 @@ class Killed:
         yield FileStarted("m", "big.bin", 1000, 0)
         yield Progress("m", "big.bin", "mirror", "a.example", 1, 400, 1000)
         self.reached.set()
-        time.sleep(60)
+        ENDED.wait(60)
+
+
+ENDED = threading.Event()
+"""Set when the tests are over: until then nothing of a killed server moves."""
+
+
+class Deaf(Keeper):
+    """The keeper of a server that was killed: it writes nothing any more."""
+
+    is_killed = False
+
+    def flush(self, wait: float | None = None) -> None:
+        if not self.is_killed:
+            super().flush(wait)
 
 
 def killed_at_work(root: Path) -> str:
     """Leave what a server leaves that was killed in the middle of a job; gives its id."""
-    play = Killed()
-    keeper = Keeper(History(root / "state.db"))
+    play, history = Killed(), History(root / "state.db")
+    keeper = Deaf(history)
     jobs = Jobs(FakeEngine(play), keeper, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     jobs.submit("model_download", "n")
     assert play.reached.wait(5)
     keeper.flush()
+    keeper.is_killed = True
+    keeper.close()
+    history.close()
     return job.id
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_behind() -> Iterator[None]:
+    yield
+    ENDED.set()
 
 
 def test_an_order_is_kept_once_it_was_answered(tmp_path: Path) -> None:
     """A kill in the next moment may cost the log, never the job."""
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(Killed()), Keeper(history), parallel=1)
+    keeper = Deaf(history)
+    jobs = Jobs(FakeEngine(Killed()), keeper, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert [row.id for row in history.jobs()] == [job.id]
+    keeper.is_killed = True
+    keeper.close()
+    history.close()
 
 
 def test_an_ended_job_and_its_log_are_there_after_a_restart(tmp_path: Path) -> None:
@@ -171,6 +198,20 @@ def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
         served.ask("POST", "/v1/jobs/clear")
     with Served(tmp_path) as served:
         assert served.jobs.all() == []
+
+
+def test_what_was_cleared_in_the_moment_of_its_end_does_not_come_back(tmp_path: Path) -> None:
+    history = History(tmp_path / "state.db")
+    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1)
+    job, _ = jobs.submit("model_download", "m")
+    assert isinstance(job, Job)
+    assert job.over.wait(5)
+    until(lambda: jobs.counts()["running"] == 0)
+    jobs.clear()
+    jobs._settle(job)  # by the thread of the job, which comes second
+    assert history.jobs() == []
+    jobs.stop()
+    history.close()
 
 
 def test_cancelled_by_the_end_of_the_server_is_cancelled_after_the_restart(tmp_path: Path) -> None:
