@@ -18,6 +18,8 @@ from modelfetch.history import FILE, History
 from tests.e2e.command import Command, Result, assert_fails
 from tests.origin import Origin, ServedModel, faults, model, refusing_port
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 FILES = {"a.bin": 400_000, "b.bin": 300_000, "c/d.bin": 10}
 
 

@@ -21,6 +21,8 @@ from tests.e2e.terminal import on_terminal
 from tests.origin import Origin, ServedModel, faults, model
 from tests.remote.scripted import DONE, Script, document, frames, refusal, serving, snapshot, stream, told
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 MIB = 1 << 20
 TOKEN = "token-of-the-tests"
 

@@ -54,6 +54,16 @@ class Panel:
         self.expect(self.page.locator("#connection")).to_have_attribute("data-phase", "live")
         self.expect(self.page.locator(".model").first).to_be_visible()
 
+    def settle(self) -> None:
+        """Leave what another test has left: dialogs, searches, filters, colours, the focus."""
+        self.page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+        if self.page.get_by_role("dialog").is_visible():
+            self.page.keyboard.press("Escape")
+        self.is_live()
+        self.page.fill("#search", "")
+        self.page.get_by_role("button", name=re.compile("^All ")).click()
+        self.page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+
     # What there is
 
     def row(self, model: str) -> Any:

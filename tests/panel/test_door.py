@@ -73,9 +73,8 @@ def test_names_and_errors_are_only_ever_text(panel: Panel) -> None:
     assert "broken in" not in panel.page.title()
 
 
-def test_the_policy_holds_what_the_page_does_not_do(home: House, tabs: Open) -> None:
+def test_the_policy_holds_what_the_page_does_not_do(panel: Panel) -> None:
     """A script that got into the page all the same would not run, and nothing would go elsewhere."""
-    panel = tabs(home).enter()
     tried = panel.page.evaluate(
         """async () => {
             const script = document.createElement("script");

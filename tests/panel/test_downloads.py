@@ -46,7 +46,7 @@ def test_speed_time_left_and_source_are_shown(panel: Panel) -> None:
 def test_cancel_keeps_what_is_good_and_retry_goes_on(home: House, panel: Panel) -> None:
     """A second is enough to cancel; the retry takes its place and fetches only the rest."""
     panel.install("cancels")
-    panel.watch("cancels", 30)
+    panel.watch("cancels", 20)
     panel.press("cancels", "Cancel")
     panel.reaches("cancels", "cancelled", seconds=3)
     panel.says("cancels", "Cancelled")
@@ -54,7 +54,7 @@ def test_cancel_keeps_what_is_good_and_retry_goes_on(home: House, panel: Panel) 
     panel.press("cancels", "Retry")
     panel.reaches("cancels", "done")
     assert panel.page.locator(".job[data-model='cancels']").count() == 1
-    assert home.origin.sent("*/cancels/*/model.onnx") < 1.2 * 6_000_000
+    assert home.origin.sent("*/cancels/*/model.onnx") < 1.2 * 5_000_000
 
 
 def test_a_source_that_lies_is_left_and_that_is_shown(home: House, panel: Panel) -> None:

@@ -18,9 +18,12 @@ PHONE = {"width": 360, "height": 740}
 
 
 def test_a_phone_needs_no_scrolling_sideways(home: House, tabs: Open) -> None:
-    """Everything fits in 360 pixels, also a job with its files, and the downloads come first."""
+    """All fits in 360 pixels, a job with its files too; downloads come first, and few models at first."""
     panel = tabs(home, viewport=PHONE, is_mobile=True, has_touch=True).enter()
+    shown = panel.page.locator(".model:visible")
+    panel.expect(shown).to_have_count(8)
     panel.page.get_by_role("button", name="Show all").click()
+    panel.expect(shown).not_to_have_count(8)
     panel.install("carried")
     panel.reaches("carried", "done")
     panel.expect(panel.lines("carried").first).to_be_visible()
@@ -29,15 +32,6 @@ def test_a_phone_needs_no_scrolling_sideways(home: House, tabs: Open) -> None:
         panel.page.locator(f"#{section}").bounding_box()["y"] for section in ("downloads", "models", "disk")
     ]
     assert tops == sorted(tops)
-
-
-def test_a_long_list_is_short_on_a_phone_until_asked_for(home: House, tabs: Open) -> None:
-    """Eight models, then a button."""
-    panel = tabs(home, viewport=PHONE).enter()
-    shown = panel.page.locator(".model:visible")
-    panel.expect(shown).to_have_count(8)
-    panel.page.get_by_role("button", name="Show all").click()
-    panel.expect(shown).not_to_have_count(8)
 
 
 def test_it_follows_the_colours_of_the_system(panel: Panel) -> None:
@@ -49,9 +43,9 @@ def test_it_follows_the_colours_of_the_system(panel: Panel) -> None:
     assert max(dark) < 64 < 192 < min(light)
 
 
-def test_nothing_moves_for_who_wants_no_movement(home: House, tabs: Open) -> None:
+def test_nothing_moves_for_who_wants_no_movement(panel: Panel) -> None:
     """Bars jump, nothing turns."""
-    panel = tabs(home, reduced_motion="reduce").enter()
+    panel.page.emulate_media(reduced_motion="reduce")
     moving = panel.page.evaluate(
         """() => [...document.querySelectorAll("*")].filter((element) => {
             const style = getComputedStyle(element);

@@ -41,7 +41,7 @@ def test_a_restart_of_the_server_is_survived(tmp_path: Path, browser: object, ta
     """Connection lost, reconnecting, there again; the job that was cut can be retried, and goes on."""
 
     def furnish(made: House) -> None:
-        made.serve("outlives", {"model.onnx": 6_000_000})
+        made.serve("outlives", {"model.onnx": 4_000_000})
 
     with house(tmp_path, furnish) as own:
         panel = tabs(own).enter()
@@ -57,7 +57,7 @@ def test_a_restart_of_the_server_is_survived(tmp_path: Path, browser: object, ta
         sent = own.origin.sent("*model.onnx")
         panel.press("outlives", "Retry")
         panel.reaches("outlives", "done")
-        assert own.origin.sent("*model.onnx") - sent < 6_000_000
+        assert own.origin.sent("*model.onnx") - sent < 4_000_000
 
 
 def test_a_job_that_waits_says_for_whom(home: House, panel: Panel) -> None:
@@ -65,7 +65,7 @@ def test_a_job_that_waits_says_for_whom(home: House, panel: Panel) -> None:
     with home.cli.start("ensure", "waits") as command:
         home.origin.until(lambda origin: bool(origin.asked("*/waits/*")), timeout=10)
         panel.install("waits")
-        panel.says("waits", re.compile(rf"Waiting for process {command.process.pid} .*MB of 5\.00 MB"))
+        panel.says("waits", re.compile(rf"Waiting for process {command.process.pid} .*MB of 4\.00 MB"))
         panel.reaches("waits", "done")
         panel.says("waits", "nothing to fetch")
     assert len(home.origin.asked("*/waits/*")) == 1

@@ -20,6 +20,8 @@ import trustme
 from tests.e2e.command import Command, Running, assert_fails
 from tests.origin import Origin, model
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 MIB = 1 << 20
 LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|given)\n")
 

@@ -31,6 +31,8 @@ from modelfetch.server.life import Order
 from modelfetch.store.owner import tag
 from tests.server.running import FakeEngine, Served, until
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 FILE = PlannedFile("big.bin", 1000, "b" * 64, "missing", 0, ("mirror a.example",))
 PLAN = Planned("m", "1", "The model m", "MIT", "", "", "/x", 1000, 1000, (FILE,))
 

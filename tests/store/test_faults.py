@@ -82,6 +82,7 @@ def test_each_operation_of_a_repair_failing_once_leaves_nothing_wrong(tmp_path: 
         check_recovery(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.__getitem__)
 def test_each_error_at_each_write_and_rename_leaves_nothing_wrong(tmp_path: Path, code: int) -> None:
     counting = CountingDisk()
@@ -120,6 +121,7 @@ def interrupt(root: Path) -> None:
 
 
 @in_shares
+@pytest.mark.slow
 @pytest.mark.parametrize("exclusive", [True, False], ids=["taken-over", "copied"])
 def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
     tmp_path: Path, exclusive: bool, share: int

@@ -35,7 +35,7 @@ export const token = {
 
   /** Take the token out of `#token=...`, where it is in no log and no Referer, and out of the address bar. */
   load() {
-    const given = new URLSearchParams(location.hash.slice(1)).get("token");
+    const given = new URLSearchParams(location.hash.slice(1).replaceAll("+", "%2B")).get("token");
     if (given) {
       this.save(given);
       history.replaceState(null, "", location.pathname + location.search);
