@@ -44,6 +44,8 @@ class FileState:
     """The last :class:`modelfetch.errors.Fault`."""
     note: str = ""
     """The reason of the last retry or fallback, as the source gave it: sanitise before showing."""
+    left: tuple[str, str] | None = None
+    """Kind and host of the source that ``note`` is about, when it was left for another one."""
     retry_at: float = 0.0
     """When a retrying file is asked for again, on the clock of :meth:`RunState.apply`."""
     meter: Meter = field(default_factory=Meter, repr=False)

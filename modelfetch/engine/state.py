@@ -185,7 +185,7 @@ class RunState:
     def _retry_scheduled(self, event: RetryScheduled) -> None:
         file = self._ledger.file(event.model, event.file)
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
-        file.fault, file.note = event.fault, event.reason
+        file.fault, file.note, file.left = event.fault, event.reason, None
         file.retry_at = self.now + event.wait
         self._ledger.move(file, "retrying", file.received, self.now)
         file.meter.pause()
@@ -196,7 +196,7 @@ class RunState:
         file.source, file.host = event.source, event.host
         if event.next_source:
             file.source, file.host = event.next_source, event.next_host
-        file.fault, file.note = event.fault, event.reason
+        file.fault, file.note, file.left = event.fault, event.reason, (event.source, event.host)
         file.attempt, file.meter = 0, Meter()
         self._ledger.move(file, "fetching" if event.next_source else "failed", event.received, self.now)
 

@@ -171,6 +171,7 @@ def _file(file: FileState, life: Life, now: float) -> dict[str, Any]:
         "host": file.host,
         "attempt": file.attempt,
         "note": file.note,
+        "left": {"source": file.left[0], "host": file.left[1]} if file.left is not None else None,
         "wait": round(max(0.0, file.retry_at - now), 3) if file.phase == "retrying" and not is_left else None,
     }
 
