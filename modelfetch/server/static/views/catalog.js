@@ -96,6 +96,7 @@ function draw(parts, view, actions) {
     setText(filter.querySelector(".number"), String(models.filter(FILTERS[filter.dataset.filter]).length));
   }
   show(parts.nothing, state.models !== null && found.length === 0);
+  show(parts.list, found.length > 0);
   setText(parts.nothing, view.query ? `No model matches “${view.query}”.` : "No models here.");
   setText(parts.found, view.query ? `${found.length} found` : "");
   drawFaults(parts.faults, state.faults);

@@ -44,6 +44,7 @@ function segment({ name }) {
     element,
     update: ({ share }) => {
       element.style.flexGrow = share.toFixed(4);
+      show(element, share > 0);
     },
   };
 }
