@@ -38,6 +38,23 @@ API = ["/v1/jobs", "/v1/jobs/stream", "/v1/models", "/v1/status", "/metrics", "/
 SCRIPT = "</script><script>alert(1)</script>"
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all of these tests: to start and end one takes longer than most of them."""
+    with Served(tmp_path_factory.mktemp("served")) as server:
+        yield server
+
+
+@pytest.fixture
+def served(standing: Served) -> Iterator[Served]:
+    """That server, without the jobs of the test before."""
+    yield standing
+    for job in standing.jobs.all():
+        if not job.life.is_over:
+            standing.jobs.cancel(job.id)
+    standing.jobs.clear()
+
+
 def raw(served: Served, head: str, body: bytes = b"") -> tuple[int, bytes]:
     """Send a request exactly as it is written; gives status and everything that came."""
     lines = f"{head.strip()}\nConnection: close\n\n".replace("\n", "\r\n")
@@ -227,9 +244,9 @@ def test_p18_no_spelling_of_a_path_gets_around_the_token(served: Served, target:
     assert b'"jobs"' not in answer
 
 
-def test_p17_the_token_is_in_no_file(served: Served, tmp_path: Path) -> None:
-    served.until_over(served.submit())
-    served.stop()
+def test_p17_the_token_is_in_no_file(tmp_path: Path) -> None:
+    with Served(tmp_path) as served:
+        served.until_over(served.submit())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if TOKEN.encode() in path.read_bytes()]
