@@ -28,6 +28,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.net.cancel import Cancellation
 from modelfetch.server.address import Address
+from modelfetch.server.answers import Refusal
 from modelfetch.server.connection import Connection
 from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
 from modelfetch.server.life import Order
@@ -50,7 +51,7 @@ def served(standing: Served) -> Iterator[Served]:
     """That server, without the jobs of the test before."""
     yield standing
     for job in standing.jobs.all():
-        if not job.life.is_over:
+        with contextlib.suppress(Refusal):  # it ended by itself
             standing.jobs.cancel(job.id)
     standing.jobs.clear()
 

@@ -61,7 +61,9 @@ def check_recovery(root: Path) -> None:
 
 
 @in_shares
-@pytest.mark.parametrize("after", [False, True], ids=["refused", "done-but-reported-failed"])
+@pytest.mark.parametrize(
+    "after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["refused", "done-but-reported-failed"]
+)
 def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after: bool, share: int) -> None:
     total = count_operations(tmp_path / "count")
     assert total > 100
@@ -72,6 +74,7 @@ def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after:
         check_recovery(root)
 
 
+@pytest.mark.slow
 @in_shares
 def test_each_operation_of_a_repair_failing_once_leaves_nothing_wrong(tmp_path: Path, share: int) -> None:
     spoil(tmp_path / "count")
