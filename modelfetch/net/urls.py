@@ -109,9 +109,7 @@ def next_hop(url: str, location: str | None) -> str:
     except ValueError:
         raise SourceError(Fault.REDIRECT, "a redirect to something that is not a URL") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise SourceError(
-            Fault.REDIRECT, "a redirect to an address that is not http or https"
-        )
+        raise SourceError(Fault.REDIRECT, "a redirect to an address that is not http or https")
     if parts.scheme == "http" and urlsplit(url).scheme == "https":
         raise SourceError(Fault.REDIRECT, f"a redirect from https down to http ({host_of(target)})")
     if "@" in parts.netloc:

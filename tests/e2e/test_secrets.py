@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
 from tests.e2e.command import Command, Result
 from tests.origin import Origin, faults, model
 
@@ -12,6 +14,7 @@ USER, PASSWORD = "canary-user", "canary-pass-word"
 QUERY = "canary-query-secret"
 
 
+@pytest.mark.slow
 def test_no_secret_is_ever_written(cli: Command, origin: Origin) -> None:
     """Over a run in which everything that is told or noted somewhere happens, and all commands that show."""
     with Origin() as mirror, Origin() as cdn:
