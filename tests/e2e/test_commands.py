@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.command import Command, assert_fails
 from tests.origin import Content, Origin, ServedModel, faults, model
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 
 @pytest.fixture
 def served(cli: Command, origin: Origin) -> ServedModel:

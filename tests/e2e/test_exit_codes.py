@@ -9,6 +9,8 @@ import pytest
 from tests.e2e.command import Command, assert_fails
 from tests.origin import Origin, model, refusing_port
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),

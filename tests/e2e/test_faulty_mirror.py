@@ -7,6 +7,8 @@ import pytest
 from tests.e2e.command import Command, assert_fails
 from tests.origin import Fault, Origin, faults, model, whisper_like
 
+pytestmark = pytest.mark.slow  # real processes, one after the other
+
 IMPATIENT = {"MODELFETCH_RETRY_ATTEMPTS": "2", "MODELFETCH_NETWORK_STALL_TIMEOUT": "0.5"}
 
 MISDEEDS: dict[str, tuple[Fault, str]] = {

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.server.followers import Story, follow
+
+pytestmark = pytest.mark.slow  # real processes, one after the other
 
 
 def test_everybody_gets_every_fact_in_order_beside_one_who_takes_nothing(tmp_path: Path) -> None:
