@@ -193,7 +193,7 @@ class Run:
 
     def _check_space(self, work: Sequence[Job]) -> None:
         store = self._runtime.store
-        needed = sum(job.file.size - self._held(job) for job in work)
+        needed = sum(job.file.size - max(self._held(job), store.allocated(job.file)) for job in work)
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
         linked = {directory: store.can_link_into(directory) for directory, _, _ in places}

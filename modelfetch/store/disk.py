@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -45,7 +46,14 @@ _NO_LINK: Final = (
     *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
 )
 _NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
+_NO_ALLOCATION: Final = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 _NO_DIRECTORY_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+
+ALLOCATE_FROM: Final = 1 << 20
+"""Bytes of the smallest file whose space is worth reserving."""
+
+_SEEKING: Final = threading.Lock()
+"""Where a file has one position only (Windows), for one thread at a time."""
 
 
 class Disk:
@@ -159,6 +167,10 @@ class Disk:
         """Read on from where the last read ended; empty at the end."""
         return self._must("read", path, lambda: os.read(fd, size))
 
+    def seek(self, fd: int, path: Path, offset: int) -> None:
+        """Have the next :meth:`read` begin at an offset."""
+        self._must("seek in", path, lambda: os.lseek(fd, offset, os.SEEK_SET))
+
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
         view = memoryview(data).cast("B")
@@ -168,6 +180,27 @@ class Disk:
 
     def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
         return self._must("write", path, lambda: _pwrite(fd, view, offset))
+
+    def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
+        """Fill a buffer with the bytes at an offset; False where the file ends before."""
+        while room:
+            count = self._read_some(fd, path, room, offset)
+            if not count:
+                return False
+            room, offset = room[count:], offset + count
+        return True
+
+    def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
+        return self._must("read", path, lambda: _pread(fd, room, offset))
+
+    def allocate(self, fd: int, path: Path, size: int) -> None:
+        """Reserve the space of a large file, where the disk can: writing is quicker then.
+
+        Raises:
+            StoreError: There is not enough space.
+        """
+        if size >= ALLOCATE_FROM and sys.platform.startswith("linux") and self.is_local(path):
+            self._try("reserve space for", path, lambda: os.posix_fallocate(fd, 0, size), _NO_ALLOCATION)
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Cut or extend a file; an extension is a hole and takes no space."""
@@ -266,12 +299,23 @@ def _sync_directory(path: Path) -> None:
 
 def _pwrite(fd: int, view: memoryview, offset: int) -> int:
     if sys.platform == "win32":
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, view)
+        with _SEEKING:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.write(fd, view)
     written = os.pwrite(fd, view, offset)
     if not written:  # POSIX forbids it for a regular file; a loop that trusts that would never end
         raise OSError(errno.EIO, "nothing was written")
     return written
+
+
+def _pread(fd: int, room: memoryview, offset: int) -> int:
+    if sys.platform == "win32":
+        with _SEEKING:
+            os.lseek(fd, offset, os.SEEK_SET)
+            data = os.read(fd, len(room))
+        room[: len(data)] = data
+        return len(data)
+    return os.preadv(fd, [room], offset)
 
 
 def _acquire(lock: filelock.BaseFileLock) -> bool:

@@ -1,23 +1,42 @@
-"""A download under way: bytes written once at their place, hashed as they pass, journalled as they land."""
+"""A download under way: bytes written once, each at its place, hashed from the front on as they land."""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack, suppress
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
-from modelfetch.store.journal import INTERVAL, Checkpoint, header, line
+from modelfetch.store.extents import Extents
+from modelfetch.store.files import BLOCK
+from modelfetch.store.hashing import Hashing
+from modelfetch.store.journal import INTERVAL, Checkpoint, Piece, header, line
+from modelfetch.store.pieces import Pieces
 from modelfetch.store.prefix import Hasher, Prefix
 from modelfetch.store.slots import Slot, clear
 
+INLINE: Final = 1 << 20
+"""Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
+WAKE: Final = 1 << 20
+"""Bytes that may wait for a hashing thread, so that waking it costs little beside hashing them."""
+
+
+LAG: Final = 16 << 20
+"""Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
+CLOSE_SECONDS: Final = 0.25
+"""How long closing may hash on, so that the next run finds all bytes in the journal."""
+
 
 class JournalFile:
-    """The open end of a journal."""
+    """The open end of a journal. Lines may come from several threads."""
 
     def __init__(self, disk: Disk, slot: Slot, fd: int, file: FileSpec) -> None:
         self._disk = disk
@@ -26,6 +45,7 @@ class JournalFile:
         self._header = header(file)
         self._end = 0
         self._is_cut = False
+        self._lock = threading.Lock()
 
     def restart(self) -> None:
         """Empty the journal but for its header."""
@@ -36,9 +56,10 @@ class JournalFile:
         """Go on after the first ``end`` bytes; the rest is cut off by the next line, not before."""
         self._end, self._is_cut = end, False
 
-    def append(self, checkpoint: Checkpoint) -> None:
+    def append(self, statement: Checkpoint | Piece) -> None:
         """Add a line."""
-        self._write(line(checkpoint))
+        with self._lock:
+            self._write(line(statement))
 
     def close(self) -> None:
         """Close the file."""
@@ -54,80 +75,251 @@ class JournalFile:
 
 
 class Partial:
-    """An unfinished file: its good prefix, and the only way to add to it.
+    """An unfinished file: which of its bytes are there, and the only way to add to them.
 
-    For one thread at a time. Made by :meth:`modelfetch.store.Store.partial`; leaving a ``with`` block closes
-    it and keeps the bytes for the next run.
+    Bytes may come in any order and from several threads, each of them once. They are hashed from the front
+    on: by threads of the store or, where it has none and for small files, by whoever writes. Made by
+    :meth:`modelfetch.store.Store.partial`; leaving a ``with`` block closes it and keeps the bytes for the
+    next run.
 
     Attributes:
         file: What the bytes are to become.
-        length: Bytes of the good prefix.
         slot: Where the bytes lie.
     """
 
     def __init__(
-        self, disk: Disk, file: FileSpec, slot: Slot, fd: int, journal: JournalFile, *, exclusive: bool
+        self,
+        disk: Disk,
+        file: FileSpec,
+        slot: Slot,
+        files: tuple[int, JournalFile],
+        hashing: Hashing,
+        *,
+        exclusive: bool,
     ) -> None:
-        """Wrap files that were opened by :mod:`modelfetch.store.resume`."""
+        """Wrap the data and journal that were opened by :mod:`modelfetch.store.resume`."""
         self.file = file
-        self.length = 0
         self.slot = slot
         self._exclusive = exclusive
         self._disk = disk
-        self._fd = fd
-        self._journal = journal
-        self._hasher: Hasher = hashlib.sha256()
-        self._marked = 0
-        self._origins: list[str] = []
+        self._fd, self._journal = files
+        self._hashing = hashing if hashing.is_on and file.size > INLINE else None
+        self._state = threading.Condition()
+        self._turn = threading.Lock()
         self._is_open = True
+        self._writers = 0
+        self._forget_bytes()
+
+    def _forget_bytes(self) -> None:
+        self._extents = Extents()
+        self._pieces = Pieces()
+        self._hasher: Hasher = hashlib.sha256()
+        self._hashed = self._marked = 0
+        self._origin = ""
+        self._is_followed = False
+        self._error: BaseException | None = None
 
     def resume(self, prefix: Prefix) -> None:
         """Take over a verified prefix that is in the data file already."""
-        self._hasher, self.length, self._marked = prefix.hasher, prefix.length, prefix.length
-        self._origins = [checkpoint.origin for checkpoint in prefix.checkpoints]
+        self._hasher, self._hashed, self._marked = prefix.hasher, prefix.length, prefix.length
+        start = 0
+        for checkpoint in prefix.checkpoints:
+            self._extents.add(start, checkpoint.length, checkpoint.origin)
+            start, self._origin = checkpoint.length, checkpoint.origin
         self._journal.resume(prefix.checkpoints[-1].end)
+
+    def adopt(self, piece: Piece) -> None:
+        """Take over verified bytes that are in the data file already, where they lie behind the prefix."""
+        self._extents.add(max(piece.start, self._hashed), piece.end, piece.origin)
+        self._journal.append(piece)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the prefix: those that are there from the start without a gap."""
+        with self._state:
+            return self._extents.front
+
+    @property
+    def received(self) -> int:
+        """Bytes that are there in all."""
+        with self._state:
+            return self._extents.total
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The gaps, in order, each as its start and end."""
+        with self._state:
+            return list(self._extents.missing(self.file.size))
 
     @property
     def origins(self) -> frozenset[str]:
-        """Who supplied bytes of the prefix, each ``kind host``; empty for a fresh one."""
-        return frozenset(self._origins)
+        """Who supplied bytes that are there, each ``kind host``; empty for a fresh one."""
+        with self._state:
+            return self._extents.origins
 
     def write(self, data: bytes | memoryview, origin: str) -> None:
-        """Add bytes to the prefix.
+        """Add bytes behind the prefix; see :meth:`put`."""
+        self.put(self.length, data, origin)
+
+    def put(self, offset: int, data: bytes | memoryview, origin: str) -> None:
+        """Add bytes. Several threads may at once, at different places.
 
         Args:
-            data: The next bytes of the file.
+            offset: Where they belong.
+            data: Bytes of the file, none of which is there yet.
             origin: Who supplied them: ``kind host``.
 
         Raises:
-            ValueError: They reach beyond the file's size; none was written.
-            StoreError: The disk refused; the prefix before them is still good.
+            ValueError: They reach beyond the file's size, or are there already, or the partial was closed;
+                none was written.
+            StoreError: The disk refused; what was there before is still good.
         """
-        size = len(data) if isinstance(data, bytes) else data.nbytes
-        if self.length + size > self.file.size:
+        end = offset + (len(data) if isinstance(data, bytes) else data.nbytes)
+        if end > self.file.size:
             raise ValueError(f"{self.file.path}: bytes beyond the size of {self.file.size}")
-        if self._origins and self._origins[-1] != origin:
-            self._mark()
-        self._disk.pwrite(self._fd, self.slot.data, data, self.length)
-        self._hasher.update(data)
-        self.length += size
-        if not self._origins or self._origins[-1] != origin:
-            self._origins.append(origin)
-        if self.length - self._marked >= INTERVAL:
-            self._mark()
+        with self._writing(offset, end):
+            self._disk.pwrite(self._fd, self.slot.data, data, offset)
+            with self._state:
+                self._extents.add(offset, end, origin)
+                front = self._extents.front
+            if front < end or front - self._hashed > LAG:
+                self._note_piece(self._pieces.put(offset, data, origin))
+            if self._hashing is None:
+                self._hash_now(offset, data, origin)
+        self._follow()
+
+    @contextmanager
+    def _writing(self, start: int, end: int) -> Iterator[None]:
+        """Keep the files open, and make sure that the place is free, while bytes are written."""
+        with self._state:
+            if self._error is not None:
+                raise self._error
+            if not self._is_open:
+                raise ValueError(f"{self.file.path}: written to after it was closed")
+            self._extents.require_missing(start, end)
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._writers -= 1
+                self._state.notify_all()
+
+    def _note_piece(self, piece: Piece | None) -> None:
+        if piece is not None:
+            self._journal.append(piece)
+
+    # Hashing
 
     def digest(self) -> str:
-        """Give the SHA-256 of the prefix, in hexadecimal."""
+        """Give the SHA-256 of the prefix, in hexadecimal, when all of it is hashed.
+
+        Raises:
+            StoreError: The bytes could not be read again.
+        """
+        while not self.wait(1.0):
+            pass
         return self._hasher.hexdigest()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the prefix is hashed, but no longer than this.
+
+        Returns:
+            Whether it is.
+
+        Raises:
+            StoreError: The bytes could not be read again.
+        """
+        self._follow(at_once=True)
+        with self._state:
+            self._state.wait_for(lambda: self._is_hashed or self._error, seconds)
+            if self._error is not None:
+                raise self._error
+            return self._is_hashed
+
+    @property
+    def _is_hashed(self) -> bool:
+        """Whether all of the prefix is hashed, or none of it will be any more."""
+        return self._hashed == self._extents.front or not self._is_open
+
+    def _follow(self, *, at_once: bool = False) -> None:
+        """Have the prefix hashed by a thread, once enough of it waits."""
+        if self._hashing is None:
+            return
+        with self._state:
+            front = self._extents.front
+            is_due = at_once or front == self.file.size or front - self._hashed >= WAKE
+            if self._is_followed or self._is_hashed or not is_due:
+                return
+            self._is_followed = True
+        self._hashing.follow(self)
+
+    def hash_on(self, buffer: memoryview) -> bool:
+        """Hash the next bytes of the prefix; see :class:`modelfetch.store.hashing.Follower`."""
+        with self._turn:
+            error = self._hash_block(buffer)
+            with self._state:
+                self._error = self._error or error
+                self._is_followed = self._is_open and self._error is None and not self._is_hashed
+                self._state.notify_all()
+                return self._is_followed
+
+    def _hash_block(self, buffer: memoryview) -> BaseException | None:
+        with self._state:
+            extent = self._extents.covering(self._hashed) if self._is_open else None
+            if extent is None:
+                return None
+            origin, size = extent.origin, min(len(buffer), extent.end - self._hashed)
+        try:
+            if not self._disk.read_at(self._fd, self.slot.data, buffer[:size], self._hashed):
+                raise self._changed()
+            self._take_in(buffer[:size], origin)
+        except BaseException as error:  # handed over to whoever writes, or waits for the digest
+            return error
+        return None
+
+    def _hash_now(self, offset: int, data: bytes | memoryview, origin: str) -> None:
+        """Hash what was just written, if it is its turn, and what others had written behind it."""
+        with self._turn:
+            if offset == self._hashed:
+                self._take_in(data, origin)
+        self._hash_rest()
+
+    def _hash_rest(self, seconds: float = math.inf) -> None:
+        """Hash what is there of the prefix, for at most some time."""
+        if not self._is_hashed:
+            room, until = memoryview(bytearray(BLOCK)), time.monotonic() + seconds
+            while self.hash_on(room) and time.monotonic() < until:
+                pass
+
+    def _take_in(self, data: bytes | memoryview, origin: str) -> None:
+        if origin != self._origin:
+            self._mark()  # so that it is known exactly who supplied what
+        self._hasher.update(data)
+        size = len(data) if isinstance(data, bytes) else data.nbytes
+        with self._state:
+            self._hashed, self._origin = self._hashed + size, origin
+        if self._hashed - self._marked >= INTERVAL:
+            self._mark()
+
+    def _mark(self) -> None:
+        if self._hashed > self._marked:
+            self._journal.append(Checkpoint(self._hashed, self._hasher.hexdigest(), self._origin))
+            self._marked = self._hashed
+
+    # Endings
 
     def restart(self) -> None:
         """Begin again at offset 0, in the same file; its bytes are written over.
 
+        Nobody else may write meanwhile.
+
         Raises:
             StoreError: The disk refused.
         """
-        self._forget_prefix()
-        self._journal.restart()
+        with self._turn:
+            self._forget_bytes()
+            self._journal.restart()
 
     def renew(self) -> None:
         """Begin again in new files: this one was closed, and its data moved away.
@@ -136,20 +328,33 @@ class Partial:
             StoreError: The disk refused.
         """
         self._disk.unlink(self.slot.journal)
-        self._fd, self._journal = create_files(self._disk, self.slot, self.file)
-        self._is_open = True
-        self._forget_prefix()
+        with self._turn:
+            self._fd, self._journal = create_files(self._disk, self.slot, self.file)
+            self._forget_bytes()
+            self._is_open = True
 
     def close(self) -> None:
         """Keep everything for the next run; a second call does nothing."""
-        if self._is_open:
-            with suppress(StoreError):  # then the checkpoint before is where the next run goes on
+        self._hash_rest(CLOSE_SECONDS)
+        if self._stop():
+            with suppress(StoreError):  # then the line before is where the next run goes on
                 self._mark()
+                for piece in self._pieces.rest():
+                    self._journal.append(piece)
             self._release()
+
+    def _stop(self) -> bool:
+        """Let nobody begin to write or hash any more, and wait for those who do; False if it was closed."""
+        with self._state:
+            was_open, self._is_open = self._is_open, False
+            self._state.wait_for(lambda: not self._writers)
+        with self._turn:
+            return was_open
 
     def discard(self) -> None:
         """Throw the bytes away."""
-        self._release()
+        if self._stop():
+            self._release()
         self.forget()
 
     def forget(self) -> None:
@@ -176,7 +381,8 @@ class Partial:
         self._disk.seal(self._fd, self.slot.data)
         try:
             self._disk.sync(self._fd, self.slot.data)
-            self._close_files()
+            if self._stop():
+                self._close_files()
         except StoreError:
             self.discard()
             raise
@@ -189,23 +395,11 @@ class Partial:
     ) -> None:
         self.close()
 
-    def _forget_prefix(self) -> None:
-        self._hasher = hashlib.sha256()
-        self._origins = []
-        self.length = self._marked = 0
-
-    def _mark(self) -> None:
-        if self.length > self._marked:
-            self._journal.append(Checkpoint(self.length, self.digest(), self._origins[-1]))
-            self._marked = self.length
-
     def _release(self) -> None:
-        if self._is_open:
-            with suppress(StoreError):  # no promise was made about bytes that are not committed
-                self._close_files()
+        with suppress(StoreError):  # no promise was made about bytes that are not committed
+            self._close_files()
 
     def _close_files(self) -> None:
-        self._is_open = False
         with suppress(StoreError):  # a journal is never relied on
             self._journal.close()
         self._disk.close(self._fd, self.slot.data)
@@ -216,10 +410,13 @@ class Partial:
         named = self._disk.lstat(self.slot.data)
         same = named is not None and (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
         if not same or ours.st_size != self.file.size:
-            raise StoreError(
-                f"{sanitise(str(self.slot.data))} was changed by something else during the download",
-                hint="Keep other programs out of the cache, then run the command again.",
-            )
+            raise self._changed()
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            f"{sanitise(str(self.slot.data))} was changed by something else during the download",
+            hint="Keep other programs out of the cache, then run the command again.",
+        )
 
 
 def create_files(disk: Disk, slot: Slot, file: FileSpec) -> tuple[int, JournalFile]:
@@ -233,6 +430,7 @@ def create_files(disk: Disk, slot: Slot, file: FileSpec) -> tuple[int, JournalFi
         undo.callback(slot.remove, disk)
         undo.callback(disk.close, data, slot.data)
         disk.truncate(data, slot.data, file.size)
+        disk.allocate(data, slot.data, file.size)
         journal = disk.create(slot.journal)
         undo.callback(disk.close, journal, slot.journal)
         end = JournalFile(disk, slot, journal, file)

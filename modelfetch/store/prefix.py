@@ -1,14 +1,15 @@
-"""How much of an interrupted download is good: its bytes hashed again, against its journal."""
+"""How much of an interrupted download is good: its bytes read again, against its journal."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from modelfetch.store.files import BLOCK
-from modelfetch.store.journal import Checkpoint
+from modelfetch.store.journal import Checkpoint, Piece
 
 
 class Hasher(Protocol):
@@ -60,6 +61,26 @@ def rehash(
         if hasher.hexdigest() == checkpoint.digest:
             good = Prefix(hasher.copy(), checkpoints[: index + 1])
     return good
+
+
+def good_pieces(
+    read: Callable[[int, int], Iterable[bytes]], pieces: Iterable[Piece], cancelled: Callable[[], bool]
+) -> Iterator[Piece]:
+    """Find the pieces whose bytes agree with the journal.
+
+    Args:
+        read: Reads the bytes from one position up to another; fewer at the end of the file or when cancelled.
+        pieces: What the journal says.
+        cancelled: Asked before each piece; the rest counts as bad then, and nothing is lost.
+    """
+    for piece in pieces:
+        if cancelled():
+            return
+        crc, length = 0, 0
+        for block in read(piece.start, piece.end):
+            crc, length = zlib.crc32(block, crc), length + len(block)
+        if (length, crc) == (piece.end - piece.start, piece.crc):
+            yield piece
 
 
 def blocks(read: Callable[[int], bytes], size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:

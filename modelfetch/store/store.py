@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_blocks, write_atomically
+from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.locks import Lock
@@ -21,7 +23,7 @@ from modelfetch.store.quarantine import Quarantine, Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipts import Receipts
 from modelfetch.store.remove import Removal, Remover
-from modelfetch.store.resume import open_partial
+from modelfetch.store.resume import Opening
 from modelfetch.store.slots import read_journal, slots
 from modelfetch.store.space import free_space, require_space, share_file_system
 from modelfetch.store.sweep import sweep
@@ -36,7 +38,9 @@ class Store:
         root: Where it lies; absolute.
     """
 
-    def __init__(self, root: Path, *, fsync: bool = True, disk: Disk | None = None) -> None:
+    def __init__(
+        self, root: Path, *, fsync: bool = True, disk: Disk | None = None, hashing: Hashing | None = None
+    ) -> None:
         """Open a cache; nothing is created before something is stored.
 
         Args:
@@ -44,9 +48,11 @@ class Store:
             fsync: Whether what is stored must survive a power cut. Without it, one can leave zeros under a
                 final name.
             disk: The disk, instead of the real one; then ``fsync`` is its own affair.
+            hashing: Threads that hash what is fetched, instead of the usual ones.
         """
         self.root = root.absolute()
         self._disk = disk or Disk(fsync=fsync)
+        self._hashing = hashing or Hashing()
         self._layout = Layout(self.root)
         self._receipts = Receipts(self._disk, self._layout)
         self._quarantine = Quarantine(self._disk, self._layout)
@@ -87,6 +93,11 @@ class Store:
         found = slots(self._disk, self._layout.partial(file.sha256))
         journals = (parse(read_journal(self._disk, slot), file) for slot in found)
         return max((journal.claimed for journal in journals), default=0)
+
+    def allocated(self, file: FileSpec) -> int:
+        """Count the bytes of disk that an interrupted download takes already: it need not find them again."""
+        found = [self._disk.lstat(slot.data) for slot in slots(self._disk, self._layout.partial(file.sha256))]
+        return max((min(_space_of(stat), file.size) for stat in found if stat is not None), default=0)
 
     def size_of(self, path: Path) -> int | None:
         """Look up the bytes of a plain file; None when no plain file has that name."""
@@ -141,8 +152,8 @@ class Store:
             cancelled: Asked between blocks while earlier bytes are hashed. Once it says yes the partial opens
                 with those checked so far; on disk nothing is lost.
         """
-        folder = self._layout.partial(file.sha256)
-        return open_partial(self._disk, self.root, folder, file, exclusive=exclusive, cancelled=cancelled)
+        opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
+        return opening.open(self.root, self._layout.partial(file.sha256))
 
     def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
         """Give a finished download its final name among the blobs.
@@ -308,6 +319,11 @@ class Store:
 
     def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
         return self._quarantine.displace(path, file, source=source) if source else None
+
+
+def _space_of(found: os.stat_result) -> int:
+    """Bytes of disk a file takes; where the system does not say, none."""
+    return getattr(found, "st_blocks", 0) * 512  # of this size whatever the disk's are (POSIX, sys/stat.h)
 
 
 def _require_complete(partial: Partial) -> None:

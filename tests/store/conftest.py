@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.store import Store
+from modelfetch.store import Hashing, Store
 
 
 @pytest.fixture
@@ -16,9 +16,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(params=[0, 2], ids=["hashed by the writer", "hashed by threads"])
+def hashing(request: pytest.FixtureRequest) -> Hashing:
+    return Hashing(request.param)
+
+
 @pytest.fixture
-def store(root: Path) -> Store:
-    return Store(root)
+def store(root: Path, hashing: Hashing) -> Store:
+    return Store(root, hashing=hashing)
 
 
 @pytest.fixture

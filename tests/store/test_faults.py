@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import StoreError
-from modelfetch.store import Disk, Store
+from modelfetch.store import Disk, Hashing, Store
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk
 from tests.store.material import MIB, ensure, is_present, leftovers, model, noise, obtain, spec, wrong_finals
 
@@ -24,13 +24,15 @@ MANIFEST = model(CONTENTS)
 
 SHARES = 4
 """Parts a sweep over all operations is cut into, so that they can run beside each other."""
+BY_THE_WRITER = Hashing(0)
+"""Operations are counted here: in threads their order is not the same twice."""
 in_shares = pytest.mark.parametrize("share", range(SHARES))
 
 
 def run(root: Path, disk: Disk) -> bool:
     """Ensure a model, whatever state the cache is in; whether that went well. Only StoreError may happen."""
     try:
-        ensure(Store(root, disk=disk), CONTENTS)
+        ensure(Store(root, disk=disk, hashing=BY_THE_WRITER), CONTENTS)
     except StoreError:
         return False
     return True
@@ -58,6 +60,10 @@ def check_recovery(root: Path) -> None:
     store.sweep()
     assert is_present(store, MANIFEST, CONTENTS)
     assert not wrong_finals(root, MANIFEST)
+
+
+BY_THE_WRITER = Hashing(0)
+"""Operations are counted here: in threads their order is not the same twice."""
 
 
 @in_shares
@@ -100,12 +106,12 @@ def test_each_error_at_each_write_and_rename_leaves_nothing_wrong(tmp_path: Path
 
 def test_a_process_killed_before_each_operation_leaves_nothing_wrong(tmp_path: Path) -> None:
     counting = CountingDisk()
-    obtain(Store(tmp_path / "count", disk=counting), LARGE)
+    obtain(Store(tmp_path / "count", disk=counting, hashing=BY_THE_WRITER), LARGE)
     for nth in range(len(counting.operations)):
         root = tmp_path / str(nth)
         disk = DyingDisk(nth)
         with pytest.raises(Killed):
-            obtain(Store(root, disk=disk), LARGE)
+            obtain(Store(root, disk=disk, hashing=BY_THE_WRITER), LARGE)
         disk.bury()
         assert not wrong_finals(root, MANIFEST)
         store = Store(root, fsync=False)
@@ -131,14 +137,14 @@ def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
 ) -> None:
     interrupt(tmp_path / "count")
     counting = CountingDisk()
-    obtain(Store(tmp_path / "count", disk=counting), LARGE, exclusive=exclusive)
+    obtain(Store(tmp_path / "count", disk=counting, hashing=BY_THE_WRITER), LARGE, exclusive=exclusive)
     before = open_descriptors()
     for nth in range(share, len(counting.operations), SHARES):
         root = tmp_path / str(nth)
         interrupt(root)
         disk = FailingDisk(nth, CODES[nth % len(CODES)])
         with contextlib.suppress(StoreError):
-            obtain(Store(root, disk=disk), LARGE, exclusive=exclusive)
+            obtain(Store(root, disk=disk, hashing=BY_THE_WRITER), LARGE, exclusive=exclusive)
         assert not wrong_finals(root, MANIFEST), nth
         assert obtain(Store(root, fsync=False), LARGE).path.read_bytes() == LARGE
     assert open_descriptors() == before
@@ -168,7 +174,7 @@ def test_bytes_are_safe_before_their_name_and_names_before_the_receipt(root: Pat
 
 def test_without_fsync_nothing_is_synced(root: Path) -> None:
     disk = CountingDisk(fsync=False)
-    ensure(Store(root, disk=disk), CONTENTS)
+    ensure(Store(root, disk=disk, hashing=BY_THE_WRITER), CONTENTS)
     assert not [path for operation, path in disk.operations if operation == "sync"]
 
 
@@ -176,10 +182,10 @@ def test_a_failed_sync_throws_the_bytes_away(tmp_path: Path) -> None:
     """The kernel may have dropped them and call the next sync a success, so they must be fetched again."""
     content = noise(2 * MIB)
     counting = CountingDisk()
-    obtain(Store(tmp_path / "a", disk=counting), content)
+    obtain(Store(tmp_path / "a", disk=counting, hashing=BY_THE_WRITER), content)
     data = [i for i, (kind, path) in enumerate(counting.operations) if kind == "sync" and path.name == "data"]
     with pytest.raises(StoreError, match="cannot sync"):
-        obtain(Store(tmp_path / "b", disk=FailingDisk(data[0], errno.EIO)), content)
+        obtain(Store(tmp_path / "b", disk=FailingDisk(data[0], errno.EIO), hashing=BY_THE_WRITER), content)
     with Store(tmp_path / "b").partial(model({"x": content}).files[0], True) as partial:
         assert partial.length == 0
 

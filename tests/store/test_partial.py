@@ -24,6 +24,7 @@ from tests.store.material import noise, spec
 content = noise(4 * 2**20 + 12_345)
 partial = Store(Path(sys.argv[1])).partial(spec(content), False)
 partial.write(content[partial.length : 2 * 2**20 + 500_000], "mirror a")
+partial.digest()
 os.kill(os.getpid(), 9)
 """
 
@@ -48,6 +49,7 @@ def crash(store: Store, length: int = HALF, *, exclusive: bool = True) -> Partia
     """Leave a download as a killed process does: without the checkpoint that closing makes."""
     partial = store.partial(FILE, exclusive)
     write(partial, length)
+    partial.digest()
     return partial
 
 
@@ -95,6 +97,7 @@ def test_origins_are_exact_even_without_the_last_checkpoint(store: Store) -> Non
     partial = store.partial(FILE, True)
     partial.write(CONTENT[:1000], "mirror a")
     partial.write(CONTENT[1000:2000], "mirror b")
+    partial.digest()
     with store.partial(FILE, True) as again:
         assert (again.length, again.origins) == (1000, frozenset({"mirror a"}))
 
@@ -238,11 +241,11 @@ def test_a_writer_that_begins_again_while_it_is_copied_from_costs_only_time(root
     class MovingDisk(Disk):
         looks = 0
 
-        def open_to_read(self, path: Path) -> int | None:
-            self.looks += path.name.startswith("data")
-            if self.looks == 2 and path.name.startswith("data"):
+        def seek(self, fd: int, path: Path, offset: int) -> None:
+            self.looks += 1
+            if self.looks == 1:  # its bytes were checked, and are now going to be copied
                 path.write_bytes(noise(FILE.size, seed=4))
-            return super().open_to_read(path)
+            super().seek(fd, path, offset)
 
     begin(Store(root), 2 * MIB, exclusive=False)
     with Store(root, disk=MovingDisk()).partial(FILE, False) as partial:
@@ -276,6 +279,7 @@ def test_the_longest_of_several_is_copied(store: Store) -> None:
     short = crash(store, MIB, exclusive=False)
     long = store.partial(FILE, False)
     write(long, 3 * MIB)
+    long.digest()
     assert short.length < long.length
     assert 2 * MIB < resumed(store, exclusive=False) <= 3 * MIB
 
