@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.runtime import Rank, Runtime
+from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.text import did_you_mean, quote
@@ -69,6 +70,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
         files=network.files,
+        sharing=Sharing(connections=network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
         rank=_by_health(loaded),

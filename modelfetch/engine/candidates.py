@@ -31,8 +31,8 @@ class Candidate:
     """Failed tries since the last real progress."""
     ready_at: float = 0.0
     """Clock seconds before which it is not asked."""
-    good_at: int = 0
-    """Length of the prefix behind which its bytes count as progress; 8 MiB of them reset ``failures``."""
+    good: int = 0
+    """Bytes of progress since ``failures`` was 0; 8 MiB of them make it so again."""
 
     @property
     def label(self) -> str:

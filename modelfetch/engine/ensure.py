@@ -170,6 +170,7 @@ class Run:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime, work = self._runtime, jobs(pending)
         self._check_space(work)
+        runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
         tasks = [obtain(runtime, job, mode) for job in work]
         for inventory in pending:

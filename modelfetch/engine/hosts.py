@@ -12,6 +12,9 @@ from modelfetch.errors import Fault, SourceError
 DOWN_SECONDS = 30.0
 """How long a host that could not be reached is not tried again for other files."""
 
+CONNECTIONS = 8
+"""Connections to one host at most, for the parts of large files; hosts begin to refuse a little above it."""
+
 _UNREACHABLE = frozenset({Fault.CONNECT, Fault.TLS, Fault.PROXY})
 # Faults of one file only: they say nothing about the next one.
 _OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING})
@@ -23,18 +26,36 @@ class _Host:
     demoted: bool = False
     down_until: float = 0.0
     down: SourceError | None = None
+    sends_ranges: bool = True
+    connections: int = 0
+    most: int = CONNECTIONS
 
 
 class Hosts:
-    """Who asked us to wait, who failed, who cannot be reached. Thread-safe."""
+    """Who asked us to wait, who failed, who cannot be reached, who has enough of us. Thread-safe.
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    Args:
+        clock: Monotonic seconds.
+        connections: Connections to one host for the parts of large files, at most.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic, connections: int = CONNECTIONS) -> None:
         self._clock = clock
+        self._most = connections
+        self._expected = 0
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
 
+    def expect(self, size: int) -> None:
+        """Learn how many bytes the run is to fetch in all."""
+        self._expected = size
+
+    def share(self, size: int) -> int:
+        """How many connections to one host are due to a file, by its part of all that is to be fetched."""
+        return max(1, round(self._most * size / max(1, size, self._expected)))
+
     def _host(self, name: str) -> _Host:
-        return self._hosts.setdefault(name, _Host())
+        return self._hosts.setdefault(name, _Host(most=self._most))
 
     def park(self, name: str, seconds: float) -> None:
         """Leave a host alone: it asked one of us to come back later, and that holds for all."""
@@ -73,3 +94,37 @@ class Hosts:
         with self._lock:
             host = self._host(name)
             return host.down if self._clock() < host.down_until else None
+
+    def enter(self, name: str, *, is_first: bool = False) -> bool:
+        """Count a connection, to be given back with :meth:`leave`, unless the host has enough of them.
+
+        Args:
+            name: The host.
+            is_first: Whether the file has no other connection; such a one is always allowed.
+        """
+        with self._lock:
+            host = self._host(name)
+            is_allowed = is_first or host.connections < host.most
+            host.connections += is_allowed
+            return is_allowed
+
+    def leave(self, name: str) -> None:
+        """Give a connection back."""
+        with self._lock:
+            self._host(name).connections -= 1
+
+    def spare(self, name: str) -> None:
+        """Open fewer connections from now on than there are: the host refused one, or asked for fewer."""
+        with self._lock:
+            host = self._host(name)
+            host.most = max(1, min(host.most, host.connections) - 1)
+
+    def note_whole_only(self, name: str) -> None:
+        """Remember that the host sends whole files whatever it is asked for."""
+        with self._lock:
+            self._host(name).sends_ranges = False
+
+    def sends_ranges(self, name: str) -> bool:
+        """Whether the host sends parts of files, as far as is known."""
+        with self._lock:
+            return self._host(name).sends_ranges

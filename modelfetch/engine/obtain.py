@@ -92,7 +92,7 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
         runtime.cancel.check()
         if mode.force:
             partial.restart()
-        yield FileStarted(manifest.name, file.path, file.size, partial.length)
+        yield FileStarted(manifest.name, file.path, file.size, partial.received)
         transfer = Transfer(runtime, manifest.name, file, partial, candidates)
         try:
             yield from transfer.run()
@@ -100,9 +100,10 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
             raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
         placed = runtime.store.commit(partial, displaced_source=CACHE)
     yield from displaced(manifest, file, placed)
-    if transfer.last is None:
+    last = transfer.filling.last
+    if last is None:
         return Obtained(CACHE, "", 0)
-    return Obtained(transfer.last.offer.kind, transfer.last.offer.host, transfer.fetched)
+    return Obtained(last.offer.kind, last.offer.host, transfer.filling.fetched)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from modelfetch.engine.hosts import Hosts
+from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.rate import Clock, RateLimit
+from modelfetch.engine.segments import Sharing
 from modelfetch.errors import DeadlineError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancellation
@@ -42,6 +43,8 @@ class Runtime:
     """Bytes per second for all connections together."""
     files: int = 4
     """Files in work at the same time."""
+    sharing: Sharing = field(default_factory=Sharing)
+    """How a large file is fetched over several connections."""
     deadline: float | None = None
     """Clock seconds at which the run must end, or None."""
     lock_timeout: float | None = None
@@ -55,7 +58,8 @@ class Runtime:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock))
-        object.__setattr__(self, "hosts", Hosts(self.clock))
+        hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
+        object.__setattr__(self, "hosts", hosts)
 
     def check_deadline(self) -> None:
         """Raise when the run's time is up.

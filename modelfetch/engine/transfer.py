@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelfetch.engine.candidates import (
@@ -15,6 +16,7 @@ from modelfetch.engine.candidates import (
     decide,
     ready_at,
 )
+from modelfetch.engine.company import Company
 from modelfetch.engine.events import (
     Event,
     FileQuarantined,
@@ -23,10 +25,12 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.rate import Ticker
+from modelfetch.engine.filling import Filling, Lane
+from modelfetch.engine.rate import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import Fault, ModelfetchError, SourceError
 from modelfetch.model.manifest import FileSpec
+from modelfetch.net.answers import Unranged
 from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Offer, Stream
 from modelfetch.store import Partial
@@ -52,8 +56,11 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
 class Transfer:
     """The state of getting one file's bytes into its partial.
 
-    The rules it follows, in words: the good prefix is never thrown away for a failure to deliver; a source is
+    The rules it follows, in words: the good bytes are never thrown away for a failure to deliver; a source is
     retried only for faults that may pass; a wrong hash is never retried at a source that supplied every byte.
+
+    This is the first lane of the file, and the one that retries and falls back. Company may come to its side
+    (:mod:`modelfetch.engine.company`), and fails in silence: what it leaves, this one fetches.
     """
 
     runtime: Runtime
@@ -61,21 +68,20 @@ class Transfer:
     file: FileSpec
     partial: Partial
     candidates: list[Candidate]
-    fetched: int = 0
-    """Bytes that came over the network, good or not."""
     failures: list[tuple[str, SourceError]] = field(default_factory=list)
     """Why each source was left, in that order."""
-    last: Candidate | None = None
-    """The source of the latest bytes."""
+    filling: Filling = field(init=False)
+    _company: Company = field(init=False)
+    _ticker: Ticker = field(init=False)
     _holding: Candidate | None = None
     """The source to go on with while it is merely waited for."""
-    _suppliers: set[str] = field(default_factory=set)
-    """Who supplied the prefix, including earlier runs."""
     _pure: bool = False
     """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
 
     def __post_init__(self) -> None:
-        self._suppliers = {f"{origin} (earlier)" for origin in self.partial.origins}
+        self.filling = Filling(self.runtime, self.partial)
+        self._company = Company(self.runtime, self.filling, self.candidates)
+        self._ticker = Ticker(self.runtime.clock)
 
     def run(self) -> Iterator[Event]:
         """Fill the partial with the pinned bytes.
@@ -83,26 +89,23 @@ class Transfer:
         Raises:
             Exhausted: No source could.
             StoreError: The disk refused.
-            Cancelled: The run was cancelled; the good prefix stays.
+            Cancelled: The run was cancelled; the good bytes stay.
         """
-        while not (self._complete and self._right):
-            if self._complete:
-                yield from self._reject()
-                continue
-            candidate = self._next()
-            self.runtime.cancel.sleep(self._wait(candidate))
-            try:
-                yield from self._receive(candidate)
-            except SourceError as error:
-                yield from self._failed(candidate, error)
+        self._company.call(self.file.size - self.partial.received)
+        try:
+            while not (self._is_complete and self._is_right()):
+                yield from self._reject() if self._is_complete else self._try()
+        finally:
+            self._company.dismiss()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
-    def _complete(self) -> bool:
+    def _is_complete(self) -> bool:
         return self.partial.length == self.file.size
 
-    @property
-    def _right(self) -> bool:
+    def _is_right(self) -> bool:
+        while not self.partial.wait(PROGRESS_SECONDS):
+            self.runtime.cancel.check()
         return self.partial.digest() == self.file.sha256
 
     def _next(self) -> Candidate:
@@ -115,58 +118,81 @@ class Transfer:
     def _wait(self, candidate: Candidate) -> float:
         return ready_at(candidate, self.runtime.hosts) - self.runtime.clock()
 
-    def _receive(self, candidate: Candidate) -> Iterator[Event]:
+    def _try(self) -> Iterator[Event]:
+        """Ask one source once, for bytes that nobody else is fetching."""
+        candidate = self._next()
+        wait = self._wait(candidate)
+        if wait > 0 and self._company.is_there:
+            yield from self._watch(candidate)
+            return
+        self.runtime.cancel.sleep(wait)
+        segment = self.filling.segments.take()
+        if segment is None:
+            yield from self._watch(candidate)
+            return
+        lane = Lane(candidate, segment)
+        try:
+            yield from self._receive(lane)
+        except SourceError as error:
+            yield from self._failed(candidate, error)
+        finally:
+            self.filling.segments.leave(lane.segment)
+
+    def _watch(self, candidate: Candidate) -> Iterator[Event]:
+        """Look on for a moment while others do what is left to do."""
+        self.runtime.cancel.sleep(PROGRESS_SECONDS / 4)
+        if self._ticker.due():
+            yield self._progress(candidate)
+
+    def _receive(self, lane: Lane) -> Iterator[Event]:
         """Take what one answer of one source gives."""
-        down = self.runtime.hosts.down(candidate.offer.host)
+        candidate, hosts, host = lane.candidate, self.runtime.hosts, lane.candidate.offer.host
+        down = hosts.down(host)
         if down is not None and not candidate.failures:
             raise down
-        before = 0 if self._is_foreign_to(candidate) else self.partial.length
         yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
-        stream = candidate.offer.open(before)
+        hosts.enter(host, is_first=True)
         try:
-            self._begin(candidate, before)
-            yield from self._copy(candidate, stream)
+            yield from self._copy(lane)
+        finally:
+            hosts.leave(host)
+        if lane.segment.left and lane.written < RESET_BYTES:
+            raise SourceError(Fault.CUT, f"ended {lane.segment.left} bytes too early")
+        hosts.welcome(host)
+
+    def _copy(self, lane: Lane) -> Iterator[Event]:
+        stream, until = self._open(lane)
+        try:
+            for count in self.filling.copy(lane, stream, until):
+                self.filling.verdict.add(count)
+                if self._ticker.due():
+                    yield self._progress(lane.candidate)
         finally:
             stream.close()
-        if not self._complete and self.partial.length - before < RESET_BYTES:
-            raise SourceError(Fault.CUT, f"ended {self.file.size - self.partial.length} bytes too early")
-        self.runtime.hosts.welcome(candidate.offer.host)
+        yield self._progress(lane.candidate)
+
+    def _open(self, lane: Lane) -> tuple[Stream, int]:
+        """Ask for what a lane is to fetch; the answer, and where it is to end."""
+        offer, size = lane.candidate.offer, self.file.size
+        if self._is_foreign_to(lane.candidate):
+            stream = offer.open(0)
+            self.partial.restart()
+            self.filling.start_over()
+            lane.segment = self.filling.segments.all()
+            return stream, size
+        position, end = lane.segment.position, lane.segment.end
+        if end < size and self.runtime.hosts.sends_ranges(offer.host):
+            with suppress(Unranged):
+                return offer.open(position, end), end
+            self.runtime.hosts.note_whole_only(offer.host)
+        stream = offer.open(position)
+        if not stream.ranged:
+            self.runtime.hosts.note_whole_only(offer.host)
+        return stream, size
 
     def _is_foreign_to(self, candidate: Candidate) -> bool:
-        """Whether the prefix is of no use to this source, which must supply every byte by itself."""
-        return self._pure and bool(self._suppliers - {candidate.label})
-
-    def _begin(self, candidate: Candidate, offset: int) -> None:
-        """Prepare for the answer of a source that may not have been the one before."""
-        if offset < self.partial.length:
-            self.partial.restart()
-            self._suppliers.clear()
-        if self.last is not candidate:  # what others supplied is no progress of its own
-            candidate.good_at = max(candidate.good_at, offset)
-
-    def _copy(self, candidate: Candidate, stream: Stream) -> Iterator[Event]:
-        ticker = Ticker(self.runtime.clock)
-        skip = self.partial.length - stream.start  # the server sends whole files only
-        for piece in stream:
-            self.runtime.cancel.check()  # not every source is woken by it
-            if candidate.offer.kind != LOCAL:
-                self.runtime.rate.take(len(piece))
-                self.fetched += len(piece)
-            new, skip = piece[skip:], max(0, skip - len(piece))
-            if new:
-                self._keep(candidate, new)
-            if ticker.due():
-                yield self._progress(candidate)
-        yield self._progress(candidate)
-
-    def _keep(self, candidate: Candidate, piece: bytes | memoryview) -> None:
-        if len(piece) > self.file.size - self.partial.length:
-            raise SourceError(Fault.SIZE, f"sent more than the {self.file.size} bytes expected")
-        self.partial.write(piece, candidate.label)
-        self._suppliers.add(candidate.label)
-        self.last = candidate
-        if self.partial.length - candidate.good_at >= RESET_BYTES:
-            candidate.failures, candidate.good_at = 0, self.partial.length
+        """Whether what is there is of no use to this source, which must supply every byte by itself."""
+        return self._pure and bool(self.filling.suppliers - {candidate.label})
 
     def _progress(self, candidate: Candidate) -> Progress:
         offer = candidate.offer
@@ -176,7 +202,7 @@ class Transfer:
             offer.kind,
             offer.host,
             candidate.failures + 1,
-            self.partial.length,
+            self.partial.received,
             self.file.size,
         )
 
@@ -238,7 +264,7 @@ class Transfer:
             error.fault,
             error.message,
             error.hint,
-            self.partial.length,
+            self.partial.received,
             following.kind if following else "",
             following.host if following else "",
         )
@@ -247,25 +273,26 @@ class Transfer:
         """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
-        candidate = self.last
-        alone = candidate is not None and self._suppliers == {candidate.label}
+        candidate, suppliers = self.filling.last, set(self.filling.suppliers)
+        is_alone = candidate is not None and suppliers == {candidate.label}
+        self._pure = self._pure or (candidate is not None and not is_alone)
         yield self._quarantine()
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
-        if alone:
+        if is_alone:
             yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
         else:
-            self._pure = True
             self._holding = candidate
             yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
 
     def _quarantine(self) -> FileQuarantined:
         """Put all bytes aside and begin again without any."""
-        file, actual, source = self.file, self.partial.digest(), " + ".join(sorted(self._suppliers))
+        file, actual, source = self.file, self.partial.digest(), " + ".join(sorted(self.filling.suppliers))
         kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
-        self._suppliers.clear()
+        self.filling.start_over()
+        self.filling.forgive()
         for candidate in self.candidates:
-            candidate.good_at = 0
+            candidate.good = 0
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
 
 

@@ -67,7 +67,14 @@ def merge(
         if left:
             cancel.cancel()
             waiting.clear()
-        _join(workers, LEAVE_SECONDS)
+        join(workers, LEAVE_SECONDS)
+
+
+def start(work: Callable[[], None]) -> threading.Thread:
+    """Start a thread; it ends with the process, whatever it is at."""
+    thread = threading.Thread(target=work, name="modelfetch-company", daemon=True)
+    thread.start()
+    return thread
 
 
 def _work(
@@ -91,7 +98,8 @@ def _run(index: int, task: Generator[Item, None, T], tell: Callable[[Item], None
         return Done(index, None, error)
 
 
-def _join(workers: Sequence[threading.Thread], seconds: float) -> None:
+def join(workers: Sequence[threading.Thread], seconds: float) -> None:
+    """Wait for threads to end, but not for longer than this in all."""
     until = time.monotonic() + seconds
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))

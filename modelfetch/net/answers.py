@@ -32,9 +32,16 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASC
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 
+class Unranged(SourceError):  # noqa: N818 - what the source is, not only what went wrong
+    """A source sends whole files only, and was asked for a part in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__(Fault.PROTOCOL, "sends whole files only")
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked for: the bytes from ``start`` to the end of a file of ``size`` bytes."""
+    """What is asked for: bytes of a file of ``size`` bytes, from ``start`` on."""
 
     start: int
     size: int
@@ -44,6 +51,24 @@ class Ask:
     """Strong validator of the bytes we hold from this very host, or empty."""
     fresh: bool = True
     """Whether a signed link may still be renewed: once per ask."""
+    end: int | None = None
+    """Where the bytes end, without the one at it; None for the end of the file. A part in the middle is taken
+    as a part or not at all: others may be fetching the rest."""
+
+    @property
+    def last(self) -> int:
+        """Position of the last byte that is asked for."""
+        return (self.size if self.end is None else self.end) - 1
+
+    def unranged(self) -> Ask:
+        """The same without a range.
+
+        Raises:
+            Unranged: A part in the middle is asked for.
+        """
+        if self.end is not None:
+            raise Unranged
+        return replace(self, ranged=False, etag="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +117,7 @@ def judge(ask: Ask, answer: Answer) -> Accept | Again:
         case 416:
             return _unsatisfiable(ask, answer)
         case 405 | 501 if ask.ranged:
-            return Again(replace(ask, ranged=False, etag=""))
+            return Again(ask.unranged())
         case 401 | 403 | 404 | 410 if answer.redirected and ask.fresh:
             return Again(replace(ask, fresh=False))
         case _:
@@ -145,9 +170,8 @@ def _partial(ask: Ask, answer: Answer) -> Accept:
     first, last = int(match[1]), int(match[2])
     if match[3] != "*" and int(match[3]) != ask.size:
         raise _other_size(int(match[3]), ask, answer)
-    wanted_end = ask.size - 1
-    if first != ask.start or not first <= last <= wanted_end or (match[3] == "*" and last != wanted_end):
-        raise SourceError(Fault.PROTOCOL, f"sent bytes {first}-{last} instead of {ask.start}-{wanted_end}")
+    if first != ask.start or not first <= last <= ask.last or (match[3] == "*" and last != ask.last):
+        raise SourceError(Fault.PROTOCOL, f"sent bytes {first}-{last} instead of {ask.start}-{ask.last}")
     length = last - first + 1
     if _length(headers) not in (None, length):
         raise SourceError(Fault.PROTOCOL, f"announced {_length(headers)} bytes for a range of {length}")
@@ -164,12 +188,12 @@ def _whole(ask: Ask, answer: Answer) -> Accept | Again:
         raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
     if length is not None and length != ask.size:
         raise _other_size(length, ask, answer)
-    if ask.start == 0 or not ask.ranged:
+    if not ask.ranged or (ask.start == 0 and ask.end is None):
         return Accept(0, length)
     _same_entity(ask, headers)
     if ask.etag:  # some caches drop the range when a validator comes with it
         return Again(replace(ask, etag=""))
-    return Again(replace(ask, ranged=False))
+    return Again(ask.unranged())
 
 
 def _unsatisfiable(ask: Ask, answer: Answer) -> Again:
@@ -178,7 +202,7 @@ def _unsatisfiable(ask: Ask, answer: Answer) -> Again:
         raise _other_size(int(match[1]), ask, answer)
     if not ask.ranged:
         raise SourceError(Fault.PROTOCOL, "refused a range that was not asked for (416)")
-    return Again(replace(ask, ranged=False, etag=""))
+    return Again(ask.unranged())
 
 
 def _same_entity(ask: Ask, headers: Mapping[str, str]) -> None:

@@ -28,12 +28,14 @@ class Body:
 
     Attributes:
         start: Offset in the file of the first byte that will come.
+        ranged: Whether the server sends the range that was asked for.
     """
 
     def __init__(
         self, response: httpx.Response, accepted: Accept, size: int, limits: Limits, cancel: Cancellation
     ) -> None:
         self.start = accepted.start
+        self.ranged = response.status_code == 206
         self._length = size - accepted.start if accepted.length is None else accepted.length
         self._response = response
         self._limits = limits

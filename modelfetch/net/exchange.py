@@ -118,11 +118,11 @@ def _no_auth(request: httpx.Request) -> httpx.Request:
 def _with_etag(ask: Ask, memory: Memory, url: str) -> Ask:
     if not (ask.start and ask.ranged and memory.etag and memory.etag_origin == origin(url)):
         return ask
-    return Ask(ask.start, ask.size, ask.ranged, memory.etag, ask.fresh)
+    return replace(ask, etag=memory.etag)
 
 
 def _range_headers(ask: Ask) -> dict[str, str]:
-    headers = {"Range": f"bytes={ask.start}-{ask.size - 1}"} if ask.ranged else {}
+    headers = {"Range": f"bytes={ask.start}-{ask.last}"} if ask.ranged else {}
     return headers | ({"If-Range": ask.etag} if ask.etag else {})
 
 

@@ -21,6 +21,10 @@ class Stream(Protocol):
     def start(self) -> int:
         """Offset of the first byte: where we asked for, or 0 from those who send whole files only."""
 
+    @property
+    def ranged(self) -> bool:
+        """Whether this source can send a part of the file."""
+
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes in order, in pieces each valid until the next one is asked for.
 
@@ -46,8 +50,16 @@ class Offer(Protocol):
     def address(self) -> str:
         """Where exactly, so that one place is not asked twice. Never shown: it may hold a secret."""
 
-    def open(self, offset: int) -> Stream:
-        """Begin to read at ``offset``. Raises SourceError when the place cannot serve it."""
+    def open(self, offset: int, end: int | None = None) -> Stream:
+        """Begin to read at ``offset``.
+
+        Args:
+            offset: Position of the first byte.
+            end: Where a part in the middle ends; None for the rest of the file.
+
+        Raises:
+            SourceError: The place cannot serve it; Unranged when it has no parts to offer.
+        """
 
 
 class Source(Protocol):
@@ -75,7 +87,7 @@ class HttpOffer:
         self._credential = credential
         self._memory = Memory()
 
-    def open(self, offset: int) -> Stream:
-        """Ask for everything from ``offset`` on."""
-        ask = Ask(offset, self._size)
+    def open(self, offset: int, end: int | None = None) -> Stream:
+        """Ask for the bytes from ``offset`` on."""
+        ask = Ask(offset, self._size, end=end)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)

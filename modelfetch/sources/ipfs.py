@@ -48,7 +48,7 @@ class Refusal:
         self.address = error.message
         self._error = error
 
-    def open(self, offset: int) -> Stream:  # noqa: ARG002
+    def open(self, offset: int, end: int | None = None) -> Stream:  # noqa: ARG002
         """Raise the reason."""
         raise self._error
 

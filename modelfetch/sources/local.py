@@ -68,13 +68,15 @@ class LocalOffer:
         self.address = str(path)
         self.path = path
 
-    def open(self, offset: int) -> LocalStream:
-        """Read the file from ``offset`` on."""
+    def open(self, offset: int, end: int | None = None) -> LocalStream:  # noqa: ARG002
+        """Read the file from ``offset`` on; whoever has enough stops."""
         return LocalStream(self.path, offset)
 
 
 class LocalStream:
     """Bytes of a file on this disk."""
+
+    ranged = True
 
     def __init__(self, path: Path, start: int) -> None:
         self.start = start

@@ -6,8 +6,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -50,7 +49,7 @@ class JournalFile:
     def restart(self) -> None:
         """Empty the journal but for its header."""
         self.resume(0)
-        self._write(b"")
+        self._cut()
 
     def resume(self, end: int) -> None:
         """Go on after the first ``end`` bytes; the rest is cut off by the next line, not before."""
@@ -58,20 +57,28 @@ class JournalFile:
 
     def append(self, statement: Checkpoint | Piece) -> None:
         """Add a line."""
+        text = line(statement)
         with self._lock:
-            self._write(line(statement))
+            at = self._place(text)
+        self._disk.pwrite(self._fd, self._path, text, at)  # without the lock: others wait to write theirs
 
     def close(self) -> None:
         """Close the file."""
         self._disk.close(self._fd, self._path)
 
-    def _write(self, text: bytes) -> None:
+    def _place(self, text: bytes) -> int:
+        """Where a line goes."""
         if not self._is_cut:
-            self._disk.truncate(self._fd, self._path, self._end)
-            self._is_cut = True
-        text = text if self._end else self._header + text
-        self._disk.pwrite(self._fd, self._path, text, self._end)
-        self._end += len(text)
+            self._cut()
+        at, self._end = self._end, self._end + len(text)
+        return at
+
+    def _cut(self) -> None:
+        self._disk.truncate(self._fd, self._path, self._end)
+        self._is_cut = True
+        if not self._end:
+            self._disk.pwrite(self._fd, self._path, self._header, 0)
+            self._end = len(self._header)
 
 
 class Partial:
@@ -177,7 +184,8 @@ class Partial:
         end = offset + (len(data) if isinstance(data, bytes) else data.nbytes)
         if end > self.file.size:
             raise ValueError(f"{self.file.path}: bytes beyond the size of {self.file.size}")
-        with self._writing(offset, end):
+        self._begin_to_write(offset, end)
+        try:
             self._disk.pwrite(self._fd, self.slot.data, data, offset)
             with self._state:
                 self._extents.add(offset, end, origin)
@@ -186,10 +194,13 @@ class Partial:
                 self._note_piece(self._pieces.put(offset, data, origin))
             if self._hashing is None:
                 self._hash_now(offset, data, origin)
+        finally:
+            with self._state:
+                self._writers -= 1
+                self._state.notify_all()
         self._follow()
 
-    @contextmanager
-    def _writing(self, start: int, end: int) -> Iterator[None]:
+    def _begin_to_write(self, start: int, end: int) -> None:
         """Keep the files open, and make sure that the place is free, while bytes are written."""
         with self._state:
             if self._error is not None:
@@ -198,12 +209,6 @@ class Partial:
                 raise ValueError(f"{self.file.path}: written to after it was closed")
             self._extents.require_missing(start, end)
             self._writers += 1
-        try:
-            yield
-        finally:
-            with self._state:
-                self._writers -= 1
-                self._state.notify_all()
 
     def _note_piece(self, piece: Piece | None) -> None:
         if piece is not None:

@@ -28,9 +28,11 @@ from modelfetch.engine.events import (
 from modelfetch.engine.obtain import Mode
 from modelfetch.engine.rate import Clock
 from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Sharing
 from modelfetch.engine.verify import VerifyRequest, verify
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.answers import Unranged
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source, Stream
@@ -39,6 +41,8 @@ from modelfetch.store import Disk, Store
 T = TypeVar("T")
 
 MIB = 1 << 20
+ALONE = Sharing(connections=1)
+"""One connection for each file, so that what is asked for is the same every time."""
 QUICK = RetryPolicy(base=0.001, cap=0.002)
 """The real rules, with waits too short to notice."""
 
@@ -156,12 +160,15 @@ STALL = cut(most=0, fault=Fault.STALL)
 class FakeStream:
     """The bytes of one answer."""
 
-    def __init__(self, answer: Answer, content: bytes, offset: int) -> None:
+    def __init__(self, answer: Answer, content: bytes, offset: int, end: int | None) -> None:
         self.start = 0 if answer.whole else offset
+        self.ranged = not answer.whole
         self.is_closed = False
         self._answer = answer
         sends = content if answer.sends is None else answer.sends
         ends = [len(sends) if answer.until is None else answer.until]
+        if end is not None:
+            ends.append(end)
         if answer.most is not None:
             ends.append(self.start + answer.most)
         self._left = sends[self.start : max(self.start, min(ends))]
@@ -197,12 +204,14 @@ class FakeOffer:
         self._content = content
         self._answers = answers or (OK,)
 
-    def open(self, offset: int) -> Stream:
+    def open(self, offset: int, end: int | None = None) -> Stream:
         answer = self._answers[min(len(self.asked), len(self._answers) - 1)]
         self.asked.append(offset)
         if answer.refuses and answer.error is not None:
             raise answer.error
-        stream = FakeStream(answer, self._content, offset)
+        if answer.whole and end is not None:
+            raise Unranged
+        stream = FakeStream(answer, self._content, offset, end)
         self.streams.append(stream)
         return stream
 
@@ -247,6 +256,7 @@ class Laboratory:
         lock_timeout: float | None = None,
         sources: Sequence[Source] | None = None,
         clock: Clock = time.monotonic,
+        sharing: Sharing | None = None,
     ) -> Runtime:
         """Make the runtime of one run; ``seconds`` is its time limit."""
         return Runtime(
@@ -259,6 +269,7 @@ class Laboratory:
             deadline=None if seconds is None else clock() + seconds,
             lock_timeout=lock_timeout,
             clock=clock,
+            sharing=sharing or ALONE,
         )
 
     def follow(

@@ -1,0 +1,130 @@
+"""Further connections for a large file: parts of it, fetched beside its first connection.
+
+They need no care of their own. Whatever goes wrong, the rest of the part is free again, for the first
+connection or for another one, and only the first one retries, falls back, tells and judges.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from modelfetch.engine.candidates import Candidate, ready_at
+from modelfetch.engine.filling import Filling, Lane
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Segment, Segments
+from modelfetch.engine.workers import LEAVE_SECONDS, join, start
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.answers import Unranged
+from modelfetch.net.cancel import Cancelled
+from modelfetch.sources.base import LOCAL
+
+_TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
+"""How a host may say that it has enough of our connections."""
+
+
+class Company:
+    """The further lanes of one file.
+
+    Args:
+        runtime: The run.
+        filling: The file.
+        candidates: The sources; the list changes while the first lane finds out about them.
+    """
+
+    def __init__(self, runtime: Runtime, filling: Filling, candidates: Sequence[Candidate]) -> None:
+        self._runtime = runtime
+        self._filling = filling
+        self._candidates = candidates
+        self._threads: list[threading.Thread] = []
+        self._is_dismissed = False
+        self._parts = 1
+        self._error: BaseException | None = None
+
+    def call(self, missing: int) -> None:
+        """Call as many as some missing bytes are worth; they wait until it is known if they are wanted."""
+        if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
+            return
+        self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
+        self._threads = [start(self._work) for _ in range(self._parts - 1)]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anybody is at work, or may still begin.
+
+        Raises:
+            BaseException: What somebody met with that ends the run, such as a disk that refuses.
+        """
+        if self._error is not None:
+            raise self._error
+        return any(thread.is_alive() for thread in self._threads)
+
+    def dismiss(self) -> None:
+        """Let nobody begin anything more, and wait for them to leave, if it does not take long."""
+        self._is_dismissed = True
+        join(self._threads, LEAVE_SECONDS)
+
+    def _work(self) -> None:
+        try:
+            if self._filling.verdict.wait():
+                self._share()
+        except Cancelled:
+            return  # the first lane learns of it as well
+        except BaseException as error:  # handed over to it
+            self._error = error
+
+    def _share(self) -> None:
+        """Fetch parts of the file for as long as there is something to share."""
+        segments = self._filling.segments
+        segments.spread(self._parts)
+        while not self._is_dismissed and (segment := segments.take()) is not None:
+            if not self._fetch(segments, segment):
+                return
+
+    def _fetch(self, segments: Segments, segment: Segment) -> bool:
+        """Fetch one part; whether to go on with another."""
+        hosts = self._runtime.hosts
+        with ExitStack() as undo:
+            undo.callback(segments.leave, segment)
+            candidate = self._choose()
+            if candidate is None:
+                return False
+            undo.callback(hosts.leave, candidate.offer.host)
+            try:
+                self._fill(Lane(candidate, segment))
+            except SourceError as error:
+                self._learn(candidate.offer.host, error)
+                return False
+            except ValueError:
+                if self._is_dismissed:  # the file was closed while bytes were under way
+                    return False
+                raise
+        return not segment.left
+
+    def _choose(self) -> Candidate | None:
+        """The best source that has sent nothing but good so far, and has room for another connection."""
+        hosts, now = self._runtime.hosts, self._runtime.clock()
+        for candidate in sorted(self._candidates, key=lambda candidate: candidate.rank):
+            host = candidate.offer.host
+            is_able = candidate.offer.kind != LOCAL and hosts.sends_ranges(host) and hosts.down(host) is None
+            is_well = not candidate.failures and not hosts.is_demoted(host)
+            if is_able and is_well and ready_at(candidate, hosts) <= now and hosts.enter(host):
+                return candidate
+        return None
+
+    def _fill(self, lane: Lane) -> None:
+        end = lane.segment.end
+        stream = lane.candidate.offer.open(lane.segment.position, end)
+        try:
+            for _ in self._filling.copy(lane, stream, end):
+                if self._is_dismissed:
+                    break
+        finally:
+            stream.close()
+
+    def _learn(self, host: str, error: SourceError) -> None:
+        if isinstance(error, Unranged):
+            self._runtime.hosts.note_whole_only(host)
+        elif error.fault in _TOO_MANY:
+            self._runtime.hosts.spare(host)

@@ -1,0 +1,124 @@
+"""One file, filled by one connection or several: who writes which bytes, and who is to thank or to blame."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelfetch.engine.candidates import Candidate
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Segment, Segments, Verdict
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.retry import RESET_BYTES
+from modelfetch.sources.base import LOCAL, Stream
+from modelfetch.store import Partial
+
+
+@dataclass(slots=True)
+class Lane:
+    """One connection at work on a file."""
+
+    candidate: Candidate
+    segment: Segment
+    """What it is to fetch."""
+    written: int = 0
+    """Bytes it has written."""
+
+
+class Filling:
+    """The bytes of one file on their way into its partial. Lanes may be on several threads.
+
+    Attributes:
+        segments: Who fetches what.
+        verdict: Whether the first lane is to get company.
+        fetched: Bytes that came over the network, good or not.
+        suppliers: Who supplied the bytes that are there, including earlier runs.
+        last: The source of the latest bytes.
+    """
+
+    def __init__(self, runtime: Runtime, partial: Partial) -> None:
+        self.verdict = Verdict(runtime.sharing)
+        self.fetched = 0
+        self.suppliers = {f"{origin} (earlier)" for origin in partial.origins}
+        self.last: Candidate | None = None
+        self._runtime = runtime
+        self._partial = partial
+        self._lock = threading.Lock()
+        self._high = partial.received
+        self.segments = self._share_out()
+
+    def _share_out(self) -> Segments:
+        return Segments(self._partial.missing, self._runtime.sharing)
+
+    def start_over(self) -> None:
+        """Begin with nothing: the bytes that were there are gone. No lane may be at work."""
+        self.suppliers = set()
+        self.segments = self._share_out()
+
+    def forgive(self) -> None:
+        """Count the same bytes as progress again: those that came so far were wrong."""
+        self._high = 0
+
+    def copy(self, lane: Lane, stream: Stream, until: int) -> Iterator[int]:
+        """Write what a stream gives, as far as the lane is to fetch it.
+
+        Args:
+            lane: Who writes; without ranges it goes on to other bytes that nobody fetches.
+            stream: The answer of its source.
+            until: Where the answer is to end.
+
+        Yields:
+            After each piece its length.
+
+        Raises:
+            SourceError: The source failed, or sent too much.
+            StoreError: The disk refused.
+            Cancelled: The run was cancelled.
+        """
+        position, is_local = stream.start, lane.candidate.offer.kind == LOCAL
+        for piece in stream:
+            self._runtime.cancel.check()  # not every source is woken by it
+            if not is_local:
+                self._runtime.rate.take(len(piece))
+                self._count(len(piece))
+            if position + len(piece) > until:
+                raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
+            self._write(lane, piece, position, is_whole=not stream.ranged)
+            position += len(piece)
+            yield len(piece)
+            if not lane.segment.left and position < until:
+                return  # the rest was given to others, or is there
+
+    def _count(self, count: int) -> None:
+        with self._lock:
+            self.fetched += count
+
+    def _write(self, lane: Lane, piece: bytes | memoryview, start: int, *, is_whole: bool) -> None:
+        """Write those bytes of a piece that the lane is to fetch."""
+        end = start + len(piece)
+        while lane.segment.position < end:
+            segment, at = lane.segment, lane.segment.position
+            granted = self.segments.advance(segment, end - at)
+            if granted:
+                self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
+                self._credit(lane, granted)
+            if segment.left:
+                return
+            following = self.segments.take_behind(segment.end) if is_whole else None
+            if following is None:
+                return
+            self.segments.leave(segment)
+            lane.segment = following
+
+    def _credit(self, lane: Lane, count: int) -> None:
+        """Note who wrote. Progress is what was never there before, else two could go on for ever."""
+        received = self._partial.received
+        with self._lock:
+            lane.written += count
+            self.suppliers.add(lane.candidate.label)
+            self.last = lane.candidate
+            lane.candidate.good += min(count, max(0, received - self._high))
+            self._high = max(self._high, received)
+            if lane.candidate.good >= RESET_BYTES:
+                lane.candidate.failures = lane.candidate.good = 0

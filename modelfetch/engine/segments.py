@@ -1,0 +1,212 @@
+"""Who fetches which bytes of one file: how it is shared out, and shared again when somebody is done.
+
+Decisions and counts only; nothing here touches a network or a disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from modelfetch.engine.rate import Clock
+
+STAGGER: Final = 0.2
+"""By how much the last part of a file is longer than the first, relative to an even share: the parts end one
+after the other, and the hash, which takes them in order, is not left with all of them at the end."""
+STUCK_SECONDS: Final = 3.0
+"""After this time without a byte the whole rest of a part may be taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """When and how a file is fetched over several connections."""
+
+    connections: int = 4
+    """Connections to one file at most; 1 for never sharing."""
+    least: int = 4 << 20
+    """Bytes that are worth a connection of their own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
+    rest: int = 6 << 20
+    """Bytes that must be left of a part before half of it is given to somebody else (measured)."""
+    eager: float = 0.01
+    """Seconds without a first byte after which a source is far away, and company wanted anyway."""
+    sample: int = 1 << 20
+    """Bytes after which the speed of a connection is known."""
+    sample_seconds: float = 0.1
+    """Seconds after which it is known in any case."""
+    enough: float = 100e6
+    """Bytes per second of a connection that needs no company: about what a link of 1 Gbit/s carries."""
+
+    def parts(self, size: int, allowed: int) -> int:
+        """Into how many parts a file is cut at most, of the connections it is allowed."""
+        return max(1, min(self.connections, allowed, size // self.least))
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Bytes that one connection is to fetch: those from ``position`` up to ``end``."""
+
+    position: int
+    end: int
+    moved_at: float
+
+    @property
+    def left(self) -> int:
+        """Bytes still to come."""
+        return self.end - self.position
+
+
+class Segments:
+    """The missing bytes of one file: each of them free, or in one segment. Thread-safe.
+
+    Args:
+        missing: The gaps of the file, in order, each as its start and end.
+        sharing: The rules.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, missing: Iterable[tuple[int, int]], sharing: Sharing, clock: Clock = time.monotonic
+    ) -> None:
+        self._free = list(missing)
+        self._taken: list[Segment] = []
+        self._sharing = sharing
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._is_spread = False
+
+    def take(self) -> Segment | None:
+        """Give somebody something to do: what is free, else half of the largest part of another.
+
+        Returns:
+            A segment, to be given back with :meth:`leave`; None where nothing is worth a further connection.
+        """
+        with self._lock:
+            if self._free:
+                return self._claim(*self._free.pop(0))
+            return self._from_the_stuck() or self._from_the_largest()
+
+    def all(self) -> Segment:
+        """Give everything that is missing, where nobody is at work."""
+        with self._lock:
+            start, end = self._free[0][0], self._free[-1][1]
+            self._free.clear()
+            return self._claim(start, end)
+
+    def take_behind(self, position: int) -> Segment | None:
+        """Give the next free bytes behind a position, to who gets the whole file whatever it asks for."""
+        with self._lock:
+            for index, (start, end) in enumerate(self._free):
+                if end > position:
+                    self._free.pop(index)
+                    if start < position:
+                        self._give_back(start, position)
+                    return self._claim(max(start, position), end)
+            return None
+
+    def advance(self, segment: Segment, count: int) -> int:
+        """Note that bytes of a segment came in, before they are written.
+
+        Returns:
+            How many of them are to be written: fewer than came where the rest was given to somebody else.
+        """
+        with self._lock:
+            granted = min(count, segment.left)
+            segment.position += granted
+            segment.moved_at = self._clock()
+            return granted
+
+    def leave(self, segment: Segment) -> None:
+        """Give back what is left of a segment."""
+        with self._lock:
+            self._taken.remove(segment)
+            if segment.left:
+                self._give_back(segment.position, segment.end)
+
+    def spread(self, parts: int) -> None:
+        """Cut the longest stretch into parts for as many connections. Only the first call does anything."""
+        with self._lock:
+            if self._is_spread:
+                return
+            self._is_spread = True
+            largest = max(self._taken, key=lambda segment: segment.left, default=None)
+            if largest is not None:
+                cuts = cut(largest.position, largest.end, parts)
+                self._free += [(start, end) for start, end in cuts[1:]]
+                self._free.sort()
+                largest.end = cuts[0][1]
+
+    def _claim(self, start: int, end: int) -> Segment:
+        segment = Segment(start, end, self._clock())
+        self._taken.append(segment)
+        return segment
+
+    def _give_back(self, start: int, end: int) -> None:
+        self._free = sorted([*self._free, (start, end)])
+
+    def _from_the_stuck(self) -> Segment | None:
+        now = self._clock()
+        for segment in self._taken:
+            if segment.left and now - segment.moved_at >= STUCK_SECONDS:
+                return self._cut_off(segment, segment.position)
+        return None
+
+    def _from_the_largest(self) -> Segment | None:
+        largest = max(self._taken, key=lambda segment: segment.left, default=None)
+        if largest is None or largest.left < self._sharing.rest:
+            return None
+        return self._cut_off(largest, largest.end - largest.left // 2)
+
+    def _cut_off(self, segment: Segment, at: int) -> Segment:
+        end, segment.end = segment.end, at
+        return self._claim(at, end)
+
+
+def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
+    """Cut a stretch into parts, each a little longer than the one before: see :data:`STAGGER`."""
+    weights = [1 + STAGGER * (index / (parts - 1) - 0.5) if parts > 1 else 1.0 for index in range(parts)]
+    edges, total = [start], 0.0
+    for weight in weights:
+        total += weight
+        edges.append(start + round((end - start) * total / sum(weights)))
+    return [(edges[index], edges[index + 1]) for index in range(parts) if edges[index] < edges[index + 1]]
+
+
+class Verdict:
+    """Whether the first connection of a file is to get company, found out from what it brings. Thread-safe.
+
+    Args:
+        sharing: The rules.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, sharing: Sharing, clock: Clock = time.monotonic) -> None:
+        self._sharing = sharing
+        self._clock = clock
+        self._begun = threading.Event()
+        self._given = threading.Event()
+        self._began_at = 0.0
+        self._received = 0
+        self._is_wanted = False
+
+    def add(self, count: int) -> None:
+        """Account for bytes of the first connection."""
+        if self._given.is_set():
+            return
+        if not self._begun.is_set():
+            self._began_at = self._clock()
+            self._begun.set()
+        self._received += count
+        seconds = self._clock() - self._began_at
+        if self._received >= self._sharing.sample or seconds >= self._sharing.sample_seconds:
+            self._is_wanted = self._received < self._sharing.enough * seconds
+            self._given.set()
+
+    def wait(self) -> bool:
+        """Wait until it is known, or the source is slow in answering; say whether company is wanted."""
+        if not self._begun.wait(self._sharing.eager):
+            return True
+        self._given.wait(2 * self._sharing.sample_seconds)
+        return self._is_wanted or not self._given.is_set()
