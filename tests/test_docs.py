@@ -19,7 +19,7 @@ import typer
 from modelfetch import __version__
 from modelfetch.catalog import Catalog
 from modelfetch.cli import entry
-from modelfetch.cli.app import EXIT_USAGE, app
+from modelfetch.cli.app import EXIT_USAGE, command_line
 from modelfetch.engine.events import Event
 from modelfetch.engine.stream import SIGINT_EXIT, Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
@@ -92,7 +92,7 @@ def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
-ROOT_COMMAND: Any = typer.main.get_command(app)
+ROOT_COMMAND: Any = typer.main.get_command(command_line())
 COMMANDS = dict(commands(ROOT_COMMAND, "modelfetch"))
 
 

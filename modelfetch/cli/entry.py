@@ -27,8 +27,7 @@ def run() -> Never:
         code = _call()
     except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
         code = _cut_short(again)
-    _deafen()
-    sys.exit(code)
+    _leave(code)
 
 
 def _call() -> int:
@@ -103,6 +102,16 @@ def _signals() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _end)
+
+
+def _leave(code: int) -> Never:
+    """Exit, whatever comes between."""
+    while True:
+        try:
+            _deafen()
+            sys.exit(code)
+        except KeyboardInterrupt:  # before it was ignored
+            continue
 
 
 def _deafen() -> None:
