@@ -10,7 +10,7 @@ from modelfetch.engine.workers import Done, T
 
 SILENCE_SECONDS = 5.0
 """The longest time without a progress event for a file under way."""
-FIRST_SECONDS = 0.25
+FIRST_SECONDS = 1.0
 """The same after the progress with which an attempt begins: who begins to follow with the first bytes shall
 not wait for a server that is slow to send them."""
 

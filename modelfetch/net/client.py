@@ -70,7 +70,7 @@ class Client:
                 self._made.close()
 
     def _exchange(self) -> Exchange:
-        """Load httpx (50 ms, and 60 more where click is installed), and the trust anchors beside it."""
+        """Load httpx (50 ms), and the trust anchors beside it."""
         with self._lock:
             if self._made is None:
                 from modelfetch.net.tls import Trust
