@@ -28,8 +28,8 @@ def circumstances() -> list[str]:
 
 def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
     """Directory and a word about each model that ``arguments`` ask for; None if that takes a closer look."""
-    names = list(dict.fromkeys(name for name in arguments[1:] if name not in ("--quiet", "-q")))
-    if arguments[:1] != ["ensure"] or not names or not all(map(_is_plain, names)):
+    names = plain_names(arguments)
+    if not names:
         return None
     if any(name.startswith("MODELFETCH_") and name not in _ALLOWED for name in os.environ):
         return None
@@ -42,6 +42,12 @@ def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
     except (OSError, ValueError, IndexError):
         return None
     return [model for model in found if model is not None] if None not in found else None
+
+
+def plain_names(arguments: list[str]) -> list[str] | None:
+    """The names in ``ensure [NAME...] [--quiet]``, each once; None if that is not all ``arguments`` say."""
+    names = list(dict.fromkeys(name for name in arguments[1:] if name not in ("--quiet", "-q")))
+    return names if arguments[:1] == ["ensure"] and all(map(_is_plain, names)) else None
 
 
 def _is_plain(name: str) -> bool:

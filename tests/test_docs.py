@@ -19,7 +19,7 @@ import typer
 from modelfetch import __version__
 from modelfetch.catalog import Catalog
 from modelfetch.cli import entry
-from modelfetch.cli.app import app
+from modelfetch.cli.app import EXIT_USAGE, command_line
 from modelfetch.engine.events import Event
 from modelfetch.engine.stream import SIGINT_EXIT, Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
@@ -92,7 +92,7 @@ def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
-ROOT_COMMAND: Any = typer.main.get_command(app)
+ROOT_COMMAND: Any = typer.main.get_command(command_line())
 COMMANDS = dict(commands(ROOT_COMMAND, "modelfetch"))
 
 
@@ -202,7 +202,7 @@ def test_the_reference_has_every_fault_and_whether_it_is_retried() -> None:
 def test_the_reference_has_every_exit_code() -> None:
     [table] = tables(section(REFERENCE / "commands.md", "Exit codes"))
     signals = {SIGINT_EXIT, Hangup.exit_code, Terminated.exit_code, entry.EXIT_PIPE}
-    expected = {0, entry.EXIT_BUG, entry.EXIT_USAGE, *signals, *(error.exit_code for error in errors())}
+    expected = {0, entry.EXIT_BUG, EXIT_USAGE, *signals, *(error.exit_code for error in errors())}
     assert [int(row[0]) for row in table] == sorted(expected)
 
 

@@ -200,7 +200,7 @@ def chosen(
 
 
 def test_the_face_fits_where_it_is_shown() -> None:
-    assert chosen(Terminal()) == ["Bars"]
+    assert chosen(Terminal()) == ["Late"]  # and then bars
     assert chosen(io.StringIO()) == ["Lines"]
     assert chosen(Terminal(), quiet=True) == []
     assert chosen(Terminal(), json=True) == chosen(io.StringIO(), json=True, quiet=True) == ["JsonLines"]
@@ -211,10 +211,10 @@ def test_the_face_fits_where_it_is_shown() -> None:
     [
         ("CI", "true", "Lines"),
         ("CI", "1", "Lines"),
-        ("CI", "", "Bars"),
-        ("CI", "false", "Bars"),
+        ("CI", "", "Late"),
+        ("CI", "false", "Late"),
         ("TERM", "dumb", "Lines"),
-        ("TERM", "xterm-256color", "Bars"),
+        ("TERM", "xterm-256color", "Late"),
     ],
 )
 def test_ci_and_dumb_terminals_get_lines(name: str, value: str, face: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import ConfigError
-from modelfetch.settings import SETTINGS, Setting, load, set_value, shown, unset_value
+from modelfetch.settings import SETTINGS, Setting, load, shown
+from modelfetch.settings.edit import set_value, unset_value
 
 posix = pytest.mark.skipif(os.name == "nt", reason="modes and links of POSIX systems")
 

@@ -7,7 +7,7 @@ counts by its files called ``<name>.toml``; what is not called like a model is p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +18,7 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.values import dataclass
 
 Origin = Literal["built-in", "user", "project", "environment"]
 

@@ -13,7 +13,11 @@ from modelfetch.cli.tables import Column, print_table
 from modelfetch.cli.talk import notes, print_json, say
 
 app = typer.Typer(
-    name="config", help="Show and change settings.", no_args_is_help=True, pretty_exceptions_enable=False
+    name="config",
+    help="Show and change settings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
@@ -55,7 +59,7 @@ def set_(
     json: options.Json = False,
 ) -> None:
     """Set a value in the user's configuration file."""
-    from modelfetch.settings import set_value
+    from modelfetch.settings.edit import set_value
 
     target = _user_config()
     set_value(target, key, value)
@@ -68,7 +72,7 @@ def set_(
 @app.command("unset")
 def unset(key: Key, json: options.Json = False) -> None:
     """Remove a value from the user's configuration file."""
-    from modelfetch.settings import unset_value
+    from modelfetch.settings.edit import unset_value
 
     target = _user_config()
     removed = unset_value(target, key)

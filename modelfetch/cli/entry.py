@@ -5,28 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from types import FrameType
 from typing import Never
 
-import typer
-
 from modelfetch import __version__
-from modelfetch.cli.app import app
-from modelfetch.cli.talk import say
+from modelfetch.cli.talk import say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError
 from modelfetch.model.text import sanitise
+from modelfetch.warm import plain_names
 
 EXIT_BUG = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 """128 + SIGPIPE: what a shell reports of a program whose reader went away."""
-
-# Base of all usage errors. typer has a click of its own from 0.26 on, so it is found and not imported.
-_ClickException: type[Exception] = next(
-    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
-)
 
 
 def run() -> Never:
@@ -36,15 +27,12 @@ def run() -> Never:
         code = _call()
     except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
         code = _cut_short(again)
-    _deafen()
-    sys.exit(code)
+    _leave(code)
 
 
 def _call() -> int:
     try:
-        code = app(prog_name="modelfetch", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
+        return _command()
     except ModelfetchError as error:
         return _expected(error)
     except BrokenPipeError:
@@ -53,12 +41,26 @@ def _call() -> int:
         return _unread() if isinstance(leaving.__context__, BrokenPipeError) else int(str(leaving.code or 0))
     except KeyboardInterrupt as end:
         return _cut_short(end)
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except _ClickException as error:
-        return _misused(error)
     except Exception:
         return _bug()
+
+
+def _command() -> int:
+    """Do what the command line says.
+
+    The commonest one is understood without typer, which takes more than half as long to load as HTTP.
+    """
+    names = plain_names(sys.argv[1:])
+    if names is not None:
+        from modelfetch.cli.ensure import ensure
+
+        code = ensure(names, quiet=not {"--quiet", "-q"}.isdisjoint(sys.argv))
+    else:
+        from modelfetch.cli.app import call
+
+        code = call()
+    sys.stdout.flush()
+    return code
 
 
 def _cut_short(end: KeyboardInterrupt) -> int:
@@ -79,35 +81,20 @@ def _expected(error: ModelfetchError) -> int:
         details = [f"{error.where}: {fault}" for fault in error.faults]
     for detail in details:
         say(sanitise(detail))
-    _say_error(headline.rstrip(":"), error.hint)
+    say_error(headline.rstrip(":"), error.hint)
     return error.exit_code
 
 
-def _misused(error: Exception) -> int:
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if not message:  # the help was all there was to say
-        return EXIT_USAGE
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "modelfetch"
-    _say_error(message, f"{command} --help")
-    return EXIT_USAGE
-
-
 def _bug() -> int:
+    import traceback
+
     for line in traceback.format_exc().splitlines():
         say(sanitise(line))
-    _say_error(
+    say_error(
         f"this is a bug in modelfetch {__version__}",
         "Please report it with the lines above and the command you ran; look through them for secrets first.",
     )
     return EXIT_BUG
-
-
-def _say_error(message: str, hint: str) -> None:
-    from modelfetch.reporters import failure_lines, symbols_for
-
-    for line in failure_lines(message, hint, symbols_for(sys.stderr.encoding)):
-        say(line)
 
 
 def _signals() -> None:
@@ -115,6 +102,16 @@ def _signals() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _end)
+
+
+def _leave(code: int) -> Never:
+    """Exit, whatever comes between."""
+    while True:
+        try:
+            _deafen()
+            sys.exit(code)
+        except KeyboardInterrupt:  # before it was ignored
+            continue
 
 
 def _deafen() -> None:

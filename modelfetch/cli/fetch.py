@@ -70,23 +70,20 @@ def ensure(
 
         ensure_there(context, names or (), server, token, json=json, quiet=quiet)
         return
-    from modelfetch.cli.follow import Ready, leave, run
+    from modelfetch.cli.ensure import ensure as ensure_here
     from modelfetch.engine.assemble import RunOptions
-    from modelfetch.workspace import Workspace
 
-    workspace = Workspace.open(
-        {"cache_dir": cache_dir, "network.files": files, "network.limit_rate": limit_rate}
+    code = ensure_here(
+        names or (),
+        {"cache_dir": cache_dir, "network.files": files, "network.limit_rate": limit_rate},
+        RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
+        force=force,
+        to=to,
+        layout_hf=layout is Layout.HF,
+        json=json,
+        quiet=quiet,
     )
-    manifests = workspace.manifests(names or ())
-    run_options = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
-    ready = Ready()
-    events = workspace.ensure(manifests, run_options, force=force, to=to, layout_hf=layout is Layout.HF)
-    finished = run(workspace, events, json=json, quiet=quiet, also=ready)
-    if not json:
-        for manifest in manifests:
-            if manifest.name in ready.directories:
-                typer.echo(ready.directories[manifest.name])
-    leave(finished)
+    raise typer.Exit(code)
 
 
 def plan(

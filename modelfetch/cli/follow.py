@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-
-import typer
+from typing import Never
 
 from modelfetch.cli.talk import notes, say
 from modelfetch.engine.events import Event, ModelReady, RunFinished
@@ -54,9 +53,11 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            typer.echo("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+            print("\t".join(map(sanitise, (result.model, result.file, result.reason))))
 
 
-def leave(finished: RunFinished) -> None:
-    """End the command with the run's exit code."""
+def leave(finished: RunFinished) -> Never:
+    """End a command of typer's with the run's exit code."""
+    import typer
+
     raise typer.Exit(finished.exit_code)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from modelfetch.model.text import sanitise
+from modelfetch.values import dataclass
 
 GAP = 2
 """Spaces between columns."""

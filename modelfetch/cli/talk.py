@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as jsonlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,14 @@ def say(text: str) -> None:
     """Write a line to stderr; a closed stderr is no reason to fail."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
+
+
+def say_error(message: str, hint: str) -> None:
+    """Write what went wrong and what to do next."""
+    from modelfetch.reporters import failure_lines, symbols_for
+
+    for line in failure_lines(message, hint, symbols_for(sys.stderr.encoding)):
+        say(line)
 
 
 def notes(workspace: Workspace) -> None:
@@ -31,5 +38,7 @@ def put(line: str) -> None:
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout: indented for a terminal, in one line for a program."""
+    import json
+
     indent = 2 if sys.stdout.isatty() else None
-    print(jsonlib.dumps(document, indent=indent))
+    print(json.dumps(document, indent=indent))

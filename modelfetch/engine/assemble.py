@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.sources.url import UrlSource
 from modelfetch.store import Store
+from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
     from modelfetch.history import Health

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from modelfetch.engine.hosts import Hosts
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RetryPolicy, wait_for
 from modelfetch.sources.base import Offer
+from modelfetch.values import dataclass
 
 PATIENCE = 5.0
 """Seconds a file waits for the source it has, while another could be asked."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
 from modelfetch.model.paths import caseless
 from modelfetch.sources.huggingface import cache_folder
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

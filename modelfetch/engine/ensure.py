@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancelled
 from modelfetch.store import Consulted
+from modelfetch.values import dataclass
 
 Key = tuple[str, str, str]
 """Name, version and path: several versions of a model may be in one run."""

@@ -9,8 +9,9 @@ Units: bytes and seconds throughout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
+
+from modelfetch.values import dataclass
 
 Outcome = Literal["completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 
 from modelfetch.engine.rate import Clock
 from modelfetch.errors import Fault, SourceError
+from modelfetch.values import dataclass
 
 DOWN_SECONDS = 30.0
 """How long a host that could not be reached is not tried again for other files."""

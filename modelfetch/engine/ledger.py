@@ -6,11 +6,12 @@ Units: bytes and seconds; ``at`` is a monotonic clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
 from modelfetch.engine.events import FileResult, Status
 from modelfetch.engine.speed import Meter
+from modelfetch.values import dataclass
 
 Phase = Literal["queued", "fetching", "retrying", "verifying", "done", "failed"]
 """Where a file is. ``verifying``: its bytes are there and are being judged, or put in place."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import singledispatchmethod
 
 from modelfetch.engine.events import Event, FileCommitted, Planned, Progress
 from modelfetch.store import Lock
+from modelfetch.values import dataclass
 
 EVERY_SECONDS = 1.0
 """Between two notes on one model: each is a small file replaced, and readers look no more often."""

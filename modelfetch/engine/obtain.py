@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelfetch.engine.conclusions import file_error
@@ -24,6 +23,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.sources.base import Offer
 from modelfetch.sources.local import LocalOffer
 from modelfetch.store import Placed
+from modelfetch.values import dataclass
 
 CACHE = "cache"
 """The source of bytes that lay in this cache already."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
 from modelfetch.store import Store
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

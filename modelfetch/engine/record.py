@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final, get_args
 
 from modelfetch.engine.events import Event, Progress
 from modelfetch.engine.state import FileState, RunState, Totals
 from modelfetch.model.decode import decode
+from modelfetch.values import dataclass
 
 VERSION: Final = 1
 """Version of the JSON form; a reader may rely on every field of its version."""
@@ -54,6 +55,8 @@ class Record:
     """The run after this event. All records of a run share it, so read it before asking for the next one."""
     figures: Figures | None = None
     """For :class:`~modelfetch.engine.events.Progress` only."""
+    now: float = 0.0
+    """Seconds on the clock of the run, when it left the engine: for those who read it later."""
 
 
 def to_json(record: Record) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Units: bytes and seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from modelfetch.values import dataclass
 
 HALF_LIFE: Final = 10.0
 """Seconds after which a sample weighs half: long enough for a calm ETA, as Hugging Face's transfer library

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +12,7 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.net.probe import Question
 from modelfetch.net.urls import host_of, take_credential
 from modelfetch.settings import Settings
+from modelfetch.values import dataclass
 
 EMPTY_CID: Final = "bafkqaaa"
 """No bytes, as an identity CID (multihash 0x00): every gateway has them, and nobody has to look for them."""

@@ -10,7 +10,7 @@ Units: bytes and seconds; ``at`` is a monotonic clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import singledispatchmethod
 from typing import Literal
 
@@ -35,6 +35,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.ledger import FileState, Key, Ledger, Phase, Totals
 from modelfetch.engine.speed import Meter
+from modelfetch.values import dataclass
 
 __all__ = ["FileState", "Key", "ModelState", "Phase", "RunState", "Totals"]
 

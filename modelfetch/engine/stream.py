@@ -104,7 +104,7 @@ class _Outlet:
     def put(self, event: Event) -> Record:
         self.state.apply(event, self._clock())
         figures = Figures.after(event, self.state) if isinstance(event, Progress) else None
-        record = Record(self._run, self._count, self._now(), event, self.state, figures)
+        record = Record(self._run, self._count, self._now(), event, self.state, figures, self.state.now)
         self._count += 1
         return record
 

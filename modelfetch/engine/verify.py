@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of
 from modelfetch.engine.events import (
@@ -36,6 +36,7 @@ from modelfetch.errors import (
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancelled
 from modelfetch.store import Consulted
+from modelfetch.values import dataclass
 
 THREADS = min(8, os.cpu_count() or 1)
 """Files hashed at the same time: hashing is bound by the processor, and hashlib lets other threads run."""

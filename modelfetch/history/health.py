@@ -19,7 +19,7 @@ order of kinds is never changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from modelfetch.errors import Fault
 from modelfetch.history.rows import CACHE, AttemptRow
 from modelfetch.history.schema import stamp
 from modelfetch.model.units import format_rate
+from modelfetch.values import dataclass
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
 Host = tuple[str, str]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from statistics import fmean
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 from modelfetch.history.health import status_of
 from modelfetch.history.rows import CACHE, EXHAUSTED, AttemptRow, RunRow
 from modelfetch.history.schema import stamp
+from modelfetch.values import dataclass
 
 KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
 """Every kind of source; each has its entry whether it was asked or not."""

@@ -5,9 +5,10 @@ Times are aware and kept to the millisecond, durations are seconds, amounts are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+from modelfetch.values import dataclass
 
 Outcome = Literal["success", "error", "hit", "cancelled"]
 """How an attempt ended. ``hit``: the bytes were in this cache. ``cancelled``: nobody can say, because the run

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from modelfetch.values import dataclass
 
 RAW: Final = 0x55
 DAG_PB: Final = 0x70

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from modelfetch.errors import UsageError
 from modelfetch.model.text import did_you_mean, quote
+from modelfetch.values import dataclass
 
 Kind = Literal["model", "worker", "dataset"]
 RepoType = Literal["model", "dataset", "space"]

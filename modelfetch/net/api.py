@@ -6,7 +6,6 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.connections import by_proxy, new_client
 from modelfetch.net.failures import source_error
 from modelfetch.net.sse import Message, Parser
+from modelfetch.values import dataclass
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 30.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.urls import Credential
+from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
     from modelfetch.net.body import Body
@@ -70,10 +70,13 @@ class Client:
                 self._made.close()
 
     def _exchange(self) -> Exchange:
-        """Load httpx (50 ms, and 60 more where click is installed) and the trust anchors (16-36 ms)."""
+        """Load httpx (50 ms), and the trust anchors beside it."""
         with self._lock:
             if self._made is None:
+                from modelfetch.net.tls import Trust
+
+                trust = Trust()
                 from modelfetch.net.exchange import Exchange
 
-                self._made = Exchange(self._limits, self._cancel)
+                self._made = Exchange(self._limits, self._cancel, trust.context())
             return self._made

@@ -1,9 +1,8 @@
-"""The connections of a client: whom they trust, which proxy they take, whose addresses they lead to."""
+"""The connections of a client: which proxy they take, whose addresses they lead to."""
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -11,11 +10,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
-import truststore
 
 from modelfetch import __version__
 from modelfetch.errors import ConfigError
-from modelfetch.model.text import quote
+from modelfetch.net.tls import tls_context
 from modelfetch.net.urls import is_public, origin
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,14 +27,18 @@ _HEADERS = {
 }
 
 
-def new_client(timeout: httpx.Timeout) -> httpx.Client:
+def new_client(timeout: httpx.Timeout, tls: ssl.SSLContext | None = None) -> httpx.Client:
     """A client that follows no redirect, keeps no cookie, decodes nothing and logs no URL.
+
+    Args:
+        timeout: Its patience.
+        tls: Whom it trusts; None makes a context of its own.
 
     Raises:
         ConfigError: A proxy or certificate variable of the environment cannot be used.
     """
     _silence_logs()
-    tls = tls_context()
+    tls = tls or tls_context()
     try:
         return httpx.Client(
             verify=tls,
@@ -60,25 +62,6 @@ def _silence_logs() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
-
-
-def tls_context() -> ssl.SSLContext:
-    """The trust anchors: ``SSL_CERT_FILE`` / ``SSL_CERT_DIR`` where set, else the operating system's.
-
-    Raises:
-        ConfigError: The file cannot be read or holds no certificate.
-    """
-    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not directory:
-        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        return ssl.create_default_context(cafile=file or None, capath=directory or None)
-    except OSError as error:
-        why = "holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
-        raise ConfigError(
-            f"environment SSL_CERT_FILE: {quote(file or '')}: {why}",
-            hint="Point it at a file of CA certificates in PEM form, or unset it.",
-        ) from error
 
 
 def by_proxy(url: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,11 +35,11 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Exchange:
     """The connections of one run, and what is asked over them."""
 
-    def __init__(self, limits: Limits, cancel: Cancellation) -> None:
+    def __init__(self, limits: Limits, cancel: Cancellation, tls: ssl.SSLContext) -> None:
         self._limits = limits
         self._cancel = cancel
         self._http = new_client(
-            httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None)
+            httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None), tls
         )
 
     def close(self) -> None:

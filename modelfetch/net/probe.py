@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import httpx
 
 from modelfetch.net.connections import by_proxy, new_client
 from modelfetch.net.failures import source_error
+from modelfetch.values import dataclass
 
 LIMIT_SECONDS = 5.0
 """How long an answer is waited for: a host slower than that is of no use for anything."""

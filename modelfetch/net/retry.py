@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+
+from modelfetch.values import dataclass
 
 RESET_BYTES = 8 * 1024 * 1024
 """New good bytes after which the attempt counter starts again. Less would let a source that drips one byte

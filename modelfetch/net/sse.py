@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from modelfetch.values import dataclass
 
 LIMIT: Final = 16 * 1024 * 1024
 """Bytes of one message at most: about the plan of a model with 50,000 files."""

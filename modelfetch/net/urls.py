@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import sanitise
+from modelfetch.values import dataclass
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

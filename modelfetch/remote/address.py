@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +12,7 @@ from modelfetch.errors import UsageError
 from modelfetch.model.text import quote
 from modelfetch.model.urls import why_bad_url
 from modelfetch.settings.urls import redact
+from modelfetch.values import dataclass
 
 DEFAULT: Final = "http://127.0.0.1:8765"
 """Where ``modelfetch serve`` listens unless it is told otherwise."""

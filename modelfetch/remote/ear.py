@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from modelfetch.engine.record import VERSION, Record, from_json, to_json
 from modelfetch.engine.state import RunState
 from modelfetch.net.sse import Message
 from modelfetch.remote.jobs import Job
+from modelfetch.values import dataclass
 
 _MARKERS: Final = ("[DONE]", "[CANCELLED]", "[ERROR]")
 """What the last message of a stream begins with."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from modelfetch.engine.events import ErrorInfo, FileResult, RunFinished, Status
+from modelfetch.values import dataclass
 
 _SHORT: Final = 12
 """Characters of an id that are shown: ``job-`` and eight digits; no two of a hundred jobs share them."""

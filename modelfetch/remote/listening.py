@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Final
 
 from modelfetch.engine.events import ErrorInfo, RunFinished
@@ -19,6 +18,7 @@ from modelfetch.remote.ear import Ear, OtherVersionError, Told
 from modelfetch.remote.jobs import Job, shorten
 from modelfetch.remote.refusals import may_pass, refused, unavailable, unreachable
 from modelfetch.remote.server import Server
+from modelfetch.values import dataclass
 
 PATIENCE: Final = 120.0
 """Seconds without any contact after which the server counts as gone; a machine restarts in less."""

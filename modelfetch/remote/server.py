@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote as percent_encode
 
@@ -14,6 +13,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.remote.address import Address
 from modelfetch.remote.jobs import Job, Snapshot, shorten
 from modelfetch.remote.refusals import foreign, refused, unreachable
+from modelfetch.values import dataclass
 
 CANCEL_SECONDS: Final = 2.0
 """How long a cancel is waited for; the server needs about one second."""

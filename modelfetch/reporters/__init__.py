@@ -1,7 +1,7 @@
 """The faces of a run: bars for a terminal, lines for pipes and logs, JSON for programs.
 
 A reporter reads records (:mod:`modelfetch.engine.stream`) and nothing else. ``rich`` is imported only when
-bars are drawn.
+bars are drawn, and not before the first request was sent.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TextIO
 
 from modelfetch.engine.stream import Reporter
 from modelfetch.reporters.jsonl import JsonLines
+from modelfetch.reporters.late import Late
 from modelfetch.reporters.lines import Lines
 from modelfetch.reporters.symbols import symbols_for
 from modelfetch.reporters.words import error_lines, failure_lines
@@ -36,10 +37,14 @@ def choose(
     if quiet:
         return ()
     if _can_draw(stderr, environ):
-        from modelfetch.reporters.bars import Bars
-
-        return (Bars(stderr),)
+        return (Late(lambda: _bars(stderr)),)
     return (Lines(stderr),)
+
+
+def _bars(stream: TextIO) -> Reporter:
+    from modelfetch.reporters.bars import Bars
+
+    return Bars(stream)
 
 
 def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -8,7 +8,7 @@ has its own clock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from modelfetch.engine.events import (
@@ -24,6 +24,7 @@ from modelfetch.engine.record import Record
 from modelfetch.engine.state import Key
 from modelfetch.errors import Fault
 from modelfetch.history import CACHE, EXHAUSTED, AttemptRow, Outcome
+from modelfetch.values import dataclass
 
 _NO_SOURCE_LEFT = "no source was left"
 
@@ -71,7 +72,7 @@ class Attempts:
             yield from self._end(record, key, "cancelled")
 
     def _progress(self, record: Record, event: Progress) -> Iterator[AttemptRow]:
-        key, now = (event.model, event.file), record.state.now
+        key, now = (event.model, event.file), record.now
         attempt = self._open.get(key)
         if attempt is not None and attempt.first.host != event.host:
             yield from self._end(record, key, "cancelled")
@@ -112,7 +113,7 @@ class Attempts:
             attempt=first.attempt,
             started_at=attempt.at,
             first_byte=attempt.first_byte,
-            seconds=record.state.now - attempt.began,
+            seconds=record.now - attempt.began,
             resumed=attempt.resumed,
             received=attempt.received - attempt.resumed,
             size=first.size,

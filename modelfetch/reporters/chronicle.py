@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from typing import Final
 
@@ -21,6 +21,7 @@ from modelfetch.history import CACHE, AttemptRow, CidRow, EventRow, FileRow, His
 from modelfetch.model.manifest import Manifest
 from modelfetch.reporters.attempts import Attempts
 from modelfetch.sources.base import LOCAL
+from modelfetch.values import dataclass
 
 BATCH_SECONDS: Final = 1.0
 """Between two batches in the middle of a run: a killed process has lost no more than that."""

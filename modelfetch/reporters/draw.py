@@ -6,7 +6,6 @@ line is wider than the terminal, so their number is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from rich.cells import cell_len
@@ -16,6 +15,7 @@ from modelfetch.engine.ledger import Phase
 from modelfetch.model.units import format_duration, format_rate, format_size
 from modelfetch.reporters.layout import GAP, ORIGIN, Columns, Row, Scene, columns, shorten
 from modelfetch.reporters.symbols import Symbols
+from modelfetch.values import dataclass
 
 _STYLES: Final[dict[Phase, str]] = {
     "queued": "dim",

@@ -5,7 +5,6 @@ Pure values: the drawing thread reads a snapshot while the run goes on changing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Final
 
@@ -14,6 +13,7 @@ from rich.cells import cell_len, chop_cells
 from modelfetch.engine.ledger import FileState, Phase
 from modelfetch.engine.state import RunState
 from modelfetch.reporters import words
+from modelfetch.values import dataclass
 
 GAP: Final = 2
 MARK: Final = 2

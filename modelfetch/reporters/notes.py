@@ -7,7 +7,7 @@ counted, and the count is told at the end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from modelfetch.engine.events import FileQuarantined, RetryScheduled, SourceFailed
@@ -16,6 +16,7 @@ from modelfetch.engine.state import Key
 from modelfetch.model.text import sanitise
 from modelfetch.reporters import words
 from modelfetch.reporters.symbols import Symbols
+from modelfetch.values import dataclass
 
 Kind = Literal["retry", "fallback", "lost", "detail"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
 from modelfetch.engine.record import Record
+from modelfetch.reporters.late import Opening
 
 if TYPE_CHECKING:
     from modelfetch.reporters.chronicle import Chronicle
@@ -20,13 +21,15 @@ class Recorder:
     """Remembers one run, unless it found everything there: that leaves no trace, and costs nothing.
 
     Args:
-        begin: Opens the chronicle, when the first thing happens that is worth it.
+        begin: Opens the chronicle, when something happens that is worth it, and the first request was sent.
     """
 
     def __init__(self, begin: Callable[[], Chronicle]) -> None:
         self._begin = begin
         self._chronicle: Chronicle | None = None
         self._held: list[Record] = []
+        self._opening = Opening()
+        self._is_worth_it = self._has_begun = False
 
     @property
     def notice(self) -> str:
@@ -36,17 +39,24 @@ class Recorder:
     def report(self, record: Record) -> None:
         """Take note of one record, and of those before it that were not worth it by themselves."""
         self._held.append(record)
-        if self._chronicle is None and not _is_still(record):
+        self._is_worth_it = self._is_worth_it or not _is_still(record)
+        if not self._opening.has(record):
+            self._catch_up()
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        self._catch_up()
+        if self._chronicle is not None:
+            self._chronicle.close()
+
+    def _catch_up(self) -> None:
+        if self._is_worth_it and not self._has_begun:
+            self._has_begun = True  # once, even if it fails
             self._chronicle = self._begin()
         if self._chronicle is not None:
             held, self._held = self._held, []
             for each in held:
                 self._chronicle.report(each)
-
-    def close(self) -> None:
-        """Write what is still to be written."""
-        if self._chronicle is not None:
-            self._chronicle.close()
 
 
 def _is_still(record: Record) -> bool:

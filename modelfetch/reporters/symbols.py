@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Final
+
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import platform
-from dataclasses import dataclass
 from typing import Final
+
+from modelfetch.values import dataclass
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 """The names of this machine for itself; no page of another origin can make a browser use them for its own."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 from modelfetch.model.text import did_you_mean, quote
 from modelfetch.server.answers import Refusal
 from modelfetch.server.life import OPERATIONS, Operation
+from modelfetch.values import dataclass
 
 _ORDER_KEYS: Final = ("operation", "model", "repair")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +17,7 @@ from modelfetch.model.text import quote
 from modelfetch.server import bugs
 from modelfetch.server.address import Address
 from modelfetch.server.answers import Refusal, refuse
+from modelfetch.values import dataclass
 
 BODY: Final = 64 * 1024
 """Bytes of a body at most: an order is a hundred."""

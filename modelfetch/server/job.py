@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -19,6 +18,7 @@ from modelfetch.server.answers import dumps
 from modelfetch.server.life import Life, Order
 from modelfetch.server.log import Entry, Log
 from modelfetch.server.snapshots import Facts, Snapshot, snapshot
+from modelfetch.values import dataclass
 
 
 def utc_now() -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from http import HTTPStatus
 
@@ -17,6 +17,7 @@ from modelfetch.server.jobs import Jobs, Known
 from modelfetch.server.snapshots import brief
 from modelfetch.server.sse import Stream, Streams, entries, last_event_id
 from modelfetch.server.watch import snapshots
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
 from modelfetch.model.text import sanitise
+from modelfetch.values import dataclass
 
 Operation = Literal["model_download", "worker_download", "model_verify"]
 

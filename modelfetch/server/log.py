@@ -11,12 +11,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from heapq import merge
 from operator import attrgetter
 from typing import Final
 
 from modelfetch.engine.events import Progress
+from modelfetch.values import dataclass
 
 RING: Final = 256
 """Progress entries kept. Each is absolute, so a newer one makes up for any that fell out."""

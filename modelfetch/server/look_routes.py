@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
@@ -17,6 +17,7 @@ from modelfetch.server import metrics, status
 from modelfetch.server.answers import Refusal, answer
 from modelfetch.server.jobs import Jobs
 from modelfetch.server.workshop import Workshop
+from modelfetch.values import dataclass
 
 RUNS: Final = 50
 """Runs of the history in an answer, unless another number is asked for."""

@@ -12,7 +12,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -30,6 +29,7 @@ from modelfetch.server.guard import HEAD
 from modelfetch.server.jobs import Jobs
 from modelfetch.server.keeper import Keeper
 from modelfetch.server.workshop import Workshop
+from modelfetch.values import dataclass
 
 CONNECTIONS: Final = 512
 """Open connections and requests at most: every stream, and as many again for everything else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from modelfetch.engine.ledger import FileState, Phase
 from modelfetch.engine.record import rates, timestamp
 from modelfetch.engine.state import RunState
 from modelfetch.server.life import Life, Order
+from modelfetch.values import dataclass
 
 Snapshot = dict[str, Any]
 """The form described in ``docs/reference/http-api.md``."""

@@ -1,10 +1,10 @@
 """Settings: one table of them, where they come from, and how the user's file is changed.
 
 Every setting is a row of :data:`SETTINGS`; :func:`load` lays defaults, files, environment and flags over each
-other and says for each value where it comes from.
+other and says for each value where it comes from. The user's file is
+changed by :mod:`modelfetch.settings.edit`.
 """
 
-from modelfetch.settings.edit import set_value, unset_value
 from modelfetch.settings.forms import Value
 from modelfetch.settings.load import Loaded, load
 from modelfetch.settings.places import user_config_path
@@ -23,8 +23,6 @@ __all__ = [
     "Value",
     "load",
     "redact",
-    "set_value",
     "shown",
-    "unset_value",
     "user_config_path",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import sanitise
+from modelfetch.values import dataclass
 
 PROJECT_FILE: Final = "modelfetch.toml"
 """Name of a project's file, looked for in the working directory and every directory above it."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final, Protocol
 
 from modelfetch.model.text import did_you_mean, quote
 from modelfetch.model.units import SIZE_LIMIT, parse_size
 from modelfetch.settings.urls import redact
+from modelfetch.values import dataclass
 
 Value = bool | int | float | str | tuple[str, ...] | None
 """A setting's value as the program uses it; sizes are int bytes, None means without limit."""

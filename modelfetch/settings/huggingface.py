@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -17,6 +16,7 @@ from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitise
 from modelfetch.settings.places import expand
 from modelfetch.settings.values import Secret
+from modelfetch.values import dataclass
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
 """What can stand in an Authorization header as one word: visible ASCII (RFC 9110 section 5.5)."""

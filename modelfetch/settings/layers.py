@@ -6,7 +6,7 @@ Faults are collected and raised together, so that a file is mended in one go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from modelfetch.errors import ConfigError
@@ -22,6 +22,7 @@ from modelfetch.settings.table import (
     SETTINGS,
     keys,
 )
+from modelfetch.values import dataclass
 
 PROJECT_LISTS: Final = ("catalog", "models")
 """Keys at the top of a project's file, beside the tables of settings."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelfetch.model.text import sanitise
@@ -23,6 +22,7 @@ from modelfetch.settings.places import (
 )
 from modelfetch.settings.table import BY_NAME
 from modelfetch.settings.values import Secret, Settings, build, shown
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

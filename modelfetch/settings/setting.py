@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from modelfetch.settings.forms import Form, Plain, Value
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ Why each default is what it is stands in :mod:`modelfetch.settings.table`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, cast
 
 from modelfetch.settings.forms import NONE, Value
 from modelfetch.settings.urls import redact
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

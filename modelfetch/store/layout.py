@@ -7,13 +7,13 @@ even when a value was made without the parser (CVE-2024-37032 was a digest that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from modelfetch.errors import UsageError
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
 from modelfetch.model.text import quote
+from modelfetch.values import dataclass
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -11,7 +11,6 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_small, write_atomically
 from modelfetch.store.owner import is_running
+from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
     import filelock

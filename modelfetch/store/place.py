@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelfetch.errors import IntegrityError, StoreError
@@ -15,6 +14,7 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, read_blocks
 from modelfetch.store.owner import temporary_name
 from modelfetch.store.quarantine import Quarantined
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from modelfetch.model.manifest import FileSpec
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, hash_file, is_plain, make_directories, read_blocks, write_private
 from modelfetch.store.layout import Layout
+from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from typing import Any, Final
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
 from modelfetch.store.layout import is_digest
+from modelfetch.values import dataclass
 
 FORMAT: Final = 1
 

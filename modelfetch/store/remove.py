@@ -7,7 +7,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from modelfetch.errors import LockTimeoutError
@@ -17,6 +17,7 @@ from modelfetch.store.files import has_real_directory, is_plain
 from modelfetch.store.layout import Layout
 from modelfetch.store.locks import Lock
 from modelfetch.store.receipt import Receipt
+from modelfetch.values import dataclass
 
 Inode = tuple[int, int]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import read_small
 from modelfetch.store.journal import LIMIT, is_foreign
 from modelfetch.store.owner import maker
+from modelfetch.values import dataclass
 
 _NAME: Final = re.compile(r"(?:data|journal)((?:-.+)?)", re.DOTALL)
 

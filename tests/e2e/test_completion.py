@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from modelfetch.cli.app import app
+from modelfetch.cli.app import command_line
 from tests.e2e.command import Command
 from tests.origin import Origin, model
 
@@ -25,7 +25,7 @@ def complete(cli: Command, line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("modelfetch ", set(typer.main.get_command(app).commands)),  # type: ignore[attr-defined]
+        ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
         ("modelfetch ensure --prefer hug", {"huggingface"}),
     ],
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
 
 from modelfetch.engine.events import Event, FileVerified, Progress
-from modelfetch.engine.heartbeat import SILENCE_SECONDS, with_heartbeat
+from modelfetch.engine.heartbeat import FIRST_SECONDS, SILENCE_SECONDS, with_heartbeat
 from modelfetch.engine.workers import Done
 from tests.engine.fakes import FakeClock
 
@@ -34,9 +37,17 @@ def test_everything_is_passed_on_in_order() -> None:
 
 
 def test_a_file_that_stands_still_is_told_again_every_five_seconds() -> None:
-    out = heard((0, progress("a")), *((at, None) for at in range(1, 13)))
-    assert [item for item in out if item is not None] == [progress("a")] * 3
-    assert [n for n, item in enumerate(out) if item is not None] == [0, 6, 12]
+    out = heard((0, progress("a", 0)), (1, progress("a")), *((at, None) for at in range(2, 14)))
+    assert [item for item in out if item is not None][1:] == [progress("a")] * 3
+    assert [n for n, item in enumerate(out) if item is not None] == [0, 1, 7, 13]
+
+
+def test_an_attempt_that_brings_nothing_is_told_again_soon_and_then_rarely() -> None:
+    out = heard((0, progress("a", 0)), *((at / 8, None) for at in range(1, 50)))
+    told = [n for n, item in enumerate(out) if item is not None]
+    assert [(n - before) / 8 for before, n in pairwise(told)] == [
+        pytest.approx(seconds, abs=1 / 4) for seconds in (FIRST_SECONDS, SILENCE_SECONDS)
+    ]
 
 
 def test_a_file_that_gets_on_is_not_told_twice() -> None:
@@ -45,8 +56,9 @@ def test_a_file_that_gets_on_is_not_told_twice() -> None:
 
 
 def test_one_busy_file_does_not_hide_a_silent_one() -> None:
-    out = heard((0, progress("silent")), *((at, progress("busy", at)) for at in range(1, 7)))
-    assert out.count(progress("silent")) == 2
+    silent = progress("silent", 0), progress("silent")
+    out = heard((0, silent[0]), (0, silent[1]), *((at, progress("busy", at)) for at in range(1, 7)))
+    assert out.count(silent[1]) == 2
 
 
 def test_a_file_that_has_ended_is_silent() -> None:

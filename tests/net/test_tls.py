@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +15,7 @@ import pytest
 from modelfetch.errors import ConfigError, Fault
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
+from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential
 from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
@@ -56,6 +60,31 @@ def test_an_unknown_authority_is_refused(secure: Origin, monkeypatch: pytest.Mon
     assert "certificate" in error.message
     assert "SSL_CERT_FILE" in error.hint
     assert (secure.connections, secure.requests) == (1, [])
+
+
+def test_a_handshake_that_hangs_holds_up_no_other(secure: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        closing(Client(PATIENT, Cancellation())) as client,
+        socket.create_server(("127.0.0.1", 0)) as mute,
+    ):
+        hanging = threading.Thread(target=get, args=(client, f"https://127.0.0.1:{mute.getsockname()[1]}/"))
+        hanging.start()
+        with mute.accept()[0] as connection:
+            assert connection.recv(1), "the handshake has begun"
+            assert get(client, secure.url(PATH)).failure.fault is Fault.TLS
+            assert hanging.is_alive()
+        hanging.join()
+
+
+def test_the_authorities_of_the_system_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    trust = Trust()
+    assert trust.context() is trust.context()
+    assert trust.context().verify_mode is ssl.CERT_REQUIRED
+    assert trust.context().check_hostname
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Whom TLS trusts: read once for a run, beside the imports.
+
+A system's authorities take 16-36 ms to read, during which other threads of Python run on.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from modelfetch.errors import ConfigError
+from modelfetch.model.text import quote
+
+_BUNDLES: Final = (
+    "/etc/ssl/cert.pem",  # Alpine, Arch, BSD, Fedora until 43
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
+    "/etc/pki/tls/cert.pem",  # older ones of both
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+)
+"""Where systems keep their authorities, for a Python whose OpenSSL was built to look elsewhere."""
+
+
+class Trust:
+    """A TLS context in the making, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._make, name="modelfetch-tls", daemon=True)
+        self._thread.start()
+
+    def context(self) -> ssl.SSLContext:
+        """Wait for the context.
+
+        Raises:
+            ConfigError: A certificate variable of the environment cannot be used.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._context is not None, "it was made, or failed"
+        return self._context
+
+    def _make(self) -> None:
+        try:
+            self._context = tls_context()
+        except BaseException as error:  # handed over to the thread that waits for it
+            self._error = error
+
+
+def tls_context() -> ssl.SSLContext:
+    """The trust anchors: ``SSL_CERT_FILE`` / ``SSL_CERT_DIR`` where set, else the operating system's.
+
+    Raises:
+        ConfigError: The file cannot be read or holds no certificate.
+    """
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not file and not directory:
+        return _of_the_system()
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=directory or None)
+    except OSError as error:
+        why = "holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
+        raise ConfigError(
+            f"environment SSL_CERT_FILE: {quote(file or '')}: {why}",
+            hint="Point it at a file of CA certificates in PEM form, or unset it.",
+        ) from error
+
+
+def _of_the_system() -> ssl.SSLContext:
+    """The authorities of the operating system, read once.
+
+    truststore asks macOS and Windows themselves. Elsewhere it would read the same files as here, for every
+    connection anew, and let only one handshake go on at a time.
+    """
+    if sys.platform in ("darwin", "win32"):
+        import truststore
+
+        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_default_verify_paths()
+    if not context.cert_store_stats()["x509_ca"] and (bundle := _bundle()):
+        context.load_verify_locations(bundle)
+    return context
+
+
+def _bundle() -> str | None:
+    return next((path for path in _BUNDLES if Path(path).is_file()), None)
