@@ -29,7 +29,7 @@ class Origin:
     """
 
     def __init__(self, *, flaky: bool = False, pace: float = PACE) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server()
         self._server.pace = pace
         self._server.flaky = flaky
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -52,6 +52,11 @@ class _Server(ThreadingHTTPServer):
     flaky: bool
     hung_up = False
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.sending: set[str] = set()
+        """Paths under way: one connection for each, so that the eye can follow it."""
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away is its own business."""
 
@@ -66,21 +71,30 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in SIZES or (fails and self.server.hung_up):
             self.send_error(404)
             return
-        body = memoryview(content(path))
-        start = self._start()
-        self._head(start, len(body))
-        self._send(body[start : int(len(body) * FLAKY_SHARE)] if fails else body[start:])
+        if path in self.server.sending:
+            self.send_error(429)
+            return
+        self.server.sending.add(path)
+        try:
+            self._answer(memoryview(content(path)), fails=fails)
+        finally:
+            self.server.sending.remove(path)
+
+    def _answer(self, body: memoryview, *, fails: bool) -> None:
+        start, end = self._range(len(body))
+        self._head(start, end, len(body))
+        self._send(body[start : min(end, int(len(body) * FLAKY_SHARE)) if fails else end])
         if fails:
             self.server.hung_up = self.close_connection = True
 
-    def _start(self) -> int:
-        match = re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range", ""))
-        return int(match[1]) if match else 0
+    def _range(self, size: int) -> tuple[int, int]:
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        return (int(match[1]), int(match[2] or size - 1) + 1) if match else (0, size)
 
-    def _head(self, start: int, size: int) -> None:
+    def _head(self, start: int, end: int, size: int) -> None:
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        self.send_header("Content-Length", str(size - start))
+        self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        self.send_header("Content-Length", str(end - start))
         self.end_headers()
 
     def _send(self, body: memoryview) -> None:

@@ -75,6 +75,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
         rank=_by_health(loaded),
+        prepare=client.prepare,
         close=client.close,
     )
 

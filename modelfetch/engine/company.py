@@ -63,11 +63,12 @@ class Company:
     def dismiss(self) -> None:
         """Let nobody begin anything more, and wait for them to leave, if it does not take long."""
         self._is_dismissed = True
+        self._filling.verdict.ask()  # whoever waits for the first request waits for nothing now
         join(self._threads, LEAVE_SECONDS)
 
     def _work(self) -> None:
         try:
-            if self._filling.verdict.wait():
+            if self._filling.verdict.wait() and not self._is_dismissed:
                 self._share()
         except Cancelled:
             return  # the first lane learns of it as well

@@ -76,7 +76,7 @@ class Filling:
             StoreError: The disk refused.
             Cancelled: The run was cancelled.
         """
-        position, is_local = stream.start, lane.candidate.offer.kind == LOCAL
+        position, is_local, is_whole = stream.start, lane.candidate.offer.kind == LOCAL, not stream.ranged
         for piece in stream:
             self._runtime.cancel.check()  # not every source is woken by it
             if not is_local:
@@ -84,10 +84,10 @@ class Filling:
                 self._count(len(piece))
             if position + len(piece) > until:
                 raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-            self._write(lane, piece, position, is_whole=not stream.ranged)
+            self._write(lane, piece, position, is_whole=is_whole)
             position += len(piece)
             yield len(piece)
-            if not lane.segment.left and position < until:
+            if not lane.segment.left and position < until and not self._go_on(lane, is_whole=is_whole):
                 return  # the rest was given to others, or is there
 
     def _count(self, count: int) -> None:
@@ -103,13 +103,13 @@ class Filling:
             if granted:
                 self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
                 self._credit(lane, granted)
-            if segment.left:
+            if segment.left or not self._go_on(lane, is_whole=is_whole):
                 return
-            following = self.segments.take_behind(segment.end) if is_whole else None
-            if following is None:
-                return
-            self.segments.leave(segment)
-            lane.segment = following
+
+    def _go_on(self, lane: Lane, *, is_whole: bool) -> bool:
+        following = self.segments.go_on(lane.segment, is_whole=is_whole)
+        lane.segment = following or lane.segment
+        return following is not None
 
     def _credit(self, lane: Lane, count: int) -> None:
         """Note who wrote. Progress is what was never there before, else two could go on for ever."""

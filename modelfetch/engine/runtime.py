@@ -21,7 +21,7 @@ Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
 
 
 def _nothing() -> None:
-    """Close nothing: a runtime without connections."""
+    """Prepare and close nothing: a runtime without connections."""
 
 
 def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
@@ -51,6 +51,8 @@ class Runtime:
     """Seconds to wait for another process, or None for as long as it lives."""
     rank: Rank = _as_listed
     """The order within a kind; asked from several threads."""
+    prepare: Callable[[], None] = _nothing
+    """Gets ready for the network, so that the time until an answer is the network's alone."""
     close: Callable[[], None] = _nothing
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic

@@ -95,15 +95,19 @@ class Segments:
             self._free.clear()
             return self._claim(start, end)
 
-    def take_behind(self, position: int) -> Segment | None:
-        """Give the next free bytes behind a position, to who gets the whole file whatever it asks for."""
+    def go_on(self, segment: Segment, *, is_whole: bool) -> Segment | None:
+        """Give whoever is through with a segment, and whose answer does not end there, the next free bytes.
+
+        Args:
+            segment: Is given back.
+            is_whole: Whether the whole file comes, so that bytes may be skipped on the way to the free ones.
+        """
         with self._lock:
             for index, (start, end) in enumerate(self._free):
-                if end > position:
-                    self._free.pop(index)
-                    if start < position:
-                        self._give_back(start, position)
-                    return self._claim(max(start, position), end)
+                if start == segment.end or (is_whole and start > segment.end):
+                    del self._free[index]
+                    self._taken.remove(segment)
+                    return self._claim(start, end)
             return None
 
     def advance(self, segment: Segment, count: int) -> int:
@@ -185,11 +189,16 @@ class Verdict:
     def __init__(self, sharing: Sharing, clock: Clock = time.monotonic) -> None:
         self._sharing = sharing
         self._clock = clock
+        self._asked = threading.Event()
         self._begun = threading.Event()
         self._given = threading.Event()
         self._began_at = 0.0
         self._received = 0
         self._is_wanted = False
+
+    def ask(self) -> None:
+        """Note that the first connection asks now, and that its answer is waited for."""
+        self._asked.set()
 
     def add(self, count: int) -> None:
         """Account for bytes of the first connection."""
@@ -206,6 +215,7 @@ class Verdict:
 
     def wait(self) -> bool:
         """Wait until it is known, or the source is slow in answering; say whether company is wanted."""
+        self._asked.wait()
         if not self._begun.wait(self._sharing.eager):
             return True
         self._given.wait(2 * self._sharing.sample_seconds)

@@ -173,6 +173,9 @@ class Transfer:
 
     def _open(self, lane: Lane) -> tuple[Stream, int]:
         """Ask for what a lane is to fetch; the answer, and where it is to end."""
+        if lane.candidate.offer.kind != LOCAL:
+            self.runtime.prepare()
+            self.filling.verdict.ask()
         offer, size = lane.candidate.offer, self.file.size
         if self._is_foreign_to(lane.candidate):
             stream = offer.open(0)

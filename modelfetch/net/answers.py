@@ -33,10 +33,10 @@ _UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 
 class Unranged(SourceError):  # noqa: N818 - what the source is, not only what went wrong
-    """A source sends whole files only, and was asked for a part in the middle."""
+    """A source was asked for a part in the middle, and sends the whole file, or all that follows."""
 
     def __init__(self) -> None:
-        super().__init__(Fault.PROTOCOL, "sends whole files only")
+        super().__init__(Fault.PROTOCOL, "does not send parts of files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,8 @@ def _partial(ask: Ask, answer: Answer) -> Accept:
     first, last = int(match[1]), int(match[2])
     if match[3] != "*" and int(match[3]) != ask.size:
         raise _other_size(int(match[3]), ask, answer)
+    if ask.end is not None and first == ask.start and ask.last < last < ask.size:
+        raise Unranged
     if first != ask.start or not first <= last <= ask.last or (match[3] == "*" and last != ask.last):
         raise SourceError(Fault.PROTOCOL, f"sent bytes {first}-{last} instead of {ask.start}-{ask.last}")
     length = last - first + 1

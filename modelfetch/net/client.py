@@ -63,6 +63,14 @@ class Client:
         """
         return self._exchange().open(url, ask, credential=credential, memory=memory)
 
+    def prepare(self) -> None:
+        """Do what the first request would otherwise wait for.
+
+        Raises:
+            ConfigError: A proxy or certificate variable of the environment cannot be used.
+        """
+        self._exchange()
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
