@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from modelfetch.engine.batch import Batch, End, News, first_small, unpacked
 from modelfetch.engine.conclusions import worst
 from modelfetch.engine.elsewhere import Elsewhere
 from modelfetch.engine.events import (
@@ -171,11 +172,16 @@ class Run:
         runtime, work = self._runtime, jobs(pending)
         self._check_space(work)
         mode = replace(self._request.mode, bad=self._bad_paths())
-        tasks = [obtain(runtime, job, mode) for job in work]
+        first = first_small(runtime, work, mode)
+        tasks: list[Generator[Event | News, None, Obtained | None]] = [
+            obtain(runtime, job, mode) for job in work[:first]
+        ]
+        if first < len(work):
+            tasks.append(Batch(runtime, work, first, mode).run())
         for inventory in pending:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
-            for happened in with_heartbeat(merged, runtime.clock):
+            for happened in with_heartbeat(unpacked(merged), runtime.clock):
                 if isinstance(happened, Done):  # counts, however late
                     yield from self._account(work[happened.index], happened)
                     continue
@@ -204,7 +210,7 @@ class Run:
         distrusted = any(key_of(*place) in self._request.distrusted for place in job.places)
         return 0 if distrusted or self._request.mode.force else held_of(self._runtime.store, job.file)
 
-    def _account(self, job: Job, done: Done[Obtained]) -> Iterator[Event]:
+    def _account(self, job: Job, done: End) -> Iterator[Event]:
         """Note how a file ended; a model that has its last one is ready."""
         if isinstance(done.error, StoreError) or not isinstance(done.error, ModelfetchError | None):
             raise done.error  # the disk ends the whole run; anything unexpected is a bug

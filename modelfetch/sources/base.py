@@ -79,3 +79,7 @@ class HttpOffer:
         """Ask for everything from ``offset`` on."""
         ask = Ask(offset, self._size)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+
+    def fetch(self) -> bytes:
+        """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
+        return self._client.fetch(self.address, self._size, self._credential)

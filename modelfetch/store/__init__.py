@@ -7,6 +7,7 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 """
 
 from modelfetch.store.disk import Disk
+from modelfetch.store.group import Group, Loose
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed
@@ -18,7 +19,9 @@ from modelfetch.store.store import Store
 __all__ = [
     "Consulted",
     "Disk",
+    "Group",
     "Lock",
+    "Loose",
     "Partial",
     "Placed",
     "Quarantined",

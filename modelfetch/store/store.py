@@ -12,6 +12,7 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_blocks, write_atomically
+from modelfetch.store.group import Group, Places, are_free, names
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.locks import Lock
@@ -164,6 +165,19 @@ class Store:
         self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
+
+    def is_new(self, places: Places) -> bool:
+        """Whether nothing of a file is here: no blob, no unfinished download, and its names are free."""
+        partial = self._layout.partial(places[0][1].sha256)
+        return are_free(self._disk, (*names(self._layout, places), partial))
+
+    def group(self) -> Group:
+        """Begin to store small files together.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        return Group(self._disk, self._layout)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.
