@@ -137,7 +137,7 @@ def test_a_failed_run_says_what_is_there() -> None:
 def test_what_the_stream_cannot_encode_is_written_as_a_number() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "ascii")
-    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5)]), Lines(out))
+    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5_000_000)]), Lines(out))
     assert b"\\xfc\\u2192  started" in raw.getvalue()
 
 

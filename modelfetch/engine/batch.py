@@ -135,16 +135,19 @@ class Batch:
         runtime: Of the run.
         work: All jobs of the run.
         first: The first of those that are for the batch; see :func:`first_small`.
+        new: The numbers of those of which nothing is here yet.
         mode: Of the run.
     """
 
-    def __init__(self, runtime: Runtime, work: Sequence[Job], first: int, mode: Mode) -> None:
+    def __init__(
+        self, runtime: Runtime, work: Sequence[Job], first: int, new: Sequence[int], mode: Mode
+    ) -> None:
         self._runtime = runtime
         self._work = work
         self._mode = mode
-        self._waiting = deque(range(first, len(work)))
+        self._waiting = deque(new)
         """Nobody has begun these. Emptied to end the batch; shared by its threads."""
-        self._left = set(self._waiting)
+        self._left = set(range(first, len(work)))
         """These have not ended yet."""
         self._failures = 0
 
@@ -244,9 +247,9 @@ class Batch:
         return _Fetched(number, job, offer, loose, began, wait)
 
     def _offer(self, job: Job) -> HttpOffer | None:
-        """The offer that would be taken up first, if it is for a batch and nothing of the file is here."""
+        """The offer that would be taken up first, if it is one for a batch."""
         runtime = self._runtime
-        if not job.file.size or not runtime.store.is_new(job.places):
+        if not job.file.size:
             return None
         offers = offers_for(runtime, job, self._mode)
         candidates = [Candidate(offer, rank) for rank, offer in enumerate(offers)]

@@ -24,7 +24,7 @@ def with_heartbeat(happened: Iterator[Happened[T]], clock: Clock) -> Iterator[Ha
         now = clock()
         if isinstance(item, Progress):
             last[item.model, item.file] = now, item
-        elif item is not None and not isinstance(item, Done):
+        elif last and item is not None and not isinstance(item, Done):
             last.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
         yield item
         for key, (told, progress) in list(last.items()):

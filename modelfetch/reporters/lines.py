@@ -23,6 +23,8 @@ from modelfetch.reporters import words
 from modelfetch.reporters.notes import Note, Notes
 from modelfetch.reporters.symbols import ASCII
 
+SMALL: Final = 256 * 1024
+"""Bytes of a file that is done before anybody reads that it was begun: only its end is told."""
 EVERY_SECONDS: Final = 10.0
 EVERY_PERCENT: Final = 10
 """A file (or a wait) gets its next line after this much time or way, whichever comes first: enough to see
@@ -93,7 +95,7 @@ class Lines:
             self._say(event.model, event.file, *said)
 
     def _started(self, event: FileStarted, state: RunState) -> list[str]:
-        if state.operation == "verify":  # a line per file would bury the bad ones
+        if state.operation == "verify" or event.size <= SMALL:  # a line each would bury the others
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
         resumed = f", continued at {format_size(event.offset)}" if event.offset else ""

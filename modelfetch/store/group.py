@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,6 @@ class Loose:
     """Where it belongs by its digest."""
     targets: tuple[Path, ...]
     """Where it belongs in the models that need it."""
-
-    @property
-    def names(self) -> tuple[Path, ...]:
-        """Every name it is to get."""
-        return self.blob, *self.targets
 
 
 class Group:
@@ -86,8 +81,8 @@ class Group:
         with closing(self._disk, self._disk.create_sealed(path), path) as fd:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
-        blob, *targets = names(self._layout, places)
-        return Loose(file, path, _inode(found), blob, tuple(targets))
+        targets = (self._layout.file(manifest.name, manifest.version, each.path) for manifest, each in places)
+        return Loose(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
 
     def commit(self, loose: Sequence[Loose]) -> list[Loose]:
         """Give files their final names, among the blobs and in the models.
@@ -101,7 +96,7 @@ class Group:
         Raises:
             StoreError: The disk refused. Some may have got their names; they are right.
         """
-        ready = [each for each in loose if self._is_ours(each) and are_free(self._disk, each.names)]
+        ready = [each for each in loose if self._is_ours(each) and self._disk.lstat(each.blob) is None]
         for each in ready:
             self._disk.settle(each.path)
         self._make_directories(ready)
@@ -139,17 +134,6 @@ class Group:
             if not is_linked:
                 install(self._disk, loose.blob, target, loose.file)
         return True
-
-
-def names(layout: Layout, places: Places) -> tuple[Path, ...]:
-    """Every final name of a file: that of the blob, then those in the models."""
-    targets = (layout.file(manifest.name, manifest.version, file.path) for manifest, file in places)
-    return layout.blob(places[0][1].sha256), *targets
-
-
-def are_free(disk: Disk, paths: Iterable[Path]) -> bool:
-    """Whether nothing at all has these names."""
-    return all(disk.lstat(path) is None for path in paths)
 
 
 def remove(disk: Disk, folder: Path) -> bool:
