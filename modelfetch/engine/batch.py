@@ -15,9 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
-from modelfetch.engine.candidates import Candidate, choose, ready_at
 from modelfetch.engine.events import Event, FileStarted, FileVerified
-from modelfetch.engine.obtain import Mode, Obtained, committed, obtain, offers_for
+from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
 from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, merge
@@ -247,19 +246,11 @@ class Batch:
         return _Fetched(number, job, offer, loose, began, wait)
 
     def _offer(self, job: Job) -> HttpOffer | None:
-        """The offer that would be taken up first, if it is one for a batch."""
-        runtime = self._runtime
-        if not job.file.size:
+        """The offer that is asked first, if it is one for a batch and nothing is known against its host."""
+        offer = next(self._runtime.each_offer(*job.places), None)
+        if not isinstance(offer, HttpOffer) or not job.file.size:
             return None
-        offers = offers_for(runtime, job, self._mode)
-        candidates = [Candidate(offer, rank) for rank, offer in enumerate(offers)]
-        if not candidates:
-            return None
-        now = runtime.clock()
-        candidate = choose(candidates, runtime.hosts, now)
-        offer = candidate.offer
-        is_well = ready_at(candidate, runtime.hosts) <= now and runtime.hosts.down(offer.host) is None
-        return offer if isinstance(offer, HttpOffer) and is_well else None
+        return offer if self._runtime.hosts.is_well(offer.host) else None
 
     def _count_failure(self, error: SourceError) -> None:
         self._failures += 1
