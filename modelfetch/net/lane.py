@@ -80,9 +80,9 @@ class Lane:
             closed. None where the connection broke, or what came is not of the plainest form; the lane is
             closed then, too.
         """
-        request = f"GET {path} HTTP/1.1\r\nRange: bytes=0-{size - 1}\r\n".encode("ascii") + self._fields
+        request = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
         try:
-            self._socket.sendall(request + b"\r\n")
+            self._socket.sendall(request)
             answered = self._read(size)
         except OSError:
             answered = None
