@@ -14,7 +14,7 @@ from modelfetch.engine.events import Event, LockWaiting, RetryScheduled, RunStar
 from modelfetch.engine.stream import Reporter
 from modelfetch.reporters import choose
 from modelfetch.reporters.jsonl import JsonLines
-from modelfetch.reporters.lines import Lines
+from modelfetch.reporters.lines import MANY, SMALL, Lines
 from tests.scripted import (
     MODEL,
     Timed,
@@ -137,7 +137,7 @@ def test_a_failed_run_says_what_is_there() -> None:
 def test_what_the_stream_cannot_encode_is_written_as_a_number() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "ascii")
-    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5_000_000)]), Lines(out))
+    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5)]), Lines(out))
     assert b"\\xfc\\u2192  started" in raw.getvalue()
 
 
@@ -234,3 +234,15 @@ def test_rich_is_imported_for_bars_only() -> None:
 def test_every_event_is_told_without_a_complaint() -> None:
     events: list[Event] = [*download()[:-1], failed()]
     assert lines(at_once(events))
+
+
+def test_of_many_small_files_only_the_end_is_told() -> None:
+    """A line that one was begun would be followed by the next at once."""
+    names = [str(number) for number in range(MANY - 1)]
+    plan = planned([*((name, 5) for name in names), ("large", SMALL + 1)])
+    events = [plan, *(started(name, 5) for name in names), started("large", SMALL + 1), committed("7", 5)]
+    told = [line.split("  ")[1:3] for line in lines(at_once([RunStarted("ensure", (MODEL,)), *events]))[1:]]
+    assert [(file, what.split(",")[0].split(" ")[0]) for file, what in told] == [
+        ("large", "started"),
+        ("7", "done"),
+    ]
