@@ -239,10 +239,11 @@ def test_every_event_is_told_without_a_complaint() -> None:
 def test_of_many_small_files_only_the_end_is_told() -> None:
     """A line that one was begun would be followed by the next at once."""
     names = [str(number) for number in range(MANY - 1)]
-    plan = planned([*((name, 5) for name in names), ("large", SMALL + 1)])
-    events = [plan, *(started(name, 5) for name in names), started("large", SMALL + 1), committed("7", 5)]
-    told = [line.split("  ")[1:3] for line in lines(at_once([RunStarted("ensure", (MODEL,)), *events]))[1:]]
-    assert [(file, what.split(",")[0].split(" ")[0]) for file, what in told] == [
-        ("large", "started"),
-        ("7", "done"),
+    events: list[Event] = [planned([*((name, 5) for name in names), ("large", SMALL + 1)])]
+    events += [started(name, 5) for name in names]
+    events += [started("large", SMALL + 1), committed("7", 5)]
+    told = lines(at_once(events))
+    assert [line for line in told if "started" in line or "done" in line] == [
+        f"{MODEL}  large  started, 262 kB",
+        f"{MODEL}  7  done in 0.4s, from huggingface hf.example",
     ]
