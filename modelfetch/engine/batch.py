@@ -30,6 +30,8 @@ LARGEST: Final = 256 * 1024
 """Bytes of a small file: it comes in one go, and 64 of them at once are no burden on memory."""
 SAMPLE: Final = 3
 """Files fetched one after the other to see how long an answer takes; the quickest counts."""
+LONG_WAIT: Final = 0.005
+"""Seconds from which on two files are sample enough: no processor is that slow to answer."""
 WAIT_OF_ONE: Final = 0.0008
 """Seconds of waiting for an answer for which one thread more is worth it: about what a file costs a
 processor, twice over. Over loopback more than one thread is slower; at 50 ms, 64 are best."""
@@ -180,15 +182,23 @@ class Batch:
         yield self._commit(group, pending)
 
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
-        wait = math.inf
-        for parcel in self._fetch(group, SAMPLE):
-            wait = min([wait, *(fetched.wait for fetched in parcel)])
-            yield parcel
+        wait = yield from self._sample(group)
         threads = threads_for(wait, most_threads(self._runtime.files)) if math.isfinite(wait) else 1
         if threads == 1:
             yield from self._fetch(group)
         else:
             yield from self._fetch_by(threads, group)
+
+    def _sample(self, group: Group) -> Generator[list[_Fetched], None, float]:
+        """Fetch the first files, and say how long the quickest took."""
+        wait = math.inf
+        for count in range(SAMPLE):
+            for parcel in self._fetch(group, 1):
+                wait = min([wait, *(fetched.wait for fetched in parcel)])
+                yield parcel
+            if count and wait >= LONG_WAIT:  # for the first one a connection had to be made
+                break
+        return wait
 
     def _fetch_by(self, threads: int, group: Group) -> Iterator[list[_Fetched]]:
         error: BaseException | None = None
