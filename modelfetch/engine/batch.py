@@ -183,7 +183,7 @@ class Batch:
 
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
-        threads = threads_for(wait, most_threads(self._runtime.files)) if math.isfinite(wait) else 1
+        threads = threads_for(wait, most_threads(self._runtime.files))
         if threads == 1:
             yield from self._fetch(group)
         else:
@@ -191,14 +191,14 @@ class Batch:
 
     def _sample(self, group: Group) -> Generator[list[_Fetched], None, float]:
         """Fetch the first files, and say how long the quickest took."""
-        wait = math.inf
-        for count in range(SAMPLE):
+        waits: list[float] = []
+        while self._waiting and len(waits) < SAMPLE:
             for parcel in self._fetch(group, 1):
-                wait = min([wait, *(fetched.wait for fetched in parcel)])
+                waits += [fetched.wait for fetched in parcel]
                 yield parcel
-            if count and wait >= LONG_WAIT:  # for the first one a connection had to be made
+            if min(waits[1:], default=0.0) >= LONG_WAIT:  # for the first one a connection had to be made
                 break
-        return wait
+        return min(waits, default=0.0)
 
     def _fetch_by(self, threads: int, group: Group) -> Iterator[list[_Fetched]]:
         error: BaseException | None = None

@@ -137,6 +137,15 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
     assert time.monotonic() - began < 0.05 * len(FILES)
 
 
+def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
+    for path in sorted(FILES, key=lambda path: -len(FILES[path]))[:4]:
+        origin.fault(path, faults.status(404))
+    origin.fault("*", faults.late(0.05))
+    with serving(FILES) as second:
+        assert code(ensure(lab, origin, second)) == 0
+    assert origin.connections > 20
+
+
 def test_a_run_of_one_file_at_a_time_stays_one(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.late(0.01))
     with run_of(lab, origin, files=1) as runtime:
