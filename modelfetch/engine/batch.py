@@ -25,7 +25,7 @@ from modelfetch.sources.base import HttpOffer
 from modelfetch.store import Group, Loose
 
 FEWEST: Final = 32
-"""Small files from which on a batch is worth it: fewer take the ordinary way in a third of a second."""
+"""Small files from which on a batch is worth it: fewer take the ordinary way in a fifth of a second."""
 LARGEST: Final = 256 * 1024
 """Bytes of a small file: it comes in one go, and 64 of them at once are no burden on memory."""
 SAMPLE: Final = 3
@@ -34,7 +34,7 @@ LONG_WAIT: Final = 0.005
 """Seconds from which on two files are sample enough: no processor is that slow to answer."""
 WAIT_OF_ONE: Final = 0.0008
 """Seconds of waiting for an answer for which one thread more is worth it: about what a file costs a
-processor, twice over. Over loopback more than one thread is slower; at 50 ms, 64 are best."""
+processor, twice over. Over loopback four are slower than one; at 50 ms, 64 are best."""
 MOST: Final = 64
 """Threads, and so connections, of a batch; more gain nothing measurable, and servers dislike them."""
 PER_FILE: Final = 16
