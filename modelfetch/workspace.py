@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.catalog import Catalog
-from modelfetch.demo import serving
+from modelfetch.demo import has_demo, serving
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
@@ -175,6 +175,8 @@ class Workspace:
 
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
         elsewhere.check(manifests)
+        if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
+            options = replace(options, connections=1)
         runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:

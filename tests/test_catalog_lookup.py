@@ -176,3 +176,11 @@ def test_a_user_catalog_that_is_no_directory_is_a_configuration_error(tmp_path: 
     (tmp_path / "catalog").write_text("")
     with pytest.raises(ConfigError, match=r"^the user's catalog: "):
         opened(user=tmp_path / "catalog")
+
+
+def test_a_manifest_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "catalog", "mine", "before")
+    catalog = opened(user=tmp_path / "catalog")
+    assert [catalog.get("mine").title for _ in range(2)] == ["before"] * 2
+    path.write_text(path.read_text().replace("before", "afterwards"))
+    assert catalog.get("mine").title == "afterwards"

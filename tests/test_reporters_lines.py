@@ -14,7 +14,7 @@ from modelfetch.engine.events import Event, LockWaiting, RetryScheduled, RunStar
 from modelfetch.engine.stream import Reporter
 from modelfetch.reporters import choose
 from modelfetch.reporters.jsonl import JsonLines
-from modelfetch.reporters.lines import Lines
+from modelfetch.reporters.lines import MANY, SMALL, Lines
 from tests.scripted import (
     MODEL,
     Timed,
@@ -234,3 +234,16 @@ def test_rich_is_imported_for_bars_only() -> None:
 def test_every_event_is_told_without_a_complaint() -> None:
     events: list[Event] = [*download()[:-1], failed()]
     assert lines(at_once(events))
+
+
+def test_of_many_small_files_only_the_end_is_told() -> None:
+    """A line that one was begun would be followed by the next at once."""
+    names = [str(number) for number in range(MANY - 1)]
+    events: list[Event] = [planned([*((name, 5) for name in names), ("large", SMALL + 1)])]
+    events += [started(name, 5) for name in names]
+    events += [started("large", SMALL + 1), committed("7", 5)]
+    told = lines(at_once(events))
+    assert [line for line in told if "started" in line or "done" in line] == [
+        f"{MODEL}  large  started, 262 kB",
+        f"{MODEL}  7  done in 0.4s, from huggingface hf.example",
+    ]

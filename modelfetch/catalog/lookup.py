@@ -71,6 +71,8 @@ class Catalog:
     def __init__(self, entries: Sequence[CatalogEntry], consulted: Sequence[Path]) -> None:
         self._entries = {entry.name: entry for entry in entries}
         self._consulted = list(consulted)
+        self._read: dict[Path, tuple[_Look, Manifest]] = {}
+        """What was read so far, and what the files looked like; a large one takes a tenth of a second."""
 
     @classmethod
     def open(cls, *, user: Path | None, project: Sequence[Path], environment: Sequence[Path]) -> Catalog:
@@ -133,10 +135,29 @@ class Catalog:
         """
         entry = self.entry(name)
         self._consulted.append(entry.path)
-        manifest = load_manifest(entry.path)
+        manifest = self._load(entry.path)
         if entry.origin != "built-in":
             return manifest
         return replace(manifest, license_notice=_builtin_index().license_notices.get(entry.name, ""))
+
+    def _load(self, path: Path) -> Manifest:
+        look = _look(path)
+        known = self._read.get(path)
+        if known is None or known[0] != look or look is None:
+            self._read[path] = known = look, load_manifest(path)
+        return known[1]
+
+
+_Look = tuple[int, int, int] | None
+
+
+def _look(path: Path) -> _Look:
+    """What would differ if the file had been written since; None where it cannot be looked at."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:

@@ -119,6 +119,9 @@ def _deafen() -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    # An interrupt that came up inside an exec of text, such as the definition of a dataclass, makes CPython
+    # die of SIGINT at its end although it was dealt with; the next exec forgets it (pythonrun.c).
+    exec("")  # noqa: S102
 
 
 def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature signals want

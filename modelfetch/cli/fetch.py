@@ -49,6 +49,7 @@ def ensure(
         ),
     ] = None,
     files: options.Files = None,
+    connections: options.Connections = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
@@ -75,7 +76,12 @@ def ensure(
 
     code = ensure_here(
         names or (),
-        {"cache_dir": cache_dir, "network.files": files, "network.limit_rate": limit_rate},
+        {
+            "cache_dir": cache_dir,
+            "network.files": files,
+            "network.connections": connections,
+            "network.limit_rate": limit_rate,
+        },
         RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
         force=force,
         to=to,

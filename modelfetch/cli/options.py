@@ -62,6 +62,16 @@ Files = Annotated[
     int | None,
     typer.Option("--files", metavar="N", min=1, help="Files in work at the same time.", show_default=False),
 ]
+Connections = Annotated[
+    int | None,
+    typer.Option(
+        "--connections",
+        metavar="N",
+        min=1,
+        help="Connections to one file, where one alone is slow.",
+        show_default=False,
+    ),
+]
 LimitRate = Annotated[
     str | None,
     typer.Option(

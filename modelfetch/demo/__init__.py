@@ -23,13 +23,18 @@ def serving(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
     Yields:
         The manifests, the demo's with a mirror that fails on the way and an address that works.
     """
-    if not any(_is_demo(manifest) for manifest in manifests):
+    if not has_demo(manifests):
         yield list(manifests)
         return
     from modelfetch.demo.origin import Origin  # a server is needed for this one model only
 
     with Origin(flaky=True) as mirror, Origin() as origin:
         yield [_attach(manifest, mirror.url, origin.url) for manifest in manifests]
+
+
+def has_demo(manifests: Sequence[Manifest]) -> bool:
+    """Whether one of the models is our own demo."""
+    return any(map(_is_demo, manifests))
 
 
 def _is_demo(manifest: Manifest) -> bool:

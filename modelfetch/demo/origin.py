@@ -29,7 +29,7 @@ class Origin:
     """
 
     def __init__(self, *, flaky: bool = False, pace: float = PACE) -> None:
-        self._server = _Server()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.pace = pace
         self._server.flaky = flaky
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -52,11 +52,6 @@ class _Server(ThreadingHTTPServer):
     flaky: bool
     hung_up = False
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.sending: set[str] = set()
-        """Paths under way: one connection for each, so that the eye can follow it."""
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that goes away is its own business."""
 
@@ -71,14 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in SIZES or (fails and self.server.hung_up):
             self.send_error(404)
             return
-        if path in self.server.sending:
-            self.send_error(429)
-            return
-        self.server.sending.add(path)
-        try:
-            self._answer(memoryview(content(path)), fails=fails)
-        finally:
-            self.server.sending.remove(path)
+        self._answer(memoryview(content(path)), fails=fails)
 
     def _answer(self, body: memoryview, *, fails: bool) -> None:
         start, end = self._range(len(body))

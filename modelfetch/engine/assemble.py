@@ -51,6 +51,8 @@ class RunOptions:
     """Seconds for the whole run."""
     lock_timeout: float | None = None
     """Seconds to wait for another process."""
+    connections: int | None = None
+    """Connections to one file, instead of the configured number."""
 
 
 def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runtime:
@@ -71,7 +73,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
         files=network.files,
-        sharing=Sharing(connections=network.connections),
+        sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
         rank=_by_health(loaded),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from modelfetch.engine.batch import Batch, End, News, first_small, unpacked
 from modelfetch.engine.conclusions import worst
 from modelfetch.engine.elsewhere import Elsewhere
 from modelfetch.engine.events import (
@@ -170,14 +171,21 @@ class Run:
     def _obtain(self, pending: Sequence[Inventory]) -> Iterator[Event]:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime, work = self._runtime, jobs(pending)
-        self._check_space(work)
+        held = self._held(work)
+        self._check_space(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
-        tasks = [obtain(runtime, job, mode) for job in work]
+        first = first_small(runtime, work, mode)
+        new = [number for number in range(first, len(work)) if not held[number]]
+        tasks: list[Generator[Event | News, None, Obtained | None]] = [
+            obtain(runtime, job, mode) for job in work[:first]
+        ]
+        if first < len(work):
+            tasks.append(Batch(runtime, work, first, new, mode).run())
         for inventory in pending:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
-            for happened in with_heartbeat(merged, runtime.clock):
+            for happened in with_heartbeat(unpacked(merged), runtime.clock):
                 if isinstance(happened, Done):  # counts, however late
                     yield from self._account(work[happened.index], happened)
                     continue
@@ -193,20 +201,32 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_space(self, work: Sequence[Job]) -> None:
+    def _check_space(self, work: Sequence[Job], held: Sequence[int]) -> None:
         store = self._runtime.store
-        needed = sum(job.file.size - max(self._held(job), store.allocated(job.file)) for job in work)
+        needed = sum(job.file.size for job in work) - sum(held)
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
         linked = {directory: store.can_link_into(directory) for directory, _, _ in places}
         needed += sum(file.size for directory, _, file in places if not linked[directory])
         store.check_space(needed)
 
-    def _held(self, job: Job) -> int:
-        distrusted = any(key_of(*place) in self._request.distrusted for place in job.places)
-        return 0 if distrusted or self._request.mode.force else held_of(self._runtime.store, job.file)
+    def _held(self, work: Sequence[Job]) -> list[int]:
+        """The bytes of each file for which no more space is needed."""
+        if self._request.mode.force:
+            return [0] * len(work)
+        begun = self._runtime.store.begun()
+        return [0 if self._is_distrusted(job) else self._held_of(job.file, begun) for job in work]
 
-    def _account(self, job: Job, done: Done[Obtained]) -> Iterator[Event]:
+    def _held_of(self, file: FileSpec, begun: Collection[str]) -> int:
+        store = self._runtime.store
+        allocated = store.allocated(file) if file.sha256 in begun else 0
+        return max(held_of(store, file, begun), allocated)
+
+    def _is_distrusted(self, job: Job) -> bool:
+        distrusted = self._request.distrusted
+        return bool(distrusted) and any(key_of(*place) in distrusted for place in job.places)
+
+    def _account(self, job: Job, done: End) -> Iterator[Event]:
         """Note how a file ended; a model that has its last one is ready."""
         if isinstance(done.error, StoreError) or not isinstance(done.error, ModelfetchError | None):
             raise done.error  # the disk ends the whole run; anything unexpected is a bug

@@ -57,7 +57,7 @@ class PlannedFile:
     sha256: str
     state: Literal["kept", "partial", "missing"]
     held: int
-    """Bytes already on disk: the whole size when kept, the good prefix when partial."""
+    """Bytes already on disk: the whole size when kept, what came already when partial."""
     sources: tuple[str, ...]
     """Where it would be fetched from, in order, each ``kind host``; empty when kept."""
 
@@ -117,7 +117,7 @@ class Progress:
     attempt: int
     """1 for the first try of this source; counts up with each retry."""
     received: int
-    """Bytes of the good prefix on disk; when verifying, bytes hashed."""
+    """Good bytes on disk, so far as is known; when verifying, bytes hashed."""
     size: int
 
 
@@ -140,7 +140,7 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """A source is left for this file; the good prefix is kept for the next one.
+    """A source is left for this file; the good bytes are kept for the next one.
 
     When verifying, the source is ``cache``: the copy on this disk failed, with fault ``missing``, ``size``
     or ``hash``.

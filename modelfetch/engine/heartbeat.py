@@ -29,7 +29,7 @@ def with_heartbeat(happened: Iterator[Happened[T]], clock: Clock) -> Iterator[Ha
         if isinstance(item, Progress):
             key = item.model, item.file
             last[key] = now + (SILENCE_SECONDS if key in last else FIRST_SECONDS), item
-        elif item is not None and not isinstance(item, Done):
+        elif last and item is not None and not isinstance(item, Done):
             last.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
         yield item
         for key, (due, progress) in list(last.items()):

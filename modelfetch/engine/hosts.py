@@ -89,6 +89,12 @@ class Hosts:
         with self._lock:
             return self._host(name).demoted
 
+    def is_well(self, name: str) -> bool:
+        """Whether the host may be asked right now, and nothing speaks against it."""
+        with self._lock:
+            host = self._hosts.get(name)
+            return host is None or (not host.demoted and self._clock() >= max(host.ready_at, host.down_until))
+
     def down(self, name: str) -> SourceError | None:
         """Why the host cannot be reached, if that was found out a moment ago."""
         with self._lock:

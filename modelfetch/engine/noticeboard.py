@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field
-from functools import singledispatchmethod
 
 from modelfetch.engine.events import Event, FileCommitted, Planned, Progress
 from modelfetch.store import Lock
@@ -38,28 +37,25 @@ class Noticeboard:
         """Take note of one event of the run."""
         notice = self._notices.get(getattr(event, "model", ""))
         if notice is not None:
-            self._apply(event, notice)
+            _apply(event, notice)
             self._write(notice)
-
-    @singledispatchmethod
-    def _apply(self, event: Event, notice: _Notice) -> None:
-        """Most events say nothing about bytes."""
-
-    @_apply.register
-    def _planned(self, event: Planned, notice: _Notice) -> None:
-        notice.size += event.size
-        notice.received |= {file.file: file.held for file in event.files}
-
-    @_apply.register
-    def _progress(self, event: Progress, notice: _Notice) -> None:
-        notice.received[event.file] = event.received
-
-    @_apply.register
-    def _committed(self, event: FileCommitted, notice: _Notice) -> None:
-        notice.received[event.file] = event.size
 
     def _write(self, notice: _Notice) -> None:
         now = self._clock()
         if now - notice.written >= EVERY_SECONDS:
             notice.written = now
             notice.lock.note(sum(notice.received.values()), notice.size)
+
+
+def _apply(event: Event, notice: _Notice) -> None:
+    """Most events say nothing about bytes."""
+    match event:
+        case Planned():
+            notice.size += event.size
+            notice.received |= {file.file: file.held for file in event.files}
+        case Progress():
+            notice.received[event.file] = event.received
+        case FileCommitted():
+            notice.received[event.file] = event.size
+        case _:
+            pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from modelfetch.engine.conclusions import file_error
@@ -87,7 +88,7 @@ def _from_cache(runtime: Runtime, job: Job) -> Task[Obtained | None]:
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     manifest, file = job.places[0]
-    candidates = candidates_for(_offers(runtime, job, mode))
+    candidates = candidates_for(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
         runtime.cancel.check()
         if mode.force:
@@ -115,7 +116,7 @@ def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Ev
         )
 
 
-def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
+def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     """The offers of every manifest that needs this digest, each once, without files not to be trusted."""
     offers: dict[str, Offer] = {}
     for offer in runtime.offers(*job.places):
@@ -125,19 +126,18 @@ def _offers(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
 
 
 def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
-    fetched = obtained.fetched
     for manifest, file in job.places:
         placed = runtime.store.place(manifest, file, CACHE)
         yield from displaced(manifest, file, placed)
-        yield FileCommitted(
-            manifest.name,
-            file.path,
-            str(placed.path),
-            file.size,
-            file.sha256,
-            obtained.source,
-            obtained.host,
-            fetched,
-            seconds,
-        )
-        fetched = 0  # shared bytes came in once
+        yield committed(manifest, file, placed.path, obtained, seconds)
+        obtained = replace(obtained, fetched=0)  # shared bytes came in once
+
+
+def committed(
+    manifest: Manifest, file: FileSpec, path: Path, obtained: Obtained, seconds: float
+) -> FileCommitted:
+    """Tell that a file stands under its final name."""
+    source, host, fetched = obtained.source, obtained.host, obtained.fetched
+    return FileCommitted(
+        manifest.name, file.path, str(path), file.size, file.sha256, source, host, fetched, seconds
+    )

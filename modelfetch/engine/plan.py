@@ -45,7 +45,8 @@ def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[
 def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     """Describe what ensuring a model would do. Writes nothing, asks no network."""
     manifest = inventory.manifest
-    files = tuple(_planned_file(runtime, inventory, file) for file in manifest.files)
+    begun = frozenset[str]() if inventory.anew else runtime.store.begun()
+    files = tuple(_planned_file(runtime, inventory, file, begun) for file in manifest.files)
     return Planned(
         model=manifest.name,
         version=manifest.version,
@@ -67,18 +68,29 @@ def license_notice(manifest: Manifest) -> str:
     return "read its terms before use" if manifest.license else "no licence is stated"
 
 
-def _planned_file(runtime: Runtime, inventory: Inventory, file: FileSpec) -> PlannedFile:
+def _planned_file(
+    runtime: Runtime, inventory: Inventory, file: FileSpec, begun: Collection[str]
+) -> PlannedFile:
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
-    held = 0 if inventory.anew else held_of(runtime.store, file)
+    held = 0 if inventory.anew else held_of(runtime.store, file, begun)
     offers = runtime.offers((inventory.manifest, file))
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
     return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
 
 
-def held_of(store: Store, file: FileSpec) -> int:
-    """Bytes of a file that need not be fetched: a whole blob, still to be hashed, or a good prefix."""
-    return file.size if store.find_blob(file) is not None else store.held(file)
+def held_of(store: Store, file: FileSpec, begun: Collection[str] | None = None) -> int:
+    """Bytes of a file that need not be fetched: a whole blob, still to be hashed, or a good prefix.
+
+    Args:
+        store: The cache.
+        file: The file.
+        begun: The digests of all unfinished downloads, which whoever asks for many files looks up once:
+            :meth:`modelfetch.store.Store.begun`.
+    """
+    if store.find_blob(file) is not None:
+        return file.size
+    return store.held(file) if begun is None or file.sha256 in begun else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, get_args
+from functools import cache
+from typing import Any, Final, cast, get_args
 
 from modelfetch.engine.events import Event, Progress
 from modelfetch.engine.state import FileState, RunState, Totals
@@ -70,7 +71,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "n": record.n,
         "at": timestamp(record.at),
         "event": record.event.kind,
-        **_plain(asdict(record.event)),
+        **{name: _plain(getattr(record.event, name)) for name in _names(cast("Any", type(record.event)))},
         **_derived(record.figures),
     }
 
@@ -126,10 +127,16 @@ def rates(figures: Figures | Totals | FileState) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Make a value one that JSON has: tuples become lists, floats are finite and short."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+    if isinstance(value, str | int) or value is None:
+        return value
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None
-    return value
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return {name: _plain(getattr(value, name)) for name in _names(cast("Any", type(value)))}
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of a dataclass; looked up once, for there are thousands of events in a run."""
+    return tuple(field.name for field in fields(kind))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
@@ -77,8 +77,10 @@ class Runtime:
 
     def offers(self, *files: tuple[Manifest, FileSpec]) -> list[Offer]:
         """Every place that claims to have one of some equal files, in the order in which they are asked."""
-        return [
-            offer
-            for source in self.sources
-            for offer in self.rank([offer for place in files for offer in source.offers(*place)])
-        ]
+        return list(self.each_offer(*files))
+
+    def each_offer(self, *files: tuple[Manifest, FileSpec]) -> Iterator[Offer]:
+        """The offers one by one, for those who need the first."""
+        for source in self.sources:
+            found = [offer for place in files for offer in source.offers(*place)]
+            yield from self.rank(found) if len(found) > 1 else found

@@ -10,9 +10,9 @@ Units: bytes and seconds; ``at`` is a monotonic clock.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import field
-from functools import singledispatchmethod
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from modelfetch.engine.events import (
     Event,
@@ -115,29 +115,26 @@ class RunState:
         if self.began is None:
             self.began = at
         self._end_wait(event)
-        self._fold(event)
+        fold = self._FOLDS.get(type(event))
+        if fold is None:
+            raise TypeError(f"not an event: {event!r}")
+        fold(self, event)
 
     def _end_wait(self, event: Event) -> None:
         """Drop waits that are over: any sign of life of a model or file means that its lock was obtained."""
-        model, file = getattr(event, "model", ""), getattr(event, "file", "")
-        self.waits.pop((model, ""), None)
-        self.waits.pop((model, file), None)
+        if self.waits:
+            model, file = getattr(event, "model", ""), getattr(event, "file", "")
+            self.waits.pop((model, ""), None)
+            self.waits.pop((model, file), None)
 
-    @singledispatchmethod
-    def _fold(self, event: Event) -> None:
-        raise TypeError(f"not an event: {event!r}")
-
-    @_fold.register
     def _run_started(self, event: RunStarted) -> None:
         self.operation = event.operation
         for name in event.models:
             self._model(name)
 
-    @_fold.register
     def _lock_waiting(self, event: LockWaiting) -> None:
         self.waits[event.model, event.file] = event
 
-    @_fold.register
     def _planned(self, event: Planned) -> None:
         model = self._model(event.model)
         model.plan, model.began = event, self.now
@@ -154,7 +151,6 @@ class RunState:
         else:
             self._ledger.move(file, "queued", planned.held, self.now, is_gain=False)
 
-    @_fold.register
     def _file_kept(self, event: FileKept) -> None:
         self._keep(self._ledger.file(event.model, event.file, event.size))
 
@@ -162,7 +158,6 @@ class RunState:
         file.source, file.kept = "cache", file.size
         self._ledger.move(file, "done", file.size, self.now, is_gain=False)
 
-    @_fold.register
     def _file_started(self, event: FileStarted) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
         is_check = self.operation == "verify" and file.phase == "queued"
@@ -171,7 +166,6 @@ class RunState:
             file, "verifying" if is_check else "fetching", event.offset, self.now, is_gain=False
         )
 
-    @_fold.register
     def _progress(self, event: Progress) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
         if file.phase == "done":  # overtaken by its own end
@@ -182,7 +176,6 @@ class RunState:
         is_judged = event.source == "cache" or event.received >= event.size
         self._ledger.move(file, "verifying" if is_judged else "fetching", event.received, self.now)
 
-    @_fold.register
     def _retry_scheduled(self, event: RetryScheduled) -> None:
         file = self._ledger.file(event.model, event.file)
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
@@ -191,7 +184,6 @@ class RunState:
         self._ledger.move(file, "retrying", file.received, self.now)
         file.meter.pause()
 
-    @_fold.register
     def _source_failed(self, event: SourceFailed) -> None:
         file = self._ledger.file(event.model, event.file)
         file.source, file.host = event.source, event.host
@@ -201,33 +193,45 @@ class RunState:
         file.attempt, file.meter = 0, Meter()
         self._ledger.move(file, "fetching" if event.next_source else "failed", event.received, self.now)
 
-    @_fold.register
     def _file_verified(self, event: FileVerified) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
         # A verified file of an ensure run has yet to be put under its final name.
         self._ledger.move(file, "done" if self.operation == "verify" else "verifying", file.size, self.now)
 
-    @_fold.register
     def _file_quarantined(self, event: FileQuarantined) -> None:
         """Where bad bytes went; that they were bad came with SourceFailed."""
 
-    @_fold.register
     def _file_committed(self, event: FileCommitted) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
         file.source, file.host = event.source, event.host
         self._model(event.model).sources[event.source] += 1
         self._ledger.move(file, "done", file.size, self.now)
 
-    @_fold.register
     def _model_ready(self, event: ModelReady) -> None:
         model = self._model(event.model)
         model.ready = event
         model.seconds = self.seconds if model.began is None else max(0.0, self.now - model.began)
 
-    @_fold.register
     def _run_finished(self, event: RunFinished) -> None:
         self.finished = event
         self.waits.clear()
 
     def _model(self, name: str) -> ModelState:
         return self.models.setdefault(name, ModelState(name))
+
+    _FOLDS: ClassVar[Mapping[type[Event], Callable[[RunState, Any], None]]] = {
+        RunStarted: _run_started,
+        LockWaiting: _lock_waiting,
+        Planned: _planned,
+        FileKept: _file_kept,
+        FileStarted: _file_started,
+        Progress: _progress,
+        RetryScheduled: _retry_scheduled,
+        SourceFailed: _source_failed,
+        FileVerified: _file_verified,
+        FileQuarantined: _file_quarantined,
+        FileCommitted: _file_committed,
+        ModelReady: _model_ready,
+        RunFinished: _run_finished,
+    }
+    """What each kind of event changes. A table: single dispatch on methods takes longer than the change."""

@@ -136,17 +136,22 @@ def select(
 
 def encode(row: Row) -> tuple[Plain, ...]:
     """Give a row the form of the database."""
-    return tuple(_plain(getattr(row, field.name)) for field in fields(row))
+    return tuple([_plain(getattr(row, name)) for name in _names(cast("Any", type(row)))])
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _plain(value: Any) -> Plain:
     match value:
+        case str():  # paths and messages may hold lone surrogates, which UTF-8 has no form for
+            return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
         case datetime():
             return stamp(value)
         case tuple() | dict():
             return json.dumps(value, separators=(",", ":"))
-        case str():  # paths and messages may hold lone surrogates, which UTF-8 has no form for
-            return value.encode("utf-8", "backslashreplace").decode("utf-8")
         case _:
             return cast("Plain", value)
 

@@ -41,6 +41,29 @@ class Body:
         self._limits = limits
         self._floor = SpeedFloor(limits.min_speed, limits.stall_timeout)
         self._cancel = cancel
+        self._reading: Iterator[tuple[bytes | memoryview, float]] = iter(())
+
+    def read(self, size: int) -> bytes:
+        """Read a small body whole, and not a byte beyond it: the connection is as good as new afterwards.
+
+        The parser never sees the end, so httpx takes it for still in use, until :meth:`close`.
+
+        Raises:
+            SourceError: Cut short, too slow, or longer than announced.
+            Cancelled: The run was cancelled.
+        """
+        self._reading = self._pieces()  # to be kept: dropping it closes the connection
+        data, until = bytearray(), time.monotonic() + self._limits.stall_timeout
+        while len(data) < size:
+            piece, _ = next(self._reading, (b"", 0.0))
+            data += piece
+            if not piece:
+                raise SourceError(Fault.CUT, f"the connection was cut, {size - len(data)} bytes too early")
+            if time.monotonic() > until:
+                raise SourceError(Fault.STALL, f"too slow: {len(data)} bytes")
+        if len(data) > size:
+            raise SourceError(Fault.SIZE, f"sent more than the {size} bytes expected")
+        return bytes(data)
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the body.

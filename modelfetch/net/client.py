@@ -71,6 +71,27 @@ class Client:
         """
         self._exchange()
 
+    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+        """Ask ``url`` for a small file, whole.
+
+        Where it can be, the connection is kept for the next one, and asked without much ado; see
+        :mod:`modelfetch.net.persistent`. Each thread that asks has one of its own.
+
+        Args:
+            url: Where it is.
+            size: Bytes of the file; not none.
+            credential: Sent to its own origin.
+
+        Returns:
+            ``size`` bytes. Whether they are the right ones, nobody has looked.
+
+        Raises:
+            SourceError: The source cannot serve this request; the fault says what may help.
+            ConfigError: A proxy or certificate variable of the environment cannot be used.
+            Cancelled: The run was cancelled.
+        """
+        return self._exchange().fetch(url, size, credential)
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:

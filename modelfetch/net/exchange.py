@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,23 +14,26 @@ from typing import Any
 import httpx
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.net import direct
 from modelfetch.net.answers import Accept, Answer, Ask, judge, strong_etag
 from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Limits, Memory
 from modelfetch.net.connections import by_proxy, came_from_public, leads_inside, new_client
 from modelfetch.net.failures import source_error
+from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
 from modelfetch.net.urls import Credential, host_of, next_hop, origin
 
 MAX_HOPS = 10
 """Redirects followed for one request; between curl's strict advice (5) and httpx's 20."""
-MAX_HEADERS = 256
-"""Header fields accepted in one answer; httpx itself would take thousands."""
 EXCERPT_BYTES = 8192
 """How much of an unusable body is read: to recognise it, and to free the connection if that is all of it."""
 EXCERPT_SECONDS = 0.5
 """How long is spent on that, give or take one read."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_Way = tuple[str, Credential | None]
+"""An origin as URLs have it, and who asks there."""
 
 
 class Exchange:
@@ -41,13 +45,63 @@ class Exchange:
         self._http = new_client(
             httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None), tls
         )
+        self._kept: defaultdict[_Way, deque[Persistent]] = defaultdict(deque)
+        """Connections in which nobody asks anything right now."""
 
     def close(self) -> None:
         """Close every connection."""
+        for kept in self._kept.values():
+            while kept:
+                kept.pop().close()
         self._http.close()
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
+        response, accepted = self._accepted(url, ask, credential, memory)
+        return Body(response, accepted, ask.size, self._limits, self._cancel)
+
+    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+        """See :meth:`modelfetch.net.client.Client.fetch`."""
+        start, path = split(url)
+        kept = self._kept[start, credential]
+        found = self._by_kept(kept, path, size) if path and kept else None
+        if found is not None:
+            return found
+        response, accepted = self._accepted(url, Ask(0, size), credential, Memory())
+        body = Body(response, accepted, size, self._limits, self._cancel)
+        sock = _lane_socket(response, url, size) if path else None
+        with _closing_on_error(response):
+            if sock is None:
+                return b"".join(bytes(piece) for piece in body)
+            data = body.read(size)
+        kept.append(Persistent(sock, body, _fields(response.request), self._limits.stall_timeout))
+        return data
+
+    def _by_kept(self, kept: deque[Persistent], path: str, size: int) -> bytes | None:
+        """Ask over a connection that is there already; None to ask over another one.
+
+        Raises:
+            SourceError: The answer is of no use.
+            Cancelled: The run was cancelled.
+        """
+        try:
+            connection = kept.pop()
+        except IndexError:  # another thread was faster
+            return None
+        self._cancel.check()
+        answered = connection.ask(path, size)
+        self._cancel.check()
+        if connection.is_open:
+            kept.append(connection)
+        if answered is None or answered[0].status in _REDIRECTS:
+            return None
+        verdict = judge(Ask(0, size), answered[0])
+        return answered[1] or None if isinstance(verdict, Accept) else None
+
+    def _accepted(
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory
+    ) -> tuple[httpx.Response, Accept]:
+        """Ask until an answer can be used."""
         while True:
             response, address = self._follow(url, ask, credential, memory)
             asked = _with_etag(ask, memory, address)
@@ -55,7 +109,7 @@ class Exchange:
                 verdict = judge(asked, _answer(response, asked, redirected=address != url))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
-                    return Body(response, verdict, ask.size, self._limits, self._cancel)
+                    return response, verdict
             response.close()
             if asked.etag and not verdict.ask.etag:
                 memory.etag = ""
@@ -129,6 +183,22 @@ def _range_headers(ask: Ask) -> dict[str, str]:
 
 def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _lane_socket(response: httpx.Response, url: str, size: int) -> socket.socket | None:
+    """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
+
+    A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole URLs.
+    """
+    is_proxied = response.request.url.scheme == "http" and by_proxy(url)
+    if str(response.request.url) != url or is_proxied or is_last(_headers(response)):
+        return None
+    return direct.socket_of(response, size)
+
+
+def _fields(request: httpx.Request) -> bytes:
+    """The header fields that were sent, but for the range."""
+    return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
 def _answer(response: httpx.Response, ask: Ask, *, redirected: bool) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 from dataclasses import field
+from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
@@ -53,6 +54,12 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def host_of(url: str) -> str:
     """The host for display and statistics, with its port unless that is the scheme's own."""
+    scheme, _, rest = url.partition("://")
+    return _host_of(f"{scheme}://{rest.partition('/')[0]}" if rest else url)
+
+
+@lru_cache(maxsize=256)
+def _host_of(url: str) -> str:
     scheme, host, port = origin(url)
     name = f"[{host}]" if ":" in host else host
     return sanitise(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
@@ -82,6 +89,8 @@ class Credential:
 
 def take_credential(url: str) -> tuple[str, Credential | None]:
     """Split ``https://user:password@host/`` into the bare URL and its credential (RFC 7617)."""
+    if "@" not in url:
+        return url, None
     parts = urlsplit(url)
     userinfo, at, netloc = parts.netloc.rpartition("@")
     bare = urlunsplit(parts._replace(netloc=netloc))

@@ -2,14 +2,14 @@
 
 An attempt begins with the first :class:`~modelfetch.engine.events.Progress` of a source, which the transfer
 yields before it asks. It ends when its bytes are judged, when it is retried or left, or with the run. Each
-has its own clock.
+has its own clock. A file that came in a batch, at the first try, is told of by its commit alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from modelfetch.engine.events import (
     FileCommitted,
@@ -47,6 +47,8 @@ class Attempts:
 
     def __init__(self) -> None:
         self._open: dict[Key, _Open] = {}
+        self._told: set[Key] = set()
+        """Files of which an attempt was told."""
 
     def take(self, record: Record) -> Iterator[AttemptRow]:
         """Fold one record in, and yield the attempts it ends."""
@@ -59,6 +61,8 @@ class Attempts:
                 yield from self._failed(record, event)
             case FileVerified() as event:
                 yield from self._end(record, (event.model, event.file), "success")
+            case FileCommitted() as event if event.fetched and (event.model, event.file) not in self._told:
+                yield self._at_once(record, event)
             case FileKept() | FileCommitted(source="cache") as event if record.state.operation == "ensure":
                 yield self._of_nobody(record, event, CACHE, "hit")
             case RunFinished():
@@ -78,6 +82,7 @@ class Attempts:
             yield from self._end(record, key, "cancelled")
             attempt = None
         if attempt is None:
+            self._told.add(key)
             self._open[key] = _Open(event, record.at, now, event.received, event.received)
             return
         if event.received < attempt.received:  # begun again from the start of the file
@@ -120,6 +125,26 @@ class Attempts:
             outcome=outcome,
             fault=fault,
             message=message,
+        )
+
+    def _at_once(self, record: Record, event: FileCommitted) -> AttemptRow:
+        """Say how a file came that was asked for once, and of which nothing was told before it was there."""
+        return AttemptRow(
+            run=record.run,
+            model=event.model,
+            file=event.file,
+            source=event.source,
+            host=event.host,
+            attempt=1,
+            started_at=record.at - timedelta(seconds=event.seconds),
+            first_byte=None,
+            seconds=event.seconds,
+            resumed=0,
+            received=event.fetched,
+            size=event.size,
+            outcome="success",
+            fault="",
+            message="",
         )
 
     def _of_nobody(

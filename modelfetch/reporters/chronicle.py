@@ -27,7 +27,7 @@ BATCH_SECONDS: Final = 1.0
 """Between two batches in the middle of a run: a killed process has lost no more than that."""
 BATCH_WAIT: Final = 0.05
 """Seconds a batch in the middle waits for other processes; what it could not write is written at the end."""
-EVENTS: Final = 5000
+EVENTS: Final = 1000
 """Events kept of one run; later ones but the last are not."""
 QUARTER: Final = 25
 """Percent between two progress events that are kept."""
@@ -189,7 +189,8 @@ class Chronicle:
         )
 
     def _with_kind(self, attempt: AttemptRow) -> AttemptRow:
-        return replace(attempt, kind=self._model(attempt.model).kind)
+        kind = self._model(attempt.model).kind
+        return attempt if attempt.kind == kind else replace(attempt, kind=kind)
 
     def _cid(self, record: Record, attempt: AttemptRow) -> Iterator[CidRow]:
         """What an attempt says about the address of its file, if the catalog still has this version."""

@@ -23,6 +23,9 @@ from modelfetch.reporters import words
 from modelfetch.reporters.notes import Note, Notes
 from modelfetch.reporters.symbols import ASCII
 
+MANY: Final = 100
+SMALL: Final = 256 * 1024
+"""Of a run of so many files, of those of at most so many bytes only the end is told: it follows at once."""
 EVERY_SECONDS: Final = 10.0
 EVERY_PERCENT: Final = 10
 """A file (or a wait) gets its next line after this much time or way, whichever comes first: enough to see
@@ -93,7 +96,7 @@ class Lines:
             self._say(event.model, event.file, *said)
 
     def _started(self, event: FileStarted, state: RunState) -> list[str]:
-        if state.operation == "verify":  # a line per file would bury the bad ones
+        if state.operation == "verify" or _is_one_of_many(event, state):  # they would bury the others
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
         resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
@@ -125,6 +128,10 @@ class Lines:
         line = "  ".join(sanitise(field) for field in fields if field)
         self._out.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
         self._out.flush()
+
+
+def _is_one_of_many(event: FileStarted, state: RunState) -> bool:
+    return event.size <= SMALL and len(state.files) >= MANY
 
 
 def _progress(file: FileState) -> list[str]:

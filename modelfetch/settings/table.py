@@ -96,8 +96,9 @@ SETTINGS: Final = (
         "connections",
         _PARALLEL,
         4,
-        "Connections to one host at the same time.",
-        "some hosts shape each connection; more than a few look like abuse",
+        "Connections to one file at the same time, where one alone is slow.",
+        "some hosts hold each connection back; more than a few look like abuse",
+        flag="--connections",
     ),
     Setting(
         "network",

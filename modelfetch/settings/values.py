@@ -47,7 +47,7 @@ class Network:
     files: int
     """Files fetched at the same time, 1 or more."""
     connections: int
-    """Connections to one host at the same time, 1 or more."""
+    """Connections to one file at the same time, 1 or more."""
     connect_timeout: float
     """Seconds until a connection must stand, for each address of a host."""
     stall_timeout: float

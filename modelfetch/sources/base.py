@@ -91,3 +91,7 @@ class HttpOffer:
         """Ask for the bytes from ``offset`` on."""
         ask = Ask(offset, self._size, end=end)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+
+    def fetch(self) -> bytes:
+        """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
+        return self._client.fetch(self.address, self._size, self._credential)

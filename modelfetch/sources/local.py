@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,17 +32,18 @@ class LocalSource:
         found: dict[tuple[int, int], Offer] = {}
         for finder in self._finders:
             for path in finder(manifest, file):
-                stat = _regular(path)
-                if stat is not None and stat.st_size == file.size:
-                    found.setdefault((stat.st_dev, stat.st_ino), LocalOffer(path))
+                look = _regular(path)
+                if look is not None and look.st_size == file.size:
+                    found.setdefault((look.st_dev, look.st_ino), LocalOffer(path))
         return list(found.values())
 
 
 def _regular(path: Path) -> os.stat_result | None:
     try:
-        return path.stat() if path.is_file() else None
-    except OSError:
+        found = os.stat(path)  # noqa: PTH116 - three lookups for each of thousands of files
+    except (OSError, ValueError):
         return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def in_huggingface_cache(cache: Path) -> Finder:

@@ -37,11 +37,12 @@ class MirrorSource:
 def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
     """Fill a template in. Values are percent-encoded, so that none can change the URL's shape."""
     values = {
-        "{path}": quote_path(file.path),
+        "{path}": file.path,
         "{sha256}": file.sha256,
-        "{name}": quote_path(manifest.name),
-        "{version}": quote_path(manifest.version),
+        "{name}": manifest.name,
+        "{version}": manifest.version,
     }
     for field, value in values.items():
-        template = template.replace(field, value)
+        if field in template:
+            template = template.replace(field, quote_path(value))
     return template

@@ -7,6 +7,7 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 """
 
 from modelfetch.store.disk import Disk
+from modelfetch.store.group import Group, Loose
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
@@ -19,8 +20,10 @@ from modelfetch.store.store import Store
 __all__ = [
     "Consulted",
     "Disk",
+    "Group",
     "Hashing",
     "Lock",
+    "Loose",
     "Partial",
     "Placed",
     "Quarantined",

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
+from modelfetch.errors import StoreError
 from modelfetch.store.mounts import is_local
 from modelfetch.store.refusals import refusal
 
@@ -136,6 +137,10 @@ class Disk:
             "create", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode)
         )
 
+    def create_sealed(self, path: Path) -> int:
+        """Create a file that is sealed from the start: nobody but the holder of this descriptor can write."""
+        return self.create(path, 0o666 if sys.platform == "win32" else 0o444)
+
     def open_to_read(self, path: Path) -> int | None:
         """Open a plain file; None when there is no plain file of that name."""
         return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN)
@@ -211,6 +216,11 @@ class Disk:
         if self._fsync:
             self._must("sync", path, lambda: os.fsync(fd))
 
+    def settle(self, path: Path) -> None:
+        """Like :meth:`sync`, of a file that was closed."""
+        if self._fsync:
+            self._must("sync", path, lambda: _sync_file(path))
+
     def seal(self, fd: int, path: Path) -> None:
         """Take away every right but reading; what the umask took when the file was created stays away.
 
@@ -240,6 +250,15 @@ class Disk:
         """Give a file a second name; False where these two places cannot share a file."""
         follow = os.link not in os.supports_follow_symlinks
         return self._try("link to", target, lambda: os.link(source, target, follow_symlinks=follow), _NO_LINK)
+
+    def link_free(self, source: Path, target: Path) -> bool | None:
+        """Like :meth:`link`; None when something has that name, instead of an error."""
+        try:
+            return self.link(source, target)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                return None
+            raise
 
     def unlink(self, path: Path) -> bool:
         """Take away a name; False when there is none."""
@@ -287,6 +306,14 @@ class Disk:
     def is_local(self, path: Path) -> bool:
         """Whether a file is known to lie on a file system of this machine alone."""
         return is_local(path)
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _SAFE)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _sync_directory(path: Path) -> None:

@@ -7,35 +7,36 @@ even when a value was made without the parser (CVE-2024-37032 was a digest that 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
 from modelfetch.errors import UsageError
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
 from modelfetch.model.text import quote
-from modelfetch.values import dataclass
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The paths of one cache."""
 
     root: Path
     """Absolute."""
 
-    @property
+    @cached_property
     def models(self) -> Path:
         """What programs open: a directory for each model."""
         return self.root / "models"
 
-    @property
+    @cached_property
     def blobs(self) -> Path:
         """Verified bytes, by digest."""
         return self.root / "blobs" / "sha256"
 
-    @property
+    @cached_property
     def partials(self) -> Path:
         """Downloads under way or interrupted, by digest."""
         return self.root / "partial"
@@ -52,7 +53,7 @@ class Layout:
 
     def blob(self, sha256: str) -> Path:
         """Where the bytes of a digest lie."""
-        return self.blobs / _digest(sha256)[:2] / sha256
+        return self.blobs / f"{_digest(sha256)[:2]}/{sha256}"
 
     def partial(self, sha256: str) -> Path:
         """The directory of an unfinished download."""
@@ -62,6 +63,7 @@ class Layout:
         """The directory of all versions of a model."""
         return self.models / _checked(name, "name", why_bad_name(name))
 
+    @lru_cache(maxsize=64)  # noqa: B019 - there are few caches in a process, and few models in a run
     def version(self, name: str, version: str) -> Path:
         """The directory of one version of a model."""
         return self.model(name) / _checked(version, "version", why_bad_version(version))
@@ -94,7 +96,7 @@ def inside(directory: Path, path: str) -> Path:
     Raises:
         UsageError: The path is not safe.
     """
-    return directory.joinpath(*_checked(path, "path", why_unsafe(path)).split("/"))
+    return directory / _checked(path, "path", why_unsafe(path))
 
 
 def is_digest(text: str) -> bool:

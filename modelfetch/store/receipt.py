@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -84,15 +84,21 @@ class Receipt:
 
 def to_json(receipt: Receipt) -> bytes:
     """Write a receipt as JSON, ASCII only."""
-    content = {
+    head = {
         "format": FORMAT,
         "name": receipt.name,
         "version": receipt.version,
         "identity": receipt.identity,
-        "files": [_file_to_json(file) for file in receipt.files],
-        "consulted": [_consulted_to_json(consulted) for consulted in receipt.consulted],
     }
-    return json.dumps(content, indent=1).encode("ascii")
+    files = _lines(map(_file_to_json, receipt.files))
+    consulted = _lines(map(_consulted_to_json, receipt.consulted))
+    text = f'{json.dumps(head)[:-1]},\n"files": [{files}],\n"consulted": [{consulted}]}}\n'
+    return text.encode("ascii")
+
+
+def _lines(entries: Iterable[Mapping[str, object]]) -> str:
+    """Write the entries of an array, each on a line. With an indent, json would take ten times as long."""
+    return ",".join(f"\n {json.dumps(entry)}" for entry in entries)
 
 
 def _file_to_json(file: ReceiptFile) -> dict[str, object]:

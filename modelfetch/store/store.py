@@ -13,9 +13,10 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_blocks, write_atomically
+from modelfetch.store.group import Group
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
-from modelfetch.store.layout import Layout, inside
+from modelfetch.store.layout import Layout, inside, is_digest
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed, install, is_placed
@@ -87,6 +88,10 @@ class Store:
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
         return self._receipts.kept(manifest, receipt)
+
+    def begun(self) -> frozenset[str]:
+        """Name the digests of all downloads that were begun and not finished."""
+        return frozenset(filter(is_digest, self._disk.names(self._layout.partials)))
 
     def held(self, file: FileSpec) -> int:
         """Count the bytes an interrupted download claims to have. Nothing is checked or written."""
@@ -175,6 +180,14 @@ class Store:
         self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
+
+    def group(self) -> Group:
+        """Begin to store small files together.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        return Group(self._disk, self._layout)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.

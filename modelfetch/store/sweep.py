@@ -11,6 +11,7 @@ from typing import Final
 
 from modelfetch.errors import StoreError
 from modelfetch.store.disk import Disk
+from modelfetch.store.group import remove
 from modelfetch.store.journal import is_foreign
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock
@@ -30,10 +31,17 @@ def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
             with suppress(StoreError):
                 if _is_forgotten(disk, path) and disk.unlink(path):
                     removed.append(path)
-    for digest in filter(is_digest, disk.names(layout.partials)):
+    for name in disk.names(layout.partials):
         with suppress(StoreError):
-            removed += _sweep_partial(disk, layout, digest)
+            if is_digest(name):
+                removed += _sweep_partial(disk, layout, name)
+            elif is_temporary(name):
+                removed += _sweep_group(disk, layout.partials / name)
     return tuple(removed)
+
+
+def _sweep_group(disk: Disk, folder: Path) -> list[Path]:
+    return [folder] if _is_forgotten(disk, folder) and remove(disk, folder) else []
 
 
 def _temporaries(disk: Disk, directory: Path) -> Iterator[Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -105,3 +107,15 @@ def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) 
             waiter.until_told("waiting for process")
             assert_cancelled(waiter.interrupt(), 130)
         assert holder.process.poll() is None
+
+
+def test_an_interrupt_inside_a_definition_is_forgotten_once_it_was_dealt_with() -> None:
+    """CPython would die of the signal at its end: it remembers interrupts that came up in an exec of text."""
+    program = """
+from modelfetch.cli import entry
+try:
+    exec("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    entry._leave(130)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 130

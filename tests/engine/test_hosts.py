@@ -104,3 +104,17 @@ def test_many_threads_may_learn_at_once() -> None:
         thread.join()
     assert [hosts.ready_at(f"{n}.example") for n in range(7)] == [1003.0] * 7
     assert all(hosts.is_demoted(f"{n}.example") for n in range(7))
+
+
+def test_a_host_is_well_until_something_speaks_against_it() -> None:
+    clock = FakeClock()
+    hosts = Hosts(clock)
+    assert hosts.is_well(HOST)
+    hosts.park(HOST, 5.0)
+    assert not hosts.is_well(HOST)
+    clock.now += 5.0
+    assert hosts.is_well(HOST)
+    hosts.give_up(HOST, error(Fault.SERVER))
+    assert not hosts.is_well(HOST)
+    hosts.welcome(HOST)
+    assert hosts.is_well(HOST)

@@ -251,3 +251,20 @@ def test_repairing_asks_as_ever() -> None:
 def test_waiting_is_no_attempt() -> None:
     end = RunFinished("completed", 0, 1.0, (), None)
     assert fold((0.0, LockWaiting(MODEL, "a", "somebody", 0.0)), (1.0, end)) == []
+
+
+def test_a_file_of_a_batch_is_an_attempt_told_by_its_commit() -> None:
+    [row] = fold(
+        (2.0, started("a", SIZE)),
+        (2.0, verified()),
+        (2.5, replace(committed("a", SIZE, "mirror", "m.example"), fetched=SIZE, seconds=1.5)),
+    )
+    assert (row.source, row.host, row.outcome, row.attempt) == ("mirror", "m.example", "success", 1)
+    assert (row.received, row.size, row.seconds, row.first_byte) == (SIZE, SIZE, 1.5, None)
+    assert row.started_at == START + timedelta(seconds=1.0)
+
+
+def test_bytes_shared_with_another_model_are_no_second_attempt() -> None:
+    commit = replace(committed("a", SIZE, "mirror", "m.example"), fetched=SIZE, seconds=1.0)
+    rows = fold((2.0, commit), (2.0, replace(commit, file="b", fetched=0)))
+    assert [row.file for row in rows] == ["a"]

@@ -1,0 +1,149 @@
+"""Many small files stored together: what is waited for once each for one file is waited for once for all.
+
+The promise is that of a single commit. The bytes of every file are on the disk before the first of the group
+gets a final name; names are on the disk before anybody is told. What did not work out leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modelfetch.errors import StoreError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.store.disk import Disk
+from modelfetch.store.files import closing, make_directories
+from modelfetch.store.layout import Layout
+from modelfetch.store.owner import temporary_name
+from modelfetch.store.place import install
+from modelfetch.values import dataclass
+
+Places = Sequence[tuple[Manifest, FileSpec]]
+"""The models that need one digest, and what each calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A verified file that has no name yet under which it could be found."""
+
+    file: FileSpec
+    path: Path
+    inode: tuple[int, int, int]
+    """Device, inode and size of what was written."""
+    blob: Path
+    """Where it belongs by its digest."""
+    targets: tuple[Path, ...]
+    """Where it belongs in the models that need it."""
+
+
+class Group:
+    """A directory of files that are to be stored together; leaving a ``with`` block removes what is left.
+
+    :meth:`write` may be called by several threads at once, all else by one at a time.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        """Make the directory.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._disk = disk
+        self._layout = layout
+        self._folder = layout.partials / temporary_name()
+        self._made: set[Path] = set()
+        """Directories that are there, and no links."""
+        make_directories(disk, layout.root, self._folder, durable=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        remove(self._disk, self._folder)
+
+    def write(self, places: Places, data: bytes) -> Loose | None:
+        """Write a file, if these are its bytes; None if they are not.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        file = places[0][1]
+        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            return None
+        path = self._folder / file.sha256
+        with closing(self._disk, self._disk.create_sealed(path), path) as fd:
+            self._disk.pwrite(fd, path, data, 0)
+            found = self._disk.fstat(fd, path)
+        targets = (self._layout.file(manifest.name, manifest.version, each.path) for manifest, each in places)
+        return Loose(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
+
+    def commit(self, loose: Sequence[Loose]) -> list[Loose]:
+        """Give files their final names, among the blobs and in the models.
+
+        The names in the models are safe from a power cut once the receipt is written.
+
+        Returns:
+            Those that stand under all of their names. The others do not: something else has, or had, one of
+            these.
+
+        Raises:
+            StoreError: The disk refused. Some may have got their names; they are right.
+        """
+        ready = [each for each in loose if self._is_ours(each) and self._disk.lstat(each.blob) is None]
+        for each in ready:
+            self._disk.settle(each.path)
+        self._make_directories(ready)
+        for each in ready:
+            self._disk.rename(each.path, each.blob)
+        for folder in sorted({each.blob.parent for each in ready}):
+            self._disk.sync_directory(folder)
+        return [each for each in ready if self._place(each)]
+
+    def _is_ours(self, loose: Loose) -> bool:
+        """Compare what we wrote with what has its name: only inodes of our own get a final name."""
+        named = self._disk.lstat(loose.path)
+        return named is not None and _inode(named) == loose.inode
+
+    def _make_directories(self, ready: Sequence[Loose]) -> None:
+        """Make what is missing; the directories of blobs, of which there are many, are then synced as one."""
+        disk, root, blobs = self._disk, self._layout.root, self._layout.blobs
+        folders = {each.blob.parent for each in ready} - self._made
+        if folders:
+            make_directories(disk, root, blobs, durable=True)
+            for folder in sorted(folders):
+                make_directories(disk, root, folder, durable=False)
+            disk.sync_directory(blobs)
+        above = {target.parent for each in ready for target in each.targets} - self._made
+        for folder in sorted(above):
+            make_directories(disk, root, folder, durable=True)
+        self._made |= folders | above
+
+    def _place(self, loose: Loose) -> bool:
+        """Give a blob its names in the models; False when something else has one of them by now."""
+        for target in loose.targets:
+            is_linked = self._disk.link_free(loose.blob, target)
+            if is_linked is None:
+                return False
+            if not is_linked:
+                install(self._disk, loose.blob, target, loose.file)
+        return True
+
+
+def remove(disk: Disk, folder: Path) -> bool:
+    """Remove the directory of a group, as far as permitted; whether it is gone."""
+    with suppress(StoreError):
+        for name in disk.names(folder):
+            disk.unlink(folder / name)
+        return disk.rmdir(folder)
+    return False
+
+
+def _inode(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size

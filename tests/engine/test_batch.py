@@ -1,0 +1,356 @@
+"""Many small files: told of and stored as ever, but quickly; and in any doubt the ordinary way."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, most_threads, threads_for
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileQuarantined,
+    FileStarted,
+    FileVerified,
+    ModelReady,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.engine.runtime import Runtime
+from modelfetch.model.manifest import Manifest
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.client import Client, Limits
+from modelfetch.sources.local import LocalSource
+from modelfetch.sources.mirror import MirrorSource
+from modelfetch.store import Store
+from tests.engine.fakes import Laboratory, SpyDisk, body, code, kinds, last, model, of, statuses, workers
+from tests.origin import Fault, Origin, faults
+
+FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
+MODEL = model("m", FILES)
+LIMITS = Limits(connect_timeout=2.0, stall_timeout=2.0)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with serving(FILES) as origin:
+        yield origin
+
+
+@contextmanager
+def serving(files: Mapping[str, bytes]) -> Iterator[Origin]:
+    with Origin() as origin:
+        for path, content in files.items():
+            origin.add(path, content)
+        yield origin
+
+
+@contextmanager
+def run_of(
+    lab: Laboratory,
+    *origins: Origin,
+    cancel: Cancellation | None = None,
+    files: int = 4,
+    limit_rate: int | None = None,
+    seconds: float | None = None,
+    store: Store | None = None,
+) -> Iterator[Runtime]:
+    """The runtime of one run that knows some mirrors."""
+    cancel = cancel or Cancellation()
+    client = Client(LIMITS, cancel)
+    source = MirrorSource(client, [origin.mirror for origin in origins])
+    yield lab.runtime(
+        cancel=cancel, sources=[source], files=files, limit_rate=limit_rate, seconds=seconds, store=store
+    )
+    client.close()
+
+
+def ensure(lab: Laboratory, *origins: Origin, manifest: Manifest = MODEL, force: bool = False) -> list[Event]:
+    with run_of(lab, *origins) as runtime:
+        return lab.ensure(manifest, runtime=runtime, force=force)
+
+
+def all_are_there(lab: Laboratory, files: Mapping[str, bytes] = FILES, manifest: Manifest = MODEL) -> bool:
+    return all(lab.read(manifest, path) == content for path, content in files.items())
+
+
+def was_quick(events: list[Event]) -> bool:
+    """Whether nobody was told that a source was about to be asked: that is the ordinary way."""
+    return not of(events, Progress)
+
+
+# When all goes well
+
+
+def test_every_file_is_there_and_was_asked_for_once(lab: Laboratory, origin: Origin) -> None:
+    events = ensure(lab, origin)
+    assert code(events) == 0
+    assert was_quick(events)
+    assert all_are_there(lab)
+    assert Counter(request.file for request in origin.requests) == dict.fromkeys(FILES, 1)
+    assert not list(lab.root.glob("partial/*"))
+
+
+def test_each_file_is_told_of_as_ever(lab: Laboratory, origin: Origin) -> None:
+    events = ensure(lab, origin)
+    assert Counter(kinds(events)) == {
+        "run_started": 1,
+        "planned": 1,
+        "file_started": len(FILES),
+        "file_verified": len(FILES),
+        "file_committed": len(FILES),
+        "model_ready": 1,
+        "run_finished": 1,
+    }
+    for path, content in FILES.items():
+        started, verified, committed = (event for event in events if getattr(event, "file", "") == path)
+        assert started == FileStarted("m", path, len(content), 0)
+        assert isinstance(verified, FileVerified)
+        assert isinstance(committed, FileCommitted)
+        assert Path(committed.path).read_bytes() == content
+        assert (committed.source, committed.host) == ("mirror", f"127.0.0.1:{origin.port}")
+        assert committed.fetched == len(content)
+    assert of(events, ModelReady)[0].fetched == MODEL.size
+    assert set(statuses(events).values()) == {"completed"}
+
+
+def test_the_next_run_finds_everything(lab: Laboratory, origin: Origin) -> None:
+    ensure(lab, origin)
+    assert kinds(ensure(lab, origin)).count("file_kept") == len(FILES)
+
+
+def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Origin) -> None:
+    origin.fault("*", faults.late(0.05))
+    began = time.monotonic()
+    events = ensure(lab, origin)
+    assert was_quick(events)
+    assert origin.connections > 20
+    assert time.monotonic() - began < 0.05 * len(FILES)
+
+
+def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
+    for path in sorted(FILES, key=lambda path: -len(FILES[path]))[:4]:
+        origin.fault(path, faults.status(404))
+    origin.fault("*", faults.late(0.05))
+    with serving(FILES) as second:
+        assert code(ensure(lab, origin, second)) == 0
+    assert origin.connections > 20
+
+
+def test_a_run_of_one_file_at_a_time_stays_one(lab: Laboratory, origin: Origin) -> None:
+    origin.fault("*", faults.late(0.01))
+    with run_of(lab, origin, files=1) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
+    assert was_quick(events)
+    assert origin.connections == 1
+
+
+def test_large_files_go_the_ordinary_way_beside_it(lab: Laboratory, origin: Origin) -> None:
+    large = body(LARGEST + 1, 77)
+    origin.add("large.bin", large)
+    files = {**FILES, "large.bin": large}
+    manifest = model("m", files)
+    events = ensure(lab, origin, manifest=manifest)
+    assert {event.file for event in of(events, Progress)} == {"large.bin"}
+    assert all_are_there(lab, files, manifest)
+
+
+def test_equal_bytes_are_fetched_once_for_every_model(lab: Laboratory, origin: Origin) -> None:
+    other = model("other", {f"deep/{path}": content for path, content in FILES.items()})
+    with run_of(lab, origin) as runtime:
+        events = lab.ensure(MODEL, other, runtime=runtime)
+    assert code(events) == 0
+    assert len(origin.requests) == len(FILES)
+    assert sum(event.fetched for event in of(events, FileCommitted)) == MODEL.size
+    assert len(of(events, FileCommitted)) == 2 * len(FILES)
+    assert {event.model for event in of(events, ModelReady)} == {"m", "other"}
+    assert all(lab.read(other, f"deep/{path}") == content for path, content in FILES.items())
+
+
+def test_two_runs_at_once_come_out_right(lab: Laboratory, origin: Origin) -> None:
+    """Different models of the same files: their locks do not keep them apart."""
+    origin.fault("*", faults.late(0.002))
+    models = [replace(MODEL, name=name) for name in ("a", "b")]
+    outcomes: list[list[Event]] = []
+    threads = [
+        threading.Thread(target=lambda m=m: outcomes.append(ensure(lab, origin, manifest=m))) for m in models
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [code(events) for events in outcomes] == [0, 0]
+    assert all(all_are_there(lab, FILES, manifest) for manifest in models)
+
+
+# When to leave it alone
+
+
+def test_few_small_files_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
+    few = dict(list(FILES.items())[: FEWEST - 1])
+    assert not was_quick(ensure(lab, origin, manifest=model("m", few)))
+
+
+def test_a_limited_rate_is_kept(lab: Laboratory, origin: Origin) -> None:
+    with run_of(lab, origin, limit_rate=10_000_000) as runtime:
+        assert not was_quick(lab.ensure(MODEL, runtime=runtime))
+
+
+def test_forced_files_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
+    ensure(lab, origin)
+    events = ensure(lab, origin, force=True)
+    assert not was_quick(events)
+    assert len(origin.requests) == 2 * len(FILES)
+
+
+def test_what_is_here_is_not_fetched(lab: Laboratory, origin: Origin) -> None:
+    """A blob, an unfinished download, and a file of this disk that a nearer source has."""
+    paths = list(FILES)
+    blob = model("earlier", {"x": FILES[paths[0]]})
+    lab.install(blob, contents=[FILES[paths[0]]])
+    lab.begin(FILES[paths[1]], "mirror earlier.example", 400)
+    near = lab.root.parent / "near.bin"
+    near.write_bytes(FILES[paths[2]])
+    with run_of(lab, origin) as runtime:
+        local = LocalSource([lambda _manifest, file: [near] if file.path == paths[2] else []])
+        events = lab.ensure(MODEL, runtime=replace(runtime, sources=[local, *runtime.sources]))
+    assert code(events) == 0
+    assert all_are_there(lab)
+    asked = {request.file: request.offset for request in origin.requests}
+    assert asked.keys() == {*paths} - {paths[0], paths[2]}
+    assert asked.pop(paths[1]) == 400
+    assert set(asked.values()) == {0}
+
+
+# When something goes wrong
+
+
+def test_a_file_that_is_missing_there_comes_from_the_next_mirror(lab: Laboratory, origin: Origin) -> None:
+    path = next(iter(FILES))
+    origin.fault(path, faults.status(404))
+    with serving(FILES) as second:
+        events = ensure(lab, origin, second)
+        assert [request.file for request in second.requests] == [path]
+    assert code(events) == 0
+    [failed] = of(events, SourceFailed)
+    assert (failed.file, failed.fault) == (path, "not_found")
+    assert all_are_there(lab)
+
+
+def test_wrong_bytes_are_blamed_and_put_aside_and_never_named(lab: Laboratory, origin: Origin) -> None:
+    path = next(iter(FILES))
+    origin.fault(path, faults.flipped())
+    with serving(FILES) as second:
+        events = ensure(lab, origin, second)
+    assert code(events) == 0
+    [quarantined] = of(events, FileQuarantined)
+    assert quarantined.file == path
+    assert len(lab.quarantined()) == 1
+    assert all_are_there(lab)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.cut(0.5), faults.no_answer(), faults.chunked(), faults.status(500), faults.too_many()],
+    ids=lambda fault: fault.name,
+)
+def test_a_stumble_costs_one_file_a_second_try(lab: Laboratory, origin: Origin, fault: Fault) -> None:
+    path = list(FILES)[10]
+    origin.fault(path, fault, times=1)
+    events = ensure(lab, origin)
+    assert code(events) == 0
+    assert all_are_there(lab)
+    assert {event.file for event in of(events, Progress)} <= {path}
+
+
+def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin) -> None:
+    origin.fault("*", faults.status(429, retry_after=0), after=10, times=3)
+    events = ensure(lab, origin)
+    assert code(events) == 0
+    assert of(events, RetryScheduled)
+    assert all_are_there(lab)
+    assert not was_quick(events)
+
+
+def test_a_server_that_lacks_everything_is_not_asked_for_everything_twice(lab: Laboratory) -> None:
+    with Origin() as empty, serving(FILES) as second:
+        events = ensure(lab, empty, second)
+        assert len(empty.requests) <= len(FILES) + FAILURES + MOST
+    assert code(events) == 0
+    assert all_are_there(lab)
+
+
+def test_nobody_there_ends_as_ever(lab: Laboratory, origin: Origin) -> None:
+    origin.close()
+    events = ensure(lab, origin)
+    assert code(events) == 6
+    assert set(statuses(events).values()) == {"failed"}
+
+
+@pytest.mark.parametrize("operation", ["create", "write", "rename to", "link to"])
+def test_a_disk_that_refuses_ends_the_run_with_its_error(
+    lab: Laboratory, origin: Origin, operation: str
+) -> None:
+    def refuses(kind: str, path: Path) -> bool:
+        return kind == operation and "locks" not in path.parts
+
+    store = Store(lab.root, disk=SpyDisk(refuses, errno.ENOSPC))
+    with run_of(lab, origin, store=store) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 7
+    assert not list(lab.root.rglob(".mf-tmp-*/*"))
+
+
+def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, origin: Origin) -> None:
+    release = threading.Event()
+    origin.fault("*", faults.late(0.02), times=20)
+    origin.fault("*", faults.stall(until=release))
+    with run_of(lab, origin) as runtime:
+        events = lab.follow(MODEL, runtime=runtime)
+        while not isinstance(next(events), FileCommitted):
+            pass  # those that came are committed while the others stall
+        began = time.monotonic()
+        events.close()
+        assert time.monotonic() - began < 0.5
+    release.set()
+    assert not workers()
+    done = sum((lab.store.find_blob(file) is not None) for file in MODEL.files)
+    assert done
+    origin.heal()
+    origin.forget()
+    assert code(ensure(lab, origin)) == 0
+    assert len(origin.requests) == len(FILES) - done
+    assert all_are_there(lab)
+
+
+def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:
+    origin.fault("*", faults.stall(), after=5)
+    began = time.monotonic()
+    with run_of(lab, origin, seconds=0.3) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
+    assert last(events).exit_code == 10
+    assert time.monotonic() - began < 1.5
+
+
+# How many at a time
+
+
+@pytest.mark.parametrize(
+    ("wait", "threads"),
+    [(0.0, 1), (0.0001, 1), (0.0008, 1), (0.001, 2), (0.002, 3), (0.01, 13), (0.05, 63), (2.0, 64)],
+)
+def test_the_longer_the_wait_the_more_files_at_a_time(wait: float, threads: int) -> None:
+    assert threads_for(wait, MOST) == threads
+
+
+def test_the_setting_bounds_it() -> None:
+    assert [most_threads(files) for files in (1, 2, 4, 8)] == [1, 32, 64, 64]
