@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 from modelfetch.engine.candidates import Candidate, ready_at
 from modelfetch.engine.filling import Filling, Lane
@@ -85,23 +84,24 @@ class Company:
 
     def _fetch(self, segments: Segments, segment: Segment) -> bool:
         """Fetch one part; whether to go on with another."""
-        hosts = self._runtime.hosts
-        with ExitStack() as undo:
-            undo.callback(segments.leave, segment)
-            candidate = self._choose()
-            if candidate is None:
+        candidate = self._choose()
+        if candidate is None:
+            segments.leave(segment)
+            return False
+        lane = Lane(candidate, segment)
+        try:
+            self._fill(lane)
+        except SourceError as error:
+            self._learn(candidate.offer.host, error)
+            return False
+        except ValueError:
+            if self._is_dismissed:  # the file was closed while bytes were under way
                 return False
-            undo.callback(hosts.leave, candidate.offer.host)
-            try:
-                self._fill(Lane(candidate, segment))
-            except SourceError as error:
-                self._learn(candidate.offer.host, error)
-                return False
-            except ValueError:
-                if self._is_dismissed:  # the file was closed while bytes were under way
-                    return False
-                raise
-        return not segment.left
+            raise
+        finally:
+            segments.leave(lane.segment)
+            self._runtime.hosts.leave(candidate.offer.host)
+        return not lane.segment.left
 
     def _choose(self) -> Candidate | None:
         """The best source that has sent nothing but good so far, and has room for another connection."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from modelfetch.engine.candidates import Candidate
 from modelfetch.engine.runtime import Runtime
@@ -13,6 +12,7 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Stream
 from modelfetch.store import Partial
+from modelfetch.values import dataclass
 
 
 @dataclass(slots=True)

@@ -8,16 +8,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from modelfetch.engine.rate import Clock
+from modelfetch.values import dataclass
 
 STAGGER: Final = 0.2
 """By how much the last part of a file is longer than the first, relative to an even share: the parts end one
 after the other, and the hash, which takes them in order, is not left with all of them at the end."""
-STUCK_SECONDS: Final = 3.0
-"""After this time without a byte the whole rest of a part may be taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +30,29 @@ class Sharing:
     """Bytes that must be left of a part before half of it is given to somebody else (measured)."""
     eager: float = 0.01
     """Seconds without a first byte after which a source is far away, and company wanted anyway."""
-    sample: int = 1 << 20
+    sample: int = 4 << 20
     """Bytes after which the speed of a connection is known."""
     sample_seconds: float = 0.1
     """Seconds after which it is known in any case."""
-    enough: float = 100e6
-    """Bytes per second of a connection that needs no company: about what a link of 1 Gbit/s carries."""
+    enough: float = 64e6
+    """Bytes per second of a connection that needs no company: hosts that hold connections back give less."""
+    stuck: float = 3.0
+    """Seconds without a byte after which the whole rest of a part may be taken over."""
 
     def parts(self, size: int, allowed: int) -> int:
         """Into how many parts a file is cut at most, of the connections it is allowed."""
         return max(1, min(self.connections, allowed, size // self.least))
 
 
-@dataclass(slots=True, eq=False)
 class Segment:
     """Bytes that one connection is to fetch: those from ``position`` up to ``end``."""
 
-    position: int
-    end: int
-    moved_at: float
+    __slots__ = ("end", "moved_at", "position")
+
+    def __init__(self, position: int, end: int, moved_at: float) -> None:
+        self.position = position
+        self.end = end
+        self.moved_at = moved_at
 
     @property
     def left(self) -> int:
@@ -153,7 +155,7 @@ class Segments:
     def _from_the_stuck(self) -> Segment | None:
         now = self._clock()
         for segment in self._taken:
-            if segment.left and now - segment.moved_at >= STUCK_SECONDS:
+            if segment.left and now - segment.moved_at >= self._sharing.stuck:
                 return self._cut_off(segment, segment.position)
         return None
 

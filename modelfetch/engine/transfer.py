@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -75,6 +75,8 @@ class Transfer:
     _ticker: Ticker = field(init=False)
     _holding: Candidate | None = None
     """The source to go on with while it is merely waited for."""
+    _told: int = 0
+    """Bytes of the last progress."""
     _pure: bool = False
     """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
 
@@ -93,7 +95,7 @@ class Transfer:
         """
         self._company.call(self.file.size - self.partial.received)
         try:
-            while not (self._is_complete and self._is_right()):
+            while not self._is_complete or not (yield from self._judge()):
                 yield from self._reject() if self._is_complete else self._try()
         finally:
             self._company.dismiss()
@@ -103,7 +105,10 @@ class Transfer:
     def _is_complete(self) -> bool:
         return self.partial.length == self.file.size
 
-    def _is_right(self) -> bool:
+    def _judge(self) -> Generator[Event, None, bool]:
+        """Wait until all is hashed; whether it is the pinned file."""
+        if self._told < self.file.size and self.filling.last is not None:
+            yield self._progress(self.filling.last)  # others brought the last bytes
         while not self.partial.wait(PROGRESS_SECONDS):
             self.runtime.cancel.check()
         return self.partial.digest() == self.file.sha256
@@ -198,14 +203,14 @@ class Transfer:
         return self._pure and bool(self.filling.suppliers - {candidate.label})
 
     def _progress(self, candidate: Candidate) -> Progress:
-        offer = candidate.offer
+        offer, self._told = candidate.offer, self.partial.received
         return Progress(
             self.model,
             self.file.path,
             offer.kind,
             offer.host,
             candidate.failures + 1,
-            self.partial.received,
+            self._told,
             self.file.size,
         )
 

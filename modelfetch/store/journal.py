@@ -19,11 +19,11 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.text import sanitise
+from modelfetch.values import dataclass
 
 FORMAT: Final = 1
 

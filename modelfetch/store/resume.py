@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from modelfetch.store.owner import tag
 from modelfetch.store.partial import JournalFile, Partial, create_files
 from modelfetch.store.prefix import Prefix, blocks, good_pieces, rehash
 from modelfetch.store.slots import Slot, clear, read_journal, slots
+from modelfetch.values import dataclass
 
 Cancelled = Callable[[], bool]
 

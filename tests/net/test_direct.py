@@ -22,7 +22,7 @@ from modelfetch.net.answers import Accept, Ask
 from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client, Memory
-from modelfetch.net.direct import BUFFER_BYTES, socket_of
+from modelfetch.net.direct import LARGE_BYTES, socket_of
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -297,7 +297,7 @@ def test_large_bodies_come_in_full_buffers_by_default(origin: Origin, client: Cl
     pieces = read(client, origin.url("/files/larger.bin"), size=content.size)
     assert is_direct(pieces)
     assert data(pieces) == content.data
-    assert max(len(piece.data) for piece in pieces) == BUFFER_BYTES
+    assert max(len(piece.data) for piece in pieces) == LARGE_BYTES
 
 
 def test_a_slow_body_stays_live(served: Origin, eager: Client) -> None:

@@ -1,0 +1,263 @@
+"""A file over several connections: the same promises as over one, whatever happens to any of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from modelfetch.engine.events import FileCommitted, FileQuarantined, Progress, SourceFailed
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Sharing
+from modelfetch.errors import Fault
+from modelfetch.net.cancel import Cancellation
+from modelfetch.store import Store
+from tests.engine.fakes import (
+    NOT_FOUND,
+    OK,
+    Answer,
+    FakeOffer,
+    Gate,
+    Laboratory,
+    SpyDisk,
+    body,
+    code,
+    cut,
+    flipped,
+    last,
+    model,
+    of,
+    refuse,
+    workers,
+)
+
+CONTENT = body(900_000)
+MODEL = model("m", {"f.bin": CONTENT})
+EAGER = Sharing(connections=5, least=50_000, rest=100_000, eager=0.0, enough=1e15)
+"""Everybody is called at once, and the file is small."""
+
+
+def pause() -> None:
+    """Let the others have a turn."""
+    time.sleep(0.002)
+
+
+SLOW = Answer(piece=20_000, before_piece=pause)
+
+
+def together(lab: Laboratory, **how: object) -> Runtime:
+    return lab.runtime(sharing=EAGER, **how)  # type: ignore[arg-type]
+
+
+def got(lab: Laboratory) -> bool:
+    return lab.read(MODEL, "f.bin") == CONTENT
+
+
+def starts(offer: FakeOffer) -> set[int]:
+    """Where in the file somebody began to fetch."""
+    return set(offer.asked)
+
+
+def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, SLOW)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert len(starts(offer)) >= 5
+    assert all(stream.is_closed for stream in offer.streams)
+    assert not workers()
+
+
+def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT)
+    sharing = Sharing(connections=5, least=50_000, rest=100_000, eager=5.0, sample=200_000, enough=0.0)
+    assert code(lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))) == 0
+    assert starts(offer) == {0}
+
+
+def test_one_connection_is_all_where_no_more_are_wanted(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, SLOW)
+    assert code(lab.ensure(MODEL)) == 0
+    assert starts(offer) == {0}
+
+
+def test_progress_counts_what_all_of_them_brought(lab: Laboratory) -> None:
+    lab.serve(CONTENT, SLOW)
+    told = of(lab.ensure(MODEL, runtime=together(lab)), Progress)
+    assert told[-1].received == len(CONTENT)
+    assert [event.received for event in told] == sorted(event.received for event in told)
+
+
+def test_the_bytes_of_all_of_them_are_counted(lab: Laboratory) -> None:
+    lab.serve(CONTENT, SLOW)
+    committed = of(lab.ensure(MODEL, runtime=together(lab)), FileCommitted)
+    assert len(CONTENT) <= committed[0].fetched <= len(CONTENT) + 5 * SLOW.piece
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT, Fault.STALL, Fault.CONNECT, Fault.SERVER])
+def test_company_that_is_refused_is_no_failure(lab: Laboratory, fault: Fault) -> None:
+    lab.serve(CONTENT, SLOW, refuse(fault), refuse(fault), refuse(fault), refuse(fault), SLOW)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert not of(events, SourceFailed)
+
+
+@pytest.mark.parametrize("piece", [7_000, 64_000])
+def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: int) -> None:
+    broken = [cut(most=30_000) for _ in range(4)]
+    lab.serve(CONTENT, Answer(piece=piece, before_piece=pause), *broken, SLOW)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+
+
+def test_the_first_connection_fails_and_falls_back_while_others_go_on(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(most=40_000), SLOW, SLOW, SLOW, SLOW, NOT_FOUND, host="a.example")
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+
+
+def test_a_source_of_whole_files_is_asked_for_whole_files(lab: Laboratory) -> None:
+    whole = Answer(whole=True, piece=20_000, before_piece=pause)
+    lab.serve(CONTENT, whole)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT)
+
+
+def test_a_source_of_whole_files_fills_gaps_between_bytes_of_an_earlier_run(lab: Laboratory) -> None:
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        partial.put(100_000, CONTENT[100_000:200_000], "mirror earlier")
+        partial.put(400_000, CONTENT[400_000:700_000], "mirror earlier")
+    offer = lab.serve(CONTENT, Answer(whole=True))
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked[-1] == 0
+
+
+def test_gaps_of_an_earlier_run_are_all_that_is_asked_for(lab: Laboratory) -> None:
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        partial.put(0, CONTENT[:250_000], "mirror earlier")
+        partial.put(400_000, CONTENT[400_000:700_000], "mirror earlier")
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == [250_000, 700_000]
+    assert of(events, FileCommitted)[0].fetched == 350_000
+
+
+def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> None:
+    first = lab.serve(CONTENT, SLOW, host="a.example")
+    second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    runtime = together(lab)
+    for _ in range(6):  # others have most of the room
+        assert runtime.hosts.enter("a.example")
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert got(lab)
+    assert 0 in starts(first)
+    assert starts(second)
+
+
+def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(sends=flipped(CONTENT, 777_777), piece=20_000, before_piece=pause))
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert [event.source for event in of(events, FileQuarantined)] == ["mirror a.example"]
+    assert [(event.host, event.fault) for event in of(events, SourceFailed)] == [("a.example", "hash")]
+
+
+def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
+    wrong = Answer(sends=flipped(CONTENT, 5), piece=20_000, before_piece=pause)
+    lab.serve(CONTENT, wrong, host="a.example")
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    runtime = together(lab)
+    for _ in range(7):
+        assert runtime.hosts.enter("a.example")
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileQuarantined)
+
+
+def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
+    written: list[int] = []
+
+    def refuses(operation: str, path: object) -> bool:
+        if operation == "write" and str(path).endswith("data"):
+            written.append(1)
+        return len(written) > 20
+
+    lab.serve(CONTENT, SLOW)
+    store = Store(lab.root, disk=SpyDisk(refuses))
+    events = lab.ensure(MODEL, runtime=together(lab, store=store))
+    assert code(events) == last(events).exit_code != 0
+    assert not list(lab.root.glob("blobs/**/*"))[1:] or not lab.place(MODEL, "f.bin").exists()
+    assert not workers()
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not is_true() and time.monotonic() < until:
+        time.sleep(0.002)
+    assert is_true()
+
+
+def test_cancelling_keeps_what_all_of_them_brought(lab: Laboratory) -> None:
+    cancel = Cancellation()
+    gates = [Gate(cancel) for _ in range(5)]
+
+    def hold(gate: Gate) -> Answer:
+        calls = iter(range(1000))
+        return Answer(piece=20_000, before_piece=lambda: gate() if next(calls) == 3 else None)
+
+    lab.serve(CONTENT, *map(hold, gates))
+    runtime = together(lab, cancel=cancel)
+    following = threading.Thread(target=lambda: lab.ensure(MODEL, runtime=runtime))
+    following.start()
+    wait_for(lambda: all(gate.reached.is_set() for gate in gates))
+    cancel.cancel()
+    following.join(5)
+    assert not following.is_alive()
+    assert not workers()
+    assert lab.store.held(MODEL.files[0]) == 5 * 3 * 20_000
+    offer = Laboratory(lab.root).serve(CONTENT, OK)
+    other = Laboratory(lab.root)
+    offer = other.serve(CONTENT, OK)
+    events = other.ensure(MODEL)
+    assert code(events) == 0
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT) - 5 * 3 * 20_000
+    assert len(offer.asked) == 5
+
+
+def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None:
+    cancel = Cancellation()
+    gate = Gate(cancel)
+    silent = Answer(piece=20_000, before_piece=gate)
+    lab.serve(CONTENT, SLOW, silent, SLOW)
+    started = time.monotonic()
+    runtime = lab.runtime(sharing=replace(EAGER, stuck=0.05), cancel=cancel)
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert got(lab)
+    assert time.monotonic() - started < 4
+    gate.opened.set()
+
+
+def test_a_host_that_asked_for_less_gets_less(lab: Laboratory) -> None:
+    lab.serve(CONTENT, SLOW, refuse(Fault.BUSY), SLOW)
+    runtime = together(lab)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    for _ in range(5):
+        runtime.hosts.enter("a.example")
+    assert not runtime.hosts.enter("a.example")

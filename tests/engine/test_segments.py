@@ -1,0 +1,204 @@
+"""Who fetches which bytes: every byte is given to one at a time, and none is forgotten."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelfetch.engine.segments import Segment, Segments, Sharing, Verdict, cut
+from tests.engine.fakes import MIB, FakeClock
+
+SHARING = Sharing(connections=8, least=1 * MIB, rest=2 * MIB)
+
+
+def whole(size: int, clock: FakeClock | None = None) -> Segments:
+    return Segments([(0, size)], SHARING, clock or FakeClock())
+
+
+def taken(segment: Segment | None) -> Segment:
+    assert segment is not None
+    return segment
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**10), st.integers(1, 64))
+def test_parts_follow_each_other_without_a_gap(start: int, size: int, parts: int) -> None:
+    cuts = cut(start, start + size, parts)
+    assert cuts[0][0] == start
+    assert cuts[-1][1] == start + size
+    assert all(left[1] == right[0] for left, right in pairwise(cuts))
+    assert len(cuts) <= parts
+
+
+def test_later_parts_are_a_little_longer() -> None:
+    lengths = [end - start for start, end in cut(0, 320 * MIB, 32)]
+    assert lengths == sorted(lengths)
+    assert 1.15 < lengths[-1] / lengths[0] < 1.25
+
+
+def test_the_first_who_comes_gets_everything() -> None:
+    segment = taken(whole(10 * MIB).take())
+    assert (segment.position, segment.end) == (0, 10 * MIB)
+
+
+def test_spreading_cuts_what_the_first_one_has_and_happens_once() -> None:
+    segments = whole(40 * MIB)
+    first = taken(segments.take())
+    segments.advance(first, MIB)
+    segments.spread(4)
+    segments.spread(4)
+    others = [taken(segments.take()) for _ in range(3)]
+    edges = [(part.position, part.end) for part in (first, *others)]
+    assert edges[0][0] == MIB
+    assert edges[-1][1] == 40 * MIB
+    assert all(left[1] == right[0] for left, right in pairwise(edges))
+
+
+def test_who_is_through_takes_half_of_the_largest_rest() -> None:
+    segments = whole(40 * MIB)
+    first = taken(segments.take())
+    second = taken(segments.take())
+    assert (first.end, second.position, second.end) == (20 * MIB, 20 * MIB, 40 * MIB)
+    segments.advance(first, 19 * MIB)
+    third = taken(segments.take())
+    assert (second.end, third.position) == (30 * MIB, 30 * MIB)
+
+
+def test_a_small_rest_is_left_to_whoever_has_it() -> None:
+    segments = whole(3 * MIB)
+    segments.advance(taken(segments.take()), MIB + 1)
+    assert segments.take() is None
+
+
+def test_bytes_given_away_are_not_written_any_more() -> None:
+    segments = whole(10 * MIB)
+    first = taken(segments.take())
+    segments.take()
+    assert segments.advance(first, 10 * MIB) == 5 * MIB
+    assert segments.advance(first, MIB) == 0
+
+
+def test_what_somebody_leaves_is_free_again() -> None:
+    segments = whole(10 * MIB)
+    first = taken(segments.take())
+    segments.advance(first, 3 * MIB)
+    segments.leave(first)
+    again = taken(segments.take())
+    assert (again.position, again.end) == (3 * MIB, 10 * MIB)
+
+
+def test_all_of_a_silent_part_is_taken_over_however_small() -> None:
+    clock = FakeClock()
+    segments = whole(MIB, clock)
+    first = taken(segments.take())
+    segments.advance(first, 1000)
+    assert segments.take() is None
+    clock.now += SHARING.stuck
+    second = taken(segments.take())
+    assert (second.position, second.end) == (1000, MIB)
+    assert segments.advance(first, 5) == 0
+
+
+def test_an_answer_that_goes_on_may_fill_what_is_free_behind_it() -> None:
+    segments = whole(12 * MIB)
+    first = taken(segments.take())
+    segments.spread(3)
+    segments.advance(first, first.left)
+    following = taken(segments.go_on(first, is_whole=False))
+    assert following.position == first.end
+    other = taken(segments.take())
+    segments.advance(following, following.left)
+    assert segments.go_on(following, is_whole=False) is None
+    segments.advance(other, 1)
+    segments.leave(other)
+    assert segments.go_on(following, is_whole=False) is None, "a byte lies between"
+    assert taken(segments.go_on(following, is_whole=True)).position == other.position
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * MIB)), max_size=60))
+def test_no_byte_is_given_twice_or_forgotten(steps: list[tuple[int, int]]) -> None:
+    size = 12 * MIB
+    segments, lanes = whole(size), dict[int, Segment]()
+    written: list[tuple[int, int]] = []
+    for who, count in steps:
+        if who not in lanes and (segment := segments.take()) is not None:
+            lanes[who] = segment
+        if who in lanes:
+            at = lanes[who].position
+            written.append((at, at + segments.advance(lanes[who], count)))
+            if count % 3 == 0:
+                segments.leave(lanes.pop(who))
+    for segment in lanes.values():
+        segments.leave(segment)
+    while (segment := segments.take()) is not None:
+        at = segment.position
+        written.append((at, at + segments.advance(segment, segment.left)))
+        segments.leave(segment)
+    filled = sorted(part for part in written if part[0] < part[1])
+    assert filled[0][0] == 0
+    assert filled[-1][1] == size
+    assert all(left[1] == right[0] for left, right in pairwise(filled))
+
+
+# The verdict
+
+
+def verdict(clock: FakeClock, **rules: float) -> Verdict:
+    return Verdict(Sharing(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock)
+
+
+def test_a_fast_connection_gets_no_company() -> None:
+    clock = FakeClock()
+    found = verdict(clock)
+    found.ask()
+    found.add(1)
+    clock.now += 0.02
+    found.add(4 * MIB)
+    assert not found.wait()
+
+
+def test_a_slow_connection_gets_company() -> None:
+    clock = FakeClock()
+    found = verdict(clock)
+    found.ask()
+    found.add(1)
+    clock.now += 0.08
+    found.add(4 * MIB)
+    assert found.wait()
+
+
+def test_a_trickle_is_judged_after_a_moment() -> None:
+    clock = FakeClock()
+    found = verdict(clock)
+    found.ask()
+    found.add(1)
+    clock.now += 0.1
+    found.add(1)
+    assert found.wait()
+
+
+def test_a_source_that_is_slow_to_answer_gets_company_without_more_proof() -> None:
+    found = verdict(FakeClock())
+    found.ask()
+    assert found.wait()
+
+
+def test_nobody_is_impatient_before_anything_was_asked() -> None:
+    found = verdict(FakeClock())
+    answers: list[bool] = []
+    waiting = threading.Thread(target=lambda: answers.append(found.wait()))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    found.ask()
+    waiting.join(5)
+    assert answers == [True]
+
+
+def test_a_file_is_cut_by_its_size_and_by_what_it_is_allowed() -> None:
+    assert SHARING.parts(100 * MIB, allowed=64) == 8
+    assert SHARING.parts(100 * MIB, allowed=3) == 3
+    assert SHARING.parts(2 * MIB + 1, allowed=64) == 2
+    assert SHARING.parts(1000, allowed=64) == 1
