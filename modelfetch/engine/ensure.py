@@ -25,6 +25,7 @@ from modelfetch.engine.heartbeat import with_heartbeat
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.noticeboard import Noticeboard
 from modelfetch.engine.obtain import CACHE, Mode, Obtained, displaced, obtain
+from modelfetch.engine.pace import FEW, LARGE
 from modelfetch.engine.plan import Inventory, Job, held_of, jobs, planned, take_inventory
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, Task, merge
@@ -184,7 +185,8 @@ class Run:
             tasks.append(Batch(runtime, work, first, new, mode).run())
         for inventory in pending:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
-        with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
+        pace = runtime.pace if _are_large(work[:FEW]) else None
+        with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
             for happened in with_heartbeat(unpacked(merged), runtime.clock):
                 if isinstance(happened, Done):  # counts, however late
                     yield from self._account(work[happened.index], happened)
@@ -294,3 +296,8 @@ class Run:
         if key in self._errors:
             return FileResult(model, file.path, "failed", self._errors[key].code, "", file.size)
         return FileResult(model, file.path, "cancelled", reason, "", file.size)
+
+
+def _are_large(work: Sequence[Job]) -> bool:
+    """Whether these files last long enough to find out how many can be fetched at the same time."""
+    return all(job.file.size >= LARGE for job in work)

@@ -38,7 +38,7 @@ class Filling:
     """
 
     def __init__(self, runtime: Runtime, partial: Partial) -> None:
-        self.verdict = Verdict(runtime.sharing)
+        self.verdict = Verdict(runtime.sharing, runtime.pace)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None

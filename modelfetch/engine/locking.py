@@ -28,6 +28,7 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
     started = runtime.clock()
     told: LockWaiting | None = None
     while not lock.try_acquire():
+        runtime.pace.let_go()
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
             raise _timeout(lock, model, file, waited)

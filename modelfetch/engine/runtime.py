@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
+from modelfetch.engine.pace import Pace
 from modelfetch.engine.rate import Clock, RateLimit
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import DeadlineError
@@ -57,9 +58,11 @@ class Runtime:
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic
     hosts: Hosts = field(init=False)
+    pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock))
+        object.__setattr__(self, "pace", Pace())
         hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
         object.__setattr__(self, "hosts", hosts)
 

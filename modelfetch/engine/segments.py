@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from modelfetch.engine.pace import Pace
 from modelfetch.engine.rate import Clock
 from modelfetch.values import dataclass
 
@@ -185,11 +186,13 @@ class Verdict:
 
     Args:
         sharing: The rules.
+        pace: Is told as well, for the sake of further files.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, sharing: Sharing, clock: Clock = time.monotonic) -> None:
+    def __init__(self, sharing: Sharing, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
         self._sharing = sharing
+        self._pace = pace or Pace()
         self._clock = clock
         self._asked = threading.Event()
         self._begun = threading.Event()
@@ -214,11 +217,13 @@ class Verdict:
         if self._received >= self._sharing.sample or seconds >= self._sharing.sample_seconds:
             self._is_wanted = self._received < self._sharing.enough * seconds
             self._given.set()
+            self._pace.tell(is_fast=not self._is_wanted)
 
     def wait(self) -> bool:
         """Wait until it is known, or the source is slow in answering; say whether company is wanted."""
         self._asked.wait()
         if not self._begun.wait(self._sharing.eager):
+            self._pace.tell(is_fast=False)
             return True
         self._given.wait(2 * self._sharing.sample_seconds)
         return self._is_wanted or not self._given.is_set()

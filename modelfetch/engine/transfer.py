@@ -216,6 +216,7 @@ class Transfer:
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Account for a failed try and tell what comes next."""
+        self.runtime.pace.let_go()  # this file may have to wait: others can use the link
         candidate.failures += 1
         self._holding = None
         hosts, host = self.runtime.hosts, candidate.offer.host

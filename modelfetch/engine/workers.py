@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from modelfetch.engine.events import Event
+from modelfetch.engine.pace import FEW, Pace
 from modelfetch.net.cancel import Cancellation
 
 T = TypeVar("T")
@@ -34,12 +35,16 @@ class Done(Generic[T]):
 
 
 def merge(
-    tasks: Sequence[Generator[Item, None, T]], threads: int, cancel: Cancellation, idle: float = 0.25
+    tasks: Sequence[Generator[Item, None, T]],
+    threads: int,
+    cancel: Cancellation,
+    idle: float = 0.25,
+    pace: Pace | None = None,
 ) -> Generator[Item | Done[T] | None, None, None]:
     """Run tasks in parallel, in their order, and yield what they yield.
 
     Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing
-    the iterator cancels all work.
+    the iterator cancels all work. With a pace, threads beyond the first few wait for their turn.
 
     Raises:
         Cancelled: Somebody else cancelled the run, and nothing came from the workers any more.
@@ -47,7 +52,12 @@ def merge(
     happened: queue.SimpleQueue[Item | Done[T]] = queue.SimpleQueue()
     waiting = deque(enumerate(tasks))
     workers = [
-        threading.Thread(target=_work, args=(waiting, happened), name=f"modelfetch-{n}", daemon=True)
+        threading.Thread(
+            target=_work,
+            args=(waiting, happened, pace if n >= FEW else None),
+            name=f"modelfetch-{n}",
+            daemon=True,
+        )
         for n in range(min(threads, len(tasks)))
     ]
     for worker in workers:
@@ -67,6 +77,8 @@ def merge(
         if left:
             cancel.cancel()
             waiting.clear()
+        if pace is not None:
+            pace.let_go()
         join(workers, LEAVE_SECONDS)
 
 
@@ -78,8 +90,12 @@ def start(work: Callable[[], None]) -> threading.Thread:
 
 
 def _work(
-    waiting: deque[tuple[int, Generator[Item, None, T]]], happened: queue.SimpleQueue[Item | Done[T]]
+    waiting: deque[tuple[int, Generator[Item, None, T]]],
+    happened: queue.SimpleQueue[Item | Done[T]],
+    pace: Pace | None,
 ) -> None:
+    if pace is not None:
+        pace.wait()
     while True:
         try:
             index, task = waiting.popleft()

@@ -146,7 +146,7 @@ def test_no_byte_is_given_twice_or_forgotten(steps: list[tuple[int, int]]) -> No
 
 
 def verdict(clock: FakeClock, **rules: float) -> Verdict:
-    return Verdict(Sharing(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock)
+    return Verdict(Sharing(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock=clock)
 
 
 def test_a_fast_connection_gets_no_company() -> None:
