@@ -8,6 +8,8 @@ library only, and the lightest part of it: importing ``json``, ``re`` or ``pathl
 import os
 import sys
 
+from modelfetch.plain import plain_names
+
 FORMAT = "modelfetch-ready 1"
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
 _DECIDING = (*_ALLOWED, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
@@ -28,7 +30,7 @@ def circumstances() -> list[str]:
 
 def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
     """Directory and a word about each model that ``arguments`` ask for; None if that takes a closer look."""
-    names = plain_names(arguments)
+    names = plain_names(arguments, "ensure")
     if not names:
         return None
     if any(name.startswith("MODELFETCH_") and name not in _ALLOWED for name in os.environ):
@@ -42,16 +44,6 @@ def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
     except (OSError, ValueError, IndexError):
         return None
     return [model for model in found if model is not None] if None not in found else None
-
-
-def plain_names(arguments: list[str]) -> list[str] | None:
-    """The names in ``ensure [NAME...] [--quiet]``, each once; None if that is not all ``arguments`` say."""
-    names = list(dict.fromkeys(name for name in arguments[1:] if name not in ("--quiet", "-q")))
-    return names if arguments[:1] == ["ensure"] and all(map(_is_plain, names)) else None
-
-
-def _is_plain(name: str) -> bool:
-    return bool(name) and name[0] not in "-." and "/" not in name
 
 
 def _root() -> str | None:

@@ -13,7 +13,7 @@ from modelfetch import __version__
 from modelfetch.cli.talk import say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError
 from modelfetch.model.text import sanitise
-from modelfetch.warm import plain_names
+from modelfetch.plain import plain_names
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -49,13 +49,17 @@ def _call() -> int:
 def _command() -> int:
     """Do what the command line says.
 
-    The commonest one is understood without typer, which takes more than half as long to load as HTTP.
+    The commonest ones are understood without typer, which takes more than half as long to load as HTTP.
     """
-    names = plain_names(sys.argv[1:])
-    if names is not None:
+    is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
+    if (names := plain_names(sys.argv[1:], "ensure")) is not None:
         from modelfetch.cli.ensure import ensure
 
-        code = ensure(names, quiet=not {"--quiet", "-q"}.isdisjoint(sys.argv))
+        code = ensure(names, quiet=is_quiet)
+    elif (names := plain_names(sys.argv[1:], "verify")) is not None:
+        from modelfetch.cli.check import check
+
+        code = check(names, quiet=is_quiet)
     else:
         from modelfetch.cli.app import call
 

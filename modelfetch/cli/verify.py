@@ -26,17 +26,8 @@ def verify(
     Needs no network but for --repair. Prints a line for each file that is not right: model, file, and
     missing, size or hash. Exit code 5 when there is one; with --repair, when one could not be put right.
     """
-    from modelfetch.cli.follow import leave, print_bad, run
-    from modelfetch.cli.talk import say
+    from modelfetch.cli.check import check
     from modelfetch.engine.assemble import RunOptions
-    from modelfetch.workspace import Workspace
 
-    workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests(names) if names else workspace.present()
-    if not (manifests or json or quiet):
-        say("nothing to verify: no model is here yet")
-    events = workspace.verify(manifests, RunOptions(offline), quick=quick, repair=repair)
-    finished = run(workspace, events, json=json, quiet=quiet)
-    if not json:
-        print_bad(finished, quiet=quiet)
-    leave(finished)
+    flags, asked = {"cache_dir": cache_dir}, RunOptions(offline)
+    raise typer.Exit(check(names or (), flags, asked, quick=quick, repair=repair, json=json, quiet=quiet))

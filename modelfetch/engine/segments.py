@@ -29,7 +29,7 @@ class Sharing:
     """Bytes that are worth a connection of their own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
     rest: int = 6 << 20
     """Bytes that must be left of a part before half of it is given to somebody else (measured)."""
-    eager: float = 0.01
+    eager: float = 0.03
     """Seconds without a first byte after which a source is far away, and company wanted anyway."""
     sample: int = 4 << 20
     """Bytes after which the speed of a connection is known."""

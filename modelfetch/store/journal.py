@@ -19,6 +19,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from modelfetch.model.manifest import FileSpec
@@ -96,8 +97,13 @@ def line(statement: Checkpoint | Piece) -> bytes:
         what = f"{statement.length} {statement.digest}"
     else:
         what = f"{statement.start}-{statement.end} {statement.crc:08x}"
-    facts = f"{what} {json.dumps(sanitise(statement.origin))}".encode("ascii")
+    facts = f"{what} {_quoted(statement.origin)}".encode("ascii")
     return b"%b %08x\n" % (facts, zlib.crc32(facts))
+
+
+@lru_cache
+def _quoted(origin: str) -> str:
+    return json.dumps(sanitise(origin))
 
 
 def is_foreign(content: bytes) -> bool:

@@ -16,13 +16,18 @@ _LOCAL: Final = frozenset(
 virtiofs and everything in user space may be shared with machines that know nothing of our locks."""
 
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
+_known: Final[dict[int, bool]] = {}
+"""By device: the table of mounts is long, and every lock asks."""
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 def is_local(path: Path) -> bool:
     """Whether a file is known to lie on a local file system; False where that cannot be found out."""
     with suppress(OSError, UnicodeError):
-        return file_system(_MOUNTINFO.read_text(), os.path.realpath(path)) in _LOCAL
+        device = os.stat(path).st_dev  # noqa: PTH116 - asked for every file, and pathlib takes its time
+        if device not in _known:
+            _known[device] = file_system(_MOUNTINFO.read_text(), os.path.realpath(path)) in _LOCAL
+        return _known[device]
     return False
 
 
