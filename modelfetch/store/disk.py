@@ -172,6 +172,10 @@ class Disk:
         """Read on from where the last read ended; empty at the end."""
         return self._must("read", path, lambda: os.read(fd, size))
 
+    def read_into(self, fd: int, path: Path, room: memoryview) -> int:
+        """Read on like :meth:`read`, into a buffer; how many bytes, 0 at the end."""
+        return self._must("read", path, lambda: _read_into(fd, room))
+
     def seek(self, fd: int, path: Path, offset: int) -> None:
         """Have the next :meth:`read` begin at an offset."""
         self._must("seek in", path, lambda: os.lseek(fd, offset, os.SEEK_SET))
@@ -333,6 +337,14 @@ def _pwrite(fd: int, view: memoryview, offset: int) -> int:
     if not written:  # POSIX forbids it for a regular file; a loop that trusts that would never end
         raise OSError(errno.EIO, "nothing was written")
     return written
+
+
+def _read_into(fd: int, room: memoryview) -> int:
+    if sys.platform == "win32":
+        data = os.read(fd, len(room))
+        room[: len(data)] = data
+        return len(data)
+    return os.readv(fd, [room])
 
 
 def _pread(fd: int, room: memoryview, offset: int) -> int:

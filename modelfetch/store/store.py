@@ -109,8 +109,8 @@ class Store:
         found = self._disk.lstat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
-    def read(self, path: Path) -> Iterator[bytes]:
-        """Read a plain file, a mebibyte at a time; a link is not followed."""
+    def read(self, path: Path) -> Iterator[memoryview]:
+        """Read a plain file, a mebibyte at a time, each valid until the next; a link is not followed."""
         return read_blocks(self._disk, path)
 
     def consult(self, path: Path) -> Consulted:
