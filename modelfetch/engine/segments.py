@@ -25,6 +25,9 @@ class Sharing:
 
     connections: int = 4
     """Connections to one file at most; 1 for never sharing."""
+    worth: int = 32 << 20
+    """Missing bytes from which on a file is shared. The first answer is cut short then, and what is under way
+    comes twice, up to some MiB: for less than this it would weigh too much."""
     least: int = 4 << 20
     """Bytes that are worth a connection of their own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
     rest: int = 6 << 20
@@ -42,7 +45,7 @@ class Sharing:
 
     def parts(self, size: int, allowed: int) -> int:
         """Into how many parts a file is cut at most, of the connections it is allowed."""
-        return max(1, min(self.connections, allowed, size // self.least))
+        return max(1, min(self.connections, allowed, size // self.least)) if size >= self.worth else 1
 
 
 class Segment:

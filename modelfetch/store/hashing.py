@@ -38,11 +38,11 @@ class Hashing:
     """The threads of one store; they start with the first work, and end when there is none.
 
     Args:
-        threads: How many; none means that whoever writes hashes.
+        threads: How many, instead of the usual number; with 0 whoever writes hashes.
     """
 
-    def __init__(self, threads: int = THREADS) -> None:
-        self._most = threads
+    def __init__(self, threads: int | None = None) -> None:
+        self._most = THREADS if threads is None else threads
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Follower] = queue.SimpleQueue()
         self._running = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -143,13 +143,13 @@ class Lock:
             found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        is_stale = found.host == platform.node() and not is_running(found.pid)
+        is_stale = found.host == socket.gethostname() and not is_running(found.pid)
         return None if is_stale else found
 
     def _announce(self, received: int, size: int) -> None:
         facts = {
             "pid": os.getpid(),
-            "host": platform.node(),
+            "host": socket.gethostname(),
             "since": self._since,
             "received": received,
             "size": size,

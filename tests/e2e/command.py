@@ -19,6 +19,7 @@ import modelfetch
 from modelfetch.engine.assemble import RunOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
+from tests import plain
 from tests.origin import ServedModel
 
 PATIENCE = 20.0
@@ -160,7 +161,8 @@ class Command:
 
     def line(self, *arguments: str | Path) -> list[str]:
         """The words of a command."""
-        return [sys.executable, "-m", "modelfetch", *map(str, arguments)]
+        program = plain.command() or ["-m", "modelfetch"]
+        return [sys.executable, *program, *map(str, arguments)]
 
     def prepare(self, *names: str) -> None:
         """Ensure models in this process: for what comes before and after the command under test."""

@@ -36,7 +36,7 @@ from tests.engine.fakes import (
 
 CONTENT = body(900_000)
 MODEL = model("m", {"f.bin": CONTENT})
-EAGER = Sharing(connections=5, least=50_000, rest=100_000, eager=0.0, enough=1e15)
+EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15)
 """Everybody is called at once, and the file is small."""
 
 
@@ -73,7 +73,7 @@ def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    sharing = Sharing(connections=5, least=50_000, rest=100_000, eager=5.0, sample=200_000, enough=0.0)
+    sharing = replace(EAGER, eager=5.0, sample=200_000, enough=0.0)
     assert code(lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))) == 0
     assert starts(offer) == {0}
 
@@ -178,7 +178,7 @@ def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> No
 
 
 def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
-    wrong = Answer(sends=flipped(CONTENT, 5), piece=20_000, before_piece=pause)
+    wrong = Answer(sends=body(len(CONTENT), 1), piece=20_000, before_piece=pause)
     lab.serve(CONTENT, wrong, host="a.example")
     lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)

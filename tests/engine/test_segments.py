@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from modelfetch.engine.segments import Segment, Segments, Sharing, Verdict, cut
 from tests.engine.fakes import MIB, FakeClock
 
-SHARING = Sharing(connections=8, least=1 * MIB, rest=2 * MIB)
+SHARING = Sharing(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB)
 
 
 def whole(size: int, clock: FakeClock | None = None) -> Segments:
@@ -201,4 +201,4 @@ def test_a_file_is_cut_by_its_size_and_by_what_it_is_allowed() -> None:
     assert SHARING.parts(100 * MIB, allowed=64) == 8
     assert SHARING.parts(100 * MIB, allowed=3) == 3
     assert SHARING.parts(2 * MIB + 1, allowed=64) == 2
-    assert SHARING.parts(1000, allowed=64) == 1
+    assert SHARING.parts(2 * MIB - 1, allowed=64) == 1

@@ -177,7 +177,7 @@ def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
     def fail() -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with Store(root, disk=Unreadable()).partial(FILE, True) as partial:
+    with Store(root, disk=Unreadable(), hashing=Hashing(1)).partial(FILE, True) as partial:
         partial.put(0, CONTENT[: 2 * MIB], ORIGIN)
         with pytest.raises(StoreError, match="cannot read"):
             partial.digest()

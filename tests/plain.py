@@ -1,0 +1,48 @@
+"""The tests without any fast path: ``pytest --plain``. What is promised must not depend on them.
+
+Left out are the tests of the fast paths themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.bench import without
+
+_VARIABLE: Final = "TESTS_PLAIN"
+"""Tells the commands that tests start."""
+
+SWITCHED_OFF: Final = (
+    *("socket", "large-buffers", "hashing-threads", "allocation", "pace", "batch", "persistent"),
+    *("verify-threads", "warm", "typer", "trust", "dataclasses"),
+)
+"""See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart can
+die of a signal, or of a reader that went away."""
+
+THEIR_OWN: Final = frozenset(
+    {"bench/", "engine/test_batch.py", "net/test_direct.py", "net/test_persistent.py", "test_warm.py"}
+    | {"e2e/test_start.py", "test_imports.py", "test_values.py", "test_bench.py"}
+)
+"""Tests of the fast paths, below this directory."""
+
+
+def switch_off() -> None:
+    """Let this process, and every command it starts, do without; before the package is imported."""
+    os.environ[_VARIABLE] = "1"
+    sys.meta_path.insert(0, without.Finder(without.CHANGES[name] for name in SWITCHED_OFF))
+
+
+def command() -> list[str]:
+    """What the interpreter is to run in place of the package; nothing where all is as usual."""
+    if _VARIABLE not in os.environ:
+        return []
+    return ["-P", str(Path(without.__file__)), ",".join(SWITCHED_OFF)]
+
+
+def is_left_out(path: Path) -> bool:
+    """Whether a file holds tests of the fast paths."""
+    name = path.relative_to(Path(__file__).parent).as_posix()
+    return any(name.startswith(own) for own in THEIR_OWN)
