@@ -19,8 +19,8 @@ SWITCHED_OFF: Final = (
     *("socket", "large-buffers", "hashing-threads", "allocation", "pace", "batch", "persistent"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
-"""See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart can
-die of a signal, or of a reader that went away."""
+"""See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
+can die of a signal, or of a reader that went away."""
 
 THEIR_OWN: Final = frozenset(
     {"bench/", "engine/test_batch.py", "net/test_direct.py", "net/test_persistent.py", "test_warm.py"}

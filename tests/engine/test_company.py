@@ -108,7 +108,7 @@ def test_company_that_is_refused_is_no_failure(lab: Laboratory, fault: Fault) ->
 
 @pytest.mark.parametrize("piece", [7_000, 64_000])
 def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: int) -> None:
-    broken = [cut(most=30_000) for _ in range(4)]
+    broken = [cut(most=30_000) for _ in range(2)]
     lab.serve(CONTENT, Answer(piece=piece, before_piece=pause), *broken, SLOW)
     events = lab.ensure(MODEL, runtime=together(lab))
     assert code(events) == 0
