@@ -54,6 +54,10 @@ class Filling:
     def start_over(self) -> None:
         """Begin with nothing: the bytes that were there are gone. No lane may be at work."""
         self.suppliers = set()
+        self.share_again()
+
+    def share_again(self) -> None:
+        """Share out all that is missing, when nobody is at work any more."""
         self.segments = self._share_out()
 
     def forgive(self) -> None:
@@ -101,6 +105,7 @@ class Filling:
             segment, at = lane.segment, lane.segment.position
             granted = self.segments.advance(segment, end - at)
             if granted:
+                self._announce(lane.candidate)
                 self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
                 self._credit(lane, granted)
             if segment.left or not self._go_on(lane, is_whole=is_whole):
@@ -111,13 +116,17 @@ class Filling:
         lane.segment = following or lane.segment
         return following is not None
 
+    def _announce(self, candidate: Candidate) -> None:
+        """Note who is about to supply bytes: whoever sees the last one must know of all."""
+        with self._lock:
+            self.suppliers.add(candidate.label)
+            self.last = candidate
+
     def _credit(self, lane: Lane, count: int) -> None:
-        """Note who wrote. Progress is what was never there before, else two could go on for ever."""
+        """Count what was written. Progress is what was never there before, else two could go on for ever."""
         received = self._partial.received
         with self._lock:
             lane.written += count
-            self.suppliers.add(lane.candidate.label)
-            self.last = lane.candidate
             lane.candidate.good += min(count, max(0, received - self._high))
             self._high = max(self._high, received)
             if lane.candidate.good >= RESET_BYTES:

@@ -133,6 +133,8 @@ class Transfer:
         self.runtime.cancel.sleep(wait)
         segment = self.filling.segments.take()
         if segment is None:
+            if not self._company.is_there:
+                self.filling.share_again()  # somebody left without giving back what it had
             yield from self._watch(candidate)
             return
         lane = Lane(candidate, segment)

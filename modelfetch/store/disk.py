@@ -352,9 +352,12 @@ def _pread(fd: int, room: memoryview, offset: int) -> int:
         with _SEEKING:
             os.lseek(fd, offset, os.SEEK_SET)
             data = os.read(fd, len(room))
-        room[: len(data)] = data
-        return len(data)
-    return os.preadv(fd, [room], offset)
+    elif hasattr(os, "preadv"):
+        return os.preadv(fd, [room], offset)
+    else:  # macOS before 11
+        data = os.pread(fd, len(room), offset)
+    room[: len(data)] = data
+    return len(data)
 
 
 def _acquire(lock: filelock.BaseFileLock) -> bool:
