@@ -274,7 +274,8 @@ def test_a_stumble_costs_one_file_a_second_try(lab: Laboratory, origin: Origin, 
 
 def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.status(429, retry_after=0), after=10, times=3)
-    events = ensure(lab, origin)
+    with run_of(lab, origin, files=1) as runtime:  # one at a time: the first refusal ends the batch
+        events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert of(events, RetryScheduled)
     assert all_are_there(lab)
