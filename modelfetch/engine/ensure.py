@@ -213,16 +213,12 @@ class Run:
         store.check_space(needed)
 
     def _held(self, work: Sequence[Job]) -> list[int]:
-        """The bytes of each file for which no more space is needed."""
+        """The bytes of each file that need not be fetched."""
         if self._request.mode.force:
             return [0] * len(work)
         begun = self._runtime.store.begun()
-        return [0 if self._is_distrusted(job) else self._held_of(job.file, begun) for job in work]
-
-    def _held_of(self, file: FileSpec, begun: Collection[str]) -> int:
         store = self._runtime.store
-        allocated = store.allocated(file) if file.sha256 in begun else 0
-        return max(held_of(store, file, begun), allocated)
+        return [0 if self._is_distrusted(job) else held_of(store, job.file, begun) for job in work]
 
     def _is_distrusted(self, job: Job) -> bool:
         distrusted = self._request.distrusted

@@ -47,11 +47,7 @@ _NO_LINK: Final = (
     *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
 )
 _NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
-_NO_ALLOCATION: Final = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.ENODEV)
 _NO_DIRECTORY_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
-
-ALLOCATE_FROM: Final = 1 << 20
-"""Bytes of the smallest file whose space is worth reserving."""
 
 _SEEKING: Final = threading.Lock()
 """Where a file has one position only (Windows), for one thread at a time."""
@@ -201,15 +197,6 @@ class Disk:
 
     def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
         return self._must("read", path, lambda: _pread(fd, room, offset))
-
-    def allocate(self, fd: int, path: Path, size: int) -> None:
-        """Reserve the space of a large file, where the disk can: writing is quicker then.
-
-        Raises:
-            StoreError: There is not enough space.
-        """
-        if size >= ALLOCATE_FROM and sys.platform.startswith("linux") and self.is_local(path):
-            self._try("reserve space for", path, lambda: os.posix_fallocate(fd, 0, size), _NO_ALLOCATION)
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Cut or extend a file; an extension is a hole and takes no space."""

@@ -115,7 +115,12 @@ class Partial:
         self._turn = threading.Lock()
         self._is_open = True
         self._writers = 0
+        self._count_in()
         self._forget_bytes()
+
+    def _count_in(self) -> None:
+        if self._hashing is not None:
+            self._hashing.begin()
 
     def _forget_bytes(self) -> None:
         self._extents = Extents()
@@ -192,7 +197,7 @@ class Partial:
                 front = self._extents.front
             if front < end or front - self._hashed > LAG:
                 self._note_piece(self._pieces.put(offset, data, origin))
-            if self._hashing is None:
+            if self._hashing is None or self._hashing.is_crowded:
                 self._hash_now(offset, data, origin)
         finally:
             with self._state:
@@ -284,11 +289,12 @@ class Partial:
         return None
 
     def _hash_now(self, offset: int, data: bytes | memoryview, origin: str) -> None:
-        """Hash what was just written, if it is its turn, and what others had written behind it."""
+        """Hash what was just written, if it is its turn; without threads, also what lay behind it already."""
         with self._turn:
             if offset == self._hashed:
                 self._take_in(data, origin)
-        self._hash_rest()
+        if self._hashing is None:
+            self._hash_rest()
 
     def _hash_rest(self, seconds: float = math.inf) -> None:
         """Hash what is there of the prefix, for at most some time."""
@@ -336,6 +342,7 @@ class Partial:
         with self._turn:
             self._fd, self._journal = create_files(self._disk, self.slot, self.file)
             self._forget_bytes()
+            self._count_in()
             self._is_open = True
 
     def close(self) -> None:
@@ -353,6 +360,8 @@ class Partial:
         with self._state:
             was_open, self._is_open = self._is_open, False
             self._state.wait_for(lambda: not self._writers)
+        if was_open and self._hashing is not None:
+            self._hashing.end()
         with self._turn:
             return was_open
 
@@ -435,7 +444,6 @@ def create_files(disk: Disk, slot: Slot, file: FileSpec) -> tuple[int, JournalFi
         undo.callback(slot.remove, disk)
         undo.callback(disk.close, data, slot.data)
         disk.truncate(data, slot.data, file.size)
-        disk.allocate(data, slot.data, file.size)
         journal = disk.create(slot.journal)
         undo.callback(disk.close, journal, slot.journal)
         end = JournalFile(disk, slot, journal, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -98,11 +97,6 @@ class Store:
         found = slots(self._disk, self._layout.partial(file.sha256))
         journals = (parse(read_journal(self._disk, slot), file) for slot in found)
         return max((journal.claimed for journal in journals), default=0)
-
-    def allocated(self, file: FileSpec) -> int:
-        """Count the bytes of disk that an interrupted download takes already: it need not find them again."""
-        found = [self._disk.lstat(slot.data) for slot in slots(self._disk, self._layout.partial(file.sha256))]
-        return max((min(_space_of(stat), file.size) for stat in found if stat is not None), default=0)
 
     def size_of(self, path: Path) -> int | None:
         """Look up the bytes of a plain file; None when no plain file has that name."""
@@ -332,11 +326,6 @@ class Store:
 
     def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
         return self._quarantine.displace(path, file, source=source) if source else None
-
-
-def _space_of(found: os.stat_result) -> int:
-    """Bytes of disk a file takes; where the system does not say, none."""
-    return getattr(found, "st_blocks", 0) * 512  # of this size whatever the disk's are (POSIX, sys/stat.h)
 
 
 def _require_complete(partial: Partial) -> None:

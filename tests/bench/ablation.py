@@ -35,7 +35,6 @@ FAST_PATHS: Mapping[str, FastPath] = {
     "socket": FastPath("large bodies read from the socket, past the parser", _LARGE),
     "large-buffers": FastPath("1 MiB gathered before a write, not 256 KiB", _LARGE),
     "hashing-threads": FastPath("hashing in threads of its own", _LARGE),
-    "allocation": FastPath("space of a file reserved before it is written", _LARGE),
     "company": FastPath(
         "several connections to a file where one is slow",
         (*_LARGE, "paced"),

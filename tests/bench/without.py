@@ -96,7 +96,6 @@ CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.assemble", "_limits", _never_direct),
     "large-buffers": ("modelfetch.net.direct", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
-    "allocation": ("modelfetch.store.disk", "ALLOCATE_FROM", lambda _: sys.maxsize),
     "pace": ("modelfetch.engine.pace", "FEW", lambda _: sys.maxsize),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
     "persistent": ("modelfetch.net.exchange", "split", lambda _: lambda url: (url, "")),

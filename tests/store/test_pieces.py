@@ -13,6 +13,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
+from modelfetch.store.hashing import PROCESSORS, Follower
 from modelfetch.store.partial import LAG
 from tests.store.material import MIB, digest, noise, run_child, spec
 
@@ -189,7 +190,7 @@ def test_hashing_that_cannot_keep_up_is_no_loss(root: Path) -> None:
     """Bytes that wait to be hashed for too long get their own lines: a killed run finds them again."""
 
     class Sluggish(Hashing):
-        def follow(self, follower: object) -> None:
+        def follow(self, follower: Follower) -> None:
             """Never get to it."""
 
     content = noise(LAG + 6 * MIB)
@@ -217,3 +218,38 @@ def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
     for thread in [thread for thread in threading.enumerate() if thread.name == "hashing"]:
         thread.join(5)
         assert not thread.is_alive()
+
+
+def test_with_a_file_for_each_processor_whoever_writes_hashes(root: Path) -> None:
+    followed: list[object] = []
+
+    class Watched(Hashing):
+        def follow(self, follower: Follower) -> None:
+            followed.append(follower)
+            super().follow(follower)
+
+    hashing = Watched(2)
+    for _ in range(PROCESSORS):
+        hashing.begin()  # others are at it
+    with Store(root, hashing=hashing).partial(FILE, True) as partial:
+        put(partial, 0, 3 * MIB)
+        put(partial, 5 * MIB, 6 * MIB)
+        assert not followed
+        put(partial, 3 * MIB, 5 * MIB)  # what lies behind the gap is left to the threads
+        assert partial.digest() == digest(CONTENT[: 6 * MIB])
+        put(partial, 6 * MIB, FILE.size)
+        assert partial.digest() == FILE.sha256
+
+
+def test_a_partial_counts_for_as_long_as_it_is_open(root: Path) -> None:
+    hashing = Hashing(2)
+    for _ in range(PROCESSORS - 1):
+        hashing.begin()
+    with Store(root, hashing=hashing).partial(FILE, True) as partial:
+        assert hashing.is_crowded
+        partial.close()
+        assert not hashing.is_crowded
+        partial.slot.data.unlink()
+        partial.renew()
+        assert hashing.is_crowded
+    assert not hashing.is_crowded
