@@ -17,7 +17,8 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.journal import INTERVAL, Checkpoint, Piece, header, line
+from modelfetch.store.journal import INTERVAL, Checkpoint, Piece
+from modelfetch.store.journal_file import JournalFile
 from modelfetch.store.pieces import Pieces
 from modelfetch.store.prefix import Hasher, Prefix
 from modelfetch.store.slots import Slot, clear
@@ -32,53 +33,6 @@ LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
 """How long closing may hash on, so that the next run finds all bytes in the journal."""
-
-
-class JournalFile:
-    """The open end of a journal. Lines may come from several threads."""
-
-    def __init__(self, disk: Disk, slot: Slot, fd: int, file: FileSpec) -> None:
-        self._disk = disk
-        self._path = slot.journal
-        self._fd = fd
-        self._header = header(file)
-        self._end = 0
-        self._is_cut = False
-        self._lock = threading.Lock()
-
-    def restart(self) -> None:
-        """Empty the journal but for its header."""
-        self.resume(0)
-        self._cut()
-
-    def resume(self, end: int) -> None:
-        """Go on after the first ``end`` bytes; the rest is cut off by the next line, not before."""
-        self._end, self._is_cut = end, False
-
-    def append(self, statement: Checkpoint | Piece) -> None:
-        """Add a line."""
-        text = line(statement)
-        with self._lock:
-            at = self._place(text)
-        self._disk.pwrite(self._fd, self._path, text, at)  # without the lock: others wait to write theirs
-
-    def close(self) -> None:
-        """Close the file."""
-        self._disk.close(self._fd, self._path)
-
-    def _place(self, text: bytes) -> int:
-        """Where a line goes."""
-        if not self._is_cut:
-            self._cut()
-        at, self._end = self._end, self._end + len(text)
-        return at
-
-    def _cut(self) -> None:
-        self._disk.truncate(self._fd, self._path, self._end)
-        self._is_cut = True
-        if not self._end:
-            self._disk.pwrite(self._fd, self._path, self._header, 0)
-            self._end = len(self._header)
 
 
 class Partial:

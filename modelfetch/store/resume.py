@@ -19,8 +19,9 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, make_directories
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, Piece, is_foreign, parse
+from modelfetch.store.journal_file import JournalFile
 from modelfetch.store.owner import tag
-from modelfetch.store.partial import JournalFile, Partial, create_files
+from modelfetch.store.partial import Partial, create_files
 from modelfetch.store.prefix import Prefix, blocks, good_pieces, rehash
 from modelfetch.store.slots import Slot, clear, read_journal, slots
 from modelfetch.values import dataclass
