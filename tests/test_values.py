@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError, asdict, field, fields, replace
 from typing import ClassVar
 
@@ -133,20 +131,3 @@ def test_the_functions_for_dataclasses_work() -> None:
 def test_it_can_be_copied_and_pickled(value: object) -> None:
     copies = [copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))]
     assert copies == [value] * 3
-
-
-def test_it_is_defined_in_less_than_half_the_time() -> None:
-    if sys.version_info >= (3, 13):
-        pytest.skip("the standard one compiles all functions of a class at once")
-    code = """
-import dataclasses, time
-from modelfetch.values import dataclass
-def seconds(decorate):
-    began = time.process_time_ns()
-    for _ in range(100):
-        decorate(frozen=True, slots=True)(type("A", (), {"__annotations__": dict.fromkeys("abcdef", int)}))
-    return time.process_time_ns() - began
-print(min(seconds(dataclass) for _ in range(3)) / min(seconds(dataclasses.dataclass) for _ in range(3)))
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(ran.stdout) < 0.5
