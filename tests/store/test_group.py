@@ -175,6 +175,7 @@ def operations(root: Path) -> int:
     return len(disk.operations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["refused", "done-but-reported-failed"])
 def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after: bool) -> None:
     codes = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.ENOENT)
@@ -186,6 +187,7 @@ def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after:
         check(root, nth)
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_each_operation_leaves_nothing_wrong(tmp_path: Path) -> None:
     for nth in range(operations(tmp_path / "count")):
         root = tmp_path / str(nth)
