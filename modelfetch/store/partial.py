@@ -25,10 +25,9 @@ from modelfetch.store.slots import Slot, clear
 
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
-WAKE: Final = 1 << 20
-"""Bytes that may wait for a hashing thread, so that waking it costs little beside hashing them."""
-
-
+WAKE: Final = 256 << 10
+"""Bytes that may wait for a hashing thread. What is not hashed is not in the journal either, so a slow download
+must not leave much behind; a fast one brings four times as much at once."""
 LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
