@@ -26,8 +26,8 @@ from modelfetch.store.slots import Slot, clear
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
 WAKE: Final = 256 << 10
-"""Bytes that may wait for a hashing thread. What is not hashed is not in the journal either, so a slow download
-must not leave much behind; a fast one brings four times as much at once."""
+"""Bytes that may wait for a hashing thread. What is not hashed is not in the journal, so a slow download
+must not leave much behind."""
 LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
@@ -232,7 +232,8 @@ class Partial:
             extent = self._extents.covering(self._hashed) if self._is_open else None
             if extent is None:
                 return None
-            origin, size = extent.origin, min(len(buffer), extent.end - self._hashed)
+            until = min(extent.end, self._marked + INTERVAL)  # not past the next line of the journal
+            origin, size = extent.origin, min(len(buffer), until - self._hashed)
         try:
             if not self._disk.read_at(self._fd, self.slot.data, buffer[:size], self._hashed):
                 raise self._changed()
