@@ -23,7 +23,7 @@ LARGE_BYTES = 1 << 20
 """The same for the first few: a sixth less processor time, but 32 connections may read at once."""
 LARGE_BUFFERS = 8
 """How many are the first few."""
-HOLD_SECONDS = 0.1
+HOLD_SECONDS = 0.025
 """How long bytes may wait for others: a progress bar that is drawn ten times a second stays live."""
 
 

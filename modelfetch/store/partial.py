@@ -25,9 +25,9 @@ from modelfetch.store.slots import Slot, clear
 
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
-WAKE: Final = 256 << 10
-"""Bytes that may wait for a hashing thread. What is not hashed is not in the journal, so a slow download
-must not leave much behind."""
+WAKE: Final = 1 << 20
+"""Bytes worth waking a hashing thread for. Less at once is a slow download: whoever writes hashes, so that
+what is told to be there is in the journal."""
 LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
@@ -150,7 +150,7 @@ class Partial:
                 front = self._extents.front
             if front < end or front - self._hashed > LAG:
                 self._note_piece(self._pieces.put(offset, data, origin))
-            if self._hashing is None or self._hashing.is_crowded:
+            if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
                 self._hash_now(offset, data, origin)
         finally:
             with self._state:
