@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from modelfetch.engine.events import FileKept, FileStarted, Planned, Progress, RunStarted
@@ -33,6 +34,26 @@ class Opening:
                 return False
 
 
+class Held:
+    """Records that wait for the one they are for.
+
+    Ctrl-C may come at any moment, while a module is imported as well as between two records: what waits then
+    is told with the next record, and nothing is told twice.
+    """
+
+    def __init__(self) -> None:
+        self._records: deque[Record] = deque()
+
+    def add(self, record: Record) -> None:
+        """Let a record wait."""
+        self._records.append(record)
+
+    def tell(self, reporter: Reporter) -> None:
+        """Pass on what waits, in order."""
+        while self._records:
+            reporter.report(self._records.popleft())
+
+
 class Late:
     """A reporter that is made, and told everything, when the opening of a run is over.
 
@@ -44,19 +65,15 @@ class Late:
         self._make = make
         self._made: Reporter | None = None
         self._opening = Opening()
-        self._held: list[Record] = []
+        self._held = Held()
 
     def report(self, record: Record) -> None:
         """Pass a record on, or keep it for a moment."""
-        if self._made is not None:
-            self._made.report(record)
-            return
-        self._held.append(record)
-        if not self._opening.has(record):
+        self._held.add(record)
+        if self._made is None and not self._opening.has(record):
             self._made = self._make()
-            for each in self._held:
-                self._made.report(each)
-            self._held.clear()
+        if self._made is not None:
+            self._held.tell(self._made)
 
     def close(self) -> None:
         """Close it, if it was made."""

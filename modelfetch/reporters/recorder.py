@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
 from modelfetch.engine.record import Record
-from modelfetch.reporters.late import Opening
+from modelfetch.reporters.late import Held, Opening
 
 if TYPE_CHECKING:
     from modelfetch.reporters.chronicle import Chronicle
@@ -27,9 +27,9 @@ class Recorder:
     def __init__(self, begin: Callable[[], Chronicle]) -> None:
         self._begin = begin
         self._chronicle: Chronicle | None = None
-        self._held: list[Record] = []
+        self._held = Held()
         self._opening = Opening()
-        self._is_worth_it = self._has_begun = False
+        self._is_worth_it = self._is_broken = False
 
     @property
     def notice(self) -> str:
@@ -38,7 +38,7 @@ class Recorder:
 
     def report(self, record: Record) -> None:
         """Take note of one record, and of those before it that were not worth it by themselves."""
-        self._held.append(record)
+        self._held.add(record)
         self._is_worth_it = self._is_worth_it or not _is_still(record)
         if not self._opening.has(record):
             self._catch_up()
@@ -50,13 +50,18 @@ class Recorder:
             self._chronicle.close()
 
     def _catch_up(self) -> None:
-        if self._is_worth_it and not self._has_begun:
-            self._has_begun = True  # once, even if it fails
-            self._chronicle = self._begin()
+        if self._is_worth_it and self._chronicle is None and not self._is_broken:
+            self._chronicle = self._try_to_begin()
         if self._chronicle is not None:
-            held, self._held = self._held, []
-            for each in held:
-                self._chronicle.report(each)
+            self._held.tell(self._chronicle)
+
+    def _try_to_begin(self) -> Chronicle:
+        """Open the chronicle; Ctrl-C in between is no reason not to try again."""
+        try:
+            return self._begin()
+        except Exception:
+            self._is_broken = True
+            raise
 
 
 def _is_still(record: Record) -> bool:

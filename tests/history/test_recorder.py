@@ -204,6 +204,31 @@ def test_an_interrupted_run_is_remembered_with_its_exit_code(history: Counting) 
     assert run.error.startswith("cancelled")
 
 
+@pytest.mark.parametrize("moment", ["before it is open", "while it is told what was held"])
+def test_ctrl_c_while_the_history_is_loaded_loses_no_run(history: Counting, moment: str) -> None:
+    from modelfetch.engine.stream import follow
+
+    impatience = iter([KeyboardInterrupt])
+
+    class Interrupted(Chronicle):
+        def report(self, record: Record) -> None:
+            super().report(record)
+            for interrupt in impatience:
+                raise interrupt
+
+    def begin() -> Chronicle:
+        if moment == "before it is open":
+            for interrupt in impatience:
+                raise interrupt
+        return Interrupted(history, lambda _: None)
+
+    assert follow(iter(download()), [Recorder(begin)]).exit_code == 130
+    [run] = history.runs()
+    assert (run.outcome, run.exit_code, run.models) == ("cancelled", 130, (MODEL,))
+    kinds = [event["event"] for event in history.events(run.run)]
+    assert (kinds[:3], kinds[-1]) == (["run_started", "planned", "file_started"], "run_finished")
+
+
 def test_failed_tries_are_counted_and_bytes_too_good_or_not(history: Counting) -> None:
     size = 1000
     events: list[Event] = [

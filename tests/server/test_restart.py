@@ -91,6 +91,7 @@ def killed_at_work(root: Path) -> str:
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_left_behind() -> Iterator[None]:
+    ENDED.clear()  # what another turn of this module left
     yield
     ENDED.set()
 
