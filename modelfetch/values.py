@@ -1,8 +1,9 @@
-"""The dataclass of this project: the standard one with slots, whose definition takes a quarter of the time.
+"""The dataclass of this project: the standard one with slots, worked out when it is first used.
 
 Up to Python 3.12 the standard decorator compiles six functions for each class, half a millisecond in all.
-This package has a hundred such classes on the way to its first request, and they were a quarter of that way.
-Here the constructor alone is compiled; what is the same for all classes is shared.
+This package has a hundred such classes on the way to its first request, and makes values of a third of them.
+Here a class gets its slots at once, in a hundredth of a millisecond; its fields and its constructor are
+worked out for the first who needs them, and what is the same for all classes is shared.
 """
 
 from __future__ import annotations
@@ -15,32 +16,78 @@ if TYPE_CHECKING:
     from dataclasses import dataclass
 else:
     import dataclasses
+    import inspect
     from operator import attrgetter
+    from threading import RLock
+
+    _WORKING = RLock()
 
     def dataclass(*, slots, frozen=False):
         """Make a class a dataclass with slots; ``frozen`` is as for :func:`dataclasses.dataclass`.
 
-        What the class defines itself is left as it is. ``__post_init__`` is not called.
+        What the class defines itself is left as it is. It may not extend another dataclass.
         """
         assert slots, "the standard decorator is for classes without"
-        shared = _SHARED | (_FROZEN if frozen else {"__hash__": None})
+        shared = _SHARED | (_FROZEN if frozen else _CHANGEABLE)
 
         def decorate(cls):
-            own = {name for name, found in vars(cls).items() if found is not None}
-            made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True)(cls)
-            fields = dataclasses.fields(made)
-            made.__init__ = _constructor(made, fields)
-            made.__compared__ = attrgetter("__class__", *(each.name for each in fields if each.compare))
-            for name in shared.keys() - own:
-                setattr(made, name, shared[name])
+            notes = inspect.get_annotations(cls)
+            fields = tuple(name for name, note in notes.items() if not note.startswith("ClassVar"))
+            late = {name: _Late(cls) for name in _WORKED_OUT}
+            members = {**shared, **late, **_own(cls, without=fields, implied=shared), "__slots__": fields}
+            made = type(cls)(cls.__name__, cls.__bases__, members)
+            made.__qualname__ = cls.__qualname__
             return made
 
         return decorate
 
+    def _own(cls, without, implied):
+        """What a class defines besides its fields; a None that is implied is that of ``__hash__``."""
+        unwanted = {*without, "__dict__", "__weakref__"}
+        return {
+            name: found
+            for name, found in vars(cls).items()
+            if name not in unwanted and not (found is None and name in implied)
+        }
+
+    class _Late:
+        """Stands in a class for an attribute that is worked out with all the others of its kind."""
+
+        __slots__ = ("_made", "_name", "_plain")
+
+        def __init__(self, plain):
+            self._plain = plain
+
+        def __set_name__(self, made, name):
+            self._made, self._name = made, name
+
+        def __get__(self, instance, owner):
+            with _WORKING:
+                if vars(self._made)[self._name] is self:  # else another thread was faster
+                    _work_out(self._made, self._plain)
+            return getattr(owner if instance is None else instance, self._name)
+
+    def _work_out(made, plain):
+        """Give a class with slots what the standard decorator finds out about the same class without."""
+        dataclasses.dataclass(init=False, repr=False, eq=False)(plain)
+        fields = dataclasses.fields(plain)
+        for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
+            setattr(made, name, getattr(plain, name))
+        made.__compared__ = attrgetter("__class__", *(each.name for each in fields if each.compare))
+        made.__init__ = _constructor(made, fields)
+
+    _WORKED_OUT = (
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__compared__",
+        "__init__",
+    )
+
     def _constructor(cls, fields):
         """Compile ``__init__``; it sets the slots themselves, so that nothing else needs to be able to."""
         parameters, lines, scope = ["self"], [], {}
-        for field in fields:
+        for field in (each for each in fields if each.init):
             name, value = field.name, field.name
             scope[f"set_{name}"] = getattr(cls, name).__set__
             if field.default is not dataclasses.MISSING:
@@ -51,6 +98,8 @@ else:
                 value = f"make_{name}() if {name} is default_{name} else {name}"
             parameters.append(f"{name}=default_{name}" if f"default_{name}" in scope else name)
             lines.append(f" set_{name}(self, {value})")
+        if hasattr(cls, "__post_init__"):
+            lines.append(" self.__post_init__()")
         exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), scope)  # noqa: S102
         scope["__init__"].__qualname__ = f"{cls.__qualname__}.__init__"
         return scope["__init__"]
@@ -77,3 +126,4 @@ else:
 
     _SHARED = {"__repr__": _repr, "__eq__": _eq, "__reduce__": _reduce}
     _FROZEN = {"__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse}
+    _CHANGEABLE = {"__hash__": None}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import threading
 from dataclasses import FrozenInstanceError, asdict, field, fields, replace
 from typing import ClassVar
 
@@ -131,3 +133,52 @@ def test_the_functions_for_dataclasses_work() -> None:
 def test_it_can_be_copied_and_pickled(value: object) -> None:
     copies = [copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))]
     assert copies == [value] * 3
+
+
+def test_tools_see_the_constructor_of_one_that_was_not_used_yet() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Unused:
+        """A value."""
+
+        x: int
+        y: int = 0
+
+    assert str(inspect.signature(Unused)) == "(x, y=0)"
+    assert Unused.__doc__ == "A value."
+    assert Unused.__qualname__.endswith(".Unused")
+
+
+def test_a_class_that_extends_one_may_be_the_first_to_be_used() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Base:
+        x: int
+
+    class Extended(Base):
+        pass
+
+    assert Extended(1).x == 1
+    assert Base(1) != Extended(1)
+    assert repr(Base(1)).endswith("Base(x=1)")
+
+
+def test_many_threads_may_be_the_first_to_use_one() -> None:
+    def first_use() -> list[list[str]]:
+        @dataclass(slots=True)
+        class Shared:
+            names: list[str] = field(default_factory=list)
+
+        together, made = threading.Barrier(4), []
+
+        def use() -> None:
+            together.wait(5)
+            made.append(Shared())
+
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(5)
+        return [each.names for each in made]
+
+    for _ in range(50):
+        assert first_use() == [[]] * 4

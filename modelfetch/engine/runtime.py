@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.pace import Pace
@@ -16,6 +16,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source
 from modelfetch.store import Store
+from modelfetch.values import dataclass
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
 """Puts the offers of one kind of source into the order in which they are asked."""
@@ -30,7 +31,7 @@ def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
     return offers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """Everything a run needs, made once by the caller. ``cancel`` is the run's own: one runtime per run."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from modelfetch.engine.candidates import (
     Candidate,
@@ -34,6 +34,7 @@ from modelfetch.net.answers import Unranged
 from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Offer, Stream
 from modelfetch.store import Partial
+from modelfetch.values import dataclass
 
 _WRONG = "sent wrong bytes: the SHA-256 does not match"
 _MIXED = "bytes from several sources do not fit together; once more from the start"
@@ -52,7 +53,7 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
         self.failures = failures
 
 
-@dataclass
+@dataclass(slots=True)
 class Transfer:
     """The state of getting one file's bytes into its partial.
 

@@ -7,12 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.engine.pace import FEW, Pace
 from modelfetch.net.cancel import Cancellation
+from modelfetch.values import dataclass
 
 T = TypeVar("T")
 Item = TypeVar("Item")

@@ -7,7 +7,6 @@ understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Final
 
 from modelfetch.model.text import quote
@@ -82,6 +81,8 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: The text is not a size, or the size is not below 2**63 bytes.
     """
+    from decimal import Decimal  # only where somebody wrote a size
+
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{quote(text)} is not a size; write for example 500, 8M, 1.5 GB or 20 GiB")

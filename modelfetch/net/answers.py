@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import sanitise
 from modelfetch.net.retry import retry_after
+from modelfetch.values import dataclass
 
 _BUSY = frozenset({408, 425, 429, 503, 529})
 _SERVER = frozenset({500, 502, 504, 520, 521, 522, 523, 524})

@@ -7,8 +7,7 @@ even when a value was made without the parser (CVE-2024-37032 was a digest that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -19,37 +18,27 @@ from modelfetch.model.text import quote
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
 class Layout:
-    """The paths of one cache."""
+    """The paths of one cache.
 
-    root: Path
-    """Absolute."""
+    Args:
+        root: Absolute.
 
-    @cached_property
-    def models(self) -> Path:
-        """What programs open: a directory for each model."""
-        return self.root / "models"
+    Attributes:
+        models: What programs open: a directory for each model.
+        blobs: Verified bytes, by digest.
+        partials: Downloads under way or interrupted, by digest.
+        quarantine: Bytes that failed.
+        locks: Lock files, and who holds them.
+    """
 
-    @cached_property
-    def blobs(self) -> Path:
-        """Verified bytes, by digest."""
-        return self.root / "blobs" / "sha256"
-
-    @cached_property
-    def partials(self) -> Path:
-        """Downloads under way or interrupted, by digest."""
-        return self.root / "partial"
-
-    @property
-    def quarantine(self) -> Path:
-        """Bytes that failed."""
-        return self.root / "quarantine"
-
-    @property
-    def locks(self) -> Path:
-        """Lock files, and who holds them."""
-        return self.root / "locks"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.models = root / "models"
+        self.blobs = root / "blobs" / "sha256"
+        self.partials = root / "partial"
+        self.quarantine = root / "quarantine"
+        self.locks = root / "locks"
 
     def blob(self, sha256: str) -> Path:
         """Where the bytes of a digest lie."""

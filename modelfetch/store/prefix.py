@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, Self
 
 from modelfetch.store.files import BLOCK
 from modelfetch.store.journal import Checkpoint, Piece
+from modelfetch.values import dataclass
 
 
 class Hasher(Protocol):
