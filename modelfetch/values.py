@@ -31,19 +31,22 @@ else:
         shared = _SHARED | (_FROZEN if frozen else _CHANGEABLE)
 
         def decorate(cls):
-            notes = inspect.get_annotations(cls)
-            fields = tuple(name for name, note in notes.items() if not note.startswith("ClassVar"))
-            late = {name: _Late(cls) for name in _WORKED_OUT}
-            members = {**shared, **late, **_own(cls, without=fields, implied=shared), "__slots__": fields}
+            late = {name: _Late(cls, work_out) for name, work_out in _WORKED_OUT.items()}
+            members = {**shared, **late, **_own(cls, implied=shared), "__slots__": tuple(_names(cls))}
             made = type(cls)(cls.__name__, cls.__bases__, members)
             made.__qualname__ = cls.__qualname__
             return made
 
         return decorate
 
-    def _own(cls, without, implied):
+    def _names(cls):
+        """The names of the fields, in order."""
+        notes = inspect.get_annotations(cls).items()
+        return [name for name, note in notes if not note.startswith("ClassVar")]
+
+    def _own(cls, implied):
         """What a class defines besides its fields; a None that is implied is that of ``__hash__``."""
-        unwanted = {*without, "__dict__", "__weakref__"}
+        unwanted = {*_names(cls), *_STORAGE}
         return {
             name: found
             for name, found in vars(cls).items()
@@ -51,12 +54,12 @@ else:
         }
 
     class _Late:
-        """Stands in a class for an attribute that is worked out with all the others of its kind."""
+        """Stands in a class for an attribute that is worked out when it is asked for."""
 
-        __slots__ = ("_made", "_name", "_plain")
+        __slots__ = ("_made", "_name", "_plain", "_work_out")
 
-        def __init__(self, plain):
-            self._plain = plain
+        def __init__(self, plain, work_out):
+            self._plain, self._work_out = plain, work_out
 
         def __set_name__(self, made, name):
             self._made, self._name = made, name
@@ -64,32 +67,25 @@ else:
         def __get__(self, instance, owner):
             with _WORKING:
                 if vars(self._made)[self._name] is self:  # else another thread was faster
-                    _work_out(self._made, self._plain)
+                    setattr(self._made, self._name, self._work_out(self._made, self._plain))
             return getattr(owner if instance is None else instance, self._name)
 
-    def _work_out(made, plain):
-        """Give a class with slots what the standard decorator finds out about the same class without."""
-        dataclasses.dataclass(init=False, repr=False, eq=False)(plain)
-        fields = dataclasses.fields(plain)
-        for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
-            setattr(made, name, getattr(plain, name))
-        made.__compared__ = attrgetter("__class__", *(each.name for each in fields if each.compare))
-        made.__init__ = _constructor(made, fields)
+    def _fields(plain):
+        """The fields by name, as they are written."""
+        written = {name: vars(plain).get(name, dataclasses.MISSING) for name in _names(plain)}
+        return {
+            name: found if isinstance(found, dataclasses.Field) else dataclasses.field(default=found)
+            for name, found in written.items()
+        }
 
-    _WORKED_OUT = (
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__compared__",
-        "__init__",
-    )
-
-    def _constructor(cls, fields):
+    def _constructor(made, plain):
         """Compile ``__init__``; it sets the slots themselves, so that nothing else needs to be able to."""
         parameters, lines, scope = ["self"], [], {}
-        for field in (each for each in fields if each.init):
-            name, value = field.name, field.name
-            scope[f"set_{name}"] = getattr(cls, name).__set__
+        for name, field in _fields(plain).items():
+            if not field.init:
+                continue
+            value = name
+            scope[f"set_{name}"] = getattr(made, name).__set__
             if field.default is not dataclasses.MISSING:
                 scope[f"default_{name}"] = field.default
             elif field.default_factory is not dataclasses.MISSING:
@@ -98,11 +94,32 @@ else:
                 value = f"make_{name}() if {name} is default_{name} else {name}"
             parameters.append(f"{name}=default_{name}" if f"default_{name}" in scope else name)
             lines.append(f" set_{name}(self, {value})")
-        if hasattr(cls, "__post_init__"):
+        if hasattr(made, "__post_init__"):
             lines.append(" self.__post_init__()")
         exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(lines or [" pass"]), scope)  # noqa: S102
-        scope["__init__"].__qualname__ = f"{cls.__qualname__}.__init__"
+        scope["__init__"].__qualname__ = f"{made.__qualname__}.__init__"
         return scope["__init__"]
+
+    def _compared(made, plain):  # noqa: ARG001 - as all that is worked out
+        return attrgetter("__class__", *(name for name, field in _fields(plain).items() if field.compare))
+
+    def _matched(made, plain):  # noqa: ARG001
+        return tuple(name for name, field in _fields(plain).items() if field.init)
+
+    def _standard(made, plain):  # noqa: ARG001
+        """The fields as the standard library finds them, for its functions."""
+        members = {name: found for name, found in vars(plain).items() if name not in _STORAGE}
+        members["__doc__"] = "Without one it would make one up, which takes a few milliseconds."
+        like = type(plain)(plain.__name__, plain.__bases__, members)
+        return dataclasses.dataclass(init=False, repr=False, eq=False)(like).__dataclass_fields__
+
+    _STORAGE = ("__dict__", "__weakref__")
+    _WORKED_OUT = {
+        "__init__": _constructor,
+        "__compared__": _compared,
+        "__match_args__": _matched,
+        "__dataclass_fields__": _standard,
+    }
 
     def _repr(self):
         shown = (
