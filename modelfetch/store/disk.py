@@ -16,16 +16,15 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from modelfetch.errors import StoreError
+from modelfetch.store.kernel_lock import KernelLock, is_locked
 from modelfetch.store.mounts import is_local
 from modelfetch.store.refusals import refusal
 
 if sys.platform != "win32":
     import fcntl
-if TYPE_CHECKING:
-    import filelock
 
 T = TypeVar("T")
 
@@ -271,7 +270,7 @@ class Disk:
 
     # Locks
 
-    def lock(self, lock: filelock.BaseFileLock, path: Path) -> bool | None:
+    def lock(self, lock: KernelLock, path: Path) -> bool | None:
         """Try to take a lock without waiting.
 
         Returns:
@@ -279,7 +278,7 @@ class Disk:
             permitted, a read-only or full disk.
         """
         try:
-            return self.perform("lock", path, lambda: _acquire(lock))
+            return self.perform("lock", path, lock.take)
         except (OSError, NotImplementedError):
             return None
 
@@ -291,7 +290,7 @@ class Disk:
         refused, and the file must lie on a file system known to be local; what is not known does not count.
         """
         with suppress(OSError):
-            return self.perform("probe", path, lambda: _is_locked(path)) and self.is_local(path)
+            return self.perform("probe", path, lambda: is_locked(path)) and self.is_local(path)
         return False
 
     def is_local(self, path: Path) -> bool:
@@ -345,26 +344,3 @@ def _pread(fd: int, room: memoryview, offset: int) -> int:
         data = os.pread(fd, len(room), offset)
     room[: len(data)] = data
     return len(data)
-
-
-def _acquire(lock: filelock.BaseFileLock) -> bool:
-    from filelock import Timeout
-
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    if sys.platform == "win32":
-        return False
-    fd = os.open(path, os.O_RDWR | _SAFE)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

@@ -12,20 +12,17 @@ import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_small, write_atomically
+from modelfetch.store.kernel_lock import KernelLock
 from modelfetch.store.owner import is_running
 from modelfetch.values import dataclass
-
-if TYPE_CHECKING:
-    import filelock
 
 _HOLDER_LIMIT: Final = 4096
 """Bytes read of a note on who holds a lock."""
@@ -58,6 +55,7 @@ class Lock:
         self._disk = disk
         self._root = root
         self._path = path
+        self._lock = KernelLock(path)
         self._is_held = False
         self._since = ""
 
@@ -102,7 +100,7 @@ class Lock:
         if self._is_held:
             self._is_held = self.effective = False
             self._since = ""
-            if self._lock.is_locked:
+            if self._lock.is_held:
                 self._give_back()
 
     def __enter__(self) -> Self:
@@ -112,13 +110,6 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
-
-    @cached_property
-    def _lock(self) -> filelock.BaseFileLock:
-        import filelock  # takes long to import, and many commands take no lock
-
-        # Without the soft lock it would fall back to: that one outlives a killed process.
-        return filelock.FileLock(self._path, thread_local=False, fallback_to_soft=False)
 
     @property
     def _note(self) -> Path:
@@ -135,7 +126,7 @@ class Lock:
         with suppress(StoreError):
             self._disk.unlink(self._note)
         with suppress(OSError):  # the kernel takes it back when the process ends
-            self._lock.release(force=True)
+            self._lock.give_back()
 
     def _read(self) -> _Holder | None:
         """What the holder says of itself; None when it says nothing, or is gone."""

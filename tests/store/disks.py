@@ -9,9 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
-import filelock
-
 from modelfetch.store import Disk
+from modelfetch.store.kernel_lock import KernelLock
 
 T = TypeVar("T")
 
@@ -118,7 +117,7 @@ def without_links() -> Disk:
 class LocklessDisk(Disk):
     """Every lock is granted to everyone, as on Lustre."""
 
-    def lock(self, lock: filelock.BaseFileLock, path: Path) -> bool | None:
+    def lock(self, lock: KernelLock, path: Path) -> bool | None:
         return True
 
 
