@@ -7,9 +7,12 @@ understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import quote
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _SHOWN: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
 _SCALE: Final[dict[str, int]] = {
@@ -73,6 +76,14 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2].lower()]
 
 
+def _number(digits: str) -> int | Decimal:
+    if "." not in digits:
+        return int(digits)
+    from decimal import Decimal  # a millisecond, which no run should pay for its defaults
+
+    return Decimal(digits)
+
+
 def parse_size(text: str) -> int:
     """Read a number of bytes: ``500``, ``8M`` and ``8 MB`` (decimal), ``1 KiB`` (binary), ``1.5GB``.
 
@@ -81,12 +92,10 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: The text is not a size, or the size is not below 2**63 bytes.
     """
-    from decimal import Decimal  # only where somebody wrote a size
-
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{quote(text)} is not a size; write for example 500, 8M, 1.5 GB or 20 GiB")
-    size = round(Decimal(match[1]) * _SCALE[(match[2] or "").lower()])
+    size = round(_number(match[1]) * _SCALE[(match[2] or "").lower()])
     if size >= SIZE_LIMIT:
         raise ValueError(f"{quote(text)} is too large; the limit is 8 EiB")
     return size
