@@ -21,10 +21,14 @@ class Extent:
 class Extents:
     """The bytes of one file that are there, in order and without overlap.
 
-    There are about as many as connections and changes of source, so looking through all of them is cheap.
+    There are about as many extents as connections and changes of source.
+
+    Attributes:
+        total: How many bytes are there.
     """
 
     def __init__(self) -> None:
+        self.total = 0
         self._extents: list[Extent] = []
 
     def add(self, start: int, end: int, origin: str) -> None:
@@ -34,6 +38,7 @@ class Extents:
             ValueError: Some of them were there before.
         """
         at = self._place(start, end)
+        self.total += end - start
         before = self._extents[at - 1] if at else None
         after = self._extents[at] if at < len(self._extents) else None
         if before is not None and (before.end, before.origin) == (start, origin):
@@ -78,11 +83,6 @@ class Extents:
                 break
             front = extent.end
         return front
-
-    @property
-    def total(self) -> int:
-        """How many bytes are there."""
-        return sum(extent.end - extent.start for extent in self._extents)
 
     @property
     def origins(self) -> frozenset[str]:

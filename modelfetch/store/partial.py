@@ -244,9 +244,10 @@ class Partial:
 
     def _hash_now(self, offset: int, data: bytes | memoryview, origin: str) -> None:
         """Hash what was just written, if it is its turn; without threads, also what lay behind it already."""
-        with self._turn:
-            if offset == self._hashed:
-                self._take_in(data, origin)
+        if offset == self._hashed:  # looked at first: most are ahead, and would only wait for who hashes
+            with self._turn:
+                if offset == self._hashed:
+                    self._take_in(data, origin)
         if self._hashing is None:
             self._hash_rest()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -27,16 +28,14 @@ class Slot:
 
     folder: Path
     suffix: str = ""
+    data: Path = field(init=False, compare=False)
+    """The bytes."""
+    journal: Path = field(init=False, compare=False)
+    """What is known about them."""
 
-    @property
-    def data(self) -> Path:
-        """The bytes."""
-        return self.folder / f"data{self.suffix}"
-
-    @property
-    def journal(self) -> Path:
-        """What is known about them."""
-        return self.folder / f"journal{self.suffix}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", self.folder / f"data{self.suffix}")
+        object.__setattr__(self, "journal", self.folder / f"journal{self.suffix}")
 
     def is_abandoned(self, *, exclusive: bool) -> bool:
         """Whether no living process can be writing to it.
