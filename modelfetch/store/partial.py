@@ -107,8 +107,7 @@ class Partial:
     @property
     def received(self) -> int:
         """Bytes that are there in all."""
-        with self._state:
-            return self._extents.total
+        return self._extents.total
 
     @property
     def missing(self) -> list[tuple[int, int]]:
@@ -153,10 +152,9 @@ class Partial:
             if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
                 self._hash_now(offset, data, origin)
         finally:
-            with self._state:
-                self._writers -= 1
-                self._state.notify_all()
-        self._follow()
+            is_due = self._end_to_write()
+        if is_due:
+            self._follow()
 
     def _begin_to_write(self, start: int, end: int) -> None:
         """Keep the files open, and make sure that the place is free, while bytes are written."""
@@ -167,6 +165,15 @@ class Partial:
                 raise ValueError(f"{self.file.path}: written to after it was closed")
             self._extents.require_missing(start, end)
             self._writers += 1
+
+    def _end_to_write(self) -> bool:
+        """Let others close the files; whether so much waits to be hashed that it is worth a thread."""
+        with self._state:
+            self._writers -= 1
+            if self._is_hashed:  # else whoever hashes the rest will say so
+                self._state.notify_all()
+            front = self._extents.front
+            return front - self._hashed >= WAKE or front == self.file.size
 
     def _note_piece(self, piece: Piece | None) -> None:
         if piece is not None:
@@ -193,7 +200,7 @@ class Partial:
         Raises:
             StoreError: The bytes could not be read again.
         """
-        self._follow(at_once=True)
+        self._follow()
         with self._state:
             self._state.wait_for(lambda: self._is_hashed or self._error, seconds)
             if self._error is not None:
@@ -205,14 +212,12 @@ class Partial:
         """Whether all of the prefix is hashed, or none of it will be any more."""
         return self._hashed == self._extents.front or not self._is_open
 
-    def _follow(self, *, at_once: bool = False) -> None:
-        """Have the prefix hashed by a thread, once enough of it waits."""
+    def _follow(self) -> None:
+        """Have the prefix hashed by a thread."""
         if self._hashing is None:
             return
         with self._state:
-            front = self._extents.front
-            is_due = at_once or front == self.file.size or front - self._hashed >= WAKE
-            if self._is_followed or self._is_hashed or not is_due:
+            if self._is_followed or self._is_hashed:
                 return
             self._is_followed = True
         self._hashing.follow(self)
