@@ -171,10 +171,6 @@ class Disk:
         """Read on like :meth:`read`, into a buffer; how many bytes, 0 at the end."""
         return self._must("read", path, lambda: _read_into(fd, room))
 
-    def seek(self, fd: int, path: Path, offset: int) -> None:
-        """Have the next :meth:`read` begin at an offset."""
-        self._must("seek in", path, lambda: os.lseek(fd, offset, os.SEEK_SET))
-
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
         view = memoryview(data).cast("B")

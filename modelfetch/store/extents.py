@@ -51,6 +51,16 @@ class Extents:
         else:
             self._extents.insert(at, Extent(start, end, origin))
 
+    def remove(self, start: int, end: int) -> None:
+        """Note that bytes are not there any more, as far as they were."""
+        kept: list[Extent] = []
+        for extent in self._extents:
+            left = Extent(extent.start, min(extent.end, start), extent.origin)
+            right = Extent(max(extent.start, end), extent.end, extent.origin)
+            kept += [part for part in (left, right) if part.start < part.end]
+        self._extents = kept
+        self.total = sum(extent.end - extent.start for extent in kept)
+
     def require_missing(self, start: int, end: int) -> None:
         """Make sure that none of these bytes is there.
 

@@ -7,10 +7,10 @@ is a checkpoint of the prefix, or a piece that came in ahead of it::
     <length> <sha256 of the first length bytes> "<origin>" <crc32 of the line>
     <start>-<end> <crc32 of these bytes> "<origin>" <crc32 of the line>
 
-Nothing here is believed: on opening, the bytes are read again and compared with each line, so torn lines,
-holes after a power cut and foreign journals cost time, never a wrong byte, and no order of syncs is needed.
-That is also why the journal itself is never synced. A piece has only a CRC: its bytes are hashed with the
-whole file in the end, and a CRC takes half the time of a hash.
+Nothing here is believed for good: the next run reads the bytes again, beside its transfer, and compares them
+with each line. So torn lines, holes after a power cut and foreign journals cost time, never a wrong byte, and
+no order of syncs is needed. That is also why the journal itself is never synced. A piece has only a CRC: its
+bytes are hashed with the whole file in the end, and a CRC takes half the time of a hash.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ class Checkpoint:
     """Its SHA-256 in hexadecimal."""
     origin: str
     """Who supplied the bytes since the checkpoint before: ``kind host``."""
-    end: int = 0
-    """Where the line ends in the journal, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,8 @@ class Journal:
     """Of growing length, none beyond the file's size."""
     pieces: tuple[Piece, ...] = ()
     """In the order of their places, none beyond the file's size, no two with a byte in common."""
+    end: int = 0
+    """Bytes up to the end of its last whole line; 0 where it says nothing about this file."""
 
     @property
     def claimed(self) -> int:
@@ -119,19 +119,18 @@ def parse(content: bytes, file: FileSpec) -> Journal:
         return Journal()
     checkpoints: list[Checkpoint] = []
     pieces: list[Piece] = []
-    length, end = 0, len(first)
-    for text in content[end:].split(b"\n")[:-1]:
-        end += len(text) + 1
-        statement = _statement(text, end)
+    length = 0
+    for text in content[len(first) :].split(b"\n")[:-1]:
+        statement = _statement(text)
         if isinstance(statement, Piece):
             pieces.append(statement)
         elif statement is not None and length < statement.length <= file.size:
             checkpoints.append(statement)
             length = statement.length
-    return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)))
+    return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)), content.rindex(b"\n") + 1)
 
 
-def _statement(text: bytes, end: int) -> Checkpoint | Piece | None:
+def _statement(text: bytes) -> Checkpoint | Piece | None:
     match = _LINE.fullmatch(text) or _PIECE.fullmatch(text)
     if match is None or zlib.crc32(match[1]) != int(match[match.re.groups], 16):
         return None
@@ -141,7 +140,7 @@ def _statement(text: bytes, end: int) -> Checkpoint | Piece | None:
         return None
     if match.re is _PIECE:
         return Piece(int(match[2]), int(match[3]), int(match[4], 16), origin)
-    return Checkpoint(int(match[2]), match[3].decode("ascii"), origin, end)
+    return Checkpoint(int(match[2]), match[3].decode("ascii"), origin)
 
 
 def _apart(pieces: list[Piece], size: int) -> Iterator[Piece]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 import time
@@ -17,10 +16,10 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.journal import INTERVAL, Checkpoint, Piece
+from modelfetch.store.journal import Journal, Piece
 from modelfetch.store.journal_file import JournalFile
 from modelfetch.store.pieces import Pieces
-from modelfetch.store.prefix import Hasher, Prefix
+from modelfetch.store.prefix import Claim, Prefix, claims
 from modelfetch.store.slots import Slot, clear
 
 INLINE: Final = 1 << 20
@@ -78,25 +77,26 @@ class Partial:
     def _forget_bytes(self) -> None:
         self._extents = Extents()
         self._pieces = Pieces()
-        self._hasher: Hasher = hashlib.sha256()
-        self._hashed = self._marked = 0
-        self._origin = ""
+        self._prefix = Prefix(self._journal, self._read)
         self._is_followed = False
         self._error: BaseException | None = None
 
-    def resume(self, prefix: Prefix) -> None:
-        """Take over a verified prefix that is in the data file already."""
-        self._hasher, self._hashed, self._marked = prefix.hasher, prefix.length, prefix.length
-        start = 0
-        for checkpoint in prefix.checkpoints:
-            self._extents.add(start, checkpoint.length, checkpoint.origin)
-            start, self._origin = checkpoint.length, checkpoint.origin
-        self._journal.resume(prefix.checkpoints[-1].end)
+    def resume(self, journal: Journal) -> None:
+        """Go on with what lies in the data file already, as far as its journal turns out to be right."""
+        if not journal.end:
+            self._journal.restart()
+            return
+        self._journal.resume(journal.end)
+        for claim in claims(journal):
+            self._extents.add(claim.start, claim.end, claim.origin)
+            self._prefix.expect(claim)
+        if journal.checkpoints:
+            self._prefix.skip_lines(journal.checkpoints[-1].length)
+        self._follow()
 
-    def adopt(self, piece: Piece) -> None:
-        """Take over verified bytes that are in the data file already, where they lie behind the prefix."""
-        self._extents.add(max(piece.start, self._hashed), piece.end, piece.origin)
-        self._journal.append(piece)
+    def expect(self, claim: Claim) -> None:
+        """Check bytes that are going to be written now; those of a false claim are missing again."""
+        self._prefix.expect(claim)
 
     @property
     def length(self) -> int:
@@ -121,10 +121,6 @@ class Partial:
         with self._state:
             return self._extents.origins
 
-    def write(self, data: bytes | memoryview, origin: str) -> None:
-        """Add bytes behind the prefix; see :meth:`put`."""
-        self.put(self.length, data, origin)
-
     def put(self, offset: int, data: bytes | memoryview, origin: str) -> None:
         """Add bytes. Several threads may at once, at different places.
 
@@ -147,7 +143,7 @@ class Partial:
             with self._state:
                 self._extents.add(offset, end, origin)
                 front = self._extents.front
-            if front < end or front - self._hashed > LAG:
+            if front < end or front - self._prefix.length > LAG:
                 self._note_piece(self._pieces.put(offset, data, origin))
             if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
                 self._hash_now(offset, data, origin)
@@ -173,7 +169,7 @@ class Partial:
             if self._is_hashed:  # else whoever hashes the rest will say so
                 self._state.notify_all()
             front = self._extents.front
-            return front - self._hashed >= WAKE or front == self.file.size
+            return front - self._prefix.length >= WAKE or front == self.file.size
 
     def _note_piece(self, piece: Piece | None) -> None:
         if piece is not None:
@@ -189,7 +185,7 @@ class Partial:
         """
         while not self.wait(1.0):
             pass
-        return self._hasher.hexdigest()
+        return self._prefix.hexdigest()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the prefix is hashed, but no longer than this.
@@ -201,6 +197,8 @@ class Partial:
             StoreError: The bytes could not be read again.
         """
         self._follow()
+        if self._hashing is None:
+            self._hash_rest(seconds)
         with self._state:
             self._state.wait_for(lambda: self._is_hashed or self._error, seconds)
             if self._error is not None:
@@ -210,7 +208,7 @@ class Partial:
     @property
     def _is_hashed(self) -> bool:
         """Whether all of the prefix is hashed, or none of it will be any more."""
-        return self._hashed == self._extents.front or not self._is_open
+        return self._prefix.length == self._extents.front or not self._is_open
 
     def _follow(self) -> None:
         """Have the prefix hashed by a thread."""
@@ -234,24 +232,24 @@ class Partial:
 
     def _hash_block(self, buffer: memoryview) -> BaseException | None:
         with self._state:
-            extent = self._extents.covering(self._hashed) if self._is_open else None
+            start = self._prefix.length
+            extent = self._extents.covering(start) if self._is_open else None
             if extent is None:
                 return None
-            until = min(extent.end, self._marked + INTERVAL)  # not past the next line of the journal
-            origin, size = extent.origin, min(len(buffer), until - self._hashed)
+            origin = extent.origin
+            block = buffer[: min(extent.end, self._prefix.next_stop) - start]
         try:
-            if not self._disk.read_at(self._fd, self.slot.data, buffer[:size], self._hashed):
-                raise self._changed()
-            self._take_in(buffer[:size], origin)
+            self._read_into(block, start)
+            self._take_in(block, origin)
         except BaseException as error:  # handed over to whoever writes, or waits for the digest
             return error
         return None
 
     def _hash_now(self, offset: int, data: bytes | memoryview, origin: str) -> None:
         """Hash what was just written, if it is its turn; without threads, also what lay behind it already."""
-        if offset == self._hashed:  # looked at first: most are ahead, and would only wait for who hashes
+        if offset == self._prefix.length:  # looked at first: most are ahead, and would wait for who hashes
             with self._turn:
-                if offset == self._hashed:
+                if offset == self._prefix.length:
                     self._take_in(data, origin)
         if self._hashing is None:
             self._hash_rest()
@@ -264,19 +262,19 @@ class Partial:
                 pass
 
     def _take_in(self, data: bytes | memoryview, origin: str) -> None:
-        if origin != self._origin:
-            self._mark()  # so that it is known exactly who supplied what
-        self._hasher.update(data)
-        size = len(data) if isinstance(data, bytes) else data.nbytes
-        with self._state:
-            self._hashed, self._origin = self._hashed + size, origin
-        if self._hashed - self._marked >= INTERVAL:
-            self._mark()
+        refuted = self._prefix.take_in(data, origin)
+        if refuted is not None:
+            with self._state:
+                self._extents.remove(refuted.start, refuted.end)
 
-    def _mark(self) -> None:
-        if self._hashed > self._marked:
-            self._journal.append(Checkpoint(self._hashed, self._hasher.hexdigest(), self._origin))
-            self._marked = self._hashed
+    def _read(self, start: int, end: int) -> bytes:
+        room = bytearray(end - start)
+        self._read_into(memoryview(room), start)
+        return bytes(room)
+
+    def _read_into(self, room: memoryview, start: int) -> None:
+        if not self._disk.read_at(self._fd, self.slot.data, room, start):
+            raise self._changed()
 
     # Endings
 
@@ -310,7 +308,7 @@ class Partial:
         self._hash_rest(CLOSE_SECONDS)
         if self._stop():
             with suppress(StoreError):  # then the line before is where the next run goes on
-                self._mark()
+                self._prefix.mark()
                 for piece in self._pieces.rest():
                     self._journal.append(piece)
             self._release()

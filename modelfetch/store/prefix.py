@@ -1,15 +1,15 @@
-"""How much of an interrupted download is good: its bytes read again, against its journal."""
+"""How far a file is hashed from its start on, and what earlier runs said about the bytes to come."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import field
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
-from modelfetch.store.files import BLOCK
-from modelfetch.store.journal import Checkpoint, Piece
+from modelfetch.store.journal import INTERVAL, Checkpoint, Journal, Piece
+from modelfetch.store.journal_file import JournalFile
 from modelfetch.values import dataclass
 
 
@@ -27,65 +27,143 @@ class Hasher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """The beginning of a file that is known to be as it was written."""
+class Claim:
+    """Bytes that are there if what a journal says is true; they are read again to find out."""
 
-    hasher: Hasher = field(default_factory=hashlib.sha256)
-    checkpoints: tuple[Checkpoint, ...] = ()
-    """Those of the journal up to and with the last one that matched."""
+    start: int
+    end: int
+    statement: Checkpoint | Piece
+    """What it says. A piece may begin before ``start``, where a checkpoint speaks of the same bytes."""
 
     @property
-    def length(self) -> int:
-        """Bytes."""
-        return self.checkpoints[-1].length if self.checkpoints else 0
+    def origin(self) -> str:
+        """Who supplied them: ``kind host``."""
+        return self.statement.origin
 
 
-def rehash(
-    read: Callable[[int], bytes], checkpoints: tuple[Checkpoint, ...], cancelled: Callable[[], bool]
-) -> Prefix:
-    """Hash a file from its start and find the last checkpoint that its bytes agree with.
-
-    Args:
-        read: Reads on, at most the given number of bytes; empty at the end of the file.
-        checkpoints: What the journal says, in growing length.
-        cancelled: Asked before each block; the prefix ends early then, and nothing is lost.
-    """
-    hasher = hashlib.sha256()
-    good = Prefix()
-    length = 0
-    for index, checkpoint in enumerate(checkpoints):
-        for block in blocks(read, checkpoint.length - length, cancelled):
-            hasher.update(block)
-            length += len(block)
-        if length < checkpoint.length:
-            break
-        if hasher.hexdigest() == checkpoint.digest:
-            good = Prefix(hasher.copy(), checkpoints[: index + 1])
-    return good
+def claims(journal: Journal) -> Iterator[Claim]:
+    """What a journal says, in order and without overlap."""
+    position = 0
+    for checkpoint in journal.checkpoints:
+        yield Claim(position, checkpoint.length, checkpoint)
+        position = checkpoint.length
+    for piece in journal.pieces_behind(position):
+        yield Claim(max(piece.start, position), piece.end, piece)
 
 
-def good_pieces(
-    read: Callable[[int, int], Iterable[bytes]], pieces: Iterable[Piece], cancelled: Callable[[], bool]
-) -> Iterator[Piece]:
-    """Find the pieces whose bytes agree with the journal.
+class Prefix:
+    """The hash of a file from its start on, and the lines it leaves in the journal.
+
+    Claims are checked as their bytes come by. Where one is false the hash goes back to its beginning, and its
+    bytes are as if they had never been there; those behind it stay.
+
+    One thread at a time may hash; any may look at the length.
 
     Args:
-        read: Reads the bytes from one position up to another; fewer at the end of the file or when cancelled.
-        pieces: What the journal says.
-        cancelled: Asked before each piece; the rest counts as bad then, and nothing is lost.
+        journal: Gets a line now and then.
+        read: Reads bytes of the file, from one position up to another.
+
+    Attributes:
+        length: Bytes that are hashed.
     """
-    for piece in pieces:
-        if cancelled():
-            return
-        crc, length = 0, 0
-        for block in read(piece.start, piece.end):
-            crc, length = zlib.crc32(block, crc), length + len(block)
-        if (length, crc) == (piece.end - piece.start, piece.crc):
-            yield piece
 
+    def __init__(self, journal: JournalFile, read: Callable[[int, int], bytes]) -> None:
+        self.length = 0
+        self._journal = journal
+        self._read = read
+        self._hasher: Hasher = hashlib.sha256()
+        self._marked = 0
+        self._origin = ""
+        self._claims: deque[Claim] = deque()
+        self._begun: Claim | None = None
+        """The claim whose bytes are coming by."""
+        self._before: Hasher = self._hasher
+        """As it was at its beginning."""
+        self._crc = 0
+        """Of what came of it, if it is a piece."""
 
-def blocks(read: Callable[[int], bytes], size: int, cancelled: Callable[[], bool]) -> Iterable[bytes]:
-    """Read a number of bytes, a block at a time; fewer at the end of the file or when cancelled."""
-    while size and not cancelled() and (block := read(min(BLOCK, size))):
-        yield block
-        size -= len(block)
+    def expect(self, claim: Claim) -> None:
+        """Check a claim when its bytes come by; it lies behind all others."""
+        self._claims.append(claim)
+
+    def skip_lines(self, length: int) -> None:
+        """Write no line for less than this: the journal has them."""
+        self._marked = length
+
+    @property
+    def next_stop(self) -> int:
+        """Where the bytes that are taken in next must end at the latest."""
+        line = self._marked + INTERVAL
+        if not self._claims:
+            return line
+        claim = self._claims[0]
+        return min(line, claim.start if self.length < claim.start else claim.end)
+
+    def hexdigest(self) -> str:
+        """Give the SHA-256 of what is hashed."""
+        return self._hasher.hexdigest()
+
+    def take_in(self, data: bytes | memoryview, origin: str) -> Claim | None:
+        """Hash the next bytes.
+
+        Args:
+            data: The bytes.
+            origin: Who supplied them: ``kind host``.
+
+        Returns:
+            A claim that turned out to be false with them.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if origin != self._origin:
+            self.mark()  # so that it is known exactly who supplied what
+        end = self.length + (len(data) if isinstance(data, bytes) else data.nbytes)
+        claim = self._claim(end)
+        self._hasher.update(data)
+        if claim is not None and not self._holds(claim, data, end):
+            self._hasher, self.length = self._before, claim.start
+            return claim
+        self.length, self._origin = end, origin
+        if self.length - self._marked >= INTERVAL:
+            self.mark()
+        return None
+
+    def mark(self) -> None:
+        """Have the journal say what is hashed.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if self.length > self._marked:
+            self._journal.append(Checkpoint(self.length, self.hexdigest(), self._origin))
+            self._marked = self.length
+
+    def _claim(self, end: int) -> Claim | None:
+        """The claim that speaks of the bytes up to ``end``; one that speaks of more or less is forgotten."""
+        claim = self._claims[0] if self._claims else None
+        if claim is None or end <= claim.start:
+            return None
+        if self.length == claim.start:
+            self._begin(claim)
+        if claim is not self._begun or end > claim.end:
+            self._claims.popleft()  # others have written there
+            return None
+        return claim
+
+    def _begin(self, claim: Claim) -> None:
+        self._begun, self._before = claim, self._hasher.copy()
+        if isinstance(claim.statement, Piece):
+            self._crc = zlib.crc32(self._read(claim.statement.start, claim.start))
+
+    def _holds(self, claim: Claim, data: bytes | memoryview, end: int) -> bool:
+        """Whether nothing speaks against a claim, now that these bytes were hashed."""
+        statement = claim.statement
+        if isinstance(statement, Piece):
+            self._crc = zlib.crc32(data, self._crc)
+        if end < claim.end:
+            return True
+        self._claims.popleft()
+        if isinstance(statement, Piece):
+            return self._crc == statement.crc
+        return self.hexdigest() == statement.digest

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial as bind
 from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import closing, make_directories
+from modelfetch.store.files import BLOCK, closing, make_directories
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.journal import Journal, Piece, is_foreign, parse
+from modelfetch.store.journal import Journal, is_foreign, parse
 from modelfetch.store.journal_file import JournalFile
 from modelfetch.store.owner import tag
 from modelfetch.store.partial import Partial, create_files
-from modelfetch.store.prefix import Prefix, blocks, good_pieces, rehash
+from modelfetch.store.prefix import Claim, claims
 from modelfetch.store.slots import Slot, clear, read_journal, slots
 from modelfetch.values import dataclass
 
@@ -38,8 +37,8 @@ class Opening:
         file: What the partial is to become.
         hashing: Threads that hash.
         exclusive: Whether the blob's lock is held and really excludes others.
-        cancelled: Asked while earlier bytes are read. Once it says yes the partial opens with those checked
-            so far; on disk nothing is lost.
+        cancelled: Asked while earlier bytes are copied. Once it says yes the partial opens without any; on
+            disk nothing is lost.
     """
 
     disk: Disk
@@ -49,7 +48,7 @@ class Opening:
     cancelled: Cancelled
 
     def open(self, root: Path, folder: Path) -> Partial:
-        """Open the partial of a file, with all good bytes of earlier runs.
+        """Open the partial of a file, with all bytes of earlier runs.
 
         Args:
             root: The cache root.
@@ -95,63 +94,40 @@ class Opening:
                 return None
             disk.truncate(data, slot.data, self.file.size)
             partial = self._wrap(slot, (data, JournalFile(disk, slot, journal, self.file)))
-            self._restore(partial, *self._check(data, slot, parse(content, self.file)))
+            partial.resume(parse(content, self.file))
             undo.pop_all()
             return partial
 
-    def _restore(self, partial: Partial, prefix: Prefix, pieces: list[Piece]) -> None:
-        """Have a partial begin with what is good of its own files."""
-        if prefix.checkpoints:
-            partial.resume(prefix)
-        elif not self.cancelled():
-            partial.restart()
-        if not self.cancelled():
-            for piece in pieces:
-                partial.adopt(piece)
-
-    def _check(self, fd: int, slot: Slot, journal: Journal) -> tuple[Prefix, list[Piece]]:
-        """Find the good prefix of a data file, and the good pieces behind it."""
-        read = bind(self.disk.read, fd, slot.data)
-        prefix = rehash(read, journal.checkpoints, self.cancelled)
-        pieces = good_pieces(self._reader(fd, slot), journal.pieces_behind(prefix.length), self.cancelled)
-        return prefix, list(pieces)
-
-    def _reader(self, fd: int, slot: Slot) -> Callable[[int, int], Iterable[bytes]]:
-        def read(start: int, end: int) -> Iterable[bytes]:
-            self.disk.seek(fd, slot.data, start)
-            return blocks(bind(self.disk.read, fd, slot.data), end - start, self.cancelled)
-
-        return read
-
     def _copy_best(self, partial: Partial, found: list[Slot]) -> None:
-        """Copy the good bytes of the file that claims most, or of the next one where that claim is false."""
+        """Copy the bytes of the file that claims most, or of the next one where its very start is false."""
         journals = [(parse(read_journal(self.disk, slot), self.file), slot) for slot in found]
+        journals = [pair for pair in journals if pair[0].claimed]
         for journal, slot in sorted(journals, key=lambda pair: pair[0].claimed, reverse=True):
-            if journal.claimed and not partial.received:
-                self._copy(partial, slot, journal)
+            partial.restart()
+            self._copy(partial, slot, journal)
+            partial.digest()
+            if partial.length or partial.received == journal.claimed:
+                return
 
     def _copy(self, partial: Partial, slot: Slot, journal: Journal) -> None:
         fd = self.disk.open_to_read(slot.data)
         if fd is None:
             return
         with closing(self.disk, fd, slot.data):
-            prefix, pieces = self._check(fd, slot, journal)
-            read = self._reader(fd, slot)
-            for checkpoint in prefix.checkpoints:
-                for block in read(partial.length, checkpoint.length):
-                    partial.write(block, checkpoint.origin)
-            if not self.cancelled() and partial.digest() != prefix.hasher.hexdigest():
-                partial.restart()  # its writer lives, and began again while we read
+            for claim in claims(journal):
+                partial.expect(claim)  # its writer may live, and begin again while we read
+                self._copy_claim(partial, claim, fd, slot.data)
+        if self.cancelled():
+            partial.restart()
+
+    def _copy_claim(self, partial: Partial, claim: Claim, fd: int, path: Path) -> None:
+        room, position = memoryview(bytearray(BLOCK)), claim.start
+        while position < claim.end and not self.cancelled():
+            block = room[: claim.end - position]
+            if not self.disk.read_at(fd, path, block, position):
                 return
-            for piece in pieces:
-                _copy_piece(partial, piece, read)
-
-
-def _copy_piece(partial: Partial, piece: Piece, read: Callable[[int, int], Iterable[bytes]]) -> None:
-    position = max(piece.start, partial.length)
-    for block in read(position, piece.end):
-        partial.put(position, block, piece.origin)
-        position += len(block)
+            partial.put(position, block, claim.origin)
+            position += len(block)
 
 
 def _is_ours(disk: Disk, fd: int, path: Path) -> bool:

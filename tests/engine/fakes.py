@@ -41,6 +41,9 @@ from modelfetch.store import Disk, Store
 T = TypeVar("T")
 
 MIB = 1 << 20
+
+EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15)
+"""Everybody is called at once, however small the file."""
 ALONE = Sharing(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
 QUICK = RetryPolicy(base=0.001, cap=0.002)
@@ -325,7 +328,7 @@ class Laboratory:
         """Leave a partial as an earlier run would have, its first bytes wrong if so wanted."""
         bytes_there = (wrong + content[len(wrong) :])[:length]
         with self.store.partial(spec("earlier", content), True) as partial:
-            partial.write(bytes_there, origin)
+            partial.put(partial.length, bytes_there, origin)
 
     def quarantined(self) -> list[bytes]:
         """The bytes that were put aside."""

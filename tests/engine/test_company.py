@@ -11,11 +11,11 @@ import pytest
 
 from modelfetch.engine.events import FileCommitted, FileQuarantined, Progress, SourceFailed
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Sharing
 from modelfetch.errors import Fault
 from modelfetch.net.cancel import Cancellation
 from modelfetch.store import Store
 from tests.engine.fakes import (
+    EAGER,
     NOT_FOUND,
     OK,
     Answer,
@@ -36,8 +36,6 @@ from tests.engine.fakes import (
 
 CONTENT = body(900_000)
 MODEL = model("m", {"f.bin": CONTENT})
-EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15)
-"""Everybody is called at once, and the file is small."""
 
 
 def pause() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from modelfetch.engine.events import (
     Event,
+    FileCommitted,
     FileQuarantined,
     FileStarted,
     FileVerified,
@@ -16,9 +17,11 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.segments import Sharing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
 from tests.engine.fakes import (
+    EAGER,
     MIB,
     NOT_FOUND,
     OK,
@@ -571,6 +574,28 @@ def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_who_completed_it(l
     assert offer.asked == [100_000, 0]
     assert blamed(events) == ["mirror a.example + mirror a.example (earlier)"]
     assert left(events) == []
+
+
+@pytest.mark.parametrize("sharing", [Sharing(), EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("begun", [3 * MIB, 4 * MIB], ids=["begun", "complete"])
+def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
+    lab: Laboratory, begun: int, sharing: Sharing
+) -> None:
+    """The rest comes first: nobody waits until earlier bytes are read again."""
+    content = body(4 * MIB)
+    lab.begin(content, "mirror old.example", begun)
+    [data] = lab.root.glob("partial/*/data")
+    with data.open("r+b") as file:
+        file.seek(3 * MIB // 2)
+        file.write(b"x")
+    offer = lab.serve(content)
+    events = lab.ensure(model("m", {"f.bin": content}), runtime=lab.runtime(sharing=sharing))
+    assert code(events) == 0
+    assert lab.read(model("m", {"f.bin": content}), "f.bin") == content
+    assert of(events, FileQuarantined) == []
+    [committed] = of(events, FileCommitted)
+    assert committed.fetched <= len(content) - begun + 2 * MIB
+    assert min(offer.asked) >= MIB
 
 
 def test_an_interrupted_run_leaves_its_bytes_for_the_next(lab: Laboratory) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store import Placed, Store
+from modelfetch.store import Partial, Placed, Store
 
 MIB = 1 << 20
 WHEN = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -64,8 +64,20 @@ def obtain(
     """Download a file from where it was left, and commit it."""
     with store.partial(spec(content), exclusive) as partial:
         while partial.length < len(content):
-            partial.write(content[partial.length : partial.length + 300_000], origin)
+            partial.put(partial.length, content[partial.length : partial.length + 300_000], origin)
         return store.commit(partial, displaced_source=displaced)
+
+
+def complete(partial: Partial, content: bytes, origin: str = "mirror a") -> int:
+    """Fetch what is missing until nothing is; how many bytes that took."""
+    fetched, found = 0, ""
+    while found != digest(content):
+        for start, end in partial.missing:
+            for offset in range(start, end, 100_000):
+                partial.put(offset, content[offset : min(offset + 100_000, end)], origin)
+            fetched += end - start
+        found = partial.digest()
+    return fetched
 
 
 def ensure(store: Store, contents: Mapping[str, bytes], name: str = "tiny", version: str = "v1") -> Manifest:

@@ -38,7 +38,7 @@ def test_a_blob_lies_under_its_digest(store: Store) -> None:
 
 def test_it_is_the_inode_that_was_written_to(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT, "mirror a")
+        partial.put(partial.length, CONTENT, "mirror a")
         inode = partial.slot.data.stat().st_ino
         assert store.commit(partial).path.stat().st_ino == inode
 
@@ -50,16 +50,16 @@ def test_nothing_of_the_download_stays(store: Store) -> None:
 
 def test_an_unfinished_download_is_refused_and_kept(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT[:-1], "mirror a")
+        partial.put(partial.length, CONTENT[:-1], "mirror a")
         with pytest.raises(IntegrityError, match=r"weights\.bin"):
             store.commit(partial)
-        partial.write(CONTENT[-1:], "mirror a")
+        partial.put(partial.length, CONTENT[-1:], "mirror a")
         store.commit(partial)
 
 
 def test_wrong_bytes_are_refused_and_get_no_name(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(ROT, "mirror a")
+        partial.put(partial.length, ROT, "mirror a")
         with pytest.raises(IntegrityError, match=digest(ROT)):
             store.commit(partial)
     assert store.find_blob(FILE) is None
@@ -67,7 +67,7 @@ def test_wrong_bytes_are_refused_and_get_no_name(store: Store) -> None:
 
 def test_bytes_cut_off_behind_our_back_are_noticed(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT, "mirror a")
+        partial.put(partial.length, CONTENT, "mirror a")
         os.truncate(partial.slot.data, 100)
         with pytest.raises(StoreError, match="changed by something else"):
             store.commit(partial)
@@ -76,7 +76,7 @@ def test_bytes_cut_off_behind_our_back_are_noticed(store: Store) -> None:
 
 def test_another_file_under_our_name_is_not_published(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT, "mirror a")
+        partial.put(partial.length, CONTENT, "mirror a")
         partial.slot.data.unlink()
         partial.slot.data.write_bytes(ROT)
         with pytest.raises(StoreError, match="changed by something else"):
@@ -86,7 +86,7 @@ def test_another_file_under_our_name_is_not_published(store: Store) -> None:
 
 def test_a_cache_deleted_meanwhile_ends_with_a_clear_error_and_the_next_run_works(store: Store) -> None:
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT, "mirror a")
+        partial.put(partial.length, CONTENT, "mirror a")
         for name in ("data", "journal"):
             (partial.slot.folder / name).unlink()
         partial.slot.folder.rmdir()
@@ -107,7 +107,7 @@ def test_a_wrong_blob_is_replaced_and_quarantined(store: Store) -> None:
 def test_the_wrong_blob_stays_until_its_replacement_is_there(store: Store) -> None:
     blob = plant(store, ROT)
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT[:1000], "mirror a")
+        partial.put(partial.length, CONTENT[:1000], "mirror a")
         assert blob.read_bytes() == ROT
 
 

@@ -126,7 +126,7 @@ def interrupt(root: Path) -> None:
     file = spec(LARGE)
     for exclusive in (False, True):
         with Store(root, fsync=False).partial(file, exclusive) as partial:
-            partial.write(LARGE[partial.length : MIB + 5000], "mirror a")
+            partial.put(partial.length, LARGE[partial.length : MIB + 5000], "mirror a")
 
 
 @in_shares

@@ -29,12 +29,11 @@ def test_what_is_written_is_read_back() -> None:
     assert journal.claimed == 2_000_000
 
 
-def test_each_checkpoint_knows_where_its_line_ends() -> None:
-    content = header(FILE) + line(FIRST) + line(SECOND)
-    assert [checkpoint.end for checkpoint in parse(content, FILE).checkpoints] == [
-        len(header(FILE) + line(FIRST)),
-        len(content),
-    ]
+def test_the_end_is_that_of_the_last_whole_line() -> None:
+    content = header(FILE) + line(FIRST)
+    assert parse(content, FILE).end == len(content)
+    assert parse(content + line(SECOND)[:-1], FILE).end == len(content)
+    assert parse(b"something else\n", FILE).end == 0
 
 
 def test_lines_are_plain_text_of_one_line_each() -> None:

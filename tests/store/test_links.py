@@ -144,7 +144,7 @@ def test_a_root_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_hard_link_to_a_precious_file_as_data_is_not_written_to(store: Store, victim: Path) -> None:
     """A planted journal makes it look like a download of ours."""
     with store.partial(FILE, True) as partial:
-        partial.write(CONTENT[:1000], "mirror a")
+        partial.put(partial.length, CONTENT[:1000], "mirror a")
     data = store.root / DATA
     data.unlink()
     os.link(victim, data)

@@ -103,7 +103,7 @@ def test_a_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
 def test_partials_of_its_files_go(store: Store) -> None:
     content = noise(50_000, seed=7)
     with store.partial(spec(content), True) as partial:
-        partial.write(content[:20_000], "mirror a")
+        partial.put(partial.length, content[:20_000], "mirror a")
     manifest = model({"a.bin": content})
     removal = store.remove("tiny", manifest.files)
     assert removal.versions == ()

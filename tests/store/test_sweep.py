@@ -64,7 +64,7 @@ def test_a_name_that_only_looks_alike_stays(store: Store, version: Path, name: s
 
 def test_everything_stored_survives(store: Store, version: Path) -> None:
     with store.partial(spec(noise(999)), True) as partial:
-        partial.write(noise(999)[:500], "mirror a")
+        partial.put(partial.length, noise(999)[:500], "mirror a")
     assert store.sweep() == ()
     assert is_present(store, model(CONTENTS), CONTENTS)
     assert store.held(spec(noise(999))) == 500
