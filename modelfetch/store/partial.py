@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 from modelfetch.errors import StoreError
-from modelfetch.model.manifest import FileSpec
-from modelfetch.model.text import sanitise
-from modelfetch.store.disk import Disk
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, Piece
-from modelfetch.store.journal_file import JournalFile
+from modelfetch.store.open_files import OpenFiles
 from modelfetch.store.pieces import Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
-from modelfetch.store.slots import Slot, clear
+from modelfetch.store.slots import clear
 
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
@@ -46,23 +43,13 @@ class Partial:
         slot: Where the bytes lie.
     """
 
-    def __init__(
-        self,
-        disk: Disk,
-        file: FileSpec,
-        slot: Slot,
-        files: tuple[int, JournalFile],
-        hashing: Hashing,
-        *,
-        exclusive: bool,
-    ) -> None:
-        """Wrap the data and journal that were opened by :mod:`modelfetch.store.resume`."""
-        self.file = file
-        self.slot = slot
+    def __init__(self, files: OpenFiles, hashing: Hashing, *, exclusive: bool) -> None:
+        """Wrap what was opened by :mod:`modelfetch.store.resume`."""
+        self.file = files.file
+        self.slot = files.slot
+        self._files = files
         self._exclusive = exclusive
-        self._disk = disk
-        self._fd, self._journal = files
-        self._hashing = hashing if hashing.is_on and file.size > INLINE else None
+        self._hashing = hashing if hashing.is_on and self.file.size > INLINE else None
         self._state = threading.Condition()
         self._turn = threading.Lock()
         self._is_open = True
@@ -77,16 +64,16 @@ class Partial:
     def _forget_bytes(self) -> None:
         self._extents = Extents()
         self._pieces = Pieces()
-        self._prefix = Prefix(self._journal, self._read)
+        self._prefix = Prefix(self._files.journal, self._files.read)
         self._is_followed = False
         self._error: BaseException | None = None
 
     def resume(self, journal: Journal) -> None:
         """Go on with what lies in the data file already, as far as its journal turns out to be right."""
         if not journal.end:
-            self._journal.restart()
+            self._files.journal.restart()
             return
-        self._journal.resume(journal.end)
+        self._files.journal.resume(journal.end)
         for claim in claims(journal):
             self._extents.add(claim.start, claim.end, claim.origin)
             self._prefix.expect(claim)
@@ -139,7 +126,7 @@ class Partial:
             raise ValueError(f"{self.file.path}: bytes beyond the size of {self.file.size}")
         self._begin_to_write(offset, end)
         try:
-            self._disk.pwrite(self._fd, self.slot.data, data, offset)
+            self._files.write(data, offset)
             with self._state:
                 self._extents.add(offset, end, origin)
                 front = self._extents.front
@@ -173,7 +160,7 @@ class Partial:
 
     def _note_piece(self, piece: Piece | None) -> None:
         if piece is not None:
-            self._journal.append(piece)
+            self._files.journal.append(piece)
 
     # Hashing
 
@@ -239,7 +226,7 @@ class Partial:
             origin = extent.origin
             block = buffer[: min(extent.end, self._prefix.next_stop) - start]
         try:
-            self._read_into(block, start)
+            self._files.read_into(block, start)
             self._take_in(block, origin)
         except BaseException as error:  # handed over to whoever writes, or waits for the digest
             return error
@@ -267,15 +254,6 @@ class Partial:
             with self._state:
                 self._extents.remove(refuted.start, refuted.end)
 
-    def _read(self, start: int, end: int) -> bytes:
-        room = bytearray(end - start)
-        self._read_into(memoryview(room), start)
-        return bytes(room)
-
-    def _read_into(self, room: memoryview, start: int) -> None:
-        if not self._disk.read_at(self._fd, self.slot.data, room, start):
-            raise self._changed()
-
     # Endings
 
     def restart(self) -> None:
@@ -288,7 +266,7 @@ class Partial:
         """
         with self._turn:
             self._forget_bytes()
-            self._journal.restart()
+            self._files.journal.restart()
 
     def renew(self) -> None:
         """Begin again in new files: this one was closed, and its data moved away.
@@ -296,9 +274,9 @@ class Partial:
         Raises:
             StoreError: The disk refused.
         """
-        self._disk.unlink(self.slot.journal)
+        self._files.disk.unlink(self.slot.journal)
         with self._turn:
-            self._fd, self._journal = create_files(self._disk, self.slot, self.file)
+            self._files = OpenFiles.create(self._files.disk, self.slot, self.file)
             self._forget_bytes()
             self._count_in()
             self._is_open = True
@@ -310,7 +288,7 @@ class Partial:
             with suppress(StoreError):  # then the line before is where the next run goes on
                 self._prefix.mark()
                 for piece in self._pieces.rest():
-                    self._journal.append(piece)
+                    self._files.journal.append(piece)
             self._release()
 
     def _stop(self) -> bool:
@@ -334,12 +312,13 @@ class Partial:
 
         Best effort: the next run can cope with anything that stays.
         """
+        disk, folder = self._files.disk, self.slot.folder
         with suppress(StoreError):
-            self.slot.remove(self._disk)
-        clear(self._disk, self.slot.folder, exclusive=self._exclusive)
+            self.slot.remove(disk)
+        clear(disk, folder, exclusive=self._exclusive)
         with suppress(StoreError):
             if self._exclusive:
-                self._disk.rmdir(self.slot.folder)
+                disk.rmdir(folder)
 
     def seal(self) -> None:
         """Make a finished file ready for its final name: read-only, on the disk, closed.
@@ -349,12 +328,11 @@ class Partial:
                 a failed sync they are thrown away: the kernel may have dropped them and call the next sync a
                 success (LWN 752063).
         """
-        self._require_own_inode()
-        self._disk.seal(self._fd, self.slot.data)
+        self._files.seal()
         try:
-            self._disk.sync(self._fd, self.slot.data)
+            self._files.sync()
             if self._stop():
-                self._close_files()
+                self._files.close()
         except StoreError:
             self.discard()
             raise
@@ -369,42 +347,4 @@ class Partial:
 
     def _release(self) -> None:
         with suppress(StoreError):  # no promise was made about bytes that are not committed
-            self._close_files()
-
-    def _close_files(self) -> None:
-        with suppress(StoreError):  # a journal is never relied on
-            self._journal.close()
-        self._disk.close(self._fd, self.slot.data)
-
-    def _require_own_inode(self) -> None:
-        """Compare what we wrote to with what has its name: only inodes of our own get a final name."""
-        ours = self._disk.fstat(self._fd, self.slot.data)
-        named = self._disk.lstat(self.slot.data)
-        same = named is not None and (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)
-        if not same or ours.st_size != self.file.size:
-            raise self._changed()
-
-    def _changed(self) -> StoreError:
-        return StoreError(
-            f"{sanitise(str(self.slot.data))} was changed by something else during the download",
-            hint="Keep other programs out of the cache, then run the command again.",
-        )
-
-
-def create_files(disk: Disk, slot: Slot, file: FileSpec) -> tuple[int, JournalFile]:
-    """Make the data file, of its full size but without content, and an empty journal.
-
-    Raises:
-        StoreError: The disk refused; then neither file stays.
-    """
-    with ExitStack() as undo:
-        data = disk.create(slot.data)
-        undo.callback(slot.remove, disk)
-        undo.callback(disk.close, data, slot.data)
-        disk.truncate(data, slot.data, file.size)
-        journal = disk.create(slot.journal)
-        undo.callback(disk.close, journal, slot.journal)
-        end = JournalFile(disk, slot, journal, file)
-        end.restart()
-        undo.pop_all()
-    return data, end
+            self._files.close()

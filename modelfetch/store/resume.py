@@ -18,9 +18,9 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import BLOCK, closing, make_directories
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, is_foreign, parse
-from modelfetch.store.journal_file import JournalFile
+from modelfetch.store.open_files import OpenFiles
 from modelfetch.store.owner import tag
-from modelfetch.store.partial import Partial, create_files
+from modelfetch.store.partial import Partial
 from modelfetch.store.prefix import Claim, claims
 from modelfetch.store.slots import Slot, clear, read_journal, slots
 from modelfetch.values import dataclass
@@ -64,7 +64,7 @@ class Opening:
             return taken
         found = slots(disk, folder)
         own = plain if self.exclusive and plain not in found else Slot(folder, f"-{tag()}")
-        partial = self._wrap(own, create_files(disk, own, self.file))
+        partial = self._wrap(OpenFiles.create(disk, own, self.file))
         try:
             self._copy_best(partial, found)
         except BaseException:
@@ -74,8 +74,8 @@ class Opening:
             clear(disk, folder, exclusive=self.exclusive, keep=own)
         return partial
 
-    def _wrap(self, slot: Slot, files: tuple[int, JournalFile]) -> Partial:
-        return Partial(self.disk, self.file, slot, files, self.hashing, exclusive=self.exclusive)
+    def _wrap(self, files: OpenFiles) -> Partial:
+        return Partial(files, self.hashing, exclusive=self.exclusive)
 
     def _take_over(self, slot: Slot) -> Partial | None:
         """Go on in a dead run's file; None where there is none that may be taken."""
@@ -93,7 +93,7 @@ class Opening:
             if is_foreign(content):
                 return None
             disk.truncate(data, slot.data, self.file.size)
-            partial = self._wrap(slot, (data, JournalFile(disk, slot, journal, self.file)))
+            partial = self._wrap(OpenFiles(disk, slot, self.file, data, journal))
             partial.resume(parse(content, self.file))
             undo.pop_all()
             return partial
