@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 
 from modelfetch.values import dataclass
 
@@ -66,6 +65,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _until(value: str, date: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime  # which few answers need, and no run without requests
+
     try:
         now = parsedate_to_datetime(date or "")
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
