@@ -109,6 +109,8 @@ class Segments:
             is_whole: Whether the whole file comes, so that bytes may be skipped on the way to the free ones.
         """
         with self._lock:
+            if segment not in self._taken:
+                return None  # it is of an earlier sharing
             for index, (start, end) in enumerate(self._free):
                 if start == segment.end or (is_whole and start > segment.end):
                     del self._free[index]

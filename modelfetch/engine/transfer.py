@@ -288,6 +288,8 @@ class Transfer:
         candidate, suppliers = self.filling.last, set(self.filling.suppliers)
         is_alone = candidate is not None and suppliers == {candidate.label}
         self._pure = self._pure or (candidate is not None and not is_alone)
+        if self._pure:
+            self._company.dismiss()
         yield self._quarantine()
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame

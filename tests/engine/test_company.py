@@ -188,6 +188,19 @@ def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
     assert of(events, FileQuarantined)
 
 
+def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) -> None:
+    """Else a restart of the file, for the next source, would have others at work in it."""
+    lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
+    first = lab.serve(CONTENT, OK, SLOW, host="a.example")
+    second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    late = replace(EAGER, eager=5.0, sample=1 << 40, sample_seconds=0.02)
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileQuarantined)
+    assert (first.asked, second.asked) == ([100_000, 0], [])
+
+
 def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
     written: list[int] = []
 

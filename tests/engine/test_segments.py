@@ -32,6 +32,13 @@ def test_parts_follow_each_other_without_a_gap(start: int, size: int, parts: int
     assert len(cuts) <= parts
 
 
+def test_a_segment_of_an_earlier_sharing_goes_on_with_nothing() -> None:
+    segment = taken(whole(2 * MIB).take())
+    segments = Segments([(2 * MIB, 4 * MIB)], SHARING)
+    assert segments.go_on(segment, is_whole=False) is None
+    assert taken(segments.take()).position == 2 * MIB
+
+
 def test_later_parts_are_a_little_longer() -> None:
     lengths = [end - start for start, end in cut(0, 320 * MIB, 32)]
     assert lengths == sorted(lengths)
