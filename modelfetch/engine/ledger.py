@@ -33,7 +33,7 @@ class FileState:
     file: str
     size: int
     received: int = 0
-    """Bytes of the good prefix; when verifying, bytes hashed. Never more than ``size``."""
+    """Bytes that are there, so far as is known; when verifying, bytes hashed. Never more than ``size``."""
     kept: int = 0
     """Bytes that were there when work on the file began."""
     phase: Phase = "queued"

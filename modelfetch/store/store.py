@@ -143,13 +143,13 @@ class Store:
     def partial(
         self, file: FileSpec, exclusive: bool, cancelled: Callable[[], bool] = lambda: False
     ) -> Partial:
-        """Open the download of a file, with all good bytes of earlier runs; these are hashed first.
+        """Open the download of a file, with all bytes of earlier runs; what is not good of them goes later.
 
         Args:
             file: The file.
             exclusive: Whether the blob's lock is held and :attr:`~modelfetch.store.locks.Lock.effective`.
-            cancelled: Asked between blocks while earlier bytes are hashed. Once it says yes the partial opens
-                with those checked so far; on disk nothing is lost.
+            cancelled: Asked between blocks while earlier bytes are copied, where they cannot be taken over.
+                Once it says yes the partial opens without any; on disk nothing is lost.
         """
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
