@@ -80,7 +80,7 @@ def _planned_file(
 
 
 def held_of(store: Store, file: FileSpec, begun: Collection[str] | None = None) -> int:
-    """Bytes of a file that need not be fetched: a whole blob, or what its journal speaks of; both still to be hashed.
+    """Bytes of a file that need not be fetched: a whole blob, or what a journal says; to be hashed yet.
 
     Args:
         store: The cache.

@@ -157,6 +157,10 @@ class Disk:
         self.close(fd, path)
         return None
 
+    def duplicate(self, fd: int, path: Path) -> int:
+        """Open an open file once more, as the same one: closing either leaves the other."""
+        return self._must("open", path, lambda: os.dup(fd))
+
     def close(self, fd: int, path: Path) -> None:
         """Close an open file; network file systems report some failed writes only here."""
         self._must("close", path, lambda: os.close(fd))
@@ -201,6 +205,15 @@ class Disk:
         """Have a file's bytes on the disk before going on."""
         if self._fsync:
             self._must("sync", path, lambda: os.fsync(fd))
+
+    @property
+    def syncs_early(self) -> bool:
+        """Whether it is of use to sync what is there of a file that is still written to."""
+        return self._fsync and hasattr(os, "fdatasync")
+
+    def sync_data(self, fd: int, path: Path) -> None:
+        """Have the bytes that a file has so far on the disk; see :attr:`syncs_early`."""
+        self._must("sync", path, lambda: os.fdatasync(fd))
 
     def settle(self, path: Path) -> None:
         """Like :meth:`sync`, of a file that was closed."""

@@ -9,6 +9,7 @@ from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
+from modelfetch.store.early_sync import EarlySync
 from modelfetch.store.journal_file import JournalFile
 from modelfetch.store.slots import Slot
 
@@ -33,6 +34,7 @@ class OpenFiles:
         self.file = file
         self.journal = JournalFile(disk, slot, journal, file)
         self._data = data
+        self._early = EarlySync(disk, data, slot.data)
 
     @classmethod
     def create(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self:
@@ -60,6 +62,7 @@ class OpenFiles:
             StoreError: The disk refused.
         """
         self.disk.pwrite(self._data, self.slot.data, data, offset)
+        self._early.wrote(len(data) if isinstance(data, bytes) else data.nbytes)
 
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file.
@@ -96,6 +99,7 @@ class OpenFiles:
         Raises:
             StoreError: It may not be.
         """
+        self._early.wait()
         self.disk.sync(self._data, self.slot.data)
 
     def close(self) -> None:
@@ -104,6 +108,7 @@ class OpenFiles:
         Raises:
             StoreError: The data may not have reached the disk.
         """
+        self._early.stop()
         with suppress(StoreError):  # a journal is never relied on
             self.journal.close()
         self.disk.close(self._data, self.slot.data)

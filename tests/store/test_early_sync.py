@@ -1,0 +1,92 @@
+"""What a file must have in the end is begun early, and promises nothing by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelfetch.errors import StoreError
+from modelfetch.store import Disk, Store
+from modelfetch.store.early_sync import STEP, EarlySync
+from tests.store.disks import CountingDisk
+from tests.store.material import noise, spec
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="nothing is synced early here")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    path = tmp_path / "file"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    yield fd, path
+    os.close(fd)
+
+
+class Failing(Disk):
+    """Loses bytes that it was told to write, and says so once."""
+
+    def sync_data(self, fd: int, path: Path) -> None:
+        self._must("sync", path, fail)
+
+
+class Slow(Disk):
+    """Takes as long as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def sync_data(self, fd: int, path: Path) -> None:
+        self.begun.set()
+        self.go_on.wait(10)
+        super().sync_data(fd, path)
+
+
+def fail() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_sync_begins_with_each_step(file: tuple[int, Path]) -> None:
+    disk = CountingDisk()
+    early = EarlySync(disk, *file, step=1000)
+    early.wrote(999)
+    early.wait()
+    assert disk.operations == []
+    for _ in range(2):
+        early.wrote(1000)
+        early.wait()
+    assert [operation for operation, _ in disk.operations] == ["open", "sync", "close"] * 2
+
+
+def test_without_syncs_none_is_early(file: tuple[int, Path]) -> None:
+    disk = CountingDisk(fsync=False)
+    early = EarlySync(disk, *file, step=1)
+    early.wrote(10)
+    early.wait()
+    assert disk.operations == []
+
+
+def test_what_an_early_one_was_told_is_told_at_the_end(root: Path) -> None:
+    """The kernel reports a lost write once: the last sync may know nothing of it."""
+    content = noise(STEP + 1)
+    with Store(root, disk=Failing()).partial(spec(content), True) as partial:
+        partial.put(0, content, "mirror a")
+        with pytest.raises(StoreError, match="cannot sync"):
+            Store(root).commit(partial)
+    assert Store(root).held(spec(content)) == 0
+
+
+def test_closing_does_not_wait_for_the_disk(root: Path) -> None:
+    content = noise(STEP + 2)
+    disk = Slow()
+    partial = Store(root, disk=disk).partial(spec(content), True)
+    partial.put(0, content[:-1], "mirror a")
+    assert disk.begun.wait(5)
+    partial.close()
+    disk.go_on.set()
+    assert Store(root).held(spec(content)) == len(content) - 1
