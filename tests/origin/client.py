@@ -92,7 +92,7 @@ def read_to_end(sock: socket.socket) -> tuple[bytes, Ended]:
             pieces.append(piece)
     except ConnectionResetError:
         return b"".join(pieces), "reset"
-    except ssl.SSLEOFError:
+    except ssl.SSLError:  # of several kinds, by the release of Python
         return b"".join(pieces), "truncated"
     except TimeoutError:
         return b"".join(pieces), "open"
