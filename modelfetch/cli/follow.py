@@ -33,7 +33,22 @@ class Ready:
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
-    """Follow a run, and say at its end what is left to say."""
+    """Follow a run, and say at its end what is left to say.
+
+    Raises:
+        KeyboardInterrupt: A second Ctrl-C came while the end after the first was being told.
+    """
+    try:
+        return _run(workspace, events, json=json, quiet=quiet, also=also)
+    except KeyboardInterrupt:
+        if not json:
+            say("cancelled")
+        raise
+
+
+def _run(
+    workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None
+) -> RunFinished:
     if not (json or quiet):
         notes(workspace)
     reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
