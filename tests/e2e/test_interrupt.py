@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from modelfetch.cli.follow import run
+from modelfetch.engine.events import Event, RunFinished, RunStarted
+from modelfetch.engine.record import Record
+from modelfetch.workspace import Workspace
 from tests.e2e.command import Command, Result, Running
 from tests.origin import Fault, Origin, ServedModel, faults, model
 
@@ -97,6 +102,26 @@ def test_ctrl_c_ends_a_wait_at_once(cli: Command, origin: Origin, wait: str, tim
         origin.until(lambda origin: bool(origin.requests))
         running.until(is_waiting)
         assert_cancelled(running.interrupt(times=times), 130)
+
+
+def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Impatient:
+        """Presses Ctrl-C, and again when the end is told."""
+
+        def report(self, record: Record) -> None:
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            pass
+
+    events: list[Event] = [RunStarted("ensure", ("m",)), RunFinished("completed", 0, 0.0, (), None)]
+    environ = {"HOME": str(tmp_path), "MODELFETCH_CACHE_DIR": str(tmp_path / "cache")}
+    workspace = Workspace.open(environ=environ, cwd=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(workspace, iter(events), json=False, quiet=False, also=Impatient())
+    assert capsys.readouterr().err.splitlines()[-1] == "cancelled"
 
 
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
