@@ -36,13 +36,13 @@ def run(
     """Follow a run, and say at its end what is left to say.
 
     Raises:
-        KeyboardInterrupt: A second Ctrl-C came while the end after the first was being told.
+        KeyboardInterrupt: Ctrl-C came again before the end after the first one was known.
     """
     try:
         return _run(workspace, events, json=json, quiet=quiet, also=also)
     except KeyboardInterrupt:
         if not json:
-            say("cancelled")
+            say("cancelled; run the same command again to go on")
         raise
 
 

@@ -168,9 +168,19 @@ def follow(
         try:
             finished = audience.tell(stream)
         except KeyboardInterrupt as interrupt:
-            finished = audience.finished or audience.tell(_throw(stream, interrupt))
+            finished = audience.finished or _told_end(audience, _throw(stream, interrupt))
     assert finished is not None, "records() ends with run_finished, or raises"
     return finished
+
+
+def _told_end(audience: _Audience, stream: Iterable[Record]) -> RunFinished | None:
+    """Tell the end after Ctrl-C; pressed again meanwhile, it changes nothing about what is known by then."""
+    try:
+        return audience.tell(stream)
+    except KeyboardInterrupt:
+        if audience.finished is None:
+            raise
+        return audience.finished
 
 
 def _throw(stream: Generator[Record, None, None], interrupt: KeyboardInterrupt) -> Iterable[Record]:

@@ -119,9 +119,9 @@ def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
     events: list[Event] = [RunStarted("ensure", ("m",)), RunFinished("completed", 0, 0.0, (), None)]
     environ = {"HOME": str(tmp_path), "MODELFETCH_CACHE_DIR": str(tmp_path / "cache")}
     workspace = Workspace.open(environ=environ, cwd=tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        run(workspace, iter(events), json=False, quiet=False, also=Impatient())
-    assert capsys.readouterr().err.splitlines()[-1] == "cancelled"
+    finished = run(workspace, iter(events), json=False, quiet=False, also=Impatient())
+    assert (finished.outcome, finished.exit_code) == ("cancelled", 130)
+    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; run the same command again to go on"
 
 
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
