@@ -166,6 +166,11 @@ def test_a_second_submit_joins_and_a_third_attaches(house: House) -> None:
         assert len(house.jobs) == 1
 
 
+def streams(relay: Relay) -> list[str]:
+    """The requests for the events of a job, one for each connection."""
+    return [head for head in relay.requests if "/stream" in head]
+
+
 @pytest.mark.parametrize("cuts", [1, 4])
 def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
     with slow(house, 8 * MIB, pace=4 * MIB) as (origin, served), closing(Relay(house.port)) as relay:
@@ -173,6 +178,7 @@ def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
         with house.client.start("ensure", "m", "--server", url, "--json") as running:
             for cut in range(1, cuts + 1):
                 running.until(lambda running, cut=cut: received(running) >= cut * MIB)  # type: ignore[misc]
+                running.until(lambda _, cut=cut: len(streams(relay)) == cut)  # type: ignore[misc]
                 relay.cut()
             result = running.finish()
         with house.client.start("attach", "job", "--json") as late:
@@ -181,7 +187,7 @@ def test_a_cut_is_not_felt(house: House, cuts: int) -> None:
         numbers = [record["n"] for record in result.records]
         assert numbers == sorted(set(numbers))
         assert facts(result.records) == facts(story.records)
-        heads = [head for head in relay.requests if "/stream" in head]
+        heads = streams(relay)
         assert len(heads) == cuts + 1
         assert all("last-event-id" in head.lower() for head in heads[1:])
         assert origin.bytes_sent == served.size
