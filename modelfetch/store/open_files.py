@@ -34,7 +34,7 @@ class OpenFiles:
         self.file = file
         self.journal = JournalFile(disk, slot, journal, file)
         self._data = data
-        self._early = EarlySync(disk, data, slot.data)
+        self._early = EarlySync(disk, data, slot.data, distrust=lambda: disk.unlink(slot.journal))
 
     @classmethod
     def create(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self:
@@ -59,7 +59,7 @@ class OpenFiles:
         """Write bytes of the file.
 
         Raises:
-            StoreError: The disk refused.
+            StoreError: The disk refused, or lost what was written before.
         """
         self.disk.pwrite(self._data, self.slot.data, data, offset)
         self._early.wrote(len(data) if isinstance(data, bytes) else data.nbytes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,12 @@ def file(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 class Failing(Disk):
     """Loses bytes that it was told to write, and says so once."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried = threading.Event()
+
     def sync_data(self, fd: int, path: Path) -> None:
+        self.tried.set()
         self._must("sync", path, fail)
 
 
@@ -47,13 +53,24 @@ class Slow(Disk):
         super().sync_data(fd, path)
 
 
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "syncing"]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def fail() -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_sync_begins_with_each_step(file: tuple[int, Path]) -> None:
     disk = CountingDisk()
-    early = EarlySync(disk, *file, step=1000)
+    early = EarlySync(disk, *file, lambda: None, step=1000)
     early.wrote(999)
     early.wait()
     assert disk.operations == []
@@ -65,7 +82,7 @@ def test_a_sync_begins_with_each_step(file: tuple[int, Path]) -> None:
 
 def test_without_syncs_none_is_early(file: tuple[int, Path]) -> None:
     disk = CountingDisk(fsync=False)
-    early = EarlySync(disk, *file, step=1)
+    early = EarlySync(disk, *file, lambda: None, step=1)
     early.wrote(10)
     early.wait()
     assert disk.operations == []
@@ -79,6 +96,35 @@ def test_what_an_early_one_was_told_is_told_at_the_end(root: Path) -> None:
         with pytest.raises(StoreError, match="cannot sync"):
             Store(root).commit(partial)
     assert Store(root).held(spec(content)) == 0
+
+
+def test_bytes_that_an_early_one_could_not_save_are_not_gone_on_with(root: Path) -> None:
+    """The next run would read them from memory, and be told by its own sync that all is well."""
+    content = noise(2 * STEP)
+    disk = Failing()
+    with Store(root, disk=disk).partial(spec(content), True) as partial:
+        partial.put(0, content[: STEP + 5], "mirror a")
+        until(disk.tried.is_set)
+        until(lambda: not threads())
+        with pytest.raises(StoreError, match="cannot sync"):
+            partial.put(STEP + 5, content[STEP + 5 :], "mirror a")
+    assert Store(root).held(spec(content)) == 0
+    with Store(root).partial(spec(content), True) as partial:
+        assert partial.received == 0
+
+
+def test_where_no_thread_can_begin_nothing_is_lost(
+    file: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    disk = CountingDisk()
+    early = EarlySync(disk, *file, lambda: None, step=1)
+    early.wrote(10)
+    early.wait()
+    assert [operation for operation, _ in disk.operations] == ["open", "close"]
 
 
 def test_closing_does_not_wait_for_the_disk(root: Path) -> None:
