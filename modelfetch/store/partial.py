@@ -252,7 +252,7 @@ class Partial:
         refuted = self._prefix.take_in(data, origin)
         if refuted is not None:
             with self._state:
-                self._extents.remove(refuted.start, refuted.end)
+                self._extents.remove(*refuted)
 
     # Endings
 

@@ -55,7 +55,8 @@ class Prefix:
     """The hash of a file from its start on, and the lines it leaves in the journal.
 
     Claims are checked as their bytes come by. Where one is false the hash goes back to its beginning, and its
-    bytes are as if they had never been there; those behind it stay.
+    bytes are as if they had never been there. Where several that are follow each other, twice as many are
+    given up each time: a long stretch that a power cut took is fetched in a few requests.
 
     One thread at a time may hash; any may look at the length.
 
@@ -81,6 +82,8 @@ class Prefix:
         """As it was at its beginning."""
         self._crc = 0
         """Of what came of it, if it is a piece."""
+        self._doubt = 1
+        """Claims to give up with the next one that is false, itself included."""
 
     def expect(self, claim: Claim) -> None:
         """Check a claim when its bytes come by; it lies behind all others."""
@@ -103,7 +106,7 @@ class Prefix:
         """Give the SHA-256 of what is hashed."""
         return self._hasher.hexdigest()
 
-    def take_in(self, data: bytes | memoryview, origin: str) -> Claim | None:
+    def take_in(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
         """Hash the next bytes.
 
         Args:
@@ -111,7 +114,7 @@ class Prefix:
             origin: Who supplied them: ``kind host``.
 
         Returns:
-            A claim that turned out to be false with them.
+            The start and end of bytes that are not there after all, if these showed that a claim is false.
 
         Raises:
             StoreError: The disk refused.
@@ -123,7 +126,7 @@ class Prefix:
         self._hasher.update(data)
         if claim is not None and not self._holds(claim, data, end):
             self._hasher, self.length = self._before, claim.start
-            return claim
+            return claim.start, self._give_up(claim)
         self.length, self._origin = end, origin
         if self.length - self._marked >= INTERVAL:
             self.mark()
@@ -165,5 +168,18 @@ class Prefix:
             return True
         self._claims.popleft()
         if isinstance(statement, Piece):
-            return self._crc == statement.crc
-        return self.hexdigest() == statement.digest
+            is_true = self._crc == statement.crc
+        else:
+            is_true = self.hexdigest() == statement.digest
+        self._doubt = 1 if is_true else self._doubt
+        return is_true
+
+    def _give_up(self, false: Claim) -> int:
+        """Forget claims right behind a false one, as many as are in doubt; where the last one ends."""
+        end = false.end
+        for _ in range(self._doubt - 1):
+            if not self._claims or self._claims[0].start != end:
+                break
+            end = self._claims.popleft().end
+        self._doubt *= 2
+        return end

@@ -91,6 +91,35 @@ def test_a_false_claim_costs_its_own_bytes(root: Path, positions: tuple[int, ...
         assert complete(partial, CONTENT) == FILE.size - 4 * MIB + len(positions) * MIB
 
 
+def test_a_long_false_stretch_is_found_out_in_few_steps(root: Path) -> None:
+    """After a power cut the last seconds may be missing: each MiB would be a request of its own."""
+    content = noise(64 * MIB)
+    file = spec(content)
+    with Store(root).partial(file, True) as partial:
+        for offset in range(0, 60 * MIB, MIB):
+            partial.put(offset, content[offset : offset + MIB], "mirror a")
+    with partial.slot.data.open("r+b") as data:
+        data.seek(10 * MIB)
+        data.write(bytes(50 * MIB))
+    fetched, rounds, found = 0, 0, ""
+    with Store(root).partial(file, True) as partial:
+        while found != file.sha256:
+            found = partial.digest()
+            rounds += bool(partial.missing)
+            for start, end in partial.missing:
+                partial.put(start, content[start:end], "mirror b")
+                fetched += end - start
+    assert fetched == 54 * MIB
+    assert rounds <= 8
+
+
+def test_what_lies_behind_a_false_claim_and_a_gap_stays(root: Path) -> None:
+    spoil(left(root), 2 * MIB)
+    with Store(root).partial(FILE, True) as partial:
+        partial.digest()
+        assert partial.missing == [(2 * MIB, 4 * MIB), (5 * MIB, FILE.size)]
+
+
 def test_a_piece_that_the_prefix_has_reached_is_checked_as_a_whole(root: Path) -> None:
     with Store(root).partial(FILE, True) as partial:
         partial.put(MIB, CONTENT[MIB : 2 * MIB], "mirror a")  # gets a line as a piece
