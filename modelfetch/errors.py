@@ -137,7 +137,7 @@ class Fault(StrEnum):
     """Why one source failed for one file: the key of retry rules, messages and statistics."""
 
     CONNECT = "connect"
-    """Name not resolved for now, refused, reset or timed out before a connection stood."""
+    """Name not resolved at the moment, refused, reset or timed out before a connection stood."""
     TLS = "tls"
     """The certificate or the handshake was refused; never retried, never bypassed."""
     PROXY = "proxy"

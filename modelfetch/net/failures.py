@@ -101,7 +101,7 @@ def _connect_error(error: Exception) -> SourceError:
 
 def _unresolved(cause: socket.gaierror) -> SourceError:
     if cause.errno == socket.EAI_AGAIN:
-        return SourceError(Fault.CONNECT, "the name cannot be resolved for now")
+        return SourceError(Fault.CONNECT, "the name cannot be resolved at the moment")
     return SourceError(Fault.CONNECT, "the name is not known", retry=False)
 
 

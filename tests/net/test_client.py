@@ -267,7 +267,7 @@ def test_a_refused_connection(client: Client) -> None:
 def test_a_name_that_does_not_exist(client: Client, host: str) -> None:
     error = get(client, f"http://{host}/x").failure
     assert error.fault in (Fault.CONNECT, Fault.PROTOCOL)
-    assert not error.retry or "for now" in error.message
+    assert not error.retry or "at the moment" in error.message
     assert error.message.isprintable()
 
 
