@@ -68,7 +68,10 @@ else:
             with _WORKING:
                 if vars(self._made)[self._name] is self:  # else another thread was faster
                     setattr(self._made, self._name, self._work_out(self._made, self._plain))
-            return getattr(owner if instance is None else instance, self._name)
+            found = vars(self._made)[self._name]
+            # Bound as the attribute itself is: inspect, from 3.13 on, asks what stands in a class for itself.
+            bind = getattr(type(found), "__get__", None)
+            return found if bind is None else bind(found, instance, owner)
 
     def _fields(plain):
         """The fields by name, as they are written."""
