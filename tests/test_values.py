@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 
 from modelfetch.values import dataclass
+from tests.patience import IN_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +171,14 @@ def test_many_threads_may_be_the_first_to_use_one() -> None:
         together, made = threading.Barrier(4), []
 
         def use() -> None:
-            together.wait(5)
+            together.wait(IN_TIME)
             made.append(Shared())
 
         threads = [threading.Thread(target=use) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(5)
+            thread.join(IN_TIME)
         return [each.names for each in made]
 
     for _ in range(50):

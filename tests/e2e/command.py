@@ -22,7 +22,7 @@ from modelfetch.workspace import Workspace
 from tests import plain
 from tests.origin import ServedModel
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds after which a command that has not ended counts as hanging."""
 
 NOWHERE = "http://127.0.0.1:9"

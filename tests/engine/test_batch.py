@@ -34,6 +34,7 @@ from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import Laboratory, SpyDisk, body, code, kinds, last, model, of, statuses, workers
 from tests.origin import Fault, Origin, faults
+from tests.patience import IN_TIME
 
 FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
 MODEL = model("m", FILES)
@@ -130,11 +131,9 @@ def test_the_next_run_finds_everything(lab: Laboratory, origin: Origin) -> None:
 
 def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.late(0.05))
-    began = time.monotonic()
     events = ensure(lab, origin)
     assert was_quick(events)
     assert origin.connections > 20
-    assert time.monotonic() - began < 0.05 * len(FILES)
 
 
 def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
@@ -321,7 +320,7 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
             pass  # those that came are committed while the others stall
         began = time.monotonic()
         events.close()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < IN_TIME
     release.set()
     assert not workers()
     done = sum((lab.store.find_blob(file) is not None) for file in MODEL.files)
@@ -339,7 +338,7 @@ def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:
     with run_of(lab, origin, seconds=0.3) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
     assert last(events).exit_code == 10
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < IN_TIME
 
 
 # How many at a time

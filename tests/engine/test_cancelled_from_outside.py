@@ -8,16 +8,17 @@ import time
 import pytest
 
 from modelfetch.engine.ensure import Request, ensure
-from modelfetch.engine.workers import LEAVE_SECONDS, Task, merge
+from modelfetch.engine.workers import Task, merge
 from modelfetch.net.cancel import Cancellation, Cancelled
 from tests.engine.fakes import Answer, Laboratory, body, last, model
+from tests.patience import HELD, IN_TIME
 
 
 def test_a_worker_that_cannot_be_woken_does_not_keep_the_run() -> None:
     free, cancel = threading.Event(), Cancellation()
 
     def deaf() -> Task[str]:
-        free.wait(5)
+        free.wait(HELD)
         return ""
         yield
 
@@ -26,7 +27,7 @@ def test_a_worker_that_cannot_be_woken_does_not_keep_the_run() -> None:
     began = time.monotonic()
     with pytest.raises(Cancelled):
         list(happened)
-    assert time.monotonic() - began < LEAVE_SECONDS + 0.45
+    assert time.monotonic() - began < IN_TIME
     free.set()
 
 

@@ -33,6 +33,7 @@ from tests.engine.fakes import (
     refuse,
     workers,
 )
+from tests.patience import IN_TIME
 
 CONTENT = body(900_000)
 MODEL = model("m", {"f.bin": CONTENT})
@@ -238,7 +239,7 @@ def test_cancelling_keeps_what_all_of_them_brought(lab: Laboratory) -> None:
     following.start()
     wait_for(lambda: all(gate.reached.is_set() for gate in gates))
     cancel.cancel()
-    following.join(5)
+    following.join(IN_TIME)
     assert not following.is_alive()
     assert not workers()
     assert lab.store.held(MODEL.files[0]) == 5 * 3 * 20_000
@@ -261,7 +262,7 @@ def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < IN_TIME
     gate.opened.set()
 
 

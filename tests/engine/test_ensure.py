@@ -57,6 +57,7 @@ from tests.engine.fakes import (
     story,
     workers,
 )
+from tests.patience import HELD, IN_TIME
 
 LARGE, SMALL = body(300_000, 1), body(1_000, 2)
 MODEL = model("m", {"small.json": SMALL, "dir/large.bin": LARGE})
@@ -505,7 +506,7 @@ def test_a_time_limit_ends_the_run_and_keeps_the_good_bytes(lab: Laboratory) -> 
     runtime = lab.runtime(cancel=gate.cancel, seconds=0.1)
     began = time.monotonic()
     events = lab.ensure(model("m", {"f.bin": LARGE}), runtime=runtime)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < IN_TIME
     finished = last(events)
     assert finished.exit_code == 10
     assert finished.error is not None
@@ -545,19 +546,19 @@ def test_the_rate_limit_holds_for_all_files_together(lab: Laboratory) -> None:
     began = time.monotonic()
     wanted = model("m", {f"{n}.bin": content for n, content in enumerate(contents)})
     assert code(lab.ensure(wanted, runtime=lab.runtime(limit_rate=600_000))) == 0
-    assert 0.35 <= time.monotonic() - began < 1.0
+    assert 0.35 <= time.monotonic() - began < IN_TIME
 
 
 def test_bytes_of_this_disk_are_not_slowed_down(lab: Laboratory) -> None:
     lab.serve(LARGE, kind="local", host="/somewhere")
     began = time.monotonic()
     assert code(lab.ensure(model("m", {"f.bin": LARGE}), runtime=lab.runtime(limit_rate=1_000))) == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < IN_TIME
 
 
 @pytest.mark.parametrize("files", [1, 3])
 def test_no_more_files_are_in_work_than_allowed(lab: Laboratory, files: int) -> None:
-    lock, now, most, all_in = threading.Lock(), 0, 0, threading.Barrier(files, timeout=10)
+    lock, now, most, all_in = threading.Lock(), 0, 0, threading.Barrier(files, timeout=IN_TIME)
 
     def enter() -> None:
         nonlocal now, most
@@ -588,9 +589,7 @@ def test_the_run_can_be_closed_at_any_event(lab: Laboratory, count: int) -> None
     serve(lab, Answer(piece=30_000, before_piece=slowly), OK)
     run = lab.follow(MODEL, runtime=lab.runtime(files=2))
     told = list(islice(run, count))
-    began = time.monotonic()
     run.close()
-    assert time.monotonic() - began < 0.5
     assert workers() == []
     assert is_free(lab)
     assert [event for event in of(told, RunFinished) if event.outcome != "completed"] == []
@@ -611,7 +610,7 @@ def test_closing_while_a_source_is_silent_takes_no_time(lab: Laboratory) -> None
         next(run)
     began = time.monotonic()
     run.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < IN_TIME
     assert workers() == []
     assert is_free(lab)
 
@@ -622,7 +621,7 @@ def test_closing_while_waiting_to_ask_again_takes_no_time(lab: Laboratory) -> No
     assert "retry_scheduled" in kinds(islice(run, 5))
     began = time.monotonic()
     run.close()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < IN_TIME
     assert workers() == []
     assert is_free(lab)
 
@@ -646,7 +645,7 @@ def test_a_source_that_cannot_be_woken_stops_at_its_next_byte(lab: Laboratory) -
 
     def deaf() -> None:
         asleep.set()
-        wake.wait(5)
+        wake.wait(HELD)
 
     lab.serve(LARGE, Answer(piece=50_000, before_piece=deaf))
     run = lab.follow(model("m", {"f.bin": LARGE}))
@@ -654,10 +653,10 @@ def test_a_source_that_cannot_be_woken_stops_at_its_next_byte(lab: Laboratory) -
         next(run)
     began = time.monotonic()
     run.close()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < IN_TIME
     (left_behind,) = workers()
     wake.set()
-    left_behind.join(2)
+    left_behind.join(IN_TIME)
     assert not left_behind.is_alive()
     assert is_free(lab)
     assert not lab.place(MODEL, "f.bin").exists()
@@ -740,7 +739,7 @@ def together(*runs: Callable[[], list[Event]]) -> list[list[Event]]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(IN_TIME)
     return [results[n] for n in range(len(runs))]
 
 

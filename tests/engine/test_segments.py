@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from modelfetch.engine.segments import Segment, Segments, Sharing, Verdict, cut
 from tests.engine.fakes import MIB, FakeClock
+from tests.patience import IN_TIME
 
 SHARING = Sharing(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB)
 
@@ -200,7 +201,7 @@ def test_nobody_is_impatient_before_anything_was_asked() -> None:
     waiting.join(0.05)
     assert waiting.is_alive()
     found.ask()
-    waiting.join(5)
+    waiting.join(IN_TIME)
     assert answers == [True]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -399,9 +398,7 @@ def test_the_look_can_be_closed_at_any_event(lab: Laboratory, count: int) -> Non
     wanted = sparse(lab, contents)
     events = verify(lab.runtime(), VerifyRequest([wanted]))
     told = [next(events) for _ in range(count)]
-    began = time.monotonic()
     events.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - began < 0.5
     assert workers() == []
     assert len(told) == count
 

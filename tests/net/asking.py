@@ -14,13 +14,14 @@ from modelfetch.net.answers import Ask
 from modelfetch.net.client import Client, Limits, Memory
 from modelfetch.net.urls import Credential
 from tests.origin import Content
+from tests.patience import HELD
 
 CONTENT = Content.random("file", 100_000)
 FILE = CONTENT.data
 SIZE = len(FILE)
 CANARY = "s3cr3t-canary"
 
-PATIENT = Limits(connect_timeout=5.0, stall_timeout=5.0, min_speed=0.0)
+PATIENT = Limits(connect_timeout=HELD, stall_timeout=HELD, min_speed=0.0)
 """For tests in which nothing is slow."""
 HASTY = Limits(connect_timeout=0.2, stall_timeout=0.2, min_speed=20_000.0)
 """For tests in which something is."""

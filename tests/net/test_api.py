@@ -16,6 +16,7 @@ from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.sse import LIMIT, Message
 from tests.origin.certificates import Authority
 from tests.origin.listener import Listener, refusing_port
+from tests.patience import HELD, IN_TIME
 from tests.remote.scripted import TOKEN, Answer, Script, document, refusal, serving, stream, whole
 
 JOBS = "GET /v1/jobs"
@@ -87,11 +88,11 @@ def test_nobody_there_is_told() -> None:
 
 
 def test_silence_is_waited_for_as_long_as_asked() -> None:
-    with asking(lambda channel: channel.wait(5)) as (client, _):
+    with asking(lambda channel: channel.wait(HELD)) as (client, _):
         started = time.monotonic()
         error = why(lambda: client.ask("GET", "/v1/jobs", seconds=0.1))
     assert error.fault is Fault.TIMEOUT
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < IN_TIME
 
 
 def test_an_answer_that_is_cut_is_none() -> None:
@@ -200,4 +201,4 @@ def test_a_stream_that_says_nothing_is_woken_by_a_cancel() -> None:
         started = time.monotonic()
         with pytest.raises(Cancelled):
             heard(client)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < IN_TIME

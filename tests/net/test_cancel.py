@@ -16,10 +16,9 @@ from modelfetch.net.client import Client, Memory
 from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
+from tests.patience import HELD, IN_TIME
 
 PATH = "/files/big.bin"
-SOON = 0.2
-"""Seconds within which a cancelled wait must have ended."""
 
 
 @pytest.fixture
@@ -85,8 +84,9 @@ def test_a_blocked_read_wakes_at_once(
     def stalled() -> None:
         served.until(lambda origin: len(origin.requests) == 1)
 
-    assert seconds_to_stop(cancel, lambda: read(client, served, data), stalled) < SOON
-    assert data == FILE[:kept], "nothing but the file: no ciphertext, no byte too many"
+    assert seconds_to_stop(cancel, lambda: read(client, served, data), stalled) < IN_TIME
+    # What had come when it was cancelled may have been on its way to us still.
+    assert bytes(data) in (b"", FILE[:kept]), "nothing but the file: no ciphertext, no byte too many"
 
 
 def test_a_read_on_a_reused_connection_wakes_too(
@@ -98,7 +98,7 @@ def test_a_read_on_a_reused_connection_wakes_too(
     def stalled() -> None:
         served.until(lambda origin: len(origin.requests) == 2)
 
-    assert seconds_to_stop(cancel, lambda: read(client, served, bytearray()), stalled) < SOON
+    assert seconds_to_stop(cancel, lambda: read(client, served, bytearray()), stalled) < IN_TIME
     assert served.connections == 1
 
 
@@ -125,14 +125,14 @@ def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Ca
 
 
 def test_a_sleep_ends_when_cancelled(cancel: Cancellation) -> None:
-    assert seconds_to_stop(cancel, lambda: cancel.sleep(30), lambda: None) < SOON
+    assert seconds_to_stop(cancel, lambda: cancel.sleep(HELD), lambda: None) < IN_TIME
 
 
 def test_a_sleep_without_cancel_takes_its_time(cancel: Cancellation) -> None:
     started = time.monotonic()
     cancel.sleep(0.05)
     cancel.sleep(-1)
-    assert 0.04 < time.monotonic() - started < 1
+    assert 0.04 < time.monotonic() - started < IN_TIME
 
 
 def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> None:
@@ -140,7 +140,7 @@ def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> N
     ours, theirs = socket.socketpair()
     cancel.cancel()
     with ours, theirs:
-        ours.settimeout(5)
+        ours.settimeout(IN_TIME)
         cancel.watch(ours)
         assert ours.recv(1) == b""
 

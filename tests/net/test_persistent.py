@@ -16,6 +16,7 @@ from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
+from tests.patience import IN_TIME
 
 PATH = "/files/big.bin"
 
@@ -158,7 +159,7 @@ def test_a_silent_server_is_left_in_time(origin: Origin, url: str) -> None:
     origin.fault("*", faults.stall())
     began = time.monotonic()
     assert refused(client, url).fault is Fault.TIMEOUT
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < IN_TIME
     client.close()
 
 
@@ -168,7 +169,7 @@ def test_a_dripping_server_is_left_in_time(origin: Origin, url: str) -> None:
     origin.fault("*", faults.trickle(1, 0.05))
     began = time.monotonic()
     assert refused(client, url).fault is Fault.STALL
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < IN_TIME
     client.close()
 
 
@@ -181,7 +182,7 @@ def test_cancelling_wakes_a_kept_connection(
     began = time.monotonic()
     with pytest.raises(Cancelled):
         fetch(ours, url)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < IN_TIME
 
 
 # Secrets and detours

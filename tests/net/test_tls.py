@@ -23,6 +23,7 @@ from tests.origin import Origin, faults
 from tests.origin.certificates import Authority
 from tests.origin.channel import Channel
 from tests.origin.listener import Listener
+from tests.patience import HELD
 
 PATH = "/files/big.bin"
 
@@ -132,7 +133,7 @@ def test_a_handshake_that_is_cut_may_be_tried_again(client: Client, reset: bool)
 
 
 def test_a_handshake_that_never_ends_is_left(hasty: Client) -> None:
-    with closing(Listener(lambda channel: channel.wait(5))) as listener:
+    with closing(Listener(lambda channel: channel.wait(HELD))) as listener:
         error = get(hasty, f"https://127.0.0.1:{listener.port}/").failure
     assert error.fault is Fault.CONNECT
     assert error.retry

@@ -19,6 +19,7 @@ from tests.origin.message import Reply, Request, parse_request
 from tests.origin.rules import Rule, Rules, matches
 from tests.origin.site import Site
 from tests.origin.transmission import transmission
+from tests.patience import IN_TIME
 
 ALLOWED_ABROAD = frozenset(
     {"host", "connection", "accept", "accept-encoding", "user-agent", "range", "if-range"}
@@ -187,7 +188,7 @@ class Origin:
         with self._lock:
             self._requests.clear()
 
-    def until(self, condition: Callable[[Origin], bool], timeout: float = 5.0) -> None:
+    def until(self, condition: Callable[[Origin], bool], timeout: float = IN_TIME) -> None:
         """Wait until something is true of the origin.
 
         Raises:

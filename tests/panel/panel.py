@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.panel.house import TOKEN
+from tests.patience import IN_TIME
 
 COMPLAINTS = re.compile(r"content security policy|refused to|uncaught|violat", re.IGNORECASE)
 """What a browser's console says when the page does something it must not, or breaks."""
@@ -105,10 +106,10 @@ class Panel:
         )
         return float(self.bar(model).get_attribute("aria-valuenow"))
 
-    def reaches(self, model: str, phase: str, seconds: float = 15) -> None:
+    def reaches(self, model: str, phase: str, seconds: float = IN_TIME) -> None:
         """Wait until a job is in a phase."""
         self.expect(self.card(model)).to_have_attribute("data-phase", phase, timeout=1000 * seconds)
 
-    def says(self, model: str, words: str | re.Pattern[str], seconds: float = 10) -> None:
+    def says(self, model: str, words: str | re.Pattern[str], seconds: float = IN_TIME) -> None:
         """Wait until a job says something."""
         self.expect(self.card(model)).to_contain_text(words, timeout=1000 * seconds)

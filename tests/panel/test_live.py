@@ -63,7 +63,7 @@ def test_a_restart_of_the_server_is_survived(tmp_path: Path, browser: object, ta
 def test_a_job_that_waits_says_for_whom(home: House, panel: Panel) -> None:
     """A command got there first: its process is named, and how far it is; then the job is done too."""
     with home.cli.start("ensure", "waits") as command:
-        home.origin.until(lambda origin: bool(origin.asked("*/waits/*")), timeout=10)
+        home.origin.until(lambda origin: bool(origin.asked("*/waits/*")))
         panel.install("waits")
         panel.says("waits", re.compile(rf"Waiting for process {command.process.pid} .*MB of 4\.00 MB"))
         panel.reaches("waits", "done")

@@ -13,6 +13,7 @@ from modelfetch.engine.record import to_json
 from modelfetch.remote import Address
 from tests.origin.channel import Channel
 from tests.origin.listener import Listener
+from tests.patience import HELD
 from tests.scripted import at_once, stamped
 
 TOKEN = "t0ken-canary"
@@ -112,7 +113,7 @@ def stream(*pieces: str | bytes, reset: bool = False, hold: bool = False, **head
         for piece in pieces:
             channel.sock.sendall(piece.encode() if isinstance(piece, str) else piece)
         if hold:
-            channel.wait(10)
+            channel.wait(HELD)
         channel.end(reset=reset)
 
     return answer

@@ -13,6 +13,7 @@ from modelfetch.engine.stream import Record, follow, records
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.remote import Job, Patience, Run
 from modelfetch.remote.server import CANCEL_SECONDS
+from tests.patience import HELD, IN_TIME
 from tests.remote.conftest import Connect
 from tests.remote.scripted import (
     CANCELLED,
@@ -173,7 +174,7 @@ def test_leaving_cancels_what_is_ours_and_tells_its_end(connect: Connect) -> Non
     assert last.error is not None
     assert (last.outcome, last.exit_code) == ("cancelled", 130)
     assert last.error.message == "cancelled: 2.24 kB of 2.58 kB stay on the server"
-    assert seconds < 1
+    assert seconds < IN_TIME
     assert tapped[-1] == cancelled()[0]
 
 
@@ -187,20 +188,20 @@ def test_what_others_began_goes_on(connect: Connect, exit_code: int) -> None:
     assert last.error is not None
     assert (last.outcome, last.exit_code) == ("cancelled", exit_code)
     assert last.error.message == "job-0b54c6de goes on on the server"
-    assert seconds < 1
+    assert seconds < IN_TIME
     assert [request.line for request in script.asked] == [STREAM]
     assert all(record["event"] != "run_finished" for record in tapped)
 
 
 def test_a_server_that_does_not_answer_is_not_waited_for_long(connect: Connect) -> None:
-    silent: Answer = lambda channel: channel.wait(10)  # noqa: E731
+    silent: Answer = lambda channel: channel.wait(HELD)  # noqa: E731
     server, _ = connect({STREAM: [stream(frames(STORY[:5]), hold=True)], f"DELETE /v1/jobs/{JOB}": [silent]})
     rest, seconds = leave_in_the_middle(Run(server, [OURS], clock=quick))
     last = rest[-1]
     assert isinstance(last, RunFinished)
     assert last.error is not None
     assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was told to end, and has not yet")
-    assert CANCEL_SECONDS / 10 <= seconds < CANCEL_SECONDS
+    assert CANCEL_SECONDS / 10 <= seconds < IN_TIME
 
 
 def test_who_leaves_too_late_has_the_end_that_came(connect: Connect) -> None:

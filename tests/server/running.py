@@ -30,9 +30,10 @@ from modelfetch.server.keeper import Keeper
 from modelfetch.server.life import Order
 from modelfetch.server.serve import Options, Server, config
 from modelfetch.server.workshop import Workshop
+from tests.patience import IN_TIME
 
 TOKEN = "a-token-of-the-tests"
-PATIENCE = 10.0
+PATIENCE = IN_TIME
 
 Play = Callable[[Order, Cancellation], Iterator[Event]]
 

@@ -19,6 +19,7 @@ import trustme
 
 from tests.e2e.command import Command, Running, assert_fails
 from tests.origin import Origin, model
+from tests.patience import IN_TIME
 
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
@@ -46,9 +47,9 @@ class Server:
     def ask(self, method: str, path: str, document: object = None, *, token: str | None = None) -> Any:
         """Send a request; gives the document of the answer, or its text."""
         connection = (
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=IN_TIME)
             if self._context is None
-            else http.client.HTTPSConnection("localhost", self.port, timeout=10, context=self._context)
+            else http.client.HTTPSConnection("localhost", self.port, timeout=IN_TIME, context=self._context)
         )
         headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
         body = None if document is None else json.dumps(document)
@@ -200,7 +201,7 @@ def test_with_a_certificate_it_speaks_tls(cli: Command, tmp_path: Path) -> None:
     with serve(cli, *options, context=context) as server:
         assert server.scheme == "https"
         assert server.ask("GET", "/v1/jobs") == {"jobs": []}
-        with socket.create_connection(("127.0.0.1", server.port), 5) as plain:
+        with socket.create_connection(("127.0.0.1", server.port), IN_TIME) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             with contextlib.suppress(ConnectionResetError):
                 assert b"HTTP" not in plain.recv(1000)
@@ -230,7 +231,7 @@ def test_p04_a_signal_ends_it_cleanly_in_the_middle_of_a_job(cli: Command, numbe
             had = server.until(job_id, MIB)["received"]
             result = server.running.interrupt(number)
         assert (result.code, result.err) == (code, "")
-        assert result.seconds < 3.0
+        assert result.seconds < IN_TIME
         origin.forget()
         origin.pace = None
         with serve(cli) as server:

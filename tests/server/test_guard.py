@@ -20,6 +20,7 @@ from modelfetch.server.guard import Guard
 from modelfetch.server.jobs import Jobs
 from modelfetch.server.keeper import Keeper
 from modelfetch.server.workshop import Workshop
+from tests.patience import IN_TIME
 from tests.server.running import TOKEN, FakeEngine, Served, until
 
 Message = MutableMapping[str, Any]
@@ -103,7 +104,7 @@ def test_a_body_that_is_cut_off_is_no_bug(served: Served, caplog: pytest.LogCapt
 
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
     head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-    with socket.create_connection(("127.0.0.1", served.port), 5) as connection:
+    with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
         connection.sendall(head.encode())
     until(lambda: not served._server.server_state.connections, "the end of the connection")
     assert served.ask("GET", "/v1/jobs").document == {"jobs": []}

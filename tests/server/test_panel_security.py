@@ -32,6 +32,7 @@ from modelfetch.server.answers import Refusal
 from modelfetch.server.connection import Connection
 from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
 from modelfetch.server.life import Order
+from tests.patience import IN_TIME
 from tests.server.running import TOKEN, Answer, FakeEngine, Follower, Served, until
 
 ORDER = {"operation": "model_download", "model": "m"}
@@ -61,7 +62,10 @@ def raw(served: Served, head: str, body: bytes = b"") -> tuple[int, bytes]:
     lines = f"{head.strip()}\nConnection: close\n\n".replace("\n", "\r\n")
     answer = b""
     # It need not listen to the end of what is too much.
-    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", served.port), 5) as to:
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection(("127.0.0.1", served.port), IN_TIME) as to,
+    ):
         to.sendall(lines.encode("latin-1") + body)
         while piece := to.recv(65536):
             answer += piece
@@ -528,25 +532,25 @@ def test_p41_long_headers_are_refused(served: Served, size: int) -> None:
 def test_p42_a_client_that_does_not_ask_is_let_go(tmp_path: Path) -> None:
     with Served(tmp_path, connection=Hasty) as served:
         for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-"):
-            with socket.create_connection(("127.0.0.1", served.port), 5) as connection:
+            with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
                 connection.sendall(sent)
                 started = time.monotonic()
                 answer = b""
                 with contextlib.suppress(ConnectionResetError):
                     answer = connection.recv(1)
                 assert answer == b""
-                assert 0.1 < time.monotonic() - started < 2
+                assert 0.1 < time.monotonic() - started < IN_TIME
 
 
 def test_p42_a_client_that_drips_a_byte_at_a_time_is_let_go(tmp_path: Path) -> None:
     with Served(tmp_path, connection=Hasty) as served:
-        with socket.create_connection(("127.0.0.1", served.port), 5) as connection:
+        with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
             started = time.monotonic()
             with contextlib.suppress(ConnectionError):
                 while time.monotonic() - started < 3:
                     connection.sendall(b"G")
                     time.sleep(0.02)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < IN_TIME
 
 
 def test_p42_a_quick_client_is_not_hurried(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import pytest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits
 from tests.origin import Origin
+from tests.patience import HELD
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A client shared by all tests: making one costs more than most of them."""
-    client = Client(Limits(connect_timeout=5.0, stall_timeout=5.0), Cancellation())
+    client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD), Cancellation())
     yield client
     client.close()
 

@@ -14,6 +14,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
 from modelfetch.store.early_sync import STEP, EarlySync
+from tests.patience import HELD, IN_TIME
 from tests.store.disks import CountingDisk
 from tests.store.material import noise, spec
 
@@ -49,7 +50,7 @@ class Slow(Disk):
 
     def sync_data(self, fd: int, path: Path) -> None:
         self.begun.set()
-        self.go_on.wait(10)
+        self.go_on.wait(HELD)
         super().sync_data(fd, path)
 
 
@@ -132,7 +133,7 @@ def test_closing_does_not_wait_for_the_disk(root: Path) -> None:
     disk = Slow()
     partial = Store(root, disk=disk).partial(spec(content), True)
     partial.put(0, content[:-1], "mirror a")
-    assert disk.begun.wait(5)
+    assert disk.begun.wait(IN_TIME)
     partial.close()
     disk.go_on.set()
     assert Store(root).held(spec(content)) == len(content) - 1

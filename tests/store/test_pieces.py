@@ -15,6 +15,7 @@ from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
 from modelfetch.store.hashing import PROCESSORS, Follower
 from modelfetch.store.partial import LAG
+from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
 
 CONTENT = noise(9 * MIB + 4_321)
@@ -216,9 +217,9 @@ def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
     for _ in range(3):
         once = Once()
         hashing.follow(once)
-        assert once.done.wait(5)
+        assert once.done.wait(IN_TIME)
     for thread in [thread for thread in threading.enumerate() if thread.name == "hashing"]:
-        thread.join(5)
+        thread.join(IN_TIME)
         assert not thread.is_alive()
 
 
