@@ -8,7 +8,7 @@ import re
 import select
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -16,16 +16,30 @@ import pytest
 from tests.e2e.command import PATIENCE, Command
 from tests.origin import Origin, model
 
-IMPORT = re.compile(r"^import time: +\d+ \| +\d+ \| +(\S+)\s*$", re.MULTILINE)
-"""A line of the interpreter's about a module that was imported."""
-CONNECTS = "-connects-"
-"""Stands among the modules where the command makes its first connection."""
-HOOK = f"""
-import os, sys
-line = b"\\nimport time: 0 | 0 | {CONNECTS}\\n"
-sys.addaudithook(lambda event, _: event == "socket.connect" and os.write(2, line))
+TOLD = re.compile(r"^-- (\w+) (\S+) (\S+)\s*$", re.MULTILINE)
+"""What the hook tells: that a thread imports a module, that one starts a worker, that one connects."""
+HOOK = r"""
+import os, sys, _thread
+main = _thread.get_ident()
+def tell(what, name):
+    thread = _thread.get_ident()
+    os.write(2, f"\n-- {what} {'main' if thread == main else thread} {name}\n".encode())
+def hook(event, arguments):
+    if event == "import":
+        tell("imports", arguments[0])
+    elif event == "socket.connect":
+        tell("connects", "-")
+def telling(start):
+    def told(function, *rest, **more):
+        tell("starts", getattr(getattr(function, "__self__", None), "name", "-"))
+        return start(function, *rest, **more)
+    return told
+for name in ("start_new_thread", "start_joinable_thread"):  # the latter from Python 3.13 on
+    if hasattr(_thread, name):
+        setattr(_thread, name, telling(getattr(_thread, name)))
+sys.addaudithook(hook)
 """
-"""Runs before everything else, and writes where the interpreter writes: so in the order of things."""
+"""Runs before everything else in the command, and writes everything in the order in which it happens."""
 
 
 class Started:
@@ -37,8 +51,7 @@ class Started:
         hook = cli.home / "hook"
         hook.mkdir()
         (hook / "sitecustomize.py").write_text(HOOK)
-        environment = cli.environment | {"TERM": "xterm-256color", "PYTHONPROFILEIMPORTTIME": "1"}
-        environment["PYTHONPATH"] = str(hook)
+        environment = cli.environment | {"TERM": "xterm-256color", "PYTHONPATH": str(hook)}
         self.process = subprocess.Popen(
             cli.line(*arguments),
             stdin=subprocess.DEVNULL,
@@ -50,10 +63,28 @@ class Started:
         os.close(theirs)
 
     def read_until_it_imports(self, module: str) -> None:
-        """Read what it writes until it has imported a module, and let it get no further."""
-        while module not in self.imported:
-            assert select.select([self._terminal], [], [], PATIENCE)[0], f"waits without {module}"
-            assert self._read(), f"ended without {module}"
+        """Read what it writes until it imports a module, and let it get no further."""
+        self._read_until(lambda: module in self.imported, module)
+
+    def read_until_it_connects(self) -> set[str]:
+        """Read until the first connection; the packages that it waited for.
+
+        They are those imported before the workers were started, and by the worker that connects. What another
+        thread imports at that moment holds nobody up, and may come before or after.
+        """
+        self._read_until(lambda: self._told("connects") != [], "connecting")
+        lines = self._lines
+        [(connecting, _), *_] = self._told("connects")
+        started = next(n for n, line in enumerate(lines) if line[0] == "starts" and "modelfetch-" in line[2])
+        ended = next(n for n, line in enumerate(lines) if line[0] == "connects")
+        waited = lines[:started] + [line for line in lines[started:ended] if line[1] == connecting]
+        names = [name for _, _, name in waited]
+        return {name if name.startswith("modelfetch.") else name.partition(".")[0] for name in names}
+
+    def _read_until(self, is_so: Callable[[], bool], what: str) -> None:
+        while not is_so():
+            assert select.select([self._terminal], [], [], PATIENCE)[0], f"waits without {what}"
+            assert self._read(), f"ended without {what}"
 
     def _read(self) -> bool:
         """Read some; says whether there may be more."""
@@ -64,9 +95,17 @@ class Started:
         return True
 
     @property
+    def _lines(self) -> list[tuple[str, str, str]]:
+        """What was told so far: what happened, in which thread, and a name."""
+        return TOLD.findall(self._written.decode("utf-8", "replace").replace("\r", ""))
+
+    def _told(self, what: str) -> list[tuple[str, str]]:
+        return [(thread, name) for kind, thread, name in self._lines if kind == what]
+
+    @property
     def imported(self) -> list[str]:
         """The modules imported so far, in their order."""
-        return IMPORT.findall(self._written.decode("utf-8", "replace").replace("\r", ""))
+        return [name for _, name in self._told("imports")]
 
     def close(self) -> None:
         """End it."""
@@ -88,22 +127,13 @@ def listening(cli: Command, scheme: str) -> Iterator[None]:
         yield
 
 
-def packages(imported: list[str]) -> set[str]:
-    return {name.partition(".")[0] for name in imported}
-
-
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command, scheme: str) -> None:
     with listening(cli, scheme), closing(Started(cli, "ensure", "m")) as started:
-        started.read_until_it_imports(CONNECTS)
-        imported = started.imported[: started.imported.index(CONNECTS)]
-    assert "httpx" in imported
-    assert (
-        packages(imported) & {"rich", "typer", "click", "sqlite3", "truststore", "asyncio", "tomli_w"}
-        == set()
-    )
-    ours = {name for name in imported if name.startswith("modelfetch.")}
-    assert not {"modelfetch.history", "modelfetch.settings.edit", "modelfetch.reporters.bars"} & ours
+        waited = started.read_until_it_connects()
+    assert "httpx" in waited
+    assert not {"rich", "typer", "click", "sqlite3", "truststore", "asyncio", "tomli_w"} & waited
+    assert not {"modelfetch.history", "modelfetch.settings.edit", "modelfetch.reporters.bars"} & waited
 
 
 def test_bars_and_history_are_loaded_after_it(cli: Command, origin: Origin) -> None:

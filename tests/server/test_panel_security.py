@@ -32,7 +32,7 @@ from modelfetch.server.answers import Refusal
 from modelfetch.server.connection import Connection
 from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
 from modelfetch.server.life import Order
-from tests.patience import IN_TIME
+from tests.patience import HELD, IN_TIME
 from tests.server.running import TOKEN, Answer, FakeEngine, Follower, Served, until
 
 ORDER = {"operation": "model_download", "model": "m"}
@@ -475,7 +475,9 @@ class Hasty(Connection):
     read_seconds = 0.3
 
 
-def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(tmp_path: Path) -> None:
+def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def flood(order: Order, _cancel: Cancellation) -> Iterator[Event]:
         yield RunStarted("ensure", (order.model,))
         for n in range(3_000):
@@ -491,6 +493,8 @@ def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(tmp_pat
             until(lambda: not connections, "the end of the connection")
             with pytest.raises((ConnectionError, http.client.IncompleteRead)):
                 list(stalled)
+        monkeypatch.setattr(Hasty, "head_seconds", HELD)  # who comes back reads as fast as the machine can
+        monkeypatch.setattr(Hasty, "read_seconds", HELD)
         assert len(served.story(job_id)) == 3_003
 
 
