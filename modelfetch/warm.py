@@ -57,14 +57,22 @@ def _root() -> str | None:
 
 def _look(model: str, now: list[str]) -> tuple[str, str] | None:
     """What is noted of a model whose every noted fact still holds."""
-    with open(f"{model}/.ready", encoding="utf-8") as stamp:
-        lines = stamp.read().split("\n")
+    lines = _read(f"{model}/.ready").split("\n")
     directory, words = lines[1].removeprefix("model "), lines[2].removeprefix("words ")
     if lines[0] != FORMAT or lines[-1] != "end" or os.path.dirname(directory) != model:
         return None
     facts = len(now) + 3
     holds = lines[3:facts] == now and all(map(_holds, lines[facts:-1]))
     return (directory, words) if holds else None
+
+
+def _read(path: str) -> str:
+    """The text of a plain file. Others may write to the cache: no link is followed, and no pipe waited for."""
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    with open(os.open(path, os.O_RDONLY | flags), encoding="utf-8") as file:
+        if os.fstat(file.fileno()).st_mode & 0o170000 != 0o100000:
+            raise ValueError
+        return file.read()
 
 
 def _holds(line: str) -> bool:

@@ -28,6 +28,16 @@ _LOOK: Final = "SELECT (SELECT user_version FROM pragma_user_version), (SELECT c
 """One statement, so that both come from the same moment: another process may be making the tables."""
 
 
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_SIDES: Final = ("-wal", "-shm", "-journal")
+"""Files that SQLite makes beside the database (https://www.sqlite.org/tempfiles.html)."""
+
+
+def _is_ours_alone(found: os.stat_result) -> bool:
+    """Whether a file is a plain one with a single name: what is written to it goes nowhere else."""
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
 class Database:
     """Reads with a connection of its own each time; writes with one that is kept until :meth:`close`.
 
@@ -128,7 +138,7 @@ class Database:
         """Make an empty file that only its owner may read."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            os.close(os.open(self.path, _NEW, 0o600))
         except OSError:
             if not self._look():  # else another process was quicker
                 raise Unavailable("") from None
@@ -143,8 +153,12 @@ class Database:
             return False
         except OSError as error:
             raise Unavailable((error.strerror or "it cannot be looked at").lower()) from None
-        if not stat.S_ISREG(found.st_mode):
+        if not _is_ours_alone(found):
             raise Unavailable("it is not a plain file")
+        for suffix in _SIDES:  # SQLite opens these by name, and writes to them
+            with suppress(OSError):
+                if not _is_ours_alone(self._side(suffix).lstat()):
+                    raise Unavailable(f"{self._side(suffix).name} is not a plain file")
         return True
 
     def _require_access(self) -> None:

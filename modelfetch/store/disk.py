@@ -2,7 +2,8 @@
 
 What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
 is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
-Nothing here follows a symbolic link at the last part of a path, except :meth:`Disk.stat`.
+Nothing here follows a symbolic link at the last part of a path, except :meth:`Disk.stat`, nor anywhere below
+a root that is guarded (:mod:`modelfetch.store.beneath`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from modelfetch.errors import StoreError
+from modelfetch.store.beneath import Beneath
 from modelfetch.store.kernel_lock import KernelLock, is_locked
 from modelfetch.store.mounts import is_local
-from modelfetch.store.refusals import refusal
+from modelfetch.store.notes import Notes
+from modelfetch.store.refusals import NO_INODES, refusal
 
 if sys.platform != "win32":
     import fcntl
@@ -46,7 +49,11 @@ _NO_LINK: Final = (
     *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
 )
 _NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
-_NO_DIRECTORY_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
+_NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""A file system that does not know the operation (fsync(2)). One that tried and failed says EIO, ENOSPC or
+EDQUOT."""
+_NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""A file system without modes (FAT, SMB, many in user space), or one that does not let us change them."""
 
 _SEEKING: Final = threading.Lock()
 """Where a file has one position only (Windows), for one thread at a time."""
@@ -59,13 +66,23 @@ class Disk:
     """Seconds to wait before trying a denied rename again: virus scanners hold a new file for a moment
     (huggingface/transformers#2450)."""
 
-    def __init__(self, *, fsync: bool = True) -> None:
+    def __init__(
+        self, *, fsync: bool = True, beneath: Beneath | None = None, notes: Notes | None = None
+    ) -> None:
         """Use the real disk.
 
         Args:
             fsync: Whether syncs wait until bytes and names are safe from a power cut; else they do nothing.
+            beneath: How paths below a root are reached, instead of the best way there is here.
+            notes: Who is told of what this disk cannot do, and of what is left alone.
         """
         self._fsync = fsync
+        self._beneath = beneath or Beneath()
+        self.notes = notes or Notes()
+
+    def guard(self, root: Path) -> None:
+        """Follow no link below a directory any more; see :meth:`modelfetch.store.beneath.Beneath.guard`."""
+        self._beneath.guard(root)
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
         """Carry out one operation; the point where tests let it fail instead."""
@@ -75,7 +92,7 @@ class Disk:
         try:
             return self.perform(operation, path, call)
         except OSError as error:
-            raise refusal(error, operation, path) from error
+            raise self._refusal(error, operation, path) from error
 
     def _may(self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]) -> T | None:
         """Like ``_must``, but None for an expected errno."""
@@ -84,7 +101,7 @@ class Disk:
         except OSError as error:
             if error.errno in expected:
                 return None
-            raise refusal(error, operation, path) from error
+            raise self._refusal(error, operation, path) from error
 
     def _try(self, operation: str, path: Path, call: Callable[[], object], expected: Collection[int]) -> bool:
         """Like ``_must``, but whether it was done instead of what it gave."""
@@ -93,17 +110,29 @@ class Disk:
         except OSError as error:
             if error.errno in expected:
                 return False
-            raise refusal(error, operation, path) from error
+            raise self._refusal(error, operation, path) from error
         return True
+
+    def _at(self, path: Path, call: Callable[[str, int | None], T]) -> Callable[[], T]:
+        """An operation on a name in its directory, wherever that is by the time it is carried out."""
+        return lambda: self._beneath.at(path, call)
+
+    def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
+        if error.errno == errno.ENOSPC and not self.has_inodes(path):
+            return refusal(error, operation, path, NO_INODES)
+        return refusal(error, operation, path)
 
     # Looking
 
     def lstat(self, path: Path) -> os.stat_result | None:
         """Look at a name itself; None when there is none."""
-        return self._may("look at", path, lambda: os.lstat(path), _ABSENT)
+        return self._may("look at", path, self._at(path, _lstat), _ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
-        """Look at what a name leads to, through links; None when there is nothing."""
+        """Look at what a name leads to, through links; None when there is nothing.
+
+        For what a person chose: a root, what is above it, a file of the settings.
+        """
         return self._may("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
 
     def fstat(self, fd: int, path: Path) -> os.stat_result:
@@ -112,7 +141,7 @@ class Disk:
 
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when there is none."""
-        found = self._may("list", path, lambda: os.listdir(path), _ABSENT)  # noqa: PTH208
+        found = self._may("list", path, lambda: self._beneath.listed(path, _list), _ABSENT)
         return sorted(found or ())
 
     def free(self, path: Path) -> int | None:
@@ -124,12 +153,20 @@ class Disk:
         found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
 
+    def has_inodes(self, path: Path) -> bool:
+        """Whether an ordinary user can make another file beside this one; True where that is not known."""
+        with suppress(OSError, AttributeError):  # AttributeError: Windows
+            found = os.statvfs(path.parent)
+            return not found.f_files or found.f_favail > 0  # Btrfs counts none
+        return True
+
     # Opening
 
     def create(self, path: Path, mode: int = 0o666) -> int:
         """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
         return self._must(
-            "create", path, lambda: os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode)
+            "create", path, self._at(path, lambda name, at: os.open(name, flags, mode, dir_fd=at))
         )
 
     def create_sealed(self, path: Path) -> int:
@@ -138,18 +175,25 @@ class Disk:
 
     def open_to_read(self, path: Path) -> int | None:
         """Open a plain file; None when there is no plain file of that name."""
-        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN)
+        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN, _is_plain)
 
     def open_to_update(self, path: Path) -> int | None:
-        """Open a plain file for reading and writing; None when there is none, or it may not be written."""
-        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS))
+        """Open a plain file of our own for reading and writing; None when there is none of that name.
 
-    def _open_plain(self, path: Path, flags: int, expected: Collection[int]) -> int | None:
-        fd = self._may("open", path, lambda: os.open(path, flags | _SAFE), expected)
+        Our own has this name alone, so that nothing is written through a planted hard link, and is owned by
+        us, so that no other user can change its mode behind our back.
+        """
+        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS), _is_our_own)
+
+    def _open_plain(
+        self, path: Path, flags: int, expected: Collection[int], is_right: Callable[[os.stat_result], bool]
+    ) -> int | None:
+        opening = self._at(path, lambda name, at: os.open(name, flags | _SAFE, dir_fd=at))
+        fd = self._may("open", path, opening, expected)
         if fd is None:
             return None
         try:
-            if stat.S_ISREG(self.fstat(fd, path).st_mode):
+            if is_right(self.fstat(fd, path)):
                 return fd
         except BaseException:
             os.close(fd)
@@ -162,8 +206,12 @@ class Disk:
         return self._must("open", path, lambda: os.dup(fd))
 
     def close(self, fd: int, path: Path) -> None:
-        """Close an open file; network file systems report some failed writes only here."""
-        self._must("close", path, lambda: os.close(fd))
+        """Close an open file; network file systems report some failed writes only here.
+
+        After EINTR it is closed all the same, and its number may belong to another thread's file by now
+        (close(2), notes).
+        """
+        self._try("close", path, lambda: os.close(fd), (errno.EINTR,))
 
     # Bytes
 
@@ -202,9 +250,13 @@ class Disk:
         self._must("resize", path, lambda: os.ftruncate(fd, size))
 
     def sync(self, fd: int, path: Path) -> None:
-        """Have a file's bytes on the disk before going on."""
+        """Have a file's bytes on the disk before going on, where the file system can."""
         if self._fsync:
-            self._must("sync", path, lambda: os.fsync(fd))
+            self._sync(path, lambda: os.fsync(fd))
+
+    def _sync(self, path: Path, call: Callable[[], object]) -> None:
+        if not self._try("sync", path, call, _NO_SYNC):
+            self.notes.add(_UNSYNCED)
 
     @property
     def syncs_early(self) -> bool:
@@ -213,21 +265,23 @@ class Disk:
 
     def sync_data(self, fd: int, path: Path) -> None:
         """Have the bytes that a file has so far on the disk; see :attr:`syncs_early`."""
-        self._must("sync", path, lambda: os.fdatasync(fd))
+        self._sync(path, lambda: os.fdatasync(fd))
 
     def settle(self, path: Path) -> None:
         """Like :meth:`sync`, of a file that was closed."""
         if self._fsync:
-            self._must("sync", path, lambda: _sync_file(path))
+            self._sync(path, self._at(path, _sync_file))
 
     def seal(self, fd: int, path: Path) -> None:
         """Take away every right but reading; what the umask took when the file was created stays away.
 
-        Not on Windows, where a read-only file can be neither replaced nor deleted.
+        Not on Windows, where a read-only file can be neither replaced nor deleted, and not where the file
+        system does not let us: the digest is what is relied on, the mode keeps a program from a mistake.
         """
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
-            self._must("change the mode of", path, lambda: os.fchmod(fd, mode))
+            if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), _NO_MODES):
+                self.notes.add(_UNSEALED)
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the bytes of another one; False where that is impossible."""
@@ -239,16 +293,36 @@ class Disk:
 
     def rename(self, source: Path, target: Path) -> None:
         """Give a file another name, replacing what has it."""
+        renaming = self._between(
+            source,
+            target,
+            lambda name, at, new, there: os.replace(name, new, src_dir_fd=at, dst_dir_fd=there),
+        )
         for pause in self.rename_pauses:
-            if self._try("rename to", target, lambda: os.replace(source, target), _NOT_OURS):  # noqa: PTH105
+            if self._try("rename to", target, renaming, _NOT_OURS):
                 return
             time.sleep(pause)
-        self._must("rename to", target, lambda: os.replace(source, target))  # noqa: PTH105
+        self._must("rename to", target, renaming)
+
+    def _between(
+        self, source: Path, target: Path, call: Callable[[str, int | None, str, int | None], None]
+    ) -> Callable[[], None]:
+        """An operation on two names, each in its directory."""
+        return self._at(
+            source, lambda name, at: self._beneath.at(target, lambda new, there: call(name, at, new, there))
+        )
 
     def link(self, source: Path, target: Path) -> bool:
         """Give a file a second name; False where these two places cannot share a file."""
         follow = os.link not in os.supports_follow_symlinks
-        return self._try("link to", target, lambda: os.link(source, target, follow_symlinks=follow), _NO_LINK)
+        linking = self._between(
+            source,
+            target,
+            lambda name, at, new, there: os.link(
+                name, new, src_dir_fd=at, dst_dir_fd=there, follow_symlinks=follow
+            ),
+        )
+        return self._try("link to", target, linking, _NO_LINK)
 
     def link_free(self, source: Path, target: Path) -> bool | None:
         """Like :meth:`link`; None when something has that name, instead of an error."""
@@ -261,21 +335,23 @@ class Disk:
 
     def unlink(self, path: Path) -> bool:
         """Take away a name; False when there is none."""
-        return self._try("remove", path, lambda: os.unlink(path), _ABSENT)  # noqa: PTH108
+        return self._try("remove", path, self._at(path, lambda name, at: os.unlink(name, dir_fd=at)), _ABSENT)
 
     def mkdir(self, path: Path, mode: int = 0o777) -> bool:
         """Make a directory; the umask applies, the parent's setgid is inherited. False if the name exists."""
-        return self._try("create", path, lambda: os.mkdir(path, mode), (errno.EEXIST,))  # noqa: PTH102
+        making = self._at(path, lambda name, at: os.mkdir(name, mode, dir_fd=at))
+        return self._try("create", path, making, (errno.EEXIST,))
 
     def rmdir(self, path: Path) -> bool:
         """Remove an empty directory; False when it is not empty, not there, or no directory."""
         expected = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
-        return self._try("remove", path, lambda: os.rmdir(path), expected)  # noqa: PTH106
+        return self._try("remove", path, self._at(path, lambda name, at: os.rmdir(name, dir_fd=at)), expected)
 
     def sync_directory(self, path: Path) -> None:
         """Have a directory's names on the disk before going on, where the file system can."""
         if self._fsync and sys.platform != "win32":
-            self._try("sync", path, lambda: _sync_directory(path), _NO_DIRECTORY_SYNC)
+            expected = (*_NO_SYNC, errno.EBADF)  # of a directory, that is common and no cause for a note
+            self._try("sync", path, lambda: self._beneath.listed(path, _sync_directory), expected)
 
     # Locks
 
@@ -287,7 +363,7 @@ class Disk:
             permitted, a read-only or full disk.
         """
         try:
-            return self.perform("lock", path, lock.take)
+            return self.perform("lock", path, self._at(path, lock.take))
         except (OSError, NotImplementedError):
             return None
 
@@ -299,7 +375,7 @@ class Disk:
         refused, and the file must lie on a file system known to be local; what is not known does not count.
         """
         with suppress(OSError):
-            return self.perform("probe", path, lambda: is_locked(path)) and self.is_local(path)
+            return self.perform("probe", path, self._at(path, is_locked)) and self.is_local(path)
         return False
 
     def is_local(self, path: Path) -> bool:
@@ -307,16 +383,51 @@ class Disk:
         return is_local(path)
 
 
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _SAFE)
+_UNSYNCED: Final = (
+    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
+    "(modelfetch verify finds out)"
+)
+_UNSEALED: Final = (
+    "the file system of the cache does not let modes be changed: files of models are not read-only, "
+    "so keep programs from writing to them"
+)
+
+
+def _lstat(name: str, at: int | None) -> os.stat_result:
+    return os.stat(name, dir_fd=at, follow_symlinks=False)
+
+
+def _list(directory: str | int) -> list[str]:
+    return os.listdir(directory)  # noqa: PTH208 - pathlib knows no descriptors
+
+
+def _is_plain(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode)
+
+
+def _is_our_own(found: os.stat_result) -> bool:
+    return _is_plain(found) and found.st_nlink == 1 and is_own(found)
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Whether the user who runs this owns what was looked at; always on Windows, which has no such number."""
+    return sys.platform == "win32" or found.st_uid == os.geteuid()
+
+
+def _sync_file(name: str, at: int | None) -> None:
+    flags = (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _SAFE
+    fd = os.open(name, flags, dir_fd=at)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_directory(directory: str | int) -> None:
+    if isinstance(directory, int):
+        os.fsync(directory)
+        return
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -13,7 +13,9 @@ from typing import Final
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
+from modelfetch.store.handles import AstrayError
 from modelfetch.store.owner import temporary_name
+from modelfetch.store.refusals import not_ours
 
 BLOCK: Final = 1 << 20
 """Bytes read at a time. Anything from 16 KiB up hashes at the same speed (2 GB/s measured with SHA-NI)."""
@@ -35,6 +37,27 @@ def is_plain(disk: Disk, path: Path) -> bool:
     """Whether a name is a plain file: not absent, not a link, not a directory or device."""
     found = disk.lstat(path)
     return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_directory(disk: Disk, path: Path) -> bool:
+    """Whether a name is a directory itself: not absent, not a link to one."""
+    found = disk.lstat(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+@contextmanager
+def leaving(disk: Disk) -> Iterator[None]:
+    """Tidy up as far as permitted: what the disk refuses stays. What is not ours is told, too."""
+    try:
+        yield
+    except StoreError as error:
+        if isinstance(error.__cause__, AstrayError):
+            leave(disk, Path(error.__cause__.filename))
+
+
+def leave(disk: Disk, path: Path) -> None:
+    """Tell of something in the cache that is not as we make it, and is left alone therefore."""
+    disk.notes.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
 
 
 def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> None:
@@ -83,10 +106,7 @@ def _make(disk: Disk, directory: Path, *, durable: bool) -> None:
 
 def _require_real(directory: Path, found: os.stat_result | None) -> None:
     if found is None or not stat.S_ISDIR(found.st_mode):
-        raise StoreError(
-            f"{sanitise(str(directory))} is not a directory of its own",
-            hint="Links inside the cache are not followed; move it away, then run the command again.",
-        )
+        raise not_ours(directory)
 
 
 def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import closing, make_directories
+from modelfetch.store.files import closing, leaving, make_directories
 from modelfetch.store.layout import Layout
 from modelfetch.store.owner import temporary_name
 from modelfetch.store.place import install
@@ -96,7 +94,9 @@ class Group:
         Raises:
             StoreError: The disk refused. Some may have got their names; they are right.
         """
-        ready = [each for each in loose if self._is_ours(each) and self._disk.lstat(each.blob) is None]
+        # By digest: each of the 256 directories of blobs is then opened once and not for each file.
+        ordered = sorted(loose, key=lambda each: each.file.sha256)
+        ready = [each for each in ordered if self._is_ours(each) and self._disk.lstat(each.blob) is None]
         for each in ready:
             self._disk.settle(each.path)
         self._make_directories(ready)
@@ -104,7 +104,8 @@ class Group:
             self._disk.rename(each.path, each.blob)
         for folder in sorted({each.blob.parent for each in ready}):
             self._disk.sync_directory(folder)
-        return [each for each in ready if self._place(each)]
+        placed = {each.file.sha256 for each in ready if self._place(each)}
+        return [each for each in loose if each.file.sha256 in placed]
 
     def _is_ours(self, loose: Loose) -> bool:
         """Compare what we wrote with what has its name: only inodes of our own get a final name."""
@@ -138,7 +139,7 @@ class Group:
 
 def remove(disk: Disk, folder: Path) -> bool:
     """Remove the directory of a group, as far as permitted; whether it is gone."""
-    with suppress(StoreError):
+    with leaving(disk):
         for name in disk.names(folder):
             disk.unlink(folder / name)
         return disk.rmdir(folder)

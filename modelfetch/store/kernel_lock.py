@@ -7,7 +7,9 @@ takes 16 ms to import, a tenth of the time until a first request.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -29,7 +31,7 @@ if sys.platform == "win32":
             """Whether we have it."""
             return self._lock.is_locked
 
-        def take(self) -> bool:
+        def take(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
             """Take the lock unless another holds it; whether we have it.
 
             Raises:
@@ -50,7 +52,7 @@ if sys.platform == "win32":
             """
             self._lock.release(force=True)
 
-    def is_locked(path: Path) -> bool:  # noqa: ARG001 - it can only be asked for on POSIX
+    def is_locked(name: str, at: int | None) -> bool:  # noqa: ARG001 - it can only be asked for on POSIX
         """Whether a file is locked, by whomever."""
         return False
 
@@ -68,8 +70,7 @@ else:
             path: The file; it is made if it is missing, and stays.
         """
 
-        def __init__(self, path: Path) -> None:
-            self._path = path
+        def __init__(self, path: Path) -> None:  # noqa: ARG002 - it is told where the file is when it is opened
             self._fd: int | None = None
 
         @property
@@ -77,13 +78,17 @@ else:
             """Whether we have it."""
             return self._fd is not None
 
-        def take(self) -> bool:
+        def take(self, name: str, at: int | None) -> bool:
             """Take the lock unless another holds it; whether we have it.
+
+            Args:
+                name: The file's name.
+                at: Descriptor of its directory; None where the name is a whole path.
 
             Raises:
                 OSError: Locks do not work here, or the file cannot be opened.
             """
-            fd = os.open(self._path, _OPEN | os.O_CREAT, _MODE)
+            fd = _open(name, at, os.O_CREAT)
             try:
                 is_ours = _try_lock(fd)
             except BaseException:
@@ -109,17 +114,24 @@ else:
             finally:
                 os.close(fd)
 
-    def is_locked(path: Path) -> bool:
-        """Whether a file is locked, by whomever.
+    def is_locked(name: str, at: int | None) -> bool:
+        """Whether a file is locked, by whomever; the arguments are those of :meth:`KernelLock.take`.
 
         Raises:
             OSError: It cannot be asked.
         """
-        fd = os.open(path, _OPEN)
+        fd = _open(name, at)
         try:
             return not _try_lock(fd)
         finally:
             os.close(fd)
+
+    def _open(name: str, at: int | None, more: int = 0) -> int:
+        fd = os.open(name, _OPEN | more, _MODE, dir_fd=at)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a plain file")
 
     def _try_lock(fd: int) -> bool:
         try:

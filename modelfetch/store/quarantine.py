@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import closing, hash_file, is_plain, make_directories, read_blocks, write_private
+from modelfetch.store.files import (
+    closing,
+    hash_file,
+    is_directory,
+    is_plain,
+    leave,
+    leaving,
+    make_directories,
+    read_blocks,
+    write_private,
+)
 from modelfetch.store.layout import Layout
 from modelfetch.values import dataclass
 
@@ -92,7 +100,14 @@ class Quarantine:
 
     def _entries(self, sha256: str) -> list[Path]:
         names = self._disk.names(self._layout.quarantine)
-        return [self._layout.quarantine / name for name in names if name.endswith(f"-{sha256}")]
+        named = [self._layout.quarantine / name for name in names if name.endswith(f"-{sha256}")]
+        return [path for path in named if self._is_entry(path)]
+
+    def _is_entry(self, path: Path) -> bool:
+        if is_directory(self._disk, path):
+            return True
+        leave(self._disk, path)
+        return False
 
     def _is_kept(self, path: Path, sha256: str) -> bool:
         found = self._disk.lstat(path)
@@ -106,7 +121,7 @@ class Quarantine:
         """Remove older entries; those of other users may stay, and are no reason to fail."""
         for other in self._entries(entry.expected):
             if other != entry.directory:
-                with suppress(StoreError):
+                with leaving(self._disk):
                     self._drop(other)
 
     def _drop(self, entry: Path) -> None:

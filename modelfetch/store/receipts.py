@@ -12,7 +12,7 @@ from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import make_directories, read_small, write_atomically
+from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically
 from modelfetch.store.layout import Layout
 from modelfetch.store.ready import stamp_text
 from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Stamp, from_json, to_json
@@ -34,7 +34,8 @@ class Receipts:
         """Read the receipts of everything present, in the order of names and versions."""
         for name in self._disk.names(self._layout.models):
             with suppress(UsageError):  # not the directory of a model
-                yield from self._of(self._layout.model(name))
+                if is_directory(self._disk, model := self._layout.model(name)):
+                    yield from self._of(model)
 
     def _of(self, model: Path) -> Iterator[Receipt]:
         for entry in self._disk.names(model):

@@ -11,9 +11,13 @@ from typing import Final
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
+from modelfetch.store.handles import AstrayError
 
 _ELSEWHERE: Final = "or put the cache elsewhere with --cache-dir"
 _AGAIN: Final = "Something else changed the cache meanwhile; run the command again."
+
+NO_INODES: Final = "no inodes"
+"""What ENOSPC means where bytes would still fit: as a reason of :func:`refusal`."""
 
 _REASONS: Final[dict[str, tuple[str, str]]] = {
     "ENOSPC": ("the disk is full", f"Free some space, {_ELSEWHERE}; good bytes were kept."),
@@ -52,20 +56,40 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
         "Links are not followed here; move it, then run the command again.",
     ),
     "EXDEV": ("the cache spans several file systems", "Keep all of the cache on one file system."),
+    "EMLINK": (
+        "a directory or file there has as many links as the file system allows",
+        f"Remove models that are not needed (modelfetch remove), {_ELSEWHERE}.",
+    ),
+    "EINTR": ("a signal came in between", "Run the command again."),
+    NO_INODES: (
+        "the file system has no inodes left for further files (ENOSPC)",
+        f"Delete files, however small (df -i shows how many there are), {_ELSEWHERE}.",
+    ),
     "EBUSY": ("it is in use", "Close what uses it, then run the command again."),
 }
 """Symbolic errno (not every system has each) to what it means here, and what to do."""
 
 
-def refusal(error: OSError, doing: str, path: Path) -> StoreError:
+def refusal(error: OSError, doing: str, path: Path, reason: str = "") -> StoreError:
     """Translate a failed system call.
 
     Args:
         error: What the system raised.
         doing: What was tried, continuing the word "cannot": ``write``.
         path: What it was tried on.
+        reason: A key of the reasons that says more than the number the system gave; empty for that number.
     """
+    if isinstance(error, AstrayError):
+        return not_ours(Path(error.filename))
     name = errno.errorcode.get(error.errno or 0, "")
-    reason, hint = _REASONS.get(name, (error.strerror or "unknown error", ""))
-    code = f" ({name})" if name else ""
-    return StoreError(f"cannot {doing} {sanitise(str(path))}: {reason}{code}", hint=hint)
+    words, hint = _REASONS.get(reason or name, (error.strerror or "unknown error", ""))
+    code = f" ({name})" if name and not reason else ""
+    return StoreError(f"cannot {doing} {sanitise(str(path))}: {words}{code}", hint=hint)
+
+
+def not_ours(directory: Path) -> StoreError:
+    """Say that something else, as a link, stands where a directory of the cache should."""
+    return StoreError(
+        f"{sanitise(str(directory))} is not a directory of its own",
+        hint="Links inside the cache are not followed; move it away, then run the command again.",
+    )

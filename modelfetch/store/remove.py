@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from modelfetch.errors import LockTimeoutError
 from modelfetch.model.paths import why_bad_version
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import has_real_directory, is_plain
+from modelfetch.store.files import has_real_directory, is_directory, is_plain
 from modelfetch.store.layout import Layout
 from modelfetch.store.locks import Lock
 from modelfetch.store.receipt import Receipt
@@ -39,6 +40,15 @@ class Removal:
         return {**asdict(self), "paths": [str(path) for path in self.paths]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    inode: Inode
+    names: int
+    """Names it has, wherever they are."""
+    allocated: int
+    """Bytes on the disk."""
+
+
 class Remover:
     """Finds and removes what belongs to versions of one model only."""
 
@@ -55,13 +65,13 @@ class Remover:
                 self._lock_model(locks)
             versions = [found for found in self._versions() if version in (None, found)]
             shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
-            unused = [digest for digest in sorted(shared) if dry_run or self._lock(digest, locks)]
             own = [*self._receipt_files(versions), *self._model_files(versions)]
-            paths = [*own, *self._blobs(unused, versions), *self._partials(unused)]
-            removal = Removal(self._name, tuple(versions), tuple(paths), self._freed(paths))
+            stored = self._stored(sorted(shared), versions)
+            looks = self._looks([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
-                self._act(removal, unused)
-        return removal
+                stored = self._act(versions, own, stored)
+        paths = (*own, *chain.from_iterable(stored.values()))
+        return Removal(self._name, tuple(versions), paths, _freed(paths, looks))
 
     def _versions(self) -> list[str]:
         """Every version with a directory or a receipt."""
@@ -78,11 +88,6 @@ class Remover:
                 hint="Wait for that process or end it, then run the command again.",
             )
         locks.enter_context(lock)
-
-    def _lock(self, digest: str, locks: ExitStack) -> bool:
-        """Keep others from using a blob while it goes; one in use by another process stays."""
-        lock = Lock(self._disk, self._layout.root, self._layout.blob_lock(digest))
-        return lock.try_acquire() and bool(locks.enter_context(lock))
 
     def _digests_of(self, versions: list[str]) -> set[str]:
         return {
@@ -117,16 +122,23 @@ class Remover:
             yield from self._files_below(entry)
 
     def _entries(self, directory: Path) -> list[Path]:
-        found = self._disk.lstat(directory)
-        if found is None or not stat.S_ISDIR(found.st_mode):
+        if not is_directory(self._disk, directory):
             return []
         return [directory / name for name in self._disk.names(directory)]
 
-    def _blobs(self, digests: list[str], versions: list[str]) -> list[Path]:
-        """Those blobs that are no file of another model, finished or not."""
+    def _stored(self, digests: list[str], versions: list[str]) -> dict[str, list[Path]]:
+        """By digest: its blob, if that is no file of another model, finished or not, and its partials."""
         used = set(self._inodes_of_others(versions))
-        found = ((path, self._disk.lstat(path)) for path in map(self._layout.blob, digests))
-        return [path for path, state in found if state is not None and _inode(state) not in used]
+        return {
+            digest: [*self._blob(digest, used), *self._files_below(self._layout.partial(digest))]
+            for digest in digests
+        }
+
+    def _blob(self, digest: str, used: Collection[Inode]) -> Iterator[Path]:
+        path = self._layout.blob(digest)
+        state = self._disk.lstat(path)
+        if state is not None and _inode(state) not in used:
+            yield path
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
         going = {self._layout.version(self._name, version) for version in versions}
@@ -139,30 +151,53 @@ class Remover:
                         if (state := self._disk.lstat(path))
                     )
 
-    def _partials(self, digests: list[str]) -> Iterator[Path]:
-        for digest in digests:
-            yield from self._files_below(self._layout.partial(digest))
+    def _looks(self, paths: Iterable[Path]) -> dict[Path, _Look]:
+        """What is there under each path, before it goes."""
+        states = ((path, self._disk.lstat(path)) for path in paths)
+        return {
+            path: _Look(_inode(state), state.st_nlink, _allocated(state))
+            for path, state in states
+            if state is not None
+        }
 
-    def _freed(self, paths: list[Path]) -> int:
-        states = [state for path in paths if (state := self._disk.lstat(path)) is not None]
-        going = Counter(map(_inode, states))
-        last = {_inode(state): state for state in states if going[_inode(state)] >= state.st_nlink}
-        return sum(map(_allocated, last.values()))
-
-    def _act(self, removal: Removal, digests: list[str]) -> None:
-        for path in removal.paths:
+    def _act(
+        self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
+    ) -> dict[str, list[Path]]:
+        """Remove files; what went of those that are stored by digest."""
+        for path in own:
             self._disk.unlink(path)
-        for version in removal.versions:
+        for version in versions:
             self._prune(self._layout.version(self._name, version))
-        for digest in digests:
-            self._prune(self._layout.partial(digest))
+        gone = {digest: paths for digest, paths in stored.items() if self._remove_stored(digest, paths)}
         self._disk.rmdir(self._layout.model(self._name))
+        return gone
+
+    def _remove_stored(self, digest: str, paths: Iterable[Path]) -> bool:
+        """Remove a blob and its partials, unless another process is using them; whether they are gone.
+
+        The lock is held for this digest alone: a model may have more files than a process may open.
+        """
+        with Lock(self._disk, self._layout.root, self._layout.blob_lock(digest)) as lock:
+            if not lock.try_acquire():
+                return False
+            for path in paths:
+                self._disk.unlink(path)
+            self._prune(self._layout.partial(digest))
+        return True
 
     def _prune(self, directory: Path) -> None:
         """Remove a directory and those below it, as far as they are empty."""
         for entry in self._entries(directory):
             self._prune(entry)
         self._disk.rmdir(directory)
+
+
+def _freed(paths: Iterable[Path], looks: Mapping[Path, _Look]) -> int:
+    """Bytes that come free: those of inodes all of whose names go."""
+    found = [looks[path] for path in paths if path in looks]
+    going = Counter(look.inode for look in found)
+    last = {look.inode: look.allocated for look in found if going[look.inode] >= look.names}
+    return sum(last.values())
 
 
 def _inode(state: os.stat_result) -> Inode:

@@ -13,10 +13,12 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories, read_blocks, write_atomically
 from modelfetch.store.group import Group
+from modelfetch.store.handles import HANDLES
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside, is_digest
 from modelfetch.store.locks import Lock
+from modelfetch.store.notes import Notes
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed, install, is_placed
 from modelfetch.store.quarantine import Quarantine, Quarantined
@@ -39,7 +41,13 @@ class Store:
     """
 
     def __init__(
-        self, root: Path, *, fsync: bool = True, disk: Disk | None = None, hashing: Hashing | None = None
+        self,
+        root: Path,
+        *,
+        fsync: bool = True,
+        disk: Disk | None = None,
+        hashing: Hashing | None = None,
+        notes: Notes | None = None,
     ) -> None:
         """Open a cache; nothing is created before something is stored.
 
@@ -49,13 +57,20 @@ class Store:
                 final name.
             disk: The disk, instead of the real one; then ``fsync`` is its own affair.
             hashing: Threads that hash what is fetched, instead of the usual ones.
+            notes: Who is told of what is left alone, and of what the file system cannot do; with a ``disk``
+                of its own, that one's are.
         """
         self.root = root.absolute()
-        self._disk = disk or Disk(fsync=fsync)
+        self._disk = disk or Disk(fsync=fsync, notes=notes)
+        self._disk.guard(self.root)
         self._hashing = hashing or Hashing()
         self._layout = Layout(self.root)
         self._receipts = Receipts(self._disk, self._layout)
         self._quarantine = Quarantine(self._disk, self._layout)
+
+    def close(self) -> None:
+        """Let go of the directories that are held open; the store may be used on."""
+        HANDLES.drop()
 
     # Looking
 
@@ -214,6 +229,7 @@ class Store:
             path: Where it goes below the directory, if not at its own path.
         """
         top = directory.absolute()
+        self._disk.guard(top)
         held = self.find_blob(file) or self._layout.file(manifest.name, manifest.version, file.path)
         placed = self._place(top, held, inside(top, path or file.path), file, quarantine_source)
         self._disk.sync_directory(placed.path.parent)
@@ -221,8 +237,10 @@ class Store:
 
     def note_into(self, directory: Path, path: str, text: str) -> None:
         """Write a small file into a directory outside the cache, unless one of that name is there."""
-        target = inside(directory.absolute(), path)
-        make_directories(self._disk, directory.absolute(), target.parent, durable=True)
+        top = directory.absolute()
+        self._disk.guard(top)
+        target = inside(top, path)
+        make_directories(self._disk, top, target.parent, durable=True)
         if self._disk.lstat(target) is None:
             write_atomically(self._disk, target, text.encode(), durable=True)
 

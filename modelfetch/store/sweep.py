@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from modelfetch.errors import StoreError
-from modelfetch.store.disk import Disk
+from modelfetch.store.disk import Disk, is_own
+from modelfetch.store.files import is_directory, leave, leaving
 from modelfetch.store.group import remove
 from modelfetch.store.journal import is_foreign
 from modelfetch.store.layout import Layout, is_digest
@@ -20,33 +19,46 @@ from modelfetch.store.slots import Slot, read_journal, slots
 
 GRACE: Final = 24 * 3600.0
 """Seconds after which a temporary file is taken for forgotten when its maker is on another machine or in
-another container, so cannot be asked for. None is in use for longer than it takes to copy one file."""
+another container, so cannot be asked for, or when it is another user's, whose name for it proves nothing. None
+is in use for longer than it takes to copy one file."""
 
 
 def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed: list[Path] = []
     for directory in (layout.models, layout.locks):
-        for path in _temporaries(disk, directory):
-            with suppress(StoreError):
-                if _is_forgotten(disk, path) and disk.unlink(path):
-                    removed.append(path)
+        with leaving(disk):
+            for path in _temporaries(disk, directory):
+                removed += _sweep_file(disk, path)
+    with leaving(disk):
+        removed += _sweep_partials(disk, layout)
+    return tuple(removed)
+
+
+def _sweep_partials(disk: Disk, layout: Layout) -> list[Path]:
+    removed: list[Path] = []
     for name in disk.names(layout.partials):
-        with suppress(StoreError):
+        with leaving(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
             elif is_temporary(name):
                 removed += _sweep_group(disk, layout.partials / name)
-    return tuple(removed)
+    return removed
+
+
+def _sweep_file(disk: Disk, path: Path) -> list[Path]:
+    with leaving(disk):
+        if _is_forgotten(disk, path, stat.S_ISREG) and disk.unlink(path):
+            return [path]
+    return []
 
 
 def _sweep_group(disk: Disk, folder: Path) -> list[Path]:
-    return [folder] if _is_forgotten(disk, folder) and remove(disk, folder) else []
+    return [folder] if _is_forgotten(disk, folder, stat.S_ISDIR) and remove(disk, folder) else []
 
 
 def _temporaries(disk: Disk, directory: Path) -> Iterator[Path]:
-    found = disk.lstat(directory)
-    if found is None or not stat.S_ISDIR(found.st_mode):
+    if not is_directory(disk, directory):
         return
     for name in disk.names(directory):
         if is_temporary(name):
@@ -55,10 +67,22 @@ def _temporaries(disk: Disk, directory: Path) -> Iterator[Path]:
             yield from _temporaries(disk, directory / name)
 
 
-def _is_forgotten(disk: Disk, path: Path) -> bool:
-    fate = maker(path.name.removeprefix(TEMPORARY))
+def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
+    """Whether what a name stands for was left by a dead run.
+
+    Args:
+        disk: The disk.
+        path: Temporary by its name, which anybody could have given it.
+        is_right: Whether a mode is of the kind that is made under such a name.
+    """
     found = disk.lstat(path)
-    if fate != "unknown" or found is None:
+    if found is None:
+        return False
+    if not is_right(found.st_mode):
+        leave(disk, path)
+        return False
+    fate = maker(path.name.removeprefix(TEMPORARY))
+    if fate != "unknown" and is_own(found):
         return fate == "dead"
     # A hard link has the old mtime of its blob; making it counts as a change of the inode.
     return time.time() - max(found.st_mtime, found.st_ctime) > GRACE

@@ -1,0 +1,182 @@
+"""Open directories: a bounded number of them, each proven to be the one its path names before it is used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from typing import Final
+
+MOST: Final = 8
+"""Directories that stay open between two operations. Those that come up again and again while files are
+stored are about as many, and ``ulimit -n 64`` leaves room for them beside everything else."""
+
+_DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_TO_PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY
+"""O_PATH (Linux): to pass through a directory takes no right to list it."""
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_MAYBE_LINK: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
+"""What opening a link as a directory gives: Linux, POSIX, FreeBSD."""
+
+Key = tuple[str, str]
+"""A root, and a path: from another root, the same path may lead through links."""
+Identity = tuple[int, int]
+"""Device and inode."""
+
+
+class AstrayError(OSError):
+    """A link stands where a directory of ours should; ``filename`` says where."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+class Handle:
+    """An open directory, and how many operations are using it.
+
+    Attributes:
+        fd: Its descriptor.
+        identity: Which directory it is.
+    """
+
+    __slots__ = ("fd", "identity", "is_kept", "users")
+
+    def __init__(self, fd: int) -> None:
+        found = os.fstat(fd)
+        self.fd = fd
+        self.identity: Identity = found.st_dev, found.st_ino
+        self.users = 1
+        self.is_kept = True
+        """Whether later operations may find it; else the last one that uses it closes it."""
+
+
+class Handles:
+    """Directories below roots, opened name by name from the root on. POSIX only.
+
+    A handle stays the directory it was opened as, whatever has its path by now. So before it is used again it
+    is compared with what the path names: one that was deleted, moved or replaced is opened anew, without
+    following a link. What is done by way of a handle is done in a directory that was reached through real
+    directories, or not at all.
+
+    Threads may share it. A handle that is in use is never closed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[Key, Handle] = {}
+        """The one that was used last is the last."""
+
+    def hold(self, root: str, path: str) -> Handle:
+        """Open a root or a directory below it; :meth:`release` lets go of it.
+
+        Args:
+            root: Where to begin; what leads there, and the root itself, may be a link.
+            path: The root, or a path below it without ``..``.
+
+        Raises:
+            AstrayError: A link stands in the way.
+            OSError: It cannot be opened.
+        """
+        key = root, path
+        with self._lock:
+            handle = self._kept.pop(key, None)
+            if handle is not None:
+                self._kept[key] = handle
+                handle.users += 1
+        if handle is None:
+            return self._open(key)
+        if _is_named(handle, path):
+            return handle
+        self._give_up(key, handle)
+        return self._open(key)
+
+    def release(self, handle: Handle) -> None:
+        """Let go of a handle."""
+        with self._lock:
+            handle.users -= 1
+            _close_unused(handle)
+
+    def open_to_list(self, root: str, path: str) -> int:
+        """Open a directory below a root to list or sync it: anew, for a descriptor has only one position.
+
+        Raises:
+            AstrayError: It is a link, or one stands in the way.
+            OSError: It cannot be opened.
+        """
+        return self._open_below((root, path), os.O_RDONLY | _DIRECTORY)
+
+    def drop(self) -> bool:
+        """Close every handle that nobody uses; whether there was one."""
+        with self._lock:
+            unused = [key for key, handle in self._kept.items() if not handle.users]
+            for key in unused:
+                self._let_go(key)
+        return bool(unused)
+
+    def _open(self, key: Key) -> Handle:
+        root, path = key
+        fd = os.open(root, _TO_PASS) if path == root else self._open_below(key, _TO_PASS)
+        try:
+            handle = Handle(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        with self._lock:
+            if key in self._kept:  # another thread was as quick
+                self._let_go(key)
+            self._kept[key] = handle
+            while len(self._kept) > MOST:
+                self._let_go(next(iter(self._kept)))
+        return handle
+
+    def _open_below(self, key: Key, flags: int) -> int:
+        root, path = key
+        above, _, name = path.rpartition("/")
+        parent = self.hold(root, above or "/")
+        try:
+            return os.open(name, flags | _NO_LINK, dir_fd=parent.fd)
+        except OSError as error:
+            if error.errno in _MAYBE_LINK and _is_link(name, parent):
+                raise AstrayError(path) from error
+            raise
+        finally:
+            self.release(parent)
+
+    def _give_up(self, key: Key, handle: Handle) -> None:
+        """Let go of a handle that is not what its path names any more."""
+        with self._lock:
+            if self._kept.get(key) is handle:
+                self._let_go(key)
+            handle.users -= 1
+            _close_unused(handle)
+
+    def _let_go(self, key: Key) -> None:
+        handle = self._kept.pop(key)
+        handle.is_kept = False
+        _close_unused(handle)
+
+
+def _is_named(handle: Handle, path: str) -> bool:
+    """Whether a path, through whatever links there are by now, still leads to the directory of a handle."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - for each operation, and pathlib takes its time
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == handle.identity
+
+
+def _is_link(name: str, parent: Handle) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _close_unused(handle: Handle) -> None:
+    if not handle.users and not handle.is_kept:
+        os.close(handle.fd)
+
+
+HANDLES: Final = Handles()
+"""Those of this process: a bounded number, however many caches it has open."""

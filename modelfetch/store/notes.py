@@ -1,0 +1,31 @@
+"""What a person should know of a cache although nothing failed because of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+MOST: Final = 20
+"""Notes that are kept; a cache that is full of planted links fills no terminal."""
+
+
+class Notes:
+    """Lines for people, each told once. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[str, bool] = {}
+        """Whether each was given to somebody."""
+
+    def add(self, line: str) -> None:
+        """Keep a line, unless it is there already or there are too many."""
+        with self._lock:
+            if len(self._lines) < MOST:
+                self._lines.setdefault(line, False)
+
+    def take(self) -> list[str]:
+        """Give what was not taken yet; a line that comes again is not given again."""
+        with self._lock:
+            fresh = [line for line, is_taken in self._lines.items() if not is_taken]
+            self._lines |= dict.fromkeys(fresh, True)
+        return fresh
