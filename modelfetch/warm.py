@@ -9,6 +9,7 @@ import os
 import sys
 
 from modelfetch.plain import plain_names
+from modelfetch.roots import doubt_about
 
 FORMAT = "modelfetch-ready 1"
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
@@ -37,6 +38,8 @@ def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
         return None
     root, catalogs = _root(), os.environ.get("MODELFETCH_CATALOG", "").split(os.pathsep)
     if root is None or not all(os.path.isabs(path) for path in catalogs if path):
+        return None
+    if doubt_about(root):  # the full path tells of it
         return None
     try:
         now = circumstances()
@@ -67,7 +70,7 @@ def _look(model: str, now: list[str]) -> tuple[str, str] | None:
 
 
 def _read(path: str) -> str:
-    """The text of a plain file. Others may write to the cache: no link is followed, and no pipe waited for."""
+    """The text of a plain file. Anybody may have planted it: no link is followed, no pipe waited for."""
     flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     with open(os.open(path, os.O_RDONLY | flags), encoding="utf-8") as file:
         if os.fstat(file.fileno()).st_mode & 0o170000 != 0o100000:

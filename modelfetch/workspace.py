@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.catalog import Catalog
 from modelfetch.demo import has_demo, serving
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
+from modelfetch.model.text import sanitise
 from modelfetch.net.cancel import Cancellation
+from modelfetch.roots import doubt_about
 from modelfetch.settings import Loaded, load
-from modelfetch.store import Consulted, Removal, Store
+from modelfetch.store import Consulted, Notes, Removal, Store
 from modelfetch.values import dataclass
 from modelfetch.warm import circumstances
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from modelfetch.reporters.chronicle import Chronicle
     from modelfetch.reporters.recorder import Recorder
 
+_RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -38,6 +42,8 @@ class Workspace:
     catalog: Catalog
     is_here: bool = False
     """Whether it was opened for this process's own environment and directory, as the next command will be."""
+    notes: Notes = field(default_factory=Notes)
+    """What is found out about the cache while it is used."""
 
     @classmethod
     def open(
@@ -67,7 +73,17 @@ class Workspace:
     @property
     def store(self) -> Store:
         """The cache."""
-        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync)
+        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync, notes=self.notes)
+
+    @property
+    def doubt(self) -> str:
+        """One line on why the cache cannot be trusted, or empty; see :mod:`modelfetch.roots`."""
+        root = self.loaded.cache_dir
+        clause = doubt_about(os.fspath(root))
+        return (
+            clause
+            and f"the cache {sanitise(str(root))} {clause}: whoever can write to it can replace {_RISK}"
+        )
 
     @property
     def consulted(self) -> tuple[Consulted, ...]:
@@ -226,7 +242,8 @@ class Workspace:
         from modelfetch.engine.assemble import assemble
 
         offline = self._is_offline(options)
-        return assemble(self.loaded, replace(options, offline=offline), cancel or Cancellation())
+        cancel = cancel or Cancellation()
+        return assemble(self.loaded, replace(options, offline=offline), cancel, self.notes)
 
 
 def _run(
@@ -238,3 +255,4 @@ def _run(
             yield from start(addressed)
     finally:
         runtime.close()
+        runtime.store.close()

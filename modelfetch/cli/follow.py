@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Never
 
-from modelfetch.cli.talk import notes, say
+from modelfetch.cli.talk import notes, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.stream import Record, Reporter, follow
 from modelfetch.model.text import sanitise
@@ -49,11 +49,14 @@ def run(
 def _run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None
 ) -> RunFinished:
-    if not (json or quiet):
-        notes(workspace)
+    if not quiet:
+        (warn if json else notes)(workspace)
     reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
     recorder = workspace.recorder()
     finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
+    if not quiet:
+        for note in workspace.notes.take():
+            say(f"note: {note}")
     if not json:
         if recorder.notice and not quiet:
             say(f"note: {recorder.notice}")

@@ -28,6 +28,13 @@ def notes(workspace: Workspace) -> None:
     """What a person should know about how the settings were found."""
     for notice in workspace.loaded.notices:
         say(f"note: {notice}")
+    warn(workspace)
+
+
+def warn(workspace: Workspace) -> None:
+    """Say why the cache cannot be trusted, if it cannot."""
+    if doubt := workspace.doubt:
+        say(f"warning: {doubt}")
 
 
 def put(line: str) -> None:

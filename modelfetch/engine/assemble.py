@@ -27,7 +27,7 @@ from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.sources.url import UrlSource
-from modelfetch.store import Store
+from modelfetch.store import Notes, Store
 from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
@@ -55,14 +55,22 @@ class RunOptions:
     """Connections to one file, instead of the configured number."""
 
 
-def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runtime:
+def assemble(
+    loaded: Loaded, options: RunOptions, cancel: Cancellation, notes: Notes | None = None
+) -> Runtime:
     """Make the runtime of one run.
+
+    Args:
+        loaded: The settings.
+        options: What the run asks for beyond them.
+        cancel: The run's own.
+        notes: Who is told of what is found out about the cache.
 
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
     network, retry = loaded.settings.network, loaded.settings.retry
-    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync)
+    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notes=notes)
     client = Client(_limits(network), cancel)
     available = _sources(loaded, store, client)
     order = source_order(loaded.settings.sources.order, options, list(available))

@@ -13,16 +13,16 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 from modelfetch.store.handles import HANDLES, AstrayError
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 HAS_HANDLES: Final = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.supports_dir_fd
 """Whether operations can be told where to begin (POSIX)."""
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
+"""Too many files are open; those directories that are only kept for later can be closed, and made way for."""
 _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 """Windows: a symbolic link, a junction or a mount point (winnt.h)."""
 
@@ -70,7 +70,12 @@ class Beneath:
         if not self._by_handle:
             _look_over(_ways(root, text))
             return call(text, None)
-        return _with_room(_in, root, text, call)
+        try:
+            return _in(root, text, call)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED or not HANDLES.drop():
+                raise
+        return _in(root, text, call)
 
     def listed(self, path: Path, call: Callable[[str | int], T]) -> T:
         """Carry out an operation on a directory itself, which must not be a link.
@@ -90,7 +95,12 @@ class Beneath:
         if not self._by_handle:
             _look_over([*_ways(root, text), text])
             return call(text)
-        fd = _with_room(HANDLES.open_to_list, root, text)
+        try:
+            fd = HANDLES.open_to_list(root, text)
+        except OSError as error:
+            if error.errno not in _EXHAUSTED or not HANDLES.drop():
+                raise
+            fd = HANDLES.open_to_list(root, text)
         try:
             return call(fd)
         finally:
@@ -114,16 +124,6 @@ def _in(root: str, path: str, call: Callable[[str, int | None], T]) -> T:
         return call(name, handle.fd)
     finally:
         HANDLES.release(handle)
-
-
-def _with_room(act: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
-    """Where too many files are open, try again without the directories that are only kept for later."""
-    try:
-        return act(*arguments, **more)
-    except OSError as error:
-        if error.errno not in _EXHAUSTED or not HANDLES.drop():
-            raise
-    return act(*arguments, **more)
 
 
 def _ways(root: str, path: str) -> Iterator[str]:

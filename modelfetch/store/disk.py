@@ -15,12 +15,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from modelfetch.errors import StoreError
 from modelfetch.store.beneath import Beneath
+from modelfetch.store.handles import HANDLES
 from modelfetch.store.kernel_lock import KernelLock, is_locked
 from modelfetch.store.mounts import is_local
 from modelfetch.store.notes import Notes
@@ -83,6 +84,10 @@ class Disk:
     def guard(self, root: Path) -> None:
         """Follow no link below a directory any more; see :meth:`modelfetch.store.beneath.Beneath.guard`."""
         self._beneath.guard(root)
+
+    def steady(self) -> AbstractContextManager[None]:
+        """A block with many operations in few directories, as :meth:`.Handles.steady` has it."""
+        return HANDLES.steady()
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
         """Carry out one operation; the point where tests let it fail instead."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -94,18 +95,26 @@ class Group:
         Raises:
             StoreError: The disk refused. Some may have got their names; they are right.
         """
-        # By digest: each of the 256 directories of blobs is then opened once and not for each file.
+        with self._disk.steady():
+            placed = {each.file.sha256 for each in self._commit(loose)}
+        return [each for each in loose if each.file.sha256 in placed]
+
+    def _commit(self, loose: Sequence[Loose]) -> Iterator[Loose]:
+        """Store by digest: each of the 256 directories of blobs is opened once then, not for each file."""
         ordered = sorted(loose, key=lambda each: each.file.sha256)
         ready = [each for each in ordered if self._is_ours(each) and self._disk.lstat(each.blob) is None]
         for each in ready:
             self._disk.settle(each.path)
         self._make_directories(ready)
-        for each in ready:
+        for folder, together in groupby(ready, key=lambda each: each.blob.parent):
+            yield from self._publish(folder, list(together))
+
+    def _publish(self, folder: Path, together: Sequence[Loose]) -> list[Loose]:
+        """Give files their names in one directory of blobs, and in the models."""
+        for each in together:
             self._disk.rename(each.path, each.blob)
-        for folder in sorted({each.blob.parent for each in ready}):
-            self._disk.sync_directory(folder)
-        placed = {each.file.sha256 for each in ready if self._place(each)}
-        return [each for each in loose if each.file.sha256 in placed]
+        self._disk.sync_directory(folder)
+        return [each for each in together if self._place(each)]
 
     def _is_ours(self, loose: Loose) -> bool:
         """Compare what we wrote with what has its name: only inodes of our own get a final name."""

@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 MOST: Final = 8
@@ -51,6 +53,12 @@ class Handle:
         """Whether later operations may find it; else the last one that uses it closes it."""
 
 
+class _Steady(threading.local):
+    """What a thread has proven of directories in a block of :meth:`Handles.steady`; None outside of one."""
+
+    proven: set[Handle] | None = None
+
+
 class Handles:
     """Directories below roots, opened name by name from the root on. POSIX only.
 
@@ -66,6 +74,20 @@ class Handles:
         self._lock = threading.Lock()
         self._kept: dict[Key, Handle] = {}
         """The one that was used last is the last."""
+        self._steady = _Steady()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Compare a directory with its path once, not for each operation of this thread in the block.
+
+        For a loop over many files, in which that would be half of the work. No link is followed in it either;
+        but where a directory was moved meanwhile, the rest goes where it is now.
+        """
+        before, self._steady.proven = self._steady.proven, set()
+        try:
+            yield
+        finally:
+            self._steady.proven = before
 
     def hold(self, root: str, path: str) -> Handle:
         """Open a root or a directory below it; :meth:`release` lets go of it.
@@ -84,11 +106,22 @@ class Handles:
             if handle is not None:
                 self._kept[key] = handle
                 handle.users += 1
-        if handle is None:
-            return self._open(key)
-        if _is_named(handle, path):
-            return handle
-        self._give_up(key, handle)
+        proven = self._steady.proven
+        if handle is None or proven is None or handle not in proven:
+            handle = self._prove(key, handle)
+            if proven is not None:
+                proven.add(handle)
+        return handle
+
+    def _prove(self, key: Key, handle: Handle | None) -> Handle:
+        """Make sure that a handle is what its path names, or open that."""
+        found = _look(key[1])
+        if handle is not None:
+            if found == handle.identity:
+                return handle
+            self._give_up(key, handle)
+        if found is None:  # most looks before a download find nothing: no need to go down to where it ends
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key[1])
         return self._open(key)
 
     def release(self, handle: Handle) -> None:
@@ -157,13 +190,13 @@ class Handles:
         _close_unused(handle)
 
 
-def _is_named(handle: Handle, path: str) -> bool:
-    """Whether a path, through whatever links there are by now, still leads to the directory of a handle."""
+def _look(path: str) -> Identity | None:
+    """Where a path leads, through whatever links there are by now; None where that is nowhere."""
     try:
         found = os.stat(path)  # noqa: PTH116 - for each operation, and pathlib takes its time
-    except OSError:
-        return False
-    return (found.st_dev, found.st_ino) == handle.identity
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_link(name: str, parent: Handle) -> bool:

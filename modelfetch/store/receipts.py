@@ -53,7 +53,8 @@ class Receipts:
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
         stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
-        return {file.path: self._agrees(manifest, file, stamps.get(file.path)) for file in manifest.files}
+        with self._disk.steady():
+            return {file.path: self._agrees(manifest, file, stamps.get(file.path)) for file in manifest.files}
 
     def _agrees(self, manifest: Manifest, file: FileSpec, stamp: Stamp | None) -> bool:
         if stamp is None or stamp.size != file.size:
@@ -84,12 +85,13 @@ class Receipts:
         """Write a receipt; see :meth:`modelfetch.store.Store.write_receipt`."""
         before = self.read(manifest)
         old = {file.path: file for file in before.files} if before else {}
-        files = [
-            self._renewed(manifest, file, sources[file.path], verified_at[file.path])
-            if file.path in verified_at
-            else self._still(manifest, file, old[file.path])
-            for file in manifest.files
-        ]
+        with self._disk.steady():
+            files = [
+                self._renewed(manifest, file, sources[file.path], verified_at[file.path])
+                if file.path in verified_at
+                else self._still(manifest, file, old[file.path])
+                for file in manifest.files
+            ]
         receipt = Receipt(manifest.name, manifest.version, manifest.identity, tuple(files), tuple(consulted))
         path = self._layout.receipt(manifest.name, manifest.version)
         self._settle(manifest, path)

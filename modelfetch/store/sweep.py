@@ -19,15 +19,15 @@ from modelfetch.store.slots import Slot, read_journal, slots
 
 GRACE: Final = 24 * 3600.0
 """Seconds after which a temporary file is taken for forgotten when its maker is on another machine or in
-another container, so cannot be asked for, or when it is another user's, whose name for it proves nothing. None
-is in use for longer than it takes to copy one file."""
+another container, so cannot be asked for, or when it is another user's, whose name for it proves nothing.
+None is in use for longer than it takes to copy one file."""
 
 
 def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed: list[Path] = []
     for directory in (layout.models, layout.locks):
-        with leaving(disk):
+        with leaving(disk), disk.steady():
             for path in _temporaries(disk, directory):
                 removed += _sweep_file(disk, path)
     with leaving(disk):
