@@ -6,10 +6,10 @@ library only, and the lightest part of it: importing ``json``, ``re`` or ``pathl
 """
 
 import os
+import stat
 import sys
 
 from modelfetch.plain import plain_names
-from modelfetch.roots import doubt_about
 
 FORMAT = "modelfetch-ready 1"
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
@@ -56,6 +56,36 @@ def _root() -> str | None:
         return given if given and os.path.isabs(given) else None
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ.get("HOME", ""), ".cache")
     return os.path.join(home, "modelfetch") if os.path.isabs(home) else None
+
+
+def doubt(found: os.stat_result, user: int) -> str:
+    """Say what speaks against the root of a cache.
+
+    Who may write to it can take away or replace whatever is in it, also what was verified. Its group is left
+    out: a cache that is shared on purpose is a group's.
+
+    Args:
+        found: What ``stat`` says of the root, through links.
+        user: Number of the user who runs this.
+
+    Returns:
+        A clause that continues the sentence "the cache ...", or an empty string.
+    """
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        return "is writable by every user of this machine"
+    if found.st_uid not in (user, 0):
+        return f"belongs to another user ({found.st_uid})"
+    return ""
+
+
+def doubt_about(root: str) -> str:
+    """Say what speaks against a root; nothing where there is none yet, or where files have no modes."""
+    if sys.platform == "win32":
+        return ""
+    try:
+        return doubt(os.stat(root), os.geteuid())
+    except OSError:
+        return ""
 
 
 def _look(model: str, now: list[str]) -> tuple[str, str] | None:

@@ -17,11 +17,10 @@ from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.text import sanitise
 from modelfetch.net.cancel import Cancellation
-from modelfetch.roots import doubt_about
 from modelfetch.settings import Loaded, load
 from modelfetch.store import Consulted, Notes, Removal, Store
 from modelfetch.values import dataclass
-from modelfetch.warm import circumstances
+from modelfetch.warm import circumstances, doubt_about
 
 if TYPE_CHECKING:
     from modelfetch.engine.assemble import RunOptions
@@ -77,7 +76,7 @@ class Workspace:
 
     @property
     def doubt(self) -> str:
-        """One line on why the cache cannot be trusted, or empty; see :mod:`modelfetch.roots`."""
+        """One line on why the cache cannot be trusted, or empty; see :func:`modelfetch.warm.doubt`."""
         root = self.loaded.cache_dir
         clause = doubt_about(os.fspath(root))
         return (

@@ -210,3 +210,25 @@ def test_without_a_variable_the_cache_is_where_the_system_keeps_it(
     modelfetch.ensure("m")
     expected = place.home / ".cache" / "modelfetch" / "models" / "m" / "1"
     assert place.answer("ensure", "m") == ([str(expected)] if sys.platform == "linux" else None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes and links")
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory"])
+def test_a_stamp_that_is_no_plain_file_is_not_read(place: Place, kind: str) -> None:
+    """Reading a pipe would wait for somebody to write to it, for ever."""
+    kept = place.stamp.rename(place.stamp.with_name("kept"))
+    if kind == "pipe":
+        os.mkfifo(place.stamp)
+    elif kind == "link":
+        place.stamp.symlink_to(kept)
+    else:
+        place.stamp.mkdir()
+    assert place.answer("ensure", "m") is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_cache_that_everybody_can_write_to_is_looked_at_closely(place: Place) -> None:
+    place.cache.chmod(0o777)
+    assert place.answer("ensure", "m") is None
+    place.cache.chmod(0o1777)
+    assert place.answer("ensure", "m") == [str(place.directory)]

@@ -8,7 +8,6 @@ whoever plants a link in the very moment between is not noticed there.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +20,6 @@ T = TypeVar("T")
 
 HAS_HANDLES: Final = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.supports_dir_fd
 """Whether operations can be told where to begin (POSIX)."""
-_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
-"""Too many files are open; those directories that are only kept for later can be closed, and made way for."""
 _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 """Windows: a symbolic link, a junction or a mount point (winnt.h)."""
 
@@ -70,12 +67,12 @@ class Beneath:
         if not self._by_handle:
             _look_over(_ways(root, text))
             return call(text, None)
+        above, _, name = text.rpartition("/")
+        handle = HANDLES.hold(root, above or "/")
         try:
-            return _in(root, text, call)
-        except OSError as error:
-            if error.errno not in _EXHAUSTED or not HANDLES.drop():
-                raise
-        return _in(root, text, call)
+            return HANDLES.with_room(lambda: call(name, handle.fd))
+        finally:
+            HANDLES.release(handle)
 
     def listed(self, path: Path, call: Callable[[str | int], T]) -> T:
         """Carry out an operation on a directory itself, which must not be a link.
@@ -95,12 +92,7 @@ class Beneath:
         if not self._by_handle:
             _look_over([*_ways(root, text), text])
             return call(text)
-        try:
-            fd = HANDLES.open_to_list(root, text)
-        except OSError as error:
-            if error.errno not in _EXHAUSTED or not HANDLES.drop():
-                raise
-            fd = HANDLES.open_to_list(root, text)
+        fd = HANDLES.open_to_list(root, text)
         try:
             return call(fd)
         finally:
@@ -115,15 +107,6 @@ class Beneath:
                 if is_below and (".." not in rest or ".." not in Path(rest).parts):
                     return root
         return None
-
-
-def _in(root: str, path: str, call: Callable[[str, int | None], T]) -> T:
-    above, _, name = path.rpartition("/")
-    handle = HANDLES.hold(root, above or "/")
-    try:
-        return call(name, handle.fd)
-    finally:
-        HANDLES.release(handle)
 
 
 def _ways(root: str, path: str) -> Iterator[str]:

@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 MOST: Final = 8
 """Directories that stay open between two operations. Those that come up again and again while files are
@@ -21,6 +21,9 @@ _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _MAYBE_LINK: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
 """What opening a link as a directory gives: Linux, POSIX, FreeBSD."""
 
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
+
+T = TypeVar("T")
 Key = tuple[str, str]
 """A root, and a path: from another root, the same path may lead through links."""
 Identity = tuple[int, int]
@@ -139,6 +142,19 @@ class Handles:
         """
         return self._open_below((root, path), os.O_RDONLY | _DIRECTORY)
 
+    def with_room(self, call: Callable[[], T]) -> T:
+        """Carry out an operation; where too many files are open, once more without what is kept for later.
+
+        Raises:
+            OSError: From the operation.
+        """
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED or not self.drop():
+                raise
+        return call()
+
     def drop(self) -> bool:
         """Close every handle that nobody uses; whether there was one."""
         with self._lock:
@@ -149,7 +165,10 @@ class Handles:
 
     def _open(self, key: Key) -> Handle:
         root, path = key
-        fd = os.open(root, _TO_PASS) if path == root else self._open_below(key, _TO_PASS)
+        if path == root:
+            fd = self.with_room(lambda: os.open(root, _TO_PASS))
+        else:
+            fd = self._open_below(key, _TO_PASS)
         try:
             handle = Handle(fd)
         except BaseException:
@@ -168,7 +187,7 @@ class Handles:
         above, _, name = path.rpartition("/")
         parent = self.hold(root, above or "/")
         try:
-            return os.open(name, flags | _NO_LINK, dir_fd=parent.fd)
+            return self.with_room(lambda: os.open(name, flags | _NO_LINK, dir_fd=parent.fd))
         except OSError as error:
             if error.errno in _MAYBE_LINK and _is_link(name, parent):
                 raise AstrayError(path) from error

@@ -68,6 +68,11 @@ class Store:
         self._receipts = Receipts(self._disk, self._layout)
         self._quarantine = Quarantine(self._disk, self._layout)
 
+    @property
+    def notes(self) -> Notes:
+        """What is left alone, and what the file system cannot do: lines for people."""
+        return self._disk.notes
+
     def close(self) -> None:
         """Let go of the directories that are held open; the store may be used on."""
         HANDLES.drop()
