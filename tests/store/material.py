@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Partial, Placed, Store
+from modelfetch.store.handles import HANDLES
 
 MIB = 1 << 20
 WHEN = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -123,3 +125,10 @@ def leftovers(root: Path) -> list[str]:
     """Names that should not outlive a run that went well."""
     unwanted = [*root.rglob(".mf-tmp-*"), *root.glob("partial/*")]
     return sorted(str(path.relative_to(root)) for path in unwanted)
+
+
+def open_descriptors() -> int:
+    """Count them; always 0 where the system does not tell."""
+    HANDLES.drop()  # a few directories stay open on purpose
+    directory = Path("/proc/self/fd")
+    return len(os.listdir(directory)) if directory.exists() else 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -12,8 +14,10 @@ from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
 from modelfetch.store.mounts import file_system
 from modelfetch.store.refusals import refusal
-from tests.store.disks import FailingDisk
-from tests.store.material import model, noise, obtain
+from tests.store.disks import FailingDisk, RefusingDisk
+from tests.store.material import model, noise, obtain, open_descriptors
+
+T = TypeVar("T")
 
 MOUNTS = r"""
 21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -166,3 +170,74 @@ def test_opening_a_store_creates_nothing(store: Store) -> None:
     assert store.receipt(manifest) is None
     assert list(store.receipts()) == []
     assert not store.root.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_cannot_sync_is_told_of_and_no_failure(root: Path, code: int) -> None:
+    store = Store(root, disk=RefusingDisk(code, {"sync"}))
+    obtain(store, noise(100_000))
+    (note,) = store.notes.take()
+    assert "cannot sync" in note
+    assert store.notes.take() == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_sync_that_failed_is_a_failure(root: Path, code: int) -> None:
+    with pytest.raises(StoreError, match=errno.errorcode[code]):
+        obtain(Store(root, disk=RefusingDisk(code, {"sync"})), noise(100_000))
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS])
+def test_a_mode_that_cannot_be_changed_is_told_of_and_no_failure(root: Path, code: int) -> None:
+    store = Store(root, disk=RefusingDisk(code, {"change the mode of"}))
+    placed = obtain(store, noise(100_000))
+    assert placed.path.read_bytes() == noise(100_000)
+    (note,) = store.notes.take()
+    assert "modes" in note
+
+
+def test_a_signal_while_a_file_is_closed_has_closed_it(root: Path) -> None:
+    class InterruptedDisk(Disk):
+        def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+            result = call()
+            if operation == "close":
+                raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+            return result
+
+    before = open_descriptors()
+    assert obtain(Store(root, disk=InterruptedDisk()), noise(1000)).path.read_bytes() == noise(1000)
+    assert open_descriptors() == before
+
+
+def test_a_directory_with_too_many_directories_is_explained(root: Path) -> None:
+    error = refusal(OSError(errno.EMLINK, "x"), "create", root / "models" / "tiny")
+    assert "as many links as the file system allows" in error.message
+    assert "modelfetch remove" in error.hint
+
+
+@pytest.mark.parametrize(("has_inodes", "words"), [(False, "no inodes left"), (True, "the disk is full")])
+def test_a_disk_without_inodes_is_told_from_one_without_space(
+    root: Path, has_inodes: bool, words: str
+) -> None:
+    class TinyDisk(RefusingDisk):
+        def has_inodes(self, path: Path) -> bool:
+            return has_inodes
+
+    with pytest.raises(StoreError, match=words) as caught:
+        obtain(Store(root, disk=TinyDisk(errno.ENOSPC, {"create"})), noise(10))
+    assert ("df -i" in caught.value.hint) is not has_inodes
+
+
+def test_inodes_are_counted_where_the_file_system_counts_them(tmp_path: Path) -> None:
+    assert Disk().has_inodes(tmp_path / "file")
+    assert Disk().has_inodes(tmp_path / "not" / "there" / "file")
+
+
+def test_a_hard_link_is_not_opened_to_be_written(tmp_path: Path) -> None:
+    disk, path = Disk(), tmp_path / "journal"
+    path.write_bytes(b"precious")
+    fd = disk.open_to_update(path)
+    assert fd is not None
+    disk.close(fd, path)
+    os.link(path, tmp_path / "second")
+    assert disk.open_to_update(path) is None

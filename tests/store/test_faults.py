@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Store
-from modelfetch.store.handles import HANDLES
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk
-from tests.store.material import MIB, ensure, is_present, leftovers, model, noise, obtain, spec, wrong_finals
+from tests.store.material import (
+    MIB,
+    ensure,
+    is_present,
+    leftovers,
+    model,
+    noise,
+    obtain,
+    open_descriptors,
+    spec,
+    wrong_finals,
+)
 
 CONTENTS = {"config.json": noise(300), "onnx/model.onnx": noise(70_000)}
 LARGE = noise(MIB + MIB // 2)
@@ -149,13 +158,6 @@ def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
         assert not wrong_finals(root, MANIFEST), nth
         assert obtain(Store(root, fsync=False), LARGE).path.read_bytes() == LARGE
     assert open_descriptors() == before
-
-
-def open_descriptors() -> int:
-    """Count them; always 0 where the system does not tell."""
-    HANDLES.drop()  # a few directories stay open on purpose
-    directory = Path("/proc/self/fd")
-    return len(os.listdir(directory)) if directory.exists() else 0
 
 
 @in_shares

@@ -159,3 +159,20 @@ def test_reading_does_not_follow_a_link(store: Store, victim: Path) -> None:
     assert store.size_of(blob) is None
     with pytest.raises(StoreError, match="no plain file"):
         list(store.read(blob))
+
+
+def test_a_hard_link_as_journal_is_not_written_through(store: Store, victim: Path) -> None:
+    with store.partial(FILE, True) as partial:
+        partial.put(partial.length, CONTENT[:1000], "mirror a")
+    journal = store.root / JOURNAL
+    victim.write_bytes(before := journal.read_bytes())  # so that it is worth going on with
+    journal.unlink()
+    os.link(victim, journal)
+    obtain(store, CONTENT)
+    assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [LOCK, "locks/model-tiny.lock"])
+def test_a_fifo_as_a_lock_is_worked_around(store: Store, name: str) -> None:
+    os.mkfifo(make_parent(store.root, name))
+    assert is_present(store, ensure(store, CONTENTS), CONTENTS)

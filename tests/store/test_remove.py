@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from modelfetch.errors import LockTimeoutError, UsageError
-from modelfetch.store import Store
+from modelfetch.store import Disk, Store
 from tests.store.disks import CountingDisk, without_links
-from tests.store.material import digest, ensure, is_present, model, noise, obtain, spec
+from tests.store.material import digest, ensure, is_present, model, noise, obtain, open_descriptors, spec
+
+T = TypeVar("T")
 
 OWN, SHARED = noise(40_000, seed=1), noise(30_000, seed=2)
 ONE = {"own.bin": OWN, "deep/er/shared.bin": SHARED}
@@ -184,3 +188,24 @@ def test_links_are_removed_not_followed(store: Store, tmp_path: Path) -> None:
     store.remove("tiny")
     assert (precious / "file").read_text() == "keep"
     assert not (store.root / "models" / "tiny").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files cannot be counted here")
+def test_a_model_of_many_files_takes_few_descriptors(root: Path) -> None:
+    """One lock for each file at a time, and no more than a few directories."""
+
+    class WatchingDisk(Disk):
+        most = 0
+
+        def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+            result = call()
+            self.most = max(self.most, len(os.listdir("/dev/fd")))
+            return result
+
+    contents = {f"{number}.bin": noise(100, seed=number) for number in range(60)}
+    ensure(Store(root, disk=Disk(fsync=False)), contents)
+    before = open_descriptors()
+    disk = WatchingDisk()
+    assert len(Store(root, disk=disk).remove("tiny").paths) == 2 * len(contents) + 1
+    assert names(root) == set()
+    assert disk.most - before < 20
