@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -149,3 +150,32 @@ def test_an_interrupted_file_goes_on_at_another_source(cli: Command, origin: Ori
         assert result.code == 0, result.err
         assert (mirror.asked("a.bin")[0].sent, origin.bytes_sent) == (2_000_000, 2_000_000)
         assert cli.has(served)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_cache_that_everybody_can_write_to_is_told_of_once(
+    cli: Command, origin: Origin, options: list[str]
+) -> None:
+    served = cli.serve(model(origin, {"a.bin": 100, "b.bin": 100}, catalog=cli.catalog))
+    cli.cache.mkdir()
+    cli.cache.chmod(0o777)
+    for _ in range(2):  # the second time everything is there
+        result = cli("ensure", served.name, *options)
+        assert result.code == 0
+        assert len(result.told("warning: ", str(cli.cache), "writable by every user")) == 1
+        assert not options or result.records[-1]["event"] == "run_finished"
+    cli.cache.chmod(0o755)
+    assert not cli("ensure", served.name, *options).told("warning")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX links")
+def test_what_is_left_alone_in_the_cache_is_told(cli: Command, origin: Origin, tmp_path: Path) -> None:
+    served = cli.serve(model(origin, {"a.bin": 100}, catalog=cli.catalog))
+    link = cli.cache / "partial" / f".mf-tmp-{'0' * 12}-1-{'0' * 8}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path)
+    result = cli("ensure", served.name)
+    assert result.code == 0
+    assert len(result.told("note: ", str(link), "left alone")) == 1
+    assert link.is_symlink()

@@ -256,6 +256,25 @@ def test_what_is_not_a_plain_file_is_not_touched(path: Path, tmp_path: Path, kin
     assert not target.exists()
 
 
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, kind: str, suffix: str) -> None:
+    """SQLite opens the files beside the database by their names."""
+    remember(path, 1)
+    victim, side = tmp_path / "victim", path.with_name(path.name + suffix)
+    victim.write_bytes(side.read_bytes() if side.exists() else b"precious")
+    side.unlink(missing_ok=True)
+    if kind == "link":
+        side.symlink_to(victim)
+    else:
+        os.link(victim, side)
+    before = victim.read_bytes()
+    with History(path, wait=0.1) as history:
+        use_everything(history)
+        assert f"{side.name if suffix else 'it'} is not a plain file" in history.notice
+    assert victim.read_bytes() == before
+
+
 def test_where_no_cache_can_be_kept_nothing_is_said(tmp_path: Path) -> None:
     """The parent is a file: stands for every directory that cannot be made, whoever runs the test."""
     (tmp_path / "cache").write_text("")

@@ -168,8 +168,11 @@ def test_a_hard_link_as_journal_is_not_written_through(store: Store, victim: Pat
     victim.write_bytes(before := journal.read_bytes())  # so that it is worth going on with
     journal.unlink()
     os.link(victim, journal)
-    obtain(store, CONTENT)
+    with store.partial(FILE, True) as partial:
+        assert partial.length == 1000
+        partial.put(partial.length, CONTENT[1000:2000], "mirror a")
     assert victim.read_bytes() == before
+    assert store.held(FILE) == 2000
 
 
 @pytest.mark.parametrize("name", [LOCK, "locks/model-tiny.lock"])
