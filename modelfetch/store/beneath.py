@@ -70,7 +70,11 @@ class Beneath:
         above, _, name = text.rpartition("/")
         handle = HANDLES.hold(root, above or "/")
         try:
-            return HANDLES.with_room(lambda: call(name, handle.fd))
+            return call(name, handle.fd)
+        except OSError as error:
+            if not HANDLES.make_room(error):
+                raise
+            return call(name, handle.fd)
         finally:
             HANDLES.release(handle)
 

@@ -102,7 +102,7 @@ class Group:
     def _commit(self, loose: Sequence[Loose]) -> Iterator[Loose]:
         """Store by digest: each of the 256 directories of blobs is opened once then, not for each file."""
         ordered = sorted(loose, key=lambda each: each.file.sha256)
-        ready = [each for each in ordered if self._is_ours(each) and self._disk.lstat(each.blob) is None]
+        ready = [each for each in ordered if self._is_ours(each)]
         for each in ready:
             self._disk.settle(each.path)
         self._make_directories(ready)
@@ -111,10 +111,11 @@ class Group:
 
     def _publish(self, folder: Path, together: Sequence[Loose]) -> list[Loose]:
         """Give files their names in one directory of blobs, and in the models."""
-        for each in together:
+        new = [each for each in together if self._disk.lstat(each.blob) is None]
+        for each in new:
             self._disk.rename(each.path, each.blob)
         self._disk.sync_directory(folder)
-        return [each for each in together if self._place(each)]
+        return [each for each in new if self._place(each)]
 
     def _is_ours(self, loose: Loose) -> bool:
         """Compare what we wrote with what has its name: only inodes of our own get a final name."""

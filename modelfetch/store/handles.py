@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 MOST: Final = 8
 """Directories that stay open between two operations. Those that come up again and again while files are
@@ -23,7 +23,6 @@ _MAYBE_LINK: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 
-T = TypeVar("T")
 Key = tuple[str, str]
 """A root, and a path: from another root, the same path may lead through links."""
 Identity = tuple[int, int]
@@ -118,7 +117,12 @@ class Handles:
 
     def _prove(self, key: Key, handle: Handle | None) -> Handle:
         """Make sure that a handle is what its path names, or open that."""
-        found = _look(key[1])
+        try:
+            found = _look(key[1])
+        except BaseException:
+            if handle is not None:
+                self.release(handle)
+            raise
         if handle is not None:
             if found == handle.identity:
                 return handle
@@ -142,18 +146,9 @@ class Handles:
         """
         return self._open_below((root, path), os.O_RDONLY | _DIRECTORY)
 
-    def with_room(self, call: Callable[[], T]) -> T:
-        """Carry out an operation; where too many files are open, once more without what is kept for later.
-
-        Raises:
-            OSError: From the operation.
-        """
-        try:
-            return call()
-        except OSError as error:
-            if error.errno not in _EXHAUSTED or not self.drop():
-                raise
-        return call()
+    def make_room(self, error: OSError) -> bool:
+        """Where too many files are open, close those kept for later; whether to try again."""
+        return error.errno in _EXHAUSTED and self.drop()
 
     def drop(self) -> bool:
         """Close every handle that nobody uses; whether there was one."""
@@ -165,10 +160,7 @@ class Handles:
 
     def _open(self, key: Key) -> Handle:
         root, path = key
-        if path == root:
-            fd = self.with_room(lambda: os.open(root, _TO_PASS))
-        else:
-            fd = self._open_below(key, _TO_PASS)
+        fd = self._open_name(root, None, _TO_PASS) if path == root else self._open_below(key, _TO_PASS)
         try:
             handle = Handle(fd)
         except BaseException:
@@ -187,13 +179,21 @@ class Handles:
         above, _, name = path.rpartition("/")
         parent = self.hold(root, above or "/")
         try:
-            return self.with_room(lambda: os.open(name, flags | _NO_LINK, dir_fd=parent.fd))
+            return self._open_name(name, parent.fd, flags | _NO_LINK)
         except OSError as error:
             if error.errno in _MAYBE_LINK and _is_link(name, parent):
                 raise AstrayError(path) from error
             raise
         finally:
             self.release(parent)
+
+    def _open_name(self, name: str, at: int | None, flags: int) -> int:
+        try:
+            return os.open(name, flags, dir_fd=at)
+        except OSError as error:
+            if not self.make_room(error):
+                raise
+        return os.open(name, flags, dir_fd=at)
 
     def _give_up(self, key: Key, handle: Handle) -> None:
         """Let go of a handle that is not what its path names any more."""

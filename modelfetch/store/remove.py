@@ -63,11 +63,12 @@ class Remover:
         with ExitStack() as locks:
             if not dry_run:
                 self._lock_model(locks)
-            versions = [found for found in self._versions() if version in (None, found)]
-            shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
-            own = [*self._receipt_files(versions), *self._model_files(versions)]
-            stored = self._stored(sorted(shared), versions)
-            looks = self._looks([*own, *chain.from_iterable(stored.values())])
+            with self._disk.steady():
+                versions = [found for found in self._versions() if version in (None, found)]
+                shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
+                own = [*self._receipt_files(versions), *self._model_files(versions)]
+                stored = self._stored(sorted(shared), versions)
+                looks = self._looks([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
                 stored = self._act(versions, own, stored)
         paths = (*own, *chain.from_iterable(stored.values()))
