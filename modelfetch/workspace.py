@@ -192,6 +192,7 @@ class Workspace:
         *,
         quick: bool = False,
         repair: bool = False,
+        strict: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`.
@@ -208,6 +209,7 @@ class Workspace:
                 addressed if repair else manifests,
                 quick=quick,
                 repair=repair,
+                strict=strict,
                 mode=mode,
                 consulted=self.consulted,
             )

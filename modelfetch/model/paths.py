@@ -28,6 +28,7 @@ _ORDINARY: Final = re.compile(
 )
 """Most paths there are, known to be safe at a glance: nothing of theirs could be a device."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_IDENTITY: Final = re.compile(r"[0-9a-f]{12}(?:[0-9a-f]{52})?")
 _ASCII: Final = re.compile(r"[A-Za-z0-9._+-]*")
 _WORDS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 """Unicode categories allowed outside ASCII: letters, their marks, and decimal digits."""
@@ -179,3 +180,17 @@ def why_bad_version(version: str) -> str:
     if version.endswith(".json"):
         return "must not end in .json: the receipt of another version may have that name"
     return why_bad_name(version)
+
+
+def why_bad_label(label: str) -> str:
+    """Say why a text cannot name the directory of a version: a version, or ``<version>+<identity>``.
+
+    A version has no ``+``, so no version is ever mistaken for the directory of another manifest.
+
+    Returns:
+        A clause that continues the sentence "the version ...", or an empty string when it can.
+    """
+    version, plus, identity = label.partition("+")
+    if plus and not _IDENTITY.fullmatch(identity):
+        return "must have the first 12 or all 64 hex digits of an identity behind its +"
+    return why_bad_version(version)

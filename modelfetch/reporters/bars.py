@@ -13,6 +13,7 @@ from rich.text import Text
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
+from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
 from modelfetch.reporters import words
 from modelfetch.reporters.draw import QUIET, Pen, draw
@@ -106,9 +107,11 @@ class Bars:
             case Planned() if state.operation == "ensure":
                 self._planned(event)
             case SourceFailed(source="cache"):
-                self._line(
-                    self._symbols.failed, "red", words.subject(state, event.model, event.file), event.fault
+                is_notice = event.fault == Fault.UNLISTED
+                sign, style = (
+                    (self._symbols.fallback, "yellow") if is_notice else (self._symbols.failed, "red")
                 )
+                self._line(sign, style, words.subject(state, event.model, event.file), event.fault)
             case ModelReady():
                 self._rest(state)
                 self._line(self._symbols.done, "green", words.ready(state.models[event.model], self._symbols))

@@ -82,11 +82,12 @@ class Lines:
             self._say(event.model, event.file, words.waiting(event) + waited)
 
     def _file(self, event: FileStarted | Progress | FileCommitted | SourceFailed, state: RunState) -> None:
+        if isinstance(event, SourceFailed):
+            self._say(event.model, event.file, words.bad(event))
+            return
         file = state.files[event.model, event.file]
         said: list[str] = []
-        if isinstance(event, SourceFailed):
-            said = [f"bad: {event.fault}"]
-        elif isinstance(event, FileCommitted):
+        if isinstance(event, FileCommitted):
             said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
         elif isinstance(event, FileStarted):
             said = self._started(event, state)

@@ -37,6 +37,14 @@ def is_plain(disk: Disk, path: Path) -> bool:
     return found is not None and stat.S_ISREG(found.st_mode)
 
 
+def is_same_file(disk: Disk, one: Path, other: Path) -> bool:
+    """Whether two names are there, and are names of one inode."""
+    held, found = disk.lstat(one), disk.lstat(other)
+    return (
+        held is not None and found is not None and (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+    )
+
+
 def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> None:
     """Make a directory below a root, and the root itself, where they are missing.
 
@@ -115,6 +123,26 @@ def write_atomically(disk: Disk, path: Path, content: bytes, *, durable: bool) -
         raise
     if durable:
         disk.sync_directory(path.parent)
+
+
+def write_new(disk: Disk, path: Path, content: bytes) -> bool:
+    """Write a small file whole and durably under a name that is free; False when something has it.
+
+    A second name for a finished file is refused where the name exists: the one step that no two processes
+    can both take. Where a file cannot have two names, a look comes before the rename instead.
+    """
+    temporary = path.with_name(temporary_name())
+    try:
+        _write(disk, temporary, content, durable=True)
+        is_new = disk.link_free(temporary, path)
+        if is_new is False and (is_new := disk.lstat(path) is None):
+            disk.rename(temporary, path)
+    finally:
+        with suppress(StoreError):
+            disk.unlink(temporary)
+    if is_new:
+        disk.sync_directory(path.parent)
+    return bool(is_new)
 
 
 def _write(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:
