@@ -215,8 +215,8 @@ class Run:
         needed = sum(job.file.size for job in work) - sum(held)
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
-        linked = {directory: store.can_link_into(directory) for directory, _, _ in places}
-        needed += sum(file.size for directory, _, file in places if not linked[directory])
+        linked = {place.directory: store.can_link_into(place.directory) for place in places}
+        needed += sum(place.file.size for place in places if not linked[place.directory])
         store.check_space(needed)
 
     def _held(self, work: Sequence[Job]) -> list[int]:
@@ -263,9 +263,12 @@ class Run:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
-        for directory, path, file in self._request.elsewhere.places(manifest):
-            placed = store.place_into(directory, manifest, file, CACHE, path=path)
-            yield from displaced(manifest, file, placed)
+        for place in self._request.elsewhere.places(manifest):
+            if place.replaces:
+                placed = store.place_into(place.directory, manifest, place.file, CACHE, path=place.path)
+                yield from displaced(manifest, place.file, placed)
+            else:
+                store.guest.place(place.directory, manifest, place.file, place.path)
         for note in self._request.elsewhere.notes(manifest):
             store.note_into(*note)
         yield ModelReady(

@@ -33,6 +33,8 @@ _ASCII: Final = re.compile(r"[A-Za-z0-9._+-]*")
 _WORDS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 """Unicode categories allowed outside ASCII: letters, their marks, and decimal digits."""
 
+_NOT_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]|[ .]\Z')
+"""Signs no name has there, and ends that are dropped (Microsoft: Naming Files, Paths, and Namespaces)."""
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"}
     | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
@@ -106,6 +108,28 @@ def why_unsafe_remote(path: str) -> str:
         return "contains a backslash or an invisible character"
     if any(segment in ("", ".", "..") for segment in path.split("/")):
         return "must be relative, without empty, '.' or '..' parts"
+    return ""
+
+
+def why_unplaceable(path: str, *, windows: bool) -> str:
+    """Say why a file cannot have a name of a repository on this disk: in a layout that other programs made.
+
+    Such names may have spaces and signs that :func:`why_unsafe` refuses, as far as the system takes them.
+
+    Args:
+        path: Its path in the repository.
+        windows: Whether the disk follows the rules of Windows.
+
+    Returns:
+        A clause that continues the sentence "the path ...", or an empty string when it can.
+    """
+    if clause := why_unsafe_remote(path):
+        return clause
+    for segment in path.split("/"):
+        if len(segment.encode(errors="surrogatepass")) > SEGMENT_BYTES:
+            return f"has a part longer than {SEGMENT_BYTES} bytes"
+        if windows and (_NOT_ON_WINDOWS.search(segment) or _is_device(segment)):
+            return "has a part that Windows does not allow"
     return ""
 
 

@@ -6,13 +6,14 @@ even when a value was made without the parser (CVE-2024-37032 was a digest that 
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from modelfetch.errors import UsageError
-from modelfetch.model.paths import why_bad_label, why_bad_name, why_unsafe
+from modelfetch.model.paths import why_bad_label, why_bad_name, why_unplaceable, why_unsafe
 from modelfetch.model.text import quote
 
 IDENTITY_DIGITS: Final = 12
@@ -99,6 +100,15 @@ def inside(directory: Path, path: str) -> Path:
         UsageError: The path is not safe.
     """
     return directory / _checked(path, "path", why_unsafe(path))
+
+
+def within(directory: Path, path: str) -> Path:
+    """Join the path of a file in a repository to a directory of another program's making.
+
+    Raises:
+        UsageError: The path leads out of it, or is none that this system takes.
+    """
+    return directory / _checked(path, "path", why_unplaceable(path, windows=os.name == "nt"))
 
 
 def is_digest(text: str) -> bool:

@@ -14,6 +14,7 @@ from modelfetch.store.directories import Directories
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, read_blocks, write_atomically
 from modelfetch.store.group import Group
+from modelfetch.store.guest import Guest
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside, is_digest
@@ -38,6 +39,7 @@ class Store:
 
     Attributes:
         root: Where it lies; absolute.
+        guest: Places files in the directories of other programs.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Store:
         self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
         self._unlisted = Unlisted(self._disk, self._layout, self._quarantine)
+        self.guest = Guest(self._disk, self._layout, self._directories)
 
     # Looking
 
