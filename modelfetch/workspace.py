@@ -17,6 +17,7 @@ from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import Loaded, load
+from modelfetch.settings.owners import trusted_owners
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.values import dataclass
 from modelfetch.warm import circumstances
@@ -61,8 +62,14 @@ class Workspace:
             user=loaded.catalog_user,
             project=loaded.catalog_project,
             environment=loaded.catalog_environment,
+            owners=trusted_owners(os.environ if environ is None else environ),
         )
         return cls(loaded, catalog, is_here=environ is None and cwd is None)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know about settings, catalogs and the models asked for so far; a line each."""
+        return (*self.loaded.notices, *self.catalog.notices)
 
     @property
     def store(self) -> Store:
@@ -175,7 +182,7 @@ class Workspace:
         from modelfetch.engine.obtain import Mode
 
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
-        elsewhere.check(manifests)
+        elsewhere.check(manifests, self.store)
         if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
             options = replace(options, connections=1)
         runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
@@ -219,7 +226,11 @@ class Workspace:
 
     @property
     def _circumstances(self) -> list[str]:
-        return circumstances() if self.is_here else []
+        """What the warm answer depends on; nothing where it must not be given.
+
+        It could not announce that a project took a name over, and that is to be told in every run.
+        """
+        return circumstances() if self.is_here and not self.catalog.taken_over else []
 
     def _is_offline(self, options: RunOptions) -> bool:
         return options.offline or self.loaded.offline
