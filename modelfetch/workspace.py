@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.catalog import Catalog
 from modelfetch.demo import has_demo, serving
+from modelfetch.engine.asides import Asides
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
@@ -39,6 +40,8 @@ class Workspace:
     catalog: Catalog
     is_here: bool = False
     """Whether it was opened for this process's own environment and directory, as the next command will be."""
+    asides: Asides = field(default_factory=Asides)
+    """What a person should know that came up in a run."""
 
     @classmethod
     def open(
@@ -239,7 +242,13 @@ class Workspace:
         from modelfetch.engine.assemble import assemble
 
         offline = self._is_offline(options)
-        return assemble(self.loaded, replace(options, offline=offline), cancel or Cancellation())
+        return assemble(
+            self.loaded,
+            replace(options, offline=offline),
+            cancel or Cancellation(),
+            foreign=self.catalog.of_project(),
+            asides=self.asides,
+        )
 
 
 def _run(

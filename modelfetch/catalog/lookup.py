@@ -131,6 +131,10 @@ class Catalog:
         """The models asked for so far whose name, built-in or the user's, is a project's here."""
         return [entry for entry in self._used.values() if entry.replaces is not None]
 
+    def of_project(self) -> frozenset[str]:
+        """Give the names of the models that a project's catalog describes."""
+        return frozenset(entry.name for entry in self._entries.values() if entry.origin == "project")
+
     def names(self) -> list[str]:
         """Give the names of all models, sorted; aliases are not among them."""
         return sorted(self._entries)

@@ -51,7 +51,14 @@ def _run(
 ) -> RunFinished:
     if not (json or quiet):
         notes(workspace)
-    reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
+    reporters = choose(
+        json=json,
+        quiet=quiet,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        asides=workspace.asides,
+    )
     recorder = workspace.recorder()
     finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
     if not json:

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from modelfetch.engine.asides import Asides
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
@@ -39,13 +40,14 @@ class Bars:
     def __init__(
         self,
         out: TextIO,
+        asides: Asides | None = None,
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console or Console(file=out, highlight=False, markup=False, emoji=False)
         self._symbols: Symbols = symbols_for(self._console.encoding)
-        self._notes = Notes(self._symbols)
+        self._notes = Notes(self._symbols, asides)
         self._signs: dict[Kind, tuple[str, str]] = {
             "retry": (self._symbols.retrying, "yellow"),
             "fallback": (self._symbols.fallback, "yellow"),

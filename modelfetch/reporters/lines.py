@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TextIO
 
+from modelfetch.engine.asides import Asides
 from modelfetch.engine.events import (
     FileCommitted,
     FileStarted,
@@ -37,10 +38,10 @@ _LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed:
 class Lines:
     """Writes a run as lines ``model  file  what``."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, asides: Asides | None = None) -> None:
         self._out = out
         self._encoding = getattr(out, "encoding", None) or "utf-8"
-        self._notes = Notes(ASCII)
+        self._notes = Notes(ASCII, asides)
         self._marks: dict[Key, tuple[float, float]] = {}
         """When, and at what percentage, each file or wait had its last line."""
 
