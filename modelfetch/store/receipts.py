@@ -157,8 +157,7 @@ class Receipts:
         look = self._stamp(path) if path is not None else None
         if receipt is None or path is None or look is None:
             return
-        directory = self._layout.version(manifest.name, receipt.label)
-        text = stamp_text(directory, (path, look), receipt, consulted, circumstances)
+        text = stamp_text(receipt, look, consulted, circumstances)
         target = self._layout.stamp(manifest.name)
         if text is not None and text != read_small(self._disk, target, LIMIT):
             write_atomically(self._disk, target, text, durable=False)
