@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from modelfetch.engine.asides import Asides
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -245,6 +246,16 @@ def shown(timed: Iterable[Timed], width: int = 100, height: int = 24) -> Screen:
     screen = Screen(width, height)
     screen.feed(out.getvalue())
     return screen
+
+
+def test_what_comes_up_beside_the_stream_stays_above_the_bars() -> None:
+    out, asides = io.StringIO(), Asides()
+    asides.add("this project has printer asked")
+    console = Console(file=out, width=100, height=24, force_terminal=True)
+    play(at_once(download()), Bars(out, asides, console=console))
+    screen = Screen(100, 24)
+    screen.feed(out.getvalue())
+    assert "note: this project has printer asked" in screen.text[0]
 
 
 def test_after_a_download_one_line_is_left() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelfetch.engine.asides import Asides
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -210,6 +211,17 @@ def test_different_failures_are_told_apart() -> None:
 
 def test_a_hint_follows_its_failure() -> None:
     assert told(left(hint="set HF_TOKEN"))[1] == Note("detail", MODEL, "", "set HF_TOKEN")
+
+
+def test_what_comes_up_beside_the_stream_is_told_once_with_the_next_event() -> None:
+    asides = Asides()
+    notes = Notes(UNICODE, asides)
+    asides.add("a \x1b[31mword")
+    first, second, *_ = stamped(at_once([RunStarted("ensure", (MODEL,)), RunStarted("ensure", (MODEL,))]))
+    assert [note.text for note in notes.take(first)] == ["note: a [31mword"]
+    assert list(notes.take(second)) == []
+    asides.add("the last")
+    assert [note.text for note in notes.rest()] == ["note: the last"]
 
 
 def test_a_quarantine_says_where_the_bytes_are() -> None:
