@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from modelfetch.catalog import Catalog
 from modelfetch.demo import has_demo, serving
 from modelfetch.engine.asides import Asides
-from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import Loaded, load
@@ -92,14 +92,25 @@ class Workspace:
             UnknownModelError: No catalog has a model of this name.
             ManifestError: A manifest is wrong.
         """
-        wanted = names or self.loaded.models
-        if not wanted:
-            raise UsageError(
-                "no model is named",
-                hint='Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.',
-            )
-        found = [self.catalog.get(name) for name in wanted]
+        try:
+            found = [self.catalog.get(name) for name in names or self._wanted]
+        except (UsageError, UnknownModelError) as error:
+            if notes := self._passed_over:  # the very thing that is missed may be among it
+                raise type(error)("\n".join([error.message, *notes]), hint=error.hint) from error
+            raise
         return list({manifest.name: manifest for manifest in found}.values())
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        """The models of the project."""
+        if self.loaded.models:
+            return self.loaded.models
+        hint = 'Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.'
+        raise UsageError("no model is named", hint=hint)
+
+    @property
+    def _passed_over(self) -> list[str]:
+        return [f"note: {notice}" for notice in (*self.loaded.passed_over, *self.catalog.passed_over)]
 
     def present(self) -> list[Manifest]:
         """Every model that has a receipt, as the catalog pins it where that is the same content."""

@@ -70,14 +70,18 @@ _builtin_index = cache(lambda: read_index(BUILTIN))
 
 
 class Catalog:
-    """Every model known here, by name."""
+    """Every model known here, by name.
+
+    Attributes:
+        passed_over: Notices about what a project names and does not count.
+    """
 
     def __init__(
         self, entries: Sequence[CatalogEntry], consulted: Sequence[Path], passed_over: Sequence[str] = ()
     ) -> None:
         self._entries = _winning(entries)
         self._consulted = list(consulted)
-        self._passed_over = tuple(passed_over)
+        self.passed_over = tuple(passed_over)
         self._used: dict[str, CatalogEntry] = {}
         """Models whose manifest was asked for."""
         self._read: dict[Path, tuple[_Look, Manifest]] = {}
@@ -124,7 +128,7 @@ class Catalog:
     @property
     def notices(self) -> tuple[str, ...]:
         """What a person should know about the catalogs and the models asked for so far; a line each."""
-        return (*self._passed_over, *map(_taken_over, self.taken_over))
+        return (*self.passed_over, *map(_taken_over, self.taken_over))
 
     @property
     def taken_over(self) -> list[CatalogEntry]:

@@ -55,6 +55,8 @@ class Loaded:
     """Cache directory of the Hugging Face libraries, whether it exists or not."""
     consulted: tuple[Path, ...]
     """Every configuration file that was read, or looked for and not there."""
+    passed_over: tuple[str, ...]
+    """Those of the notices that tell of a project's file which does not count."""
     notices: tuple[str, ...]
     """What a person should know about how the settings were found; a line each, free of controls."""
 
@@ -100,6 +102,7 @@ def load(
         hf_token=token.secret,
         hf_cache=cwd / huggingface.cache(environ, home),
         consulted=(user_config, *search.visited),
+        passed_over=search.notices,
         notices=(
             *_absence(user_config, is_named=is_named),
             *search.notices,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -164,3 +165,18 @@ def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(cli: Command, 
     assert repaired.code == 0
     [gone] = [record for record in repaired.records if record["event"] == "file_quarantined"]
     assert json.loads((Path(gone["path"]) / "reason.json").read_text())["source"] == "unlisted"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_what_is_passed_over_is_told_where_it_is_missed(project: Clone, origin: Origin) -> None:
+    model(origin, {"a.bin": 500}, huggingface=False, urls=(origin,), catalog=project.models)
+    os.chown(project.models, 12345, -1)
+    result = project("ensure", "m")
+    assert_fails(result, 3, "no catalog has a model called 'm'")
+    assert len(result.told("note: ", str(project.models), "belongs to another user")) == 1
+    project.settle('models = ["m"]\n')
+    os.chown(project.work / "modelfetch.toml", 12345, -1)
+    result = project("ensure")
+    assert_fails(result, 2, "no model is named")
+    assert len(result.told("note: ", "modelfetch.toml", "MODELFETCH_CATALOG")) == 1
+    assert project("ensure", "m", MODELFETCH_CATALOG=str(project.models)).code == 0
