@@ -133,6 +133,7 @@ def verify(
     cache_dir: str | os.PathLike[str] | None = None,
     quick: bool = False,
     repair: bool = False,
+    strict: bool = False,
 ) -> tuple[FileResult, ...]:
     """Check the files of models against their manifests.
 
@@ -141,6 +142,8 @@ def verify(
         cache_dir: Root of the cache, instead of the configured one.
         quick: Read only files whose size, time or inode changed since they were verified.
         repair: Obtain bad and missing files anew.
+        strict: Count files in a model's directory that its manifest does not list as failures; with
+            ``repair`` they are put into quarantine.
 
     Returns:
         How each file ended; all of them are right.
@@ -151,7 +154,7 @@ def verify(
     """
     workspace = _workspace(cache_dir)
     manifests = workspace.manifests(names) if names else workspace.present()
-    events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair)
+    events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = follow(events, [workspace.recorder()])
     raise_for(finished)
     return finished.files

@@ -166,6 +166,8 @@ class Fault(StrEnum):
     """The right number of bytes, but not the pinned ones."""
     MISSING = "missing"
     """A file that should be on this disk is not."""
+    UNLISTED = "unlisted"
+    """A file lies in a model's directory that its manifest does not list."""
 
     @property
     def is_transient(self) -> bool:

@@ -1,18 +1,35 @@
 """The already-there answer: ``modelfetch ensure NAME...`` with nothing to do, in no time.
 
-When a model becomes ready, facts are noted in ``models/<name>/.ready``, a line each. Here they are compared
-with what holds now, by ``stat`` alone. Any doubt is no answer, and the full path answers instead. Standard
-library only, and the lightest part of it: importing ``json``, ``re`` or ``pathlib`` costs more than the work.
+When a model becomes ready, ``models/<name>/.ready`` notes, a line each, which receipt speaks of it and what
+decided that. Here this is compared with what holds now, and each line of the receipt with its file, by
+``stat`` alone. Any doubt is no answer, and the full path answers instead. Both files are input, which anybody
+may have planted who can write there: nothing of them is printed, and no directory but that of the receipt.
+Standard library only, and the lightest part of it: importing ``json``, ``re`` or ``pathlib`` costs more than
+the work.
 """
 
 import os
 import stat
 import sys
 
-from modelfetch.plain import plain_names
+from modelfetch.plain import format_size, plain_names
 
-FORMAT = "modelfetch-ready 1"
+FORMAT = "modelfetch-ready 2"
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._+-")
+"""Characters of names, versions and identities, and of the directories called by them."""
+_FILE = ' {"path": "'
+"""How the line of a file begins in a receipt; digest, size, time and inode follow in this order."""
+_DIGEST = len('", "sha256": "') + 64
+"""Characters between the path and what the file looks like."""
+_FILES = '\n"files": [\n'
+"""What begins the list of files."""
+_CONSULTED = '],\n"consulted": ['
+"""What ends the list of files."""
+_LARGEST = 64 << 20
+"""Bytes of the largest file read: as of a receipt in the store."""
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How files are opened: never through a planted link, never waiting for the other end of a pipe."""
 _DECIDING = (*_ALLOWED, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
 
 
@@ -43,7 +60,7 @@ def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
         return None
     try:
         now = circumstances()
-        found = [_look(f"{root}/models/{name}", now) for name in names]
+        found = [_look(f"{root}/models", name, now) for name in names]
     except (OSError, ValueError, IndexError):
         return None
     return [model for model in found if model is not None] if None not in found else None
@@ -88,31 +105,101 @@ def doubt_about(root: str) -> str:
         return ""
 
 
-def _look(model: str, now: list[str]) -> tuple[str, str] | None:
-    """What is noted of a model whose every noted fact still holds."""
-    lines = _read(f"{model}/.ready").split("\n")
-    directory, words = lines[1].removeprefix("model "), lines[2].removeprefix("words ")
-    if lines[0] != FORMAT or lines[-1] != "end" or os.path.dirname(directory) != model:
+def _look(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
+    """The directory of a model of which every noted fact still holds, and a word about it."""
+    lines = _read(f"{models}/{name}/.ready").split("\n")
+    kind, look, label = lines[1].split(" ", 2)
+    facts = len(now) + 2
+    if (lines[0], lines[-1], kind) != (FORMAT, "end", "receipt") or lines[2:facts] != now:
         return None
-    facts = len(now) + 3
-    holds = lines[3:facts] == now and all(map(_holds, lines[facts:-1]))
-    return (directory, words) if holds else None
+    if not _WORD.issuperset(name + label) or not all(map(_holds, lines[facts:-1])):
+        return None
+    directory = f"{models}/{name}/{label}"
+    head, _, listed = _read(f"{directory}.json", look).partition(_FILES)
+    if not _speaks_of(head, name, label):
+        return None
+    count, size = _compare(listed, directory)
+    files = "1 file" if count == 1 else f"{count} files"
+    return directory, f"{name} is ready - {files}, {format_size(size)}, already here"
 
 
-def _read(path: str) -> str:
-    """The text of a plain file. Anybody may have planted it: no link is followed, no pipe waited for."""
-    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    with open(os.open(path, os.O_RDONLY | flags), encoding="utf-8") as file:
-        if os.fstat(file.fileno()).st_mode & 0o170000 != 0o100000:
+def _read(path: str, look: str = "") -> str:
+    """The text of a plain file, which anybody may have planted.
+
+    Args:
+        path: The file.
+        look: What it must look like; empty for anything.
+
+    Raises:
+        OSError: There is none.
+        ValueError: It is no plain file, too large, or looks different.
+    """
+    with open(os.open(path, os.O_RDONLY | _SAFE), "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if found.st_mode & 0o170000 != 0o100000 or found.st_size > _LARGEST:
             raise ValueError
-        return file.read()
+        if look not in ("", stamp_of(found)):
+            raise ValueError
+        return file.read().decode()
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """Write down what a file looks like."""
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+
+
+def _speaks_of(head: str, name: str, label: str) -> bool:
+    """Whether the first line of a receipt is that of a directory; see ``labels`` of the store's layout."""
+    words = head.split('"')
+    version, identity = words[9], words[13]
+    is_form = head == (f'{{"format": 1, "name": "{name}", "version": "{version}", "identity": "{identity}",')
+    return is_form and label in (version, f"{version}+{identity[:12]}", f"{version}+{identity}")
+
+
+def _compare(listed: str, directory: str) -> tuple[int, int]:
+    """Like :func:`_add_up`; by handle where that can be: each look is then a fifth quicker."""
+    if os.stat not in os.supports_dir_fd:
+        return _add_up(listed, None, f"{directory}/")
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+    try:
+        return _add_up(listed, fd, "")
+    finally:
+        os.close(fd)
+
+
+def _add_up(listed: str, directory: int | None, prefix: str) -> tuple[int, int]:
+    """Compare each file with its line in the receipt; how many there are, and their bytes.
+
+    Raises:
+        OSError: One is not there.
+        ValueError: One looks different, or the receipt has another form than this version gives it.
+    """
+    listed, end, _ = listed.partition(_CONSULTED)
+    if not end:
+        raise ValueError
+    lines, size, start, is_escaped = listed.split("\n"), 0, len(_FILE), "\\" in listed
+    for line in lines:
+        stop = line.index('"', start)
+        path = line[start:stop]
+        path = prefix + (_unescaped(path) if is_escaped else path)
+        found = os.stat(path, dir_fd=directory, follow_symlinks=False)
+        size += (length := found.st_size)
+        looks = f'", "size": {length}, "mtime_ns": {found.st_mtime_ns}, "inode": {found.st_ino}, '
+        if not line.startswith(looks, stop + _DIGEST) or line[:start] != _FILE:
+            raise ValueError
+        if found.st_mode & 0o170000 != 0o100000:
+            raise ValueError
+    return len(lines), size
+
+
+def _unescaped(path: str) -> str:
+    """A path as JSON escapes it: letters beyond ASCII only, as a safe path has no quotes or backslashes."""
+    return path.encode().decode("unicode-escape").encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _holds(line: str) -> bool:
-    """Whether ``file``, ``read`` or ``absent`` is still true of its path."""
-    kind, size, mtime, inode, path = line.split(" ", 4)
+    """Whether ``read`` or ``absent`` is still true of its path."""
+    kind, look, path = line.split(" ", 2)
     if kind == "absent":
         return not os.path.exists(path)
-    found = os.lstat(path) if kind == "file" else os.stat(path)
-    is_right = kind == "read" or found.st_mode & 0o170000 == 0o100000  # a plain file, no link
-    return is_right and f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" == f"{size} {mtime} {inode}"
+    return kind == "read" and stamp_of(os.stat(path)) == look

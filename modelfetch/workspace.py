@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.catalog import Catalog
 from modelfetch.demo import has_demo, serving
-from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.text import sanitise
 from modelfetch.net.cancel import Cancellation
+from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
-from modelfetch.store import Consulted, Notes, Removal, Store
+from modelfetch.settings.owners import trusted_owners
+from modelfetch.store import Consulted, Removal, Store
 from modelfetch.values import dataclass
 from modelfetch.warm import circumstances, doubt_about
 
@@ -41,8 +43,8 @@ class Workspace:
     catalog: Catalog
     is_here: bool = False
     """Whether it was opened for this process's own environment and directory, as the next command will be."""
-    notes: Notes = field(default_factory=Notes)
-    """What is found out about the cache while it is used."""
+    notices: Notices = field(default_factory=Notices)
+    """What a person should know that came up in a run."""
 
     @classmethod
     def open(
@@ -66,13 +68,19 @@ class Workspace:
             user=loaded.catalog_user,
             project=loaded.catalog_project,
             environment=loaded.catalog_environment,
+            owners=trusted_owners(os.environ if environ is None else environ),
         )
         return cls(loaded, catalog, is_here=environ is None and cwd is None)
 
     @property
+    def opening_notices(self) -> tuple[str, ...]:
+        """What a person should know about settings, catalogs and the models asked for so far; a line each."""
+        return (*self.loaded.notices, *self.catalog.notices)
+
+    @property
     def store(self) -> Store:
         """The cache."""
-        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync, notes=self.notes)
+        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync, notices=self.notices)
 
     @property
     def doubt(self) -> str:
@@ -97,14 +105,25 @@ class Workspace:
             UnknownModelError: No catalog has a model of this name.
             ManifestError: A manifest is wrong.
         """
-        wanted = names or self.loaded.models
-        if not wanted:
-            raise UsageError(
-                "no model is named",
-                hint='Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.',
-            )
-        found = [self.catalog.get(name) for name in wanted]
+        try:
+            found = [self.catalog.get(name) for name in names or self._wanted]
+        except (UsageError, UnknownModelError) as error:
+            if notes := self._passed_over:  # the very thing that is missed may be among it
+                raise type(error)("\n".join([error.message, *notes]), hint=error.hint) from error
+            raise
         return list({manifest.name: manifest for manifest in found}.values())
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        """The models of the project."""
+        if self.loaded.models:
+            return self.loaded.models
+        hint = 'Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.'
+        raise UsageError("no model is named", hint=hint)
+
+    @property
+    def _passed_over(self) -> list[str]:
+        return [f"note: {notice}" for notice in (*self.loaded.passed_over, *self.catalog.passed_over)]
 
     def present(self) -> list[Manifest]:
         """Every model that has a receipt, as the catalog pins it where that is the same content."""
@@ -190,7 +209,7 @@ class Workspace:
         from modelfetch.engine.obtain import Mode
 
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
-        elsewhere.check(manifests)
+        elsewhere.check(manifests, self.store)
         if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
             options = replace(options, connections=1)
         runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
@@ -207,6 +226,7 @@ class Workspace:
         *,
         quick: bool = False,
         repair: bool = False,
+        strict: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`.
@@ -223,6 +243,7 @@ class Workspace:
                 addressed if repair else manifests,
                 quick=quick,
                 repair=repair,
+                strict=strict,
                 mode=mode,
                 consulted=self.consulted,
             )
@@ -232,7 +253,11 @@ class Workspace:
 
     @property
     def _circumstances(self) -> list[str]:
-        return circumstances() if self.is_here else []
+        """What the warm answer depends on; nothing where it must not be given.
+
+        It could not announce that a project took a name over, and that is to be told in every run.
+        """
+        return circumstances() if self.is_here and not self.catalog.taken_over else []
 
     def _is_offline(self, options: RunOptions) -> bool:
         return options.offline or self.loaded.offline
@@ -241,8 +266,13 @@ class Workspace:
         from modelfetch.engine.assemble import assemble
 
         offline = self._is_offline(options)
-        cancel = cancel or Cancellation()
-        return assemble(self.loaded, replace(options, offline=offline), cancel, self.notes)
+        return assemble(
+            self.loaded,
+            replace(options, offline=offline),
+            cancel or Cancellation(),
+            foreign=self.catalog.of_project(),
+            notices=self.notices,
+        )
 
 
 def _run(

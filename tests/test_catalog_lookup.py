@@ -1,5 +1,6 @@
 """Finding manifests by name over built-in, user's, project's and environment's catalogs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -184,3 +185,66 @@ def test_a_manifest_that_changed_is_read_again(tmp_path: Path) -> None:
     assert [catalog.get("mine").title for _ in range(2)] == ["before"] * 2
     path.write_text(path.read_text().replace("before", "afterwards"))
     assert catalog.get("mine").title == "afterwards"
+
+
+# Names that a project takes over
+
+
+def test_a_built_in_name_that_a_project_takes_over_is_announced_when_it_is_used(tmp_path: Path) -> None:
+    own = write(tmp_path / "own", "mine")
+    for name in ("whisper-base", "pocket-tts-en-int8", "mine", "new"):
+        write(tmp_path / "project", name)
+    catalog = opened(user=own.parent, project=[tmp_path / "project"])
+    assert catalog.entry("whisper-base").replaces == "built-in"
+    assert catalog.entry("pocket-tts-en-int8").replaces == "built-in"  # an alias
+    assert catalog.entry("mine").replaces == "user"
+    assert catalog.entry("new").replaces is None
+    assert list(catalog.notices) == []
+    for name in ("whisper-base", "mine", "new", "whisper-base"):
+        catalog.get(name)
+    first, second = catalog.notices
+    assert first.startswith("whisper-base is this project's model (")
+    assert str(tmp_path / "project" / "whisper-base.toml") in first
+    assert "not the built-in one" in first
+    assert "your own catalog" in second
+
+
+def test_what_the_user_names_in_person_is_not_announced(tmp_path: Path) -> None:
+    write(tmp_path / "project", "whisper-base")
+    write(tmp_path / "near", "whisper-base")
+    catalog = opened(project=[tmp_path / "project"], environment=[tmp_path / "near"])
+    catalog.get("whisper-base")
+    assert (catalog.entry("whisper-base").replaces, catalog.notices) == (None, ())
+    assert opened(user=tmp_path / "near").entry("whisper-base").replaces is None
+
+
+def test_a_second_catalog_of_the_project_still_takes_the_name_over(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name, "whisper-base")
+    catalog = opened(project=[tmp_path / "one", tmp_path / "two"])
+    assert catalog.entry("whisper-base").replaces == "built-in"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="owners of POSIX systems")
+def test_a_projects_catalog_of_another_user_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "project", "m")
+    strangers = {path.stat().st_uid + 1}
+    for named in (path, path.parent):
+        catalog = Catalog.open(user=None, project=[named], environment=[], owners=strangers)
+        assert "m" not in catalog.names()
+        assert [str(named) in notice for notice in catalog.notices] == [True]
+        assert named in catalog.consulted
+    assert "m" in Catalog.open(user=path.parent, project=[], environment=[], owners=strangers).names()
+    with pytest.raises(ConfigError):
+        Catalog.open(user=None, project=[tmp_path / "absent"], environment=[], owners=strangers)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_single_manifests_of_other_users_are_passed_over_and_counted(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / "project", name)
+    for name in ("b", "c"):
+        os.chown(tmp_path / "project" / f"{name}.toml", 12345, -1)
+    catalog = Catalog.open(user=None, project=[tmp_path / "project"], environment=[], owners={0})
+    assert {"a", "b", "c"} & set(catalog.names()) == {"a"}
+    assert "b.toml (and 1 more there)" in catalog.notices[0]

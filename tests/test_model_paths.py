@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from modelfetch.model.paths import (
     caseless,
     clashes,
+    why_bad_label,
     why_bad_name,
     why_bad_version,
+    why_unplaceable,
     why_unsafe,
     why_unsafe_remote,
 )
@@ -187,3 +189,45 @@ def test_what_cannot_be_a_directory_everywhere_is_no_name(name: str) -> None:
 def test_a_version_is_never_called_like_a_receipt() -> None:
     assert why_bad_name("v1.json") == ""
     assert "receipt" in why_bad_version("v1.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "on_windows"),
+    [
+        ("Text Encoder/gemma (2b).bin", True),
+        ("C1_or_C2?_premise.json", False),
+        ("a:b", False),
+        ("nul.json", False),
+        ("dir /x", False),
+        ("dir./x", False),
+        ("\u00e9t\u00e9/\u6a21\u578b.bin", True),
+    ],
+)
+def test_names_of_repositories_are_taken_as_far_as_the_system_does(path: str, on_windows: bool) -> None:
+    assert why_unplaceable(path, windows=False) == ""
+    assert (why_unplaceable(path, windows=True) == "") is on_windows
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "a/../b", "a//b", "a\\b", "a\nb", "a\0b", ".", "x" * 256, "a/\u202eb", "a/"]
+)
+def test_no_name_of_a_repository_leads_out_or_hides_anything(path: str) -> None:
+    assert why_unplaceable(path, windows=False) != ""
+
+
+@pytest.mark.parametrize("label", ["1", "1+0123456789ab", f"v-1.0+{'a' * 64}"])
+def test_a_directory_may_have_an_identity_behind_its_version(label: str) -> None:
+    assert why_bad_label(label) == ""
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "+0123456789ab", "1+", "1+0123456789a", "1+0123456789AB", "1++0123456789ab", "1+../../../x"],
+)
+def test_nothing_else_may(label: str) -> None:
+    assert why_bad_label(label) != ""
+
+
+def test_no_version_can_be_mistaken_for_the_directory_of_another_manifest() -> None:
+    assert why_bad_version("1+0123456789ab") != ""
+    assert why_bad_name("m+1") != ""

@@ -20,6 +20,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
+from modelfetch.notices import Notices
 from modelfetch.reporters import error_lines, words
 from modelfetch.reporters.notes import Note, Notes
 from modelfetch.reporters.symbols import ASCII, UNICODE, symbols_for
@@ -210,6 +211,17 @@ def test_different_failures_are_told_apart() -> None:
 
 def test_a_hint_follows_its_failure() -> None:
     assert told(left(hint="set HF_TOKEN"))[1] == Note("detail", MODEL, "", "set HF_TOKEN")
+
+
+def test_what_comes_up_beside_the_stream_is_told_once_with_the_next_event() -> None:
+    notices = Notices()
+    notes = Notes(UNICODE, notices)
+    notices.add("a \x1b[31mword")
+    first, second, *_ = stamped(at_once([RunStarted("ensure", (MODEL,)), RunStarted("ensure", (MODEL,))]))
+    assert [note.text for note in notes.take(first)] == ["note: a [31mword"]
+    assert list(notes.take(second)) == []
+    notices.add("the last")
+    assert [note.text for note in notes.rest()] == ["note: the last"]
 
 
 def test_a_quarantine_says_where_the_bytes_are() -> None:

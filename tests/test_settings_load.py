@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import tomli_w
 
 from modelfetch.errors import ConfigError
 from modelfetch.settings import SETTINGS, Loaded, Secret, Setting, load
-from modelfetch.settings.files import SIZE_CAP, find_project, is_planted
+from modelfetch.settings.files import SIZE_CAP, find_project, read_toml
+from modelfetch.settings.owners import trusted_owners
 from modelfetch.settings.places import require_home
 from modelfetch.settings.table import RUN_SETTINGS
 
@@ -41,7 +41,7 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "network.connections": ("1", "2", "3", "5"),
     "network.connect_timeout": ("1", "2.5", "3", "5"),
     "network.stall_timeout": ("1", "2.5", "3", "5"),
-    "network.min_speed": ("1", "2 KiB", "3k", "0"),
+    "network.min_speed": ("2 KiB", "1", "3k", "0"),
     "network.limit_rate": ("1M", "2M", "3M", "500"),
     "retry.attempts": ("1", "2", "3", "6"),
     "retry.base": ("1", "2", "3", "0.25"),
@@ -130,7 +130,13 @@ def test_precedence_and_origin_of_every_setting(setting: Setting, machine: Machi
     write(machine.user_config, setting, user)
     expect(user, f"user config {machine.user_config}")
     write(machine.project_file, setting, project)
-    expect(project, f"project file {machine.project_file}")
+    if setting.project == "any":
+        expect(project, f"project file {machine.project_file}")
+    else:  # all of these are beyond the user's
+        expect(user, f"user config {machine.user_config}")
+        [notice] = machine.load().notices
+        assert notice.startswith(f"project file {machine.project_file} sets {setting.name}")
+        assert notice.endswith("; it is ignored.")
     machine.environ[setting.variable] = variable
     expect(variable, f"environment {setting.variable}")
     origin = f"flag {setting.flag}" if setting.flag else f"argument {setting.name}"
@@ -282,40 +288,93 @@ def test_a_users_file_has_no_models(machine: Machine) -> None:
     assert "belongs at the top of a project's modelfetch.toml" in machine.fault()
 
 
-@pytest.mark.parametrize(
-    ("owner", "mode", "planted"),
-    [
-        (1000, 0o1777, False),
-        (0, 0o1777, False),
-        (1001, 0o1777, True),
-        (1001, 0o777, True),
-        (1001, 0o755, False),
-    ],
-)
-def test_a_strangers_file_in_a_directory_for_everybody_is_planted(
-    owner: int, mode: int, *, planted: bool
-) -> None:
-    assert is_planted(owner, stat.S_IFDIR | mode, user=1000) is planted
-
-
-@pytest.mark.skipif(os.name == "nt", reason="owners and modes of POSIX systems")
-def test_a_planted_file_is_passed_over_and_told(tmp_path: Path) -> None:
-    outer, shared = tmp_path / "modelfetch.toml", tmp_path / "shared" / "modelfetch.toml"
-    shared.parent.mkdir()
-    for file in (outer, shared):
+@pytest.mark.skipif(os.name == "nt", reason="owners of POSIX systems")
+def test_another_users_file_is_passed_over_and_told(tmp_path: Path) -> None:
+    """Seen from a user who owns neither file."""
+    outer, inner = tmp_path / "modelfetch.toml", tmp_path / "a" / "modelfetch.toml"
+    inner.parent.mkdir()
+    for file in (outer, inner):
         file.write_text("")
-        if os.geteuid() == 0:
-            os.chown(file, 12345, -1)
-    shared.parent.chmod(0o1777)
-    search = find_project(shared.parent, user=os.geteuid() + 1)
-    assert (search.found, search.visited) == (outer, (shared, outer))
-    assert [str(shared) in notice for notice in search.notices] == [True]
-    assert find_project(shared.parent, user=shared.stat().st_uid).found == shared
-    assert find_project(shared.parent, user=None).found == shared
+    owner = inner.stat().st_uid
+    strangers, own = {owner + 1}, {owner}
+    search = find_project(inner.parent, strangers)
+    assert (search.found, search.visited[:2]) == (None, (inner, outer))
+    assert [str(file) in notice for file, notice in zip((inner, outer), search.notices, strict=True)] == [
+        True,
+        True,
+    ]
+    assert "MODELFETCH_CATALOG" in search.notices[0]
+    assert find_project(inner.parent, own).found == find_project(inner.parent, None).found == inner
+    with pytest.raises(ValueError, match="belongs to another user"):  # swapped after the look
+        read_toml(inner, strangers)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_counts_by_itself_and_by_what_it_leads_to(tmp_path: Path) -> None:
+    theirs, link = tmp_path / "theirs.toml", tmp_path / "modelfetch.toml"
+    theirs.write_text("")
+    link.symlink_to(theirs)
+    assert find_project(tmp_path, {0}).found == link
+    os.chown(theirs, 12345, -1)
+    assert find_project(tmp_path, {0}).found is None
+    os.chown(theirs, 0, -1)
+    os.lchown(link, 12345, -1)
+    assert find_project(tmp_path, {0}).found is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="owners of POSIX systems")
+@pytest.mark.parametrize(("caller", "more"), [("", []), ("1234", [1234]), ("x", []), ("-1", [])])
+def test_files_of_the_user_of_root_and_of_who_called_sudo_count(caller: str, more: list[int]) -> None:
+    user = os.geteuid()
+    assert trusted_owners({"SUDO_UID": caller}) == {user, 0, *(more if user == 0 else [])}
+
+
+PATIENCE = """
+[network]
+connect_timeout = 5
+stall_timeout = 30
+limit_rate = "8M"
+min_speed = "1 KiB"
+files = 9
+[retry]
+attempts = 5
+retry_after_cap = 0
+"""
+
+
+def test_a_project_may_be_less_patient_than_its_user_but_not_more(machine: Machine) -> None:
+    machine.project_file.write_text(PATIENCE)
+    loaded = machine.load()
+    assert loaded.notices == ()
+    assert (loaded.settings.network.connect_timeout, loaded.settings.network.limit_rate) == (5, 8_000_000)
+    machine.user_config.write_text('[network]\nstall_timeout = 20\nlimit_rate = "1M"\nmin_speed = "2 KiB"\n')
+    loaded = machine.load()
+    network = loaded.settings.network
+    assert (network.stall_timeout, network.limit_rate, network.min_speed) == (20, 1_000_000, 2048)
+    assert network.files == 9
+    assert [notice.partition(" sets ")[2] for notice in loaded.notices] == [
+        "network.stall_timeout to 30, beyond your own 20; it is ignored.",
+        "network.limit_rate to 8000000, beyond your own 1000000; it is ignored.",
+        "network.min_speed to 1024, beyond your own 2048; it is ignored.",
+    ]
+    machine.project_file.write_text('[network]\nlimit_rate = "none"\n')
+    assert machine.load().settings.network.limit_rate == 1_000_000
+
+
+def test_no_setting_is_open_to_a_project_by_oversight() -> None:
+    """A new row must be looked at: what a project may set freely is listed here."""
+    assert [setting.name for setting in SETTINGS if setting.project == "any"] == [
+        "sources.order",
+        "sources.mirrors",
+        "ipfs.gateways",
+        "huggingface.endpoint",
+        "network.files",
+        "network.connections",
+    ]
 
 
 def test_places_that_cannot_be_looked_at_have_no_project() -> None:
-    assert find_project(Path(Path.cwd().anchor, "x" * 5000), user=None).found is None
+    assert find_project(Path(Path.cwd().anchor, "x" * 5000), None).found is None
 
 
 # Hugging Face
@@ -431,7 +490,8 @@ def test_an_endpoint_only_a_project_names_is_not_sent_the_token(machine: Machine
     assert loaded.settings.huggingface.endpoint == "https://p.example"
     assert loaded.hf_token is None
     assert loaded.origins["hf_token"] == "withheld"
-    assert "HF_ENDPOINT=https://p.example" in loaded.notices[0]
+    assert "your token (environment HF_TOKEN) is not sent there" in loaded.notices[0]
+    assert "HF_ENDPOINT" not in loaded.notices[0]  # no advice to send it
     machine.environ["HF_ENDPOINT"] = "https://p.example"
     assert machine.load().hf_token is not None
 

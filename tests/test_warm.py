@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,10 @@ class Place:
     @property
     def directory(self) -> Path:
         return self.cache / "models" / "m" / "1"
+
+    @property
+    def receipt(self) -> Path:
+        return self.cache / "models" / "m" / "1.json"
 
     @property
     def stamp(self) -> Path:
@@ -129,6 +134,31 @@ def _appear(path: Path) -> None:
     path.touch()
 
 
+def _edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
+def _rewrite(place: Place, before: str, after: str) -> None:
+    """Change the receipt, and the stamp so that it fits: as somebody would who wants to be believed."""
+    old = warm.stamp_of(place.receipt.stat())
+    _edit(place.receipt, before, after)
+    _edit(place.stamp, old, warm.stamp_of(place.receipt.stat()))
+
+
+def _move(place: Place, label: str) -> None:
+    """Give a directory and its receipt another name, and say so in the stamp."""
+    place.directory.rename(place.directory.with_name(label))
+    place.receipt.rename(place.receipt.with_name(f"{label}.json"))
+    _edit(place.stamp, " 1\n", f" {label}\n")
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 CHANGES: dict[str, Callable[[Place], object]] = {
     "a file is gone": lambda place: (place.directory / "config.json").unlink(),
     "a file was touched": lambda place: _touch(place.directory / "onnx/model.onnx"),
@@ -149,12 +179,25 @@ CHANGES: dict[str, Callable[[Place], object]] = {
     "the stamp is empty": lambda place: place.stamp.write_text(""),
     "the stamp was cut": lambda place: place.stamp.write_text(place.stamp.read_text()[:-10]),
     "the stamp is of another format": lambda place: place.stamp.write_text(
-        place.stamp.read_text().replace("ready 1", "ready 2", 1)
+        place.stamp.read_text().replace("ready 2", "ready 1", 1)
     ),
     "the stamp is no text": lambda place: place.stamp.write_bytes(b"\xff\xfe\x00"),
-    "the stamp came from elsewhere": lambda place: place.stamp.write_text(
-        place.stamp.read_text().replace("models/m/1", "models/n/1", 1)
-    ),
+    "the stamp names another directory": lambda place: _edit(place.stamp, " 1\n", " 2\n"),
+    "the stamp leads elsewhere": lambda place: _edit(place.stamp, " 1\n", " ../../elsewhere/1\n"),
+    "the stamp leads nowhere": lambda place: _edit(place.stamp, " 1\n", " .\n"),
+    "the stamp has an escape in it": lambda place: _edit(place.stamp, " 1\n", " \x1b[2J\n"),
+    "the stamp has a line of its own": lambda place: _edit(place.stamp, "end", "file 1 2 3 /etc/passwd\nend"),
+    "the stamp is a pipe": lambda place: _pipe(place.stamp),
+    "the stamp is a link": lambda place: _link(place.stamp),
+    "the receipt is a pipe": lambda place: _pipe(place.receipt),
+    "the receipt is a link": lambda place: _link(place.receipt),
+    "the receipt is another model's": lambda place: _rewrite(place, '"name": "m"', '"name": "n"'),
+    "the receipt is of another version": lambda place: _rewrite(place, '"version": "1"', '"version": "2"'),
+    "the receipt is of another identity": lambda place: _move(place, f"1+{'0' * 12}"),
+    "the receipt is of a later format": lambda place: _rewrite(place, '"format": 1', '"format": 2'),
+    "the receipt lists no file": lambda place: _rewrite(place, '"path"', '"road"'),
+    "the receipt was cut": lambda place: _rewrite(place, '"consulted": [', '"consulted": {'),
+    "the receipt is in another form": lambda place: _rewrite(place, '", "sha256"', '","sha256"'),
 }
 
 
@@ -232,3 +275,28 @@ def test_a_cache_that_everybody_can_write_to_is_looked_at_closely(place: Place) 
     assert place.answer("ensure", "m") is None
     place.cache.chmod(0o1777)
     assert place.answer("ensure", "m") == [str(place.directory)]
+
+
+def test_a_claim_of_its_own_is_answered_too(place: Place) -> None:
+    """Its directory has an identity in its name, as that of a second manifest of one name and version."""
+    identity = json.loads(place.receipt.read_text())["identity"]
+    _move(place, f"1+{identity[:12]}")
+    assert place.answer("ensure", "m") == [str(place.cache / "models" / "m" / f"1+{identity[:12]}")]
+
+
+def test_words_are_made_here_whatever_the_stamp_says(place: Place) -> None:
+    """There is no room for any in it: one more line is a doubt."""
+    place.stamp.write_text(place.stamp.read_text().replace("end", "words \x1b[31mowned\nend"))
+    assert warm.answer(["ensure", "m"]) is None
+
+
+@pytest.mark.parametrize("path", ["\u00e9t\u00e9/\u6a21\u578b.bin", "\U00020000.bin", "a-b+c_d/e.f"])
+def test_names_beyond_ascii_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    with Origin() as origin:
+        served = model(origin, {path: 10}, catalog=tmp_path / "catalog")
+        for name, value in {**served.environment, "MODELFETCH_CACHE_DIR": str(tmp_path / "cache")}.items():
+            monkeypatch.setenv(name, value)
+        modelfetch.ensure("m")
+    assert warm.answer(["ensure", "m"]) == [
+        (str(tmp_path / "cache" / "models" / "m" / "1"), "m is ready - 1 file, 10 B, already here")
+    ]

@@ -6,6 +6,7 @@ counts by its files called ``<name>.toml``; what is not called like a model is p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,6 +19,7 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.settings.owners import Owners, is_trusted, passed_over
 from modelfetch.values import dataclass
 
 Origin = Literal["built-in", "user", "project", "environment"]
@@ -44,6 +46,8 @@ class CatalogEntry:
     origin: Origin
     path: Path
     """The manifest's file."""
+    replaces: Origin | None = None
+    """Whose model of this name, built-in or the user's, a project put its own in place of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +70,39 @@ _builtin_index = cache(lambda: read_index(BUILTIN))
 
 
 class Catalog:
-    """Every model known here, by name."""
+    """Every model known here, by name.
 
-    def __init__(self, entries: Sequence[CatalogEntry], consulted: Sequence[Path]) -> None:
-        self._entries = {entry.name: entry for entry in entries}
+    Attributes:
+        passed_over: Notices about what a project names and does not count.
+    """
+
+    def __init__(
+        self, entries: Sequence[CatalogEntry], consulted: Sequence[Path], passed_over: Sequence[str] = ()
+    ) -> None:
+        self._entries = _winning(entries)
         self._consulted = list(consulted)
+        self.passed_over = tuple(passed_over)
+        self._used: dict[str, CatalogEntry] = {}
+        """Models whose manifest was asked for."""
         self._read: dict[Path, tuple[_Look, Manifest]] = {}
         """What was read so far, and what the files looked like; a large one takes a tenth of a second."""
 
     @classmethod
-    def open(cls, *, user: Path | None, project: Sequence[Path], environment: Sequence[Path]) -> Catalog:
+    def open(
+        cls,
+        *,
+        user: Path | None,
+        project: Sequence[Path],
+        environment: Sequence[Path],
+        owners: Owners = None,
+    ) -> Catalog:
         """List the catalogs; built-in models are always there.
 
         Args:
             user: The user's catalog directory, which may be absent.
             project: Directories and files a project names.
             environment: Directories and files of ``MODELFETCH_CATALOG``.
+            owners: Whose files of a project count. Other catalogs were named by the user in person.
 
         Raises:
             ConfigError: A directory or file that was named is missing or cannot be listed.
@@ -89,11 +110,12 @@ class Catalog:
         entries = list(_listing(BUILTIN, "built-in"))
         if user is not None:
             entries += _listing(user, "user")
+        notices: list[str] = []
         for path in project:
-            entries += _named(path, "project")
+            entries += _trusted(path, owners, notices)
         for path in environment:
             entries += _named(path, "environment")
-        return cls(entries, [*filter(None, [user]), *project, *environment])
+        return cls(entries, [*filter(None, [user]), *project, *environment], notices)
 
     @property
     def consulted(self) -> tuple[Path, ...]:
@@ -102,6 +124,20 @@ class Catalog:
         Catalogs beside the built-in one, in the order of the call, then the manifests read.
         """
         return tuple(dict.fromkeys(self._consulted))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know about the catalogs and the models asked for so far; a line each."""
+        return (*self.passed_over, *map(_taken_over, self.taken_over))
+
+    @property
+    def taken_over(self) -> list[CatalogEntry]:
+        """The models asked for so far whose name, built-in or the user's, is a project's here."""
+        return [entry for entry in self._used.values() if entry.replaces is not None]
+
+    def of_project(self) -> frozenset[str]:
+        """Give the names of the models that a project's catalog describes."""
+        return frozenset(entry.name for entry in self._entries.values() if entry.origin == "project")
 
     def names(self) -> list[str]:
         """Give the names of all models, sorted; aliases are not among them."""
@@ -135,6 +171,7 @@ class Catalog:
         """
         entry = self.entry(name)
         self._consulted.append(entry.path)
+        self._used[entry.name] = entry
         manifest = self._load(entry.path)
         if entry.origin != "built-in":
             return manifest
@@ -146,6 +183,47 @@ class Catalog:
         if known is None or known[0] != look or look is None:
             self._read[path] = known = look, load_manifest(path)
         return known[1]
+
+
+def _winning(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:
+    """Lay catalogs over each other; later ones win. A name that a project takes over remembers from whom."""
+    found: dict[str, CatalogEntry] = {}
+    for entry in entries:
+        before = found.get(entry.name)
+        if entry.origin == "project":
+            alias: Origin | None = "built-in" if entry.name in _builtin_index().aliases else None
+            replaces = before.replaces or _of_others(before.origin) if before is not None else alias
+            entry = replace(entry, replaces=replaces)  # noqa: PLW2901 - the same entry, with what it does
+        found[entry.name] = entry
+    return found
+
+
+def _of_others(origin: Origin) -> Origin | None:
+    """The origin, if it is not the project itself."""
+    return None if origin == "project" else origin
+
+
+def _taken_over(entry: CatalogEntry) -> str:
+    whose = "built-in one" if entry.replaces == "built-in" else "one of your own catalog"
+    return (
+        f"{entry.name} is this project's model ({sanitise(str(entry.path))}), not the {whose} of that name."
+    )
+
+
+def _trusted(path: Path, owners: Owners, notices: list[str]) -> list[CatalogEntry]:
+    """Give the manifests of a path that a project names, but what belongs to other users; that is told.
+
+    Of a directory its owner decides, too: he says which manifests are in it.
+    """
+    if os.path.lexists(path) and not is_trusted(path, owners):
+        notices.append(passed_over(sanitise(str(path))))
+        return []
+    entries = list(_named(path, "project"))
+    good = [entry for entry in entries if entry.path == path or is_trusted(entry.path, owners)]
+    if strange := [entry.name for entry in entries if entry not in good]:
+        more = f" (and {len(strange) - 1} more there)" if len(strange) > 1 else ""
+        notices.append(passed_over(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
+    return good
 
 
 _Look = tuple[int, int, int] | None

@@ -17,6 +17,7 @@ def check(
     *,
     quick: bool = False,
     repair: bool = False,
+    strict: bool = False,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -32,7 +33,7 @@ def check(
     manifests = workspace.manifests(names) if names else workspace.present()
     if not (manifests or json or quiet):
         say("nothing to verify: no model is here yet")
-    events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair)
+    events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = run(workspace, events, json=json, quiet=quiet)
     if not json:
         print_bad(finished, quiet=quiet)

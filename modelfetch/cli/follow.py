@@ -51,11 +51,18 @@ def _run(
 ) -> RunFinished:
     if not quiet:
         (warn if json else notes)(workspace)
-    reporters = choose(json=json, quiet=quiet, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ)
+    reporters = choose(
+        json=json,
+        quiet=quiet,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        notices=workspace.notices,
+    )
     recorder = workspace.recorder()
     finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
     if not quiet:
-        for note in workspace.notes.take():
+        for note in workspace.notices.take():
             say(f"note: {note}")
     if not json:
         if recorder.notice and not quiet:

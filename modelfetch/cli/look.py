@@ -43,6 +43,7 @@ def list_models(
 
 
 def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    entry = workspace.catalog.entry(manifest.name)
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -51,7 +52,8 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "size": manifest.size,
         "license": manifest.license,
         "title": manifest.title,
-        "catalog": workspace.catalog.entry(manifest.name).origin,
+        "catalog": entry.origin,
+        "replaces": entry.replaces,
         "path": str(workspace.store.directory(manifest)),
     }
 
@@ -61,7 +63,7 @@ def _print_models(models: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            model["name"],
+            f"{model['name']} (project's)" if model["replaces"] else model["name"],
             "here" if model["present"] else "-",
             format_size(model["size"]),
             model["license"],
@@ -105,6 +107,7 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "present": workspace.is_present(manifest),
         "path": str(workspace.store.directory(manifest)),
         "catalog": entry.origin,
+        "replaces": entry.replaces,
         "manifest": str(entry.path),
     }
 
@@ -146,6 +149,7 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         *(("source", f"mirror {mirror}") for mirror in manifest.mirrors),
         *(("source", f"url {host}") for host in _url_hosts(manifest)),
         ("catalog", f"{entry.origin} {entry.path}"),
+        ("", f"takes the place of the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
     ]
 

@@ -25,8 +25,8 @@ def say_error(message: str, hint: str) -> None:
 
 
 def notes(workspace: Workspace) -> None:
-    """What a person should know about how the settings were found."""
-    for notice in workspace.loaded.notices:
+    """What a person should know about settings, catalogs and the models asked for."""
+    for notice in workspace.opening_notices:
         say(f"note: {notice}")
     warn(workspace)
 

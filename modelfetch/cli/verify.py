@@ -16,6 +16,12 @@ def verify(
         typer.Option("--quick", help="Read only files whose size or time changed since they were verified."),
     ] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files anew.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Files that a manifest does not list are failures; --repair moves them."
+        ),
+    ] = False,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
@@ -24,10 +30,12 @@ def verify(
     """Check every file of the named models, or of everything present, against its manifest.
 
     Needs no network but for --repair. Prints a line for each file that is not right: model, file, and
-    missing, size or hash. Exit code 5 when there is one; with --repair, when one could not be put right.
+    missing, size, hash or, with --strict, unlisted. Exit code 5 when there is one; with --repair, when one
+    could not be put right.
     """
     from modelfetch.cli.check import check
     from modelfetch.engine.assemble import RunOptions
 
     flags, asked = {"cache_dir": cache_dir}, RunOptions(offline)
-    raise typer.Exit(check(names or (), flags, asked, quick=quick, repair=repair, json=json, quiet=quiet))
+    code = check(names or (), flags, asked, quick=quick, repair=repair, strict=strict, json=json, quiet=quiet)
+    raise typer.Exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -15,10 +15,11 @@ from modelfetch.engine.runtime import Rank, Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.model.text import did_you_mean, quote
+from modelfetch.model.text import did_you_mean, quote, sanitise
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits
 from modelfetch.net.retry import RetryPolicy
+from modelfetch.notices import Notices
 from modelfetch.settings import Loaded
 from modelfetch.settings.values import Network
 from modelfetch.sources.base import LOCAL, Offer, Source
@@ -26,8 +27,9 @@ from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
 from modelfetch.sources.mirror import MirrorSource
+from modelfetch.sources.private import Watch, Watched
 from modelfetch.sources.url import UrlSource
-from modelfetch.store import Notes, Store
+from modelfetch.store import Store
 from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
@@ -56,23 +58,29 @@ class RunOptions:
 
 
 def assemble(
-    loaded: Loaded, options: RunOptions, cancel: Cancellation, notes: Notes | None = None
+    loaded: Loaded,
+    options: RunOptions,
+    cancel: Cancellation,
+    *,
+    foreign: Collection[str] = (),
+    notices: Notices | None = None,
 ) -> Runtime:
     """Make the runtime of one run.
 
     Args:
         loaded: The settings.
         options: What the run asks for beyond them.
-        cancel: The run's own.
-        notes: Who is told of what is found out about the cache.
+        cancel: Ends it.
+        foreign: Names of the models that a project's catalog describes.
+        notices: Takes what a person should know.
 
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
     network, retry = loaded.settings.network, loaded.settings.retry
-    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notes=notes)
+    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
     client = Client(_limits(network), cancel)
-    available = _sources(loaded, store, client)
+    available = _watched(_sources(loaded, store, client), loaded, foreign, notices or Notices())
     order = source_order(loaded.settings.sources.order, options, list(available))
     return Runtime(
         store=store,
@@ -107,6 +115,24 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
         UrlSource(client),
     ]
     return {source.kind: source for source in sources}
+
+
+def _watched(
+    sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
+) -> dict[str, Source]:
+    """Have requests told that a project, and not the user, asks of private networks."""
+    settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
+    places: dict[bool, list[str]] = {True: [], False: []}
+    for name, urls in (
+        ("sources.mirrors", settings.sources.mirrors),
+        ("ipfs.gateways", settings.ipfs.gateways),
+        ("huggingface.endpoint", (settings.huggingface.endpoint,)),
+    ):
+        places[loaded.origins[name] == project] += urls
+    watch = Watch(frozenset(models), places[False], places[True], notices.add)
+    if not watch.is_needed:
+        return sources
+    return {kind: Watched(source, watch) for kind, source in sources.items()}
 
 
 def _by_health(loaded: Loaded) -> Rank:

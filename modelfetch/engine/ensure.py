@@ -32,11 +32,11 @@ from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancelled
-from modelfetch.store import Consulted
+from modelfetch.store import Consulted, Lock
 from modelfetch.values import dataclass
 
-Key = tuple[str, str, str]
-"""Name, version and path: several versions of a model may be in one run."""
+Key = tuple[str, str, str, str]
+"""Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""
 
 _CANCELLED_EXIT: Final = 130
 """As after Ctrl-C: 128 + SIGINT."""
@@ -48,7 +48,12 @@ Failure = ModelfetchError | Cancelled
 
 def key_of(manifest: Manifest, file: FileSpec) -> Key:
     """What a file of a model is told apart by."""
-    return manifest.name, manifest.version, file.path
+    return *model_key(manifest), file.path
+
+
+def model_key(manifest: Manifest) -> tuple[str, str, str]:
+    """What a model is told apart by: name and version are claims, which two manifests may both make."""
+    return manifest.name, manifest.version, manifest.identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +111,10 @@ class Run:
     def __init__(self, runtime: Runtime, request: Request) -> None:
         self._runtime = runtime
         self._request = request
-        self._manifests = {(manifest.name, manifest.version): manifest for manifest in request.manifests}
+        self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
         self._board = Noticeboard(runtime.clock)
-        self._locked: set[str] = set()
-        """Names of models whose lock we hold."""
+        self._locks: dict[str, Lock] = {}
+        """By name of its model: every lock of a model that we hold."""
         self._waiting: dict[int, tuple[Inventory, set[str]]] = {}
         """By identity of its manifest: a model that is not ready, and the paths it still needs."""
         self._sources: dict[Key, str] = {}
@@ -147,12 +152,14 @@ class Run:
         inventory = self._inventory(manifest)
         if not inventory.missing:
             return inventory
-        if manifest.name not in self._locked:
+        lock = self._locks.get(manifest.name)
+        if lock is None:
             lock = self._runtime.store.lock_model(manifest.name)
             yield from acquire(lock, self._runtime, manifest.name)
             held.callback(lock.release)
-            self._locked.add(manifest.name)
+            self._locks[manifest.name] = lock
             self._board.hold(manifest.name, lock)
+        self._runtime.store.claim(manifest, exclusive=lock.effective)
         return self._inventory(manifest)
 
     def _inventory(self, manifest: Manifest) -> Inventory:
@@ -208,8 +215,8 @@ class Run:
         needed = sum(job.file.size for job in work) - sum(held)
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
-        linked = {directory: store.can_link_into(directory) for directory, _, _ in places}
-        needed += sum(file.size for directory, _, file in places if not linked[directory])
+        linked = {place.directory: store.can_link_into(place.directory) for place in places}
+        needed += sum(place.file.size for place in places if not linked[place.directory])
         store.check_space(needed)
 
     def _held(self, work: Sequence[Job]) -> list[int]:
@@ -256,9 +263,12 @@ class Run:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
-        for directory, path, file in self._request.elsewhere.places(manifest):
-            placed = store.place_into(directory, manifest, file, CACHE, path=path)
-            yield from displaced(manifest, file, placed)
+        for place in self._request.elsewhere.places(manifest):
+            if place.replaces:
+                placed = store.place_into(place.directory, manifest, place.file, CACHE, path=place.path)
+                yield from displaced(manifest, place.file, placed)
+            else:
+                store.guest.place(place.directory, manifest, place.file, place.path)
         for note in self._request.elsewhere.notes(manifest):
             store.note_into(*note)
         yield ModelReady(

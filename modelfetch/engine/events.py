@@ -143,7 +143,7 @@ class SourceFailed:
     """A source is left for this file; the good bytes are kept for the next one.
 
     When verifying, the source is ``cache``: the copy on this disk failed, with fault ``missing``, ``size``
-    or ``hash``.
+    or ``hash``; or, with fault ``unlisted``, a file lies in a model's directory that is none of its files.
     """
 
     kind: ClassVar[str] = "source_failed"
@@ -227,7 +227,7 @@ class FileResult:
     file: str
     status: Status
     reason: str
-    """Empty, or why it is not there: an error code; when verifying ``missing``, ``size`` or ``hash``."""
+    """Empty, or why it is not there: an error code; when verifying a fault: ``missing``, ``hash``..."""
     source: str
     size: int
 

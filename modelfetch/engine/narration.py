@@ -26,6 +26,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.ledger import Totals
 from modelfetch.engine.record import Record
+from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_size
 
@@ -87,7 +88,8 @@ def _source_failed(event: SourceFailed) -> str:
 
 
 def _found_bad(event: SourceFailed) -> str:
-    return f"❌ {event.file}: {event.reason}" if event.source == "cache" else _source_failed(event)
+    sign = "🔎" if event.fault == Fault.UNLISTED else "❌"
+    return f"{sign} {event.file}: {event.reason}" if event.source == "cache" else _source_failed(event)
 
 
 def _verified(event: FileVerified) -> str:

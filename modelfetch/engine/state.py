@@ -35,6 +35,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.ledger import FileState, Key, Ledger, Phase, Totals
 from modelfetch.engine.speed import Meter
+from modelfetch.errors import Fault
 from modelfetch.values import dataclass
 
 __all__ = ["FileState", "Key", "ModelState", "Phase", "RunState", "Totals"]
@@ -185,6 +186,8 @@ class RunState:
         file.meter.pause()
 
     def _source_failed(self, event: SourceFailed) -> None:
+        if event.fault == Fault.UNLISTED:  # no file of the model's
+            return
         file = self._ledger.file(event.model, event.file)
         file.source, file.host = event.source, event.host
         if event.next_source:

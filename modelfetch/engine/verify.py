@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 
-from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of
+from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of, model_key
 from modelfetch.engine.events import (
     Event,
     FileKept,
+    FileQuarantined,
     FileResult,
     FileStarted,
     FileVerified,
@@ -50,9 +51,14 @@ class VerifyRequest:
     quick: bool = False
     """Read only files whose size, time or inode changed since they were verified."""
     repair: bool = False
+    strict: bool = False
+    """Whether files that no manifest lists are failures, and with ``repair`` put into quarantine."""
     mode: Mode = field(default_factory=Mode)
     consulted: Sequence[Consulted] = ()
 
+
+Strange = dict[Key, FileResult]
+"""How each file ended that no manifest lists; empty without ``strict``, as they are none of the model's."""
 
 Findings = dict[Key, Fault | None]
 """What was found of each file looked at so far; None where all is right."""
@@ -75,22 +81,25 @@ def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
 
     A file that is not right is told as :class:`SourceFailed` of the source ``cache``, with fault ``missing``,
     ``size`` or ``hash``. With ``repair`` it is then obtained anew, and the bad bytes are quarantined once
-    their replacement was verified.
+    their replacement was verified. A file in a model's directory that its manifest does not list is told the
+    same way, with fault ``unlisted``; only with ``strict`` it is a failure.
     """
     started = runtime.clock()
     yield RunStarted("verify", tuple(manifest.name for manifest in request.manifests))
     found: Findings = {}
+    unlisted: Strange = {}
     error: Failure | None = None
     try:
         yield from _check_all(runtime, request, found)
+        yield from _look_for_unlisted(runtime, request, unlisted)
         if request.repair:
             yield from _repair(runtime, request, found)
-        error = _not_ok(found)
+        error = _not_ok(found, unlisted)
     except _UNDELIVERED as failure:
         error = _not_put_right(found, failure)
     except (ModelfetchError, Cancelled) as failure:
         error = failure
-    files = _results(request.manifests, found, code_of(error))
+    files = [*_results(request.manifests, found, code_of(error)), *unlisted.values()]
     yield finished(error, files, runtime.clock() - started)
 
 
@@ -148,8 +157,8 @@ def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> SourceFailed:
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
     """Obtain the bad files anew; what was put right is all right in ``found``."""
     bad = _bad_in(found)
-    models = {(name, version) for name, version, _ in bad}
-    manifests = [manifest for manifest in request.manifests if (manifest.name, manifest.version) in models]
+    models = {key[:-1] for key in bad}
+    manifests = [manifest for manifest in request.manifests if model_key(manifest) in models]
     run = Run(
         runtime, Request(manifests, request.mode, consulted=request.consulted, distrusted=frozenset(bad))
     )
@@ -159,19 +168,49 @@ def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterat
         found.update((key, None) for key in bad if run.has(key))
 
 
+def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Strange) -> Iterator[Event]:
+    """Tell of what programs that load a whole directory would read beside the model's files."""
+    for manifest in request.manifests:
+        runtime.check_deadline()
+        for path in runtime.store.unlisted(manifest):
+            yield _strange(manifest.name, path)
+            if request.strict:
+                key = (*model_key(manifest), path)
+                unlisted[key] = FileResult(manifest.name, path, "failed", Fault.UNLISTED, CACHE, 0)
+                if request.repair:
+                    yield from _put_aside(runtime, manifest, path)
+                    unlisted[key] = replace(unlisted[key], status="completed")
+
+
+def _strange(model: str, path: str) -> SourceFailed:
+    reason = "is in the model's directory, but its manifest does not list it"
+    hint = f"Look at it; modelfetch verify --repair --strict {model} puts it into quarantine."
+    return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, reason, hint, 0, "", "")
+
+
+def _put_aside(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Event]:
+    kept = runtime.store.quarantine_unlisted(manifest, path)
+    if kept is not None:
+        yield FileQuarantined(
+            manifest.name, path, str(kept.directory), kept.expected, kept.actual, kept.source
+        )
+
+
 def _bad_in(found: Findings) -> dict[Key, Fault]:
     return {key: fault for key, fault in found.items() if fault is not None}
 
 
-def _not_ok(found: Findings) -> IntegrityError | None:
-    bad = _bad_in(found)
+def _not_ok(found: Findings, unlisted: Strange) -> IntegrityError | None:
+    strange = {key: Fault.UNLISTED for key, result in unlisted.items() if result.status == "failed"}
+    bad = {**_bad_in(found), **strange}
     if not bad:
         return None
-    (model, _, path), fault = next(iter(bad.items()))
+    key, fault = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    command = f"modelfetch verify --repair {'--strict ' if strange else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found)} files are not right: {model}: {path}: {fault}{more}",
-        hint=f"Put them right: modelfetch verify --repair {' '.join(sorted({name for name, _, _ in bad}))}",
+        f"{len(bad)} of {len(found) + len(strange)} files are not right: {key[0]}: {key[-1]}: {fault}{more}",
+        hint=f"Put them right: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 
 

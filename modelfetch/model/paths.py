@@ -28,10 +28,13 @@ _ORDINARY: Final = re.compile(
 )
 """Most paths there are, known to be safe at a glance: nothing of theirs could be a device."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_IDENTITY: Final = re.compile(r"[0-9a-f]{12}(?:[0-9a-f]{52})?")
 _ASCII: Final = re.compile(r"[A-Za-z0-9._+-]*")
 _WORDS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 """Unicode categories allowed outside ASCII: letters, their marks, and decimal digits."""
 
+_NOT_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]|[ .]\Z')
+"""Signs no name has there, and ends that are dropped (Microsoft: Naming Files, Paths, and Namespaces)."""
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"}
     | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
@@ -108,6 +111,28 @@ def why_unsafe_remote(path: str) -> str:
     return ""
 
 
+def why_unplaceable(path: str, *, windows: bool) -> str:
+    """Say why a file cannot have a name of a repository on this disk: in a layout that other programs made.
+
+    Such names may have spaces and signs that :func:`why_unsafe` refuses, as far as the system takes them.
+
+    Args:
+        path: Its path in the repository.
+        windows: Whether the disk follows the rules of Windows.
+
+    Returns:
+        A clause that continues the sentence "the path ...", or an empty string when it can.
+    """
+    if clause := why_unsafe_remote(path):
+        return clause
+    for segment in path.split("/"):
+        if len(segment.encode(errors="surrogatepass")) > SEGMENT_BYTES:
+            return f"has a part longer than {SEGMENT_BYTES} bytes"
+        if windows and (_NOT_ON_WINDOWS.search(segment) or _is_device(segment)):
+            return "has a part that Windows does not allow"
+    return ""
+
+
 def caseless(path: str) -> str:
     """Reduce a path to what a case-insensitive, normalising file system compares.
 
@@ -179,3 +204,17 @@ def why_bad_version(version: str) -> str:
     if version.endswith(".json"):
         return "must not end in .json: the receipt of another version may have that name"
     return why_bad_name(version)
+
+
+def why_bad_label(label: str) -> str:
+    """Say why a text cannot name the directory of a version: a version, or ``<version>+<identity>``.
+
+    A version has no ``+``, so no version is ever mistaken for the directory of another manifest.
+
+    Returns:
+        A clause that continues the sentence "the version ...", or an empty string when it can.
+    """
+    version, plus, identity = label.partition("+")
+    if plus and not _IDENTITY.fullmatch(identity):
+        return "must have the first 12 or all 64 hex digits of an identity behind its +"
+    return why_bad_version(version)

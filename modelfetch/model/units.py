@@ -10,11 +10,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.model.text import quote
+from modelfetch.plain import format_size
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-_SHOWN: Final = ("kB", "MB", "GB", "TB", "PB", "EB")
+__all__ = ["SIZE_LIMIT", "format_duration", "format_rate", "format_size", "parse_duration", "parse_size"]
+
 _SCALE: Final[dict[str, int]] = {
     "": 1,
     **{unit: 1000**power for power, unit in enumerate("kmgtpe", start=1)},
@@ -27,24 +29,6 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 SIZE_LIMIT: Final = 2**63
 """Every size is below this: file offsets are signed 64-bit numbers on POSIX and Windows alike."""
-
-
-def format_size(n: int) -> str:
-    """Show a number of bytes with three significant digits, in at most seven characters: ``82.5 MB``."""
-    if n < 1000:
-        return f"{n} B"
-    value: float = n
-    for unit in _SHOWN:
-        value /= 1000
-        if value < 999.5:
-            return f"{_three_digits(value)} {unit}"
-    return f"{value:.0f} {_SHOWN[-1]}"
-
-
-def _three_digits(value: float) -> str:
-    if value < 9.995:
-        return f"{value:.2f}"
-    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
 def format_rate(bytes_per_s: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from modelfetch.engine.stream import Reporter
+from modelfetch.notices import Notices
 from modelfetch.reporters.jsonl import JsonLines
 from modelfetch.reporters.late import Late
 from modelfetch.reporters.lines import Lines
@@ -20,7 +21,13 @@ __all__ = ["choose", "error_lines", "failure_lines", "symbols_for"]
 
 
 def choose(
-    *, json: bool, quiet: bool, stdout: TextIO, stderr: TextIO, environ: Mapping[str, str]
+    *,
+    json: bool,
+    quiet: bool,
+    stdout: TextIO,
+    stderr: TextIO,
+    environ: Mapping[str, str],
+    notices: Notices | None = None,
 ) -> tuple[Reporter, ...]:
     """Choose who tells about a run.
 
@@ -31,20 +38,21 @@ def choose(
         stderr: Where talk goes: bars on a terminal, plain lines elsewhere.
         environ: The environment; with ``CI`` set (and not ``0`` or ``false``) or ``TERM=dumb`` there are no
             bars.
+        notices: What comes up beside the stream and is to be told.
     """
     if json:
         return (JsonLines(stdout),)
     if quiet:
         return ()
     if _can_draw(stderr, environ):
-        return (Late(lambda: _bars(stderr)),)
-    return (Lines(stderr),)
+        return (Late(lambda: _bars(stderr, notices)),)
+    return (Lines(stderr, notices),)
 
 
-def _bars(stream: TextIO) -> Reporter:
+def _bars(stream: TextIO, notices: Notices | None) -> Reporter:
     from modelfetch.reporters.bars import Bars
 
-    return Bars(stream)
+    return Bars(stream, notices)
 
 
 def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -13,7 +13,9 @@ from rich.text import Text
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
+from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
+from modelfetch.notices import Notices
 from modelfetch.reporters import words
 from modelfetch.reporters.draw import QUIET, Pen, draw
 from modelfetch.reporters.layout import EMPTY, Scene, scene
@@ -38,13 +40,14 @@ class Bars:
     def __init__(
         self,
         out: TextIO,
+        notices: Notices | None = None,
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console or Console(file=out, highlight=False, markup=False, emoji=False)
         self._symbols: Symbols = symbols_for(self._console.encoding)
-        self._notes = Notes(self._symbols)
+        self._notes = Notes(self._symbols, notices)
         self._signs: dict[Kind, tuple[str, str]] = {
             "retry": (self._symbols.retrying, "yellow"),
             "fallback": (self._symbols.fallback, "yellow"),
@@ -106,9 +109,11 @@ class Bars:
             case Planned() if state.operation == "ensure":
                 self._planned(event)
             case SourceFailed(source="cache"):
-                self._line(
-                    self._symbols.failed, "red", words.subject(state, event.model, event.file), event.fault
+                is_notice = event.fault == Fault.UNLISTED
+                sign, style = (
+                    (self._symbols.fallback, "yellow") if is_notice else (self._symbols.failed, "red")
                 )
+                self._line(sign, style, words.subject(state, event.model, event.file), event.fault)
             case ModelReady():
                 self._rest(state)
                 self._line(self._symbols.done, "green", words.ready(state.models[event.model], self._symbols))

@@ -19,6 +19,7 @@ from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.notices import Notices
 from modelfetch.reporters import words
 from modelfetch.reporters.notes import Note, Notes
 from modelfetch.reporters.symbols import ASCII
@@ -37,10 +38,10 @@ _LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed:
 class Lines:
     """Writes a run as lines ``model  file  what``."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         self._out = out
         self._encoding = getattr(out, "encoding", None) or "utf-8"
-        self._notes = Notes(ASCII)
+        self._notes = Notes(ASCII, notices)
         self._marks: dict[Key, tuple[float, float]] = {}
         """When, and at what percentage, each file or wait had its last line."""
 
@@ -82,11 +83,12 @@ class Lines:
             self._say(event.model, event.file, words.waiting(event) + waited)
 
     def _file(self, event: FileStarted | Progress | FileCommitted | SourceFailed, state: RunState) -> None:
+        if isinstance(event, SourceFailed):
+            self._say(event.model, event.file, words.bad(event))
+            return
         file = state.files[event.model, event.file]
         said: list[str] = []
-        if isinstance(event, SourceFailed):
-            said = [f"bad: {event.fault}"]
-        elif isinstance(event, FileCommitted):
+        if isinstance(event, FileCommitted):
             said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
         elif isinstance(event, FileStarted):
             said = self._started(event, state)

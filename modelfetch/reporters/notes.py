@@ -14,6 +14,7 @@ from modelfetch.engine.events import FileQuarantined, RetryScheduled, SourceFail
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import Key
 from modelfetch.model.text import sanitise
+from modelfetch.notices import Notices
 from modelfetch.reporters import words
 from modelfetch.reporters.symbols import Symbols
 from modelfetch.values import dataclass
@@ -48,12 +49,14 @@ class _Told:
 class Notes:
     """Turns the failures of one run into as few lines as say everything."""
 
-    def __init__(self, symbols: Symbols) -> None:
+    def __init__(self, symbols: Symbols, notices: Notices | None = None) -> None:
         self._symbols = symbols
+        self._notices = notices or Notices()
         self._told: dict[Failure, _Told] = {}
 
     def take(self, record: Record) -> Iterator[Note]:
         """Return what is to be told at once about this record, if anything."""
+        yield from self._overheard()
         event = record.event
         if isinstance(event, FileQuarantined):
             text = f"the wrong bytes were put aside in {sanitise(event.path)}"
@@ -68,11 +71,16 @@ class Notes:
 
     def rest(self) -> Iterator[Note]:
         """Return what was counted and not told, and start anew."""
+        yield from self._overheard()
         for told in self._told.values():
             if told.others:
                 count = f"{self._symbols.more} and {words.plural(len(told.others), 'more file')}"
                 yield replace(told.summary, model="", file=count)
         self._told.clear()
+
+    def _overheard(self) -> Iterator[Note]:
+        """What came up beside the stream."""
+        return (Note("detail", "", "", sanitise(f"note: {text}")) for text in self._notices.take())
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file

@@ -10,6 +10,7 @@ from collections import Counter
 
 from modelfetch.engine.events import LockWaiting, Planned, RetryScheduled, RunFinished, SourceFailed
 from modelfetch.engine.state import ModelState, RunState
+from modelfetch.errors import Fault
 from modelfetch.model.manifest import is_permissive
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_rate, format_size
@@ -109,6 +110,13 @@ def retry(event: RetryScheduled) -> str:
     return f"{cause(event)}, again {when} (attempt {event.attempt})"
 
 
+def bad(event: SourceFailed) -> str:
+    """Say what a check found of one file; what no manifest lists is a notice, and says what can be done."""
+    if event.fault == Fault.UNLISTED:
+        return sanitise(f"unlisted: {event.reason}")
+    return f"bad: {sanitise(event.fault)}"
+
+
 def fallback(event: SourceFailed, symbols: Symbols) -> str:
     """Say why a source is left, and for which one."""
     if not event.next_source:
@@ -146,10 +154,11 @@ def _origins(sources: Counter[str]) -> str:
 
 def verified(state: RunState, finished: RunFinished) -> str:
     """Sum up a check: ``9 files, 295 MB verified in 0.4s``."""
-    good = [file for file in finished.files if file.status == "completed"]
-    of = "" if len(good) == len(finished.files) else f"{len(good)} of "
+    files = [file for file in finished.files if file.reason != Fault.UNLISTED]
+    good = [file for file in files if file.status == "completed"]
+    of = "" if len(good) == len(files) else f"{len(good)} of "
     size = format_size(sum(file.size for file in good))
-    return f"{of}{plural(len(finished.files), 'file')}, {size} verified in {exact(state.seconds)}"
+    return f"{of}{plural(len(files), 'file')}, {size} verified in {exact(state.seconds)}"
 
 
 def standing(state: RunState) -> str:

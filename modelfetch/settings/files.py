@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from pathlib import Path
 from typing import Final
 
 from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import sanitise
+from modelfetch.settings.owners import Owners, is_trusted, passed_over
 from modelfetch.values import dataclass
 
 PROJECT_FILE: Final = "modelfetch.toml"
@@ -15,10 +16,6 @@ PROJECT_FILE: Final = "modelfetch.toml"
 
 SIZE_CAP: Final = 1 << 20
 """Bytes of a configuration file that are read at most; a real one has a few hundred."""
-
-_ROOT: Final = 0
-
-_PASSED_OVER: Final = "{} is ignored: another user put it in a directory everybody may write to."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +27,15 @@ class Search:
     visited: tuple[Path, ...]
     """Every place looked at, in order; the last one is ``found`` if there is one."""
     notices: tuple[str, ...]
-    """A line for each file that was passed over, see :func:`is_planted`."""
+    """A line for each file that was passed over, see :mod:`modelfetch.settings.owners`."""
 
 
-def find_project(directory: Path, user: int | None) -> Search:
+def find_project(directory: Path, owners: Owners) -> Search:
     """Look for ``modelfetch.toml`` in a directory and upwards.
 
     Args:
         directory: Where to begin; absolute.
-        user: User id of this process; None where the system has none.
+        owners: Whose files count.
     """
     visited: list[Path] = []
     notices: list[str] = []
@@ -47,36 +44,27 @@ def find_project(directory: Path, user: int | None) -> Search:
         visited.append(candidate)
         if not _is_file(candidate):
             continue
-        if not _is_planted(candidate, user):
+        if is_trusted(candidate, owners):
             return Search(candidate, tuple(visited), tuple(notices))
-        notices.append(_PASSED_OVER.format(sanitise(str(candidate))))
+        notices.append(passed_over(sanitise(str(candidate))))
     return Search(None, tuple(visited), tuple(notices))
 
 
-def is_planted(owner: int, directory_mode: int, user: int) -> bool:
-    """Whether a project file may have been put there by a stranger, to change what is run below it.
-
-    A project file can replace the pins of a model. In a directory everybody may write to (``/tmp``) it is
-    believed only from the user and from root. Git met the same trap (CVE-2022-24765).
+def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
+    """Read a TOML file.
 
     Args:
-        owner: User id of the file (of the link itself, if it is one).
-        directory_mode: Mode of the directory that holds it.
-        user: User id of this process.
-    """
-    return bool(directory_mode & stat.S_IWOTH) and owner not in (user, _ROOT)
-
-
-def read_toml(path: Path) -> dict[str, object] | None:
-    """Read a TOML file.
+        path: The file.
+        owners: Whose files count; asked of the open file, since the name may lead elsewhere by now.
 
     Returns:
         Its tables, or None when there is no such file.
 
     Raises:
-        ValueError: It cannot be read, is too large, or is not valid TOML in UTF-8; the message says where.
+        ValueError: It belongs to somebody else, cannot be read, is too large, or is not valid TOML in UTF-8;
+            the message says where.
     """
-    data = _read(path)
+    data = _read(path, owners)
     if data is None:
         return None
     try:
@@ -87,9 +75,11 @@ def read_toml(path: Path) -> dict[str, object] | None:
         raise ValueError(f"is not valid TOML: {error}") from error
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, owners: Owners) -> bytes | None:
     try:
         with path.open("rb") as file:
+            if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
+                raise ValueError("it belongs to another user")
             data = file.read(SIZE_CAP + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -105,9 +95,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
-
-
-def _is_planted(path: Path, user: int | None) -> bool:
-    if user is None:
-        return False
-    return is_planted(path.lstat().st_uid, path.parent.stat().st_mode, user)

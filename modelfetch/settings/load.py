@@ -13,13 +13,14 @@ from modelfetch.model.text import sanitise
 from modelfetch.settings import huggingface, layers
 from modelfetch.settings.files import find_project, read_toml
 from modelfetch.settings.layers import Layer
+from modelfetch.settings.owners import Owners, trusted_owners
 from modelfetch.settings.places import (
     cache_directory,
     expand,
     home_directory,
     user_config_path,
-    user_id,
 )
+from modelfetch.settings.project import confine
 from modelfetch.settings.table import BY_NAME
 from modelfetch.settings.values import Secret, Settings, build, shown
 from modelfetch.values import dataclass
@@ -54,6 +55,8 @@ class Loaded:
     """Cache directory of the Hugging Face libraries, whether it exists or not."""
     consulted: tuple[Path, ...]
     """Every configuration file that was read, or looked for and not there."""
+    passed_over: tuple[str, ...]
+    """Those of the notices that tell of a project's file which does not count."""
     notices: tuple[str, ...]
     """What a person should know about how the settings were found; a line each, free of controls."""
 
@@ -76,9 +79,11 @@ def load(
     cwd, home = cwd.absolute(), home_directory(environ)
     user_config = user_config_path(environ, cwd, config_file)
     is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
-    search = find_project(cwd, user_id())
+    owners = trusted_owners(environ)
+    search = find_project(cwd, owners)
     user = _user_layer(user_config)
-    project = _project_layer(search.found)
+    project = _project_layer(search.found, owners)
+    refused = confine(project, layers.from_defaults().values | user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
     merged = layers.merge([layers.from_defaults(), user, project, *above])
     token, withheld = _guarded(huggingface.token(environ, home), merged, user, project)
@@ -97,9 +102,11 @@ def load(
         hf_token=token.secret,
         hf_cache=cwd / huggingface.cache(environ, home),
         consulted=(user_config, *search.visited),
+        passed_over=search.notices,
         notices=(
             *_absence(user_config, is_named=is_named),
             *search.notices,
+            *refused,
             *filter(None, (token.notice, withheld)),
         ),
     )
@@ -109,15 +116,15 @@ def _user_layer(path: Path) -> Layer:
     return _file_layer(path, f"user config {sanitise(str(path))}")
 
 
-def _project_layer(path: Path | None) -> Layer:
+def _project_layer(path: Path | None, owners: Owners) -> Layer:
     if path is None:
         return Layer()
-    return _file_layer(path, f"project file {sanitise(str(path))}", lists=layers.PROJECT_LISTS)
+    return _file_layer(path, f"project file {sanitise(str(path))}", owners, lists=layers.PROJECT_LISTS)
 
 
-def _file_layer(path: Path, origin: str, *, lists: tuple[str, ...] = ()) -> Layer:
+def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[str, ...] = ()) -> Layer:
     try:
-        document = read_toml(path)
+        document = read_toml(path, owners)
     except ValueError as error:
         return Layer(faults=[f"{origin}: {sanitise(str(error))}"])
     return layers.from_tables(document or {}, origin, lists=lists)
@@ -129,7 +136,8 @@ def _guarded(
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
-    server of its choice. The user confirms the endpoint in a place of their own.
+    server of its choice. The notice says so and no more: how to have it sent would teach people to do what
+    the project's author wants. Whoever means it has the endpoint in a place of their own.
     """
     name = "huggingface.endpoint"
     confirmed = merged.values[name] in (BY_NAME[name].default, user.values.get(name))
@@ -137,8 +145,8 @@ def _guarded(
         return token, ""
     where = shown(merged.values[name])
     notice = (
-        f"{merged.origins[name]} sets {name}, so the token ({token.origin}) is not sent to {where}; "
-        f"set HF_ENDPOINT={where} to send it."
+        f"{merged.origins[name]} sets {name} to {where}; your token ({token.origin}) is not sent there, so "
+        "files that need one are refused."
     )
     return huggingface.Token(None, "withheld"), notice
 

@@ -15,12 +15,6 @@ def home_directory(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or os.path.expanduser("~"))  # noqa: PTH111
 
 
-def user_id() -> int | None:
-    """The effective user of this process; None where the system has no such numbers."""
-    find = getattr(os, "geteuid", None)
-    return find() if find else None
-
-
 def expand(text: str, home: Path) -> Path:
     """Turn a leading ``~`` into the home directory: where no shell was (a Dockerfile's ENV), none did it."""
     path = Path(text)

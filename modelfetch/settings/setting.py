@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from modelfetch.settings.forms import Form, Plain, Value
 from modelfetch.values import dataclass
+
+Reach = Literal["any", "at most", "at least", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class Setting:
     """Why the default is what it is."""
     flag: str = ""
     """The command-line option that sets it, if there is one."""
+    project: Reach = "any"
+    """Which values a project's file may give it, compared with the user's own."""
 
     @property
     def name(self) -> str:

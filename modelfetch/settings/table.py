@@ -107,6 +107,7 @@ SETTINGS: Final = (
         10,
         "Seconds until a connection must stand, for each address of a host.",
         "addresses are tried one after another, each with the whole limit",
+        project="at most",
     ),
     Setting(
         "network",
@@ -115,6 +116,7 @@ SETTINGS: Final = (
         30,
         "Seconds without a byte after which a transfer counts as stalled.",
         "a blocked read ends at this limit only, so it also bounds a slow cancel",
+        project="at most",
     ),
     Setting(
         "network",
@@ -123,6 +125,7 @@ SETTINGS: Final = (
         "1 KiB",
         "Slowest transfer that is let run, in bytes per second; 0 lets every one run.",
         "slower than that, 100 MB take more than a day",
+        project="at least",
     ),
     Setting(
         "network",
@@ -132,6 +135,7 @@ SETTINGS: Final = (
         "Most bytes per second over all connections together; none or 0 is without limit.",
         "whoever asks for a model usually waits for it",
         flag="--limit-rate",
+        project="at most",
     ),
     Setting(
         "retry",
@@ -140,6 +144,7 @@ SETTINGS: Final = (
         5,
         "Tries of one source for one file before the next source; 8 MiB of new good bytes start over.",
         "four waits, 7.5 seconds at most, ride out a restart; then another source is quicker",
+        project="at most",
     ),
     Setting(
         "retry",
@@ -148,6 +153,7 @@ SETTINGS: Final = (
         0.5,
         "Seconds the first wait lies below; each further limit is twice the one before (full jitter).",
         "a lost connection is usually good again within a second",
+        project="at most",
     ),
     Setting(
         "retry",
@@ -156,6 +162,7 @@ SETTINGS: Final = (
         30,
         "Seconds no wait of our own choice exceeds.",
         "longer waits look like a hang",
+        project="at most",
     ),
     Setting(
         "retry",
@@ -164,6 +171,7 @@ SETTINGS: Final = (
         300,
         "Longest Retry-After of a server, in seconds, that is waited for.",
         "rate limits of public services reset within five minutes",
+        project="at most",
     ),
     Setting(
         "cache",
@@ -172,6 +180,7 @@ SETTINGS: Final = (
         True,
         "Whether files are forced to disk before they get their final name.",
         "without it a power cut leaves empty files under final names; it costs about 0.25 s per GiB",
+        project="never",
     ),
     Setting(
         "cache",
@@ -180,6 +189,7 @@ SETTINGS: Final = (
         7,
         "Days an interrupted download is kept for resuming.",
         "a week covers an interrupted working week",
+        project="never",
     ),
     Setting(
         "cache",
@@ -188,6 +198,7 @@ SETTINGS: Final = (
         7,
         "Days bytes that failed verification are kept for inspection.",
         "time to look at them; they are never used",
+        project="never",
     ),
     Setting(
         "cache",
@@ -196,6 +207,7 @@ SETTINGS: Final = (
         90,
         "Days a version is kept after a newer one of the same model was made present.",
         "going back within a quarter needs no network",
+        project="never",
     ),
     Setting(
         "cache",
@@ -204,6 +216,7 @@ SETTINGS: Final = (
         "20 GiB",
         "Bytes of cache above which a warning is given; 0 never warns.",
         "a share of a laptop's disk that its owner would want to know about",
+        project="never",
     ),
     Setting(
         "cache",
@@ -212,6 +225,7 @@ SETTINGS: Final = (
         90,
         "Days after which a check for a newer version upstream is due.",
         "pins are exact, so age is a hint and never a fault",
+        project="never",
     ),
     Setting(
         "cache",
@@ -220,6 +234,7 @@ SETTINGS: Final = (
         7,
         "Days past that age during which a failed check is not reported.",
         "an upstream may be away for a week",
+        project="never",
     ),
     Setting(
         "history",
@@ -228,6 +243,7 @@ SETTINGS: Final = (
         30,
         "Days runs, and how sources fared in them, are remembered; 0 remembers nothing.",
         "a month shows what changed; health is judged by the last days anyway",
+        project="never",
     ),
     Setting(
         "lan",
@@ -236,6 +252,7 @@ SETTINGS: Final = (
         False,
         "Whether peers on the local network are looked for (mDNS).",
         "announcing oneself on a network is for its owner to decide",
+        project="never",
     ),
     Setting(
         "serve",
@@ -244,6 +261,7 @@ SETTINGS: Final = (
         2,
         "Jobs `modelfetch serve` runs at the same time; the others wait in its queue.",
         "one small model need not wait behind a large one; more only split the same link",
+        project="never",
     ),
 )
 """Every setting, in the order of the reference page."""

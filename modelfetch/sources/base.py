@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -86,12 +86,20 @@ class HttpOffer:
         self._client = client
         self._credential = credential
         self._memory = Memory()
+        self.before: Callable[[str], None] | None = None
+        """Called with the address before each request."""
 
     def open(self, offset: int, end: int | None = None) -> Stream:
         """Ask for the bytes from ``offset`` on."""
+        self._announce()
         ask = Ask(offset, self._size, end=end)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
 
     def fetch(self) -> bytes:
         """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
+        self._announce()
         return self._client.fetch(self.address, self._size, self._credential)
+
+    def _announce(self) -> None:
+        if self.before is not None:
+            self.before(self.address)

@@ -10,7 +10,6 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.group import Group, Loose
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.locks import Lock
-from modelfetch.store.notes import Notes
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed
 from modelfetch.store.quarantine import Quarantined
@@ -25,7 +24,6 @@ __all__ = [
     "Hashing",
     "Lock",
     "Loose",
-    "Notes",
     "Partial",
     "Placed",
     "Quarantined",

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from modelfetch.errors import StoreError
+from modelfetch.notices import Notices
 from modelfetch.store.beneath import Beneath
 from modelfetch.store.handles import HANDLES
 from modelfetch.store.kernel_lock import KernelLock, is_locked
 from modelfetch.store.mounts import is_local
-from modelfetch.store.notes import Notes
 from modelfetch.store.refusals import NO_INODES, refusal
 
 if sys.platform != "win32":
@@ -68,18 +68,18 @@ class Disk:
     (huggingface/transformers#2450)."""
 
     def __init__(
-        self, *, fsync: bool = True, beneath: Beneath | None = None, notes: Notes | None = None
+        self, *, fsync: bool = True, beneath: Beneath | None = None, notices: Notices | None = None
     ) -> None:
         """Use the real disk.
 
         Args:
             fsync: Whether syncs wait until bytes and names are safe from a power cut; else they do nothing.
             beneath: How paths below a root are reached, instead of the best way there is here.
-            notes: Who is told of what this disk cannot do, and of what is left alone.
+            notices: Who is told of what this disk cannot do, and of what is left alone.
         """
         self._fsync = fsync
         self._beneath = beneath or Beneath()
-        self.notes = notes or Notes()
+        self.notices = notices or Notices()
 
     def guard(self, root: Path) -> None:
         """Follow no link below a directory any more; see :meth:`modelfetch.store.beneath.Beneath.guard`."""
@@ -261,7 +261,7 @@ class Disk:
 
     def _sync(self, path: Path, call: Callable[[], object]) -> None:
         if not self._try("sync", path, call, _NO_SYNC):
-            self.notes.add(_UNSYNCED)
+            self.notices.add(_UNSYNCED)
 
     @property
     def syncs_early(self) -> bool:
@@ -286,7 +286,7 @@ class Disk:
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
             if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), _NO_MODES):
-                self.notes.add(_UNSEALED)
+                self.notices.add(_UNSEALED)
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the bytes of another one; False where that is impossible."""

@@ -57,7 +57,15 @@ def leaving(disk: Disk) -> Iterator[None]:
 
 def leave(disk: Disk, path: Path) -> None:
     """Tell of something in the cache that is not as we make it, and is left alone therefore."""
-    disk.notes.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
+    disk.notices.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
+
+
+def is_same_file(disk: Disk, one: Path, other: Path) -> bool:
+    """Whether two names are there, and are names of one inode."""
+    held, found = disk.lstat(one), disk.lstat(other)
+    return (
+        held is not None and found is not None and (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+    )
 
 
 def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> None:
@@ -135,6 +143,26 @@ def write_atomically(disk: Disk, path: Path, content: bytes, *, durable: bool) -
         raise
     if durable:
         disk.sync_directory(path.parent)
+
+
+def write_new(disk: Disk, path: Path, content: bytes) -> bool:
+    """Write a small file whole and durably under a name that is free; False when something has it.
+
+    A second name for a finished file is refused where the name exists: the one step that no two processes
+    can both take. Where a file cannot have two names, a look comes before the rename instead.
+    """
+    temporary = path.with_name(temporary_name())
+    try:
+        _write(disk, temporary, content, durable=True)
+        is_new = disk.link_free(temporary, path)
+        if is_new is False and (is_new := disk.lstat(path) is None):
+            disk.rename(temporary, path)
+    finally:
+        with suppress(StoreError):
+            disk.unlink(temporary)
+    if is_new:
+        disk.sync_directory(path.parent)
+    return bool(is_new)
 
 
 def _write(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:

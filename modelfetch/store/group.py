@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.store.directories import Directories
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import closing, leaving, make_directories
-from modelfetch.store.layout import Layout
+from modelfetch.store.layout import Layout, inside
 from modelfetch.store.owner import temporary_name
 from modelfetch.store.place import install
 from modelfetch.values import dataclass
@@ -46,14 +47,20 @@ class Group:
     :meth:`write` may be called by several threads at once, all else by one at a time.
     """
 
-    def __init__(self, disk: Disk, layout: Layout) -> None:
+    def __init__(self, disk: Disk, layout: Layout, directories: Directories) -> None:
         """Make the directory.
+
+        Args:
+            disk: The disk.
+            layout: Where things lie.
+            directories: Whose a directory of a model is.
 
         Raises:
             StoreError: The disk refused.
         """
         self._disk = disk
         self._layout = layout
+        self._directories = directories
         self._folder = layout.partials / temporary_name()
         self._made: set[Path] = set()
         """Directories that are there, and no links."""
@@ -80,7 +87,7 @@ class Group:
         with closing(self._disk, self._disk.create_sealed(path), path) as fd:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
-        targets = (self._layout.file(manifest.name, manifest.version, each.path) for manifest, each in places)
+        targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
         return Loose(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
 
     def commit(self, loose: Sequence[Loose]) -> list[Loose]:
@@ -143,6 +150,8 @@ class Group:
             if is_linked is None:
                 return False
             if not is_linked:
+                if self._disk.lstat(target) is not None:
+                    return False
                 install(self._disk, loose.blob, target, loose.file)
         return True
 

@@ -6,14 +6,18 @@ even when a value was made without the parser (CVE-2024-37032 was a digest that 
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from modelfetch.errors import UsageError
-from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
+from modelfetch.model.paths import why_bad_label, why_bad_name, why_unplaceable, why_unsafe
 from modelfetch.model.text import quote
+
+IDENTITY_DIGITS: Final = 12
+"""Digits of a manifest's identity in the name of a directory: 48 bits; who wants two to agree can do it."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -53,22 +57,22 @@ class Layout:
         return self.models / _checked(name, "name", why_bad_name(name))
 
     @lru_cache(maxsize=64)  # noqa: B019 - there are few caches in a process, and few models in a run
-    def version(self, name: str, version: str) -> Path:
-        """The directory of one version of a model."""
-        return self.model(name) / _checked(version, "version", why_bad_version(version))
+    def version(self, name: str, label: str) -> Path:
+        """The directory of one version of a model; see :func:`labels`."""
+        return self.model(name) / _checked(label, "version", why_bad_label(label))
 
-    def receipt(self, name: str, version: str) -> Path:
+    def receipt(self, name: str, label: str) -> Path:
         """The receipt of one version of a model."""
-        directory = self.version(name, version)
+        directory = self.version(name, label)
         return directory.with_name(f"{directory.name}.json")
 
     def stamp(self, name: str) -> Path:
         """The stamp derived from a receipt, for the warm answer."""
         return self.model(name) / ".ready"
 
-    def file(self, name: str, version: str, path: str) -> Path:
+    def file(self, name: str, label: str, path: str) -> Path:
         """Where one file of a model lies."""
-        return inside(self.version(name, version), path)
+        return inside(self.version(name, label), path)
 
     def model_lock(self, name: str) -> Path:
         """The lock of a model."""
@@ -79,6 +83,16 @@ class Layout:
         return self.locks / f"blob-{_digest(sha256)}.lock"
 
 
+def labels(version: str, identity: str) -> tuple[str, str, str]:
+    """Name the directories that a version of a model may have, in the order in which they are taken.
+
+    Name and version are claims that any manifest may make, so the first one that was verified under them has
+    ``<version>``, and every other ``<version>+<identity>``. Twelve digits can be made to collide on purpose,
+    so all of them follow.
+    """
+    return version, f"{version}+{identity[:IDENTITY_DIGITS]}", f"{version}+{identity}"
+
+
 def inside(directory: Path, path: str) -> Path:
     """Join a model file's path to a directory.
 
@@ -86,6 +100,15 @@ def inside(directory: Path, path: str) -> Path:
         UsageError: The path is not safe.
     """
     return directory / _checked(path, "path", why_unsafe(path))
+
+
+def within(directory: Path, path: str) -> Path:
+    """Join the path of a file in a repository to a directory of another program's making.
+
+    Raises:
+        UsageError: The path leads out of it, or is none that this system takes.
+    """
+    return directory / _checked(path, "path", why_unplaceable(path, windows=os.name == "nt"))
 
 
 def is_digest(text: str) -> bool:

@@ -11,7 +11,7 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import closing, read_blocks
+from modelfetch.store.files import closing, hash_file, is_same_file, read_blocks
 from modelfetch.store.owner import temporary_name
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.values import dataclass
@@ -24,14 +24,6 @@ class Placed:
     path: Path
     quarantined: Quarantined | None = None
     """What had the name before, when its bytes were wrong and were put aside."""
-
-
-def is_placed(disk: Disk, source: Path, target: Path) -> bool:
-    """Whether a target is a name of the source's inode already."""
-    held, found = disk.lstat(source), disk.lstat(target)
-    return (
-        held is not None and found is not None and (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
-    )
 
 
 def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
@@ -59,6 +51,38 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
         raise
     # POSIX: rename does nothing when both names are one file, as after another process placed it first.
     disk.unlink(temporary)
+
+
+def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
+    """Give a target the bytes of a source, if nothing else has its name; never replaces anything.
+
+    Args:
+        disk: The disk.
+        source: Verified bytes.
+        target: Where they are to be found; its directory exists.
+        file: What the bytes must be.
+
+    Returns:
+        Whether the target has these bytes.
+
+    Raises:
+        IntegrityError: The source turned out to be damaged while it was copied.
+        StoreError: There is no source, or the disk refused.
+    """
+    _require_plain(disk, source, file)
+    is_linked = disk.link_free(source, target)
+    if is_linked is False and disk.lstat(target) is None:
+        install(disk, source, target, file)
+        return True
+    return bool(is_linked) or is_same_file(disk, source, target) or has_bytes(disk, target, file)
+
+
+def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
+    """Whether a plain file holds the bytes of a pinned one; it is read where its length is right."""
+    found = disk.lstat(path)
+    if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+        return False
+    return hash_file(disk, path) == file.sha256
 
 
 def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:

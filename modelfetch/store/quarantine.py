@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store.disk import Disk
@@ -13,6 +15,7 @@ from modelfetch.store.files import (
     hash_file,
     is_directory,
     is_plain,
+    is_same_file,
     leave,
     leaving,
     make_directories,
@@ -22,6 +25,9 @@ from modelfetch.store.files import (
 from modelfetch.store.layout import Layout
 from modelfetch.values import dataclass
 
+UNLISTED: Final = "unlisted"
+"""In place of who supplied the bytes, for a file in a model's directory that its manifest does not list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
@@ -30,7 +36,7 @@ class Quarantined:
     directory: Path
     """Holds the bytes as ``data``, and ``reason.json``."""
     expected: str
-    """The digest they should have had."""
+    """The digest they should have had; empty for a file that no manifest lists."""
     actual: str
     """The one they have; both SHA-256 in hexadecimal."""
     source: str
@@ -55,12 +61,22 @@ class Quarantine:
         self._drop_others(entry)
         return entry
 
+    def move_unlisted(self, path: Path, name: str, actual: str) -> Quarantined:
+        """Put a file aside that no manifest lists, so that there is no digest it should have had.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        found = self._disk.lstat(path)
+        file = FileSpec(name, found.st_size if found is not None else 0, actual)
+        return replace(self.move(path, file, actual=actual, source=UNLISTED), expected="")
+
     def displace(self, path: Path, file: FileSpec, *, source: str) -> Quarantined | None:
         """Put aside what is about to be replaced; its name stays until the replacement takes it.
 
         Returns:
             What was put aside; None when there is nothing to keep: no file, the right bytes, or bytes that
-            were put aside under another name of theirs.
+            have another name, in quarantine or among the blobs.
 
         Raises:
             StoreError: The disk refused.
@@ -68,7 +84,7 @@ class Quarantine:
         if not is_plain(self._disk, path) or self._is_kept(path, file.sha256):
             return None
         actual = hash_file(self._disk, path)
-        if actual == file.sha256:
+        if actual == file.sha256 or is_same_file(self._disk, self._layout.blob(actual), path):
             return None
         entry = self._open_entry(path, file, actual, source)
         data = entry.directory / "data"
@@ -81,7 +97,7 @@ class Quarantine:
         directory = self._new_directory(file.sha256)
         reason = {
             "format": 1,
-            "expected": file.sha256,
+            "expected": "" if source == UNLISTED else file.sha256,
             "actual": actual,
             "source": source,
             "path": str(path),

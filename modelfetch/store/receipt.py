@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +71,8 @@ class Receipt:
     """Of the manifest."""
     files: tuple[ReceiptFile, ...]
     consulted: tuple[Consulted, ...] = ()
+    label: str = field(default="", compare=False)
+    """Name of its directory (:func:`modelfetch.store.layout.labels`): that of its file, not in its text."""
 
     @property
     def size(self) -> int:

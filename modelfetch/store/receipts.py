@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically
-from modelfetch.store.layout import Layout
+from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
+from modelfetch.store.layout import Layout, labels
 from modelfetch.store.ready import stamp_text
 from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Stamp, from_json, to_json
 
@@ -24,11 +25,18 @@ class Receipts:
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk
         self._layout = layout
+        self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
+        """What was read so far, and what the file looked like: one of thousands of files takes a while."""
 
     def read(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when there is none for exactly these files that can be read."""
-        found = self._read(self._layout.receipt(manifest.name, manifest.version))
-        return found if found is not None and found.identity == manifest.identity else None
+        identity = manifest.identity
+        found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))
+        return next((each for each in found if each is not None and each.identity == identity), None)
+
+    def at(self, name: str, label: str) -> Receipt | None:
+        """Read the receipt of a directory, whichever manifest it is for; None when none can be read."""
+        return self._read(self._layout.receipt(name, label))
 
     def all(self) -> Iterator[Receipt]:
         """Read the receipts of everything present, in the order of names and versions."""
@@ -44,29 +52,38 @@ class Receipts:
                 yield found
 
     def _read(self, path: Path) -> Receipt | None:
-        """Read a receipt that speaks of the model and version its path names."""
-        content = read_small(self._disk, path, LIMIT)
-        found = from_json(content) if content is not None else None
-        names = (path.parent.name, path.stem)
-        return found if found is not None and (found.name, found.version) == names else None
+        """Read a receipt that speaks of the model, version and identity its path names."""
+        look = self._stamp(path)
+        if look is None:
+            return None
+        known = self._known.get(path)
+        if known is None or known[0] != look:
+            content = read_small(self._disk, path, LIMIT)
+            found = from_json(content) if content is not None else None
+            self._known[path] = known = look, _if_named(found, path)
+        return known[1]
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
         stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
+        label = receipt.label or receipt.version if receipt else ""
         with self._disk.steady():
-            return {file.path: self._agrees(manifest, file, stamps.get(file.path)) for file in manifest.files}
+            return {
+                file.path: self._agrees(manifest, label, file, stamps.get(file.path))
+                for file in manifest.files
+            }
 
-    def _agrees(self, manifest: Manifest, file: FileSpec, stamp: Stamp | None) -> bool:
+    def _agrees(self, manifest: Manifest, label: str, file: FileSpec, stamp: Stamp | None) -> bool:
         if stamp is None or stamp.size != file.size:
             return False
-        return self._stamp(self._layout.file(manifest.name, manifest.version, file.path)) == stamp
+        return self._stamp(self._layout.file(manifest.name, label, file.path)) == stamp
 
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all models, by the digest they were verified to have; they may have changed."""
         found: dict[str, list[Path]] = {}
         for receipt in self.all():
             for file in receipt.files:
-                path = self._layout.file(receipt.name, receipt.version, file.path)
+                path = self._layout.file(receipt.name, receipt.label, file.path)
                 found.setdefault(file.sha256, []).append(path)
         return found
 
@@ -78,63 +95,110 @@ class Receipts:
     def write(
         self,
         manifest: Manifest,
+        label: str,
         sources: Mapping[str, str],
         verified_at: Mapping[str, datetime],
         consulted: Sequence[Consulted],
-    ) -> Receipt:
-        """Write a receipt; see :meth:`modelfetch.store.Store.write_receipt`."""
-        before = self.read(manifest)
-        old = {file.path: file for file in before.files} if before else {}
+    ) -> Receipt | None:
+        """Write a receipt for a directory; see :meth:`modelfetch.store.Store.write_receipt`.
+
+        Returns:
+            The receipt; None where the directory is another manifest's by now.
+        """
+        try:
+            files = self._files(manifest, label, sources, verified_at)
+        except StoreError:
+            if self._is_of_another(manifest, label):
+                return None
+            raise
+        facts = (manifest.name, manifest.version, manifest.identity)
+        receipt = Receipt(*facts, tuple(files), tuple(consulted), label)
+        path = self._layout.receipt(manifest.name, label)
+        self._settle(manifest, label, path)
+        return receipt if self._put(manifest, label, path, to_json(receipt)) else None
+
+    def _files(
+        self,
+        manifest: Manifest,
+        label: str,
+        sources: Mapping[str, str],
+        verified_at: Mapping[str, datetime],
+    ) -> list[ReceiptFile]:
+        before = self.at(manifest.name, label)
+        is_own = before is not None and before.identity == manifest.identity
+        old = {file.path: file for file in before.files} if before is not None and is_own else {}
         with self._disk.steady():
-            files = [
-                self._renewed(manifest, file, sources[file.path], verified_at[file.path])
+            return [
+                self._renewed(manifest, label, file, sources[file.path], verified_at[file.path])
                 if file.path in verified_at
-                else self._still(manifest, file, old[file.path])
+                else self._still(manifest, label, file, old[file.path])
                 for file in manifest.files
             ]
-        receipt = Receipt(manifest.name, manifest.version, manifest.identity, tuple(files), tuple(consulted))
-        path = self._layout.receipt(manifest.name, manifest.version)
-        self._settle(manifest, path)
-        write_atomically(self._disk, path, to_json(receipt), durable=True)
-        return receipt
+
+    def _put(self, manifest: Manifest, label: str, path: Path, content: bytes) -> bool:
+        """Write the text, unless the directory is another manifest's; a receipt is what makes it one's own.
+
+        A name that is free is taken by a link, which fails where another process was faster: so of two that
+        hold no lock exactly one gets it.
+        """
+        if self._disk.lstat(path) is None and write_new(self._disk, path, content):
+            return True
+        if self._is_of_another(manifest, label):
+            return False
+        write_atomically(self._disk, path, content, durable=True)
+        return not self._is_of_another(manifest, label)
+
+    def _is_of_another(self, manifest: Manifest, label: str) -> bool:
+        found = self.at(manifest.name, label)
+        return found is not None and found.identity != manifest.identity
 
     def note_ready(
         self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
     ) -> None:
         """Write the stamp for the warm answer; see :meth:`modelfetch.store.Store.note_ready`."""
-        receipt, path = self.read(manifest), self._layout.receipt(manifest.name, manifest.version)
-        look = self._stamp(path)
-        if receipt is None or look is None:
+        receipt = self.read(manifest)
+        path = self._layout.receipt(manifest.name, receipt.label) if receipt is not None else None
+        look = self._stamp(path) if path is not None else None
+        if receipt is None or path is None or look is None:
             return
-        directory = self._layout.version(manifest.name, manifest.version)
-        text = stamp_text(directory, (path, look), receipt, consulted, circumstances)
+        text = stamp_text(receipt, look, consulted, circumstances)
         target = self._layout.stamp(manifest.name)
         if text is not None and text != read_small(self._disk, target, LIMIT):
             write_atomically(self._disk, target, text, durable=False)
 
-    def _renewed(self, manifest: Manifest, file: FileSpec, source: str, verified_at: datetime) -> ReceiptFile:
+    def _renewed(
+        self, manifest: Manifest, label: str, file: FileSpec, source: str, verified_at: datetime
+    ) -> ReceiptFile:
         """State that a file was verified just now."""
-        stamp = self._stamp(self._layout.file(manifest.name, manifest.version, file.path))
+        stamp = self._stamp(self._layout.file(manifest.name, label, file.path))
         if stamp is None or stamp.size != file.size:
-            raise self._changed(manifest, file)
+            raise self._changed(manifest, label, file)
         return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
 
-    def _still(self, manifest: Manifest, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
+    def _still(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
         """State again what the receipt before said, if the file still looks like it."""
-        if not self._agrees(manifest, file, before.stamp):
-            raise self._changed(manifest, file)
+        if not self._agrees(manifest, label, file, before.stamp):
+            raise self._changed(manifest, label, file)
         return before
 
-    def _changed(self, manifest: Manifest, file: FileSpec) -> StoreError:
-        path = self._layout.file(manifest.name, manifest.version, file.path)
+    def _changed(self, manifest: Manifest, label: str, file: FileSpec) -> StoreError:
+        path = self._layout.file(manifest.name, label, file.path)
         return StoreError(
             f"{sanitise(str(path))} was changed by something else after it was verified",
             hint="Keep other programs from writing to the cache, then run the command again.",
         )
 
-    def _settle(self, manifest: Manifest, receipt: Path) -> None:
+    def _settle(self, manifest: Manifest, label: str, receipt: Path) -> None:
         """Have every file's name on the disk before the receipt says that it is there."""
         make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
-        paths = (self._layout.file(manifest.name, manifest.version, file.path) for file in manifest.files)
+        paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
         for directory in sorted({path.parent for path in paths}):
             self._disk.sync_directory(directory)
+
+
+def _if_named(receipt: Receipt | None, path: Path) -> Receipt | None:
+    """The receipt, if its own name is one it may have: a copy under another name speaks for nothing."""
+    if receipt is None or receipt.name != path.parent.name:
+        return None
+    is_right = path.stem in labels(receipt.version, receipt.identity)
+    return replace(receipt, label=path.stem) if is_right else None

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from modelfetch.errors import LockTimeoutError
-from modelfetch.model.paths import why_bad_version
+from modelfetch.model.paths import why_bad_label
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import has_real_directory, is_directory, is_plain
 from modelfetch.store.layout import Layout
@@ -79,7 +79,7 @@ class Remover:
         if not has_real_directory(self._disk, self._layout.root, self._layout.model(self._name)):
             return []
         names = self._disk.names(self._layout.model(self._name))
-        return sorted({stem for name in names if not why_bad_version(stem := name.removesuffix(".json"))})
+        return sorted({stem for name in names if not why_bad_label(stem := name.removesuffix(".json"))})
 
     def _lock_model(self, locks: ExitStack) -> None:
         lock = Lock(self._disk, self._layout.root, self._layout.model_lock(self._name))
@@ -103,7 +103,7 @@ class Remover:
         return {file.sha256 for receipt in others for file in receipt.files}
 
     def _is_going(self, receipt: Receipt, versions: list[str]) -> bool:
-        return receipt.name == self._name and receipt.version in versions
+        return receipt.name == self._name and receipt.label in versions
 
     def _receipt_files(self, versions: list[str]) -> list[Path]:
         receipts = [self._layout.receipt(self._name, version) for version in versions]

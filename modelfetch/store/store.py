@@ -10,17 +10,19 @@ from pathlib import Path
 
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.notices import Notices
+from modelfetch.store.directories import Directories
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import make_directories, read_blocks, write_atomically
+from modelfetch.store.files import is_same_file, make_directories, read_blocks, write_atomically
 from modelfetch.store.group import Group
+from modelfetch.store.guest import Guest
 from modelfetch.store.handles import HANDLES
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside, is_digest
 from modelfetch.store.locks import Lock
-from modelfetch.store.notes import Notes
 from modelfetch.store.partial import Partial
-from modelfetch.store.place import Placed, install, is_placed
+from modelfetch.store.place import Placed, install, place_free
 from modelfetch.store.quarantine import Quarantine, Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipts import Receipts
@@ -29,6 +31,7 @@ from modelfetch.store.resume import Opening
 from modelfetch.store.slots import read_journal, slots
 from modelfetch.store.space import free_space, require_space, share_file_system
 from modelfetch.store.sweep import sweep
+from modelfetch.store.unlisted import Unlisted
 
 
 class Store:
@@ -38,6 +41,7 @@ class Store:
 
     Attributes:
         root: Where it lies; absolute.
+        guest: Places files in the directories of other programs.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class Store:
         fsync: bool = True,
         disk: Disk | None = None,
         hashing: Hashing | None = None,
-        notes: Notes | None = None,
+        notices: Notices | None = None,
     ) -> None:
         """Open a cache; nothing is created before something is stored.
 
@@ -57,21 +61,24 @@ class Store:
                 final name.
             disk: The disk, instead of the real one; then ``fsync`` is its own affair.
             hashing: Threads that hash what is fetched, instead of the usual ones.
-            notes: Who is told of what is left alone, and of what the file system cannot do; with a ``disk``
+            notices: Who is told of what is left alone, and of what the file system cannot do; with a ``disk``
                 of its own, that one's are.
         """
         self.root = root.absolute()
-        self._disk = disk or Disk(fsync=fsync, notes=notes)
+        self._disk = disk or Disk(fsync=fsync, notices=notices)
         self._disk.guard(self.root)
         self._hashing = hashing or Hashing()
         self._layout = Layout(self.root)
         self._receipts = Receipts(self._disk, self._layout)
+        self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
+        self._unlisted = Unlisted(self._disk, self._layout, self._quarantine)
+        self.guest = Guest(self._disk, self._layout, self._directories)
 
     @property
-    def notes(self) -> Notes:
+    def notices(self) -> Notices:
         """What is left alone, and what the file system cannot do: lines for people."""
-        return self._disk.notes
+        return self._disk.notices
 
     def close(self) -> None:
         """Let go of the directories that are held open; the store may be used on."""
@@ -80,8 +87,12 @@ class Store:
     # Looking
 
     def directory(self, manifest: Manifest) -> Path:
-        """Say where a model's files lie, or would."""
-        return self._layout.version(manifest.name, manifest.version)
+        """Say where a model's files lie, or would: in the directory that is this manifest's and no other's.
+
+        ``models/<name>/<version>`` belongs to the first manifest that was verified there; another one of the
+        same name and version has ``models/<name>/<version>+<identity>``.
+        """
+        return self._directories.path(manifest)
 
     def blob_path(self, sha256: str) -> Path:
         """Say where the verified bytes of a digest lie, or would."""
@@ -148,6 +159,10 @@ class Store:
         """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
         return share_file_system(self._disk, self.root, directory.absolute())
 
+    def unlisted(self, manifest: Manifest) -> list[str]:
+        """Name what lies in a model's directory and is no file of its manifest; directory loaders read it."""
+        return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
+
     # Locks
 
     def lock_model(self, name: str) -> Lock:
@@ -159,6 +174,16 @@ class Store:
         return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
 
     # Storing
+
+    def claim(self, manifest: Manifest, *, exclusive: bool) -> None:
+        """Decide which directory a model gets in this run.
+
+        Args:
+            manifest: The model.
+            exclusive: Whether its lock is held and :attr:`~modelfetch.store.locks.Lock.effective`. Otherwise
+                no file is replaced that another process may be about to make its own.
+        """
+        self._directories.claim(manifest, exclusive=exclusive)
 
     def partial(
         self, file: FileSpec, exclusive: bool, cancelled: Callable[[], bool] = lambda: False
@@ -201,7 +226,7 @@ class Store:
         Raises:
             StoreError: The disk refused.
         """
-        return Group(self._disk, self._layout)
+        return Group(self._disk, self._layout, self._directories)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.
@@ -212,8 +237,16 @@ class Store:
             quarantine_source: Who supplied the file that has the name, if there is one and its bytes are
                 wrong: they are then put into quarantine first. None or empty to drop them.
         """
-        target = self._layout.file(manifest.name, manifest.version, file.path)
-        return self._place(self.root, self._layout.blob(file.sha256), target, file, quarantine_source)
+        blob = self._layout.blob(file.sha256)
+        while True:
+            label = self._directories.label(manifest)
+            target = self._layout.file(manifest.name, label, file.path)
+            if self._directories.replaces(manifest):
+                return self._place(self.root, blob, target, file, quarantine_source)
+            make_directories(self._disk, self.root, target.parent, durable=True)
+            if place_free(self._disk, blob, target, file):
+                return Placed(target)
+            self._directories.move_on(manifest, label)
 
     def place_into(
         self,
@@ -235,7 +268,7 @@ class Store:
         """
         top = directory.absolute()
         self._disk.guard(top)
-        held = self.find_blob(file) or self._layout.file(manifest.name, manifest.version, file.path)
+        held = self.find_blob(file) or inside(self.directory(manifest), file.path)
         placed = self._place(top, held, inside(top, path or file.path), file, quarantine_source)
         self._disk.sync_directory(placed.path.parent)
         return placed
@@ -258,6 +291,9 @@ class Store:
     ) -> Receipt:
         """Write down that a model is there: after all of its files, and so that it survives a power cut.
 
+        With that the directory is the manifest's for good: files of others that lie there are moved out.
+        Where another process made it its own meanwhile, the files are placed in the next directory instead.
+
         Args:
             manifest: The model; every file is placed and verified.
             sources: By path, who supplied each file verified since the receipt before: ``kind host``.
@@ -265,7 +301,19 @@ class Store:
                 speaks on, if the file still looks as it did.
             consulted: Catalog and config files that had a say.
         """
-        return self._receipts.write(manifest, sources, verified_at, consulted)
+        is_new = self.receipt(manifest) is None
+        receipt = None
+        while receipt is None:
+            label = self._placed_under(manifest)
+            receipt = self._receipts.write(manifest, label, sources, verified_at, consulted)
+            if receipt is None:
+                self._directories.move_on(manifest, label)
+        left = self._directories.settled(manifest)
+        if is_new:
+            self._unlisted.move_out(receipt)
+        for receipt_of_another in filter(None, (self._receipts.at(manifest.name, other) for other in left)):
+            self._unlisted.move_out(receipt_of_another)
+        return receipt
 
     def note_ready(
         self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
@@ -298,6 +346,14 @@ class Store:
             The directory that holds the bytes and ``reason.json``.
         """
         return self._quarantine.move(path, file, actual=actual, source=source).directory
+
+    def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
+        """Take a file out of a model's directory that its manifest does not list; see :meth:`unlisted`.
+
+        Returns:
+            Where its bytes were put; None where nothing was worth keeping: a link, or bytes among the blobs.
+        """
+        return self._unlisted.put_aside(self.directory(manifest), path)
 
     def quarantine_partial(self, partial: Partial, *, actual: str, source: str) -> Path:
         """Move a finished download with the wrong digest aside; the partial begins again, in a new file.
@@ -339,9 +395,20 @@ class Store:
         """
         return sweep(self._disk, self._layout)
 
+    def _placed_under(self, manifest: Manifest) -> str:
+        """Name the directory that has every file; what was placed in one left to others is placed again."""
+        label = self._directories.label(manifest)
+        while self._directories.has_moved(manifest):
+            for file in manifest.files:
+                self.place(manifest, file)
+            before, label = label, self._directories.label(manifest)
+            if label == before:  # else another was faster there, too
+                break
+        return label
+
     def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
         make_directories(self._disk, root, target.parent, durable=True)
-        if is_placed(self._disk, held, target):
+        if is_same_file(self._disk, held, target):
             return Placed(target)
         quarantined = self._displace(target, file, source)
         install(self._disk, held, target, file)

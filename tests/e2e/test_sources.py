@@ -124,6 +124,29 @@ def test_the_libraries_of_hugging_face_find_what_was_laid_out_for_them(
     assert (repo / "refs" / "main").read_text() == "another"
 
 
+def test_a_file_of_that_cache_with_other_bytes_is_never_replaced(
+    cli: Command, origin: Origin, tmp_path: Path
+) -> None:
+    """The command stops before a byte is fetched; a file that is right already, or leads to one, stays."""
+    served = cli.serve(model(origin, {"config.json": 300, "m.onnx": 9_000}, catalog=cli.catalog))
+    repo = tmp_path / "hub" / "models--origin--m"
+    snapshot = repo / "snapshots" / revision_of("m")
+    snapshot.mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    (repo / "blobs" / "theirs").write_bytes(bytes(300))
+    (snapshot / "config.json").symlink_to("../../blobs/theirs")
+    result = cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(tmp_path / "hub"))
+    assert_fails(result, 2, "config.json is there already", "--layout hf")
+    assert origin.requests == []
+    assert (repo / "blobs" / "theirs").read_bytes() == bytes(300)
+    (repo / "blobs" / "theirs").write_bytes(served.contents["config.json"].data)
+    (snapshot / "m.onnx").symlink_to("../../blobs/gone")
+    assert cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(tmp_path / "hub")).code == 0
+    assert (snapshot / "config.json").is_symlink()
+    assert (snapshot / "m.onnx").read_bytes() == served.contents["m.onnx"].data
+    assert cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(tmp_path / "hub")).code == 0
+
+
 def test_a_model_from_elsewhere_has_no_place_in_that_layout(cli: Command, origin: Origin) -> None:
     cli.serve(model(origin, {"a.bin": 10}, huggingface=False, urls=(origin,), catalog=cli.catalog))
     assert_fails(cli("ensure", "m", "--layout", "hf"), 2, "does not come from Hugging Face", "--to")

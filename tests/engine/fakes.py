@@ -304,10 +304,13 @@ class Laboratory:
         runtime: Runtime | None = None,
         quick: bool = False,
         repair: bool = False,
+        strict: bool = False,
         offline: bool = False,
     ) -> list[Event]:
         """Run verify to its end."""
-        request = VerifyRequest(manifests, quick=quick, repair=repair, mode=Mode(offline=offline))
+        request = VerifyRequest(
+            manifests, quick=quick, repair=repair, strict=strict, mode=Mode(offline=offline)
+        )
         return list(verify(runtime or self.runtime(), request))
 
     def install(self, *manifests: Manifest, contents: Iterable[bytes] = ()) -> None:
@@ -334,6 +337,12 @@ class Laboratory:
     def quarantined(self) -> list[bytes]:
         """The bytes that were put aside."""
         return [path.read_bytes() for path in sorted(self.root.glob("quarantine/*/data"))]
+
+
+def serve_all(lab: Laboratory, files: Mapping[str, bytes]) -> None:
+    """Have one place with every file."""
+    for content in files.values():
+        lab.serve(content)
 
 
 # Looking at what was told

@@ -246,7 +246,7 @@ def test_a_file_cut_short_is_found_and_replaced(lab: Laboratory) -> None:
 
 def test_after_a_kill_between_the_last_file_and_the_receipt_nothing_is_fetched(lab: Laboratory) -> None:
     serve(lab)
-    disk = SpyDisk(lambda operation, path: operation == "rename to" and path.name == "1.json")
+    disk = SpyDisk(lambda operation, path: operation == "link to" and path.name == "1.json")
     assert code(lab.ensure(MODEL, runtime=lab.runtime(store=Store(lab.root, disk=disk)))) == 7
     later = Laboratory(lab.root)
     serve(later, crash(AssertionError("must not be asked")))

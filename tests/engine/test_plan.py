@@ -55,7 +55,7 @@ def test_another_version_is_not_this_one(lab: Laboratory) -> None:
 
 
 def test_a_plan_says_everything(lab: Laboratory) -> None:
-    lab.install(model("m", {"a.bin": SMALL}), contents=[SMALL])
+    lab.install(model("earlier", {"a.bin": SMALL}), contents=[SMALL])
     lab.begin(LARGE, "mirror old.example", 2000)
     lab.serve(LARGE, kind="mirror", host="a.example")
     lab.serve(LARGE, kind="mirror", host="b.example")

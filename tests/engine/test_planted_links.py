@@ -172,7 +172,7 @@ def test_the_owner_is_told_of_what_is_left_alone(
     link = lab.root / place.replace("GROUP", dead)
     plant(link, tmp_path / "victim")
     assert run_repair(lab) == 0
-    assert [line for line in lab.store.notes.take() if str(link) in line]
+    assert [line for line in lab.store.notices.take() if str(link) in line]
     assert link.is_symlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.verify import VerifyRequest, verify
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
-from modelfetch.store import Store
+from modelfetch.store import Disk, Store
 from tests.engine.fakes import (
     MIB,
     NOT_FOUND,
@@ -410,3 +411,91 @@ def sparse(lab: Laboratory, contents: list[bytes]) -> Manifest:
     for n, content in enumerate(contents):
         lab.place(wanted, f"{n}.bin").write_bytes(content)
     return wanted
+
+
+# What no manifest lists
+
+
+def strange(lab: Laboratory, path: str, content: bytes = b"import os") -> Path:
+    """Put a file into the model's directory."""
+    target = lab.store.directory(MODEL) / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return target
+
+
+def test_a_file_that_is_not_listed_is_a_notice(installed: Laboratory) -> None:
+    strange(installed, "dir/deep/loader.py")
+    events = installed.verify(MODEL)
+    assert found(events) == [("cache", "dir/deep/loader.py", "unlisted")]
+    assert "--repair --strict m" in of(events, SourceFailed)[0].hint
+    assert code(events) == 0
+    assert set(reasons(events)) == {"small.json", "dir/large.bin"}
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_strictly_it_is_a_failure(installed: Laboratory, quick: bool) -> None:
+    strange(installed, "loader.py")
+    (installed.store.directory(MODEL) / "link.json").symlink_to("small.json")
+    events = installed.verify(MODEL, strict=True, quick=quick)
+    assert code(events) == 5
+    assert reasons(events)["loader.py"] == reasons(events)["link.json"] == ("failed", "unlisted")
+    finished = last(events)
+    assert finished.error is not None
+    assert finished.error.message == "2 of 4 files are not right: m: link.json: unlisted (and 1 more)"
+    assert finished.error.hint == "Put them right: modelfetch verify --repair --strict m"
+    assert (installed.store.directory(MODEL) / "loader.py").exists()
+
+
+def test_repair_alone_leaves_it(installed: Laboratory) -> None:
+    target = strange(installed, "loader.py")
+    assert code(installed.verify(MODEL, repair=True)) == 0
+    assert target.exists()
+
+
+def test_strict_repair_puts_it_into_quarantine(installed: Laboratory) -> None:
+    target = strange(installed, "deep/loader.py")
+    events = installed.verify(MODEL, repair=True, strict=True)
+    assert code(events) == 0
+    (told,) = of(events, FileQuarantined)
+    assert (told.file, told.expected, told.actual) == ("deep/loader.py", "", sha256(b"import os"))
+    assert told.source == "unlisted"
+    assert installed.quarantined() == [b"import os"]
+    reason = json.loads((Path(told.path) / "reason.json").read_text())
+    assert (reason["expected"], reason["source"]) == ("", "unlisted")
+    assert not target.parent.exists()
+    assert reasons(events)["deep/loader.py"] == ("completed", "unlisted")
+    assert code(installed.verify(MODEL, strict=True)) == 0
+
+
+def test_a_link_is_taken_away_and_what_it_leads_to_is_left(installed: Laboratory, tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "precious").write_text("x")
+    (installed.store.directory(MODEL) / "evil").symlink_to(tmp_path / "theirs")
+    os.mkfifo(installed.store.directory(MODEL) / "pipe")
+    assert code(installed.verify(MODEL, repair=True, strict=True)) == 0
+    assert (tmp_path / "theirs" / "precious").read_text() == "x"
+    assert sorted(path.name for path in installed.store.directory(MODEL).iterdir()) == ["dir", "small.json"]
+    assert installed.quarantined() == []
+
+
+def test_a_file_whose_spelling_on_the_disk_is_an_older_one_is_listed(installed: Laboratory) -> None:
+    """As where names differ in case only and are one file; here a disk that says so for one name."""
+
+    class Caseless(Disk):
+        def names(self, path: Path) -> list[str]:
+            return [name.replace("small.json", "Small.JSON") for name in super().names(path)]
+
+        def lstat(self, path: Path) -> os.stat_result | None:
+            return super().lstat(path.with_name(path.name.replace("Small.JSON", "small.json")))
+
+    store = Store(installed.root, disk=Caseless(fsync=False))
+    assert store.unlisted(MODEL) == []
+    strange(installed, "Small2.json")
+    assert store.unlisted(MODEL) == ["Small2.json"]
+
+
+def test_a_file_that_differs_in_case_where_that_counts_is_not_listed(installed: Laboratory) -> None:
+    directory = installed.store.directory(MODEL)
+    os.link(directory / "small.json", directory / "Small.json")
+    assert installed.store.unlisted(MODEL) == ["Small.json"]

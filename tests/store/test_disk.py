@@ -176,9 +176,9 @@ def test_opening_a_store_creates_nothing(store: Store) -> None:
 def test_a_file_system_that_cannot_sync_is_told_of_and_no_failure(root: Path, code: int) -> None:
     store = Store(root, disk=RefusingDisk(code, {"sync"}))
     obtain(store, noise(100_000))
-    (note,) = store.notes.take()
+    (note,) = store.notices.take()
     assert "cannot sync" in note
-    assert store.notes.take() == []
+    assert store.notices.take() == []
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
@@ -192,7 +192,7 @@ def test_a_mode_that_cannot_be_changed_is_told_of_and_no_failure(root: Path, cod
     store = Store(root, disk=RefusingDisk(code, {"change the mode of"}))
     placed = obtain(store, noise(100_000))
     assert placed.path.read_bytes() == noise(100_000)
-    (note,) = store.notes.take()
+    (note,) = store.notices.take()
     assert "modes" in note
 
 

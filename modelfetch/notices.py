@@ -1,4 +1,8 @@
-"""What a person should know of a cache although nothing failed because of it."""
+"""What a person should know that comes up beside a run and is no fact about a model or a file.
+
+The stream of events has no kind for it: programs that follow a run have no use for a word to a person. Who
+shows a run to people asks here with each event, and once at its end.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ import threading
 from typing import Final
 
 MOST: Final = 20
-"""Notes that are kept; a cache that is full of planted links fills no terminal."""
+"""Notices that are kept; a cache that is full of planted links fills no terminal."""
 
 
-class Notes:
+class Notices:
     """Lines for people, each told once. Threads may share it."""
 
     def __init__(self) -> None:
