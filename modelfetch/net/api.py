@@ -13,8 +13,9 @@ import httpx
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
-from modelfetch.net.connections import by_proxy, new_client
+from modelfetch.net.connections import new_client
 from modelfetch.net.failures import source_error
+from modelfetch.net.proxies import proxy_for
 from modelfetch.net.sse import Message, Parser
 from modelfetch.values import dataclass
 
@@ -157,7 +158,7 @@ class Api:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self.cancel.check()
-            raise source_error(error, body=body, proxied=by_proxy(self._base)) from error
+            raise source_error(error, body=body, proxy=proxy_for(self._base)) from error
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}

@@ -20,8 +20,10 @@ class Limits:
     """The patience of a client. Times are in seconds, speeds in bytes per second."""
 
     connect_timeout: float = 10.0
+    """For all connections that one exchange needs, each with all its addresses."""
     stall_timeout: float = 30.0
-    """Longest silence, before the first byte and between two."""
+    """Longest time without a byte of the file, from the request on, whatever else comes; see
+    :class:`modelfetch.net.watch.Watch`."""
     min_speed: float = 1024.0
     """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
     direct_from: float = 4 << 20
@@ -58,18 +60,13 @@ class Client:
 
         Raises:
             SourceError: The source cannot serve this request; the fault says what may help.
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
             Cancelled: The run was cancelled.
         """
         return self._exchange().open(url, ask, credential=credential, memory=memory)
 
     def prepare(self) -> None:
-        """Do what the first request would otherwise wait for.
-
-        Raises:
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
-        """
-        self._exchange()
+        """Do what the first request would otherwise wait for, so that its time is the source's alone."""
+        self._exchange().prepare()
 
     def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
         """Ask ``url`` for a small file, whole.
@@ -87,7 +84,6 @@ class Client:
 
         Raises:
             SourceError: The source cannot serve this request; the fault says what may help.
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
             Cancelled: The run was cancelled.
         """
         return self._exchange().fetch(url, size, credential)
@@ -107,5 +103,5 @@ class Client:
                 trust = Trust()
                 from modelfetch.net.exchange import Exchange
 
-                self._made = Exchange(self._limits, self._cancel, trust.context())
+                self._made = Exchange(self._limits, self._cancel, trust)
             return self._made

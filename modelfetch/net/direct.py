@@ -16,6 +16,8 @@ from contextlib import contextmanager
 
 import httpx
 
+from modelfetch.net.watch import Watch
+
 BUFFER_BYTES = 256 * 1024
 """What is gathered before it is handed on: TLS gives 16 KiB at a time, too little for each write and hash.
 With 128 KiB a tenth more processor time was taken over loopback."""
@@ -66,7 +68,7 @@ def _is_bare(response: httpx.Response, length: int) -> bool:
 
 
 def pieces(
-    response: httpx.Response, sock: socket.socket, length: int, silence: float
+    response: httpx.Response, sock: socket.socket, length: int, watch: Watch
 ) -> Iterator[bytes | memoryview]:
     """Yield the body, never more than ``length`` bytes. It ends early where the connection does.
 
@@ -74,7 +76,7 @@ def pieces(
         response: The answer.
         sock: What :func:`socket_of` gave for it.
         length: Bytes of the body.
-        silence: Seconds without a byte that are too many.
+        watch: Says how long it may take; told by the caller of each piece.
 
     Yields:
         Pieces, each valid only until the next is asked for.
@@ -88,7 +90,7 @@ def pieces(
     yield first
     if left := length - len(first):
         with _buffer(left) as buffer:
-            yield from _rest(sock, left, silence, buffer)
+            yield from _rest(sock, left, watch, buffer)
     else:
         yield from parsed  # nothing more, but the parser must see the end to free the connection
 
@@ -103,14 +105,14 @@ def _buffer(length: int) -> Iterator[memoryview]:
             _large.release()
 
 
-def _rest(sock: socket.socket, left: int, silence: float, buffer: memoryview) -> Iterator[memoryview]:
-    sock.settimeout(min(HOLD_SECONDS, silence))
-    while left and (count := _fill(sock, buffer[:left], silence)):
+def _rest(sock: socket.socket, left: int, watch: Watch, buffer: memoryview) -> Iterator[memoryview]:
+    sock.settimeout(min(HOLD_SECONDS, watch.left()))
+    while left and (count := _fill(sock, buffer[:left], watch)):
         left -= count
         yield buffer[:count]
 
 
-def _fill(sock: socket.socket, room: memoryview, silence: float) -> int:
+def _fill(sock: socket.socket, room: memoryview, watch: Watch) -> int:
     """Read until ``room`` is full or what is there has waited long enough; 0 bytes are the end."""
     asked, filled = time.monotonic(), 0
     while filled < len(room):
@@ -119,8 +121,9 @@ def _fill(sock: socket.socket, room: memoryview, silence: float) -> int:
         except OSError as error:
             if filled:
                 break  # good bytes first: the next read fails too, or finds the end
-            if not isinstance(error, TimeoutError) or time.monotonic() - asked >= silence:
+            if not isinstance(error, TimeoutError):
                 raise
+            watch.left()  # raises once the silence was too long
             continue
         filled += count
         if not count or time.monotonic() - asked >= HOLD_SECONDS:
