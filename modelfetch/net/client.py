@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelfetch.net.answers import Ask
@@ -44,11 +46,20 @@ class Memory:
 
 
 class Client:
-    """HTTP for one run, shared by all its threads."""
+    """HTTP for one run, shared by all its threads.
 
-    def __init__(self, limits: Limits, cancel: Cancellation) -> None:
+    Args:
+        limits: Its patience.
+        cancel: Ends what it waits for.
+        clock: Monotonic seconds, by which its patience is measured.
+    """
+
+    def __init__(
+        self, limits: Limits, cancel: Cancellation, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limits = limits
         self._cancel = cancel
+        self._clock = clock
         self._lock = threading.Lock()
         self._made: Exchange | None = None
 
@@ -103,5 +114,5 @@ class Client:
                 trust = Trust()
                 from modelfetch.net.exchange import Exchange
 
-                self._made = Exchange(self._limits, self._cancel, trust)
+                self._made = Exchange(self._limits, self._cancel, trust, self._clock)
             return self._made

@@ -11,7 +11,7 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, Final
@@ -20,6 +20,9 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.urls import is_localhost, is_public
 from modelfetch.values import dataclass
+
+LookUp = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
+"""``socket.getaddrinfo``, or a stand-in for it in tests."""
 
 STAGGER_SECONDS: Final = 0.25
 """How long an address has for itself before the next one is tried beside it (RFC 8305, section 5)."""
@@ -63,9 +66,13 @@ class Addresses:
         public_only: Whether addresses that are not of the public internet are refused. This is the place for
             it: a name that is looked up once to be checked and once more to be connected to may by then lead
             elsewhere (DNS rebinding).
+        look_up: Asks the resolver.
     """
 
-    def __init__(self, families: Families, *, public_only: bool) -> None:
+    def __init__(
+        self, families: Families, *, public_only: bool, look_up: LookUp = socket.getaddrinfo
+    ) -> None:
+        self._look_up = look_up
         self._families = families
         self._public_only = public_only
 
@@ -76,21 +83,20 @@ class Addresses:
             OSError: It has no address.
             SourceError: It has one that may not be connected to.
         """
-        found = list(dict.fromkeys(_look_up(host, port)))
+        found = self._found(host, port)
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "a redirect into a private network")
         return self._families.ordered(host, found)
 
+    def _found(self, host: str, port: int) -> list[Address]:
+        if is_localhost(host):  # RFC 6761, 6.3: resolvers need not know, and must not be asked
+            return [Address(family, (address, port)) for family, address in _LOOPBACK]
+        found = self._look_up(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
+
     def note(self, host: str, family: int) -> None:
         """Remember which family answered."""
         self._families.note(host, family)
-
-
-def _look_up(host: str, port: int) -> list[Address]:
-    if is_localhost(host):  # RFC 6761, 6.3: resolvers need not know, and must not be asked
-        return [Address(family, (address, port)) for family, address in _LOOPBACK]
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [Address(family, sockaddr) for family, _, _, _, sockaddr in found]
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
@@ -136,6 +142,7 @@ class _Race:
                 continue
             if (winner := self._wait(now, due, until)) is not None:
                 return winner
+        self._cancel.check()
         raise self._error
 
     def _begin(self, address: Address) -> None:

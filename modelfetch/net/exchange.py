@@ -24,7 +24,7 @@ from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
 from modelfetch.net.proxies import by_proxy, proxy_for
 from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential, host_of, next_hop, origin
-from modelfetch.net.watch import Watch
+from modelfetch.net.watch import Clock, Watch
 
 MAX_HOPS = 10
 """Redirects followed for one request; between curl's strict advice (5) and httpx's 20."""
@@ -41,10 +41,11 @@ _Way = tuple[str, Credential | None]
 class Exchange:
     """The connections of one run, and what is asked over them."""
 
-    def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust) -> None:
+    def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock) -> None:
         self._limits = limits
         self._cancel = cancel
         self._trust = trust
+        self._clock = clock
         families = Families()
         self._http, self._public_http = (
             new_client(
@@ -75,13 +76,13 @@ class Exchange:
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
-        watch = Watch(self._limits)
+        watch = Watch(self._limits, self._clock)
         response, accepted = self._accepted(url, ask, credential, memory, watch)
         return self._body(response, accepted, watch, ask.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        watch = Watch(self._limits)
+        watch = Watch(self._limits, self._clock)
         start, path = split(url)
         kept = self._kept[start, credential]
         found = self._by_kept(kept, path, size, watch) if path and kept else None

@@ -25,6 +25,7 @@ _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _SUPPORTED: Final = ("http", "https")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST_PORT: Final = re.compile(r"(?:\[(?P<bracketed>[^][]*)\]|(?P<plain>[^][:/]*))(?::(?P<port>[0-9]{1,5}))?")
+_BRACKETS: Final = re.compile(r"^\[([^][]*)\](/[0-9]+)?$")
 _NAME: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -200,7 +201,7 @@ def _exception(entry: str) -> _Exception | None:
 def _network(text: str) -> _Network | None:
     """An address, with or without brackets, or a network; None for something else."""
     try:
-        network = ipaddress.ip_network(text.replace("[", "").replace("]", "").partition("%")[0], strict=False)
+        network = ipaddress.ip_network(_BRACKETS.sub(r"\1\2", text).partition("%")[0], strict=False)
     except ValueError:
         return None
     embedded = getattr(network.network_address, "ipv4_mapped", None)
