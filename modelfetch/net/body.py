@@ -100,6 +100,8 @@ class Body:
     def _source(self) -> Iterator[bytes | memoryview]:
         """The quickest way to read this body that is safe."""
         response, length = self._response, self._length
+        if (wire := direct.wire_of(response, length)) is not None:
+            return direct.chunked_pieces(wire, self._watch)
         sock = direct.socket_of(response, length) if length >= self._direct_from else None
         if sock is None:
             return response.iter_raw()

@@ -16,7 +16,9 @@ from contextlib import contextmanager
 
 import httpx
 
+from modelfetch.net.chunks import Chunks
 from modelfetch.net.watch import Watch
+from modelfetch.net.wire import Wire
 
 BUFFER_BYTES = 256 * 1024
 """What is gathered before it is handed on: TLS gives 16 KiB at a time, too little for each write and hash.
@@ -25,6 +27,11 @@ LARGE_BYTES = 1 << 20
 """The same for the first few: a sixth less processor time, but 32 connections may read at once."""
 LARGE_BUFFERS = 8
 """How many are the first few."""
+CHUNKED_FROM = 256 * 1024
+"""Bytes from which on a chunked body is read past the parser, which hands on each chunk by itself. It costs
+the connection, which for smaller ones is worth more."""
+CHUNKED_BYTES = 64 * 1024
+"""Bytes read at once of a chunked body."""
 HOLD_SECONDS = 0.025
 """How long bytes may wait for others: a progress bar that is drawn ten times a second stays live."""
 
@@ -52,6 +59,39 @@ def socket_of(response: httpx.Response, length: int) -> socket.socket | None:
     if response.url.scheme == "https" and (is_nested or not is_secure):
         return None
     return sock if isinstance(sock, socket.socket) else None
+
+
+def wire_of(response: httpx.Response, length: int) -> Wire | None:
+    """The connection that a chunked body may be read from, or None if only httpx can read it."""
+    headers = response.headers
+    is_plainly_chunked = (
+        response.http_version == "HTTP/1.1"
+        and headers.get_list("transfer-encoding") == ["chunked"]
+        and length >= CHUNKED_FROM
+    )
+    wire = response.extensions.get("network_stream")
+    return wire if is_plainly_chunked and isinstance(wire, Wire) else None
+
+
+def chunked_pieces(wire: Wire, watch: Watch) -> Iterator[bytes]:
+    """Yield a chunked body. It ends early where the connection does.
+
+    Args:
+        wire: What :func:`wire_of` gave for it.
+        watch: Says how long it may take; told by the caller of each piece.
+
+    Raises:
+        OSError: The connection broke; TimeoutError after too long a silence.
+        httpx.RemoteProtocolError: This is not a chunked body.
+    """
+    chunks = Chunks()
+    while not chunks.is_over and (raw := wire.read_past(CHUNKED_BYTES, watch)):
+        try:
+            data = chunks.feed(raw)
+        except ValueError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        if data:
+            yield data
 
 
 def _is_bare(response: httpx.Response, length: int) -> bool:

@@ -83,19 +83,37 @@ class Wire(httpcore.NetworkStream):
         self._peer = peer
         self._cancel = cancel
         self._heads = Heads()
+        self._held = b""
+        """Bytes that came with the end of a head. The parser gets them when it asks for more, so that it
+        holds none of a body that others are to read."""
         cancel.watch(sock)
 
     def read(self, max_bytes: int, timeout: Patience = None) -> bytes:
         """Read what is there, waiting for the first byte of it."""
+        if self._held:
+            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
+            return data
         data = self.receive(max_bytes, timeout)
-        self._heads.feed(data)
-        return data
+        end = self._heads.feed(data)
+        self._held = data[end:]
+        return data[:end]
 
     def receive(self, max_bytes: int, timeout: Patience) -> bytes:
         """Read bytes that are not the text of an answer, but what it is wrapped in."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             self._sock.settimeout(_seconds(timeout))
             return self._sock.recv(max_bytes)
+
+    def read_past(self, max_bytes: int, watch: Watch) -> bytes:
+        """Read past the parser of httpcore, which must not be used on this answer afterwards.
+
+        Raises:
+            OSError: The connection broke; TimeoutError after too long a silence.
+        """
+        if self._held:
+            return self.read(max_bytes)
+        self._sock.settimeout(watch.left())
+        return self._sock.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: Patience = None) -> None:
         """Send all of it. A request begins: what comes next is a head."""
@@ -219,23 +237,28 @@ class Heads:
         self._interim = 0
         self._is_done = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> int:
         """Look at the next bytes of what follows a request.
+
+        Returns:
+            How many of them come before the end of the real answer's head, or after it was found.
 
         Raises:
             httpcore.RemoteProtocolError: There were more interim answers than :data:`MOST_INTERIM`.
         """
         if self._is_done:
-            return
+            return len(data)
         self._held += data
         while (end := _HEAD_END.search(self._held)) is not None:
+            beyond = len(self._held) - end.end()
             if not _INTERIM.match(self._held):
                 self._held, self._is_done = b"", True
-                return
+                return len(data) - beyond
             self._held = self._held[end.end() :]
             self._interim += 1
             if self._interim > MOST_INTERIM:
                 raise httpcore.RemoteProtocolError("too many interim answers")
+        return len(data)
 
 
 def _seconds(timeout: Patience) -> float | None:
