@@ -14,9 +14,10 @@ import httpcore
 import httpx
 
 from modelfetch import __version__
+from modelfetch.net import proxies
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.connect import Addresses, Families
-from modelfetch.net.proxies import Proxy, by_proxy, not_an_address, proxy_for
+from modelfetch.net.proxies import Proxies, Proxy, not_an_address
 from modelfetch.net.tls import tls_context
 from modelfetch.net.urls import is_inside, is_public, origin
 from modelfetch.net.wire import Backend
@@ -37,6 +38,7 @@ def new_client(
     timeout: httpx.Timeout,
     cancel: Cancellation | None = None,
     *,
+    through: Proxies | None = None,
     authorities: Authorities | None = None,
     families: Families | None = None,
     public_only: bool = False,
@@ -48,13 +50,16 @@ def new_client(
     Args:
         timeout: Its patience.
         cancel: Wakes it while it connects.
+        through: The proxies it takes; None for those of the environment.
         authorities: Whom it trusts; None makes a context of its own.
         families: What is known about the addresses of hosts.
         public_only: Refuse addresses that are not of the public internet, but for a proxy's own.
     """
     _silence_logs()
+    addresses = (Addresses(families or Families(), public_only=only) for only in (public_only, False))
+    straight, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
     router = _Router(
-        authorities or cache(tls_context), cancel or Cancellation(), families or Families(), public_only
+        through or proxies.of_environment(), authorities or cache(tls_context), straight, to_proxy
     )
     return httpx.Client(
         transport=router,
@@ -70,17 +75,19 @@ class _Router(httpx.BaseTransport):
     """Sends each request its way: straight or through a proxy, with TLS read in only where it is used."""
 
     def __init__(
-        self, authorities: Authorities, cancel: Cancellation, families: Families, public_only: bool
+        self, through: Proxies, authorities: Authorities, straight: Backend, to_proxy: Backend
     ) -> None:
+        self._through = through
         self._authorities = authorities
-        self._straight = Backend(Addresses(families, public_only=public_only), cancel)
-        self._to_proxy = Backend(Addresses(families, public_only=False), cancel)
+        self._straight = straight
+        self._to_proxy = to_proxy
         self._lock = threading.Lock()
         self._ways: dict[tuple[str, Proxy | None], _Transport] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
-        return self._way(request.url.scheme, proxy_for(str(request.url))).handle_request(request)
+        proxy = self._through.proxy_for(str(request.url)) if self._through.is_set else None
+        return self._way(request.url.scheme, proxy).handle_request(request)
 
     def _way(self, scheme: str, proxy: Proxy | None) -> _Transport:
         with self._lock:
@@ -138,12 +145,12 @@ def _silence_logs() -> None:
             logger.setLevel(logging.WARNING)
 
 
-def came_from_public(response: httpx.Response, url: str) -> bool:
+def came_from_public(response: httpx.Response, url: str, *, by_proxy: bool) -> bool:
     """Whether an answer came from the public internet, by the address really connected to.
 
     Behind a proxy only the URL is left to judge by.
     """
-    if by_proxy(url):
+    if by_proxy:
         return not leads_inside(url)
     return is_public(str(response.extensions["network_stream"].get_extra_info("server_addr")[0]))
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import direct
+from modelfetch.net import direct, proxies
 from modelfetch.net.answers import Accept, Answer, Ask, judge, strong_etag
 from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation
@@ -21,7 +21,6 @@ from modelfetch.net.connect import Families
 from modelfetch.net.connections import came_from_public, leads_inside, new_client
 from modelfetch.net.failures import source_error, wants_credentials
 from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
-from modelfetch.net.proxies import by_proxy, proxy_for
 from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential, host_of, next_hop, origin
 from modelfetch.net.watch import Clock, Watch
@@ -46,11 +45,13 @@ class Exchange:
         self._cancel = cancel
         self._trust = trust
         self._clock = clock
+        self._proxies = proxies.of_environment()
         families = Families()
         self._http, self._public_http = (
             new_client(
                 httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None),
                 cancel,
+                through=self._proxies,
                 authorities=trust.context,
                 families=families,
                 public_only=public_only,
@@ -90,7 +91,7 @@ class Exchange:
             return found
         response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
         body = self._body(response, accepted, watch, size)
-        sock = _lane_socket(response, url, size) if path else None
+        sock = self._lane_socket(response, url, size) if path else None
         with _closing_on_error(response):
             if sock is None:
                 with contextlib.closing(body):
@@ -98,6 +99,17 @@ class Exchange:
             data = body.read()
         kept.append(Persistent(sock, body, _fields(response.request)))
         return data
+
+    def _lane_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
+        """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
+
+        A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole
+        URLs.
+        """
+        is_told_all = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
+        if str(response.request.url) != url or is_told_all or is_last(_headers(response)):
+            return None
+        return direct.socket_of(response, size)
 
     def _body(self, response: httpx.Response, accepted: Accept, watch: Watch, size: int) -> Body:
         direct_from = self._limits.direct_from
@@ -156,7 +168,7 @@ class Exchange:
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
-                public = public or came_from_public(response, url)
+                public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
                 url = next_hop(url, _location(response))
                 _excerpt(response, watch)
             response.close()
@@ -173,7 +185,7 @@ class Exchange:
                 fresh = fresh or name.endswith(("connect_tcp.complete", "start_tls.complete"))
 
             timeout = {"connect": watch, "read": watch, "write": watch, "pool": None}
-            proxy = proxy_for(url)
+            proxy = self._proxies.proxy_for(url)
             try:
                 request = http.build_request(
                     "GET", url, headers=headers, extensions={"trace": trace, "timeout": timeout}
@@ -215,17 +227,6 @@ def _location(response: httpx.Response) -> bytes | None:
 
 def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _lane_socket(response: httpx.Response, url: str, size: int) -> socket.socket | None:
-    """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
-
-    A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole URLs.
-    """
-    is_proxied = response.request.url.scheme == "http" and by_proxy(url)
-    if str(response.request.url) != url or is_proxied or is_last(_headers(response)):
-        return None
-    return direct.socket_of(response, size)
 
 
 def _fields(request: httpx.Request) -> bytes:

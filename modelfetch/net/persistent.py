@@ -102,7 +102,9 @@ class Persistent:
     def _read(self, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
         data = bytearray()
         while (end := data.find(b"\r\n\r\n") + 4) < 4:
-            if len(data) > HEAD_BYTES or not self._more(data, watch):
+            if data:
+                self._socket.settimeout(watch.left())
+            if len(data) > HEAD_BYTES or not self._more(data):
                 return None
         answer = _answer(data[:end])
         if answer is None or not _is_whole(answer, size):
@@ -110,13 +112,13 @@ class Persistent:
         watch.gain(len(data) - end)
         while len(data) < end + size:
             watch.check()
-            if not (count := self._more(data, watch)):
+            self._socket.settimeout(watch.left())
+            if not (count := self._more(data)):
                 return None
             watch.gain(count)
         return (answer, bytes(data[end:])) if len(data) == end + size else None
 
-    def _more(self, data: bytearray, watch: Watch) -> int:
-        self._socket.settimeout(watch.left())
+    def _more(self, data: bytearray) -> int:
         piece = self._socket.recv(_PIECE)
         data += piece
         return len(piece)

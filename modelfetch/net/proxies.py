@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, as the environment says: one reading of it for all that ask. Pure.
+"""Which proxy a request goes through, as the environment says: one reading of it for all that ask.
 
 The variables have no standard. Read here is what curl, the libraries of Python and Go, container engines and
 VPNs write. What is not understood is passed over, and a proxy that cannot be used fails the requests that
@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -46,29 +45,10 @@ class Proxy:
         return f"Check {self.variable} and NO_PROXY."
 
 
-def proxy_for(url: str) -> Proxy | None:
-    """The proxy that a request to ``url`` goes through; None when it goes straight.
-
-    Raises:
-        SourceError: There is one, and it cannot be used.
-    """
-    return _environment().proxy_for(url)
-
-
-def by_proxy(url: str) -> bool:
-    """Whether a request to ``url`` goes through a proxy, or would if that could be used."""
-    return _environment().setting_for(url) is not None
-
-
-def _environment() -> Proxies:
-    """The environment as it is now; read anew only when it changed."""
+def of_environment() -> Proxies:
+    """The proxies that are set now."""
     names = [*_NAMES, *(name.upper() for name in _NAMES), "REQUEST_METHOD"]
-    return _parsed(tuple((name, value) for name in names if (value := os.environ.get(name)) is not None))
-
-
-@lru_cache(maxsize=4)
-def _parsed(variables: tuple[tuple[str, str], ...]) -> Proxies:
-    environ = dict(variables)
+    environ = {name: value for name in names if (value := os.environ.get(name)) is not None}
     proxies = Proxies(environ)
     if sys.platform in ("darwin", "win32") and not proxies.is_set:
         return Proxies(_of_the_system(environ))
@@ -107,8 +87,23 @@ class Proxies:
         """Whether there is any proxy."""
         return bool(self._settings)
 
-    def setting_for(self, url: str) -> tuple[str, str] | None:
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy that a request to ``url`` goes through; None when it goes straight.
+
+        Raises:
+            SourceError: There is one, and it cannot be used.
+        """
+        setting = self._setting_for(url)
+        return None if setting is None else _usable(*setting)
+
+    def is_proxied(self, url: str) -> bool:
+        """Whether a request to ``url`` goes through a proxy, or would if that could be used."""
+        return self._setting_for(url) is not None
+
+    def _setting_for(self, url: str) -> tuple[str, str] | None:
         """The variable that names a proxy for ``url``, and its value; None when the request goes straight."""
+        if not self._settings:
+            return None
         scheme, host, port = origin(url)
         setting = self._settings.get(scheme) or self._settings.get("all")
         if setting is None or is_this_machine(host):
@@ -117,11 +112,6 @@ class Proxies:
         if any(exception.covers(scheme, host, port) for exception in self._exceptions):
             return None
         return setting
-
-    def proxy_for(self, url: str) -> Proxy | None:
-        """See :func:`proxy_for`."""
-        setting = self.setting_for(url)
-        return None if setting is None else _usable(*setting)
 
 
 def _usable(variable: str, value: str) -> Proxy:

@@ -36,7 +36,9 @@ class Watch:
 
     def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
         self._silence = limits.stall_timeout
-        self._floor = SpeedFloor(limits.min_speed, limits.stall_timeout)
+        self._min_speed = limits.min_speed
+        self._floor: SpeedFloor | None = None
+        """Made when it is needed: most answers come in one piece."""
         self._clock = clock
         self._since = clock()
         """When the silence began, if all time counted."""
@@ -77,9 +79,11 @@ class Watch:
         Raises:
             SourceError: The last ``stall_timeout`` seconds of waiting brought less than ``min_speed``.
         """
-        if self._latest is not None:
-            self._floor.add(*self._latest)
-            self._latest = None
+        if self._latest is None:
+            return
+        self._floor = self._floor or SpeedFloor(self._min_speed, self._silence)
+        self._floor.add(*self._latest)
+        self._latest = None
 
     def pause(self) -> None:
         """Nobody waits for the source until :meth:`go_on`."""

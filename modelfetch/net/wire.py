@@ -241,7 +241,8 @@ class Heads:
         """Look at the next bytes of what follows a request.
 
         Returns:
-            How many of them come before the end of the real answer's head, or after it was found.
+            How many of them the parser is to have now. Those of a chunked body that came with its head are
+            for later: perhaps others read it.
 
         Raises:
             httpcore.RemoteProtocolError: There were more interim answers than :data:`MOST_INTERIM`.
@@ -252,8 +253,9 @@ class Heads:
         while (end := _HEAD_END.search(self._held)) is not None:
             beyond = len(self._held) - end.end()
             if not _INTERIM.match(self._held):
+                is_chunked = b"chunked" in self._held[: end.end()].lower()
                 self._held, self._is_done = b"", True
-                return len(data) - beyond
+                return len(data) - beyond if is_chunked else len(data)
             self._held = self._held[end.end() :]
             self._interim += 1
             if self._interim > MOST_INTERIM:

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import proxies
-from modelfetch.net.proxies import Proxies, by_proxy, proxy_for
+from modelfetch.net.proxies import Proxies, Proxy, of_environment
 
 PROXY = "http://proxy.example:3128"
 CANARY = "s3cr3t-canary"
@@ -171,12 +170,14 @@ def test_the_environment_is_read_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    assert not by_proxy("https://h.example/")
+    assert not of_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://h:1")
-    assert by_proxy("https://h.example/")
+    assert of_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
-    found = proxy_for("https://h.example/")
-    assert found is not None
-    assert CANARY not in repr(proxies.Proxy(f"http://u:{CANARY}@h", "x"))
+    assert of_environment().proxy_for("https://h.example/") == Proxy(PROXY, "HTTPS_PROXY")
     monkeypatch.setenv("no_proxy", "h.example")
-    assert proxy_for("https://h.example/") is None
+    assert of_environment().proxy_for("https://h.example/") is None
+
+
+def test_a_proxy_shows_no_password() -> None:
+    assert CANARY not in repr(Proxy(f"http://u:{CANARY}@h", "x"))

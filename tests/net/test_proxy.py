@@ -143,8 +143,8 @@ def test_an_unusable_proxy_harms_no_request_that_does_not_need_it(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    assert get(fresh, origin.url("/files/big.bin")).data == FILE, "loopback needs none"
     monkeypatch.setenv("http_proxy", origin.endpoint)
+    assert get(fresh, origin.url("/files/big.bin")).data == FILE, "loopback needs none"
     assert get(fresh, AWAY).failure.fault is Fault.NOT_FOUND
     assert origin.requests[1].target == AWAY
 
