@@ -55,7 +55,11 @@ class Ask:
     """Whether a signed link may still be renewed: once per ask."""
     end: int | None = None
     """Where the bytes end, without the one at it; None for the end of the file. A part in the middle is taken
-    as a part or not at all: others may be fetching the rest."""
+    as a part or not at all: others may be fetching the rest. Instead of one at the start the whole file may
+    come."""
+
+    first_byte: float | None = None
+    """Seconds that the first byte may take; None for as long as any silence may."""
 
     @property
     def last(self) -> int:
@@ -207,7 +211,7 @@ def _whole(ask: Ask, answer: Answer) -> Accept | Again:
         raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
     if length is not None and length != ask.size:
         raise _other_size(length, ask, answer)
-    if not ask.ranged or (ask.start == 0 and ask.end is None):
+    if not ask.ranged or ask.start == 0:  # what is asked for comes first, whoever wants no more may stop
         return Accept(0, length)
     if ask.etag:  # some caches drop the range when a validator comes with it, and one may have changed
         return Again(replace(ask, etag=""))

@@ -79,7 +79,9 @@ class Client:
         """Do what the first request would otherwise wait for, so that its time is the source's alone."""
         self._exchange().prepare()
 
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(
+        self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
+    ) -> bytes:
         """Ask ``url`` for a small file, whole.
 
         Where it can be, the connection is kept for the next one, and asked without much ado; see
@@ -89,6 +91,7 @@ class Client:
             url: Where it is.
             size: Bytes of the file; not none.
             credential: Sent to its own origin.
+            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
 
         Returns:
             ``size`` bytes. Whether they are the right ones, nobody has looked.
@@ -97,7 +100,12 @@ class Client:
             SourceError: The source cannot serve this request; the fault says what may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange().fetch(url, size, credential)
+        return self._exchange().fetch(url, size, credential, first_byte)
+
+    def close_idle(self) -> None:
+        """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
+        if self._made is not None:
+            self._made.close_idle()
 
     def close(self) -> None:
         """Close every connection."""

@@ -69,19 +69,24 @@ class Exchange:
 
     def close(self) -> None:
         """Close every connection."""
-        for kept in self._kept.values():
-            while kept:
-                kept.pop().close()
+        self.close_idle()
         self._http.close()
         self._public_http.close()
 
+    def close_idle(self) -> None:
+        """See :meth:`modelfetch.net.client.Client.close_idle`."""
+        for kept in list(self._kept.values()):
+            with contextlib.suppress(IndexError):  # others may take them at the same time
+                while kept:
+                    kept.pop().close()
+
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
-        watch = Watch(self._limits, self._clock)
+        watch = Watch(self._limits, self._clock, ask.first_byte)
         response, accepted = self._accepted(url, ask, credential, memory, watch)
         return self._body(response, accepted, watch, ask.size)
 
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
         watch = Watch(self._limits, self._clock)
         start, path = split(url)
@@ -89,6 +94,8 @@ class Exchange:
         found = self._by_kept(kept, path, size, watch) if path and kept else None
         if found is not None:
             return found
+        if first_byte is not None:
+            watch = Watch(self._limits, self._clock, first_byte)
         response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
         body = self._body(response, accepted, watch, size)
         sock = self._lane_socket(response, url, size) if path else None

@@ -32,10 +32,14 @@ class Watch:
     Args:
         limits: How much patience there is.
         clock: Monotonic seconds.
+        first_byte: Seconds that a connection, and then the first byte, may take, if less than usual.
     """
 
-    def __init__(self, limits: Limits, clock: Clock = time.monotonic) -> None:
-        self._silence = limits.stall_timeout
+    def __init__(
+        self, limits: Limits, clock: Clock = time.monotonic, first_byte: float | None = None
+    ) -> None:
+        self._window = limits.stall_timeout
+        self._silence = self._window if first_byte is None else min(first_byte, self._window)
         self._min_speed = limits.min_speed
         self._floor: SpeedFloor | None = None
         """Made when it is needed: most answers come in one piece."""
@@ -45,7 +49,8 @@ class Watch:
         self._paused = 0.0
         """Seconds of silence so far, while nobody waits."""
         self._cap: float | None = None
-        self._connecting = limits.connect_timeout
+        connecting = limits.connect_timeout
+        self._connecting = connecting if first_byte is None else min(first_byte, connecting)
         self._latest: tuple[int, float] | None = None
         """Bytes that came last, and the seconds they were waited for."""
         self._has_begun = False
@@ -71,7 +76,7 @@ class Watch:
         now = self._clock()
         # The wait for the first byte has its limit in the silence: who begins late may still be quick.
         self._latest = count, (now - self._since if self._has_begun else 0.0)
-        self._since, self._has_begun = now, True
+        self._since, self._has_begun, self._silence = now, True, self._window
 
     def check(self) -> None:
         """Say whether it goes on quickly enough. Not asked after the last byte: who has all has no complaint.
@@ -81,7 +86,7 @@ class Watch:
         """
         if self._latest is None:
             return
-        self._floor = self._floor or SpeedFloor(self._min_speed, self._silence)
+        self._floor = self._floor or SpeedFloor(self._min_speed, self._window)
         self._floor.add(*self._latest)
         self._latest = None
 

@@ -101,6 +101,15 @@ def test_a_late_first_byte_is_no_trickle(time: Time, watch: Watch) -> None:
         time.now += 1.0
 
 
+def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> None:
+    watch = Watch(LIMITS, time, first_byte=5.0)
+    with watch.connecting() as seconds:
+        assert seconds == 5.0
+    assert watch.left() == 5.0
+    watch.gain(1)
+    assert watch.left() == 30.0
+
+
 def test_a_trickle_is_ended(time: Time, watch: Watch) -> None:
     watch.gain(1)
     for _ in range(29):
