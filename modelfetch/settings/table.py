@@ -105,15 +105,15 @@ SETTINGS: Final = (
         "connect_timeout",
         _SECONDS,
         10,
-        "Seconds until a connection must stand, for each address of a host.",
-        "addresses are tried one after another, each with the whole limit",
+        "Seconds until a connection must stand, with all addresses of a host and after all redirects.",
+        "addresses are tried a quarter of a second apart",
     ),
     Setting(
         "network",
         "stall_timeout",
         _SECONDS,
         30,
-        "Seconds without a byte after which a transfer counts as stalled.",
+        "Seconds without a byte of the file after which a source is left, whatever else it sends.",
         "a blocked read ends at this limit only, so it also bounds a slow cancel",
     ),
     Setting(
