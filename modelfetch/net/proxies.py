@@ -100,6 +100,14 @@ class Proxies:
         """Whether a request to ``url`` goes through a proxy, or would if that could be used."""
         return self._setting_for(url) is not None
 
+    def way_to(self, url: str) -> str:
+        """Say how a request to ``url`` would go; empty when it would go straight."""
+        try:
+            proxy = self.proxy_for(url)
+        except SourceError as error:
+            return error.message
+        return "" if proxy is None else f"through the proxy in {proxy.variable}"
+
     def _setting_for(self, url: str) -> tuple[str, str] | None:
         """The variable that names a proxy for ``url``, and its value; None when the request goes straight."""
         if not self._settings:
