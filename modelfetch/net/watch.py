@@ -113,11 +113,16 @@ class Watch:
 
         Yields:
             Seconds that it may take: what earlier hops of the exchange left of ``connect_timeout``.
+
+        Raises:
+            TimeoutError: They left nothing.
         """
+        if self._connecting <= 0.0:
+            raise TimeoutError("no connection in time")
         self.pause()
         began = self._clock()
         try:
-            yield max(0.0, self._connecting)
+            yield self._connecting
         finally:
             self._connecting -= self._clock() - began
             self.go_on()
