@@ -41,6 +41,7 @@ FACE = {"__init__": {"api"}, "__main__": {"warm", "cli"}, "__pyinstaller": set[s
 
 HOMES = {
     "filelock": {"store"},
+    "httpcore": {"net"},
     "httpx": {"net"},
     "platformdirs": {"settings"},
     "rich": {"cli", "reporters"},

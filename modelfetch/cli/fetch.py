@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from modelfetch.cli.talk import notes, print_json, say
 if TYPE_CHECKING:
     from modelfetch.engine.events import Planned
     from modelfetch.history import Health
+    from modelfetch.model.manifest import Manifest
     from modelfetch.workspace import Workspace
 
 
@@ -107,17 +108,24 @@ def plan(
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     run_options = RunOptions(offline, prefer, tuple(only or ()))
-    plans = list(workspace.plan(workspace.manifests(names or ()), run_options))
+    manifests = workspace.manifests(names or ())
+    plans = list(workspace.plan(manifests, run_options))
     free = workspace.store.free_space()
     hosts = _hosts(workspace, plans)
+    ways = _ways(workspace, manifests, hosts)
     if json:
-        sources = [{"source": kind, "host": host, **facts(health)} for (kind, host), health in hosts.items()]
+        sources = [
+            {"source": kind, "host": host, "proxy": ways.get((kind, host)), **facts(health)}
+            for (kind, host), health in hosts.items()
+        ]
         print_json({"models": [asdict(plan) for plan in plans], "sources": sources, "disk_free": free})
         return
     notes(workspace)
     for planned in plans:
         _show_plan(planned)
     _show_hosts(hosts)
+    for (kind, host), way in ways.items():
+        say(f"{kind} {host}: {way}")
     _show_disk(sum(planned.missing for planned in plans), free)
 
 
@@ -165,6 +173,20 @@ def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, st
     with workspace.history() as history:
         health = history.health(datetime.now(UTC))
     return {pair: health.get(pair) for pair in pairs}
+
+
+def _ways(
+    workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """How requests would reach those hosts that are asked by proxy, or would be if it could be used."""
+    from modelfetch.engine.standing import standings
+    from modelfetch.net.proxies import of_environment
+
+    proxies = of_environment()
+    found = standings(workspace.loaded.settings, manifests, {}) if proxies.is_set else []
+    urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
+    ways = {pair: proxies.way_to(urls[pair]) for pair in hosts if pair in urls}
+    return {pair: way for pair, way in ways.items() if way}
 
 
 def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:

@@ -20,7 +20,7 @@ from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
 from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, merge
-from modelfetch.errors import ConfigError, Fault, SourceError, StoreError
+from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.sources.base import HttpOffer
 from modelfetch.store import Group, Loose
 from modelfetch.values import dataclass
@@ -245,9 +245,6 @@ class Batch:
             data = offer.fetch()
         except SourceError as error:
             self._count_failure(error)
-            return None
-        except ConfigError:
-            self._waiting.clear()
             return None
         wait = clock() - began
         loose = group.write(job.places, data)

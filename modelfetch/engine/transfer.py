@@ -158,6 +158,8 @@ class Transfer:
         down = hosts.down(host)
         if down is not None and not candidate.failures:
             raise down
+        if candidate.offer.kind != LOCAL:
+            self.runtime.prepare()  # our own loading is not the source's time
         yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
         hosts.enter(host, is_first=True)
         try:
@@ -182,7 +184,6 @@ class Transfer:
     def _open(self, lane: Lane) -> tuple[Stream, int]:
         """Ask for what a lane is to fetch; the answer, and where it is to end."""
         if lane.candidate.offer.kind != LOCAL:
-            self.runtime.prepare()
             self.filling.verdict.ask()
         offer, size = lane.candidate.offer, self.file.size
         if self._is_foreign_to(lane.candidate):

@@ -12,8 +12,9 @@ from typing import Any, Final
 import httpx
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.net import proxies
 from modelfetch.net.cancel import Cancellation
-from modelfetch.net.connections import by_proxy, new_client
+from modelfetch.net.connections import new_client
 from modelfetch.net.failures import source_error
 from modelfetch.net.sse import Message, Parser
 from modelfetch.values import dataclass
@@ -95,7 +96,9 @@ class Api:
         self._base = base
         self._token = token
         self.cancel = cancel
-        self._http = new_client(httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None))
+        self._proxies = proxies.of_environment()
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None)
+        self._http = new_client(timeout, through=self._proxies)
 
     def close(self) -> None:
         """Close every connection."""
@@ -157,7 +160,7 @@ class Api:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             self.cancel.check()
-            raise source_error(error, body=body, proxied=by_proxy(self._base)) from error
+            raise source_error(error, body=body, proxy=self._proxies.proxy_for(self._base)) from error
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}

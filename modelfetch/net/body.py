@@ -1,11 +1,9 @@
-"""Reading one body: counted to the byte, watched for stalls, wakeable."""
+"""Reading one body: counted to the byte, watched, wakeable, and no longer than it is wanted."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 import httpx
 
@@ -14,9 +12,7 @@ from modelfetch.net import direct
 from modelfetch.net.answers import Accept
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.failures import source_error
-
-if TYPE_CHECKING:
-    from modelfetch.net.client import Limits
+from modelfetch.net.watch import Watch
 
 
 class Body:
@@ -32,18 +28,28 @@ class Body:
     """
 
     def __init__(
-        self, response: httpx.Response, accepted: Accept, size: int, limits: Limits, cancel: Cancellation
+        self,
+        response: httpx.Response,
+        accepted: Accept,
+        watch: Watch,
+        cancel: Cancellation,
+        *,
+        size: int,
+        direct_from: float,
     ) -> None:
         self.start = accepted.start
-        self.ranged = response.status_code == 206
+        self.ranged = accepted.ranged
         self._length = size - accepted.start if accepted.length is None else accepted.length
         self._response = response
-        self._limits = limits
-        self._floor = SpeedFloor(limits.min_speed, limits.stall_timeout)
+        self._direct_from = direct_from
+        self._watch = watch
         self._cancel = cancel
-        self._reading: Iterator[tuple[bytes | memoryview, float]] = iter(())
+        self._reading: Iterator[bytes | memoryview] | None = None
+        self._left = self._length
+        self._is_lent = False
+        watch.pause()
 
-    def read(self, size: int) -> bytes:
+    def read(self) -> bytes:
         """Read a small body whole, and not a byte beyond it: the connection is as good as new afterwards.
 
         The parser never sees the end, so httpx takes it for still in use, until :meth:`close`.
@@ -52,109 +58,62 @@ class Body:
             SourceError: Cut short, too slow, or longer than announced.
             Cancelled: The run was cancelled.
         """
-        self._reading = self._pieces()  # to be kept: dropping it closes the connection
-        data, until = bytearray(), time.monotonic() + self._limits.stall_timeout
-        while len(data) < size:
-            piece, _ = next(self._reading, (b"", 0.0))
-            data += piece
-            if not piece:
-                raise SourceError(Fault.CUT, f"the connection was cut, {size - len(data)} bytes too early")
-            if time.monotonic() > until:
-                raise SourceError(Fault.STALL, f"too slow: {len(data)} bytes")
-        if len(data) > size:
-            raise SourceError(Fault.SIZE, f"sent more than the {size} bytes expected")
-        return bytes(data)
+        self._is_lent = True
+        return b"".join(bytes(piece) for piece in self)
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Yield the body.
+        """Yield the body. What follows its last byte is not waited for: it is complete then.
 
         Raises:
             SourceError: Cut short, stalled, too slow, or longer than announced.
             Cancelled: The run was cancelled.
         """
-        left = self._length
-        for piece, waited in self._pieces():
-            if len(piece) > left:
-                if left:
-                    yield piece[:left]
-                raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
-            left -= len(piece)
-            yield piece
-            if left:
-                self._floor.add(len(piece), waited)
-        if left:
-            raise SourceError(Fault.CUT, f"the connection was cut, {left} bytes too early")
-
-    def _pieces(self) -> Iterator[tuple[bytes | memoryview, float]]:
-        """The pieces as they come, with the seconds each was waited for."""
-        pieces = self._source()
-        while True:
-            asked = time.monotonic()
-            try:
-                piece = next(pieces, b"")
-            except (httpx.HTTPError, OSError) as error:
-                self._cancel.check()
-                raise source_error(error, body=True) from error
-            self._cancel.check()
+        while self._left:
+            piece = self._next()
             if not piece:
-                return
-            yield piece, time.monotonic() - asked
+                raise SourceError(Fault.CUT, f"the connection was cut, {self._left} bytes too early")
+            wanted = piece[: self._left]
+            self._left -= len(wanted)
+            yield wanted
+            if len(wanted) < len(piece):
+                raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
+            if self._left:
+                self._watch.check()
+
+    def _next(self) -> bytes | memoryview:
+        """The next piece; empty at the end. Only while this runs is the source waited for."""
+        if self._reading is None:
+            self._reading = self._source()
+        self._watch.go_on()
+        try:
+            piece = next(self._reading, b"")
+            self._cancel.check()
+            if piece:
+                self._watch.gain(len(piece))
+        except (httpx.HTTPError, OSError) as error:
+            self._cancel.check()
+            raise source_error(error, body=True) from error
+        finally:
+            self._watch.pause()
+        return piece
 
     def _source(self) -> Iterator[bytes | memoryview]:
         """The quickest way to read this body that is safe."""
-        response, length, limits = self._response, self._length, self._limits
-        sock = direct.socket_of(response, length) if length >= limits.direct_from else None
+        response, length = self._response, self._length
+        if (wire := direct.wire_of(response, length)) is not None:
+            return direct.chunked_pieces(wire, self._watch)
+        sock = direct.socket_of(response, length) if length >= self._direct_from else None
         if sock is None:
             return response.iter_raw()
-        return direct.pieces(response, sock, length, limits.stall_timeout)
+        return direct.pieces(response, sock, length, self._watch)
 
     def close(self) -> None:
-        """Give the connection back, or drop it if the body was not read to its end."""
-        self._response.close()
+        """Give the connection back, or drop it if the body was not read to its end.
 
-
-_STEPS = 16
-"""Parts of a window in which reads are added up, so that their number, up to millions, does not matter."""
-
-
-class SpeedFloor:
-    """Ends transfers that trickle, which a read timeout never notices.
-
-    Only time spent waiting for the network counts: not the disk, not our own rate limit.
-
-    Args:
-        minimum: Bytes per second.
-        window: Seconds of waiting over which the speed is measured.
-    """
-
-    def __init__(self, minimum: float, window: float) -> None:
-        self._minimum = minimum
-        self._window = window
-        self._steps: deque[tuple[int, float]] = deque()
-        self._bytes = 0
-        self._seconds = 0.0
-
-    def add(self, count: int, waited: float) -> None:
-        """Account for one read.
-
-        Raises:
-            SourceError: The last ``window`` seconds of waiting brought less than the minimum.
+        The parser must see that end. Where it has not arrived yet, a last chunk or trailers, nobody waits.
         """
-        self._bytes += count
-        self._seconds += waited
-        if self._steps and self._steps[-1][1] < self._window / _STEPS:
-            earlier = self._steps.pop()
-            count, waited = count + earlier[0], waited + earlier[1]
-        self._steps.append((count, waited))
-        if self._seconds < self._window:
-            return
-        if self._bytes < self._minimum * self._seconds:
-            raise SourceError(Fault.STALL, f"too slow: {self._bytes} bytes in {self._seconds:.0f} s")
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop what lies outside the window, keeping at least one whole window of waiting."""
-        while self._steps and self._seconds - self._steps[0][1] >= self._window:
-            count, waited = self._steps.popleft()
-            self._bytes -= count
-            self._seconds -= waited
+        self._watch.finish()
+        if self._reading is not None and not self._left and not self._is_lent:
+            with suppress(httpx.HTTPError, OSError):
+                next(self._reading, b"")
+        self._response.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelfetch.net.answers import Ask
@@ -20,8 +22,10 @@ class Limits:
     """The patience of a client. Times are in seconds, speeds in bytes per second."""
 
     connect_timeout: float = 10.0
+    """For all connections that one exchange needs, each with all its addresses."""
     stall_timeout: float = 30.0
-    """Longest silence, before the first byte and between two."""
+    """Longest time without a byte of the file, from the request on, whatever else comes; see
+    :class:`modelfetch.net.watch.Watch`."""
     min_speed: float = 1024.0
     """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
     direct_from: float = 4 << 20
@@ -42,11 +46,20 @@ class Memory:
 
 
 class Client:
-    """HTTP for one run, shared by all its threads."""
+    """HTTP for one run, shared by all its threads.
 
-    def __init__(self, limits: Limits, cancel: Cancellation) -> None:
+    Args:
+        limits: Its patience.
+        cancel: Ends what it waits for.
+        clock: Monotonic seconds, by which its patience is measured.
+    """
+
+    def __init__(
+        self, limits: Limits, cancel: Cancellation, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limits = limits
         self._cancel = cancel
+        self._clock = clock
         self._lock = threading.Lock()
         self._made: Exchange | None = None
 
@@ -58,20 +71,17 @@ class Client:
 
         Raises:
             SourceError: The source cannot serve this request; the fault says what may help.
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
             Cancelled: The run was cancelled.
         """
         return self._exchange().open(url, ask, credential=credential, memory=memory)
 
     def prepare(self) -> None:
-        """Do what the first request would otherwise wait for.
+        """Do what the first request would otherwise wait for, so that its time is the source's alone."""
+        self._exchange().prepare()
 
-        Raises:
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
-        """
-        self._exchange()
-
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(
+        self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
+    ) -> bytes:
         """Ask ``url`` for a small file, whole.
 
         Where it can be, the connection is kept for the next one, and asked without much ado; see
@@ -81,16 +91,21 @@ class Client:
             url: Where it is.
             size: Bytes of the file; not none.
             credential: Sent to its own origin.
+            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
 
         Returns:
             ``size`` bytes. Whether they are the right ones, nobody has looked.
 
         Raises:
             SourceError: The source cannot serve this request; the fault says what may help.
-            ConfigError: A proxy or certificate variable of the environment cannot be used.
             Cancelled: The run was cancelled.
         """
-        return self._exchange().fetch(url, size, credential)
+        return self._exchange().fetch(url, size, credential, first_byte)
+
+    def close_idle(self) -> None:
+        """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
+        if self._made is not None:
+            self._made.close_idle()
 
     def close(self) -> None:
         """Close every connection."""
@@ -107,5 +122,5 @@ class Client:
                 trust = Trust()
                 from modelfetch.net.exchange import Exchange
 
-                self._made = Exchange(self._limits, self._cancel, trust.context())
+                self._made = Exchange(self._limits, self._cancel, trust, self._clock)
             return self._made

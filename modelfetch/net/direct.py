@@ -16,6 +16,10 @@ from contextlib import contextmanager
 
 import httpx
 
+from modelfetch.net.chunks import Chunks
+from modelfetch.net.watch import Watch
+from modelfetch.net.wire import Wire
+
 BUFFER_BYTES = 256 * 1024
 """What is gathered before it is handed on: TLS gives 16 KiB at a time, too little for each write and hash.
 With 128 KiB a tenth more processor time was taken over loopback."""
@@ -23,6 +27,11 @@ LARGE_BYTES = 1 << 20
 """The same for the first few: a sixth less processor time, but 32 connections may read at once."""
 LARGE_BUFFERS = 8
 """How many are the first few."""
+CHUNKED_FROM = 256 * 1024
+"""Bytes from which on a chunked body is read past the parser, which hands on each chunk by itself. It costs
+the connection, which for smaller ones is worth more."""
+CHUNKED_BYTES = 64 * 1024
+"""Bytes read at once of a chunked body."""
 HOLD_SECONDS = 0.025
 """How long bytes may wait for others: a progress bar that is drawn ten times a second stays live."""
 
@@ -52,6 +61,39 @@ def socket_of(response: httpx.Response, length: int) -> socket.socket | None:
     return sock if isinstance(sock, socket.socket) else None
 
 
+def wire_of(response: httpx.Response, length: int) -> Wire | None:
+    """The connection that a chunked body may be read from, or None if only httpx can read it."""
+    headers = response.headers
+    is_plainly_chunked = (
+        response.http_version == "HTTP/1.1"
+        and headers.get_list("transfer-encoding") == ["chunked"]
+        and length >= CHUNKED_FROM
+    )
+    wire = response.extensions.get("network_stream")
+    return wire if is_plainly_chunked and isinstance(wire, Wire) else None
+
+
+def chunked_pieces(wire: Wire, watch: Watch) -> Iterator[bytes]:
+    """Yield a chunked body. It ends early where the connection does.
+
+    Args:
+        wire: What :func:`wire_of` gave for it.
+        watch: Says how long it may take; told by the caller of each piece.
+
+    Raises:
+        OSError: The connection broke; TimeoutError after too long a silence.
+        httpx.RemoteProtocolError: This is not a chunked body.
+    """
+    chunks = Chunks()
+    while not chunks.is_over and (raw := wire.read_past(CHUNKED_BYTES, watch)):
+        try:
+            data = chunks.feed(raw)
+        except ValueError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        if data:
+            yield data
+
+
 def _is_bare(response: httpx.Response, length: int) -> bool:
     """Whether the body is nothing but ``length`` bytes of the file after the head."""
     headers = response.headers
@@ -66,7 +108,7 @@ def _is_bare(response: httpx.Response, length: int) -> bool:
 
 
 def pieces(
-    response: httpx.Response, sock: socket.socket, length: int, silence: float
+    response: httpx.Response, sock: socket.socket, length: int, watch: Watch
 ) -> Iterator[bytes | memoryview]:
     """Yield the body, never more than ``length`` bytes. It ends early where the connection does.
 
@@ -74,7 +116,7 @@ def pieces(
         response: The answer.
         sock: What :func:`socket_of` gave for it.
         length: Bytes of the body.
-        silence: Seconds without a byte that are too many.
+        watch: Says how long it may take; told by the caller of each piece.
 
     Yields:
         Pieces, each valid only until the next is asked for.
@@ -88,7 +130,7 @@ def pieces(
     yield first
     if left := length - len(first):
         with _buffer(left) as buffer:
-            yield from _rest(sock, left, silence, buffer)
+            yield from _rest(sock, left, watch, buffer)
     else:
         yield from parsed  # nothing more, but the parser must see the end to free the connection
 
@@ -103,14 +145,14 @@ def _buffer(length: int) -> Iterator[memoryview]:
             _large.release()
 
 
-def _rest(sock: socket.socket, left: int, silence: float, buffer: memoryview) -> Iterator[memoryview]:
-    sock.settimeout(min(HOLD_SECONDS, silence))
-    while left and (count := _fill(sock, buffer[:left], silence)):
+def _rest(sock: socket.socket, left: int, watch: Watch, buffer: memoryview) -> Iterator[memoryview]:
+    sock.settimeout(min(HOLD_SECONDS, watch.left()))
+    while left and (count := _fill(sock, buffer[:left], watch)):
         left -= count
         yield buffer[:count]
 
 
-def _fill(sock: socket.socket, room: memoryview, silence: float) -> int:
+def _fill(sock: socket.socket, room: memoryview, watch: Watch) -> int:
     """Read until ``room`` is full or what is there has waited long enough; 0 bytes are the end."""
     asked, filled = time.monotonic(), 0
     while filled < len(room):
@@ -119,8 +161,9 @@ def _fill(sock: socket.socket, room: memoryview, silence: float) -> int:
         except OSError as error:
             if filled:
                 break  # good bytes first: the next read fails too, or finds the end
-            if not isinstance(error, TimeoutError) or time.monotonic() - asked >= silence:
+            if not isinstance(error, TimeoutError):
                 raise
+            watch.left()  # raises once the silence was too long
             continue
         filled += count
         if not count or time.monotonic() - asked >= HOLD_SECONDS:

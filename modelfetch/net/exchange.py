@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,22 +12,25 @@ from typing import Any
 import httpx
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import direct
+from modelfetch.net import direct, proxies
 from modelfetch.net.answers import Accept, Answer, Ask, judge, strong_etag
 from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Limits, Memory
-from modelfetch.net.connections import by_proxy, came_from_public, leads_inside, new_client
-from modelfetch.net.failures import source_error
+from modelfetch.net.connect import Families
+from modelfetch.net.connections import came_from_public, leads_inside, new_client
+from modelfetch.net.failures import source_error, wants_credentials
 from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
+from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential, host_of, next_hop, origin
+from modelfetch.net.watch import Clock, Watch
 
 MAX_HOPS = 10
 """Redirects followed for one request; between curl's strict advice (5) and httpx's 20."""
 EXCERPT_BYTES = 8192
 """How much of an unusable body is read: to recognise it, and to free the connection if that is all of it."""
 EXCERPT_SECONDS = 0.5
-"""How long is spent on that, give or take one read."""
+"""How long is spent on that. A new connection costs about as much where it is dear."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _Way = tuple[str, Credential | None]
@@ -39,45 +40,89 @@ _Way = tuple[str, Credential | None]
 class Exchange:
     """The connections of one run, and what is asked over them."""
 
-    def __init__(self, limits: Limits, cancel: Cancellation, tls: ssl.SSLContext) -> None:
+    def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock) -> None:
         self._limits = limits
         self._cancel = cancel
-        self._http = new_client(
-            httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None), tls
+        self._trust = trust
+        self._clock = clock
+        self._proxies = proxies.of_environment()
+        families = Families()
+        self._http, self._public_http = (
+            new_client(
+                httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None),
+                cancel,
+                through=self._proxies,
+                authorities=trust.context,
+                families=families,
+                public_only=public_only,
+            )
+            for public_only in (False, True)
         )
+        """The second is for redirects from the public internet. It has connections of its own: one that the
+        user's own address opened may lead where they must not."""
         self._kept: defaultdict[_Way, deque[Persistent]] = defaultdict(deque)
         """Connections in which nobody asks anything right now."""
 
+    def prepare(self) -> None:
+        """Wait until the trust anchors are read; what is wrong with them is for requests that need them."""
+        self._trust.wait()
+
     def close(self) -> None:
         """Close every connection."""
-        for kept in self._kept.values():
-            while kept:
-                kept.pop().close()
+        self.close_idle()
         self._http.close()
+        self._public_http.close()
+
+    def close_idle(self) -> None:
+        """See :meth:`modelfetch.net.client.Client.close_idle`."""
+        for kept in list(self._kept.values()):
+            with contextlib.suppress(IndexError):  # others may take them at the same time
+                while kept:
+                    kept.pop().close()
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
-        response, accepted = self._accepted(url, ask, credential, memory)
-        return Body(response, accepted, ask.size, self._limits, self._cancel)
+        watch = Watch(self._limits, self._clock, ask.first_byte)
+        response, accepted = self._accepted(url, ask, credential, memory, watch)
+        return self._body(response, accepted, watch, ask.size)
 
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
+        watch = Watch(self._limits, self._clock)
         start, path = split(url)
         kept = self._kept[start, credential]
-        found = self._by_kept(kept, path, size) if path and kept else None
+        found = self._by_kept(kept, path, size, watch) if path and kept else None
         if found is not None:
             return found
-        response, accepted = self._accepted(url, Ask(0, size), credential, Memory())
-        body = Body(response, accepted, size, self._limits, self._cancel)
-        sock = _lane_socket(response, url, size) if path else None
+        if first_byte is not None:
+            watch = Watch(self._limits, self._clock, first_byte)
+        response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
+        body = self._body(response, accepted, watch, size)
+        sock = self._lane_socket(response, url, size) if path else None
         with _closing_on_error(response):
             if sock is None:
-                return b"".join(bytes(piece) for piece in body)
-            data = body.read(size)
-        kept.append(Persistent(sock, body, _fields(response.request), self._limits.stall_timeout))
+                with contextlib.closing(body):
+                    return b"".join(bytes(piece) for piece in body)
+            data = body.read()
+        kept.append(Persistent(sock, body, _fields(response.request)))
         return data
 
-    def _by_kept(self, kept: deque[Persistent], path: str, size: int) -> bytes | None:
+    def _lane_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
+        """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
+
+        A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole
+        URLs.
+        """
+        is_told_all = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
+        if str(response.request.url) != url or is_told_all or is_last(_headers(response)):
+            return None
+        return direct.socket_of(response, size)
+
+    def _body(self, response: httpx.Response, accepted: Accept, watch: Watch, size: int) -> Body:
+        direct_from = self._limits.direct_from
+        return Body(response, accepted, watch, self._cancel, size=size, direct_from=direct_from)
+
+    def _by_kept(self, kept: deque[Persistent], path: str, size: int, watch: Watch) -> bytes | None:
         """Ask over a connection that is there already; None to ask over another one.
 
         Raises:
@@ -89,7 +134,7 @@ class Exchange:
         except IndexError:  # another thread was faster
             return None
         self._cancel.check()
-        answered = connection.ask(path, size)
+        answered = connection.ask(path, size, watch)
         self._cancel.check()
         if connection.is_open:
             kept.append(connection)
@@ -99,14 +144,14 @@ class Exchange:
         return answered[1] or None if isinstance(verdict, Accept) else None
 
     def _accepted(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
     ) -> tuple[httpx.Response, Accept]:
         """Ask until an answer can be used."""
         while True:
-            response, address = self._follow(url, ask, credential, memory)
+            response, address = self._follow(url, ask, credential, memory, watch)
             asked = _with_etag(ask, memory, address)
             with _closing_on_error(response):
-                verdict = judge(asked, _answer(response, asked, redirected=address != url))
+                verdict = judge(asked, _answer(response, asked, watch, redirected=address != url))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
                     return response, verdict
@@ -116,7 +161,7 @@ class Exchange:
             ask = replace(verdict.ask, etag="")  # each hop gets the validator that is its own, or none
 
     def _follow(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
     ) -> tuple[httpx.Response, str]:
         """Send the request, following redirects; the answer and the address it came from."""
         public = False
@@ -125,43 +170,45 @@ class Exchange:
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
-                raise _into_private_network(url)
-            response = self._send(url, headers)
+                raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
+            response = self._send(self._public_http if public else self._http, url, headers, watch)
             with _closing_on_error(response):
-                if public and not came_from_public(response, url):
-                    raise _into_private_network(url)
                 if response.status_code not in _REDIRECTS:
                     return response, url
-                public = public or came_from_public(response, url)
-                url = next_hop(url, response.headers.get("location"))
-                _excerpt(response)
+                public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
+                url = next_hop(url, _location(response))
+                _excerpt(response, watch)
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
 
-    def _send(self, url: str, headers: dict[str, str]) -> httpx.Response:
+    def _send(self, http: httpx.Client, url: str, headers: dict[str, str], watch: Watch) -> httpx.Response:
         """One request. A kept-alive connection that had died meanwhile is replaced once, uncounted."""
         while True:
             self._cancel.check()
             fresh = False
 
-            def trace(name: str, info: dict[str, Any]) -> None:
+            def trace(name: str, _info: dict[str, Any]) -> None:
                 nonlocal fresh
-                if name.endswith(("connect_tcp.complete", "start_tls.complete")):
-                    fresh = True
-                    _watch(self._cancel, info["return_value"])
+                fresh = fresh or name.endswith(("connect_tcp.complete", "start_tls.complete"))
 
+            timeout = {"connect": watch, "read": watch, "write": watch, "pool": None}
+            proxy = self._proxies.proxy_for(url)
             try:
-                request = self._http.build_request("GET", url, headers=headers, extensions={"trace": trace})
-                response = self._http.send(request, stream=True, auth=_no_auth)
+                request = http.build_request(
+                    "GET", url, headers=headers, extensions={"trace": trace, "timeout": timeout}
+                )
+                response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 self._cancel.check()
-                failure = source_error(error, body=False, proxied=by_proxy(url))
+                failure = source_error(error, body=False, proxy=proxy)
                 if not fresh and failure.fault is Fault.CUT:
                     continue
                 raise failure from error
-            if len(response.headers.raw) > MAX_HEADERS:
-                response.close()
-                raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
+            with _closing_on_error(response):
+                if len(response.headers.raw) > MAX_HEADERS:
+                    raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
+                if response.status_code == 407 and proxy is not None:
+                    raise wants_credentials(proxy)
             return response
 
 
@@ -181,19 +228,12 @@ def _range_headers(ask: Ask) -> dict[str, str]:
     return headers | ({"If-Range": ask.etag} if ask.etag else {})
 
 
+def _location(response: httpx.Response) -> bytes | None:
+    return next((value for name, value in response.headers.raw if name.lower() == b"location"), None)
+
+
 def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _lane_socket(response: httpx.Response, url: str, size: int) -> socket.socket | None:
-    """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
-
-    A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole URLs.
-    """
-    is_proxied = response.request.url.scheme == "http" and by_proxy(url)
-    if str(response.request.url) != url or is_proxied or is_last(_headers(response)):
-        return None
-    return direct.socket_of(response, size)
 
 
 def _fields(request: httpx.Request) -> bytes:
@@ -201,20 +241,21 @@ def _fields(request: httpx.Request) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
-def _answer(response: httpx.Response, ask: Ask, *, redirected: bool) -> Answer:
-    length = response.headers.get("content-length", str(ask.size))
-    may_be_used = response.status_code == 206 or (response.status_code == 200 and length == str(ask.size))
-    excerpt = "" if may_be_used else _excerpt(response)
-    return Answer(response.status_code, _headers(response), redirected, excerpt)
+def _answer(response: httpx.Response, ask: Ask, watch: Watch, *, redirected: bool) -> Answer:
+    headers = _headers(response)
+    is_file = headers.get("content-length", str(ask.size)) == str(ask.size) or "content-range" in headers
+    may_be_used = response.status_code == 206 or (response.status_code == 200 and is_file)
+    excerpt = "" if may_be_used else _excerpt(response, watch)
+    return Answer(response.status_code, headers, redirected, excerpt)
 
 
-def _excerpt(response: httpx.Response) -> str:
+def _excerpt(response: httpx.Response, watch: Watch) -> str:
     """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
-    data, until = b"", time.monotonic() + EXCERPT_SECONDS
-    with contextlib.suppress(httpx.HTTPError):
+    data = b""
+    with contextlib.suppress(httpx.HTTPError), watch.hurried(EXCERPT_SECONDS):
         for piece in response.iter_raw():
             data += piece
-            if len(data) > EXCERPT_BYTES or time.monotonic() > until:
+            if len(data) > EXCERPT_BYTES:
                 break
     return data[:EXCERPT_BYTES].decode("latin-1")
 
@@ -226,14 +267,3 @@ def _closing_on_error(response: httpx.Response) -> Iterator[None]:
     except BaseException:
         response.close()
         raise
-
-
-def _watch(cancel: Cancellation, stream: Any) -> None:
-    sock = stream.get_extra_info("socket")
-    if isinstance(sock, socket.socket):
-        cancel.watch(sock)
-
-
-def _into_private_network(url: str) -> SourceError:
-    """A redirect must not choose whom we attack (CVE-2026-5530)."""
-    return SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")

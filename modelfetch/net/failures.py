@@ -10,29 +10,37 @@ import httpx
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import sanitise
-from modelfetch.net.answers import Answer, refusal
+from modelfetch.net.proxies import Proxy
 
 # The two texts by which h11 says that the other side hung up; its other errors are broken framing.
 _HUNG_UP = ("peer closed connection", "Server disconnected")
 # The text by which httpx, although it follows no redirect, refuses a Location that it cannot parse.
 _BAD_LOCATION = "Invalid URL in location header"
 
-_PROXY_HINT = "Check HTTPS_PROXY and NO_PROXY."
 
-
-def source_error(error: Exception, *, body: bool, proxied: bool = False) -> SourceError:
+def source_error(error: Exception, *, body: bool, proxy: Proxy | None = None) -> SourceError:
     """Translate an exception of httpx, or of a socket that a body was read from.
 
     Args:
         error: What was raised.
         body: Whether it happened while reading the body, as opposed to before the first byte of it.
-        proxied: Whether the connection was to a proxy, which then is to blame when it could not be made.
+        proxy: What the connection was to; it then is to blame when it could not be made.
     """
+    if isinstance(error, httpx.ProxyError):
+        return _proxy_error(error, proxy)
     found = _translate(error, body=body)
-    if proxied and found.fault is Fault.CONNECT:
+    if proxy is not None and found.fault is Fault.CONNECT:
         message = f"the proxy cannot be reached: {found.message}"
-        return SourceError(Fault.PROXY, message, hint=_PROXY_HINT, retry=found.retry)
+        return SourceError(Fault.PROXY, message, hint=proxy.hint(), retry=found.retry)
     return found
+
+
+def wants_credentials(proxy: Proxy | None) -> SourceError:
+    """A proxy answered 407."""
+    variable = "HTTPS_PROXY" if proxy is None else proxy.variable
+    return SourceError(
+        Fault.PROXY, "the proxy wants credentials (407)", hint=f"Put user and password into {variable}."
+    )
 
 
 def _translate(error: Exception, *, body: bool) -> SourceError:
@@ -41,8 +49,6 @@ def _translate(error: Exception, *, body: bool) -> SourceError:
             return SourceError(Fault.CONNECT, "no connection in time")
         case httpx.ConnectError():
             return _connect_error(error)
-        case httpx.ProxyError():
-            return _proxy_error(error)
         case httpx.ReadTimeout() | httpx.WriteTimeout() | TimeoutError():
             return _timeout(body=body)
         case httpx.NetworkError() | OSError():
@@ -67,11 +73,12 @@ def _not_http(text: str, *, body: bool) -> SourceError:
     return SourceError(Fault.PROTOCOL, "sent an answer that is not valid HTTP")
 
 
-def _proxy_error(error: httpx.ProxyError) -> SourceError:
+def _proxy_error(error: httpx.ProxyError, proxy: Proxy | None) -> SourceError:
     """The proxy answered CONNECT with another status than 2xx; httpx tells it in its text only."""
     if str(error).startswith("407"):
-        return refusal(Answer(407, {}))
-    return SourceError(Fault.PROXY, "the proxy refused", hint=_PROXY_HINT)
+        return wants_credentials(proxy)
+    hint = "Check HTTPS_PROXY and NO_PROXY." if proxy is None else proxy.hint()
+    return SourceError(Fault.PROXY, "the proxy refused", hint=hint)
 
 
 def _timeout(*, body: bool) -> SourceError:

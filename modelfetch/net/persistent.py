@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from modelfetch.errors import SourceError
 from modelfetch.net.answers import Answer
+from modelfetch.net.watch import Watch
 
 HEAD_BYTES: Final = 16 * 1024
 """The largest head taken; servers send some 300 bytes, the front ends of hubs up to 3 KiB."""
@@ -61,30 +62,34 @@ class Persistent:
         sock: Its socket.
         keeper: Closed with the connection.
         fields: The header fields every request has, each line ended.
-        patience: Seconds that one answer may take, give or take one read.
     """
 
-    def __init__(self, sock: socket.socket, keeper: Keeper, fields: bytes, patience: float) -> None:
+    def __init__(self, sock: socket.socket, keeper: Keeper, fields: bytes) -> None:
         self.is_open = True
         self._socket = sock
         self._keeper = keeper
         self._fields = fields
-        self._patience = patience
-        sock.settimeout(patience)
 
-    def ask(self, path: str, size: int) -> tuple[Answer, bytes] | None:
+    def ask(self, path: str, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
         """Ask for a file of ``size`` bytes, and read all of the answer.
 
         Returns:
             The answer and its body. Where that is not ``size`` bytes long it was not read. None where the
             connection broke, or what came is not of the plainest form. Both end the connection.
+
+        Raises:
+            SourceError: The answer came too slowly. The connection is closed.
         """
         request = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
         try:
+            self._socket.settimeout(watch.left())
             self._socket.sendall(request)
-            answered = self._read(size)
+            answered = self._read(size, watch)
         except OSError:
             answered = None
+        except SourceError:
+            self.close()
+            raise
         if answered is None or not answered[1] or is_last(answered[0].headers):
             self.close()
         return answered
@@ -94,23 +99,29 @@ class Persistent:
         self.is_open = False
         self._keeper.close()
 
-    def _read(self, size: int) -> tuple[Answer, bytes] | None:
-        until, data = time.monotonic() + self._patience, bytearray()
+    def _read(self, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
+        data = bytearray()
         while (end := data.find(b"\r\n\r\n") + 4) < 4:
-            if len(data) > HEAD_BYTES or not self._more(data, until):
+            if data:
+                self._socket.settimeout(watch.left())
+            if len(data) > HEAD_BYTES or not self._more(data):
                 return None
         answer = _answer(data[:end])
         if answer is None or not _is_whole(answer, size):
             return (answer, b"") if answer is not None else None
+        watch.gain(len(data) - end)
         while len(data) < end + size:
-            if not self._more(data, until):
+            watch.check()
+            self._socket.settimeout(watch.left())
+            if not (count := self._more(data)):
                 return None
+            watch.gain(count)
         return (answer, bytes(data[end:])) if len(data) == end + size else None
 
-    def _more(self, data: bytearray, until: float) -> bool:
+    def _more(self, data: bytearray) -> int:
         piece = self._socket.recv(_PIECE)
         data += piece
-        return bool(piece) and time.monotonic() < until
+        return len(piece)
 
 
 def _answer(head: bytearray) -> Answer | None:

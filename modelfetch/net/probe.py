@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import httpx
 
-from modelfetch.net.connections import by_proxy, new_client
+from modelfetch.errors import SourceError
+from modelfetch.net import proxies
+from modelfetch.net.connections import new_client
 from modelfetch.net.failures import source_error
+from modelfetch.net.proxies import Proxies, Proxy
 from modelfetch.values import dataclass
 
 LIMIT_SECONDS = 5.0
@@ -38,16 +41,13 @@ class Reply:
 
 
 def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[Reply]:
-    """Ask all at once. No redirect is followed, no credential is sent, no body is read.
-
-    Raises:
-        ConfigError: A proxy or certificate variable of the environment cannot be used.
-    """
+    """Ask all at once. No redirect is followed, no credential is sent, no body is read."""
     replies = [Reply(None, limit, f"no answer within {limit:g} s") for _ in questions]
-    client = new_client(httpx.Timeout(limit))
+    through = proxies.of_environment()
+    client = new_client(httpx.Timeout(limit), through=through)
 
     def ask(number: int) -> None:
-        replies[number] = _ask(client, questions[number])
+        replies[number] = _ask(client, through, questions[number])
 
     threads = [
         threading.Thread(target=ask, args=(number,), name=f"modelfetch-probe-{number}", daemon=True)
@@ -61,12 +61,16 @@ def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[R
     return list(replies)  # what comes later is too late
 
 
-def _ask(client: httpx.Client, question: Question) -> Reply:
+def _ask(client: httpx.Client, through: Proxies, question: Question) -> Reply:
     began = time.monotonic()
     headers = {} if question.is_head else {"Range": "bytes=0-0"}
+    proxy: Proxy | None = None
     try:
+        proxy = through.proxy_for(question.url)
         with client.stream("HEAD" if question.is_head else "GET", question.url, headers=headers) as response:
             return Reply(response.status_code, time.monotonic() - began, "")
+    except SourceError as error:  # a proxy or certificate variable cannot be used
+        return Reply(None, time.monotonic() - began, error.message)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        message = source_error(error, body=False, proxied=by_proxy(question.url)).message
+        message = source_error(error, body=False, proxy=proxy).message
         return Reply(None, time.monotonic() - began, message)

@@ -1,6 +1,7 @@
 """Whom TLS trusts: read once for a run, beside the imports.
 
-A system's authorities take 16-36 ms to read, during which other threads of Python run on.
+A system's authorities take 16-36 ms to read, during which other threads of Python run on. What is wrong with
+them matters to requests under TLS, and to no others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from modelfetch.errors import ConfigError
+from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import quote
 
 _BUNDLES: Final = (
@@ -38,13 +39,17 @@ class Trust:
         """Wait for the context.
 
         Raises:
-            ConfigError: A certificate variable of the environment cannot be used.
+            SourceError: A certificate variable of the environment cannot be used.
         """
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         assert self._context is not None, "it was made, or failed"
         return self._context
+
+    def wait(self) -> None:
+        """Wait until it is made, or was found to be impossible."""
+        self._thread.join()
 
     def _make(self) -> None:
         try:
@@ -54,22 +59,39 @@ class Trust:
 
 
 def tls_context() -> ssl.SSLContext:
-    """The trust anchors: ``SSL_CERT_FILE`` / ``SSL_CERT_DIR`` where set, else the operating system's.
+    """The trust anchors: those the environment names, else the operating system's.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are OpenSSL's own variables. Without them the one holds that
+    companies set for requests, and so for pip and older hub libraries: ``REQUESTS_CA_BUNDLE``.
 
     Raises:
-        ConfigError: The file cannot be read or holds no certificate.
+        SourceError: What they name cannot be read or holds no certificate.
     """
-    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not file and not directory:
+    environ = os.environ
+    file, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    if file or directory:
+        return _named("SSL_CERT_FILE" if file else "SSL_CERT_DIR", file, directory)
+    bundle = environ.get("REQUESTS_CA_BUNDLE")
+    if not bundle:
         return _of_the_system()
+    is_directory = Path(bundle).is_dir()  # either, as requests has it
+    return _named("REQUESTS_CA_BUNDLE", None if is_directory else bundle, bundle if is_directory else None)
+
+
+def _named(variable: str, file: str | None, directory: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=file or None, capath=directory or None)
-    except OSError as error:
-        why = "holds no certificate" if isinstance(error, ssl.SSLError) else (error.strerror or "").lower()
-        raise ConfigError(
-            f"environment SSL_CERT_FILE: {quote(file or '')}: {why}",
-            hint="Point it at a file of CA certificates in PEM form, or unset it.",
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        why = "holds no certificate" if isinstance(error, ssl.SSLError) else _reason(error)
+        raise SourceError(
+            Fault.TLS,
+            f"no certificate authorities: environment {variable}: {quote(file or directory or '')}: {why}",
+            hint=f"Point {variable} at a file of CA certificates in PEM form, or unset it.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or "not a path").lower()
 
 
 def _of_the_system() -> ssl.SSLContext:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
+import socket
 from dataclasses import field
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -13,6 +15,14 @@ from modelfetch.model.text import sanitise
 from modelfetch.values import dataclass
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_INET_ATON = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.ASCII | re.IGNORECASE)
+"""IPv4 addresses as inet_aton(3) takes them; it would also take text after a space."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TO_ENCODE = re.compile(r"[^!#-;=?-_a-z|~]")
+"""What browsers percent-encode in a path or query (WHATWG URL, percent-encode sets): spaces, quotes, angle
+brackets, backquotes, braces, and all that is not ASCII."""
 
 # Address blocks that are not the public internet (IANA special-purpose registries, RFC 6890), with the
 # transition prefixes that can hide them: 6to4 (RFC 3056), Teredo (RFC 4380), local NAT64 (RFC 8215). A table
@@ -43,6 +53,40 @@ def is_public(address: str) -> bool:
     if any(ip.version == prefix.version and ip in prefix for prefix in _EMBEDDING):
         ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
     return not any(ip.version == block.version and ip in block for block in _PRIVATE)
+
+
+def numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is, in any spelling a resolver understands, ``0x7f.1`` too; None for a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    if not _INET_ATON.fullmatch(host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def is_localhost(host: str) -> bool:
+    """Whether a name is ``localhost`` or below it: loopback, whatever resolvers say (RFC 6761, 6.3)."""
+    return f".{host.lower()}".rstrip(".").endswith(".localhost")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine by its name or address alone; no resolver is asked."""
+    if is_localhost(host):
+        return True
+    address = numeric(host.rstrip("."))
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def is_inside(host: str) -> bool:
+    """Whether a host is not of the public internet by its name or address alone; no resolver is asked."""
+    address = numeric(host.rstrip("."))
+    return is_localhost(host) if address is None else not is_public(str(address))
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -101,19 +145,24 @@ def take_credential(url: str) -> tuple[str, Credential | None]:
     return bare, Credential(origin(bare), f"Basic {encoded}")
 
 
-def next_hop(url: str, location: str | None) -> str:
+def next_hop(url: str, location: bytes | None) -> str:
     """Where a redirect leads, if it may be followed at all.
+
+    Args:
+        url: What was asked for.
+        location: The header field as it came. What of it should have been percent-encoded is, as browsers do.
 
     Raises:
         SourceError: No or a malformed ``Location``, a scheme other than http(s), a step from https down to
             http (CVE-2022-43551 and its kin), user information, or control characters.
     """
-    if not location:
+    text = (location or b"").decode("utf-8", "surrogateescape").strip(" ")
+    if not text:
         raise SourceError(Fault.REDIRECT, "a redirect without a Location")
-    if any(not 0x20 < ord(char) < 0x7F for char in location):
-        raise SourceError(Fault.REDIRECT, "a redirect whose Location has control or non-ASCII characters")
+    if _CONTROL.search(text):
+        raise SourceError(Fault.REDIRECT, "a redirect whose Location has control characters")
     try:
-        target = urljoin(url, location)
+        target = _as_ascii(urljoin(url, text))
         parts = urlsplit(target)
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
@@ -125,3 +174,21 @@ def next_hop(url: str, location: str | None) -> str:
     if "@" in parts.netloc:
         raise SourceError(Fault.REDIRECT, f"a redirect with user information to {host_of(target)}")
     return urlunsplit(parts._replace(fragment=""))
+
+
+def _as_ascii(url: str) -> str:
+    """Write a URL as it is sent: its host by IDNA, the rest percent-encoded where it must be.
+
+    Raises:
+        ValueError: Its host cannot be written so.
+    """
+    parts = urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    if _TO_ENCODE.search(host):
+        raise ValueError("no host has such a name")
+    path, query = (_TO_ENCODE.sub(_encoded, part) for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, host, path, query, ""))
+
+
+def _encoded(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))

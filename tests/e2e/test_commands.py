@@ -35,6 +35,24 @@ def leave_unfinished(cli: Command, origin: Origin) -> None:
         cli.prepare("m")
 
 
+def test_a_plan_tells_who_is_asked_by_proxy(cli: Command) -> None:
+    proxies = {
+        "https_proxy": "http://user:secret@proxy.example:3128",
+        "ALL_PROXY": "socks5://proxy.example:1080",
+    }
+    order = {
+        "MODELFETCH_SOURCES_ORDER": "mirror,huggingface",
+        "MODELFETCH_SOURCES_MIRRORS": "http://h.example/{path}",
+    }
+    hub = {"HF_ENDPOINT": "https://hub.example"}
+    told = cli("plan", "whisper-base", **proxies, **order, **hub)
+    assert told.told("huggingface hub.example: through the proxy in https_proxy")
+    assert told.told("mirror h.example: the proxy in ALL_PROXY is of the kind socks5")
+    assert "secret" not in told.err
+    document = cli("plan", "whisper-base", "--json", **proxies, **order, **hub, NO_PROXY=".example").document
+    assert {each["proxy"] for each in document["sources"]} == {None}
+
+
 def test_plan_says_what_ensure_would_do_and_does_none_of_it(
     cli: Command, origin: Origin, served: ServedModel
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.segments import Sharing
+from modelfetch.engine.transfer import Transfer, candidates_for
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
 from tests.engine.fakes import (
@@ -72,6 +74,18 @@ def test_one_good_source(lab: Laboratory) -> None:
     assert got(lab)
     assert offer.asked == [0]
     assert offer.streams[0].is_closed
+
+
+def test_an_attempt_begins_when_all_is_ready_for_it(lab: Laboratory) -> None:
+    """The time to the first byte is the source's: what we still have to load is done before."""
+    lab.serve(CONTENT)
+    ready: list[bool] = []
+    runtime, file = replace(lab.runtime(), prepare=lambda: ready.append(True)), MODEL.files[0]
+    with lab.store.partial(file, True, lambda: False) as partial:
+        candidates = candidates_for(runtime.offers((MODEL, file)))
+        told = Transfer(runtime, "m", file, partial, candidates).run()
+        assert isinstance(next(told), Progress)
+        assert ready
 
 
 def test_a_cut_goes_on_at_the_exact_byte(lab: Laboratory) -> None:

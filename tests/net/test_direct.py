@@ -22,6 +22,7 @@ from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client, Memory
 from modelfetch.net.direct import LARGE_BYTES, socket_of
+from modelfetch.net.watch import Watch
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -229,7 +230,9 @@ def test_an_answer_without_a_connection_is_read_by_httpx() -> None:
     """As other transports than httpx's own make them."""
     headers, request = {"Content-Length": str(SIZE)}, httpx.Request("GET", "http://x/")
     response = httpx.Response(200, headers=headers, request=request, stream=httpx.ByteStream(FILE))
-    body = Body(response, Accept(0, SIZE), SIZE, EAGER, Cancellation())
+    body = Body(
+        response, Accept(0, SIZE), Watch(EAGER), Cancellation(), size=SIZE, direct_from=EAGER.direct_from
+    )
     assert b"".join(bytes(piece) for piece in body) == FILE
 
 

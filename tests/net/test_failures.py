@@ -10,8 +10,10 @@ import pytest
 
 from modelfetch.errors import Fault
 from modelfetch.net.failures import source_error
+from modelfetch.net.proxies import Proxy
 
 CANARY = "s3cr3t-canary"
+PROXY = Proxy(f"http://user:{CANARY}@proxy.example", "https_proxy")
 
 
 def caused(error: Exception, *causes: BaseException) -> Exception:
@@ -115,7 +117,7 @@ def test_a_refused_certificate_comes_with_advice_and_without_its_control_bytes()
     ],
 )
 def test_behind_a_proxy_it_is_the_proxy_that_cannot_be_reached(error: Exception, retry: bool) -> None:
-    found = source_error(error, body=False, proxied=True)
+    found = source_error(error, body=False, proxy=PROXY)
     assert (found.fault, found.retry) == (Fault.PROXY, retry)
     assert "proxy" in found.message
     assert found.hint
@@ -125,7 +127,7 @@ def test_behind_a_proxy_it_is_the_proxy_that_cannot_be_reached(error: Exception,
     "error", [connect_error(unverified("self-signed certificate")), httpx.ReadTimeout(CANARY), HUNG_UP]
 )
 def test_what_goes_wrong_behind_the_proxy_is_not_its_fault(error: Exception) -> None:
-    assert source_error(error, body=False, proxied=True).fault is not Fault.PROXY
+    assert source_error(error, body=False, proxy=PROXY).fault is not Fault.PROXY
 
 
 def test_a_proxy_that_wants_credentials_comes_with_advice() -> None:

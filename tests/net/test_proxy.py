@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelfetch.errors import ConfigError, Fault
+from modelfetch.errors import Fault
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
 from tests.net.asking import CANARY, CONTENT, FILE, PATIENT, everything_shown, get
@@ -79,7 +79,7 @@ def test_credentials_that_are_wanted_and_missing(
     assert error.fault is Fault.PROXY
     assert not error.retry
     assert "407" in error.message
-    assert "HTTPS_PROXY" in error.hint
+    assert ("HTTPS_PROXY" if url.startswith("https") else "HTTP_PROXY") in error.hint
 
 
 @pytest.mark.parametrize("url", [AWAY, AWAY_TLS])
@@ -131,12 +131,22 @@ def test_an_unusable_proxy_is_told_without_its_password(
     fresh: Client, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value.replace("//", f"//user:{CANARY}@"))
-    with pytest.raises(ConfigError) as caught:
-        get(fresh, AWAY)
-    assert variable in caught.value.message
-    assert caught.value.hint
-    assert CANARY not in str(caught.value)
-    assert caught.value.__cause__ is None
+    error = get(fresh, AWAY).failure
+    assert error.fault is Fault.PROXY
+    assert not error.retry
+    assert variable in error.message
+    assert error.hint
+    assert CANARY not in everything_shown(error)
+
+
+def test_an_unusable_proxy_harms_no_request_that_does_not_need_it(
+    fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", origin.endpoint)
+    assert get(fresh, origin.url("/files/big.bin")).data == FILE, "loopback needs none"
+    assert get(fresh, AWAY).failure.fault is Fault.NOT_FOUND
+    assert origin.requests[1].target == AWAY
 
 
 # Redirects: the proxy hides the address of a public server, but not where it sends us

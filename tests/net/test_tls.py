@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import ConfigError, Fault
+from modelfetch.errors import Fault
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
 from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential
-from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
+from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, PATIENT, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
 from tests.origin.certificates import Authority
@@ -186,16 +186,46 @@ def test_a_stale_connection_is_replaced_once(secure: Origin, trusting: Client) -
 # Settings that cannot be used
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"], ids=["missing", "empty", "garbage"])
-def test_an_unusable_ssl_cert_file_is_told_by_name(
-    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unusable_authorities_are_told_by_name_when_tls_is_used(
+    origin: Origin,
+    secure: Origin,
+    content: bytes | None,
+    variable: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "ca\x1b.pem"
     if content is not None:
         path.write_bytes(content)
-    monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    with pytest.raises(ConfigError) as caught:
-        get(Client(HASTY, Cancellation()), "http://127.0.0.1:9/x")
-    assert caught.value.message.startswith("environment SSL_CERT_FILE: ")
-    assert caught.value.message.isprintable()
-    assert caught.value.hint
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(path))
+    with closing(Client(PATIENT, Cancellation())) as client:
+        assert get(client, origin.url(PATH)).data == FILE, "a request without TLS needs none"
+        error = get(client, secure.url(PATH)).failure
+    assert error.fault is Fault.TLS
+    assert not error.retry
+    assert f"environment {variable}: " in error.message
+    assert error.message.isprintable()
+    assert variable in error.hint
+
+
+def test_the_bundle_of_requests_is_honoured(
+    authority: Authority, secure: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.write(tmp_path / "ca.pem")))
+    with closing(Client(PATIENT, Cancellation())) as client:
+        assert get(client, secure.url(PATH)).data == FILE
+
+
+def test_ssl_cert_file_comes_before_the_bundle_of_requests(
+    authority: Authority, secure: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "gone.pem"))
+    with closing(Client(PATIENT, Cancellation())) as client:
+        assert get(client, secure.url(PATH)).data == FILE

@@ -1,0 +1,110 @@
+"""Chunked bodies, taken apart: whatever the cuts, the same bytes; whatever is sent, an end."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelfetch.errors import Fault
+from modelfetch.net.chunks import LINE_BYTES, Chunks
+from modelfetch.net.client import Client
+from tests.net.asking import get
+from tests.origin import Content, Origin, faults
+
+END = b"0\r\n\r\n"
+
+
+def chunked(data: bytes, size: int, extension: bytes = b"", eol: bytes = b"\r\n") -> bytes:
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join(b"%x%b%b%b%b" % (len(part), extension, eol, part, eol) for part in parts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    data=st.binary(max_size=300),
+    size=st.integers(1, 100),
+    extension=st.sampled_from([b"", b";x=y", b" ; a", b" "]),
+    eol=st.sampled_from([b"\r\n", b"\n"]),
+    step=st.integers(1, 50),
+)
+def test_wherever_a_body_is_cut_it_is_the_same(
+    data: bytes, size: int, extension: bytes, eol: bytes, step: int
+) -> None:
+    chunks, wire = Chunks(), chunked(data, size, extension, eol) + END + b"X-Trailer: 1\r\n\r\n"
+    got = b"".join(chunks.feed(wire[at : at + step]) for at in range(0, len(wire), step))
+    assert got == data
+    assert chunks.is_over
+
+
+def test_it_is_over_with_the_last_chunk_and_not_before() -> None:
+    chunks = Chunks()
+    assert chunks.feed(b"3\r\nabc\r\n") == b"abc"
+    assert not chunks.is_over
+    assert chunks.feed(b"0") == b""
+    assert not chunks.is_over
+    chunks.feed(b"\r\n")
+    assert chunks.is_over
+    assert chunks.feed(b"3\r\nabc\r\n") == b""
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        *[
+            b"zz\r\n",
+            b"\r\n",
+            b"-1\r\n",
+            b"0x3\r\nabc",
+            b"3\r\nabcd\r\n",
+            b"3\r\nabc\rX",
+            b"1234567890123456\r\n",
+        ],
+        *[b"1" * (LINE_BYTES + 1), b"1;" + b"x" * LINE_BYTES, b"1;a\rb\n"],
+    ],
+    ids=repr,
+)
+def test_what_is_no_chunked_body_is_an_error(wire: bytes) -> None:
+    chunks = Chunks()
+    with pytest.raises(ValueError):
+        chunks.feed(wire)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=20))
+def test_whatever_is_sent_no_more_is_held_than_a_line(pieces: list[bytes]) -> None:
+    chunks = Chunks()
+    try:
+        for piece in pieces:
+            assert len(chunks.feed(piece)) <= sum(map(len, pieces))
+    except ValueError:
+        return
+
+
+def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) -> None:
+    """Whether its chunks are large or a byte each: it comes in pieces of what was there."""
+    content = Content.random("chunked", 400_000)
+    origin.add("chunked.bin", content)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for size in (1, 10_000):
+        origin.fault("*", faults.raw(head + chunked(content.data, size) + END))
+        with_body = get(client, origin.url("/files/chunked.bin"), size=content.size)
+        assert with_body.error is None
+        assert with_body.data == content.data
+        origin.heal()
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [(b"", Fault.CUT), (END, Fault.CUT), (b"zz\r\n", Fault.PROTOCOL), (b"1\r\nabc\r\n", Fault.PROTOCOL)],
+    ids=["cut", "ended", "no size", "longer than it says"],
+)
+def test_a_large_body_that_ends_badly(origin: Origin, client: Client, rest: bytes, fault: Fault) -> None:
+    content = Content.random("chunked", 400_000)
+    origin.add("chunked.bin", content)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    origin.fault("*", faults.raw(head + chunked(content.data[:300_000], 10_000) + rest))
+    got = get(client, origin.url("/files/chunked.bin"), size=content.size)
+    assert got.failure.fault is fault
+    assert content.data.startswith(got.data)
+    assert rest or len(got.data) == 300_000
