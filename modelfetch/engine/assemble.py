@@ -72,6 +72,8 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
+        min_speed=_min_speed(network),
+        stall_timeout=network.stall_timeout,
         files=network.files,
         sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
@@ -86,6 +88,11 @@ def _limits(network: Network) -> Limits:
     """The patience of HTTP. At a limited rate bytes are taken in the small pieces they come in."""
     limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
     return limits if network.limit_rate is None else replace(limits, direct_from=math.inf)
+
+
+def _min_speed(network: Network) -> float:
+    """The speed below which a source is left; our own limit, shared by all files, must never look like it."""
+    return network.min_speed if network.limit_rate is None else 0.0
 
 
 def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:

@@ -67,11 +67,13 @@ def ready_at(candidate: Candidate, hosts: Hosts) -> float:
     return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
 
 
-def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float) -> Candidate:
-    """The next source: the best of those that may be asked now, else the one that may be asked first."""
+def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float, file: str = "-") -> Candidate:
+    """The next source for a file: the best of those that may be asked now, else the one that may be first."""
     ready = [candidate for candidate in candidates if ready_at(candidate, hosts) <= now]
     if ready:
-        return min(ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host), candidate.rank))
+        return min(
+            ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host, file), candidate.rank)
+        )
     return min(candidates, key=lambda candidate: ready_at(candidate, hosts))
 
 

@@ -43,6 +43,10 @@ class Runtime:
     rate: RateLimit = field(init=False)
     limit_rate: int | None = None
     """Bytes per second for all connections together."""
+    min_speed: float = 1024.0
+    """Bytes per second below which a source is left (``network.min_speed``)."""
+    stall_timeout: float = 30.0
+    """Seconds over which that is measured (``network.stall_timeout``)."""
     files: int = 4
     """Files in work at the same time."""
     sharing: Sharing = field(default_factory=Sharing)

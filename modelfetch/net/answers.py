@@ -54,7 +54,8 @@ class Ask:
     """Whether a signed link may still be renewed: once per ask."""
     end: int | None = None
     """Where the bytes end, without the one at it; None for the end of the file. A part in the middle is taken
-    as a part or not at all: others may be fetching the rest."""
+    as a part or not at all: others may be fetching the rest. Instead of one at the start the whole file may
+    come."""
 
     @property
     def last(self) -> int:
@@ -191,7 +192,7 @@ def _whole(ask: Ask, answer: Answer) -> Accept | Again:
         raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
     if length is not None and length != ask.size:
         raise _other_size(length, ask, answer)
-    if not ask.ranged or (ask.start == 0 and ask.end is None):
+    if not ask.ranged or ask.start == 0:  # what is asked for comes first, whoever wants no more may stop
         return Accept(0, length)
     _same_entity(ask, headers)
     if ask.etag:  # some caches drop the range when a validator comes with it

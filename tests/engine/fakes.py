@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 
-EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15)
+EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
 """Everybody is called at once, however small the file."""
 ALONE = Sharing(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
@@ -170,7 +170,7 @@ class FakeStream:
         self._answer = answer
         sends = content if answer.sends is None else answer.sends
         ends = [len(sends) if answer.until is None else answer.until]
-        if end is not None:
+        if end is not None and not answer.whole:
             ends.append(end)
         if answer.most is not None:
             ends.append(self.start + answer.most)
@@ -212,7 +212,7 @@ class FakeOffer:
         self.asked.append(offset)
         if answer.refuses and answer.error is not None:
             raise answer.error
-        if answer.whole and end is not None:
+        if answer.whole and end is not None and offset:
             raise Unranged
         stream = FakeStream(answer, self._content, offset, end)
         self.streams.append(stream)

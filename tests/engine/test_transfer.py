@@ -21,12 +21,14 @@ from modelfetch.engine.segments import Sharing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
 from tests.engine.fakes import (
+    ALONE,
     EAGER,
     MIB,
     NOT_FOUND,
     OK,
     STALL,
     Answer,
+    FakeClock,
     FakeTime,
     Laboratory,
     body,
@@ -170,20 +172,59 @@ def test_tries_without_progress_are_few(lab: Laboratory) -> None:
     assert kinds(events)[2:] == ["file_started", *["retry_scheduled"] * 4, "source_failed", "run_finished"]
 
 
-@pytest.mark.parametrize("error", [True, False])
-def test_a_drip_of_one_byte_per_try_ends(lab: Laboratory, error: bool) -> None:
-    offer = lab.serve(CONTENT, cut(most=1) if error else Answer(most=1))
+def test_a_drip_of_one_byte_per_try_ends(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(most=1))
     assert code(lab.ensure(MODEL)) == 6
     assert offer.asked == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("answer", [Answer(most=0), Answer(until=100_003), Answer(whole=True, until=5)])
+@pytest.mark.parametrize("answer", [Answer(most=0), Answer(whole=True, until=5)])
 def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answer: Answer) -> None:
     offer = lab.serve(CONTENT, answer)
     events = lab.ensure(MODEL)
     assert code(events) == 6
     assert len(offer.asked) == 5
     assert {event.fault for event in of(events, RetryScheduled)} == {"cut"}
+
+
+# Ranges shorter than asked for (RFC 9110, 15.3.7)
+
+
+@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
+def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: Sharing) -> None:
+    offer = lab.serve(CONTENT, Answer(most=10_000))
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))
+    assert code(events) == 0
+    assert got(lab)
+    assert len(offer.asked) >= 30
+    assert not of(events, RetryScheduled)
+    assert {event.attempt for event in of(events, Progress)} == {1}
+    assert len(of(events, Progress)) < len(offer.asked), "an answer is no attempt of its own"
+
+
+def test_a_short_range_without_a_byte_is_a_failed_try(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, Answer(until=100_003))
+    events = lab.ensure(MODEL)
+    assert code(events) == 6
+    assert offer.asked == [0, *[100_003] * 5]
+    assert len(of(events, RetryScheduled)) == 4
+
+
+def test_a_source_that_drips_range_by_range_is_left_for_being_slow(lab: Laboratory) -> None:
+    """A byte for each answer, one answer a second: nothing else would ever end it."""
+    clock = FakeClock()
+
+    def tick() -> None:
+        clock.now += 1.0
+
+    slow = lab.serve(CONTENT, Answer(most=1, before_piece=tick))
+    other = lab.serve(CONTENT, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=lab.runtime(clock=clock))
+    assert code(events) == 0
+    assert got(lab)
+    assert len(slow.asked) == 30
+    assert other.asked == [30]
+    assert left(events) == [("a.example", "stall", "b.example")]
 
 
 def test_an_early_end_is_made_up_for_by_the_next_source(lab: Laboratory) -> None:
@@ -241,6 +282,28 @@ def test_after_a_silence_the_next_source_is_asked_and_the_first_stays_in_reserve
         ("a.example", str(fault), "b.example"),
         ("b.example", "not_found", "a.example"),
     ]
+
+
+def test_two_places_of_one_host_are_blamed_each_for_its_own_bytes(lab: Laboratory) -> None:
+    """They bear the same name; one has other bytes, and the other is right."""
+    wrong = lab.serve(CONTENT, Answer(sends=WRONG, until=100_000), NOT_FOUND, kind="url", host="a.example")
+    right = lab.serve(CONTENT, kind="url", host="a.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert wrong.asked == [0, 100_000]
+    assert right.asked == [100_000, 0]
+    assert [event.fault for event in of(events, SourceFailed)] == ["not_found"]
+
+
+def test_a_place_is_not_doubted_for_another_of_its_host(lab: Laboratory) -> None:
+    """The first one's lie is no reason to give the second one a single try."""
+    lab.serve(CONTENT, Answer(sends=WRONG), kind="url", host="a.example")
+    right = lab.serve(CONTENT, cut(most=1000), cut(most=1000), OK, kind="url", host="a.example")
+    lab.serve(CONTENT, STALL, kind="url", host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert right.asked == [0, 1000, 2000]
 
 
 def test_a_source_in_reserve_is_not_asked_while_others_deliver(lab: Laboratory) -> None:
