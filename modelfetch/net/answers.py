@@ -57,6 +57,9 @@ class Ask:
     as a part or not at all: others may be fetching the rest. Instead of one at the start the whole file may
     come."""
 
+    first_byte: float | None = None
+    """Seconds that the first byte may take; None for as long as any silence may."""
+
     @property
     def last(self) -> int:
         """Position of the last byte that is asked for."""

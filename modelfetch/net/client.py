@@ -71,7 +71,9 @@ class Client:
         """
         self._exchange()
 
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(
+        self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
+    ) -> bytes:
         """Ask ``url`` for a small file, whole.
 
         Where it can be, the connection is kept for the next one, and asked without much ado; see
@@ -81,6 +83,7 @@ class Client:
             url: Where it is.
             size: Bytes of the file; not none.
             credential: Sent to its own origin.
+            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
 
         Returns:
             ``size`` bytes. Whether they are the right ones, nobody has looked.
@@ -90,7 +93,12 @@ class Client:
             ConfigError: A proxy or certificate variable of the environment cannot be used.
             Cancelled: The run was cancelled.
         """
-        return self._exchange().fetch(url, size, credential)
+        return self._exchange().fetch(url, size, credential, first_byte)
+
+    def close_idle(self) -> None:
+        """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
+        if self._made is not None:
+            self._made.close_idle()
 
     def close(self) -> None:
         """Close every connection."""

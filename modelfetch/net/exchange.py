@@ -50,24 +50,29 @@ class Exchange:
 
     def close(self) -> None:
         """Close every connection."""
-        for kept in self._kept.values():
-            while kept:
-                kept.pop().close()
+        self.close_idle()
         self._http.close()
+
+    def close_idle(self) -> None:
+        """See :meth:`modelfetch.net.client.Client.close_idle`."""
+        for kept in list(self._kept.values()):
+            with contextlib.suppress(IndexError):  # others may take them at the same time
+                while kept:
+                    kept.pop().close()
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
         response, accepted = self._accepted(url, ask, credential, memory)
         return Body(response, accepted, ask.size, self._limits, self._cancel)
 
-    def fetch(self, url: str, size: int, credential: Credential | None) -> bytes:
+    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
         start, path = split(url)
         kept = self._kept[start, credential]
         found = self._by_kept(kept, path, size) if path and kept else None
         if found is not None:
             return found
-        response, accepted = self._accepted(url, Ask(0, size), credential, Memory())
+        response, accepted = self._accepted(url, Ask(0, size, first_byte=first_byte), credential, Memory())
         body = Body(response, accepted, size, self._limits, self._cancel)
         sock = _lane_socket(response, url, size) if path else None
         with _closing_on_error(response):
@@ -126,7 +131,7 @@ class Exchange:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
                 raise _into_private_network(url)
-            response = self._send(url, headers)
+            response = self._send(url, headers, ask.first_byte)
             with _closing_on_error(response):
                 if public and not came_from_public(response, url):
                     raise _into_private_network(url)
@@ -138,7 +143,7 @@ class Exchange:
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
 
-    def _send(self, url: str, headers: dict[str, str]) -> httpx.Response:
+    def _send(self, url: str, headers: dict[str, str], first_byte: float | None) -> httpx.Response:
         """One request. A kept-alive connection that had died meanwhile is replaced once, uncounted."""
         while True:
             self._cancel.check()
@@ -151,7 +156,10 @@ class Exchange:
                     _watch(self._cancel, info["return_value"])
 
             try:
-                request = self._http.build_request("GET", url, headers=headers, extensions={"trace": trace})
+                timeout = self._http.timeout if first_byte is None else httpx.Timeout(first_byte, pool=None)
+                request = self._http.build_request(
+                    "GET", url, headers=headers, timeout=timeout, extensions={"trace": trace}
+                )
                 response = self._http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 self._cancel.check()

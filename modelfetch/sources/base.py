@@ -92,6 +92,14 @@ class HttpOffer:
         ask = Ask(offset, self._size, end=end)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
 
-    def fetch(self) -> bytes:
-        """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
-        return self._client.fetch(self.address, self._size, self._credential)
+    def fetch(self, first_byte: float | None = None) -> bytes:
+        """Ask for all of a small file, with as little ado as can be. Raises SourceError.
+
+        Args:
+            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
+        """
+        return self._client.fetch(self.address, self._size, self._credential, first_byte)
+
+    def close_idle(self) -> None:
+        """Close the connections that :meth:`fetch` keeps and nobody uses."""
+        self._client.close_idle()
