@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from modelfetch.engine.candidates import FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.lanes import Lanes
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
@@ -22,7 +23,7 @@ from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, merge
 from modelfetch.errors import ConfigError, Fault, SourceError, StoreError
-from modelfetch.sources.base import HttpOffer
+from modelfetch.sources.base import IPFS, HttpOffer
 from modelfetch.store import Group, Loose
 from modelfetch.values import dataclass
 
@@ -288,7 +289,7 @@ class Batch:
             return None
         self._asked, answers, began = offer, self._answers, clock()
         try:
-            data = offer.fetch(self._patience)
+            data = offer.fetch(FIRST_BYTE if offer.kind == IPFS else self._patience)
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error

@@ -13,6 +13,7 @@ from modelfetch.engine.candidates import (
     Rotate,
     choose,
     decide,
+    first_byte_of,
     ready_at,
 )
 from modelfetch.engine.company import Company
@@ -209,28 +210,29 @@ class Transfer:
             self.runtime.prepare()
             self.filling.verdict.ask()
         if self._is_foreign_to(lane.candidate):
-            stream = lane.candidate.offer.open(0)
+            stream = lane.candidate.offer.open(0, first_byte=first_byte_of(lane.candidate, self.candidates))
             self.partial.restart()
             self.filling.start_over()
             lane.segment = self.filling.segments.all()
             return stream, self.file.size
-        stream, until = self._open_part(lane.candidate.offer, lane.segment)
+        stream, until = self._open_part(lane.candidate, lane.segment)
         if not stream.ranged:
             self.filling.segments.reclaim(lane.segment)
         return stream, until
 
-    def _open_part(self, offer: Offer, segment: Segment) -> tuple[Stream, int]:
+    def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
         """Ask for a part of the file, or for all that follows where parts are not to be had."""
         position, end, size = segment.position, segment.end, self.file.size
+        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates)
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):
             try:
-                stream, until = offer.open(position, end), end
+                stream, until = offer.open(position, end, first_byte), end
             except Unranged:
                 hosts.note_whole_only(offer.host)
         if stream is None:
-            stream = offer.open(position)
+            stream = offer.open(position, first_byte=first_byte)
         if stream.ranged:
             return stream, until
         hosts.note_whole_only(offer.host)

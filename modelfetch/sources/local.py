@@ -71,7 +71,12 @@ class LocalOffer:
         self.address = str(path)
         self.path = path
 
-    def open(self, offset: int, end: int | None = None) -> LocalStream:
+    def open(
+        self,
+        offset: int,
+        end: int | None = None,
+        first_byte: float | None = None,  # noqa: ARG002
+    ) -> LocalStream:
         """Read the file from ``offset`` on, to ``end`` where that is given."""
         return LocalStream(self.path, offset, end)
 

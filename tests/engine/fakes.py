@@ -203,11 +203,14 @@ class FakeOffer:
         self.address = f"https://{host}/{next(_NUMBERS)}"
         self.asked: list[int] = []
         """The offset of every request."""
+        self.hurried: list[float | None] = []
+        """How long each might take to begin."""
         self.streams: list[FakeStream] = []
         self._content = content
         self._answers = answers or (OK,)
 
-    def open(self, offset: int, end: int | None = None) -> Stream:
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
+        self.hurried.append(first_byte)
         answer = self._answers[min(len(self.asked), len(self._answers) - 1)]
         self.asked.append(offset)
         if answer.refuses and answer.error is not None:

@@ -238,10 +238,10 @@ def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get
     offer = lab.serve(CONTENT, first)
     asking = offer.open
 
-    def open_together(offset: int, end: int | None = None) -> Stream:
+    def open_together(offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         if offer.asked.count(0) == 0 or offset:
             asked.wait(5)  # all of them ask at the same time
-        return asking(offset, end)
+        return asking(offset, end, first_byte)
 
     offer.open = open_together  # type: ignore[method-assign]
     events = lab.ensure(MODEL, runtime=together(lab))
