@@ -29,6 +29,7 @@ from modelfetch.engine.filling import Filling, Lane
 from modelfetch.engine.rate import PROGRESS_SECONDS, Floor, Ticker
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Segment
+from modelfetch.engine.telling import progress, retry_scheduled, source_failed
 from modelfetch.errors import Fault, ModelfetchError, SourceError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.net.answers import Unranged
@@ -243,16 +244,8 @@ class Transfer:
         return self._pure and not self.filling.is_by(candidate)
 
     def _progress(self, candidate: Candidate) -> Progress:
-        offer, self._told = candidate.offer, self.partial.received
-        return Progress(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            candidate.failures + 1,
-            self._told,
-            self.file.size,
-        )
+        self._told = self.partial.received
+        return progress(self.model, self.file, candidate, self._told)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Account for a failed try and tell what comes next."""
@@ -290,33 +283,11 @@ class Transfer:
         return self._source_failed(candidate, error)
 
     def _retry(self, candidate: Candidate, error: SourceError, wait: float) -> RetryScheduled:
-        offer = candidate.offer
-        return RetryScheduled(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            candidate.failures + 1,
-            error.fault,
-            error.message,
-            wait,
-        )
+        return retry_scheduled(self.model, self.file, candidate, error, wait)
 
     def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
-        offer = candidate.offer
-        following = self._next().offer if self.candidates else None
-        return SourceFailed(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            error.fault,
-            error.message,
-            error.hint,
-            self.partial.received,
-            following.kind if following else "",
-            following.host if following else "",
-        )
+        following = self._next() if self.candidates else None
+        return source_failed(self.model, self.file, candidate, error, self.partial.received, following)
 
     def _reject(self) -> Iterator[Event]:
         """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""

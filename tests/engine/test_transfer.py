@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
+from modelfetch.engine.candidates import FIRST_BYTE
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -19,7 +21,9 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
+from modelfetch.sources.base import Offer
 from tests.engine.fakes import (
     ALONE,
     EAGER,
@@ -829,3 +833,30 @@ def test_a_failure_that_may_not_be_repeated_is_not(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, crash(gone))
     assert code(lab.ensure(MODEL)) == 6
     assert len(offer.asked) == 1
+
+
+# Gateways
+
+
+def test_gateways_are_asked_once_each_and_in_a_hurry(lab: Laboratory) -> None:
+    gateways = [
+        lab.serve(CONTENT, refuse(fault), kind="ipfs", host=f"{fault}.example")
+        for fault in (Fault.SERVER, Fault.TIMEOUT, Fault.BUSY)
+    ]
+    mirror = lab.serve(CONTENT, kind="url", host="b.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert [gateway.hurried for gateway in gateways] == [[FIRST_BYTE]] * 3
+    assert mirror.hurried == [None]
+
+
+def test_what_a_gateway_did_not_have_is_asked_of_it_last(lab: Laboratory) -> None:
+    gateway = lab.serve(CONTENT, kind="ipfs", host="gateway.example")
+    mirror = lab.serve(CONTENT, cut(until=100_000), NOT_FOUND, kind="url", host="b.example")
+
+    def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:
+        return (offer.host, manifest.name, file.path) == ("gateway.example", "m", "f.bin")
+
+    runtime = replace(lab.runtime(), absent=is_absent)
+    assert [offer.kind for offer in runtime.offers((MODEL, MODEL.files[0]))] == ["url", "ipfs"]
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert (mirror.asked, gateway.asked) == ([0, 100_000], [100_000])
