@@ -38,7 +38,7 @@ def test_every_seeded_fault_is_found(tmp_path: Path) -> None:
     for name in ("whisper-base", "tts-models"):
         shutil.copy(BUILTIN / f"{name}.toml", tmp_path)
     tts = tmp_path / "tts-models.toml"
-    tts.write_text(tts.read_text().replace('= "bafkrei', '= "bafkqaaa" #'))
+    tts.write_text(tts.read_text().replace("size   = 59339", 'size = 59339\ncid = "bafkqaaa"'))
     whisper = tmp_path / "whisper-base.toml"
     whisper.write_text(whisper.read_text().replace("82468078", "82468079"))
     (tmp_path / "broken.toml").write_text("schema = 1\n")

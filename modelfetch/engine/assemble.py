@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.engine.runtime import Rank, Runtime
+from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -22,7 +22,7 @@ from modelfetch.net.retry import RetryPolicy
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded
 from modelfetch.settings.values import Network
-from modelfetch.sources.base import LOCAL, Offer, Source
+from modelfetch.sources.base import IPFS, LOCAL, Offer, Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
@@ -33,7 +33,7 @@ from modelfetch.store import Store
 from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
-    from modelfetch.history import Health
+    from modelfetch.history import Health, Miss
 
 
 HISTORY_WAIT = 0.2
@@ -88,11 +88,14 @@ def assemble(
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
+        min_speed=_min_speed(network),
+        stall_timeout=network.stall_timeout,
         files=network.files,
         sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
         rank=_by_health(loaded),
+        absent=_by_misses(loaded),
         prepare=client.prepare,
         close=client.close,
     )
@@ -102,6 +105,11 @@ def _limits(network: Network) -> Limits:
     """The patience of HTTP. At a limited rate bytes are taken in the small pieces they come in."""
     limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
     return limits if network.limit_rate is None else replace(limits, direct_from=math.inf)
+
+
+def _min_speed(network: Network) -> float:
+    """The speed below which a source is left; our own limit, shared by all files, must never look like it."""
+    return network.min_speed if network.limit_rate is None else 0.0
 
 
 def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
@@ -153,6 +161,24 @@ def _by_health(loaded: Loaded) -> Rank:
         return rank(offers, measured())
 
     return ranked
+
+
+def _by_misses(loaded: Loaded) -> Absent:
+    """Remember for a day what gateways did not have; nothing where no history is kept."""
+
+    @cache
+    def known() -> frozenset[Miss]:
+        from modelfetch.history import FILE, History
+
+        with History(loaded.cache_dir / FILE, wait=HISTORY_WAIT) as history:
+            return history.misses(IPFS, datetime.now(UTC))
+
+    def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:
+        if offer.kind != IPFS or not loaded.settings.history.days:
+            return False
+        return (offer.host, manifest.name, file.path, file.size) in known()
+
+    return is_absent
 
 
 def _in_store(store: Store) -> Finder:

@@ -15,13 +15,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from modelfetch.engine.candidates import FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
+from modelfetch.engine.lanes import Lanes
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
 from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, merge
 from modelfetch.errors import Fault, SourceError, StoreError
-from modelfetch.sources.base import HttpOffer
+from modelfetch.sources.base import IPFS, HttpOffer
 from modelfetch.store import Group, Loose
 from modelfetch.values import dataclass
 
@@ -49,6 +51,14 @@ COMMIT_FILES: Final = 1024
 FAILURES: Final = 8
 """Files that may fail before the batch is given up: it is the wrong way then."""
 
+PATIENCE_SECONDS: Final = 1.0
+"""How long a new connection may wait for its first answer while others get theirs: a server that accepts it
+and has nobody to serve it will not answer before another one is closed."""
+PATIENCE_WAITS: Final = 10
+"""The same in answers, for those that take long."""
+
+_SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
+"""How a connection beyond those that a server has room for fails."""
 _OF_THE_HOST: Final = frozenset(
     {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
 )
@@ -65,6 +75,10 @@ class News:
 
     events: Sequence[Event] = ()
     ended: Sequence[End] = ()
+
+
+class _Unanswered(Exception):  # noqa: N818 - a reason for fewer connections, not a failure
+    """A new connection was not answered while others were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +166,10 @@ class Batch:
         self._left = set(range(first, len(work)))
         """These have not ended yet."""
         self._failures = 0
+        self._answers = 0
+        self._patience: float | None = None
+        """Seconds for the first answer over a new connection, once something is known of the others."""
+        self._asked: HttpOffer | None = None
 
     def run(self) -> Generator[Event | News, None, None]:
         """Obtain every file, in the quick way or in the ordinary one.
@@ -184,6 +202,7 @@ class Batch:
 
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
+        self._patience = max(PATIENCE_SECONDS, PATIENCE_WAITS * wait)
         threads = threads_for(wait, most_threads(self._runtime.files))
         if threads == 1:
             yield from self._fetch(group)
@@ -203,7 +222,8 @@ class Batch:
 
     def _fetch_by(self, threads: int, group: Group) -> Iterator[list[_Fetched]]:
         error: BaseException | None = None
-        fetching = [self._fetch(group) for _ in range(threads)]
+        lanes = Lanes(self._runtime.cancel)
+        fetching = [self._fetch_in(lanes, number, group) for number in range(threads)]
         with closing(merge(fetching, threads, self._runtime.cancel)) as merged:
             for happened in merged:
                 if not isinstance(happened, Done):
@@ -214,18 +234,41 @@ class Batch:
         if error is not None:
             raise error
 
-    def _fetch(self, group: Group, most: float = math.inf) -> Generator[list[_Fetched], None, None]:
+    def _fetch_in(self, lanes: Lanes, number: int, group: Group) -> Generator[list[_Fetched], None, None]:
+        """Fetch files in one of several lanes, when its turn has come."""
+        if not lanes.enter(number):
+            return
+        try:
+            yield from self._fetch(group, lanes=lanes)
+        finally:
+            lanes.leave(is_over=not self._waiting)
+
+    def _fetch(
+        self, group: Group, most: float = math.inf, lanes: Lanes | None = None
+    ) -> Generator[list[_Fetched], None, None]:
         """Fetch files until none is left; what one thread does."""
         clock = self._runtime.clock
         parcel: list[_Fetched] = []
-        told, count = clock(), 0
+        told, count, is_proven = clock(), 0, False
         while count < most and (number := self._next()) is not None:
             count += 1
-            fetched = self._fetch_one(group, number)
-            parcel += [fetched] if fetched is not None else []
+            try:
+                fetched = self._fetch_one(group, number)
+            except _Unanswered:
+                self._waiting.appendleft(number)
+                if lanes is not None and lanes.note_silence():
+                    break
+                continue
+            if fetched is not None:
+                parcel.append(fetched)
+                if lanes is not None and not is_proven:
+                    is_proven = True
+                    lanes.note_answer()
             if clock() - told >= TELL_SECONDS:
                 yield parcel
                 parcel, told = [], clock()
+        if not self._waiting and self._asked is not None:
+            self._asked.close_idle()  # a server of few threads serves nobody else over what is kept open
         yield parcel
 
     def _next(self) -> int | None:
@@ -235,17 +278,24 @@ class Batch:
             return None
 
     def _fetch_one(self, group: Group, number: int) -> _Fetched | None:
-        """Fetch a file from the source that comes first; None where that is not possible like this."""
+        """Fetch a file from the source that comes first; None where that is not possible like this.
+
+        Raises:
+            _Unanswered: Others got answers while this one waited for its first.
+        """
         job, clock = self._work[number], self._runtime.clock
         offer = self._offer(job)
         if offer is None:
             return None
-        began = clock()
+        self._asked, answers, began = offer, self._answers, clock()
         try:
-            data = offer.fetch()
+            data = offer.fetch(FIRST_BYTE if offer.kind == IPFS else self._patience)
         except SourceError as error:
+            if self._patience is not None and error.fault in _SILENT and self._answers > answers:
+                raise _Unanswered from error
             self._count_failure(error)
             return None
+        self._answers += 1
         wait = clock() - began
         loose = group.write(job.places, data)
         if loose is None:

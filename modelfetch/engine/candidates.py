@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from modelfetch.engine.hosts import Hosts
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.retry import RetryPolicy, wait_for
-from modelfetch.sources.base import Offer
+from modelfetch.sources.base import IPFS, Offer
 from modelfetch.values import dataclass
 
 PATIENCE = 5.0
@@ -15,6 +15,12 @@ PATIENCE = 5.0
 CONNECT_ATTEMPTS = 2
 """Tries to reach a host while another source is left: 10 s each, so a fall-back takes under half a minute."""
 
+FIRST_BYTE = 5.0
+"""Seconds that a volunteer may take to begin while another kind of source is left: what a gateway does not
+have nearby it seldom finds at all."""
+
+# What of a volunteer is the one answer it is asked for: "not found in time", said in one way or the other.
+_ONE_ANSWER = frozenset({Fault.SERVER, Fault.BUSY, Fault.TIMEOUT})
 # A silence has already cost its whole time limit: another source goes first. So it does when a server asks to
 # be left alone for a while.
 _COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
@@ -67,11 +73,13 @@ def ready_at(candidate: Candidate, hosts: Hosts) -> float:
     return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
 
 
-def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float) -> Candidate:
-    """The next source: the best of those that may be asked now, else the one that may be asked first."""
+def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float, file: str = "-") -> Candidate:
+    """The next source for a file: the best of those that may be asked now, else the one that may be first."""
     ready = [candidate for candidate in candidates if ready_at(candidate, hosts) <= now]
     if ready:
-        return min(ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host), candidate.rank))
+        return min(
+            ready, key=lambda candidate: (hosts.is_demoted(candidate.offer.host, file), candidate.rank)
+        )
     return min(candidates, key=lambda candidate: ready_at(candidate, hosts))
 
 
@@ -97,12 +105,26 @@ def decide(
     asked = error.retry_after
     if not error.retry or (asked is not None and asked > policy.retry_after_cap):
         return Leave()
+    if candidate.offer.kind == IPFS and asked is None and _has_answered(candidate, error, alone=alone):
+        return Leave()
     if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
         return Leave()
     wait = max(rest, wait_for(policy, candidate.failures, asked))
     if not alone and (asked is not None or wait > PATIENCE or error.fault in _COSTLY):
         return Rotate(wait)
     return Retry(wait)
+
+
+def _has_answered(candidate: Candidate, error: SourceError, *, alone: bool) -> bool:
+    """Whether a volunteer has said all that it is asked for: that it does not have the file."""
+    is_silent = error.fault is Fault.STALL and not candidate.good
+    return is_silent or error.fault in _ONE_ANSWER or (error.fault is Fault.CONNECT and not alone)
+
+
+def first_byte_of(candidate: Candidate, candidates: Sequence[Candidate]) -> float | None:
+    """Seconds that the first byte of a source may take; None for as long as any silence may."""
+    is_hurried = candidate.offer.kind == IPFS and any(each.offer.kind != IPFS for each in candidates)
+    return FIRST_BYTE if is_hurried else None
 
 
 def _attempts(fault: Fault, policy: RetryPolicy, *, demoted: bool, alone: bool) -> int:

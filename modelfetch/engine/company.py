@@ -1,22 +1,23 @@
 """Further connections for a large file: parts of it, fetched beside its first connection.
 
 They need no care of their own. Whatever goes wrong, the rest of the part is free again, for the first
-connection or for another one, and only the first one retries, falls back, tells and judges.
+connection or for another one, and only the first one retries, falls back, tells and judges. So nothing that
+happens to one of them ends the run, but a disk that refuses: the first one would meet with that as well.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from modelfetch.engine.candidates import Candidate, ready_at
 from modelfetch.engine.filling import Filling, Lane
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Segment, Segments
+from modelfetch.engine.segments import Segments
 from modelfetch.engine.workers import LEAVE_SECONDS, join, start
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.answers import Unranged
-from modelfetch.net.cancel import Cancelled
 from modelfetch.sources.base import LOCAL
 
 _TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
@@ -39,21 +40,28 @@ class Company:
         self._threads: list[threading.Thread] = []
         self._is_dismissed = False
         self._parts = 1
-        self._error: BaseException | None = None
+        self._error: StoreError | None = None
 
     def call(self, missing: int) -> None:
         """Call as many as some missing bytes are worth; they wait until it is known if they are wanted."""
         if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
             return
         self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
-        self._threads = [start(self._work) for _ in range(self._parts - 1)]
+        with suppress(RuntimeError):  # no more threads to be had: those that are there will do
+            for _ in range(self._parts - 1):
+                self._threads.append(start(self._work))
+
+    def spread(self) -> None:
+        """Cut the file into the parts that all of them would fetch."""
+        if self._threads:
+            self._filling.segments.spread(self._parts)
 
     @property
     def is_there(self) -> bool:
         """Whether anybody is at work, or may still begin.
 
         Raises:
-            BaseException: What somebody met with that ends the run, such as a disk that refuses.
+            StoreError: The disk refused.
         """
         if self._error is not None:
             raise self._error
@@ -69,24 +77,27 @@ class Company:
         try:
             if self._filling.verdict.wait() and not self._is_dismissed:
                 self._share()
-        except Cancelled:
-            return  # the first lane learns of it as well
-        except BaseException as error:  # handed over to it
-            self._error = error
+        except StoreError as error:
+            self._error = error  # handed over to the first lane
+        except Exception:  # cancelled, or what nobody foresaw: the first lane fetches what is left
+            return
 
     def _share(self) -> None:
         """Fetch parts of the file for as long as there is something to share."""
         segments = self._filling.segments
         segments.spread(self._parts)
-        while not self._is_dismissed and (segment := segments.take()) is not None:
-            if not self._fetch(segments, segment):
+        while not self._is_dismissed and (candidate := self._choose()) is not None:
+            try:
+                is_done = self._fetch(segments, candidate)
+            finally:
+                self._runtime.hosts.leave(candidate.offer.host)
+            if not is_done:
                 return
 
-    def _fetch(self, segments: Segments, segment: Segment) -> bool:
-        """Fetch one part; whether to go on with another."""
-        candidate = self._choose()
-        if candidate is None:
-            segments.leave(segment)
+    def _fetch(self, segments: Segments, candidate: Candidate) -> bool:
+        """Fetch one part from a source; whether to go on with another."""
+        segment = segments.take()
+        if segment is None:
             return False
         lane = Lane(candidate, segment)
         try:
@@ -94,13 +105,8 @@ class Company:
         except SourceError as error:
             self._learn(candidate.offer.host, error)
             return False
-        except ValueError:
-            if self._is_dismissed:  # the file was closed while bytes were under way
-                return False
-            raise
         finally:
             segments.leave(lane.segment)
-            self._runtime.hosts.leave(candidate.offer.host)
         return not lane.segment.left
 
     def _choose(self) -> Candidate | None:
@@ -115,9 +121,19 @@ class Company:
         return None
 
     def _fill(self, lane: Lane) -> None:
+        """Fetch a part, in as many answers as that takes while each of them brings something."""
+        written = -1
+        while lane.segment.left and lane.written > written and not self._is_dismissed:
+            written = lane.written
+            self._take(lane)
+
+    def _take(self, lane: Lane) -> None:
+        """Take what one answer gives."""
         end = lane.segment.end
         stream = lane.candidate.offer.open(lane.segment.position, end)
         try:
+            if not stream.ranged:
+                raise Unranged
             for _ in self._filling.copy(lane, stream, end):
                 if self._is_dismissed:
                     break

@@ -6,6 +6,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import field, replace
 from datetime import UTC, datetime
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,8 @@ from modelfetch.engine.locking import acquire
 from modelfetch.engine.noticeboard import Noticeboard
 from modelfetch.engine.obtain import CACHE, Mode, Obtained, displaced, obtain
 from modelfetch.engine.pace import FEW, LARGE
-from modelfetch.engine.plan import Inventory, Job, held_of, jobs, planned, take_inventory
+from modelfetch.engine.plan import Inventory, Job, apart, held_of, jobs, planned, take_inventory
+from modelfetch.engine.rivals import obtain_rivals
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
@@ -178,18 +180,22 @@ class Run:
 
     def _obtain(self, pending: Sequence[Inventory]) -> Iterator[Event]:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
-        runtime, work = self._runtime, jobs(pending)
+        runtime = self._runtime
+        plain, rivals = apart(jobs(pending))
+        work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
         self._check_space(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
-        first = first_small(runtime, work, mode)
-        new = [number for number in range(first, len(work)) if not held[number]]
+        first = first_small(runtime, plain, mode)
+        new = [number for number in range(first, len(plain)) if not held[number]]
         tasks: list[Generator[Event | News, None, Obtained | None]] = [
             obtain(runtime, job, mode) for job in work[:first]
         ]
-        if first < len(work):
-            tasks.append(Batch(runtime, work, first, new, mode).run())
+        if first < len(plain):
+            tasks.append(Batch(runtime, plain, first, new, mode).run())
+        ends = accumulate(map(len, rivals), initial=len(plain))
+        tasks += [obtain_rivals(runtime, work, range(*span), mode) for span in pairwise(ends)]
         for inventory in pending:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
         pace = runtime.pace if _are_large(work[:FEW]) else None

@@ -33,19 +33,21 @@ class Filling:
         segments: Who fetches what.
         verdict: Whether the first lane is to get company.
         fetched: Bytes that came over the network, good or not.
-        suppliers: Who supplied the bytes that are there, including earlier runs.
+        suppliers: Who supplied the bytes that are there, including earlier runs: the name of each by its
+            address, because two places of one host have one name.
         last: The source of the latest bytes.
     """
 
     def __init__(self, runtime: Runtime, partial: Partial) -> None:
         self.verdict = Verdict(runtime.sharing, runtime.pace)
         self.fetched = 0
-        self.suppliers = {f"{origin} (earlier)" for origin in partial.origins}
+        self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
         self._runtime = runtime
         self._partial = partial
         self._lock = threading.Lock()
-        self._high = partial.received
+        self._present = self._high = partial.received
+        """Bytes that are there, and the most that ever were."""
         self.segments = self._share_out()
 
     def _share_out(self) -> Segments:
@@ -53,7 +55,8 @@ class Filling:
 
     def start_over(self) -> None:
         """Begin with nothing: the bytes that were there are gone. No lane may be at work."""
-        self.suppliers = set()
+        self.suppliers = {}
+        self._present = 0
         self.share_again()
 
     def share_again(self) -> None:
@@ -81,24 +84,33 @@ class Filling:
             Cancelled: The run was cancelled.
         """
         position, is_local, is_whole = stream.start, lane.candidate.offer.kind == LOCAL, not stream.ranged
-        for piece in stream:
-            self._runtime.cancel.check()  # not every source is woken by it
-            if not is_local:
-                self._runtime.rate.take(len(piece))
-                self._count(len(piece))
-            if position + len(piece) > until:
-                raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-            self._write(lane, piece, position, is_whole=is_whole)
-            position += len(piece)
-            yield len(piece)
-            if not lane.segment.left and position < until and not self._go_on(lane, is_whole=is_whole):
-                return  # the rest was given to others, or is there
+        try:
+            for piece in stream:
+                self._runtime.cancel.check()  # not every source is woken by it
+                if not is_local:
+                    self._runtime.rate.take(len(piece))
+                    self._count(len(piece))
+                if position + len(piece) > until:
+                    raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
+                self._write(lane, piece, position, until, is_whole=is_whole)
+                position += len(piece)
+                yield len(piece)
+                if lane.segment.left or position >= until:
+                    continue
+                if not self._go_on(lane, until, is_whole=is_whole):
+                    return  # the rest was given to others, or is there
+        except SourceError:
+            if position < until:
+                raise
+            # All that was asked for is there, whatever else becomes of the answer: the digest decides.
 
     def _count(self, count: int) -> None:
         with self._lock:
             self.fetched += count
 
-    def _write(self, lane: Lane, piece: bytes | memoryview, start: int, *, is_whole: bool) -> None:
+    def _write(
+        self, lane: Lane, piece: bytes | memoryview, start: int, until: int, *, is_whole: bool
+    ) -> None:
         """Write those bytes of a piece that the lane is to fetch."""
         end = start + len(piece)
         while lane.segment.position < end:
@@ -108,10 +120,13 @@ class Filling:
                 self._announce(lane.candidate)
                 self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
                 self._credit(lane, granted)
-            if segment.left or not self._go_on(lane, is_whole=is_whole):
+            if segment.left or not self._go_on(lane, until, is_whole=is_whole):
                 return
 
-    def _go_on(self, lane: Lane, *, is_whole: bool) -> bool:
+    def _go_on(self, lane: Lane, until: int, *, is_whole: bool) -> bool:
+        """Go on with the next free bytes, unless the answer ends before them: nobody would send them."""
+        if lane.segment.end >= until:
+            return False
         following = self.segments.go_on(lane.segment, is_whole=is_whole)
         lane.segment = following or lane.segment
         return following is not None
@@ -119,15 +134,19 @@ class Filling:
     def _announce(self, candidate: Candidate) -> None:
         """Note who is about to supply bytes: whoever sees the last one must know of all."""
         with self._lock:
-            self.suppliers.add(candidate.label)
+            self.suppliers[candidate.offer.address] = candidate.label
             self.last = candidate
+
+    def is_by(self, candidate: Candidate) -> bool:
+        """Whether one place supplied every byte that is there."""
+        return set(self.suppliers) <= {candidate.offer.address}
 
     def _credit(self, lane: Lane, count: int) -> None:
         """Count what was written. Progress is what was never there before, else two could go on for ever."""
-        received = self._partial.received
         with self._lock:
             lane.written += count
-            lane.candidate.good += min(count, max(0, received - self._high))
-            self._high = max(self._high, received)
+            self._present += count
+            lane.candidate.good += min(count, max(0, self._present - self._high))
+            self._high = max(self._high, self._present)
             if lane.candidate.good >= RESET_BYTES:
                 lane.candidate.failures = lane.candidate.good = 0

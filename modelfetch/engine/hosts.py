@@ -23,10 +23,12 @@ _OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING})
 @dataclass(slots=True)
 class _Host:
     ready_at: float = 0.0
-    demoted: bool = False
+    failed: frozenset[str] = frozenset()
+    """Up to two files it failed for: enough to know whether it failed for another one."""
     down_until: float = 0.0
     down: SourceError | None = None
     sends_ranges: bool = True
+    is_fast: bool = False
     connections: int = 0
     most: int = CONNECTIONS
 
@@ -68,13 +70,21 @@ class Hosts:
         with self._lock:
             return self._host(name).ready_at
 
-    def give_up(self, name: str, error: SourceError) -> None:
-        """Remember that a file left this host."""
+    def give_up(self, name: str, error: SourceError, file: str = "") -> None:
+        """Remember that a file left this host.
+
+        Args:
+            name: The host.
+            error: Why.
+            file: Digest of the file. It may be at another place of the same host as well, which is not to be
+                doubted for that.
+        """
         if error.fault in _OF_ONE_FILE:
             return
         with self._lock:
             host = self._host(name)
-            host.demoted = True
+            if len(host.failed) < 2:
+                host.failed |= {file}
             if error.fault in _UNREACHABLE:
                 host.down, host.down_until = error, self._clock() + DOWN_SECONDS
 
@@ -82,18 +92,18 @@ class Hosts:
         """Forget all ill: the host just delivered. How long it asked us to wait still holds."""
         with self._lock:
             host = self._host(name)
-            host.demoted, host.down = False, None
+            host.failed, host.down = frozenset(), None
 
-    def is_demoted(self, name: str) -> bool:
-        """Whether the host failed for another file: it is asked last then, and once."""
+    def is_demoted(self, name: str, file: str = "-") -> bool:
+        """Whether the host failed for another file than this one: it is asked last then, and once."""
         with self._lock:
-            return self._host(name).demoted
+            return bool(self._host(name).failed - {file})
 
     def is_well(self, name: str) -> bool:
         """Whether the host may be asked right now, and nothing speaks against it."""
         with self._lock:
             host = self._hosts.get(name)
-            return host is None or (not host.demoted and self._clock() >= max(host.ready_at, host.down_until))
+            return host is None or (not host.failed and self._clock() >= max(host.ready_at, host.down_until))
 
     def down(self, name: str) -> SourceError | None:
         """Why the host cannot be reached, if that was found out a moment ago."""
@@ -134,3 +144,14 @@ class Hosts:
         """Whether the host sends parts of files, as far as is known."""
         with self._lock:
             return self._host(name).sends_ranges
+
+    def note_speed(self, name: str, *, is_fast: bool | None) -> None:
+        """Remember whether one connection to the host was fast enough alone; None where nobody knows yet."""
+        if is_fast is not None:
+            with self._lock:
+                self._host(name).is_fast = is_fast
+
+    def is_fast(self, name: str) -> bool:
+        """Whether one connection to the host is known to be enough."""
+        with self._lock:
+            return self._host(name).is_fast

@@ -106,11 +106,27 @@ class Job:
 
 
 def jobs(inventories: Sequence[Inventory]) -> list[Job]:
-    """What to obtain: each digest once, the largest first, so that no large file is left alone at the end."""
-    places: dict[str, list[tuple[Manifest, FileSpec]]] = {}
+    """What to obtain: each digest once, the largest first, so that no large file is left alone at the end.
+
+    A digest to which manifests give several sizes is a job for each of them; see :func:`apart`.
+    """
+    places: dict[tuple[str, int], list[tuple[Manifest, FileSpec]]] = {}
     for manifest, file in _missing(inventories):
-        places.setdefault(file.sha256, []).append((manifest, file))
+        places.setdefault((file.sha256, file.size), []).append((manifest, file))
     return sorted((Job(tuple(group)) for group in places.values()), key=lambda job: -job.file.size)
+
+
+def apart(work: Sequence[Job]) -> tuple[list[Job], list[list[Job]]]:
+    """Tell jobs that have their digest to themselves from those that claim one for different sizes.
+
+    Returns:
+        The former, in their order, and groups of the latter.
+    """
+    by_digest: dict[str, list[Job]] = {}
+    for job in work:
+        by_digest.setdefault(job.file.sha256, []).append(job)
+    plain = [job for job in work if len(by_digest[job.file.sha256]) == 1]
+    return plain, [group for group in by_digest.values() if len(group) > 1]
 
 
 def _missing(inventories: Sequence[Inventory]) -> Iterator[tuple[Manifest, FileSpec]]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
 
 Clock = Callable[[], float]
@@ -63,3 +64,38 @@ class Ticker:
             return False
         self._due_at = now + PROGRESS_SECONDS
         return True
+
+
+class Floor:
+    """Ends a source that brings too little for all the answers it gives.
+
+    Each answer is watched while it is read; this is for those that give a few bytes each and then the next.
+
+    Args:
+        minimum: Bytes per second.
+        window: Seconds over which the speed is measured.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, minimum: float, window: float, clock: Clock = time.monotonic) -> None:
+        self._minimum = minimum
+        self._window = window
+        self._clock = clock
+        self._began_at = clock()
+        self._before = 0
+
+    def check(self, received: int) -> None:
+        """Look at the speed since the last window ended.
+
+        Args:
+            received: Bytes of all answers so far.
+
+        Raises:
+            SourceError: It is too low.
+        """
+        seconds, count = self._clock() - self._began_at, received - self._before
+        if seconds < self._window:
+            return
+        if count < self._minimum * seconds:
+            raise SourceError(Fault.STALL, f"too slow: {count} bytes in {seconds:.0f} s")
+        self._began_at, self._before = self._clock(), received

@@ -22,6 +22,15 @@ Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
 """Puts the offers of one kind of source into the order in which they are asked."""
 
 
+Absent = Callable[[Offer, Manifest, FileSpec], bool]
+"""Whether a place is known not to have a file: it is asked when no other is left."""
+
+
+def _unknown(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:  # noqa: ARG001
+    """Nothing is known of any place."""
+    return False
+
+
 def _nothing() -> None:
     """Prepare and close nothing: a runtime without connections."""
 
@@ -43,6 +52,10 @@ class Runtime:
     rate: RateLimit = field(init=False)
     limit_rate: int | None = None
     """Bytes per second for all connections together."""
+    min_speed: float = 1024.0
+    """Bytes per second below which a source is left (``network.min_speed``)."""
+    stall_timeout: float = 30.0
+    """Seconds over which that is measured (``network.stall_timeout``)."""
     files: int = 4
     """Files in work at the same time."""
     sharing: Sharing = field(default_factory=Sharing)
@@ -53,6 +66,8 @@ class Runtime:
     """Seconds to wait for another process, or None for as long as it lives."""
     rank: Rank = _as_listed
     """The order within a kind; asked from several threads."""
+    absent: Absent = _unknown
+    """What is known to be missing where; asked from several threads."""
     prepare: Callable[[], None] = _nothing
     """Gets ready for the network, so that the time until an answer is the network's alone."""
     close: Callable[[], None] = _nothing
@@ -85,6 +100,11 @@ class Runtime:
 
     def each_offer(self, *files: tuple[Manifest, FileSpec]) -> Iterator[Offer]:
         """The offers one by one, for those who need the first."""
+        late: list[Offer] = []
         for source in self.sources:
-            found = [offer for place in files for offer in source.offers(*place)]
+            found: list[Offer] = []
+            for place in files:
+                for offer in source.offers(*place):
+                    (late if self.absent(offer, *place) else found).append(offer)
             yield from self.rank(found) if len(found) > 1 else found
+        yield from late

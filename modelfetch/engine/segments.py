@@ -17,6 +17,9 @@ from modelfetch.values import dataclass
 STAGGER: Final = 0.2
 """By how much the last part of a file is longer than the first, relative to an even share: the parts end one
 after the other, and the hash, which takes them in order, is not left with all of them at the end."""
+IN_FLIGHT: Final = 10 << 20
+"""Bytes on their way at most when an answer is not read to its end: what the socket buffers of both sides
+hold where Linux sizes them (tcp_wmem 4 MiB, tcp_rmem 6 MiB). They were sent for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Sharing:
     """Bytes per second of a connection that needs no company: hosts that hold connections back give less."""
     stuck: float = 3.0
     """Seconds without a byte after which the whole rest of a part may be taken over."""
+    waste: float = 0.08
+    """Share of the missing bytes that may be sent twice because a part is given away while it is on its way.
+    With what retries cost that keeps an honest origin below a tenth more than the file."""
 
     def parts(self, size: int, allowed: int) -> int:
         """Into how many parts a file is cut at most, of the connections it is allowed."""
@@ -51,9 +57,10 @@ class Sharing:
 class Segment:
     """Bytes that one connection is to fetch: those from ``position`` up to ``end``."""
 
-    __slots__ = ("end", "moved_at", "position")
+    __slots__ = ("end", "is_begun", "moved_at", "position")
 
     def __init__(self, position: int, end: int, moved_at: float) -> None:
+        self.is_begun = False
         self.position = position
         self.end = end
         self.moved_at = moved_at
@@ -79,19 +86,27 @@ class Segments:
         self._free = list(missing)
         self._taken: list[Segment] = []
         self._sharing = sharing
+        self._spare = sharing.waste * sum(end - start for start, end in self._free)
+        """Bytes that may still be sent twice."""
         self._clock = clock
         self._lock = threading.Lock()
         self._is_spread = False
 
-    def take(self) -> Segment | None:
+    def take(self, *, is_alone: bool = False) -> Segment | None:
         """Give somebody something to do: what is free, else half of the largest part of another.
+
+        Args:
+            is_alone: Whether nobody else will come for the rest: parts cut for others are one again.
 
         Returns:
             A segment, to be given back with :meth:`leave`; None where nothing is worth a further connection.
         """
         with self._lock:
             if self._free:
-                return self._claim(*self._free.pop(0))
+                start, end = self._free.pop(0)
+                while is_alone and self._free and self._free[0][0] == end:
+                    end = self._free.pop(0)[1]
+                return self._claim(start, end)
             return self._from_the_stuck() or self._from_the_largest()
 
     def all(self) -> Segment:
@@ -128,7 +143,16 @@ class Segments:
             granted = min(count, segment.left)
             segment.position += granted
             segment.moved_at = self._clock()
+            segment.is_begun = True
             return granted
+
+    def reclaim(self, segment: Segment) -> None:
+        """Take back what others have not begun with: the answer to this segment brings it anyway."""
+        with self._lock:
+            for other in self._taken:
+                if other is not segment and other.left and not other.is_begun:
+                    self._give_back(other.position, other.end)
+                    other.end = other.position
 
     def leave(self, segment: Segment) -> None:
         """Give back what is left of a segment."""
@@ -138,17 +162,33 @@ class Segments:
                 self._give_back(segment.position, segment.end)
 
     def spread(self, parts: int) -> None:
-        """Cut the longest stretch into parts for as many connections. Only the first call does anything."""
+        """Cut the longest stretch into parts for as many connections. Only the first call does anything.
+
+        Before anybody asks for it that costs nothing: each asks for its own part. Later, what is on its way
+        beyond the first part is lost, and where that is too much nothing is cut.
+        """
         with self._lock:
             if self._is_spread:
                 return
             self._is_spread = True
+            start, end = max(self._free, key=lambda free: free[1] - free[0], default=(0, 0))
             largest = max(self._taken, key=lambda segment: segment.left, default=None)
-            if largest is not None:
-                cuts = cut(largest.position, largest.end, parts)
-                self._free += [(start, end) for start, end in cuts[1:]]
-                self._free.sort()
-                largest.end = cuts[0][1]
+            if largest is None or largest.left <= end - start:
+                self._free = sorted(
+                    [*(free for free in self._free if free != (start, end)), *cut(start, end, parts)]
+                )
+                return
+            first, *others = cut(largest.position, largest.end, parts)
+            if others and self._may_cut(largest.end - first[1]):
+                self._free = sorted([*self._free, *others])
+                largest.end = first[1]
+
+    def _may_cut(self, length: int) -> bool:
+        """Whether so many bytes may be taken from a part that is on its way; if so, accounts for them."""
+        cost = min(length, IN_FLIGHT)
+        is_affordable = cost <= self._spare
+        self._spare -= cost * is_affordable
+        return is_affordable
 
     def _claim(self, start: int, end: int) -> Segment:
         segment = Segment(start, end, self._clock())
@@ -167,7 +207,7 @@ class Segments:
 
     def _from_the_largest(self) -> Segment | None:
         largest = max(self._taken, key=lambda segment: segment.left, default=None)
-        if largest is None or largest.left < self._sharing.rest:
+        if largest is None or largest.left < self._sharing.rest or not self._may_cut(largest.left // 2):
             return None
         return self._cut_off(largest, largest.end - largest.left // 2)
 
@@ -177,7 +217,11 @@ class Segments:
 
 
 def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
-    """Cut a stretch into parts, each a little longer than the one before: see :data:`STAGGER`."""
+    """Cut a stretch into parts, each a little longer than the one before: see :data:`STAGGER`.
+
+    Returns:
+        The parts that are not empty: fewer than asked for of a very short stretch, none of an empty one.
+    """
     weights = [1 + STAGGER * (index / (parts - 1) - 0.5) if parts > 1 else 1.0 for index in range(parts)]
     edges, total = [start], 0.0
     for weight in weights:
@@ -205,6 +249,7 @@ class Verdict:
         self._began_at = 0.0
         self._received = 0
         self._is_wanted = False
+        self._is_late = False
 
     def ask(self) -> None:
         """Note that the first connection asks now, and that its answer is waited for."""
@@ -224,10 +269,16 @@ class Verdict:
             self._given.set()
             self._pace.tell(is_fast=not self._is_wanted)
 
+    @property
+    def is_fast(self) -> bool | None:
+        """Whether the connection turned out to need no company; None while that is not known."""
+        return not (self._is_wanted or self._is_late) if self._given.is_set() else None
+
     def wait(self) -> bool:
         """Wait until it is known, or the source is slow in answering; say whether company is wanted."""
         self._asked.wait()
         if not self._begun.wait(self._sharing.eager):
+            self._is_late = True
             self._pace.tell(is_fast=False)
             return True
         self._given.wait(2 * self._sharing.sample_seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from dataclasses import field
 
 from modelfetch.engine.candidates import (
@@ -14,6 +13,7 @@ from modelfetch.engine.candidates import (
     Rotate,
     choose,
     decide,
+    first_byte_of,
     ready_at,
 )
 from modelfetch.engine.company import Company
@@ -26,12 +26,13 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.filling import Filling, Lane
-from modelfetch.engine.rate import PROGRESS_SECONDS, Ticker
+from modelfetch.engine.rate import PROGRESS_SECONDS, Floor, Ticker
 from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Segment
+from modelfetch.engine.telling import progress, retry_scheduled, source_failed
 from modelfetch.errors import Fault, ModelfetchError, SourceError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.net.answers import Unranged
-from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Offer, Stream
 from modelfetch.store import Partial
 from modelfetch.values import dataclass
@@ -69,7 +70,7 @@ class Transfer:
     file: FileSpec
     partial: Partial
     candidates: list[Candidate]
-    failures: list[tuple[str, SourceError]] = field(default_factory=list)
+    failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """Why each source was left, in that order."""
     filling: Filling = field(init=False)
     _company: Company = field(init=False)
@@ -118,8 +119,8 @@ class Transfer:
         if self._holding is not None:
             return self._holding
         if not self.candidates:
-            raise Exhausted(self.failures)
-        return choose(self.candidates, self.runtime.hosts, self.runtime.clock())
+            raise Exhausted([(candidate.label, error) for candidate, error in self.failures])
+        return choose(self.candidates, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
 
     def _wait(self, candidate: Candidate) -> float:
         return ready_at(candidate, self.runtime.hosts) - self.runtime.clock()
@@ -132,7 +133,9 @@ class Transfer:
             yield from self._watch(candidate)
             return
         self.runtime.cancel.sleep(wait)
-        segment = self.filling.segments.take()
+        self._share_out(candidate)
+        is_alone = bool(self.filling.verdict.is_fast) or not self._company.is_there
+        segment = self.filling.segments.take(is_alone=is_alone)
         if segment is None:
             if not self._company.is_there:
                 self.filling.share_again()  # somebody left without giving back what it had
@@ -142,9 +145,19 @@ class Transfer:
         try:
             yield from self._receive(lane)
         except SourceError as error:
-            yield from self._failed(candidate, error)
+            if not self._is_complete:  # else the digest decides, whatever became of the answer
+                yield from self._failed(candidate, error)
         finally:
             self.filling.segments.leave(lane.segment)
+
+    def _share_out(self, candidate: Candidate) -> None:
+        """Ask for no more than the first part where others are likely to come for the rest.
+
+        What is on its way when a larger answer is cut short is sent for nothing. A host that needed no
+        company is spared the second request.
+        """
+        if candidate.offer.kind != LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
+            self._company.spread()
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
         """Look on for a moment while others do what is left to do."""
@@ -161,62 +174,79 @@ class Transfer:
         if candidate.offer.kind != LOCAL:
             self.runtime.prepare()  # our own loading is not the source's time
         yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
+        floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.enter(host, is_first=True)
         try:
-            yield from self._copy(lane)
+            while (yield from self._copy(lane)):
+                floor.check(lane.written)
         finally:
             hosts.leave(host)
-        if lane.segment.left and lane.written < RESET_BYTES:
-            raise SourceError(Fault.CUT, f"ended {lane.segment.left} bytes too early")
+        yield self._progress(candidate)
         hosts.welcome(host)
 
-    def _copy(self, lane: Lane) -> Iterator[Event]:
+    def _copy(self, lane: Lane) -> Generator[Event, None, bool]:
+        """Take what one answer gives.
+
+        Returns:
+            Whether to ask for more at once: a range may be shorter than the one asked for (RFC 9110, 15.3.7),
+            and that is no failure for as long as it brings anything.
+        """
         stream, until = self._open(lane)
+        written, is_local = lane.written, lane.candidate.offer.kind == LOCAL
         try:
             for count in self.filling.copy(lane, stream, until):
-                self.filling.verdict.add(count)
+                if not is_local:
+                    self.filling.verdict.add(count)
                 if self._ticker.due():
                     yield self._progress(lane.candidate)
         finally:
             stream.close()
-        yield self._progress(lane.candidate)
+        if not is_local:
+            self.runtime.hosts.note_speed(lane.candidate.offer.host, is_fast=self.filling.verdict.is_fast)
+        if lane.segment.left and not (stream.ranged and lane.written > written):
+            raise SourceError(Fault.CUT, f"ended {lane.segment.left} bytes too early")
+        return bool(lane.segment.left)
 
     def _open(self, lane: Lane) -> tuple[Stream, int]:
         """Ask for what a lane is to fetch; the answer, and where it is to end."""
         if lane.candidate.offer.kind != LOCAL:
             self.filling.verdict.ask()
-        offer, size = lane.candidate.offer, self.file.size
         if self._is_foreign_to(lane.candidate):
-            stream = offer.open(0)
+            stream = lane.candidate.offer.open(0, first_byte=first_byte_of(lane.candidate, self.candidates))
             self.partial.restart()
             self.filling.start_over()
             lane.segment = self.filling.segments.all()
-            return stream, size
-        position, end = lane.segment.position, lane.segment.end
-        if end < size and self.runtime.hosts.sends_ranges(offer.host):
-            with suppress(Unranged):
-                return offer.open(position, end), end
-            self.runtime.hosts.note_whole_only(offer.host)
-        stream = offer.open(position)
+            return stream, self.file.size
+        stream, until = self._open_part(lane.candidate, lane.segment)
         if not stream.ranged:
-            self.runtime.hosts.note_whole_only(offer.host)
+            self.filling.segments.reclaim(lane.segment)
+        return stream, until
+
+    def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
+        """Ask for a part of the file, or for all that follows where parts are not to be had."""
+        position, end, size = segment.position, segment.end, self.file.size
+        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates)
+        hosts, until = self.runtime.hosts, size
+        stream: Stream | None = None
+        if end < size and hosts.sends_ranges(offer.host):
+            try:
+                stream, until = offer.open(position, end, first_byte), end
+            except Unranged:
+                hosts.note_whole_only(offer.host)
+        if stream is None:
+            stream = offer.open(position, first_byte=first_byte)
+        if stream.ranged:
+            return stream, until
+        hosts.note_whole_only(offer.host)
         return stream, size
 
     def _is_foreign_to(self, candidate: Candidate) -> bool:
         """Whether what is there is of no use to this source, which must supply every byte by itself."""
-        return self._pure and bool(self.filling.suppliers - {candidate.label})
+        return self._pure and not self.filling.is_by(candidate)
 
     def _progress(self, candidate: Candidate) -> Progress:
-        offer, self._told = candidate.offer, self.partial.received
-        return Progress(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            candidate.failures + 1,
-            self._told,
-            self.file.size,
-        )
+        self._told = self.partial.received
+        return progress(self.model, self.file, candidate, self._told)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Account for a failed try and tell what comes next."""
@@ -228,7 +258,7 @@ class Transfer:
             candidate,
             error,
             self.runtime.retry,
-            demoted=hosts.is_demoted(host),
+            demoted=hosts.is_demoted(host, self.file.sha256),
             alone=len(self.candidates) == 1,
             rest=self._wait(candidate),
         )
@@ -248,61 +278,51 @@ class Transfer:
                 candidate.rank += len(self.candidates)
             case Leave():
                 self.candidates.remove(candidate)
-                self.failures.append((candidate.label, error))
+                self.failures.append((candidate, error))
                 if candidate.offer.kind != LOCAL:  # one bad file says nothing about its directory
-                    self.runtime.hosts.give_up(candidate.offer.host, error)
+                    self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
 
     def _retry(self, candidate: Candidate, error: SourceError, wait: float) -> RetryScheduled:
-        offer = candidate.offer
-        return RetryScheduled(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            candidate.failures + 1,
-            error.fault,
-            error.message,
-            wait,
-        )
+        return retry_scheduled(self.model, self.file, candidate, error, wait)
 
     def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
-        offer = candidate.offer
-        following = self._next().offer if self.candidates else None
-        return SourceFailed(
-            self.model,
-            self.file.path,
-            offer.kind,
-            offer.host,
-            error.fault,
-            error.message,
-            error.hint,
-            self.partial.received,
-            following.kind if following else "",
-            following.host if following else "",
-        )
+        following = self._next() if self.candidates else None
+        return source_failed(self.model, self.file, candidate, error, self.partial.received, following)
 
     def _reject(self) -> Iterator[Event]:
         """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
-        candidate, suppliers = self.filling.last, set(self.filling.suppliers)
-        is_alone = candidate is not None and suppliers == {candidate.label}
+        candidate = self.filling.last
+        is_alone = candidate is not None and self.filling.is_by(candidate)
         self._pure = self._pure or (candidate is not None and not is_alone)
         if self._pure:
             self._company.dismiss()
         yield self._quarantine()
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
-        if is_alone:
+        if candidate not in self.candidates:
+            self._blame_left(candidate, is_alone=is_alone)
+        elif is_alone:
             yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
         else:
             self._holding = candidate
             yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
 
+    def _blame_left(self, candidate: Candidate, *, is_alone: bool) -> None:
+        """Account for wrong bytes of a source that was left while its further connections went on.
+
+        That it was left was told. Whoever comes next goes on; if that is nobody, wrong bytes are why.
+        """
+        if is_alone:
+            error = SourceError(Fault.HASH, _WRONG)
+            self.failures = [(each, error if each is candidate else why) for each, why in self.failures]
+
     def _quarantine(self) -> FileQuarantined:
         """Put all bytes aside and begin again without any."""
-        file, actual, source = self.file, self.partial.digest(), " + ".join(sorted(self.filling.suppliers))
+        names = sorted(set(self.filling.suppliers.values()))
+        file, actual, source = self.file, self.partial.digest(), " + ".join(names)
         kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
         self.filling.start_over()
         self.filling.forgive()

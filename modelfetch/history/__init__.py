@@ -5,7 +5,7 @@ sqlite3. Metrics are sums over its rows (:mod:`modelfetch.history.metrics`), the
 them (:mod:`modelfetch.history.health`).
 """
 
-from modelfetch.history.health import Health, rank, status_of
+from modelfetch.history.health import Health, Miss, rank, status_of
 from modelfetch.history.history import FILE, History
 from modelfetch.history.rows import (
     CACHE,
@@ -32,6 +32,7 @@ __all__ = [
     "History",
     "JobEventRow",
     "JobRow",
+    "Miss",
     "Outcome",
     "RunRow",
     "rank",

@@ -1,6 +1,7 @@
 """How hosts fare, measured on this machine, and the order in which that puts them. Pure.
 
-Every attempt weighs half as much for every :data:`HALF_LIFE_DAYS` days that passed since. Out of the weights
+Failures to reach a host do not count where nothing at all could be reached: that was this machine. Every
+other attempt weighs half as much for every :data:`HALF_LIFE_DAYS` days that passed since. Out of the weights
 ``w`` of a host's attempts come
 
 * its share of success, ``sum(w of successes) / sum(w)``, for people;
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from modelfetch.errors import Fault
@@ -44,10 +45,20 @@ SPEED_BYTES: Final = 256 * 1024
 REFERENCE_BYTES: Final = 16 * 1024 * 1024
 """The amount by which speed and time to the first byte are weighed against each other."""
 
+MISS_DAYS: Final = 1.0
+"""How long a host that did not have a file is not expected to have it."""
+
+Miss = tuple[str, str, str, int]
+"""Host, model, path and size of a file that the host did not have."""
+
 _NO_HOST: Final = frozenset({"", CACHE, "local"})
 """Sources that are no hosts: no source left, this cache, this disk."""
 _MANIFEST: Final = "manifest"
 """The host of an address that cannot be right: nobody was asked."""
+_MISSES: Final = frozenset({Fault.NOT_FOUND.value, Fault.SERVER.value, Fault.TIMEOUT.value})
+"""How a gateway says that it did not find a file (in time), besides not having it: 502, 504, or nothing."""
+_UNREACHED: Final = frozenset({Fault.CONNECT.value, Fault.PROXY.value})
+"""Faults of those of whom nothing was reached, perhaps because nothing could be."""
 _STALLS: Final = frozenset({Fault.STALL.value, Fault.TIMEOUT.value})
 
 
@@ -169,14 +180,65 @@ def measure(attempts: Iterable[AttemptRow], now: datetime) -> dict[Host, Health]
             do not count.
         now: When.
     """
+    asked = [attempt for attempt in attempts if _is_judged(attempt)]
+    excused = _own_outages(asked)
     sums: dict[Host, _Sums] = {}
-    for attempt in attempts:
-        is_host = attempt.source not in _NO_HOST and attempt.host != _MANIFEST
-        if is_host and attempt.outcome in ("success", "error"):
+    for number, attempt in enumerate(asked):
+        if number not in excused:
             age = max(0.0, (now - attempt.started_at).total_seconds())
             host = sums.setdefault((attempt.source, attempt.host), _Sums())
             host.add(attempt, 0.5 ** (age / (HALF_LIFE_DAYS * 86_400)))
     return {host: found.health() for host, found in sums.items()}
+
+
+def _is_judged(attempt: AttemptRow) -> bool:
+    is_host = attempt.source not in _NO_HOST and attempt.host != _MANIFEST
+    return is_host and attempt.outcome in ("success", "error")
+
+
+def _own_outages(attempts: Sequence[AttemptRow]) -> set[int]:
+    """Find the failures that say nothing about a host, because nothing at all could be reached.
+
+    Those of a run in which nobody answered, and those after the last answer of a run if they include a host
+    that had answered before.
+
+    Returns:
+        Their indices.
+    """
+    runs: dict[str, list[int]] = {}
+    for number, attempt in enumerate(attempts):
+        runs.setdefault(attempt.run, []).append(number)
+    return {number for numbers in runs.values() for number in _outage(attempts, numbers)}
+
+
+def _outage(attempts: Sequence[AttemptRow], numbers: Sequence[int]) -> list[int]:
+    """The same for the attempts of one run, given by their indices."""
+    found = [(number, attempts[number]) for number in numbers]
+    unreached = [(number, each) for number, each in found if each.fault in _UNREACHED]
+    answered = [each for _, each in found if each.fault not in _UNREACHED | _STALLS]
+    heard = {(each.source, each.host) for each in answered}
+    last = max((_end(each) for each in answered), default=None)
+    later = [(number, each) for number, each in unreached if last is None or _end(each) > last]
+    is_ours = not heard or any((each.source, each.host) in heard for _, each in later)
+    return [number for number, _ in later] if is_ours else []
+
+
+def _end(attempt: AttemptRow) -> datetime:
+    return attempt.started_at + timedelta(seconds=attempt.seconds)
+
+
+def missed(attempts: Iterable[AttemptRow]) -> frozenset[Miss]:
+    """What hosts did not have when they were asked last.
+
+    Args:
+        attempts: In the order in which they ended.
+    """
+    has: dict[Miss, bool] = {}
+    for each in attempts:
+        is_miss = each.fault in _MISSES or (each.fault == Fault.STALL and not each.received)
+        if is_miss or each.outcome == "success":
+            has[each.host, each.model, each.file, each.size] = not is_miss
+    return frozenset(miss for miss, is_there in has.items() if not is_there)
 
 
 def _median(weighted: Sequence[tuple[float, float]]) -> float | None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from modelfetch.history.database import Database
-from modelfetch.history.health import Health, measure
+from modelfetch.history.health import MISS_DAYS, Health, Miss, measure, missed
 from modelfetch.history.rows import (
     AttemptRow,
     CidRow,
@@ -218,6 +218,11 @@ class History:
     def health(self, now: datetime) -> dict[tuple[str, str], Health]:
         """How every host fared lately, by kind and host."""
         return measure(self._rows(AttemptRow, {"host > ?": ""}, "rowid DESC", RECENT_ATTEMPTS), now)
+
+    def misses(self, source: str, now: datetime) -> frozenset[Miss]:
+        """Which files the hosts of a kind of source did not have within the last day."""
+        where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
+        return missed(self._rows(AttemptRow, where, "rowid"))
 
     def _rows(self, kind: type[R], where: Mapping[str, Any], order: str, limit: int | None = None) -> list[R]:
         statement, values = select(kind, where, order, limit)

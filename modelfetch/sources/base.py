@@ -12,6 +12,8 @@ from modelfetch.net.urls import Credential, host_of
 
 LOCAL = "local"
 """The one kind of source that needs no network."""
+IPFS = "ipfs"
+"""The kind whose sources are volunteers: public gateways, which answer once, soon or not at all."""
 
 
 class Stream(Protocol):
@@ -50,12 +52,13 @@ class Offer(Protocol):
     def address(self) -> str:
         """Where exactly, so that one place is not asked twice. Never shown: it may hold a secret."""
 
-    def open(self, offset: int, end: int | None = None) -> Stream:
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Begin to read at ``offset``.
 
         Args:
             offset: Position of the first byte.
             end: Where a part in the middle ends; None for the rest of the file.
+            first_byte: Seconds that the first byte may take, if less than usual.
 
         Raises:
             SourceError: The place cannot serve it; Unranged when it has no parts to offer.
@@ -89,16 +92,24 @@ class HttpOffer:
         self.before: Callable[[str], None] | None = None
         """Called with the address before each request."""
 
-    def open(self, offset: int, end: int | None = None) -> Stream:
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Ask for the bytes from ``offset`` on."""
         self._announce()
-        ask = Ask(offset, self._size, end=end)
+        ask = Ask(offset, self._size, end=end, first_byte=first_byte)
         return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
 
-    def fetch(self) -> bytes:
-        """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
+    def fetch(self, first_byte: float | None = None) -> bytes:
+        """Ask for all of a small file, with as little ado as can be. Raises SourceError.
+
+        Args:
+            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
+        """
         self._announce()
-        return self._client.fetch(self.address, self._size, self._credential)
+        return self._client.fetch(self.address, self._size, self._credential, first_byte)
+
+    def close_idle(self) -> None:
+        """Close the connections that :meth:`fetch` keeps and nobody uses."""
+        self._client.close_idle()
 
     def _announce(self) -> None:
         if self.before is not None:

@@ -13,13 +13,13 @@ from modelfetch.ipfs.cid import Cid, raw_sha256
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.client import Client
 from modelfetch.net.urls import quote_path
-from modelfetch.sources.base import HttpOffer, Offer, Stream
+from modelfetch.sources.base import IPFS, HttpOffer, Offer, Stream
 
 
 class IpfsSource:
     """Every configured gateway, for files with a known CID."""
 
-    kind = "ipfs"
+    kind = IPFS
 
     def __init__(self, client: Client, gateways: Sequence[str]) -> None:
         self._client = client
@@ -48,7 +48,7 @@ class Refusal:
         self.address = error.message
         self._error = error
 
-    def open(self, offset: int, end: int | None = None) -> Stream:  # noqa: ARG002
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:  # noqa: ARG002
         """Raise the reason."""
         raise self._error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,9 +71,14 @@ class LocalOffer:
         self.address = str(path)
         self.path = path
 
-    def open(self, offset: int, end: int | None = None) -> LocalStream:  # noqa: ARG002
-        """Read the file from ``offset`` on; whoever has enough stops."""
-        return LocalStream(self.path, offset)
+    def open(
+        self,
+        offset: int,
+        end: int | None = None,
+        first_byte: float | None = None,  # noqa: ARG002
+    ) -> LocalStream:
+        """Read the file from ``offset`` on, to ``end`` where that is given."""
+        return LocalStream(self.path, offset, end)
 
 
 class LocalStream:
@@ -80,8 +86,9 @@ class LocalStream:
 
     ranged = True
 
-    def __init__(self, path: Path, start: int) -> None:
+    def __init__(self, path: Path, start: int, end: int | None = None) -> None:
         self.start = start
+        self._left = math.inf if end is None else end - start
         try:
             self._file = path.open("rb", buffering=0)
             self._file.seek(start)
@@ -89,13 +96,14 @@ class LocalStream:
             raise _unreadable(error) from error
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the rest of the file."""
-        while piece := self._read():
+        """Yield the rest of the file, or of the part."""
+        while piece := self._read(int(min(READ_SIZE, self._left))):
+            self._left -= len(piece)
             yield piece
 
-    def _read(self) -> bytes:
+    def _read(self, most: int) -> bytes:
         try:
-            return self._file.read(READ_SIZE)
+            return self._file.read(most)
         except OSError as error:
             raise _unreadable(error) from error
 

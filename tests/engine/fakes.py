@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 
-EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15)
+EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
 """Everybody is called at once, however small the file."""
 ALONE = Sharing(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
@@ -170,7 +170,7 @@ class FakeStream:
         self._answer = answer
         sends = content if answer.sends is None else answer.sends
         ends = [len(sends) if answer.until is None else answer.until]
-        if end is not None:
+        if end is not None and not answer.whole:
             ends.append(end)
         if answer.most is not None:
             ends.append(self.start + answer.most)
@@ -203,16 +203,19 @@ class FakeOffer:
         self.address = f"https://{host}/{next(_NUMBERS)}"
         self.asked: list[int] = []
         """The offset of every request."""
+        self.hurried: list[float | None] = []
+        """How long each might take to begin."""
         self.streams: list[FakeStream] = []
         self._content = content
         self._answers = answers or (OK,)
 
-    def open(self, offset: int, end: int | None = None) -> Stream:
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
+        self.hurried.append(first_byte)
         answer = self._answers[min(len(self.asked), len(self._answers) - 1)]
         self.asked.append(offset)
         if answer.refuses and answer.error is not None:
             raise answer.error
-        if answer.whole and end is not None:
+        if answer.whole and end is not None and offset:
             raise Unranged
         stream = FakeStream(answer, self._content, offset, end)
         self.streams.append(stream)

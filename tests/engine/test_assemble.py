@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ import pytest
 from modelfetch.engine.assemble import RunOptions, assemble, source_order
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import DeadlineError, UsageError
-from modelfetch.history import FILE, History
+from modelfetch.history import FILE, AttemptRow, History
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import load
 from tests.engine.fakes import Laboratory, body, model, sha256
-from tests.history.material import attempt, failure
+from tests.history.material import NOW, attempt, failure
 
 KINDS = ["local", "mirror", "ipfs", "huggingface", "url"]
 CONFIGURED = ["local", "peer", "mirror", "ipfs", "huggingface", "url"]
@@ -184,3 +185,45 @@ def test_a_damaged_history_costs_nothing_but_its_advice(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database" * 100)
     assert asked_first(assembled(tmp_path))[:3] == [f"mirror {name}.example" for name in "abc"]
+
+
+# What gateways did not have
+
+
+def gateways_asked(tmp_path: Path, days: str = "30") -> list[str]:
+    gateways = "https://g.example,https://h.example"
+    runtime = assembled(tmp_path, ipfs__gateways=gateways, history__days=days)
+    wanted = replace(manifest(), ipfs_cid="bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354")
+    return [offer.host for offer in runtime.offers((wanted, wanted.files[0]))]
+
+
+def miss(hours: float) -> AttemptRow:
+    file = manifest().files[0]
+    at = NOW - timedelta(hours=hours)
+    return failure(
+        "not_found",
+        source="ipfs",
+        host="g.example",
+        model=manifest().name,
+        file=file.path,
+        size=file.size,
+        started_at=at,
+    )
+
+
+@pytest.mark.parametrize(("hours", "is_known"), [(1, True), (23, True), (25, False)])
+def test_what_a_gateway_did_not_have_is_remembered_for_a_day(
+    tmp_path: Path, hours: float, is_known: bool
+) -> None:
+    with History(tmp_path / "cache" / FILE) as history:
+        history.write(attempts=[miss(hours)])
+    asked = gateways_asked(tmp_path)
+    assert (asked.index("g.example") == len(asked) - 1) is is_known
+    assert asked.index("h.example") < asked.index("huggingface.co")
+
+
+def test_nothing_is_remembered_where_no_history_is_kept(tmp_path: Path) -> None:
+    with History(tmp_path / "cache" / FILE) as history:
+        history.write(attempts=[miss(1)])
+    asked = gateways_asked(tmp_path, days="0")
+    assert asked.index("g.example") < asked.index("huggingface.co")

@@ -6,6 +6,7 @@ import pytest
 
 from modelfetch.engine.candidates import (
     CONNECT_ATTEMPTS,
+    FIRST_BYTE,
     PATIENCE,
     Candidate,
     Decision,
@@ -14,6 +15,7 @@ from modelfetch.engine.candidates import (
     Rotate,
     choose,
     decide,
+    first_byte_of,
     ready_at,
 )
 from modelfetch.engine.hosts import Hosts
@@ -174,3 +176,45 @@ def test_the_wait_stays_within_backoff() -> None:
     waits = [found.wait for _ in range(50) if isinstance(found := decision(Fault.CUT), Retry)]
     assert len(waits) == 50
     assert 0.0 <= min(waits) < max(waits) <= POLICY.base < PATIENCE
+
+
+# Volunteers
+
+
+def gateway(host: str = "gateway.example", good: int = 0) -> Candidate:
+    return Candidate(FakeOffer("ipfs", host, b"", ()), 0, 1, good=good)
+
+
+def of_gateway(
+    fault: Fault, *, alone: bool = False, retry_after: float | None = None, good: int = 0
+) -> Decision:
+    error = SourceError(fault, "on purpose", retry_after=retry_after)
+    return decide(gateway(good=good), error, POLICY, demoted=False, alone=alone)
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER, Fault.BUSY, Fault.TIMEOUT, Fault.STALL])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_gateway_gives_one_answer(fault: Fault, alone: bool) -> None:
+    assert of_gateway(fault, alone=alone) == Leave()
+
+
+def test_a_gateway_that_has_the_file_is_asked_again() -> None:
+    assert isinstance(of_gateway(Fault.CUT), Retry)
+    assert isinstance(of_gateway(Fault.STALL, good=1), Rotate)
+
+
+def test_a_gateway_that_names_a_time_is_asked_again_then() -> None:
+    assert isinstance(of_gateway(Fault.BUSY, retry_after=2.0), Rotate)
+    assert isinstance(of_gateway(Fault.BUSY, retry_after=2.0, alone=True), Retry)
+
+
+def test_the_last_source_is_given_a_second_chance_to_be_reached() -> None:
+    assert of_gateway(Fault.CONNECT) == Leave()
+    assert isinstance(of_gateway(Fault.CONNECT, alone=True), Retry)
+
+
+def test_a_gateway_must_begin_soon_while_another_kind_is_left() -> None:
+    first, second, mirror = gateway("a.example"), gateway("b.example"), candidate()
+    assert first_byte_of(first, [first, second, mirror]) == FIRST_BYTE
+    assert first_byte_of(mirror, [first, second, mirror]) is None
+    assert first_byte_of(first, [first, second]) is None

@@ -9,10 +9,21 @@ from dataclasses import replace
 
 import pytest
 
-from modelfetch.engine.events import FileCommitted, FileQuarantined, Progress, SourceFailed
+from modelfetch.engine.candidates import Candidate
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileQuarantined,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.engine.filling import Filling, Lane
 from modelfetch.engine.runtime import Runtime
-from modelfetch.errors import Fault
+from modelfetch.engine.segments import Sharing
+from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
+from modelfetch.sources.base import Stream
 from modelfetch.store import Store
 from tests.engine.fakes import (
     EAGER,
@@ -25,6 +36,7 @@ from tests.engine.fakes import (
     SpyDisk,
     body,
     code,
+    crash,
     cut,
     flipped,
     last,
@@ -72,9 +84,19 @@ def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    sharing = replace(EAGER, eager=5.0, sample=200_000, enough=0.0)
-    assert code(lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))) == 0
-    assert starts(offer) == {0}
+    sharing = replace(EAGER, eager=5.0, sample=100_000, enough=0.0)
+    runtime = lab.runtime(sharing=sharing)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert offer.asked == [0, 162_000], "the part it would have had in company, and the rest"
+    assert runtime.hosts.is_fast("a.example")
+
+
+def test_a_host_known_to_be_fast_is_asked_for_all_at_once(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT)
+    runtime = lab.runtime(sharing=replace(EAGER, eager=5.0, sample=100_000, enough=0.0))
+    runtime.hosts.note_speed("a.example", is_fast=True)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert offer.asked == [0]
 
 
 def test_one_connection_is_all_where_no_more_are_wanted(lab: Laboratory) -> None:
@@ -114,6 +136,84 @@ def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: i
     assert got(lab)
 
 
+@pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
+def test_nothing_that_happens_to_company_ends_the_run(lab: Laboratory, error: Exception) -> None:
+    lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
+    late = replace(EAGER, eager=5.0, sample=1)  # the first connection asks first
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    assert code(events) == 0
+    assert got(lab)
+
+
+def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "modelfetch-company":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    offer = lab.serve(CONTENT, SLOW)
+    assert code(lab.ensure(MODEL, runtime=together(lab))) == 0
+    assert starts(offer) == {0}
+
+
+def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laboratory) -> None:
+    """What begins where the part of the first connection ends is free again: no byte of it was asked for."""
+    offer = lab.serve(CONTENT)
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        filling = Filling(lab.runtime(), partial)
+        filling.segments.spread(3)
+        segment = filling.segments.take()
+        assert segment is not None
+        lane = Lane(Candidate(offer, 0), segment)
+        assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
+        assert (lane.segment, lane.segment.left) == (segment, 0)
+
+
+@pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
+def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: Sharing) -> None:
+    content = body(16_000_000)
+    manifest = model("m", {"f.bin": content})
+    lab.serve(content, cut(most=2_000_000))
+    events = lab.ensure(manifest, runtime=lab.runtime(sharing=sharing))
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
+    assert {event.reason for event in of(events, RetryScheduled)} == {"cut on purpose"}
+
+
+def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: Laboratory) -> None:
+    """The first connection gives it up; another one brings its last byte, and all of them are wrong."""
+    wrong, others_are_there, was_left = flipped(CONTENT, 777_777), threading.Event(), threading.Event()
+
+    def wait_to_be_left() -> None:
+        others_are_there.set()
+        was_left.wait(5)
+
+    pieces = iter(range(9))
+    too_long = SourceError(Fault.SIZE, "too long")
+    first = Answer(
+        sends=wrong,
+        piece=20_000,
+        most=40_000,
+        error=too_long,
+        before_piece=lambda: others_are_there.wait(5) if next(pieces) else None,
+    )
+    lab.serve(CONTENT, first, Answer(sends=wrong, piece=20_000, before_piece=wait_to_be_left))
+    second = lab.serve(CONTENT, OK, kind="url", host="b.example")
+    told: list[Event] = []
+    late = replace(EAGER, eager=5.0, sample=1)  # the first connection asks first
+    for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
+        told.append(event)
+        if isinstance(event, SourceFailed):
+            was_left.set()
+    assert code(told) == 0
+    assert got(lab)
+    assert [event.host for event in of(told, SourceFailed)].count("a.example") == 1
+    assert second.asked[-1] == 0 or not of(told, FileQuarantined)
+
+
 def test_the_first_connection_fails_and_falls_back_while_others_go_on(lab: Laboratory) -> None:
     lab.serve(CONTENT, cut(most=40_000), SLOW, SLOW, SLOW, SLOW, NOT_FOUND, host="a.example")
     lab.serve(CONTENT, SLOW, kind="url", host="b.example")
@@ -128,6 +228,26 @@ def test_a_source_of_whole_files_is_asked_for_whole_files(lab: Laboratory) -> No
     events = lab.ensure(MODEL, runtime=together(lab))
     assert code(events) == 0
     assert got(lab)
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT)
+
+
+def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get(lab: Laboratory) -> None:
+    """Others asked for parts before it was known that there are none to be had."""
+    asked = threading.Barrier(5)
+    first = Answer(whole=True, piece=20_000)
+    offer = lab.serve(CONTENT, first)
+    asking = offer.open
+
+    def open_together(offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
+        if offer.asked.count(0) == 0 or offset:
+            asked.wait(5)  # all of them ask at the same time
+        return asking(offset, end, first_byte)
+
+    offer.open = open_together  # type: ignore[method-assign]
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked.count(0) == 1
     assert of(events, FileCommitted)[0].fetched == len(CONTENT)
 
 
@@ -199,7 +319,7 @@ def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) ->
     assert code(events) == 0
     assert got(lab)
     assert of(events, FileQuarantined)
-    assert (first.asked, second.asked) == ([100_000, 0], [])
+    assert (first.asked[0], first.asked[-1], second.asked) == (100_000, 0, [])
 
 
 def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:

@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.store import Store
 from tests.engine.fakes import (
@@ -53,6 +55,7 @@ from tests.engine.fakes import (
     of,
     refuse,
     sha256,
+    spec,
     statuses,
     story,
     workers,
@@ -892,3 +895,55 @@ def test_wrong_bytes_never_have_a_final_name_at_any_moment(lab: Laboratory) -> N
     for _ in lab.follow(wanted):
         look()
     assert seen == {sha256(content).encode()}
+
+
+# One digest, two sizes
+
+
+def sized(name: str, content: bytes, size: int) -> Manifest:
+    """A model whose manifest gives a file another size than it has."""
+    return Manifest(name, "1", (replace(spec("f.bin", content), size=size),), license="MIT")
+
+
+@pytest.mark.parametrize("by", [-1, 1, 100_000])
+@pytest.mark.parametrize("others", [0, 40], ids=["alone", "beside a batch"])
+def test_a_size_that_is_wrong_is_told_and_the_right_one_ensured(
+    lab: Laboratory, by: int, others: int
+) -> None:
+    content = body(200_000)
+    lab.serve(content)
+    small = {f"{n}.bin": body(100 + n, n) for n in range(others)}
+    for each in small.values():
+        lab.serve(each)
+    right = model("right", {"f.bin": content, **small})
+    wrong = sized("wrong", content, len(content) + by)
+    for models in [(right, wrong), (wrong, right)]:
+        events = lab.ensure(*models, force=True)
+        error = last(events).error
+        assert error is not None
+        assert (code(events), error.code) == (5, "integrity")
+        assert error.message == (
+            f"wrong: f.bin: its manifest says {200_000 + by} bytes, but those with this SHA-256 are 200000, "
+            "as verified for right"
+        )
+        assert [event.model for event in of(events, ModelReady)] == ["right"]
+        assert lab.read(right, "f.bin") == content
+        assert not lab.place(wrong, "f.bin").exists()
+
+
+def test_sizes_that_are_all_wrong_are_told_as_ever(lab: Laboratory) -> None:
+    content = body(1000)
+    lab.serve(content)
+    events = lab.ensure(sized("a", content, 999), sized("b", content, 1001))
+    assert code(events) in (5, 6)
+    assert not of(events, ModelReady)
+    assert {result.status for result in last(events).files} == {"failed"}
+
+
+def test_what_was_begun_for_the_right_size_is_not_lost_to_the_wrong_one(lab: Laboratory) -> None:
+    content = body(300_000)
+    lab.begin(content, "mirror old.example", 200_000)
+    offer = lab.serve(content)
+    events = lab.ensure(sized("a", content, 400_000), model("right", {"f.bin": content}))
+    assert [event.model for event in of(events, ModelReady)] == ["right"]
+    assert offer.asked == [200_000]

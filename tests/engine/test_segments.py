@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -12,7 +13,8 @@ from modelfetch.engine.segments import Segment, Segments, Sharing, Verdict, cut
 from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
-SHARING = Sharing(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB)
+SHARING = Sharing(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB, waste=1.0)
+"""Small files, and no care for bytes that are on their way."""
 
 
 def whole(size: int, clock: FakeClock | None = None) -> Segments:
@@ -62,6 +64,67 @@ def test_spreading_cuts_what_the_first_one_has_and_happens_once() -> None:
     assert edges[0][0] == MIB
     assert edges[-1][1] == 40 * MIB
     assert all(left[1] == right[0] for left, right in pairwise(edges))
+
+
+def test_a_file_nobody_began_with_is_cut_before_anybody_asks() -> None:
+    segments = Segments([(0, 40 * MIB)], replace(SHARING, waste=0.0))
+    segments.spread(4)
+    parts = [taken(segments.take()) for _ in range(4)]
+    assert [parts[0].position, parts[-1].end] == [0, 40 * MIB]
+    assert all(left.end == right.position for left, right in pairwise(parts))
+    assert segments.take() is None
+
+
+def test_parts_cut_for_others_are_one_again_for_who_is_alone() -> None:
+    segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], SHARING)
+    segments.spread(4)
+    first = taken(segments.take())
+    rest = taken(segments.take(is_alone=True))
+    assert (rest.position, rest.end) == (first.end, 40 * MIB)
+    other = taken(segments.take(is_alone=True))
+    assert (other.position, other.end) == (50 * MIB, 60 * MIB)
+
+
+def test_nothing_is_cut_off_a_stretch_that_has_come_in() -> None:
+    """The first connection was through with all of it when others came."""
+    segments = whole(40 * MIB)
+    segments.advance(taken(segments.take()), 40 * MIB)
+    segments.spread(4)
+    assert segments.take() is None
+
+
+def test_a_stretch_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
+    segments = whole(2)
+    segments.advance(taken(segments.take()), 1)
+    segments.spread(8)
+    assert segments.take() is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4 * MIB)), max_size=60))
+def test_what_is_given_away_under_way_stays_below_its_share(steps: list[tuple[int, int]]) -> None:
+    """Each cut may cost what was asked for and is not taken, up to what can be on its way."""
+    size, waste = 64 * MIB, 0.08
+    segments, lanes, asked = Segments([(0, size)], replace(SHARING, waste=waste)), dict[int, Segment](), 0
+    for who, count in steps:
+        if who not in lanes and (segment := segments.take()) is not None:
+            lanes[who], asked = segment, asked + segment.left
+        if who in lanes:
+            segments.advance(lanes[who], count)
+            if not lanes[who].left:
+                segments.leave(lanes.pop(who))
+    assert asked <= (1 + waste) * size
+
+
+def test_what_nobody_began_with_goes_to_who_gets_it_anyway() -> None:
+    segments = Segments([(0, 40 * MIB)], SHARING)
+    segments.spread(3)
+    first, second, third = (taken(segments.take()) for _ in range(3))
+    segments.advance(second, 1)
+    segments.reclaim(first)
+    assert (second.left > 0, third.left) == (True, 0)
+    segments.advance(first, first.left)
+    following = taken(segments.go_on(first, is_whole=True))
+    assert (following.position, following.end) == (third.position, 40 * MIB)
 
 
 def test_who_is_through_takes_half_of_the_largest_rest() -> None:

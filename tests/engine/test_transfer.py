@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from modelfetch.engine.candidates import FIRST_BYTE
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -21,14 +22,18 @@ from modelfetch.engine.events import (
 from modelfetch.engine.segments import Sharing
 from modelfetch.engine.transfer import Transfer, candidates_for
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
+from modelfetch.sources.base import Offer
 from tests.engine.fakes import (
+    ALONE,
     EAGER,
     MIB,
     NOT_FOUND,
     OK,
     STALL,
     Answer,
+    FakeClock,
     FakeTime,
     Laboratory,
     body,
@@ -184,20 +189,59 @@ def test_tries_without_progress_are_few(lab: Laboratory) -> None:
     assert kinds(events)[2:] == ["file_started", *["retry_scheduled"] * 4, "source_failed", "run_finished"]
 
 
-@pytest.mark.parametrize("error", [True, False])
-def test_a_drip_of_one_byte_per_try_ends(lab: Laboratory, error: bool) -> None:
-    offer = lab.serve(CONTENT, cut(most=1) if error else Answer(most=1))
+def test_a_drip_of_one_byte_per_try_ends(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, cut(most=1))
     assert code(lab.ensure(MODEL)) == 6
     assert offer.asked == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("answer", [Answer(most=0), Answer(until=100_003), Answer(whole=True, until=5)])
+@pytest.mark.parametrize("answer", [Answer(most=0), Answer(whole=True, until=5)])
 def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answer: Answer) -> None:
     offer = lab.serve(CONTENT, answer)
     events = lab.ensure(MODEL)
     assert code(events) == 6
     assert len(offer.asked) == 5
     assert {event.fault for event in of(events, RetryScheduled)} == {"cut"}
+
+
+# Ranges shorter than asked for (RFC 9110, 15.3.7)
+
+
+@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
+def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: Sharing) -> None:
+    offer = lab.serve(CONTENT, Answer(most=10_000))
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))
+    assert code(events) == 0
+    assert got(lab)
+    assert len(offer.asked) >= 30
+    assert not of(events, RetryScheduled)
+    assert {event.attempt for event in of(events, Progress)} == {1}
+    assert len(of(events, Progress)) < len(offer.asked), "an answer is no attempt of its own"
+
+
+def test_a_short_range_without_a_byte_is_a_failed_try(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, Answer(until=100_003))
+    events = lab.ensure(MODEL)
+    assert code(events) == 6
+    assert offer.asked == [0, *[100_003] * 5]
+    assert len(of(events, RetryScheduled)) == 4
+
+
+def test_a_source_that_drips_range_by_range_is_left_for_being_slow(lab: Laboratory) -> None:
+    """A byte for each answer, one answer a second: nothing else would ever end it."""
+    clock = FakeClock()
+
+    def tick() -> None:
+        clock.now += 1.0
+
+    slow = lab.serve(CONTENT, Answer(most=1, before_piece=tick))
+    other = lab.serve(CONTENT, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=lab.runtime(clock=clock))
+    assert code(events) == 0
+    assert got(lab)
+    assert len(slow.asked) == 30
+    assert other.asked == [30]
+    assert left(events) == [("a.example", "stall", "b.example")]
 
 
 def test_an_early_end_is_made_up_for_by_the_next_source(lab: Laboratory) -> None:
@@ -255,6 +299,28 @@ def test_after_a_silence_the_next_source_is_asked_and_the_first_stays_in_reserve
         ("a.example", str(fault), "b.example"),
         ("b.example", "not_found", "a.example"),
     ]
+
+
+def test_two_places_of_one_host_are_blamed_each_for_its_own_bytes(lab: Laboratory) -> None:
+    """They bear the same name; one has other bytes, and the other is right."""
+    wrong = lab.serve(CONTENT, Answer(sends=WRONG, until=100_000), NOT_FOUND, kind="url", host="a.example")
+    right = lab.serve(CONTENT, kind="url", host="a.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert wrong.asked == [0, 100_000]
+    assert right.asked == [100_000, 0]
+    assert [event.fault for event in of(events, SourceFailed)] == ["not_found"]
+
+
+def test_a_place_is_not_doubted_for_another_of_its_host(lab: Laboratory) -> None:
+    """The first one's lie is no reason to give the second one a single try."""
+    lab.serve(CONTENT, Answer(sends=WRONG), kind="url", host="a.example")
+    right = lab.serve(CONTENT, cut(most=1000), cut(most=1000), OK, kind="url", host="a.example")
+    lab.serve(CONTENT, STALL, kind="url", host="b.example")
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert right.asked == [0, 1000, 2000]
 
 
 def test_a_source_in_reserve_is_not_asked_while_others_deliver(lab: Laboratory) -> None:
@@ -780,3 +846,30 @@ def test_a_failure_that_may_not_be_repeated_is_not(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, crash(gone))
     assert code(lab.ensure(MODEL)) == 6
     assert len(offer.asked) == 1
+
+
+# Gateways
+
+
+def test_gateways_are_asked_once_each_and_in_a_hurry(lab: Laboratory) -> None:
+    gateways = [
+        lab.serve(CONTENT, refuse(fault), kind="ipfs", host=f"{fault}.example")
+        for fault in (Fault.SERVER, Fault.TIMEOUT, Fault.BUSY)
+    ]
+    mirror = lab.serve(CONTENT, kind="url", host="b.example")
+    assert code(lab.ensure(MODEL)) == 0
+    assert [gateway.hurried for gateway in gateways] == [[FIRST_BYTE]] * 3
+    assert mirror.hurried == [None]
+
+
+def test_what_a_gateway_did_not_have_is_asked_of_it_last(lab: Laboratory) -> None:
+    gateway = lab.serve(CONTENT, kind="ipfs", host="gateway.example")
+    mirror = lab.serve(CONTENT, cut(until=100_000), NOT_FOUND, kind="url", host="b.example")
+
+    def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:
+        return (offer.host, manifest.name, file.path) == ("gateway.example", "m", "f.bin")
+
+    runtime = replace(lab.runtime(), absent=is_absent)
+    assert [offer.kind for offer in runtime.offers((MODEL, MODEL.files[0]))] == ["url", "ipfs"]
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert (mirror.asked, gateway.asked) == ([0, 100_000], [100_000])

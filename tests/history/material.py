@@ -58,7 +58,7 @@ def attempt(**changes: Any) -> AttemptRow:
     return AttemptRow(**values | changes)
 
 
-def failure(fault: str = "connect", **changes: Any) -> AttemptRow:
+def failure(fault: str = "server", **changes: Any) -> AttemptRow:
     """An attempt that gave nothing."""
     values = {"outcome": "error", "fault": fault, "message": "refused", "first_byte": None, "received": 0}
     return attempt(**values | {"seconds": 0.2} | changes)

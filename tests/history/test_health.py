@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from modelfetch.history import AttemptRow, rank
-from modelfetch.history.health import Health, facts, measure, score, status_of
+from modelfetch.history.health import Health, facts, measure, missed, score, status_of
 from modelfetch.history.schema import stamp
 from tests.history.material import NOW, attempt, failure, hit
 
@@ -174,3 +175,77 @@ def test_facts_are_plain_and_what_is_unknown_is_null() -> None:
         "samples": 0,
         "last": None,
     }
+
+
+# This machine's own outages
+
+
+def unreached(host: str, seconds_ago: float = 0, fault: str = "connect", **how: Any) -> AttemptRow:
+    return failure(fault, host=host, started_at=NOW - timedelta(seconds=seconds_ago), **how)
+
+
+@pytest.mark.parametrize("fault", ["connect", "proxy"])
+def test_a_run_that_reached_nobody_says_nothing_about_anybody(fault: str) -> None:
+    rows = [unreached("a.example", fault=fault), unreached("b.example", fault=fault)]
+    assert measure(rows, NOW) == {}
+
+
+def test_a_host_that_is_down_while_another_answers_is_to_blame() -> None:
+    rows = [unreached("a.example", 20), attempt(host="b.example", started_at=NOW - timedelta(seconds=10))]
+    assert measure(rows, NOW)[A].share == 0.0
+
+
+def test_an_answer_of_any_kind_shows_that_the_network_was_there() -> None:
+    rows = [unreached("a.example", 20), failure("not_found", host="b.example")]
+    assert measure(rows, NOW)[A].share == 0.0
+
+
+def test_other_runs_do_not_excuse() -> None:
+    rows = [unreached("a.example", run="r1"), unreached("a.example", run="r2"), attempt(run="r2", host="b")]
+    assert measure(rows, NOW)[A].samples == 1
+
+
+def test_a_network_that_goes_away_in_the_middle_is_nobodys_fault() -> None:
+    """Who had answered cannot be reached either."""
+    rows = [
+        unreached("a.example", 60),
+        attempt(host="b.example", started_at=NOW - timedelta(seconds=50)),
+        unreached("b.example", 20),
+        unreached("c.example", 10),
+    ]
+    found = measure(rows, NOW)
+    assert {host: (each.samples, each.share) for (_, host), each in found.items()} == {
+        "a.example": (1, 0.0),
+        "b.example": (1, 1.0),
+    }
+
+
+def test_silence_is_no_answer_and_counts() -> None:
+    rows = [failure("timeout", host="a.example"), unreached("b.example")]
+    assert set(measure(rows, NOW)) == {A}
+
+
+# What gateways did not have
+
+
+def test_what_was_not_there_is_missed_until_it_is() -> None:
+    assert missed([failure("not_found")]) == {("a.example", "m", "a.bin", 1_000_000)}
+    assert missed([failure("not_found"), attempt()]) == frozenset()
+    assert missed([attempt(), failure("server")]) != frozenset()
+
+
+@pytest.mark.parametrize(
+    ("fault", "received", "is_missed"),
+    [
+        ("not_found", 0, True),
+        ("server", 0, True),
+        ("timeout", 0, True),
+        ("stall", 0, True),
+        ("stall", 10, False),
+        ("connect", 0, False),
+        ("cut", 0, False),
+        ("hash", 10, False),
+    ],
+)
+def test_which_failures_say_that_a_file_is_not_there(fault: str, received: int, is_missed: bool) -> None:
+    assert bool(missed([failure(fault, received=received)])) is is_missed

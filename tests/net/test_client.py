@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from modelfetch import __version__
-from modelfetch.errors import Fault
+from modelfetch.errors import Fault, SourceError
 from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Memory
+from modelfetch.net.client import Client, Limits, Memory
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, faults, refusing_port
 from tests.origin import Fault as OriginFault
@@ -341,3 +341,16 @@ def test_memory_belongs_to_the_answer_that_was_accepted(origin: Origin, client: 
     client.open(url, Ask(0, SIZE), credential=None, memory=memory).close()
     assert memory.etag
     assert memory.etag_origin == ("http", "127.0.0.1", origin.port)
+
+
+@pytest.mark.parametrize("fault", [faults.stall(), faults.stall_head(20)], ids=lambda fault: fault.name)
+def test_the_first_byte_may_have_a_limit_of_its_own(origin: Origin, url: str, fault: OriginFault) -> None:
+    """Broken, this waits for half a minute."""
+    origin.fault("*", fault)
+    client = Client(Limits(stall_timeout=30.0), Cancellation())
+    with pytest.raises(SourceError) as late:
+        client.open(url, Ask(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
+    assert late.value.fault is Fault.TIMEOUT
+    with pytest.raises(SourceError):
+        client.fetch(url, SIZE, None, 0.1)
+    client.close()

@@ -1,0 +1,100 @@
+"""A server that lies in any form of HTTP is left for an honest one: never a bug, never the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from modelfetch.engine.batch import FEWEST
+from modelfetch.engine.events import FileQuarantined, SourceFailed
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Sharing
+from modelfetch.net.cancel import Cancellation
+from modelfetch.net.client import Client, Limits
+from modelfetch.sources.mirror import MirrorSource
+from tests.engine.fakes import ALONE, EAGER, Laboratory, body, code, model, of
+from tests.origin import Fault, Origin, faults
+
+CONTENT = body(600_000)
+MODEL = model("m", {"f.bin": CONTENT})
+SMALL = {f"{n}.bin": body(400 + n, n) for n in range(FEWEST + 2)}
+
+WRONG = faults.wrong_bytes()
+LIES = {
+    "wrong": WRONG,
+    "a byte too long": faults.all_of(WRONG, faults.too_many(1)),
+    "endless": faults.all_of(WRONG, faults.too_many(1 << 40)),
+    "whole, and wrong": faults.all_of(WRONG, faults.ignored_range(), faults.wrong_bytes("whole")),
+    "whole, and endless": faults.all_of(
+        faults.ignored_range(), faults.wrong_bytes("whole"), faults.too_many(1 << 40)
+    ),
+}
+FORMS = {
+    "with a length": (),
+    "chunked": (faults.chunked(),),
+    "until it closes": (faults.no_length(),),
+    "HTTP/1.0": (faults.http_1_0(),),
+}
+
+
+@contextmanager
+def run_of(lab: Laboratory, *origins: Origin, sharing: Sharing = ALONE) -> Iterator[Runtime]:
+    """The runtime of a run that knows some mirrors."""
+    cancel = Cancellation()
+    client = Client(Limits(connect_timeout=2.0, stall_timeout=2.0), cancel)
+    source = MirrorSource(client, [origin.mirror for origin in origins])
+    yield lab.runtime(cancel=cancel, sources=[source], sharing=sharing)
+    client.close()
+
+
+@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("before", [None, faults.cut(0.5)], ids=["at once", "after a cut"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_liar_is_left_for_an_honest_source(
+    lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, sharing: Sharing
+) -> None:
+    with Origin() as liar, Origin() as honest:
+        liar.add("f.bin", CONTENT)
+        honest.add("f.bin", CONTENT)
+        if before is not None:
+            liar.fault("f.bin", before, times=1)
+        liar.fault("f.bin", faults.all_of(lie, *form))
+        with run_of(lab, liar, honest, sharing=sharing) as runtime:
+            events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert lab.read(MODEL, "f.bin") == CONTENT
+    failed = [event.host for event in of(events, SourceFailed)]
+    assert failed.count(f"127.0.0.1:{honest.port}") == 0
+    assert failed.count(f"127.0.0.1:{liar.port}") <= 1, "of a mixture nobody may be found out"
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_liar_in_a_batch_is_left_for_an_honest_source(
+    lab: Laboratory, lie: Fault, form: tuple[Fault, ...]
+) -> None:
+    manifest = model("m", SMALL)
+    with Origin() as liar, Origin() as honest:
+        for path, content in SMALL.items():
+            liar.add(path, content)
+            honest.add(path, content)
+        liar.fault("*", faults.all_of(lie, *form), after=3)
+        with run_of(lab, liar, honest) as runtime:
+            events = lab.ensure(manifest, runtime=runtime)
+    assert code(events) == 0
+    assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
+
+
+@pytest.mark.parametrize("form", [FORMS[name] for name in FORMS if name != "with a length"])
+def test_alone_a_liar_ends_in_an_error_of_integrity(lab: Laboratory, form: tuple[Fault, ...]) -> None:
+    with Origin() as liar:
+        liar.add("f.bin", CONTENT)
+        liar.fault("f.bin", faults.all_of(LIES["endless"], *form))
+        with run_of(lab, liar) as runtime:
+            events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 5
+    assert len(of(events, FileQuarantined)) <= 1
+    assert not lab.place(MODEL, "f.bin").exists()
