@@ -160,6 +160,15 @@ def test_words_stand_where_there_is_no_speed() -> None:
     assert "waiting" in picture(locked, 100)[3]
 
 
+@pytest.mark.parametrize(("width", "rest"), [(100, "huggingface"), (80, ""), (60, "")])
+def test_for_how_long_no_byte_came_stands_in_place_of_speed_and_eta(width: int, rest: str) -> None:
+    still = progress(BIG[0], 100_000_000, BIG[1])
+    lines = picture([*under_way(FILES[:1]), *((2.0 + n, still) for n in range(1, 13))], width)
+    for line, end in ((lines[0], rest), (lines[-1], "")):
+        assert "no data for 12 s" in line
+        assert line.partition("no data for 12 s")[2].strip() == end
+
+
 def test_a_wait_is_told_in_words_above_the_total() -> None:
     wait = LockWaiting(MODEL, FILES[3][0], "process 4711 on builder since 06:00:12", 5.0)
     line = picture([*under_way(), (2.1, wait)], 100, later=2.0)[-2]

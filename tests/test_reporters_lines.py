@@ -80,6 +80,12 @@ def test_a_slow_file_gets_a_line_every_ten_seconds() -> None:
     assert len(said) == 3
 
 
+def test_a_stall_is_told_in_place_of_speed_and_eta() -> None:
+    still = progress(BIG[0], BIG[1] * 4 // 10, BIG[1])
+    said = lines([*steady(seconds=4, total=10), *((4.0 + n, still) for n in range(1, 13))])[-2]
+    assert said == "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  no data for 10 s  huggingface"
+
+
 def test_a_fast_file_gets_no_more_than_a_line_for_every_tenth() -> None:
     said = [line for line in lines(list(steady(seconds=5, total=5))) if "%" in line]
     assert [line.split("  ")[2] for line in said] == [f"{n}0%" for n in range(1, 10)]

@@ -187,7 +187,7 @@ class Run:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
         pace = runtime.pace if _are_large(work[:FEW]) else None
         with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
-            for happened in with_heartbeat(unpacked(merged), runtime.clock):
+            for happened in with_heartbeat(unpacked(merged), runtime.clock, runtime.positions):
                 if isinstance(happened, Done):  # counts, however late
                     yield from self._account(work[happened.index], happened)
                     continue

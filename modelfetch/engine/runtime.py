@@ -58,6 +58,9 @@ class Runtime:
     close: Callable[[], None] = _nothing
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic
+    positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
+    """By model and path: how many bytes of a file under way are there. For who follows the run, since who
+    fetches cannot tell while it waits for the next byte."""
     hosts: Hosts = field(init=False)
     pace: Pace = field(init=False)
 

@@ -94,12 +94,15 @@ class Transfer:
             StoreError: The disk refused.
             Cancelled: The run was cancelled; the good bytes stay.
         """
+        key = self.model, self.file.path
+        self.runtime.positions[key] = lambda: self.partial.received
         self._company.call(self.file.size - self.partial.received)
         try:
             while not self._is_complete or not (yield from self._judge()):
                 yield from self._reject() if self._is_complete else self._try()
         finally:
             self._company.dismiss()
+            self.runtime.positions.pop(key, None)
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property

@@ -103,7 +103,7 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
     items.sort(key=lambda item: -item.file.size)
     tasks = [_check(runtime, item, quick=request.quick) for item in items]
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
-        for happened in with_heartbeat(merged, runtime.clock):
+        for happened in with_heartbeat(merged, runtime.clock, runtime.positions):
             if isinstance(happened, Done):  # counts, however late
                 _account(items[happened.index], happened, found)
                 continue

@@ -148,6 +148,8 @@ def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
         return "verifying", None
     if file.phase == "fetching" and file.attempt == 0:
         return "connecting", None
+    if file.idle is not None:
+        return words.idle(file.idle), None
     return "", None
 
 
@@ -164,7 +166,7 @@ def _total(state: RunState) -> Row:
         eta=totals.eta,
         source="",
         host="",
-        word="",
+        word="" if totals.idle is None else words.idle(totals.idle),
         until=None,
     )
 
