@@ -96,6 +96,37 @@ def test_starting_over_is_seen() -> None:
     assert "  0%  0 B / 80.0 MB" in lines(timed)[-2]
 
 
+def unreached(path: str, host: str = "m.example", following: str = "") -> list[Event]:
+    again = RetryScheduled(MODEL, path, "mirror", host, 2, "connect", "connection refused", 0.1)
+    gone = SourceFailed(MODEL, path, "mirror", host, "connect", "connection refused", "", 0, following, "u")
+    return [progress(path, 0, 10, "mirror", host), again, progress(path, 0, 10, "mirror", host, 2), gone]
+
+
+def test_a_dead_network_is_told_by_the_error_at_the_end_alone() -> None:
+    events = [RunStarted("ensure", (MODEL,)), planned([("a", 10), ("b", 10)])]
+    for path in "ab":
+        events += [started(path, 10), *unreached(path, following="url"), *unreached(path, "u.example")]
+    said = lines(at_once([*events, failed()]))
+    assert not [line for line in said if "refused" in line or "m.example" in line]
+    cancelled = lines(at_once([*events, failed(code="cancelled")]))
+    assert any("retry: mirror m.example: connection refused" in line for line in cancelled)
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        progress("a", 5, 10, "url", "u.example"),
+        RetryScheduled(MODEL, "a", "url", "u.example", 2, "busy", "503", 0.1),
+        SourceFailed(MODEL, "a", "url", "u.example", "not_found", "not found", "", 0, "", ""),
+    ],
+)
+def test_a_host_that_was_not_reached_is_told_of_once_another_one_was(proof: Event) -> None:
+    events = [RunStarted("ensure", (MODEL,)), planned([("a", 10)]), started("a", 10)]
+    events += unreached("a", following="url")
+    said = lines(at_once([*events, proof, failed()]))
+    assert any("fallback: mirror m.example: connection refused -> url" in line for line in said)
+
+
 def test_a_resumed_file_says_where_it_goes_on() -> None:
     events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG, 8_000_000)]
     assert lines(at_once(events))[1].endswith("started, 80.0 MB, continued at 8.00 MB")

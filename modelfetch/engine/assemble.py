@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,6 +52,8 @@ class RunOptions:
     """Seconds to wait for another process."""
     connections: int | None = None
     """Connections to one file, instead of the configured number."""
+    name: str = ""
+    """What the run is called towards those who wait for its locks."""
 
 
 def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runtime:
@@ -74,8 +75,9 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         limit_rate=network.limit_rate,
         files=network.files,
         sharing=Sharing(connections=options.connections or network.connections),
-        deadline=None if options.timeout is None else time.monotonic() + options.timeout,
+        timeout=options.timeout,
         lock_timeout=options.lock_timeout,
+        name=options.name,
         rank=_by_health(loaded),
         prepare=client.prepare,
         close=client.close,

@@ -49,8 +49,12 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
     """
 
     def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
-        super().__init__("; ".join(f"{label}: {error.message}" for label, error in failures))
+        super().__init__("; ".join(f"{label}: {_in_full(error)}" for label, error in failures))
         self.failures = failures
+
+
+def _in_full(error: SourceError) -> str:
+    return f"{error.message} ({error.detail})" if error.detail else error.message
 
 
 @dataclass(slots=True)
@@ -293,11 +297,12 @@ class Transfer:
         self._pure = self._pure or (candidate is not None and not is_alone)
         if self._pure:
             self._company.dismiss()
-        yield self._quarantine()
+        put_aside = self._quarantine()
+        yield put_aside
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
         if is_alone:
-            yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
+            yield from self._failed(candidate, _wrong(put_aside))
         else:
             self._holding = candidate
             yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
@@ -311,6 +316,11 @@ class Transfer:
         for candidate in self.candidates:
             candidate.good = 0
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
+
+
+def _wrong(put_aside: FileQuarantined) -> SourceError:
+    detail = f"expected SHA-256 {put_aside.expected}, got {put_aside.actual}"
+    return SourceError(Fault.HASH, _WRONG, detail=detail)
 
 
 def candidates_for(offers: list[Offer]) -> list[Candidate]:

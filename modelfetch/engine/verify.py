@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import field
 
+from modelfetch.engine.deadline import Deadline
 from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of
 from modelfetch.engine.events import (
     Event,
@@ -54,7 +55,16 @@ class VerifyRequest:
     consulted: Sequence[Consulted] = ()
 
 
-Findings = dict[Key, Fault | None]
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not right about a file."""
+
+    fault: Fault
+    reason: str
+    """The same in words, with both digests or sizes."""
+
+
+Findings = dict[Key, Finding | None]
 """What was found of each file looked at so far; None where all is right."""
 
 
@@ -102,24 +112,25 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
         items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
     items.sort(key=lambda item: -item.file.size)
     tasks = [_check(runtime, item, quick=request.quick) for item in items]
+    deadline = Deadline(runtime)
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
         for happened in with_heartbeat(merged, runtime.clock, runtime.positions):
             if isinstance(happened, Done):  # counts, however late
                 _account(items[happened.index], happened, found)
                 continue
-            runtime.check_deadline()
+            deadline.check(happened)
             if happened is not None:
                 yield happened
 
 
-def _account(item: _Item, done: Done[Fault | None], found: Findings) -> None:
+def _account(item: _Item, done: Done[Finding | None], found: Findings) -> None:
     if done.error is not None:
         raise done.error
     found[key_of(item.manifest, item.file)] = done.result
 
 
-def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:
-    """Check one file; the fault found, or None."""
+def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:
+    """Check one file; what is not right, or None."""
     model, file = item.manifest.name, item.file
     path = runtime.store.directory(item.manifest) / file.path
     if quick and item.unchanged:
@@ -127,22 +138,21 @@ def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:
         return None
     size = runtime.store.size_of(path)
     if size is None:
-        yield _bad(model, file, Fault.MISSING, "is not there")
-        return Fault.MISSING
+        return (yield from _bad(model, file, Fault.MISSING, "is not there"))
     if size != file.size:
-        yield _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}")
-        return Fault.SIZE
+        return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}"))
     yield FileStarted(model, file.path, file.size, 0)
     actual = yield from hash_with_progress(runtime, model, file, path)
     if actual != file.sha256:
-        yield _bad(model, file, Fault.HASH, f"has SHA-256 {actual} instead of {file.sha256}")
-        return Fault.HASH
+        reason = f"has SHA-256 {actual} instead of {file.sha256}"
+        return (yield from _bad(model, file, Fault.HASH, reason))
     yield FileVerified(model, file.path, file.size, file.sha256)
     return None
 
 
-def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> SourceFailed:
-    return SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
+def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]:
+    yield SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
+    return Finding(fault, reason)
 
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
@@ -159,18 +169,18 @@ def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterat
         found.update((key, None) for key in bad if run.has(key))
 
 
-def _bad_in(found: Findings) -> dict[Key, Fault]:
-    return {key: fault for key, fault in found.items() if fault is not None}
+def _bad_in(found: Findings) -> dict[Key, Finding]:
+    return {key: finding for key, finding in found.items() if finding is not None}
 
 
 def _not_ok(found: Findings) -> IntegrityError | None:
     bad = _bad_in(found)
     if not bad:
         return None
-    (model, _, path), fault = next(iter(bad.items()))
+    (model, _, path), finding = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return IntegrityError(
-        f"{len(bad)} of {len(found)} files are not right: {model}: {path}: {fault}{more}",
+        f"{len(bad)} of {len(found)} files are not right: {model}: {path} {finding.reason}{more}",
         hint=f"Put them right: modelfetch verify --repair {' '.join(sorted({name for name, _, _ in bad}))}",
     )
 
@@ -191,9 +201,10 @@ def _results(manifests: Sequence[Manifest], found: Findings, reason: str) -> lis
     ]
 
 
-def _result(model: str, file: FileSpec, found: Fault | str | None) -> FileResult:
+def _result(model: str, file: FileSpec, found: Finding | str | None) -> FileResult:
     """How one file ended; text stands for what kept it from being looked at."""
     if found is None:
         return FileResult(model, file.path, "completed", "", CACHE, file.size)
-    status: Status = "failed" if isinstance(found, Fault) else "cancelled"
-    return FileResult(model, file.path, status, found, CACHE, file.size)
+    status: Status = "failed" if isinstance(found, Finding) else "cancelled"
+    reason = found.fault if isinstance(found, Finding) else found
+    return FileResult(model, file.path, status, reason, CACHE, file.size)

@@ -40,6 +40,13 @@ class Unranged(SourceError):  # noqa: N818 - what the source is, not only what w
         super().__init__(Fault.PROTOCOL, "does not send parts of files")
 
 
+class Unresolved(SourceError):  # noqa: N818 - what the host's name is, not only what went wrong
+    """There is no address for the name of a host."""
+
+    def __init__(self, message: str, *, retry: bool | None = None) -> None:
+        super().__init__(Fault.CONNECT, message, retry=retry)
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What is asked for: bytes of a file of ``size`` bytes, from ``start`` on."""
@@ -140,11 +147,8 @@ def refusal(answer: Answer) -> SourceError:
 def _permanent(status: int) -> SourceError:
     match status:
         case 401 | 403:
-            return SourceError(
-                Fault.AUTHORISATION,
-                f"access refused ({status})",
-                hint="Set HF_TOKEN to a token that may read it, and accept the terms on its page.",
-            )
+            # No hint: only the source knows whose server it is, and what opens it.
+            return SourceError(Fault.AUTHORISATION, f"access refused ({status})")
         case 407:
             return SourceError(
                 Fault.PROXY,

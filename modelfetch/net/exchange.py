@@ -202,10 +202,20 @@ def _fields(request: httpx.Request) -> bytes:
 
 
 def _answer(response: httpx.Response, ask: Ask, *, redirected: bool) -> Answer:
-    length = response.headers.get("content-length", str(ask.size))
-    may_be_used = response.status_code == 206 or (response.status_code == 200 and length == str(ask.size))
-    excerpt = "" if may_be_used else _excerpt(response)
+    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response)
     return Answer(response.status_code, _headers(response), redirected, excerpt)
+
+
+def _may_be_used(response: httpx.Response, size: int) -> bool:
+    """Whether an answer may hold the file; of any other, the beginning tells what it is."""
+    match response.status_code:
+        case 200:
+            stated = response.headers.get("content-length", "*")
+        case 206:
+            stated = response.headers.get("content-range", "*").rpartition("/")[2].strip()
+        case _:
+            return False
+    return stated in ("*", str(size))
 
 
 def _excerpt(response: httpx.Response) -> str:

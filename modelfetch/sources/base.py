@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.answers import Ask
 from modelfetch.net.client import Client, Memory
@@ -12,6 +14,9 @@ from modelfetch.net.urls import Credential, host_of
 
 LOCAL = "local"
 """The one kind of source that needs no network."""
+
+REFUSED = "Whoever runs that server decides who may read it: check its address, or use another source."
+"""What to do about a refusal (401, 403) of a server of which nothing more is known."""
 
 
 class Stream(Protocol):
@@ -74,10 +79,25 @@ class Source(Protocol):
 
 
 class HttpOffer:
-    """A file behind a URL."""
+    """A file behind a URL.
+
+    Args:
+        kind: Kind of the source.
+        url: Where it is.
+        size: Its bytes.
+        client: HTTP.
+        credential: Sent to its origin only.
+        refused: What to do when access is refused; it depends on whose server this is.
+    """
 
     def __init__(
-        self, kind: str, url: str, size: int, client: Client, credential: Credential | None = None
+        self,
+        kind: str,
+        url: str,
+        size: int,
+        client: Client,
+        credential: Credential | None = None,
+        refused: str = REFUSED,
     ) -> None:
         self.kind = kind
         self.host = host_of(url)
@@ -85,13 +105,25 @@ class HttpOffer:
         self._size = size
         self._client = client
         self._credential = credential
+        self._refused = refused
         self._memory = Memory()
 
     def open(self, offset: int, end: int | None = None) -> Stream:
         """Ask for the bytes from ``offset`` on."""
         ask = Ask(offset, self._size, end=end)
-        return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+        with self._advising():
+            return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
 
     def fetch(self) -> bytes:
         """Ask for all of a small file, with as little ado as can be. Raises SourceError."""
-        return self._client.fetch(self.address, self._size, self._credential)
+        with self._advising():
+            return self._client.fetch(self.address, self._size, self._credential)
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        try:
+            yield
+        except SourceError as error:
+            if error.fault is Fault.AUTHORISATION:
+                error.hint = self._refused
+            raise

@@ -29,7 +29,7 @@ def assert_cancelled(result: Result, code: int) -> None:
     assert result.out == ""
     last = result.err.splitlines()[-1]
     assert last.startswith("cancelled")
-    assert last.endswith("run the same command again to go on")
+    assert last.endswith("try again to go on where it stopped")
 
 
 def serve(cli: Command, origin: Origin, size: int = 1000, fault: Fault | None = None) -> ServedModel:
