@@ -24,7 +24,8 @@ from modelfetch.engine.events import (
 from modelfetch.engine.state import RunState
 from modelfetch.reporters.bars import Bars
 from modelfetch.reporters.draw import Pen, draw
-from modelfetch.reporters.layout import columns, scene, shorten
+from modelfetch.reporters.elide import shorten
+from modelfetch.reporters.layout import columns, scene
 from modelfetch.reporters.symbols import ASCII, UNICODE, Symbols
 from tests.screen import Screen
 from tests.scripted import (

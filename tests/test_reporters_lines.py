@@ -103,7 +103,7 @@ def unreached(path: str, host: str = "m.example", following: str = "") -> list[E
 
 
 def test_a_dead_network_is_told_by_the_error_at_the_end_alone() -> None:
-    events = [RunStarted("ensure", (MODEL,)), planned([("a", 10), ("b", 10)])]
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([("a", 10), ("b", 10)])]
     for path in "ab":
         events += [started(path, 10), *unreached(path, following="url"), *unreached(path, "u.example")]
     said = lines(at_once([*events, failed()]))
@@ -121,7 +121,7 @@ def test_a_dead_network_is_told_by_the_error_at_the_end_alone() -> None:
     ],
 )
 def test_a_host_that_was_not_reached_is_told_of_once_another_one_was(proof: Event) -> None:
-    events = [RunStarted("ensure", (MODEL,)), planned([("a", 10)]), started("a", 10)]
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([("a", 10)]), started("a", 10)]
     events += unreached("a", following="url")
     said = lines(at_once([*events, proof, failed()]))
     assert any("fallback: mirror m.example: connection refused -> url" in line for line in said)

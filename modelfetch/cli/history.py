@@ -119,13 +119,13 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
     columns = [
         Column("when"),
         Column("run"),
-        Column("what"),
+        Column("what", drop=2),
         Column("models", flexible=True),
         Column("outcome"),
-        Column("fetched", right=True),
-        Column("time", right=True),
-        Column("speed", right=True),
-        Column("failed tries", right=True),
+        Column("fetched", right=True, drop=1),
+        Column("time", right=True, drop=3),
+        Column("speed", right=True, drop=4),
+        Column("failed tries", right=True, drop=5),
     ]
     print_table(columns, rows)
 

@@ -23,7 +23,7 @@ from modelfetch.net.answers import Unresolved
 from modelfetch.sources.base import LOCAL
 
 # What a person should hear of first when several files failed in different ways.
-_GRAVITY = (
+_GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     StoreError,
     DeadlineError,
     LockTimeoutError,
