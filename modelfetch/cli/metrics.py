@@ -57,7 +57,7 @@ def metrics(
         return
     start = begin(since)
     with workspace.history() as history:
-        rows, runs = history.attempts(since=start), history.runs(since=start)
+        rows, runs = workspace.attempts(history, start), history.runs(since=start)
     note(history.notice)
     if prometheus:
         _print_prometheus(rows, runs)
@@ -69,7 +69,7 @@ def metrics(
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
     with workspace.history() as history:
-        forgotten = len(history.attempts()) if dry_run else history.reset()
+        forgotten = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
     note(history.notice)
     if json:
         print_json({"ok": True, "message": "Metrics reset", "attempts": forgotten, "dry_run": dry_run})

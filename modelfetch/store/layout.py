@@ -14,6 +14,7 @@ from typing import Final
 from modelfetch.errors import UsageError
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
 from modelfetch.model.text import quote
+from modelfetch.warm import HITS
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -65,6 +66,10 @@ class Layout:
     def stamp(self, name: str) -> Path:
         """The stamp derived from a receipt, for the warm answer."""
         return self.model(name) / ".ready"
+
+    def hits(self) -> tuple[Path, Path]:
+        """The notes on runs that found everything there: the earlier ones, and those since."""
+        return self.root / f"{HITS}.1", self.root / HITS
 
     def file(self, name: str, version: str, path: str) -> Path:
         """Where one file of a model lies."""
