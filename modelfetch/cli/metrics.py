@@ -14,7 +14,7 @@ from modelfetch.cli import options
 from modelfetch.cli.history import begin, note
 from modelfetch.cli.sources import HOST
 from modelfetch.cli.tables import SHORTEST, Column, print_table
-from modelfetch.cli.talk import print_json, say
+from modelfetch.cli.talk import print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, RunRow
@@ -80,7 +80,8 @@ def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
 def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
     from modelfetch.history.metrics import prometheus
 
-    typer.echo(prometheus(rows, runs), nl=False)
+    for line in prometheus(rows, runs).splitlines():
+        put(line)
 
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:

@@ -18,7 +18,7 @@ from modelfetch.cli.talk import say
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import inert, sanitise
 from modelfetch.remote import Job, NoTokenError, Run, Server, find_address, nobody
 from modelfetch.reporters import choose, error_lines, symbols_for
 
@@ -112,7 +112,7 @@ class _Originals:
         if not self._has_reader:
             return
         try:
-            print(jsonlib.dumps(document, separators=(",", ":")).replace("\x7f", "\\u007f"), flush=True)
+            print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
         except BrokenPipeError:
             self._has_reader = False
 

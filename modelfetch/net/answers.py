@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import media_type, sanitise
 from modelfetch.net.retry import retry_after
 from modelfetch.values import dataclass
 
@@ -225,7 +225,7 @@ def strong_etag(headers: Mapping[str, str]) -> str:
 
 
 def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
-    kind = sanitise(answer.headers.get("content-type", "").partition(";")[0].strip())[:40]
+    kind = media_type(answer.headers.get("content-type", ""))
     message = f"has {actual} bytes there instead of {ask.size}" + (f" ({kind})" if kind else "")
     hint = ""
     if answer.excerpt.startswith("version https://git-lfs.github.com/spec/"):
