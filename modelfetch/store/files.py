@@ -85,7 +85,7 @@ def _require_real(directory: Path, found: os.stat_result | None) -> None:
     if found is None or not stat.S_ISDIR(found.st_mode):
         raise StoreError(
             f"{sanitise(str(directory))} is not a directory of its own",
-            hint="Links inside the cache are not followed; move it away, then run the command again.",
+            hint="Links inside the cache are not followed; move it away, then try again.",
         )
 
 
