@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,8 +141,8 @@ class Workspace:
         days = timedelta(days=self.loaded.settings.history.days)
         oldest = datetime.now(UTC) - days if since is None else since
         hits = attempts_of(self.store.hits(), self.store.receipts(), oldest) if days else ()
-        rows = [*history.attempts(since=since), *hits]
-        return sorted(rows, key=lambda row: row.started_at + timedelta(seconds=row.seconds))
+        rows = history.attempts(since=since)
+        return list(merge(rows, hits, key=lambda row: row.started_at + timedelta(seconds=row.seconds)))
 
     def reset_metrics(self, history: History) -> int:
         """Forget every attempt, and so all metrics and the health of every host; runs stay.
