@@ -3,7 +3,7 @@
 import os
 import sys
 
-from modelfetch.warm import answer
+from modelfetch.warm import answer, count
 
 
 def main() -> None:
@@ -20,6 +20,8 @@ def main() -> None:
         os.write(1, "".join(f"{directory}\n" for directory, _ in models).encode())
     except BrokenPipeError:
         sys.exit(141)
+    directories = [directory for directory, _ in models]
+    count(directories[0].rsplit(os.sep, 3)[0], directories)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,11 @@ class Fault(StrEnum):
         """Whether the source did answer, with bytes that are not the pinned ones."""
         return self in (Fault.SIZE, Fault.HASH)
 
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the host was not even reached."""
+        return self in (Fault.CONNECT, Fault.PROXY)
+
 
 _TRANSIENT = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL, Fault.CUT, Fault.BUSY, Fault.SERVER})
 
@@ -190,6 +195,7 @@ class SourceError(ModelfetchError):
         fault: The class of the failure.
         retry: Whether asking the same source again, later, may help.
         retry_after: Seconds the server asked us to wait, or None.
+        detail: What the error that ends a run says beyond ``message``, such as two digests; may be empty.
     """
 
     code = "source"
@@ -203,8 +209,10 @@ class SourceError(ModelfetchError):
         hint: str = "",
         retry: bool | None = None,
         retry_after: float | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
+        self.detail = detail
         self.fault = fault
         self.retry = fault.is_transient if retry is None else retry
         self.retry_after = retry_after

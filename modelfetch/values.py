@@ -35,6 +35,8 @@ else:
             members = {**shared, **late, **_own(cls, implied=shared), "__slots__": tuple(_names(cls))}
             made = type(cls)(cls.__name__, cls.__bases__, members)
             made.__qualname__ = cls.__qualname__
+            for name, each in late.items():
+                each.belong(made, name)
             return made
 
         return decorate
@@ -61,7 +63,8 @@ else:
         def __init__(self, plain, work_out):
             self._plain, self._work_out = plain, work_out
 
-        def __set_name__(self, made, name):
+        def belong(self, made, name):
+            """Learn its place; no ``__set_name__``, for Python 3.11 makes a RuntimeError of Ctrl-C in one."""
             self._made, self._name = made, name
 
         def __get__(self, instance, owner):

@@ -11,10 +11,15 @@ the work.
 import os
 import stat
 import sys
+import time
 
 from modelfetch.plain import format_size, plain_names
 
 FORMAT = "modelfetch-ready 2"
+HITS = "hits"
+"""Below the root of the cache: a line for each run that found everything there; see :func:`count`."""
+HITS_LIMIT = 64 << 10
+"""Bytes after which the lines so far become the earlier ones, of which as many are kept: some 3000 runs."""
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._+-")
 """Characters of names, versions and identities, and of the directories called by them."""
@@ -64,6 +69,36 @@ def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
     except (OSError, ValueError, IndexError):
         return None
     return [model for model in found if model is not None] if None not in found else None
+
+
+def count(root: str, directories: list[str], *, create: bool = False) -> None:
+    """Note that models were found there: for ``metrics``, where such a run leaves no other trace.
+
+    Where there is no file for it nothing is counted: history is off, or the cache is somebody else's. No
+    failure to count matters. The line is appended in one write, which no other process can come between.
+
+    Args:
+        root: Of the cache.
+        directories: Of the models that were found there: ``<root>/models/<name>/<version>``.
+        create: Whether to make the file.
+    """
+    path = f"{root}/{HITS}"
+    # A link that somebody planted is not followed, and a pipe not waited for.
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    now = int(time.time())
+    lines = "".join(f"{now} {'/'.join(each.rsplit(os.sep, 2)[1:])}\n" for each in directories)
+    try:
+        file = os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
+        try:
+            if os.lseek(file, 0, os.SEEK_END) < HITS_LIMIT:
+                os.write(file, lines.encode())
+                return
+        finally:
+            os.close(file)
+        os.replace(path, f"{path}.1")
+    except OSError:
+        return
+    count(root, directories, create=True)
 
 
 def _root() -> str | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from datetime import UTC, datetime, timedelta
+from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,13 +24,13 @@ from modelfetch.settings import Loaded, load
 from modelfetch.settings.owners import trusted_owners
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.values import dataclass
-from modelfetch.warm import circumstances, doubt_about
+from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
     from modelfetch.engine.assemble import RunOptions
     from modelfetch.engine.events import Event, Planned
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.history import History
+    from modelfetch.history import AttemptRow, History
     from modelfetch.reporters.chronicle import Chronicle
     from modelfetch.reporters.recorder import Recorder
 
@@ -156,7 +158,41 @@ class Workspace:
 
             return Chronicle(self.history(), self._known)
 
-        return Recorder(begin)
+        def found(directories: list[str]) -> None:
+            count(str(self.loaded.cache_dir), directories, create=True)
+
+        return Recorder(begin, found if self.loaded.settings.history.days else None)
+
+    def attempts(self, history: History, since: datetime | None = None) -> list[AttemptRow]:
+        """The attempts of every run, in the order in which they ended, also of those that found all there.
+
+        Args:
+            history: Where most of them are remembered.
+            since: Only those of then or later; all that are remembered when None.
+        """
+        from modelfetch.history.hits import attempts_of
+
+        days = timedelta(days=self.loaded.settings.history.days)
+        oldest = datetime.now(UTC) - days if since is None else since
+        hits = attempts_of(self.store.hits(), self.store.receipts(), oldest) if days else ()
+        rows = history.attempts(since=since)
+        return list(merge(rows, hits, key=lambda row: row.started_at + timedelta(seconds=row.seconds)))
+
+    def reset_metrics(self, history: History) -> int:
+        """Forget every attempt, and so all metrics and the health of every host; runs stay.
+
+        Returns:
+            How many were forgotten.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        forgotten = len(self.attempts(history))
+        history.reset()
+        self.store.forget_hits()
+        if self.loaded.settings.history.days:
+            count(str(self.loaded.cache_dir), [], create=True)
+        return forgotten
 
     def is_present(self, manifest: Manifest) -> bool:
         """Whether a model is here: it has a receipt, and every file looks as it did then."""

@@ -77,6 +77,7 @@ def example() -> list[Timed]:
                 MODEL, BIG, "mirror", "models.example", "hash", wrong, "", 0, "huggingface", "hf.example"
             ),
         ),
+        *((at, progress(BIG, 0, SIZE, "huggingface", "hf.example")) for at in (6.7, 8.9)),
         (9.0, FileVerified(MODEL, BIG, SIZE, DIGEST)),
         (9.1, committed(BIG, SIZE)),
         (
@@ -133,7 +134,7 @@ def test_percent_of_something_unfinished_never_rounds_to_100() -> None:
 
 # Read back
 
-DERIVED = {"v", "run", "n", "at", "event", "speed", "eta", "percent", "totals"}
+DERIVED = {"v", "run", "n", "at", "event", "speed", "eta", "idle", "percent", "totals"}
 """What is not of the event itself."""
 OPTIONAL = {("lock_waiting", "received"), ("lock_waiting", "size")}
 

@@ -26,8 +26,8 @@ def test_nothing_is_shown_before_four_samples() -> None:
 
 def test_after_a_half_life_old_and_new_speed_weigh_the_same() -> None:
     meter = metered(1000, seconds=600)
-    meter.add(0, 600 + HALF_LIFE)
-    assert meter.speed == pytest.approx(500)
+    meter.add(1, 600 + HALF_LIFE)
+    assert meter.speed == pytest.approx(500, rel=0.001)
 
 
 def test_samples_count_by_their_length() -> None:
@@ -67,8 +67,30 @@ def test_silence_before_the_first_byte_is_no_slowness() -> None:
 
 def test_silence_after_the_first_byte_is() -> None:
     meter = metered(1000, seconds=10)
-    meter.add(0, 20.0)
+    meter.add(1, 20.0)
     assert meter.speed == pytest.approx(1000 / 3, rel=0.01)
+
+
+def test_after_two_seconds_of_silence_there_is_no_speed_until_the_next_byte() -> None:
+    meter = metered(1000, seconds=10)
+    meter.add(0, 11.9)
+    assert meter.idle is None
+    assert meter.speed is not None
+    meter.add(0, 12.0)
+    assert meter.idle == pytest.approx(2.0)
+    assert meter.speed is None
+    meter.add(1, 13.0)
+    assert meter.idle is None
+    assert meter.speed is not None
+
+
+def test_a_pause_is_not_silence() -> None:
+    meter = metered(1000, seconds=10)
+    meter.pause()
+    meter.add(0, 500.0)
+    assert meter.idle is None
+    meter.add(0, 503.0)
+    assert meter.idle == pytest.approx(3.0)
 
 
 def test_a_pause_is_left_out() -> None:

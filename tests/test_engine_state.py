@@ -50,6 +50,11 @@ def one(events: Iterable[Event]) -> FileState:
     return state.files[MODEL, BIG[0]]
 
 
+def at_big(received: int) -> tuple[str, int, int]:
+    """Say how far the big file is."""
+    return BIG[0], received, BIG[1]
+
+
 def retry(wait: float = 2.0) -> RetryScheduled:
     return RetryScheduled(MODEL, BIG[0], "mirror", "m.example", 2, "busy", "503 Service Unavailable", wait)
 
@@ -146,6 +151,76 @@ def test_the_time_of_a_retry_wait_is_not_slowness_of_the_file() -> None:
         (102 + n / 10, progress(BIG[0], 9000 + n * 1000, BIG[1], "mirror", "m.example")) for n in range(9)
     ]
     assert folded(timed).files[MODEL, BIG[0]].speed == pytest.approx(10_000, rel=0.1)
+
+
+def moving(rate: int, begin: float, end: float, received: int = 0, attempt: int = 1) -> list[Timed]:
+    """A tenth of a second apart, so many bytes more a second."""
+    steps = range(round((end - begin) * 10) + 1)
+    return [
+        (begin + n / 10, progress(*at_big(received + rate * n // 10), "mirror", "m.example", attempt=attempt))
+        for n in steps
+    ]
+
+
+def stall(seconds: float, *more: Timed) -> RunState:
+    """Five seconds of bytes, and then a sign of life a second without any."""
+    events: list[Timed] = [(0, planned([BIG])), (0, started(*BIG)), *moving(1_000_000, 0, 5)]
+    still = progress(*at_big(5_000_000), "mirror", "m.example")
+    beats: list[Timed] = [(5.0 + n, still) for n in range(1, int(seconds) + 1)]
+    return folded([*events, *beats, *more])
+
+
+@pytest.mark.parametrize(("seconds", "idle"), [(1, None), (2, 2.0), (12, 12.0)])
+def test_after_two_seconds_without_a_byte_there_is_no_speed_and_no_eta(
+    seconds: int, idle: float | None
+) -> None:
+    state = stall(seconds)
+    file = state.files[MODEL, BIG[0]]
+    for figures in (file, state.totals):
+        assert figures.idle == (None if idle is None else pytest.approx(idle))
+        assert (figures.speed is None) == (figures.eta is None) == (idle is not None)
+
+
+def test_an_answer_whose_first_byte_does_not_come_is_without_data_too() -> None:
+    waiting = progress(*at_big(0), "mirror", "m.example")
+    state = folded([(0, planned([BIG])), (0, started(*BIG)), (7, waiting), (10, waiting)])
+    assert state.files[MODEL, BIG[0]].idle == pytest.approx(3)
+
+
+def test_the_next_byte_ends_it() -> None:
+    state = stall(12, (17.1, progress(*at_big(5_100_000), "mirror", "m.example")))
+    assert state.files[MODEL, BIG[0]].idle is state.totals.idle is None
+    assert state.files[MODEL, BIG[0]].speed is not None
+
+
+def test_one_file_without_data_beside_another_that_gets_some() -> None:
+    other = ("other.bin", 50_000_000)
+    state = folded(
+        [
+            (0, planned([BIG, other])),
+            (0, started(*BIG)),
+            (0, started(*other)),
+            (0, progress(*at_big(0))),
+            *((n / 10, progress(other[0], n * 100_000, other[1])) for n in range(50)),
+            (5, progress(*at_big(0))),
+        ]
+    )
+    assert state.files[MODEL, BIG[0]].idle == pytest.approx(5)
+    assert state.totals.idle is None
+    assert state.totals.speed is not None
+
+
+def test_a_file_that_is_hashed_or_waits_to_be_tried_again_is_not_without_data() -> None:
+    done, again = progress(*at_big(BIG[1])), progress(*at_big(BIG[1]))
+    assert folded([(0, started(*BIG)), (1, done), (20, again)]).files[MODEL, BIG[0]].idle is None
+    assert stall(12, (18, retry(30)), (40, RunStarted("ensure", ()))).totals.idle is None
+
+
+def test_after_a_retry_the_speed_is_that_of_the_new_bytes() -> None:
+    slower = moving(10_000, 20, 22, received=5_000_000, attempt=2)
+    state = stall(12, (18, retry(2.0)), *slower)
+    assert state.files[MODEL, BIG[0]].speed == pytest.approx(10_000)
+    assert state.totals.speed == pytest.approx(10_000)
 
 
 def test_leaving_a_source_keeps_the_good_prefix_and_forgets_its_speed() -> None:

@@ -1,5 +1,7 @@
 """Text from elsewhere, made safe to show; guesses at what was meant."""
 
+import json
+import re
 import time
 import unicodedata
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, inert, media_type, quote, sanitise
 from tests.patience import IN_TIME
 
 
@@ -27,6 +29,14 @@ from tests.patience import IN_TIME
         ("a\ud800b", "ab"),
         ("a\u3164\ufe0f\u115fb", "ab"),
         ("", ""),
+        ("##vso[task.setvariable variable=x]y", "# #vso[task.setvariable variable=x]y"),
+        ("a ##[error]b", "a # #[error]b"),
+        ("#\x1b#teamcity[x]", "# #teamcity[x]"),
+        ("####[x]", "### #[x]"),
+        ("::error::x", ": :error::x"),
+        ("\n ::set-output name=a::b", "  : :set-output name=a::b"),
+        ("\u200b::warning::x", ": :warning::x"),
+        ("a::b ## c # [d]", "a::b ## c # [d]"),
     ],
 )
 def test_only_what_can_be_seen_is_shown_on_one_line(text: str, shown: str) -> None:
@@ -38,6 +48,42 @@ def test_nothing_that_steers_a_terminal_survives(text: str) -> None:
     shown = sanitise(text)
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert sanitise(shown) == shown
+
+
+COMMAND = re.compile(r"##\w*\[|^\s*::")
+
+
+@given(st.text(st.sampled_from("#:[]vso teamcity\n\x1b\u200b\u2028")))
+def test_nothing_that_steers_a_ci_system_survives(text: str) -> None:
+    shown = sanitise(text)
+    assert not COMMAND.search(shown)
+    assert sanitise(shown) == shown
+
+
+@given(st.text(st.sampled_from('#:[]vso"\\\x7f')))
+def test_a_line_of_json_is_inert_and_says_the_same(text: str) -> None:
+    line = inert(json.dumps({"a": text}))
+    assert not COMMAND.search(line)
+    assert "\x7f" not in line
+    assert json.loads(line) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("text/html; charset=utf-8", "text/html"),
+        (" Application/JSON ", "application/json"),
+        ("image/svg+xml", "image/svg+xml"),
+        ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.manifest.v1+json"),
+        *(
+            (text, "")
+            for text in ("", "html", "text/", "/html", "text/html/x", "text/##[error]", "::error::/x")
+        ),
+        *((text, "") for text in ("text/ht ml", "text/html\x1b[2J", f"text/{'x' * 64}", "tëxt/html")),
+    ],
+)
+def test_a_media_type_is_shown_where_it_looks_like_one(text: str, shown: str) -> None:
+    assert media_type(text) == shown
 
 
 def test_a_quotation_is_safe_and_short() -> None:

@@ -25,7 +25,8 @@ from modelfetch.engine.state import RunState
 from modelfetch.notices import Notices
 from modelfetch.reporters.bars import Bars
 from modelfetch.reporters.draw import Pen, draw
-from modelfetch.reporters.layout import columns, scene, shorten
+from modelfetch.reporters.elide import shorten
+from modelfetch.reporters.layout import columns, scene
 from modelfetch.reporters.symbols import ASCII, UNICODE, Symbols
 from tests.screen import Screen
 from tests.scripted import (
@@ -159,6 +160,15 @@ def test_words_stand_where_there_is_no_speed() -> None:
     assert "verifying" in picture(whole, 100)[3]
     locked = [*under_way(), (2.1, LockWaiting(MODEL, FILES[3][0], "process 4711", 0.0))]
     assert "waiting" in picture(locked, 100)[3]
+
+
+@pytest.mark.parametrize(("width", "rest"), [(100, "huggingface"), (80, ""), (60, "")])
+def test_for_how_long_no_byte_came_stands_in_place_of_speed_and_eta(width: int, rest: str) -> None:
+    still = progress(BIG[0], 100_000_000, BIG[1])
+    lines = picture([*under_way(FILES[:1]), *((2.0 + n, still) for n in range(1, 13))], width)
+    for line, end in ((lines[0], rest), (lines[-1], "")):
+        assert "no data for 12 s" in line
+        assert line.partition("no data for 12 s")[2].strip() == end
 
 
 def test_a_wait_is_told_in_words_above_the_total() -> None:

@@ -33,7 +33,10 @@ from tests.scripted import MODEL, at_once, download, play
 HOSTILE = (
     "a\x1b[2J\x1b]0;title\x07\x1b]8;;http://evil\x1b\\b\x9b31m\x90q\x9c\r\n\x00\x08\x7f"
     "\u202etxt.exe\u2066\u200b\u200f\ufeff\u2028[red]x[/red][link=http://evil]y[/link]\ud800:smile:"
+    "##[error]e##vso[task.setvariable variable=x]v#\x1b#teamcity[message text='t']\n::error::g"
 )
+COMMAND = re.compile(r"##\w*\[|^\s*::", re.MULTILINE)
+"""What CI systems obey in a log."""
 SENTINEL = "a[2J]0;title]8;;http://evil"
 T = TypeVar("T")
 
@@ -93,6 +96,7 @@ def test_lines_are_harmless() -> None:
     assert SENTINEL in text
     assert all(is_harmless(line) for line in text.split("\n"))
     assert "[red]x[/red]" in text
+    assert not COMMAND.search(text)
 
 
 def test_json_is_ascii_and_valid_and_says_everything() -> None:
@@ -102,6 +106,7 @@ def test_json_is_ascii_and_valid_and_says_everything() -> None:
     said = [json.loads(line) for line in text.splitlines()]
     assert len(said) == len(events())
     assert said[0]["models"] == [MODEL + HOSTILE]
+    assert not COMMAND.search(text)
 
 
 @pytest.mark.parametrize("width", [400, 100, 60, 40])

@@ -80,6 +80,12 @@ def test_a_slow_file_gets_a_line_every_ten_seconds() -> None:
     assert len(said) == 3
 
 
+def test_a_stall_is_told_in_place_of_speed_and_eta() -> None:
+    still = progress(BIG[0], BIG[1] * 4 // 10, BIG[1])
+    said = lines([*steady(seconds=4, total=10), *((4.0 + n, still) for n in range(1, 13))])[-2]
+    assert said == "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  no data for 10 s  huggingface"
+
+
 def test_a_fast_file_gets_no_more_than_a_line_for_every_tenth() -> None:
     said = [line for line in lines(list(steady(seconds=5, total=5))) if "%" in line]
     assert [line.split("  ")[2] for line in said] == [f"{n}0%" for n in range(1, 10)]
@@ -88,6 +94,37 @@ def test_a_fast_file_gets_no_more_than_a_line_for_every_tenth() -> None:
 def test_starting_over_is_seen() -> None:
     timed = [*steady(seconds=4, total=10), (4.1, progress(BIG[0], 0, BIG[1]))]
     assert "  0%  0 B / 80.0 MB" in lines(timed)[-2]
+
+
+def unreached(path: str, host: str = "m.example", following: str = "") -> list[Event]:
+    again = RetryScheduled(MODEL, path, "mirror", host, 2, "connect", "connection refused", 0.1)
+    gone = SourceFailed(MODEL, path, "mirror", host, "connect", "connection refused", "", 0, following, "u")
+    return [progress(path, 0, 10, "mirror", host), again, progress(path, 0, 10, "mirror", host, 2), gone]
+
+
+def test_a_dead_network_is_told_by_the_error_at_the_end_alone() -> None:
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([("a", 10), ("b", 10)])]
+    for path in "ab":
+        events += [started(path, 10), *unreached(path, following="url"), *unreached(path, "u.example")]
+    said = lines(at_once([*events, failed()]))
+    assert not [line for line in said if "refused" in line or "m.example" in line]
+    cancelled = lines(at_once([*events, failed(code="cancelled")]))
+    assert any("retry: mirror m.example: connection refused" in line for line in cancelled)
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        progress("a", 5, 10, "url", "u.example"),
+        RetryScheduled(MODEL, "a", "url", "u.example", 2, "busy", "503", 0.1),
+        SourceFailed(MODEL, "a", "url", "u.example", "not_found", "not found", "", 0, "", ""),
+    ],
+)
+def test_a_host_that_was_not_reached_is_told_of_once_another_one_was(proof: Event) -> None:
+    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([("a", 10)]), started("a", 10)]
+    events += unreached("a", following="url")
+    said = lines(at_once([*events, proof, failed()]))
+    assert any("fallback: mirror m.example: connection refused -> url" in line for line in said)
 
 
 def test_a_resumed_file_says_where_it_goes_on() -> None:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import modelfetch
 from modelfetch import warm
+from modelfetch.history.metrics import health, summary
+from modelfetch.workspace import Workspace
 from tests.origin import Origin, ServedModel, model
 
 FILES = {"config.json": 200, "onnx/model.onnx": 5_000}
@@ -299,4 +302,79 @@ def test_names_beyond_ascii_are_answered(tmp_path: Path, monkeypatch: pytest.Mon
         modelfetch.ensure("m")
     assert warm.answer(["ensure", "m"]) == [
         (str(tmp_path / "cache" / "models" / "m" / "1"), "m is ready - 1 file, 10 B, already here")
+    ]
+
+
+# What is counted
+
+
+def counted(place: Place) -> list[str]:
+    return [line.partition(" ")[2] for line in (place.cache / "hits").read_text().splitlines()]
+
+
+def run(place: Place, *arguments: str) -> None:
+    """Run the command as a process of its own."""
+    command = [sys.executable, "-m", "modelfetch", *arguments]
+    subprocess.run(command, cwd=place.home / "work", check=True, capture_output=True)
+
+
+def test_a_run_that_found_everything_there_is_counted_by_either_way(place: Place) -> None:
+    run(place, "ensure", "m")
+    assert place.answer("ensure", "m")
+    run(place, "ensure", "m", "--json")  # not for the warm answer
+    assert counted(place) == ["m/1"] * 2
+
+
+def test_such_runs_are_hits_in_the_metrics(place: Place) -> None:
+    for _ in range(2):
+        run(place, "ensure", "m")
+    workspace = Workspace.open()
+    with workspace.history() as history:
+        rows = workspace.attempts(history)
+        assert summary(rows)["cache_hits"] == 4
+        assert health(rows)["cache"]["hit_rate"] == pytest.approx(66.67)
+        assert workspace.attempts(history, datetime.now(UTC) + timedelta(hours=1)) == []
+        assert workspace.reset_metrics(history) == 6
+        assert workspace.attempts(history) == []
+    run(place, "ensure", "m")
+    assert counted(place) == ["m/1"]
+
+
+def test_nothing_is_counted_where_that_is_not_possible_and_the_answer_is_given(place: Place) -> None:
+    (place.cache / "hits").unlink(missing_ok=True)
+    target = place.home / "precious"
+    target.write_text("x")
+    (place.cache / "hits").symlink_to(target)
+    run(place, "ensure", "m")
+    assert target.read_text() == "x"
+    (place.cache / "hits").unlink()
+    os.mkfifo(place.cache / "hits")
+    run(place, "ensure", "m")
+    (place.cache / "hits").unlink()
+    run(place, "ensure", "m")
+    assert not (place.cache / "hits").exists()
+
+
+def test_without_a_history_nothing_is_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.cache / "hits").unlink(missing_ok=True)
+    monkeypatch.setenv("MODELFETCH_HISTORY_DAYS", "0")
+    modelfetch.ensure("m")
+    assert not (place.cache / "hits").exists()
+
+
+def test_the_notes_stay_small_and_the_latest_are_kept(place: Place) -> None:
+    directory = str(place.directory)
+    for _ in range(3):
+        (place.cache / "hits").write_text("1 m/1\n" * (warm.HITS_LIMIT // 6 + 1))
+        warm.count(str(place.cache), [directory])
+    assert counted(place) == ["m/1"]
+    assert sum(path.stat().st_size for path in place.cache.glob("hits*")) < 2 * warm.HITS_LIMIT
+    assert len(Workspace.open().store.hits()) == warm.HITS_LIMIT // 6 + 2
+
+
+def test_what_is_no_note_is_passed_over(place: Place) -> None:
+    (place.cache / "hits").write_bytes(b"\xff\n1 m\nx m/1\n99999999999999 m/1\n5 m/1 \n" + b"7 m/1\n")
+    assert [(hit.at.timestamp(), hit.version) for hit in Workspace.open().store.hits()] == [
+        (5, "1 "),
+        (7, "1"),
     ]

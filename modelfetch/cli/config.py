@@ -39,7 +39,14 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
         return
     notes(workspace)
     rows = [[name, value, loaded.origins[name]] for name, value in values.items()]
-    print_table([Column("setting"), Column("value", flexible=True), Column("from", flexible=True)], rows)
+    print_table(
+        [
+            Column("setting"),
+            Column("value", flexible=True, prose=True),
+            Column("from", flexible=True, prose=True),
+        ],
+        rows,
+    )
 
 
 @app.command("path")

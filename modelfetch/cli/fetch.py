@@ -149,9 +149,9 @@ def _show_plan(planned: Planned) -> None:
     columns = [
         Column("file", flexible=True),
         Column("state"),
-        Column("size", right=True),
+        Column("size", right=True, drop=1),
         Column("to fetch", right=True),
-        Column("sources in order", flexible=True),
+        Column("sources in order", flexible=True, prose=True, drop=2),
     ]
     print_table(columns, rows)
 

@@ -42,7 +42,7 @@ def run(
         return _run(workspace, events, json=json, quiet=quiet, also=also)
     except KeyboardInterrupt:
         if not json:
-            say("cancelled; run the same command again to go on")
+            say("cancelled; try again to go on where it stopped")
         raise
 
 

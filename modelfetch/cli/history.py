@@ -33,19 +33,25 @@ def history(
 ) -> None:
     """Show earlier runs, the newest first.
 
-    Runs that found everything there are not remembered. The setting `history.days` says how long others are.
+    Runs that found everything there are counted in `metrics` only. The setting `history.days` says how long
+    others are remembered.
     """
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     shown = limit if limit is not None or plot or since is not None else 20
     with workspace.history() as remembered:
-        runs = remembered.runs(since=begin(since), limit=shown)
+        # One more than is shown tells whether there are more.
+        found = remembered.runs(since=begin(since), limit=None if shown is None else shown + 1)
+    runs = found[:shown]
+    rest = f"these are the newest {shown}; --limit N shows more, --since SPAN all since then"
+    rest = rest if len(runs) < len(found) else ""
     if json:
-        print_json({"runs": [_document(run) for run in runs]})
+        print_json({"runs": [_document(run) for run in runs], "limit": shown, "note": rest})
         return
     notes(workspace)
     note(remembered.notice)
+    note(rest)
     if plot:
         _plot(runs)
     else:
@@ -70,7 +76,7 @@ def begin(since: str | None) -> datetime | None:
 
 
 def note(notice: str) -> None:
-    """Say what is wrong with the history, if anything is."""
+    """Say what is to be known about the history, such as what is wrong with it, if anything is."""
     if notice:
         say(f"note: {notice}")
 
@@ -119,13 +125,13 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
     columns = [
         Column("when"),
         Column("run"),
-        Column("what"),
+        Column("what", drop=2),
         Column("models", flexible=True),
         Column("outcome"),
-        Column("fetched", right=True),
-        Column("time", right=True),
-        Column("speed", right=True),
-        Column("failed tries", right=True),
+        Column("fetched", right=True, drop=1),
+        Column("time", right=True, drop=3),
+        Column("speed", right=True, drop=4),
+        Column("failed tries", right=True, drop=5),
     ]
     print_table(columns, rows)
 

@@ -106,10 +106,10 @@ def _print(jobs: Sequence[Snapshot]) -> None:
         Column("model", flexible=True),
         Column("status"),
         Column("percent", right=True),
-        Column("size", right=True),
-        Column("speed", right=True),
-        Column("ETA", right=True),
-        Column("age", right=True),
+        Column("size", right=True, drop=4),
+        Column("speed", right=True, drop=2),
+        Column("ETA", right=True, drop=1),
+        Column("age", right=True, drop=3),
     ]
     print_table(columns, [_row(job, now) for job in jobs])
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.cli.tables import Column, print_facts, print_table
+from modelfetch.cli.talk import notes, print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -75,8 +75,8 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         Column("model"),
         Column("present"),
         Column("size", right=True),
-        Column("licence", flexible=True),
-        Column("title", flexible=True),
+        Column("licence", flexible=True, prose=True, drop=2),
+        Column("title", flexible=True, prose=True, drop=1),
     ]
     print_table(columns, rows)
 
@@ -113,19 +113,16 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
 
 
 def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
-    from modelfetch.model.text import sanitise
     from modelfetch.model.units import format_size
 
-    for label, value in _facts(workspace, manifest):
-        if value:
-            typer.echo(f"{label:<9} {sanitise(value)}")
-    typer.echo("")
+    print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
+    put("")
     rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
     columns = [
         Column("file", flexible=True),
         Column("size", right=True),
-        Column("bytes", right=True),
-        Column("sha256", flexible=True),
+        Column("bytes", right=True, drop=1),
+        Column("sha256", whole=True),
     ]
     print_table(columns, rows)
 

@@ -12,8 +12,9 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.history import begin, note
-from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import print_json, say
+from modelfetch.cli.sources import HOST
+from modelfetch.cli.tables import SHORTEST, Column, print_table
+from modelfetch.cli.talk import print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, RunRow
@@ -56,7 +57,7 @@ def metrics(
         return
     start = begin(since)
     with workspace.history() as history:
-        rows, runs = history.attempts(since=start), history.runs(since=start)
+        rows, runs = workspace.attempts(history, start), history.runs(since=start)
     note(history.notice)
     if prometheus:
         _print_prometheus(rows, runs)
@@ -68,7 +69,7 @@ def metrics(
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
     with workspace.history() as history:
-        forgotten = len(history.attempts()) if dry_run else history.reset()
+        forgotten = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
     note(history.notice)
     if json:
         print_json({"ok": True, "message": "Metrics reset", "attempts": forgotten, "dry_run": dry_run})
@@ -79,7 +80,8 @@ def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
 def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
     from modelfetch.history.metrics import prometheus
 
-    typer.echo(prometheus(rows, runs), nl=False)
+    for line in prometheus(rows, runs).splitlines():
+        put(line)
 
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:
@@ -101,10 +103,23 @@ def _records(rows: Sequence[AttemptRow], json: bool) -> None:
         return
     shown = ("timestamp", "model", "file", "layer", "host", "status", "latency_ms", "bytes_downloaded")
     names = [*shown, "error_type"]
-    flexible = {"file", "host"}
+    flexible = {"model", "file", "host"}
     right = {"latency_ms", "bytes_downloaded"}
-    columns = [Column(name, right=name in right, flexible=name in flexible) for name in names]
+    columns = [
+        Column(
+            name,
+            right=name in right,
+            flexible=name in flexible,
+            least=HOST if name == "host" else SHORTEST,
+            drop=_DROP.get(name, 0),
+        )
+        for name in names
+    ]
     print_table(columns, [[f"{record.get(name, '')}" for name in names] for record in records])
+
+
+_DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "model": 2, "error_type": 1}
+"""What of a record is left out first where a terminal is narrow: who delivered which file stays."""
 
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
@@ -118,7 +133,7 @@ def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     lines = [(kind, found[kind]) for kind in KINDS]
     lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
     cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
-    head = [Column("source", flexible=True), *_right("success", "error", "avg latency")]
+    head = [Column("source", flexible=True), *_right("success", "error"), _LATENCY]
     print_table(head, cells)
 
 
@@ -135,7 +150,10 @@ def _health(rows: Sequence[AttemptRow], json: bool) -> None:
         for kind in KINDS
         for judged in [found[kind]]
     ]
-    print_table([Column("source"), Column("status"), *_right("success", "avg latency")], cells)
+    print_table([Column("source"), Column("status"), *_right("success"), _LATENCY], cells)
+
+
+_LATENCY = Column("avg latency", right=True, drop=1)
 
 
 def _ms(tally: dict[str, Any]) -> str:

@@ -18,8 +18,8 @@ from modelfetch.cli.talk import say
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
-from modelfetch.model.text import sanitise
-from modelfetch.remote import Job, Run, Server, find_address
+from modelfetch.model.text import inert, sanitise
+from modelfetch.remote import Job, NoTokenError, Run, Server, find_address, nobody
 from modelfetch.reporters import choose, error_lines, symbols_for
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -34,8 +34,22 @@ def connect(server: str | None, token: str | None) -> Server:
 
     Raises:
         UsageError: They name none that can be asked.
+        UnavailableError: There is no token, and nobody who could want one.
     """
-    return Server(find_address(server, token, os.environ))
+    try:
+        return Server(find_address(server, token, os.environ))
+    except NoTokenError as error:
+        _require_somebody(error.base)
+        raise
+
+
+def _require_somebody(base: str) -> None:
+    """Who has no token because no server runs is not to be sent looking for one."""
+    from modelfetch.net.probe import Question, probe
+
+    [reply] = probe([Question(base)])
+    if reply.status is None:
+        raise nobody(base, reply.error)
 
 
 def ensure(
@@ -98,7 +112,7 @@ class _Originals:
         if not self._has_reader:
             return
         try:
-            print(jsonlib.dumps(document, separators=(",", ":")).replace("\x7f", "\\u007f"), flush=True)
+            print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
         except BrokenPipeError:
             self._has_reader = False
 

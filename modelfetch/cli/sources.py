@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
+HOST = 18
+"""Cells to which a host is shortened at most: an address with its port stays whole."""
+
+
 def sources(
     probe: Annotated[
         bool, typer.Option("--probe", help="Ask each host now whether it is there, once, for 5 s at most.")
@@ -101,12 +105,12 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
     ]
     columns = [
         Column("kind"),
-        Column("place", right=True),
-        Column("host", flexible=True),
-        Column("known from"),
-        Column("last asked"),
-        Column("why", flexible=True),
-        *([Column("probe", flexible=True)] if replies else []),
+        Column("place", right=True, drop=2),
+        Column("host", flexible=True, least=HOST),
+        Column("known from", drop=4),
+        Column("last asked", drop=3),
+        Column("why", flexible=True, prose=True, drop=1),
+        *([Column("probe", flexible=True, prose=True)] if replies else []),
     ]
     print_table(columns, rows)
 

@@ -6,14 +6,16 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+from modelfetch.model.text import inert, sanitise
+
 if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
 def say(text: str) -> None:
-    """Write a line to stderr; a closed stderr is no reason to fail."""
+    """Write a line to stderr, harmless whatever it tells of; a closed stderr is no reason to fail."""
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr)
+        print(sanitise(text), file=sys.stderr)
 
 
 def say_error(message: str, hint: str) -> None:
@@ -38,9 +40,9 @@ def warn(workspace: Workspace) -> None:
 
 
 def put(line: str) -> None:
-    """Print a line on stdout; signs that it cannot show are left out."""
+    """Print a line on stdout, harmless whatever it tells of; signs that it cannot show are left out."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "ignore").decode(encoding))
+    print(sanitise(line).encode(encoding, "ignore").decode(encoding))
 
 
 def print_json(document: object) -> None:
@@ -48,4 +50,4 @@ def print_json(document: object) -> None:
     import json
 
     indent = 2 if sys.stdout.isatty() else None
-    print(json.dumps(document, indent=indent))
+    print(inert(json.dumps(document, indent=indent)))

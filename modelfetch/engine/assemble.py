@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -55,6 +54,8 @@ class RunOptions:
     """Seconds to wait for another process."""
     connections: int | None = None
     """Connections to one file, instead of the configured number."""
+    name: str = ""
+    """What the run is called towards those who wait for its locks."""
 
 
 def assemble(
@@ -92,8 +93,9 @@ def assemble(
         stall_timeout=network.stall_timeout,
         files=network.files,
         sharing=Sharing(connections=options.connections or network.connections),
-        deadline=None if options.timeout is None else time.monotonic() + options.timeout,
+        timeout=options.timeout,
         lock_timeout=options.lock_timeout,
+        name=options.name,
         rank=_by_health(loaded),
         absent=_by_misses(loaded),
         prepare=client.prepare,

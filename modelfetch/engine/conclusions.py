@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from modelfetch.engine.transfer import Exhausted
 from modelfetch.errors import (
@@ -13,12 +15,15 @@ from modelfetch.errors import (
     LockTimeoutError,
     ModelfetchError,
     OfflineError,
+    SourceError,
     StoreError,
     UnavailableError,
 )
+from modelfetch.net.answers import Unresolved
+from modelfetch.sources.base import LOCAL
 
 # What a person should hear of first when several files failed in different ways.
-_GRAVITY = (
+_GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     StoreError,
     DeadlineError,
     LockTimeoutError,
@@ -28,17 +33,50 @@ _GRAVITY = (
     OfflineError,
 )
 
+_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; what is there is kept."
+
+
+class UnreachableError(UnavailableError):
+    """No host of a file, or of a whole run, was reached.
+
+    Args:
+        models: Whose files are missing.
+        failures: By host, why it was not reached.
+    """
+
+    def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
+        hint = next((error.hint for error in failures.values() if error.hint), _NETWORK)
+        super().__init__(f"{', '.join(models)}: {_unreached(models, failures)}", hint=hint)
+        self.models = tuple(models)
+        self.failures = dict(failures)
+
+
+def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> str:
+    host, error = next(iter(failures.items()))
+    why = f"cannot resolve {host}" if isinstance(error, Unresolved) else f"{host}: {error.message}"
+    if len(failures) == 1:
+        said = f"its only host cannot be reached ({why})"
+    else:
+        whose = "its" if len(models) == 1 else "their"
+        said = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+    is_network = any(each.fault is Fault.CONNECT for each in failures.values())
+    return f"{said}: is this machine online?" if is_network else said
+
 
 def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
     """The error of one file that no source could deliver, naming every source tried and why it failed."""
     what = f"{model}: {path}"
-    faults = [error.fault for _, error in exhausted.failures]
-    hint = next((error.hint for _, error in exhausted.failures if error.hint), "")
     if offline:
         return OfflineError(
             f"{what} is missing, and the network may not be used",
             hint="Run once without --offline (and without MODELFETCH_OFFLINE) to fetch it.",
         )
+    # That a copy on this disk is damaged decides nothing as long as somebody else could be asked.
+    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    deciding = [error for _, error in remote or failures]
+    faults = [error.fault for error in deciding]
+    hint = next((error.hint for error in deciding if error.hint), "")
     if any(fault.is_integrity for fault in faults):
         return IntegrityError(
             f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
@@ -50,31 +88,40 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
             f"{what}: no source is known for it",
             hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
         )
+    if remote and all(fault.is_unreached for fault in faults):
+        return UnreachableError([model], dict(remote))
     if Fault.AUTHORISATION in faults:
-        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(exhausted))
+        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(deciding))
     return UnavailableError(
-        f"{what}: no source could deliver it ({exhausted.message})", hint=hint or _unavailable_hint(faults)
+        f"{what}: no source could deliver it ({exhausted.message})",
+        hint=hint or "Try again later, or add another source: modelfetch config set sources.mirrors URL",
     )
 
 
-def _authorisation_hint(exhausted: Exhausted) -> str:
+def _authorisation_hint(failures: Sequence[SourceError]) -> str:
     """What the source that wants credentials says; other sources' advice would not get at the file."""
-    refusals = (error for _, error in exhausted.failures if error.fault is Fault.AUTHORISATION)
+    refusals = (error for error in failures if error.fault is Fault.AUTHORISATION)
     return next(
         (error.hint for error in refusals if error.hint), "Give the source credentials, or add another."
     )
 
 
-def _unavailable_hint(faults: Sequence[Fault]) -> str:
-    if all(fault is Fault.CONNECT for fault in faults):
-        return "Check the network (and HTTPS_PROXY), then run the same command again; what is there is kept."
-    return "Try again later, or add another source: modelfetch config set sources.mirrors URL"
-
-
 def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
-    """The error to end with: the gravest one, saying how many more files failed."""
-    first = min(errors, key=lambda error: _GRAVITY.index(type(error)) if type(error) in _GRAVITY else -1)
+    """The error to end with: the gravest one, saying how many more files failed.
+
+    Where no host was reached for any file that is one failure, of the network.
+    """
+    unreached = [error for error in errors if isinstance(error, UnreachableError)]
+    if len(unreached) == len(errors):
+        models = dict.fromkeys(model for error in unreached for model in error.models)
+        return UnreachableError(models, dict(ChainMap(*(error.failures for error in reversed(unreached)))))
+    first = min(errors, key=_gravity)
     if len(errors) == 1:
         return first
     more = len(errors) - 1
-    return type(first)(f"{first.message} (and {more} more file{'s' * (more > 1)})", hint=first.hint)
+    kind = UnavailableError if isinstance(first, UnreachableError) else type(first)
+    return kind(f"{first.message} (and {more} more file{'s' * (more > 1)})", hint=first.hint)
+
+
+def _gravity(error: ModelfetchError) -> int:
+    return next((n for n, kind in enumerate(_GRAVITY) if isinstance(error, kind)), -1)

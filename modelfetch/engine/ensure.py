@@ -12,6 +12,7 @@ from typing import Final
 
 from modelfetch.engine.batch import Batch, End, News, first_small, unpacked
 from modelfetch.engine.conclusions import worst
+from modelfetch.engine.deadline import Deadline
 from modelfetch.engine.elsewhere import Elsewhere
 from modelfetch.engine.events import (
     ErrorInfo,
@@ -96,7 +97,7 @@ def finished(error: Failure | None, files: Sequence[FileResult], seconds: float)
     if error is None:
         return RunFinished("completed", 0, seconds, tuple(files), None)
     if isinstance(error, Cancelled):
-        info = ErrorInfo(code_of(error), "cancelled", "run the same command again to go on")
+        info = ErrorInfo(code_of(error), "cancelled", "try again to go on where it stopped")
         return RunFinished("cancelled", _CANCELLED_EXIT, seconds, tuple(files), info)
     info = ErrorInfo(error.code, error.message, error.hint)
     return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
@@ -198,13 +199,13 @@ class Run:
         tasks += [obtain_rivals(runtime, work, range(*span), mode) for span in pairwise(ends)]
         for inventory in pending:
             self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
-        pace = runtime.pace if _are_large(work[:FEW]) else None
+        pace, deadline = (runtime.pace if _are_large(work[:FEW]) else None), Deadline(runtime)
         with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
-            for happened in with_heartbeat(unpacked(merged), runtime.clock):
+            for happened in with_heartbeat(unpacked(merged), runtime.clock, runtime.positions):
                 if isinstance(happened, Done):  # counts, however late
                     yield from self._account(work[happened.index], happened)
                     continue
-                runtime.check_deadline()
+                deadline.check(happened)
                 if happened is not None:
                     yield happened
         runtime.store.sweep()

@@ -83,13 +83,9 @@ class Filling:
             StoreError: The disk refused.
             Cancelled: The run was cancelled.
         """
-        position, is_local, is_whole = stream.start, lane.candidate.offer.kind == LOCAL, not stream.ranged
+        position, is_whole = stream.start, not stream.ranged
         try:
-            for piece in stream:
-                self._runtime.cancel.check()  # not every source is woken by it
-                if not is_local:
-                    self._runtime.rate.take(len(piece))
-                    self._count(len(piece))
+            for piece in self._limited(stream, is_local=lane.candidate.offer.kind == LOCAL):
                 if position + len(piece) > until:
                     raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
                 self._write(lane, piece, position, until, is_whole=is_whole)
@@ -103,6 +99,16 @@ class Filling:
             if position < until:
                 raise
             # All that was asked for is there, whatever else becomes of the answer: the digest decides.
+
+    def _limited(self, stream: Stream, *, is_local: bool) -> Iterator[bytes | memoryview]:
+        """Take what a stream gives, as fast as is allowed."""
+        for piece in stream:
+            self._runtime.cancel.check()  # not every source is woken by it
+            if is_local:
+                yield piece
+                continue
+            self._count(len(piece))
+            yield from self._runtime.rate.dole(piece)
 
     def _count(self, count: int) -> None:
         with self._lock:

@@ -67,6 +67,11 @@ class FileState:
         return self.meter.speed if self.phase in ("fetching", "verifying") else None
 
     @property
+    def idle(self) -> float | None:
+        """Seconds without a byte, once they are too many to speak of a speed; None while bytes come."""
+        return self.meter.idle if self.phase == "fetching" else None
+
+    @property
     def eta(self) -> float | None:
         """Seconds until the last byte, or None while that is not known."""
         return _eta(self.size - self.received, self.speed)
@@ -101,6 +106,8 @@ class Totals:
     size: int
     speed: float | None
     eta: float | None
+    idle: float | None
+    """As of a file, while files are fetched and none of them gets a byte."""
     percent: float
     files: int
     files_done: int
@@ -148,6 +155,8 @@ class Ledger:
         self.phases[phase] += 1
         self._given_up += file.given_up
         self._list(file)
+        if self.active and self.phases["retrying"] == len(self.active):
+            self._meter = Meter()  # the speed after a retry is that of the new bytes
 
     def _measure(self, file: FileState, gained: int, at: float) -> None:
         if not self.active:
@@ -171,6 +180,7 @@ class Ledger:
             size=self._size,
             speed=speed,
             eta=self._eta(speed),
+            idle=self._meter.idle if self.phases["fetching"] else None,
             percent=_percent(self._received, self._size, done=0 < files == done),
             files=files,
             files_done=done,

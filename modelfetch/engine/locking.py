@@ -25,18 +25,19 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
         DeadlineError: ``--timeout`` passed.
         Cancelled: The run was cancelled.
     """
-    started = runtime.clock()
+    started, what = runtime.clock(), f"{model}: {file}" if file else model
+    lock.who = runtime.name
     told: LockWaiting | None = None
     while not lock.try_acquire():
         runtime.pace.let_go()
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
-            raise _timeout(lock, model, file, waited)
+            raise _timeout(lock, what, waited)
         seen = LockWaiting(model, file, lock.holder(), waited, *lock.progress())
         if told is None or _is_due(seen, told):
             told = seen
             yield seen
-        runtime.check_deadline()
+        runtime.check_deadline(f"{what}, held by {seen.holder}")
         runtime.cancel.sleep(POLL_SECONDS)
 
 
@@ -45,9 +46,8 @@ def _is_due(seen: LockWaiting, told: LockWaiting) -> bool:
     return seen.waited - told.waited >= silence
 
 
-def _timeout(lock: Lock, model: str, file: str, waited: float) -> LockTimeoutError:
-    what = f"{model}: {file}" if file else model
+def _timeout(lock: Lock, what: str, waited: float) -> LockTimeoutError:
     return LockTimeoutError(
         f"{what} is held by {lock.holder()}; gave up after {waited:.1f} s",
-        hint="Wait for that process, end it, or allow more --lock-timeout.",
+        hint="Wait for it to end, end it, or allow more --lock-timeout.",
     )

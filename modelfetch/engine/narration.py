@@ -44,7 +44,8 @@ def narrate(record: Record) -> str:
 def _progress(totals: Totals) -> str:
     """How far the whole run is; the percentage is cut, so that what is unfinished never reads 100."""
     percent = math.floor(totals.percent * 10) / 10
-    return f"📊 Progress: {percent:.1f}% ({_share(totals.received, totals.size)})"
+    idle = "" if totals.idle is None else f", no data for {totals.idle:.0f} s"
+    return f"📊 Progress: {percent:.1f}% ({_share(totals.received, totals.size)}){idle}"
 
 
 def _share(received: int, size: int) -> str:

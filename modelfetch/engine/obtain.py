@@ -20,7 +20,9 @@ from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for
 from modelfetch.engine.workers import Task
+from modelfetch.errors import ModelfetchError
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.cancel import Cancelled
 from modelfetch.sources.base import Offer
 from modelfetch.sources.local import LocalOffer
 from modelfetch.store import Placed
@@ -58,6 +60,38 @@ def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
         ModelfetchError: No source could, the disk refused, or a lock was held for too long.
         Cancelled: The run was cancelled; the good prefix stays.
     """
+    return (yield from _put_aside_once(_obtain(runtime, job, mode), len(job.places)))
+
+
+def _put_aside_once(work: Task[Obtained], places: int) -> Task[Obtained]:
+    """Tell where bad bytes of a file went once that is settled: before its last commit, or its failure.
+
+    Quarantine keeps one entry for each file, the newest. Of two wrong answers, or of one and of a damaged
+    copy that was replaced, the first entry is gone before anybody could look.
+    """
+    put_aside: list[FileQuarantined] = []
+    try:
+        while True:
+            event = next(work)
+            places -= isinstance(event, FileCommitted)
+            if isinstance(event, FileQuarantined):
+                put_aside = [event]
+                continue
+            if not places:
+                yield from put_aside
+                put_aside = []
+            yield event
+    except StopIteration as stop:
+        obtained: Obtained = stop.value
+        return obtained
+    except (ModelfetchError, Cancelled):
+        yield from put_aside
+        raise
+    finally:
+        work.close()
+
+
+def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
     manifest, file = job.places[0]
     lock = runtime.store.lock_blob(file.sha256)
     started = runtime.clock()

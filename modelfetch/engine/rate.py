@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
@@ -48,6 +48,17 @@ class RateLimit:
             wait = self._free_at - now
         if wait > 0:
             self._cancel.sleep(wait)
+
+    def dole(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """Give a piece out as fast as is allowed, in parts so small that what is slow does not seem to stand.
+
+        Raises:
+            Cancelled: The run was cancelled meanwhile.
+        """
+        part = len(piece) if self._rate is None else max(1, int(self._rate * BURST_SECONDS))
+        for start in range(0, len(piece), part or 1):
+            self.take(min(part, len(piece) - start))
+            yield piece[start : start + part]
 
 
 class Ticker:

@@ -32,6 +32,9 @@ class Figures:
     """Bytes per second of this file, or None while unknown."""
     eta: float | None
     """Seconds until its last byte, or None while unknown."""
+    idle: float | None
+    """Seconds without a byte, from :data:`modelfetch.engine.speed.IDLE_SECONDS` on; then it has no speed and
+    no ETA. None while bytes come."""
     percent: float
     totals: Totals
 
@@ -39,7 +42,7 @@ class Figures:
     def after(cls, event: Progress, state: RunState) -> Figures:
         """Take the figures of one file, and of the run, out of the fold."""
         file = state.files[event.model, event.file]
-        return cls(file.speed, file.eta, file.percent, state.totals)
+        return cls(file.speed, file.eta, file.idle, file.percent, state.totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +119,11 @@ def timestamp(at: datetime) -> str:
 
 
 def rates(figures: Figures | Totals | FileState) -> dict[str, Any]:
-    """Give speed, ETA and percent the form they have in JSON."""
+    """Give speed, ETA, idle time and percent the form they have in JSON."""
     return {
         "speed": None if figures.speed is None else round(figures.speed),
         "eta": None if figures.eta is None else round(figures.eta, 3),
+        "idle": None if figures.idle is None else round(figures.idle, 3),
         # Cut, not rounded: 99.96 of something unfinished must not read 100.
         "percent": math.floor(figures.percent * 10) / 10,
     }

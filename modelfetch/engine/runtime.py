@@ -60,8 +60,12 @@ class Runtime:
     """Files in work at the same time."""
     sharing: Sharing = field(default_factory=Sharing)
     """How a large file is fetched over several connections."""
-    deadline: float | None = None
+    timeout: float | None = None
+    """Seconds for the whole run, counted from here, or None."""
+    deadline: float | None = field(init=False)
     """Clock seconds at which the run must end, or None."""
+    name: str = ""
+    """What a run is called towards those who wait for its locks; empty where its process says enough."""
     lock_timeout: float | None = None
     """Seconds to wait for another process, or None for as long as it lives."""
     rank: Rank = _as_listed
@@ -73,24 +77,32 @@ class Runtime:
     close: Callable[[], None] = _nothing
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic
+    positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
+    """By model and path: how many bytes of a file under way are there. For who follows the run, since who
+    fetches cannot tell while it waits for the next byte."""
     hosts: Hosts = field(init=False)
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock))
         object.__setattr__(self, "pace", Pace())
+        deadline = None if self.timeout is None else self.clock() + self.timeout
+        object.__setattr__(self, "deadline", deadline)
         hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
         object.__setattr__(self, "hosts", hosts)
 
-    def check_deadline(self) -> None:
+    def check_deadline(self, doing: str) -> None:
         """Raise when the run's time is up.
+
+        Args:
+            doing: What the run is at: model, file and source; empty where it is between two of them.
 
         Raises:
             DeadlineError: It is.
         """
         if self.deadline is not None and self.clock() >= self.deadline:
             raise DeadlineError(
-                "the time limit of this run was reached",
+                f"{doing}{': ' if doing else ''}the time limit of {self.timeout:g} s was reached",
                 hint="Run the same command again to go on where it stopped, or give it more --timeout.",
             )
 

@@ -16,6 +16,10 @@ has it."""
 SAMPLES: Final = 4
 """Samples before a speed is shown; fewer say more about the first packet than about the line."""
 
+IDLE_SECONDS: Final = 2.0
+"""Seconds without a byte after which there is no speed any more: longer than the round trips and bursts of an
+ordinary connection, shorter than the patience of who looks on."""
+
 INTERVAL: Final = 0.05
 """Seconds a sample spans at least: what comes closer together is a burst of the event queue, not of the
 network."""
@@ -34,11 +38,20 @@ class Meter:
     _average: float = 0.0
     _weight: float = 0.0
     _samples: int = 0
+    _heard: float | None = None
+    """When the last byte came, or the waiting for the first one began."""
+    _now: float = 0.0
 
     @property
     def speed(self) -> float | None:
-        """Bytes per second, never negative; None until there are :data:`SAMPLES` samples."""
-        return self._average / self._weight if self._samples >= SAMPLES else None
+        """Bytes per second, never negative; None until there are :data:`SAMPLES` samples, and while idle."""
+        return self._average / self._weight if self._samples >= SAMPLES and self.idle is None else None
+
+    @property
+    def idle(self) -> float | None:
+        """Seconds without a byte, from :data:`IDLE_SECONDS` on; None while bytes come."""
+        waited = 0.0 if self._heard is None else self._now - self._heard
+        return waited if waited >= IDLE_SECONDS else None
 
     def add(self, gained: int, at: float) -> None:
         """Count bytes.
@@ -48,6 +61,9 @@ class Meter:
                 unknown time: they only start the clock, as does silence before the first byte.
             at: Now, on a monotonic clock, in seconds.
         """
+        self._now = at
+        if gained or self._heard is None:
+            self._heard = at
         is_silent = not (gained or self._bytes or self._samples)
         if self._since is None or is_silent:
             self._since = at
@@ -60,7 +76,7 @@ class Meter:
 
     def pause(self) -> None:
         """Leave out the time until the next call of :meth:`add`."""
-        self._since, self._bytes = None, 0
+        self._since, self._bytes, self._heard = None, 0, None
 
     def _sample(self, rate: float, elapsed: float) -> None:
         fade = 0.5 ** (elapsed / HALF_LIFE)

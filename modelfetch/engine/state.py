@@ -162,10 +162,11 @@ class RunState:
     def _file_started(self, event: FileStarted) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
         is_check = self.operation == "verify" and file.phase == "queued"
-        file.kept, file.meter = event.offset, Meter()
+        file.kept = event.offset
         self._ledger.move(
             file, "verifying" if is_check else "fetching", event.offset, self.now, is_gain=False
         )
+        file.meter = Meter()  # it is its first progress from which on bytes are waited for
 
     def _progress(self, event: Progress) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
@@ -183,7 +184,7 @@ class RunState:
         file.fault, file.note, file.left = event.fault, event.reason, None
         file.retry_at = self.now + event.wait
         self._ledger.move(file, "retrying", file.received, self.now)
-        file.meter.pause()
+        file.meter = Meter()  # neither the wait nor what came before it is the speed of the next try
 
     def _source_failed(self, event: SourceFailed) -> None:
         if event.fault == Fault.UNLISTED:  # no file of the model's
@@ -193,8 +194,9 @@ class RunState:
         if event.next_source:
             file.source, file.host = event.next_source, event.next_host
         file.fault, file.note, file.left = event.fault, event.reason, (event.source, event.host)
-        file.attempt, file.meter = 0, Meter()
+        file.attempt = 0
         self._ledger.move(file, "fetching" if event.next_source else "failed", event.received, self.now)
+        file.meter = Meter()
 
     def _file_verified(self, event: FileVerified) -> None:
         file = self._ledger.file(event.model, event.file, event.size)

@@ -127,7 +127,7 @@ def _cancelled(state: RunState) -> ErrorInfo:
     totals = state.totals
     kept = f": {format_size(totals.received)} of {format_size(totals.size)} kept"
     message = "cancelled" + (kept if totals.size and state.operation == "ensure" else "")
-    return ErrorInfo("cancelled", message, "run the same command again to go on")
+    return ErrorInfo("cancelled", message, "try again to go on where it stopped")
 
 
 def _close(events: Iterator[Event]) -> None:

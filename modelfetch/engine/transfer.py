@@ -50,8 +50,12 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
     """
 
     def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
-        super().__init__("; ".join(f"{label}: {error.message}" for label, error in failures))
+        super().__init__("; ".join(f"{label}: {_in_full(error)}" for label, error in failures))
         self.failures = failures
+
+
+def _in_full(error: SourceError) -> str:
+    return f"{error.message} ({error.detail})" if error.detail else error.message
 
 
 @dataclass(slots=True)
@@ -95,12 +99,15 @@ class Transfer:
             StoreError: The disk refused.
             Cancelled: The run was cancelled; the good bytes stay.
         """
+        key = self.model, self.file.path
+        self.runtime.positions[key] = lambda: self.partial.received
         self._company.call(self.file.size - self.partial.received)
         try:
             while not self._is_complete or not (yield from self._judge()):
                 yield from self._reject() if self._is_complete else self._try()
         finally:
             self._company.dismiss()
+            self.runtime.positions.pop(key, None)
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
@@ -299,24 +306,25 @@ class Transfer:
         self._pure = self._pure or (candidate is not None and not is_alone)
         if self._pure:
             self._company.dismiss()
-        yield self._quarantine()
+        put_aside = self._quarantine()
+        yield put_aside
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
+        error = _wrong(put_aside)
         if candidate not in self.candidates:
-            self._blame_left(candidate, is_alone=is_alone)
+            self._blame_left(candidate, error, is_alone=is_alone)
         elif is_alone:
-            yield from self._failed(candidate, SourceError(Fault.HASH, _WRONG))
+            yield from self._failed(candidate, error)
         else:
             self._holding = candidate
             yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
 
-    def _blame_left(self, candidate: Candidate, *, is_alone: bool) -> None:
+    def _blame_left(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Account for wrong bytes of a source that was left while its further connections went on.
 
         That it was left was told. Whoever comes next goes on; if that is nobody, wrong bytes are why.
         """
         if is_alone:
-            error = SourceError(Fault.HASH, _WRONG)
             self.failures = [(each, error if each is candidate else why) for each, why in self.failures]
 
     def _quarantine(self) -> FileQuarantined:
@@ -329,6 +337,11 @@ class Transfer:
         for candidate in self.candidates:
             candidate.good = 0
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
+
+
+def _wrong(put_aside: FileQuarantined) -> SourceError:
+    detail = f"expected SHA-256 {put_aside.expected}, got {put_aside.actual}"
+    return SourceError(Fault.HASH, _WRONG, detail=detail)
 
 
 def candidates_for(offers: list[Offer]) -> list[Candidate]:

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import field, replace
+from typing import Final
 
+from modelfetch.engine.deadline import Deadline
 from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of, model_key
 from modelfetch.engine.events import (
     Event,
@@ -57,10 +59,22 @@ class VerifyRequest:
     consulted: Sequence[Consulted] = ()
 
 
+_UNLISTED: Final = "is in the model's directory, but its manifest does not list it"
+
 Strange = dict[Key, FileResult]
 """How each file ended that no manifest lists; empty without ``strict``, as they are none of the model's."""
 
-Findings = dict[Key, Fault | None]
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not right about a file."""
+
+    fault: Fault
+    reason: str
+    """The same in words, with both digests or sizes."""
+
+
+Findings = dict[Key, Finding | None]
 """What was found of each file looked at so far; None where all is right."""
 
 
@@ -111,24 +125,25 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
         items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
     items.sort(key=lambda item: -item.file.size)
     tasks = [_check(runtime, item, quick=request.quick) for item in items]
+    deadline = Deadline(runtime)
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
-        for happened in with_heartbeat(merged, runtime.clock):
+        for happened in with_heartbeat(merged, runtime.clock, runtime.positions):
             if isinstance(happened, Done):  # counts, however late
                 _account(items[happened.index], happened, found)
                 continue
-            runtime.check_deadline()
+            deadline.check(happened)
             if happened is not None:
                 yield happened
 
 
-def _account(item: _Item, done: Done[Fault | None], found: Findings) -> None:
+def _account(item: _Item, done: Done[Finding | None], found: Findings) -> None:
     if done.error is not None:
         raise done.error
     found[key_of(item.manifest, item.file)] = done.result
 
 
-def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:
-    """Check one file; the fault found, or None."""
+def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:
+    """Check one file; what is not right, or None."""
     model, file = item.manifest.name, item.file
     path = runtime.store.directory(item.manifest) / file.path
     if quick and item.unchanged:
@@ -136,22 +151,21 @@ def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Fault | None]:
         return None
     size = runtime.store.size_of(path)
     if size is None:
-        yield _bad(model, file, Fault.MISSING, "is not there")
-        return Fault.MISSING
+        return (yield from _bad(model, file, Fault.MISSING, "is not there"))
     if size != file.size:
-        yield _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}")
-        return Fault.SIZE
+        return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}"))
     yield FileStarted(model, file.path, file.size, 0)
     actual = yield from hash_with_progress(runtime, model, file, path)
     if actual != file.sha256:
-        yield _bad(model, file, Fault.HASH, f"has SHA-256 {actual} instead of {file.sha256}")
-        return Fault.HASH
+        reason = f"has SHA-256 {actual} instead of {file.sha256}"
+        return (yield from _bad(model, file, Fault.HASH, reason))
     yield FileVerified(model, file.path, file.size, file.sha256)
     return None
 
 
-def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> SourceFailed:
-    return SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
+def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]:
+    yield SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
+    return Finding(fault, reason)
 
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
@@ -171,7 +185,7 @@ def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterat
 def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Strange) -> Iterator[Event]:
     """Tell of what programs that load a whole directory would read beside the model's files."""
     for manifest in request.manifests:
-        runtime.check_deadline()
+        runtime.check_deadline(manifest.name)
         for path in runtime.store.unlisted(manifest):
             yield _strange(manifest.name, path)
             if request.strict:
@@ -183,9 +197,8 @@ def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Stran
 
 
 def _strange(model: str, path: str) -> SourceFailed:
-    reason = "is in the model's directory, but its manifest does not list it"
     hint = f"Look at it; modelfetch verify --repair --strict {model} puts it into quarantine."
-    return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, reason, hint, 0, "", "")
+    return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, _UNLISTED, hint, 0, "", "")
 
 
 def _put_aside(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Event]:
@@ -196,20 +209,24 @@ def _put_aside(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Even
         )
 
 
-def _bad_in(found: Findings) -> dict[Key, Fault]:
-    return {key: fault for key, fault in found.items() if fault is not None}
+def _bad_in(found: Findings) -> dict[Key, Finding]:
+    return {key: finding for key, finding in found.items() if finding is not None}
 
 
 def _not_ok(found: Findings, unlisted: Strange) -> IntegrityError | None:
-    strange = {key: Fault.UNLISTED for key, result in unlisted.items() if result.status == "failed"}
+    strange = {
+        key: Finding(Fault.UNLISTED, _UNLISTED)
+        for key, result in unlisted.items()
+        if result.status == "failed"
+    }
     bad = {**_bad_in(found), **strange}
     if not bad:
         return None
-    key, fault = next(iter(bad.items()))
+    (model, *_, path), finding = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     command = f"modelfetch verify --repair {'--strict ' if strange else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found) + len(strange)} files are not right: {key[0]}: {key[-1]}: {fault}{more}",
+        f"{len(bad)} of {len(found) + len(strange)} files are not right: {model}: {path} {finding.reason}{more}",
         hint=f"Put them right: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 
@@ -230,9 +247,10 @@ def _results(manifests: Sequence[Manifest], found: Findings, reason: str) -> lis
     ]
 
 
-def _result(model: str, file: FileSpec, found: Fault | str | None) -> FileResult:
+def _result(model: str, file: FileSpec, found: Finding | str | None) -> FileResult:
     """How one file ended; text stands for what kept it from being looked at."""
     if found is None:
         return FileResult(model, file.path, "completed", "", CACHE, file.size)
-    status: Status = "failed" if isinstance(found, Fault) else "cancelled"
-    return FileResult(model, file.path, status, found, CACHE, file.size)
+    status: Status = "failed" if isinstance(found, Finding) else "cancelled"
+    reason = found.fault if isinstance(found, Finding) else found
+    return FileResult(model, file.path, status, reason, CACHE, file.size)

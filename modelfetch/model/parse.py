@@ -16,7 +16,7 @@ from modelfetch.errors import ManifestError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
 from modelfetch.model.tables import Check, Faults, Table, parse_toml
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitise, visible
 from modelfetch.model.units import SIZE_LIMIT
 from modelfetch.model.urls import why_bad_template, why_bad_url
 
@@ -178,7 +178,7 @@ def _why_bad_repo(repo: str) -> str:
 def _why_bad_words(text: str) -> str:
     if len(text) > WORDS_LIMIT:
         return f"is longer than {WORDS_LIMIT} characters"
-    return "" if text == sanitise(text) else "contains control or invisible characters"
+    return "" if text == visible(text) else "contains control or invisible characters"
 
 
 def _why_bad_cid(cid: str) -> str:

@@ -21,6 +21,13 @@ _INVISIBLE: Final = re.compile(
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 """What is to be looked at: everything but printable ASCII."""
 
+_COMMAND: Final = re.compile(r"##(?=\w*\[)|^\s*:(?=:)")
+"""What log readers of CI systems obey: ``##[...]`` and ``##vso[...]`` (Azure Pipelines, older GitHub Actions)
+and ``##teamcity[...]`` anywhere in a line, ``::name::`` (GitHub Actions) at its start."""
+
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
+"""``type/subtype``, both restricted names (RFC 6838, 4.2), here of at most 63 characters each."""
+
 _GUESSABLE: Final = 64
 """Longest word worth a guess, in characters; bounds the time spent on hostile input."""
 
@@ -34,11 +41,35 @@ def sanitise(text: str) -> str:
     """Make text from a server or a manifest safe for a terminal and a log, as a single line.
 
     Newlines and tabs become a space; controls, C1, bidi, zero-width characters and lone surrogates are left
-    out, so no escape sequence survives.
+    out, so no escape sequence survives. Marks that a CI system would take for a command to it are broken up
+    by a space.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return _UNUSUAL.sub(_shown, text)
+    plain = visible(text)
+    return _COMMAND.sub(_broken, plain) if "##" in plain or "::" in plain else plain
+
+
+def visible(text: str) -> str:
+    """Leave only what can be seen of a text, on a single line."""
+    return text if text.isascii() and text.isprintable() else _UNUSUAL.sub(_shown, text)
+
+
+def _broken(found: re.Match[str]) -> str:
+    return "# #" if found[0] == "##" else f"{found[0]} "
+
+
+def inert(line: str) -> str:
+    """Write a line of JSON so that whatever its strings hold, no terminal and no CI system obeys it.
+
+    The one control character that ``json.dumps`` leaves as it is, and the marks of commands, become escapes:
+    who reads the line has what was in it.
+    """
+    return line.replace("\x7f", "\\u007f").replace("##", "#\\u0023")
+
+
+def media_type(text: str) -> str:
+    """The media type in a Content-Type, in lower case; empty where it does not look like one."""
+    found = text.partition(";")[0].strip().lower()
+    return found if _MEDIA_TYPE.fullmatch(found) else ""
 
 
 def _shown(found: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import media_type, sanitise
 from modelfetch.net.retry import retry_after
 from modelfetch.values import dataclass
 
@@ -39,6 +39,13 @@ class Unranged(SourceError):  # noqa: N818 - what the source is, not only what w
 
     def __init__(self) -> None:
         super().__init__(Fault.PROTOCOL, "does not send parts of files")
+
+
+class Unresolved(SourceError):  # noqa: N818 - what the host's name is, not only what went wrong
+    """There is no address for the name of a host."""
+
+    def __init__(self, message: str, *, retry: bool | None = None) -> None:
+        super().__init__(Fault.CONNECT, message, retry=retry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +154,8 @@ def refusal(answer: Answer) -> SourceError:
 def _permanent(status: int) -> SourceError:
     match status:
         case 401 | 403:
-            return SourceError(
-                Fault.AUTHORISATION,
-                f"access refused ({status})",
-                hint="Set HF_TOKEN to a token that may read it, and accept the terms on its page.",
-            )
+            # No hint: only the source knows whose server it is, and what opens it.
+            return SourceError(Fault.AUTHORISATION, f"access refused ({status})")
         case 407:
             return SourceError(
                 Fault.PROXY,
@@ -231,7 +235,7 @@ def strong_etag(headers: Mapping[str, str]) -> str:
 
 
 def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
-    kind = sanitise(answer.headers.get("content-type", "").partition(";")[0].strip())[:40]
+    kind = media_type(answer.headers.get("content-type", ""))
     message = f"has {actual} bytes there instead of {ask.size}" + (f" ({kind})" if kind else "")
     hint = ""
     if answer.excerpt.startswith("version https://git-lfs.github.com/spec/"):

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.text import media_type
 from modelfetch.net import proxies
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.connections import new_client
@@ -184,7 +185,7 @@ def _read(response: httpx.Response) -> Reply:
 
 
 def _kind(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+    return media_type(str(response.headers.get("content-type", "")))
 
 
 def _date(response: httpx.Response) -> float | None:

@@ -242,11 +242,21 @@ def _fields(request: httpx.Request) -> bytes:
 
 
 def _answer(response: httpx.Response, ask: Ask, watch: Watch, *, redirected: bool) -> Answer:
-    headers = _headers(response)
-    is_file = headers.get("content-length", str(ask.size)) == str(ask.size) or "content-range" in headers
-    may_be_used = response.status_code == 206 or (response.status_code == 200 and is_file)
-    excerpt = "" if may_be_used else _excerpt(response, watch)
-    return Answer(response.status_code, headers, redirected, excerpt)
+    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, watch)
+    return Answer(response.status_code, _headers(response), redirected, excerpt)
+
+
+def _may_be_used(response: httpx.Response, size: int) -> bool:
+    """Whether an answer may hold the file; of any other, the beginning tells what it is."""
+    ranged = response.headers.get("content-range")
+    match response.status_code:
+        case 200 if ranged is None:
+            stated = response.headers.get("content-length", "*")
+        case 200 | 206:
+            stated = (ranged or "*").rpartition("/")[2].strip()
+        case _:
+            return False
+    return stated in ("*", str(size))
 
 
 def _excerpt(response: httpx.Response, watch: Watch) -> str:

@@ -10,6 +10,7 @@ import httpx
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import sanitise
+from modelfetch.net.answers import Unresolved
 from modelfetch.net.proxies import Proxy
 
 # The two texts by which h11 says that the other side hung up; its other errors are broken framing.
@@ -106,10 +107,10 @@ def _connect_error(error: Exception) -> SourceError:
     return SourceError(Fault.CONNECT, "no connection")
 
 
-def _unresolved(cause: socket.gaierror) -> SourceError:
+def _unresolved(cause: socket.gaierror) -> Unresolved:
     if cause.errno == socket.EAI_AGAIN:
-        return SourceError(Fault.CONNECT, "the name cannot be resolved at the moment")
-    return SourceError(Fault.CONNECT, "the name is not known", retry=False)
+        return Unresolved("the name cannot be resolved at the moment")
+    return Unresolved("the name is not known", retry=False)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

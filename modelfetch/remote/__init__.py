@@ -4,10 +4,22 @@
 everything that tells about a run tells about a job.
 """
 
-from modelfetch.remote.address import Address, find_address
+from modelfetch.remote.address import Address, NoTokenError, find_address
 from modelfetch.remote.jobs import Job, Snapshot, shorten
 from modelfetch.remote.listening import Patience
+from modelfetch.remote.refusals import nobody
 from modelfetch.remote.run import Run
 from modelfetch.remote.server import Server
 
-__all__ = ["Address", "Job", "Patience", "Run", "Server", "Snapshot", "find_address", "shorten"]
+__all__ = [
+    "Address",
+    "Job",
+    "NoTokenError",
+    "Patience",
+    "Run",
+    "Server",
+    "Snapshot",
+    "find_address",
+    "nobody",
+    "shorten",
+]

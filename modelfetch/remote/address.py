@@ -19,6 +19,20 @@ DEFAULT: Final = "http://127.0.0.1:8765"
 
 HINT: Final = "Give the whole line that `modelfetch serve` prints: --server 'http://HOST:PORT/#token=...'"
 
+
+class NoTokenError(UsageError):
+    """No token is given for a server.
+
+    Attributes:
+        base: Its address.
+    """
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        hint = f"{HINT}, or set MODELFETCH_SERVE_TOKEN."
+        super().__init__(f"the server at {base} wants a token, and there is none", hint=hint)
+
+
 _TOKEN: Final = re.compile(r"[!-~]+")
 """What can be sent in a header without changing its meaning (RFC 9110, 5.5)."""
 
@@ -41,17 +55,15 @@ def find_address(server: str | None, token: str | None, environ: Mapping[str, st
         environ: ``MODELFETCH_SERVER`` and ``MODELFETCH_SERVE_TOKEN`` say what the options leave open.
 
     Raises:
-        UsageError: The address is none of a server, or there is no usable token.
+        NoTokenError: There is no token.
+        UsageError: The address is none of a server, or the token cannot be sent.
     """
     given = server or environ.get("MODELFETCH_SERVER", "").strip() or DEFAULT
     url, _, fragment = given.partition("#")
     base = _base(url)
     found = token or _token_in(fragment) or environ.get("MODELFETCH_SERVE_TOKEN", "").strip()
     if not found:
-        raise UsageError(
-            f"the server at {base} wants a token, and there is none",
-            hint=f"{HINT}, or set MODELFETCH_SERVE_TOKEN.",
-        )
+        raise NoTokenError(base)
     if not _TOKEN.fullmatch(found):
         raise UsageError("the token has characters that cannot be sent", hint=HINT)
     return Address(base, found)

@@ -52,6 +52,11 @@ def unreachable(base: str, doing: str, error: SourceError) -> UnavailableError:
     return unavailable(base, doing, error.message, error.hint or RUNNING_HINT)
 
 
+def nobody(base: str, why: str) -> UnavailableError:
+    """Say that no server is there at all."""
+    return UnavailableError(f"no modelfetch server runs at {base}: {why}", hint=RUNNING_HINT)
+
+
 def foreign(base: str, doing: str, what: Reply | ValueError) -> UnavailableError:
     """Say that whatever answered is no modelfetch server, for it said this."""
     said = what if isinstance(what, ValueError) else f"HTTP {what.status}, {what.kind or 'of no media type'}"

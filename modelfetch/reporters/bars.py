@@ -70,7 +70,7 @@ class Bars:
     def report(self, record: Record) -> None:
         """Take a snapshot, and print what shall stay."""
         if isinstance(record.event, RunFinished):
-            self._finish(record.event, record.state)
+            self._finish(record, record.event)
             return
         self._snapshot(record)
         self._live.start()
@@ -127,8 +127,11 @@ class Bars:
         for said in words.licence(event):
             self._console.print(Text(said, "yellow"))
 
-    def _finish(self, event: RunFinished, state: RunState) -> None:
+    def _finish(self, record: Record, event: RunFinished) -> None:
         self.close()
+        state = record.state
+        for note in self._notes.take(record):
+            self._note(note, state)
         self._rest(state)
         if state.operation == "verify":
             is_good = event.outcome == "completed"

@@ -14,6 +14,7 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
+from modelfetch.engine.ledger import Totals
 from modelfetch.engine.narration import narrate
 from modelfetch.engine.record import Record, to_json
 from modelfetch.engine.state import Key
@@ -31,6 +32,8 @@ EVENTS: Final = 1000
 """Events kept of one run; later ones but the last are not."""
 QUARTER: Final = 25
 """Percent between two progress events that are kept."""
+STALL: Final = 10.0
+"""Seconds between two progress events that are kept while no byte comes, as between two log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Chronicle:
         self._written_at = 0.0
         self._events = 0
         self._quarters = 0
+        self._stalls = 0
         self._failures = 0
         self._fetched: Counter[Key] = Counter()
         self._committed: set[Key] = set()
@@ -123,16 +127,18 @@ class Chronicle:
     def _keep(self, record: Record) -> None:
         """Keep an event for the log, within bounds."""
         is_last = isinstance(record.event, RunFinished)
-        if record.figures is not None and not self._is_mark(record.figures.totals.percent):
+        if record.figures is not None and not self._is_mark(record.figures.totals):
             return
         if self._events < EVENTS - 1 or is_last:
             self._events += 1
             self._batch.events.append(record)
 
-    def _is_mark(self, percent: float) -> bool:
-        """Whether another quarter of the run is done."""
-        before, self._quarters = self._quarters, max(self._quarters, int(percent // QUARTER))
-        return self._quarters > before
+    def _is_mark(self, totals: Totals) -> bool:
+        """Whether another quarter of the run is done, or a pause began or became longer."""
+        before = self._quarters, self._stalls
+        self._quarters = max(self._quarters, int(totals.percent // QUARTER))
+        self._stalls = 0 if totals.idle is None else 1 + int(totals.idle // STALL)
+        return self._quarters > before[0] or self._stalls > before[1]
 
     def _commit(self, record: Record, event: FileCommitted) -> None:
         self._committed.add((event.model, event.file))

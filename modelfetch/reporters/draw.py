@@ -13,7 +13,8 @@ from rich.text import Text
 
 from modelfetch.engine.ledger import Phase
 from modelfetch.model.units import format_duration, format_rate, format_size
-from modelfetch.reporters.layout import GAP, ORIGIN, Columns, Row, Scene, columns, shorten
+from modelfetch.reporters.elide import cut, shorten_all
+from modelfetch.reporters.layout import GAP, ORIGIN, Columns, Row, Scene, columns
 from modelfetch.reporters.symbols import Symbols
 from modelfetch.values import dataclass
 
@@ -53,24 +54,26 @@ def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
         longest: Cells of the longest name seen so far, so that columns do not jump.
     """
     cells = columns(pen.width, longest)
-    lines = [_row(row, cells, pen) for row in scene.rows]
+    names = shorten_all([row.name for row in scene.rows], cells.name, pen.symbols.ellipsis)
+    lines = [_row(row, name, cells, pen) for row, name in zip(scene.rows, names, strict=True)]
     if scene.done or scene.queued:
         lines.append(_hidden(scene, pen))
     lines += [_wait(words, since, pen) for words, since in scene.waits]
     if scene.total is not None:
-        lines.append(_row(scene.total, cells, pen, "bold"))
+        name = cut(scene.total.name, cells.name, pen.symbols.ellipsis)
+        lines.append(_row(scene.total, name, cells, pen, "bold"))
     for line in lines:
         line.rstrip()
         line.truncate(pen.width)
     return lines[-pen.height :]
 
 
-def _row(row: Row, cells: Columns, pen: Pen, emphasis: str = "") -> Text:
+def _row(row: Row, name: str, cells: Columns, pen: Pen, emphasis: str = "") -> Text:
     style = _STYLES[row.phase]
     line = Text(no_wrap=True, overflow="crop")
     line.append(_mark(row.phase, pen.symbols) + " ", style)
     quiet = QUIET if row.phase == "queued" else emphasis
-    line.append(_left(shorten(row.name, cells.name, pen.symbols.ellipsis), cells.name), quiet)
+    line.append(_left(name, cells.name), quiet)
     if cells.bar:
         line.append(" " * GAP).append_text(_bar(row, cells.bar, pen.symbols))
     _append(line, f"{int(row.percent)}%".rjust(cells.percent), quiet)

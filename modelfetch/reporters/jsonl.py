@@ -6,6 +6,7 @@ import json
 from typing import TextIO
 
 from modelfetch.engine.record import Record, to_json
+from modelfetch.model.text import inert
 
 
 class JsonLines:
@@ -28,5 +29,4 @@ class JsonLines:
 
 def dumps(record: Record) -> str:
     """Write a record as one line of printable ASCII, whatever bytes a server or a manifest put into it."""
-    line = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"))
-    return line.replace("\x7f", "\\u007f")  # the one control character json.dumps leaves as it is
+    return inert(json.dumps(to_json(record), allow_nan=False, separators=(",", ":")))

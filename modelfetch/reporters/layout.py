@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import Final
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 
 from modelfetch.engine.ledger import FileState, Phase
 from modelfetch.engine.state import RunState
@@ -33,8 +33,6 @@ ORIGIN: Final = 32
 """Kind and host of a source."""
 BAR: Final = (8, 14, 40)
 """Shortest bar worth drawing; shortest where there is room for every column; longest."""
-_TELLING: Final = 4
-"""Cells in front of a name that are worth filling with the start of its directory."""
 NAME: Final = 12
 """Cells of a name, at least: ``3 of 9 files``."""
 
@@ -148,6 +146,8 @@ def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
         return "verifying", None
     if file.phase == "fetching" and file.attempt == 0:
         return "connecting", None
+    if file.idle is not None:
+        return words.idle(file.idle), None
     return "", None
 
 
@@ -164,7 +164,7 @@ def _total(state: RunState) -> Row:
         eta=totals.eta,
         source="",
         host="",
-        word="",
+        word="" if totals.idle is None else words.idle(totals.idle),
         until=None,
     )
 
@@ -212,31 +212,3 @@ def _figures(width: int) -> tuple[int, int, int, int]:
     if width >= 76:
         return SIZES, SPEED, ETA, 0
     return (0, SPEED, ETA, 0) if width >= 54 else (0, 0, 0, 0)
-
-
-def shorten(path: str, cells: int, ellipsis: str) -> str:
-    """Shorten a path in its middle: first its directories, and only then the file's own name."""
-    if cell_len(path) <= cells:
-        return path
-    name = path.rpartition("/")[2]
-    front = cells - cell_len(ellipsis) - cell_len(name)
-    if front >= _TELLING:
-        return f"{_head(path, front - 1)}{ellipsis}/{name}"
-    if front >= 0:
-        return f"{ellipsis}{'/' * min(1, front)}{name}"
-    return _cut(name, cells, ellipsis)
-
-
-def _cut(name: str, cells: int, ellipsis: str) -> str:
-    """Leave out the middle of a name."""
-    room = max(0, cells - cell_len(ellipsis))
-    back = room // 2
-    return _head(name, room - back) + ellipsis[:cells] + _tail(name, back)
-
-
-def _head(text: str, cells: int) -> str:
-    return chop_cells(text, cells)[0] if cells > 0 and text else ""
-
-
-def _tail(text: str, cells: int) -> str:
-    return _head(text[::-1], cells)[::-1]

@@ -139,6 +139,8 @@ def _is_one_of_many(event: FileStarted, state: RunState) -> bool:
 def _progress(file: FileState) -> list[str]:
     """Give what a progress line says; what is not known yet is left out."""
     fields = [f"{int(file.percent)}%", f"{format_size(file.received)} / {format_size(file.size)}"]
+    if file.idle is not None:
+        fields.append(words.idle(file.idle))
     if file.speed is not None:
         fields.append(format_rate(file.speed))
     if file.eta is not None:

@@ -1,18 +1,28 @@
 """Failures told as they happen, and told once.
 
 A mirror that answers 404 does so for every file of a model. The first file is told in full, the others are
-counted, and the count is told at the end.
+counted, and the count is told at the end. That hosts cannot be reached is told once one of them was: as long
+as none is, it is the network that is missing, and the error at the end says so in one line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field, replace
-from typing import Literal
+from typing import Literal, TypeGuard
 
-from modelfetch.engine.events import FileQuarantined, RetryScheduled, SourceFailed
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileQuarantined,
+    Progress,
+    RetryScheduled,
+    RunFinished,
+    SourceFailed,
+)
 from modelfetch.engine.record import Record
-from modelfetch.engine.state import Key
+from modelfetch.engine.state import Key, RunState
+from modelfetch.errors import Fault, UnavailableError
 from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
 from modelfetch.reporters import words
@@ -23,6 +33,11 @@ Kind = Literal["retry", "fallback", "lost", "detail"]
 
 Failure = tuple[Kind, str, str, str]
 """What makes two failures the same: kind of note, kind of source, host, fault."""
+
+
+_HERE = frozenset({"", "cache", "local"})
+"""Sources that need no network."""
+_UNREACHED = frozenset(fault for fault in Fault if fault.is_unreached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +68,31 @@ class Notes:
         self._symbols = symbols
         self._notices = notices or Notices()
         self._told: dict[Failure, _Told] = {}
+        self._held: list[RetryScheduled | SourceFailed] = []
+        """About hosts that were not reached, while none was."""
+        self._is_online = False
 
     def take(self, record: Record) -> Iterator[Note]:
         """Return what is to be told at once about this record, if anything."""
         yield from self._overheard()
         event = record.event
+        if not self._is_online and _shows_network(event, record.state):
+            self._is_online = True
+            yield from self._release()
+        if isinstance(event, RunFinished):
+            yield from self._release(is_said=_says_unreached(event))
+        elif not self._is_online and _is_unreached(event):
+            self._held.append(event)
+        else:
+            yield from self._notes(event)
+
+    def _release(self, *, is_said: bool = False) -> Iterator[Note]:
+        """Tell what was held back, unless something else says it."""
+        held, self._held = self._held, []
+        for event in held if not is_said else ():
+            yield from self._notes(event)
+
+    def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
             text = f"the wrong bytes were put aside in {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
@@ -93,3 +128,24 @@ class Notes:
         yield note
         if isinstance(event, SourceFailed) and event.hint:
             yield Note("detail", event.model, "", sanitise(event.hint))
+
+
+def _is_unreached(event: Event) -> TypeGuard[RetryScheduled | SourceFailed]:
+    return isinstance(event, RetryScheduled | SourceFailed) and event.fault in _UNREACHED
+
+
+def _says_unreached(finished: RunFinished) -> bool:
+    return finished.error is not None and finished.error.code == UnavailableError.code
+
+
+def _shows_network(event: Event, state: RunState) -> bool:
+    """Whether an event proves that some host was reached."""
+    match event:
+        case RetryScheduled() | SourceFailed():
+            return event.source not in _HERE and not _is_unreached(event)
+        case Progress() if event.source not in _HERE:
+            return event.received > state.files[event.model, event.file].kept
+        case FileCommitted():
+            return event.fetched > 0
+        case _:
+            return False

@@ -18,14 +18,20 @@ _STILL = (RunStarted, Planned, FileKept, ModelReady)
 
 
 class Recorder:
-    """Remembers one run, unless it found everything there: that leaves no trace, and costs nothing.
+    """Remembers one run, unless it found everything there: that is counted, and costs nothing.
 
     Args:
         begin: Opens the chronicle, when something happens that is worth it, and the first request was sent.
+        found: Counts a run that found everything there, given the directories of its models; called without
+            any after another run. None where nothing is to be remembered.
     """
 
-    def __init__(self, begin: Callable[[], Chronicle]) -> None:
+    def __init__(
+        self, begin: Callable[[], Chronicle], found: Callable[[list[str]], None] | None = None
+    ) -> None:
         self._begin = begin
+        self._found = found
+        self._directories: list[str] = []
         self._chronicle: Chronicle | None = None
         self._held = Held()
         self._opening = Opening()
@@ -42,6 +48,10 @@ class Recorder:
         self._is_worth_it = self._is_worth_it or not _is_still(record)
         if not self._opening.has(record):
             self._catch_up()
+        if isinstance(record.event, ModelReady):
+            self._directories.append(record.event.path)
+        if isinstance(record.event, RunFinished) and self._directories and self._found is not None:
+            self._found([] if self._is_worth_it else self._directories)
 
     def close(self) -> None:
         """Write what is still to be written."""

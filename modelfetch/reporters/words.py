@@ -64,6 +64,11 @@ def exact(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 9.95 else format_duration(seconds)
 
 
+def idle(seconds: float) -> str:
+    """Say for how long no byte came, in place of a speed: always in seconds, to fit its column."""
+    return f"no data for {seconds:.0f} s"
+
+
 def plan(event: Planned) -> str:
     """Say what one model consists of and how much of it is missing."""
     missing = [file for file in event.files if file.state != "kept"]

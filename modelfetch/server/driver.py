@@ -28,8 +28,8 @@ class Engine(Protocol):
             ManifestError: Its manifest is wrong.
         """
 
-    def play(self, order: Order, cancel: Cancellation) -> Generator[Event, None, None]:
-        """Begin the run that an order asks for."""
+    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+        """Begin the run that an order asks for; others who wait for it are told its name."""
 
     def reporters(self) -> Sequence[Reporter]:
         """Make those who are told of a run beside its job."""
@@ -69,7 +69,7 @@ def skip(job: Job, told: Told) -> None:
 
 def _begin(job: Job, engine: Engine) -> Generator[Event, None, None]:
     """Play the run; what goes wrong before its first event ends it too."""
-    yield from engine.play(job.order, job.cancel)
+    yield from engine.play(job.order, job.cancel, job.id)
 
 
 def _gated(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:

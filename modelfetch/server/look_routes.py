@@ -93,16 +93,16 @@ class LookRoutes:
 
     def reset(self, _request: Request) -> Response:
         """Forget all attempts."""
-        self.history.reset()
+        self.workshop.open().reset_metrics(self.history)
         return answer({"ok": True, "message": "Metrics reset"})
 
     def prometheus(self, _request: Request) -> Response:
         """Give everything that is remembered in the text format of Prometheus."""
-        text = prometheus(self.history.attempts(), self.history.runs())
+        text = prometheus(self.workshop.open().attempts(self.history), self.history.runs())
         return Response(text + metrics.job_gauges(self.jobs.counts()), media_type=metrics.PROMETHEUS)
 
     def _attempts(self) -> list[AttemptRow]:
-        return self.history.attempts(since=datetime.now(UTC) - metrics.WINDOW)
+        return self.workshop.open().attempts(self.history, datetime.now(UTC) - metrics.WINDOW)
 
 
 def _limit(request: Request) -> int:

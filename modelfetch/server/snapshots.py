@@ -30,7 +30,9 @@ _STATUS: Final[dict[Phase, Status]] = {
 }
 _OUTCOME: Final[dict[Status, str]] = {"completed": "done", "failed": "failed", "cancelled": "cancelled"}
 _AT_REST: Final = frozenset({"queued", "done", "cancelled"})
-_NOTHING: Final = {"received": 0, "size": 0, "speed": None, "eta": None, "percent": 0.0}
+_NOTHING: Final = {"received": 0, "size": 0, "speed": None, "eta": None, "idle": None, "percent": 0.0}
+_STILL: Final = {"speed": None, "eta": None, "idle": None}
+"""What is known of the pace of something that is over."""
 _LOCAL: Final = frozenset({"", "cache", "local"})
 """Sources whose bytes came over no network."""
 
@@ -99,14 +101,15 @@ def moving(full: Snapshot) -> Snapshot:
 
 def cut_short(kept: Snapshot, end: RunFinished, at: datetime) -> Snapshot:
     """Give a job that was kept while it was under way its end."""
-    still = {"speed": None, "eta": None}
     files = [
-        file | still | ({"phase": "cancelled", "status": "cancelled", "wait": None} if _is_open(file) else {})
+        file
+        | _STILL
+        | ({"phase": "cancelled", "status": "cancelled", "wait": None} if _is_open(file) else {})
         for file in kept["files"]
     ]
     return (
         kept
-        | still
+        | _STILL
         | {
             "status": end.outcome,
             "phase": _OUTCOME[end.outcome],
@@ -132,7 +135,7 @@ def _totals(life: Life, state: RunState | None) -> dict[str, Any]:
         return dict(_NOTHING)
     totals = state.totals
     figures = {"received": totals.received, "size": totals.size, **rates(totals)}
-    return figures | ({"speed": None, "eta": None} if life.is_over else {})
+    return figures | (_STILL if life.is_over else {})
 
 
 def _waiting(life: Life, state: RunState | None) -> dict[str, Any] | None:
@@ -158,7 +161,7 @@ def _under_way(state: RunState | None) -> int:
 
 
 def _file(file: FileState, life: Life, now: float) -> dict[str, Any]:
-    figures = rates(file) | ({"speed": None, "eta": None} if life.is_over else {})
+    figures = rates(file) | (_STILL if life.is_over else {})
     status = _STATUS[file.phase]
     is_left = life.is_over and status in ("queued", "running")
     return {

@@ -54,13 +54,13 @@ class Workshop:
         """
         return self.open().manifests([model])[0]
 
-    def play(self, order: Order, cancel: Cancellation) -> Generator[Event, None, None]:
-        """Begin the run that an order asks for."""
-        workspace = self.open()
+    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+        """Begin the run that an order asks for; others who wait for it are told its name."""
+        workspace, options = self.open(), RunOptions(name=name)
         manifests = workspace.manifests([order.model])
         if order.operation == "model_verify":
-            return workspace.verify(manifests, RunOptions(), repair=order.repair, cancel=cancel)
-        return workspace.ensure(manifests, RunOptions(), cancel=cancel)
+            return workspace.verify(manifests, options, repair=order.repair, cancel=cancel)
+        return workspace.ensure(manifests, options, cancel=cancel)
 
     def reporters(self) -> Sequence[Reporter]:
         """Make those who are told of a run beside its job: the history, as for a command."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.answers import Ask
 from modelfetch.net.client import Client, Memory
@@ -14,6 +16,9 @@ LOCAL = "local"
 """The one kind of source that needs no network."""
 IPFS = "ipfs"
 """The kind whose sources are volunteers: public gateways, which answer once, soon or not at all."""
+
+REFUSED = "Whoever runs that server decides who may read it: check its address, or use another source."
+"""What to do about a refusal (401, 403) of a server of which nothing more is known."""
 
 
 class Stream(Protocol):
@@ -77,10 +82,25 @@ class Source(Protocol):
 
 
 class HttpOffer:
-    """A file behind a URL."""
+    """A file behind a URL.
+
+    Args:
+        kind: Kind of the source.
+        url: Where it is.
+        size: Its bytes.
+        client: HTTP.
+        credential: Sent to its origin only.
+        refused: What to do when access is refused; it depends on whose server this is.
+    """
 
     def __init__(
-        self, kind: str, url: str, size: int, client: Client, credential: Credential | None = None
+        self,
+        kind: str,
+        url: str,
+        size: int,
+        client: Client,
+        credential: Credential | None = None,
+        refused: str = REFUSED,
     ) -> None:
         self.kind = kind
         self.host = host_of(url)
@@ -88,15 +108,16 @@ class HttpOffer:
         self._size = size
         self._client = client
         self._credential = credential
+        self._refused = refused
         self._memory = Memory()
         self.before: Callable[[str], None] | None = None
         """Called with the address before each request."""
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Ask for the bytes from ``offset`` on."""
-        self._announce()
         ask = Ask(offset, self._size, end=end, first_byte=first_byte)
-        return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+        with self._asking():
+            return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
 
     def fetch(self, first_byte: float | None = None) -> bytes:
         """Ask for all of a small file, with as little ado as can be. Raises SourceError.
@@ -104,13 +125,21 @@ class HttpOffer:
         Args:
             first_byte: Seconds that the first byte over a new connection may take, if less than usual.
         """
-        self._announce()
-        return self._client.fetch(self.address, self._size, self._credential, first_byte)
+        with self._asking():
+            return self._client.fetch(self.address, self._size, self._credential, first_byte)
 
     def close_idle(self) -> None:
         """Close the connections that :meth:`fetch` keeps and nobody uses."""
         self._client.close_idle()
 
-    def _announce(self) -> None:
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Announce a request, and advise on a refusal."""
         if self.before is not None:
             self.before(self.address)
+        try:
+            yield
+        except SourceError as error:
+            if error.fault is Fault.AUTHORISATION:
+                error.hint = self._refused
+            raise

@@ -13,6 +13,13 @@ from modelfetch.sources.base import HttpOffer, Offer
 _PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 
+_WANTED = "Set HF_TOKEN to a token that may read it, and accept the terms on its page."
+_REFUSED = (
+    "The token of HF_TOKEN (or of the token file) was refused: it is wrong, has expired, or may not read "
+    "this. Renew it, accept the terms on the page, or unset it for what is public."
+)
+
+
 class HuggingFaceSource:
     """The repository a manifest pins.
 
@@ -34,7 +41,8 @@ class HuggingFaceSource:
         if manifest.huggingface is None:
             return []
         url = resolve_url(self._endpoint, manifest.huggingface, file)
-        return [HttpOffer(self.kind, url, file.size, self._client, self._credential)]
+        refused = _WANTED if self._credential is None else _REFUSED
+        return [HttpOffer(self.kind, url, file.size, self._client, self._credential, refused)]
 
 
 def cache_folder(repo: HuggingFaceRepo) -> str:

@@ -9,6 +9,7 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 from modelfetch.store.disk import Disk
 from modelfetch.store.group import Group, Loose
 from modelfetch.store.hashing import Hashing
+from modelfetch.store.hits import Hit
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed
@@ -22,6 +23,7 @@ __all__ = [
     "Disk",
     "Group",
     "Hashing",
+    "Hit",
     "Lock",
     "Loose",
     "Partial",

@@ -15,6 +15,7 @@ from typing import Final
 from modelfetch.errors import UsageError
 from modelfetch.model.paths import why_bad_label, why_bad_name, why_unplaceable, why_unsafe
 from modelfetch.model.text import quote
+from modelfetch.warm import HITS
 
 IDENTITY_DIGITS: Final = 12
 """Digits of a manifest's identity in the name of a directory: 48 bits; who wants two to agree can do it."""
@@ -69,6 +70,10 @@ class Layout:
     def stamp(self, name: str) -> Path:
         """The stamp derived from a receipt, for the warm answer."""
         return self.model(name) / ".ready"
+
+    def hits(self) -> tuple[Path, Path]:
+        """The notes on runs that found everything there: the earlier ones, and those since."""
+        return self.root / f"{HITS}.1", self.root / HITS
 
     def file(self, name: str, label: str, path: str) -> Path:
         """Where one file of a model lies."""

@@ -35,9 +35,12 @@ class _Holder:
     since: datetime
     received: int
     size: int
+    who: str
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {sanitise(self.host)}, since {self.since.astimezone():%H:%M:%S}"
+        since = f"since {self.since.astimezone():%H:%M:%S}"
+        process = f"process {self.pid} on {sanitise(self.host)}"
+        return f"{sanitise(self.who)} ({process}), {since}" if self.who else f"{process}, {since}"
 
 
 class Lock:
@@ -46,11 +49,13 @@ class Lock:
     ``with lock:`` releases at the end of the block; take it first, with :meth:`try_acquire`.
 
     Attributes:
+        who: What its holder is called beside its process, such as the name of a job; may be empty.
         effective: Whether, since it was taken, it really keeps other processes out: the kernel refuses a
             second lock, and the file system is known to be local.
     """
 
     def __init__(self, disk: Disk, root: Path, path: Path) -> None:
+        self.who = ""
         self.effective = False
         self._disk = disk
         self._root = root
@@ -144,6 +149,7 @@ class Lock:
             "since": self._since,
             "received": received,
             "size": size,
+            "who": self.who,
             "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
         }
         with suppress(StoreError):
@@ -153,7 +159,7 @@ class Lock:
 def _parse(content: bytes) -> _Holder:
     facts = json.loads(content)
     pid, host, since = facts["pid"], facts["host"], datetime.fromisoformat(facts["since"])
-    received, size = facts.get("received", 0), facts.get("size", 0)
-    if type(host) is not str or any(type(number) is not int for number in (pid, received, size)):
+    received, size, who = facts.get("received", 0), facts.get("size", 0), facts.get("who", "")
+    if {type(host), type(who)} != {str} or {type(pid), type(received), type(size)} != {int}:
         raise ValueError("no process and host")
-    return _Holder(pid, host, since, max(0, received), max(0, size))
+    return _Holder(pid, host, since, max(0, received), max(0, size), who)

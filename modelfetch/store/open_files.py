@@ -116,5 +116,5 @@ class OpenFiles:
     def _changed(self) -> StoreError:
         return StoreError(
             f"{sanitise(str(self.slot.data))} was changed by something else during the download",
-            hint="Keep other programs out of the cache, then run the command again.",
+            hint="Keep other programs out of the cache, then try again.",
         )

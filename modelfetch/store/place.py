@@ -90,7 +90,7 @@ def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         raise StoreError(
             f"{sanitise(str(source))} is not the file that was stored there",
-            hint="Something else changed the cache meanwhile; run the command again.",
+            hint="Something else changed the cache meanwhile; try again.",
         )
 
 

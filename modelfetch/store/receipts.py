@@ -185,7 +185,7 @@ class Receipts:
         path = self._layout.file(manifest.name, label, file.path)
         return StoreError(
             f"{sanitise(str(path))} was changed by something else after it was verified",
-            hint="Keep other programs from writing to the cache, then run the command again.",
+            hint="Keep other programs from writing to the cache, then try again.",
         )
 
     def _settle(self, manifest: Manifest, label: str, receipt: Path) -> None:

@@ -14,7 +14,7 @@ from modelfetch.model.text import sanitise
 from modelfetch.store.handles import AstrayError
 
 _ELSEWHERE: Final = "or put the cache elsewhere with --cache-dir"
-_AGAIN: Final = "Something else changed the cache meanwhile; run the command again."
+_AGAIN: Final = "Something else changed the cache meanwhile; try again."
 
 NO_INODES: Final = "no inodes"
 """What ENOSPC means where bytes would still fit: as a reason of :func:`refusal`."""
@@ -39,7 +39,7 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
     ),
     "ENFILE": (
         "too many files are open on this machine",
-        "Close other programs, then run the command again.",
+        "Close other programs, then try again.",
     ),
     "ENAMETOOLONG": ("the name is too long for this file system", "Choose a shorter --cache-dir."),
     "ENOENT": ("it is not there", _AGAIN),
@@ -48,24 +48,24 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
     "ENOTEMPTY": ("the directory is not empty", _AGAIN),
     "ENOTDIR": (
         "a part of the path is not a directory",
-        "Move what stands in the way, then run the command again.",
+        "Move what stands in the way, then try again.",
     ),
-    "EISDIR": ("a directory stands in the way", "Move it, then run the command again."),
+    "EISDIR": ("a directory stands in the way", "Move it, then try again."),
     "ELOOP": (
         "a symbolic link stands in the way",
-        "Links are not followed here; move it, then run the command again.",
+        "Links are not followed here; move it, then try again.",
     ),
     "EXDEV": ("the cache spans several file systems", "Keep all of the cache on one file system."),
     "EMLINK": (
         "a directory or file there has as many links as the file system allows",
         f"Remove models that are not needed (modelfetch remove), {_ELSEWHERE}.",
     ),
-    "EINTR": ("a signal came in between", "Run the command again."),
+    "EINTR": ("a signal came in between", "Try again."),
     NO_INODES: (
         "the file system has no inodes left for further files (ENOSPC)",
         f"Delete files, however small (df -i shows how many there are), {_ELSEWHERE}.",
     ),
-    "EBUSY": ("it is in use", "Close what uses it, then run the command again."),
+    "EBUSY": ("it is in use", "Close what uses it, then try again."),
 }
 """Symbolic errno (not every system has each) to what it means here, and what to do."""
 

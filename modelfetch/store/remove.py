@@ -86,7 +86,7 @@ class Remover:
         if not lock.try_acquire():
             raise LockTimeoutError(
                 f"{self._name} is in use by {lock.holder()}",
-                hint="Wait for that process or end it, then run the command again.",
+                hint="Wait for that process or end it, then try again.",
             )
         locks.enter_context(lock)
 

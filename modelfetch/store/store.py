@@ -18,6 +18,7 @@ from modelfetch.store.group import Group
 from modelfetch.store.guest import Guest
 from modelfetch.store.handles import HANDLES
 from modelfetch.store.hashing import Hashing
+from modelfetch.store.hits import Hit, forget_hits, read_hits
 from modelfetch.store.journal import parse
 from modelfetch.store.layout import Layout, inside, is_digest
 from modelfetch.store.locks import Lock
@@ -110,6 +111,18 @@ class Store:
     def receipts(self) -> Iterator[Receipt]:
         """Read the receipts of everything present, in the order of names and versions."""
         return self._receipts.all()
+
+    def hits(self) -> list[Hit]:
+        """The latest runs that found a model there, the oldest first; see :func:`modelfetch.warm.count`."""
+        return read_hits(self._disk, self._layout)
+
+    def forget_hits(self) -> None:
+        """Forget those runs.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        forget_hits(self._disk, self._layout)
 
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all present models, by the digest they had when they were verified."""

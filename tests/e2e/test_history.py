@@ -100,7 +100,7 @@ def test_the_history_is_json_for_programs(fared: Fared) -> None:
     assert run["started_at"].endswith("Z")
     assert run["speed"] == pytest.approx(run["fetched"] / run["seconds"], rel=0.01)
     assert fared.cli("history", "--json", "--since", "1h", "--limit", "1").document["runs"] == [run]
-    assert fared.cli("history", "--json", "--since", "0s").document == {"runs": []}
+    assert fared.cli("history", "--json", "--since", "0s").document == {"runs": [], "limit": None, "note": ""}
 
 
 def test_the_history_can_be_drawn(fared: Fared) -> None:

@@ -29,7 +29,7 @@ def assert_cancelled(result: Result, code: int) -> None:
     assert result.out == ""
     last = result.err.splitlines()[-1]
     assert last.startswith("cancelled")
-    assert last.endswith("run the same command again to go on")
+    assert last.endswith("try again to go on where it stopped")
 
 
 def serve(cli: Command, origin: Origin, size: int = 1000, fault: Fault | None = None) -> ServedModel:
@@ -120,7 +120,7 @@ def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
     workspace = Workspace.open(environ=environ, cwd=tmp_path)
     finished = run(workspace, iter(events), json=False, quiet=False, also=Impatient())
     assert (finished.outcome, finished.exit_code) == ("cancelled", 130)
-    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; run the same command again to go on"
+    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; try again to go on where it stopped"
 
 
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:

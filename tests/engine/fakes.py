@@ -272,7 +272,7 @@ class Laboratory:
             retry=retry,
             limit_rate=limit_rate,
             files=files,
-            deadline=None if seconds is None else clock() + seconds,
+            timeout=seconds,
             lock_timeout=lock_timeout,
             clock=clock,
             sharing=sharing or ALONE,

@@ -125,9 +125,10 @@ def test_sources_offer_in_their_order(tmp_path: Path) -> None:
 def test_a_time_limit_counts_from_now(tmp_path: Path) -> None:
     runtime = assembled(tmp_path, RunOptions(timeout=60.0))
     assert runtime.deadline == pytest.approx(time.monotonic() + 60.0, abs=5.0)
-    runtime.check_deadline()
+    runtime.check_deadline("")
     with pytest.raises(DeadlineError) as reached:
-        assembled(tmp_path, RunOptions(timeout=0.0)).check_deadline()
+        assembled(tmp_path, RunOptions(timeout=0.0)).check_deadline("m: f")
+    assert reached.value.message == "m: f: the time limit of 0 s was reached"
     assert "--timeout" in reached.value.hint
 
 

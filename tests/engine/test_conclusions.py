@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
-from modelfetch.engine.conclusions import file_error, worst
+from modelfetch.engine.conclusions import UnreachableError, file_error, worst
 from modelfetch.engine.transfer import Exhausted
 from modelfetch.errors import (
     AuthorisationError,
@@ -20,6 +21,7 @@ from modelfetch.errors import (
     StoreError,
     UnavailableError,
 )
+from modelfetch.net.answers import Unresolved
 
 
 def conclusion(*faults: Fault, offline: bool = False, hint: str = "") -> ModelfetchError:
@@ -85,6 +87,65 @@ def test_who_wants_credentials_says_where_they_come_from() -> None:
         ("huggingface b.example", SourceError(Fault.AUTHORISATION, "refused", hint="Set HF_TOKEN.")),
     ]
     assert file_error("m", "f", Exhausted(failures), offline=False).hint == "Set HF_TOKEN."
+
+
+def unreached(hosts: Sequence[str], model: str = "whisper", name: bool = False) -> ModelfetchError:
+    error = Unresolved("the name is not known") if name else SourceError(Fault.CONNECT, "connection refused")
+    failures = [(f"mirror {host}", error) for host in hosts]
+    return file_error(model, "f", Exhausted(failures), offline=False)
+
+
+def test_a_dead_network_is_one_failure_whatever_the_number_of_files() -> None:
+    files = [unreached(["huggingface.co", "a.example"], name=True), unreached(["b.example", "a.example"])]
+    found = worst(files)
+    assert (type(found), found.code, found.exit_code) == (UnreachableError, "unavailable", 6)
+    assert found.message == (
+        "whisper: none of its 3 hosts can be reached (cannot resolve huggingface.co, ...): "
+        "is this machine online?"
+    )
+    assert found.hint
+
+
+def test_of_several_models_all_are_named_and_of_one_host_its_reason() -> None:
+    both = worst([unreached(["a", "b"]), unreached(["a"], model="tts")]).message
+    assert both.startswith("whisper, tts: none of their 2 hosts can be reached (a: connection refused, ...)")
+    one = worst([unreached(["a"])]).message
+    assert one == "whisper: its only host cannot be reached (a: connection refused): is this machine online?"
+
+
+def test_a_network_that_is_dead_for_some_files_only_is_no_dead_network() -> None:
+    found = worst([conclusion(Fault.NOT_FOUND), unreached(["a"])])
+    assert type(found) is UnavailableError
+    assert "online" not in found.message
+    assert "(and 1 more file)" in found.message
+
+
+def test_a_proxy_that_is_not_reached_keeps_its_own_advice() -> None:
+    proxy = SourceError(Fault.PROXY, "the proxy cannot be reached", hint="Check HTTPS_PROXY and NO_PROXY.")
+    found = worst([file_error("m", "f", Exhausted([("mirror a", proxy), ("url b", proxy)]), offline=False)])
+    assert "none of its 2 hosts" in found.message
+    assert "online" not in found.message
+    assert found.hint == proxy.hint
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(Fault.CONNECT, 6), (Fault.NOT_FOUND, 6), (Fault.AUTHORISATION, 9), (Fault.HASH, 5)]
+)
+def test_a_damaged_copy_on_this_disk_decides_nothing_as_long_as_others_could_be_asked(
+    fault: Fault, code: int
+) -> None:
+    failures = [
+        ("local /cache", SourceError(Fault.HASH, "wrong")),
+        ("mirror a.example", SourceError(fault, "on purpose")),
+    ]
+    assert file_error("m", "f", Exhausted(failures), offline=False).exit_code == code
+    assert file_error("m", "f", Exhausted(failures[:1]), offline=False).exit_code == 5
+
+
+def test_wrong_bytes_are_told_with_both_digests() -> None:
+    wrong = SourceError(Fault.HASH, "sent wrong bytes", detail="expected SHA-256 aa, got bb")
+    message = file_error("m", "f", Exhausted([("mirror a", wrong)]), offline=False).message
+    assert "mirror a: sent wrong bytes (expected SHA-256 aa, got bb)" in message
 
 
 def test_only_a_dead_network_is_called_one() -> None:

@@ -40,6 +40,7 @@ from tests.engine.fakes import (
     NOT_FOUND,
     OK,
     Answer,
+    FakeClock,
     FakeTime,
     Gate,
     Laboratory,
@@ -339,7 +340,7 @@ def test_a_file_nobody_delivers(lab: Laboratory, answer: Answer, exit_code: int,
     assert finished.files == (FileResult("m", "f.bin", "failed", word, "", 300_000),)
     assert finished.error is not None
     assert finished.error.code == word
-    assert finished.error.message.startswith("m: f.bin")
+    assert finished.error.message.startswith("m: ")
     assert "a.example" in finished.error.message
     assert finished.error.hint
     assert of(events, ModelReady) == []
@@ -859,8 +860,23 @@ def test_a_run_that_was_ended_before_it_began_still_ends(lab: Laboratory) -> Non
             FileResult("m", "small.json", "cancelled", "cancelled", "", 1_000),
             FileResult("m", "dir/large.bin", "cancelled", "cancelled", "", 300_000),
         ),
-        ErrorInfo("cancelled", "cancelled", "run the same command again to go on"),
+        ErrorInfo("cancelled", "cancelled", "try again to go on where it stopped"),
     )
+
+
+def test_the_time_limit_names_file_source_and_limit(lab: Laboratory) -> None:
+    gate, passing = Gate(), FakeClock()
+    lab.serve(LARGE, Answer(before_piece=gate))
+    runtime = lab.runtime(seconds=30, clock=passing, cancel=gate.cancel)
+    events = []
+    for event in lab.follow(model("m", {"f.bin": LARGE}), runtime=runtime):
+        events.append(event)
+        if isinstance(event, Progress):
+            passing.now += 31
+    finished = last(events)
+    assert finished.exit_code == 10
+    assert finished.error is not None
+    assert finished.error.message == "m: f.bin from mirror a.example: the time limit of 30 s was reached"
 
 
 def test_a_model_of_many_files_is_ready_once(lab: Laboratory) -> None:

@@ -45,14 +45,14 @@ def held_elsewhere(root: Path, name: str) -> Iterator[int]:
 
 
 def waiting_runtime(
-    root: Path, passing: FakeTime, *, lock_timeout: float | None = None, deadline: float | None = None
+    root: Path, passing: FakeTime, *, lock_timeout: float | None = None, timeout: float | None = None
 ) -> Runtime:
     return Runtime(
         Store(root, fsync=False),
         (),
         passing,
         lock_timeout=lock_timeout,
-        deadline=deadline,
+        timeout=timeout,
         clock=passing.clock,
     )
 
@@ -135,8 +135,8 @@ def test_no_patience_at_all_is_one_try(tmp_path: Path, taken: Lock) -> None:
 
 def test_the_time_limit_of_the_run_holds_here_too(tmp_path: Path, taken: Lock) -> None:
     passing = FakeTime()
-    runtime = waiting_runtime(tmp_path, passing, deadline=1002.0)
-    with pytest.raises(DeadlineError):
+    runtime = waiting_runtime(tmp_path, passing, timeout=2.0)
+    with pytest.raises(DeadlineError, match=r"^m, held by process \d+ on .*: the time limit of 2 s"):
         list(acquire(Store(tmp_path).lock_model("m"), runtime, "m"))
     assert passing.clock.now == pytest.approx(1002.0, abs=POLL_SECONDS + 0.01)
     assert taken.effective

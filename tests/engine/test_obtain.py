@@ -38,6 +38,7 @@ from tests.engine.fakes import (
     crash,
     cut,
     flipped,
+    last,
     model,
     of,
     sha256,
@@ -447,3 +448,37 @@ def test_what_fitted_on_the_disk_is_kept(lab: Laboratory) -> None:
     assert later.asked[0] <= 150_000
     assert lab.read(MODEL, "dir/f.bin") == CONTENT
     assert FILE.size == 300_000
+
+
+def test_bad_bytes_of_a_file_are_told_once_with_a_path_that_exists(lab: Laboratory) -> None:
+    """Two sources lie, and the copy that was here is damaged: one entry is kept, and that one is told."""
+    wanted = model("m", {"f.bin": CONTENT})
+    lab.install(wanted, contents=[CONTENT])
+    lab.place(wanted, "f.bin").chmod(0o644)
+    lab.place(wanted, "f.bin").write_bytes(flipped(CONTENT, 7))
+    for n in range(2):
+        lab.serve(CONTENT, Answer(sends=flipped(CONTENT, n)), host=f"liar-{n}.example")
+    lab.serve(CONTENT, host="honest.example")
+    events = lab.ensure(wanted)
+    assert code(events) == 0
+    [told] = of(events, FileQuarantined)
+    assert Path(told.path, "data").read_bytes() == flipped(CONTENT, 7)
+    assert [event.kind for event in events][-4:] == [
+        "file_quarantined",
+        "file_committed",
+        "model_ready",
+        "run_finished",
+    ]
+
+
+def test_bad_bytes_of_a_file_that_nobody_delivers_are_told_too(lab: Laboratory) -> None:
+    for n in range(2):
+        lab.serve(CONTENT, Answer(sends=flipped(CONTENT, n)), host=f"liar-{n}.example")
+    events = lab.ensure(model("m", {"f.bin": CONTENT}))
+    [told] = of(events, FileQuarantined)
+    assert Path(told.path).is_dir()
+    finished = last(events)
+    assert finished.exit_code == 5
+    assert finished.error is not None
+    for digest in (sha256(CONTENT), *(sha256(flipped(CONTENT, n)) for n in range(2))):
+        assert digest in finished.error.message

@@ -55,6 +55,19 @@ def test_a_piece_larger_than_a_second_is_worth_its_time() -> None:
     assert sum(passing.sleeps) == pytest.approx(5.0, abs=BURST_SECONDS + 0.001)
 
 
+def test_a_large_piece_is_given_out_bit_by_bit() -> None:
+    passing, piece = FakeTime(), bytes(range(250)) * 20
+    limit, parts, pauses = RateLimit(1000, passing, passing.clock), [], []
+    told = passing.clock.now
+    for part in limit.dole(memoryview(piece)):
+        pauses.append(passing.clock.now - told)
+        told = passing.clock.now
+        parts.append(bytes(part))
+    assert b"".join(parts) == piece
+    assert max(pauses) <= BURST_SECONDS + 0.001
+    assert list(RateLimit(None, passing, passing.clock).dole(piece)) == [piece]
+
+
 def test_all_threads_share_one_allowance() -> None:
     limit = RateLimit(1_000_000, Cancellation())
     threads = [threading.Thread(target=take, args=(limit, 20, 10_000)) for _ in range(4)]

@@ -111,6 +111,22 @@ def test_the_log_has_every_event_but_progress_of_which_it_has_the_quarters(histo
     assert {event["run"] for event in events} == {"r1"}
 
 
+def test_the_log_has_a_stall_and_how_long_it_was(history: Counting) -> None:
+    size = 80_000_000
+    still = progress("a", size // 2, size)
+    begun: list[Timed] = [
+        (0, RunStarted("ensure", (MODEL,))),
+        (0, planned([("a", size)])),
+        (0, started("a", size)),
+    ]
+    stall: list[Timed] = [(n, still) for n in range(1, 24)]
+    remember(history, [*begun, *stall, (24.0, progress("a", size * 6 // 10, size)), (27.0, still)])
+    told = [
+        event["human"].partition("), ")[2] for event in history.events("r1") if event["event"] == "progress"
+    ]
+    assert told == ["", *(f"no data for {n} s" for n in (2, 10, 20, 3))]
+
+
 def test_a_run_that_found_everything_there_does_not_even_open_the_history(history: Counting) -> None:
     reporter = remember(history, at_once(already_there()))
     assert history.writes == 0

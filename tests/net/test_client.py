@@ -51,6 +51,18 @@ def test_a_small_error_body_frees_its_connection(
     assert origin.connections == 1
 
 
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
+    origin: Origin, client: Client, start: int
+) -> None:
+    """A web server sends the first part of what it has, whatever its length."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {SIZE}\n"
+    origin.add("pointer", pointer.encode())
+    failure = get(client, origin.url("/files/pointer"), start).failure
+    assert failure.fault is Fault.SIZE
+    assert "Git LFS pointer" in failure.message
+
+
 # The table of answers, over the wire
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from modelfetch.errors import UsageError
+from modelfetch.cli.remote import connect
+from modelfetch.errors import UnavailableError, UsageError
 from modelfetch.remote import Address, find_address
+from tests.origin import Origin, refusing_port
 
 PRINTED = "http://127.0.0.1:8765/#token=Q3c9-_.~+/x=="
 
@@ -82,3 +84,19 @@ def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> Non
 
 def test_a_token_is_not_in_the_representation() -> None:
     assert "Q3c9" not in repr(find_address(PRINTED, None, {}))
+
+
+def test_who_has_no_token_because_no_server_runs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
+    with refusing_port() as port, pytest.raises(UnavailableError) as caught:
+        connect(base := f"http://127.0.0.1:{port}", None)
+    assert caught.value.message == f"no modelfetch server runs at {base}: connection refused"
+    assert "modelfetch serve" in caught.value.hint
+
+
+def test_who_has_no_token_for_a_server_that_runs_is_told_where_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
+    with Origin() as somebody, pytest.raises(UsageError, match="wants a token"):
+        connect(somebody.endpoint, None)

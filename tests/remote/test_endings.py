@@ -12,7 +12,7 @@ from modelfetch.remote.endings import _GRAVITY, combine, left
 
 DONE = RunFinished("completed", 0, 3.0, (FileResult("m", "a", "completed", "", "url", 1),), None)
 KEPT = RunFinished("cancelled", 130, 1.0, (), ErrorInfo("cancelled", "cancelled", "x"))
-TOTALS = Totals(1_000_000, 3_000_000, None, None, 33.3, 2, 1)
+TOTALS = Totals(1_000_000, 3_000_000, None, None, None, 33.3, 2, 1)
 OURS = Job("job-0b54c6de-5b0a", "m", is_ours=True)
 THEIRS = Job("job-0b999999-5b0a", "n")
 
@@ -79,6 +79,6 @@ def test_who_leaves_is_told_what_becomes_of_it(
 
 
 def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
-    finished = left(130, [KEPT], [], Totals(0, 0, None, None, 0.0, 0, 0))
+    finished = left(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
     assert finished.error is not None
     assert finished.error.message == "cancelled"

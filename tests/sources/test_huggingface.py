@@ -9,8 +9,9 @@ import pytest
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import HuggingFaceRepo
 from modelfetch.net.client import Client
+from modelfetch.sources.base import HttpOffer
 from modelfetch.sources.huggingface import HuggingFaceSource, resolve_url
-from tests.origin import Origin
+from tests.origin import Origin, faults
 from tests.sources.samples import DATA, REVISION, manifest, read, spec
 
 REPO = HuggingFaceRepo("org/repo", REVISION)
@@ -100,3 +101,30 @@ def test_without_a_token_none_is_sent(client: Client, origin: Origin) -> None:
         offer.open(0)
     assert caught.value.fault is Fault.AUTHORISATION
     assert origin.foreign_headers == set()
+
+
+@pytest.mark.parametrize(("token", "advice"), [(None, "Set HF_TOKEN"), (TOKEN, "was refused")])
+def test_a_refusal_says_what_the_token_has_to_do_with_it(
+    client: Client, origin: Origin, token: str | None, advice: str
+) -> None:
+    file = spec()
+    origin.fault("*", faults.status(401))
+    [offer] = HuggingFaceSource(client, origin.endpoint, token).offers(manifest(file, huggingface=REPO), file)
+    with pytest.raises(SourceError) as refused:
+        offer.open(0)
+    assert refused.value.fault is Fault.AUTHORISATION
+    assert advice in refused.value.hint
+    assert TOKEN not in refused.value.hint
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_any_other_server_has_nothing_to_do_with_a_token(
+    client: Client, origin: Origin, status: int
+) -> None:
+    origin.fault("*", faults.status(status))
+    offer = HttpOffer("mirror", f"{origin.endpoint}/a", 1000, client)
+    for ask in (lambda: offer.open(0), offer.fetch):
+        with pytest.raises(SourceError) as refused:
+            ask()
+        assert refused.value.hint
+        assert "TOKEN" not in refused.value.hint

@@ -128,12 +128,21 @@ def test_the_holder_is_named_to_other_processes(store: Store) -> None:
     lock.release()
 
 
+def test_a_holder_with_a_name_of_its_own_is_named_by_it(store: Store) -> None:
+    with store.lock_model("tiny") as lock:
+        lock.who = "job-0b54\x1b[2J"
+        lock.try_acquire()
+        lock.note(5, 10)
+        said = store.lock_model("tiny").holder()
+    assert said.startswith(f"job-0b54[2J (process {os.getpid()} on {platform.node()}), since ")
+
+
 def test_the_note_tells_no_arguments(store: Store) -> None:
     """They may hold a token."""
     with store.lock_model("tiny") as lock:
         lock.try_acquire()
         facts = json.loads(note("model-tiny", store).read_text())
-    assert set(facts) == {"pid", "host", "since", "command", "received", "size"}
+    assert set(facts) == {"pid", "host", "since", "command", "received", "size", "who"}
     assert os.sep not in facts["command"]
     assert not note("model-tiny", store).exists()
 

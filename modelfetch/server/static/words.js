@@ -131,9 +131,10 @@ export function fileSize(file) {
   return file.received === 0 || file.phase === "done" ? size : `${formatSize(file.received)} / ${size}`;
 }
 
-/** Speed and time left of a job or file; empty parts where they are unknown or over. */
-export function pace({ status, speed, eta }) {
+/** Speed and time left of a job or file, or for how long no byte came; empty where unknown or over. */
+export function pace({ status, speed, eta, idle }) {
   const isMoving = status === "running";
+  if (isMoving && idle) return { speed: `no data for ${Math.round(idle)} s`, eta: "" };
   return {
     speed: isMoving && speed !== null ? formatRate(speed) : "",
     eta: isMoving && eta !== null ? formatDuration(Math.ceil(eta)) : "",

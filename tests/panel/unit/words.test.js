@@ -94,6 +94,13 @@ test("an unknown speed is no number", () => {
   assert.equal(words.progressText(job("a", { received: 500, percent: 50 })), "50.0%, 500 B of 1.00 kB");
 });
 
+test("for how long no byte came stands in place of speed and time left", () => {
+  const still = { status: "running", speed: null, eta: null, idle: 12.4 };
+  assert.deepEqual(words.pace(still), { speed: "no data for 12 s", eta: "" });
+  assert.deepEqual(words.pace({ ...still, status: "failed" }), { speed: "", eta: "" });
+  assert.match(words.progressText(job("a", still)), /no data for 12 s$/);
+});
+
 test("a licence that asks for something is shown before it is installed", () => {
   assert.equal(words.licenceWarning({ permissive: true, license: "MIT", license_notice: "" }), "");
   assert.match(
