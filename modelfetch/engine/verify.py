@@ -73,6 +73,9 @@ class Finding:
     reason: str
     """The same in words, with both digests or sizes."""
 
+    def __str__(self) -> str:
+        return self.fault if self.fault is Fault.MISSING else f"{self.fault} ({self.reason})"
+
 
 Findings = dict[Key, Finding | None]
 """What was found of each file looked at so far; None where all is right."""
@@ -226,7 +229,7 @@ def _not_ok(found: Findings, unlisted: Strange) -> IntegrityError | None:
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     command = f"modelfetch verify --repair {'--strict ' if strange else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found) + len(strange)} files are not right: {model}: {path} {finding.reason}{more}",
+        f"{len(bad)} of {len(found) + len(strange)} files are not right: {model}: {path}: {finding}{more}",
         hint=f"Put them right: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 

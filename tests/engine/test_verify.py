@@ -114,10 +114,10 @@ def test_rot_that_changed_neither_size_nor_time_is_found(installed: Laboratory) 
     assert sha256(ROTTEN) in told.reason
     assert sha256(LARGE) in told.reason
     assert reasons(events) == {"small.json": ("completed", ""), "dir/large.bin": ("failed", "hash")}
-    digests = f"has SHA-256 {sha256(ROTTEN)} instead of {sha256(LARGE)}"
+    digests = f"hash (has SHA-256 {sha256(ROTTEN)} instead of {sha256(LARGE)})"
     assert last(events).error == ErrorInfo(
         "integrity",
-        f"1 of 2 files are not right: m: dir/large.bin {digests}",
+        f"1 of 2 files are not right: m: dir/large.bin: {digests}",
         "Put them right: modelfetch verify --repair m",
     )
     assert code(events) == 5
