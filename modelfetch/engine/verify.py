@@ -74,7 +74,8 @@ class Finding:
     """The same in words, with both digests or sizes."""
 
     def __str__(self) -> str:
-        return self.fault if self.fault is Fault.MISSING else f"{self.fault} ({self.reason})"
+        is_plain = self.fault in (Fault.MISSING, Fault.UNLISTED)
+        return self.fault if is_plain else f"{self.fault} ({self.reason})"
 
 
 Findings = dict[Key, Finding | None]
