@@ -160,9 +160,10 @@ class Disk:
 
     def has_inodes(self, path: Path) -> bool:
         """Whether an ordinary user can make another file beside this one; True where that is not known."""
-        with suppress(OSError, AttributeError):  # AttributeError: Windows
-            found = os.statvfs(path.parent)
-            return not found.f_files or found.f_favail > 0  # Btrfs counts none
+        if sys.platform != "win32":
+            with suppress(OSError):
+                found = os.statvfs(path.parent)
+                return not found.f_files or found.f_favail > 0  # Btrfs counts none
         return True
 
     # Opening
