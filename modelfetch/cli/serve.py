@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.talk import print_json, say
+from modelfetch.cli.talk import print_json, say, warn
 
 if TYPE_CHECKING:
     from modelfetch.server.address import Address
@@ -51,7 +51,9 @@ def serve(
     pip install 'modelfetch[serve]'.
     """
     from modelfetch.server.serve import Options, serve
+    from modelfetch.workspace import Workspace
 
+    warn(Workspace.open({"cache_dir": cache_dir}))
     serve(Options(host, port, token, cert, key), {"cache_dir": cache_dir}, partial(_listening, json))
 
 

@@ -33,9 +33,12 @@ _SIDES: Final = ("-wal", "-shm", "-journal")
 """Files that SQLite makes beside the database (https://www.sqlite.org/tempfiles.html)."""
 
 
-def _is_ours_alone(found: os.stat_result) -> bool:
-    """Whether a file is a plain one with a single name: what is written to it goes nowhere else."""
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+def _require_plain(found: os.stat_result, what: str) -> None:
+    """Make sure that what is written to a file goes nowhere else."""
+    if not stat.S_ISREG(found.st_mode):
+        raise Unavailable(f"{what} is not a plain file")
+    if found.st_nlink > 1:
+        raise Unavailable(f"{what} is also another file's name (a hard link)")
 
 
 class Database:
@@ -153,12 +156,10 @@ class Database:
             return False
         except OSError as error:
             raise Unavailable((error.strerror or "it cannot be looked at").lower()) from None
-        if not _is_ours_alone(found):
-            raise Unavailable("it is not a plain file")
-        for suffix in _SIDES:  # SQLite opens these by name, and writes to them
+        _require_plain(found, "it")
+        for side in map(self._side, _SIDES):  # SQLite opens these by name, and writes to them
             with suppress(OSError):
-                if not _is_ours_alone(self._side(suffix).lstat()):
-                    raise Unavailable(f"{self._side(suffix).name} is not a plain file")
+                _require_plain(side.lstat(), side.name)
         return True
 
     def _require_access(self) -> None:

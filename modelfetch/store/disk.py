@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
@@ -22,6 +20,18 @@ from typing import ClassVar, Final, TypeVar
 from modelfetch.errors import StoreError
 from modelfetch.notices import Notices
 from modelfetch.store.beneath import Beneath
+from modelfetch.store.calls import (
+    SAFE,
+    is_our_own,
+    is_plain,
+    list_names,
+    look,
+    read_at,
+    read_into,
+    sync_directory,
+    sync_file,
+    write_at,
+)
 from modelfetch.store.handles import HANDLES
 from modelfetch.store.kernel_lock import KernelLock, is_locked
 from modelfetch.store.mounts import is_local
@@ -32,12 +42,6 @@ if sys.platform != "win32":
 
 T = TypeVar("T")
 
-_SAFE: Final = (
-    getattr(os, "O_NOFOLLOW", 0)  # never through a planted link
-    | getattr(os, "O_NONBLOCK", 0)  # never wait for the other end of a planted fifo
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 _FICLONE: Final = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
 
@@ -56,8 +60,14 @@ EDQUOT."""
 _NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """A file system without modes (FAT, SMB, many in user space), or one that does not let us change them."""
 
-_SEEKING: Final = threading.Lock()
-"""Where a file has one position only (Windows), for one thread at a time."""
+_UNSYNCED: Final = (
+    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
+    "(modelfetch verify finds out)"
+)
+_UNSEALED: Final = (
+    "the file system of the cache does not let modes be changed: files of models are not read-only, "
+    "so keep programs from writing to them"
+)
 
 
 class Disk:
@@ -131,7 +141,7 @@ class Disk:
 
     def lstat(self, path: Path) -> os.stat_result | None:
         """Look at a name itself; None when there is none."""
-        return self._may("look at", path, self._at(path, _lstat), _ABSENT)
+        return self._may("look at", path, self._at(path, look), _ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
         """Look at what a name leads to, through links; None when there is nothing.
@@ -146,7 +156,7 @@ class Disk:
 
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when there is none."""
-        found = self._may("list", path, lambda: self._beneath.listed(path, _list), _ABSENT)
+        found = self._may("list", path, lambda: self._beneath.listed(path, list_names), _ABSENT)
         return sorted(found or ())
 
     def free(self, path: Path) -> int | None:
@@ -160,16 +170,17 @@ class Disk:
 
     def has_inodes(self, path: Path) -> bool:
         """Whether an ordinary user can make another file beside this one; True where that is not known."""
-        with suppress(OSError, AttributeError):  # AttributeError: Windows
-            found = os.statvfs(path.parent)
-            return not found.f_files or found.f_favail > 0  # Btrfs counts none
+        if sys.platform != "win32":
+            with suppress(OSError):
+                found = os.statvfs(path.parent)
+                return not found.f_files or found.f_favail > 0  # Btrfs counts none
         return True
 
     # Opening
 
     def create(self, path: Path, mode: int = 0o666) -> int:
         """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE
         return self._must(
             "create", path, self._at(path, lambda name, at: os.open(name, flags, mode, dir_fd=at))
         )
@@ -180,7 +191,7 @@ class Disk:
 
     def open_to_read(self, path: Path) -> int | None:
         """Open a plain file; None when there is no plain file of that name."""
-        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN, _is_plain)
+        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN, is_plain)
 
     def open_to_update(self, path: Path) -> int | None:
         """Open a plain file of our own for reading and writing; None when there is none of that name.
@@ -188,12 +199,12 @@ class Disk:
         Our own has this name alone, so that nothing is written through a planted hard link, and is owned by
         us, so that no other user can change its mode behind our back.
         """
-        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS), _is_our_own)
+        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS), is_our_own)
 
     def _open_plain(
         self, path: Path, flags: int, expected: Collection[int], is_right: Callable[[os.stat_result], bool]
     ) -> int | None:
-        opening = self._at(path, lambda name, at: os.open(name, flags | _SAFE, dir_fd=at))
+        opening = self._at(path, lambda name, at: os.open(name, flags | SAFE, dir_fd=at))
         fd = self._may("open", path, opening, expected)
         if fd is None:
             return None
@@ -226,7 +237,7 @@ class Disk:
 
     def read_into(self, fd: int, path: Path, room: memoryview) -> int:
         """Read on like :meth:`read`, into a buffer; how many bytes, 0 at the end."""
-        return self._must("read", path, lambda: _read_into(fd, room))
+        return self._must("read", path, lambda: read_into(fd, room))
 
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
@@ -236,7 +247,7 @@ class Disk:
             view, offset = view[written:], offset + written
 
     def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
-        return self._must("write", path, lambda: _pwrite(fd, view, offset))
+        return self._must("write", path, lambda: write_at(fd, view, offset))
 
     def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
         """Fill a buffer with the bytes at an offset; False where the file ends before."""
@@ -248,7 +259,7 @@ class Disk:
         return True
 
     def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
-        return self._must("read", path, lambda: _pread(fd, room, offset))
+        return self._must("read", path, lambda: read_at(fd, room, offset))
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Cut or extend a file; an extension is a hole and takes no space."""
@@ -275,7 +286,7 @@ class Disk:
     def settle(self, path: Path) -> None:
         """Like :meth:`sync`, of a file that was closed."""
         if self._fsync:
-            self._sync(path, self._at(path, _sync_file))
+            self._sync(path, self._at(path, sync_file))
 
     def seal(self, fd: int, path: Path) -> None:
         """Take away every right but reading; what the umask took when the file was created stays away.
@@ -356,7 +367,7 @@ class Disk:
         """Have a directory's names on the disk before going on, where the file system can."""
         if self._fsync and sys.platform != "win32":
             expected = (*_NO_SYNC, errno.EBADF)  # of a directory, that is common and no cause for a note
-            self._try("sync", path, lambda: self._beneath.listed(path, _sync_directory), expected)
+            self._try("sync", path, lambda: self._beneath.listed(path, sync_directory), expected)
 
     # Locks
 
@@ -386,86 +397,3 @@ class Disk:
     def is_local(self, path: Path) -> bool:
         """Whether a file is known to lie on a file system of this machine alone."""
         return is_local(path)
-
-
-_UNSYNCED: Final = (
-    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
-    "(modelfetch verify finds out)"
-)
-_UNSEALED: Final = (
-    "the file system of the cache does not let modes be changed: files of models are not read-only, "
-    "so keep programs from writing to them"
-)
-
-
-def _lstat(name: str, at: int | None) -> os.stat_result:
-    return os.stat(name, dir_fd=at, follow_symlinks=False)
-
-
-def _list(directory: str | int) -> list[str]:
-    return os.listdir(directory)  # noqa: PTH208 - pathlib knows no descriptors
-
-
-def _is_plain(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode)
-
-
-def _is_our_own(found: os.stat_result) -> bool:
-    return _is_plain(found) and found.st_nlink == 1 and is_own(found)
-
-
-def is_own(found: os.stat_result) -> bool:
-    """Whether the user who runs this owns what was looked at; always on Windows, which has no such number."""
-    return sys.platform == "win32" or found.st_uid == os.geteuid()
-
-
-def _sync_file(name: str, at: int | None) -> None:
-    flags = (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _SAFE
-    fd = os.open(name, flags, dir_fd=at)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _sync_directory(directory: str | int) -> None:
-    if isinstance(directory, int):
-        os.fsync(directory)
-        return
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _pwrite(fd: int, view: memoryview, offset: int) -> int:
-    if sys.platform == "win32":
-        with _SEEKING:
-            os.lseek(fd, offset, os.SEEK_SET)
-            return os.write(fd, view)
-    written = os.pwrite(fd, view, offset)
-    if not written:  # POSIX forbids it for a regular file; a loop that trusts that would never end
-        raise OSError(errno.EIO, "nothing was written")
-    return written
-
-
-def _read_into(fd: int, room: memoryview) -> int:
-    if sys.platform == "win32":
-        data = os.read(fd, len(room))
-        room[: len(data)] = data
-        return len(data)
-    return os.readv(fd, [room])
-
-
-def _pread(fd: int, room: memoryview, offset: int) -> int:
-    if sys.platform == "win32":
-        with _SEEKING:
-            os.lseek(fd, offset, os.SEEK_SET)
-            data = os.read(fd, len(room))
-    elif hasattr(os, "preadv"):
-        return os.preadv(fd, [room], offset)
-    else:  # macOS before 11
-        data = os.pread(fd, len(room), offset)
-    room[: len(data)] = data
-    return len(data)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from modelfetch.store.disk import Disk, is_own
+from modelfetch.store.calls import is_own
+from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_directory, leave, leaving
 from modelfetch.store.group import remove
 from modelfetch.store.journal import is_foreign
