@@ -149,9 +149,9 @@ def _show_plan(planned: Planned) -> None:
     columns = [
         Column("file", flexible=True),
         Column("state"),
-        Column("size", right=True, drop=1),
+        Column("size", right=True),
         Column("to fetch", right=True),
-        Column("sources in order", flexible=True, prose=True, drop=2),
+        Column("sources in order", flexible=True),
     ]
     print_table(columns, rows)
 
@@ -184,7 +184,7 @@ def _ways(
     proxies = of_environment()
     if not proxies.is_set:
         return {}
-    from modelfetch.engine.standing import standings
+    from modelfetch.engine.standing import standings  # which loads httpx
 
     found = standings(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
