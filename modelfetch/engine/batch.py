@@ -58,7 +58,6 @@ _OF_THE_HOST: Final = frozenset(
 )
 """Faults after which the next file would fare no better, or a wait is called for."""
 
-
 End = Done[Obtained | None]
 """A file came to its end, well or not; without a result where that was told otherwise."""
 
