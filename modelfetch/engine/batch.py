@@ -17,7 +17,7 @@ from typing import Final
 
 from modelfetch.engine.candidates import FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
-from modelfetch.engine.lanes import Lanes
+from modelfetch.engine.lanes import Lanes, patience
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
 from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
@@ -51,19 +51,12 @@ COMMIT_FILES: Final = 1024
 FAILURES: Final = 8
 """Files that may fail before the batch is given up: it is the wrong way then."""
 
-PATIENCE_SECONDS: Final = 1.0
-"""How long a new connection may wait for its first answer while others get theirs: a server that accepts it
-and has nobody to serve it will not answer before another one is closed."""
-PATIENCE_WAITS: Final = 10
-"""The same in answers, for those that take long."""
-
 _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
 """How a connection beyond those that a server has room for fails."""
 _OF_THE_HOST: Final = frozenset(
     {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
 )
 """Faults after which the next file would fare no better, or a wait is called for."""
-
 
 End = Done[Obtained | None]
 """A file came to its end, well or not; without a result where that was told otherwise."""
@@ -192,17 +185,24 @@ class Batch:
         clock = self._runtime.clock
         pending: list[_Fetched] = []
         committed_at = clock()
+        refusal: StoreError | None = None
         for parcel in self._parcels(group):
             pending += parcel
             yield News(tuple(event for fetched in parcel for event in _verified(fetched)))
             if len(pending) >= COMMIT_FILES or clock() - committed_at >= COMMIT_SECONDS:
-                yield self._commit(group, pending)
+                try:
+                    yield self._commit(group, pending)
+                except StoreError as error:
+                    refusal = error
+                    self._waiting.clear()  # and see the lanes to their end: leaving them ends the run
                 pending, committed_at = [], clock()
+        if refusal is not None:
+            raise refusal
         yield self._commit(group, pending)
 
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
-        self._patience = max(PATIENCE_SECONDS, PATIENCE_WAITS * wait)
+        self._patience = patience(wait)
         threads = threads_for(wait, most_threads(self._runtime.files))
         if threads == 1:
             yield from self._fetch(group)

@@ -17,8 +17,22 @@ FIRST: Final = 8
 GROWTH: Final = 8
 """Connections for each one that was answered. So 64, which 50 ms for an answer call for, are there after one
 round; with 4, two of them cost a batch of 2,000 files a twentieth of its time."""
+PATIENCE_SECONDS: Final = 1.0
+"""How long a new connection may wait for its first answer while others get theirs: a server that accepts it
+and has nobody to serve it will not answer before another one is closed."""
+PATIENCE_WAITS: Final = 10
+"""The same in answers, for those that take long."""
 LOOK_SECONDS: Final = 0.25
 """Between two looks at whether the run was cancelled."""
+
+
+def patience(wait: float) -> float:
+    """Seconds for the first answer over a new connection.
+
+    Args:
+        wait: Seconds that an answer takes.
+    """
+    return max(PATIENCE_SECONDS, PATIENCE_WAITS * wait)
 
 
 class Lanes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,9 @@ from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.cancel import Cancellation
+from modelfetch.net.client import Client, Limits
 from modelfetch.sources.base import Stream
+from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import (
     EAGER,
@@ -45,6 +48,7 @@ from tests.engine.fakes import (
     refuse,
     workers,
 )
+from tests.origin import Origin, faults
 from tests.patience import IN_TIME
 
 CONTENT = body(900_000)
@@ -229,6 +233,25 @@ def test_a_source_of_whole_files_is_asked_for_whole_files(lab: Laboratory) -> No
     assert code(events) == 0
     assert got(lab)
     assert of(events, FileCommitted)[0].fetched == len(CONTENT)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.04], ids=["near", "far"])
+def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -> None:
+    """What is asked for may be on its way when somebody else gets it: the ranges are the bound."""
+    cancel = Cancellation()
+    client = Client(Limits(), cancel)
+    with Origin() as origin:
+        origin.add("f.bin", CONTENT)
+        origin.fault("*", faults.late(wait))
+        sharing = replace(EAGER, waste=Sharing().waste)
+        runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
+        events = lab.ensure(MODEL, runtime=runtime)
+        client.close()
+    assert code(events) == 0
+    spans = [re.fullmatch(r"bytes=(\d+)-(\d+)", request.range or "") for request in origin.requests]
+    asked = sum(int(span[2]) + 1 - int(span[1]) for span in spans if span)
+    assert len(CONTENT) <= asked <= 1.1 * len(CONTENT)
+    assert len(origin.requests) >= 5
 
 
 def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get(lab: Laboratory) -> None:
