@@ -76,7 +76,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,
-        rank=_by_health(loaded),
+        rank=_by_health(loaded, cancel),
         prepare=client.prepare,
         close=client.close,
     )
@@ -101,14 +101,15 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
     return {source.kind: source for source in sources}
 
 
-def _by_health(loaded: Loaded) -> Rank:
+def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
     """Rank hosts by how they fared; the history is read when there is something to choose."""
 
     @cache
     def measured() -> Mapping[tuple[str, str], Health]:
         from modelfetch.history import FILE, History
 
-        with History(loaded.cache_dir / FILE, wait=HISTORY_WAIT) as history:
+        path = loaded.cache_dir / FILE
+        with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
             return history.health(datetime.now(UTC))
 
     def ranked(offers: Sequence[Offer]) -> Sequence[Offer]:

@@ -28,7 +28,7 @@ JOB = JobRow(
         FILE,
         attempt(first_byte=None),
         CID,
-        EventRow("r1", 3, {"event": "file_kept", "human": "📄"}),
+        EventRow("r1", 3, {"event": "file_kept", "at": "2026-11-20T06:00:00.000Z", "human": "📄"}),
         JOB,
         replace(JOB, error=None),
         JobEventRow("job-1", 0, {"n": 0}),
