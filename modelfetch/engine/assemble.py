@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfetch.engine.rate import Allowance
 from modelfetch.engine.runtime import Rank, Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 HISTORY_WAIT = 0.2
 """Seconds a run waits for the history before it does without: the order of hosts is not worth more."""
+
+
+_ALLOWANCE = Allowance()
+"""One for this process: a link is no wider because several jobs of a server use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
+        allowance=_ALLOWANCE,
         files=network.files,
         sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
