@@ -35,7 +35,10 @@ def connect(server: str | None, token: str | None) -> Server:
     Raises:
         UsageError: They name none that can be asked.
     """
-    return Server(find_address(server, token, os.environ))
+    address = find_address(server, token, os.environ)
+    if address.is_exposed:
+        say(f"warning: anyone on the way to {address.base} can read the token: use https, or a tunnel")
+    return Server(address)
 
 
 def ensure(
