@@ -86,7 +86,8 @@ def test_a_failure_has_its_cause_and_a_hint_and_can_be_cleared(panel: Panel) -> 
     panel.expect(card.locator(".job-message")).to_contain_text("fails: model.onnx")
     panel.expect(card.locator(".job-hint")).not_to_be_empty()
     panel.button(card, "Files").click()
-    panel.expect(card.locator(".file-note")).not_to_contain_text("→")
+    note = card.locator(".file-note:visible")
+    panel.expect(note).to_have_text(re.compile("^Hugging Face [^→]+: not found$"))
     row = panel.page.locator("#history .run").first
     panel.expect(row.locator(".run-reason")).to_contain_text("no source could deliver it")
     panel.expect(row.locator(".run-when")).to_have_text(re.compile(r"^\d\d:\d\d$"))
@@ -159,7 +160,10 @@ def test_verify_of_what_is_right_says_so(panel: Panel) -> None:
 def test_thirteen_files_have_thirteen_bars(panel: Panel) -> None:
     """Each file its line, its bar and its figures, in the order of the plan."""
     panel.install("thirteen")
+    panel.expect(panel.lines("thirteen")).not_to_have_count(0)
     panel.reaches("thirteen", "done")
+    panel.expect(panel.lines("thirteen").first).to_be_hidden()
+    panel.button(panel.card("thirteen"), "Files").click()
     panel.expect(panel.lines("thirteen")).to_have_count(13)
     bars = panel.lines("thirteen").get_by_role("progressbar")
     panel.expect(bars).to_have_count(13)

@@ -80,7 +80,9 @@ function update({ file, job, now }, { element, state, progress, cells, note }) {
   setText(cells.size, fileSize(file));
   setText(cells.speed, speed);
   setText(cells.eta, eta);
-  setText(cells.percent, filePercent(file));
+  const percent = filePercent(file);
+  setText(cells.percent, percent);
+  show(progress.element, Boolean(percent) || file.phase === "queued");
   setText(note, fileNote(file));
   show(note, Boolean(file.note));
   progress.update({ percent: file.percent, text: `${words}, ${progressText(file)}`, phase: file.phase });

@@ -101,6 +101,8 @@ function update({ job, pending, now }, element, parts) {
   const words = jobState(job, now);
   const details = failureDetails(job);
   const isBegun = (isEnded(job) && !isNothing(job)) || job.received > 0 || job.phase === "fetching";
+  // What has ended needs no watching any more: its sentence says enough, and its files can be opened again.
+  if (isEnded(job) && element.dataset.status === "running") parts.filesBox.toggle(false);
   setAttribute(element, "data-phase", job.phase);
   setAttribute(element, "data-status", job.status);
   parts.icon.update(job.phase);
