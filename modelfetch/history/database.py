@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -45,9 +45,14 @@ class Database:
     Args:
         path: The file; it and its directory are made by the first transaction, never by reading.
         is_cancelled: Whether nothing of it is wanted any more; asked during each statement.
+
+    Attributes:
+        is_hurried: Whether somebody waits for the end: then nothing is synced, and the log stays for the next
+            one to fold in. A power cut may cost what was written since, as it may cost the last few runs.
     """
 
     def __init__(self, path: Path, is_cancelled: Callable[[], bool] = _never) -> None:
+        self.is_hurried = False
         self._place = Place(path)
         self._is_cancelled = is_cancelled
         self._writer: sqlite3.Connection | None = None
@@ -64,7 +69,18 @@ class Database:
         writer, self._writer = self._writer, None
         if writer is not None:
             with suppress(Exception):  # a log that cannot be folded in stays, and is folded in later
-                writer.close()
+                self._close(writer)
+
+    def _close(self, writer: sqlite3.Connection) -> None:
+        """Close a connection; the last one that may write folds the log in, with two syncs."""
+        if not self.is_hurried or self._written != self._place.inode():
+            writer.close()
+            return
+        with closing(self._connect("mode=ro", 0.0)) as last:
+            last.execute(
+                "SELECT user_version FROM pragma_user_version"
+            ).fetchone()  # by which it opens the log
+            writer.close()
 
     # Reading
 
@@ -136,6 +152,8 @@ class Database:
         else:  # the first time, or another process has moved the file aside
             connection = self._open()
         with translated():
+            if self.is_hurried:
+                connection.execute("PRAGMA synchronous = OFF")
             connection.execute("BEGIN IMMEDIATE")
         return connection
 

@@ -103,6 +103,10 @@ class History:
                 self._flush(self._patience)
             self._database.close()
 
+    def hurry(self) -> None:
+        """Sync nothing any more, for somebody waits for the end of this process."""
+        self._database.is_hurried = True
+
     # Writing
 
     def write(
