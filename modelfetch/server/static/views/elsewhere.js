@@ -28,7 +28,9 @@ export function elsewhereCard(run) {
 
 function update({ holder, received, size, title, model }, { facts, percent, size: figures, bar: progress }) {
   const share = size ? (100 * received) / size : null;
-  setText(facts, [`On the command line: ${holder}`, title ? model : ""].filter(Boolean).join(" · "));
+  // Another server's job says so itself.
+  const where = holder.startsWith("process") ? `On the command line: ${holder}` : holder;
+  setText(facts, [where, title ? model : ""].filter(Boolean).join(" · "));
   setText(percent, share === null ? "" : formatPercent(Math.min(share, 99.9)));
   setText(figures, size ? `${formatSize(received)} / ${formatSize(size)}` : "");
   show(figures, size > 0);
