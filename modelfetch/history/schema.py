@@ -104,6 +104,7 @@ def create(connection: Connection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+@cache
 def _statements(strict: str) -> list[str]:
     return [_plainly(statement) for statement in _CREATE.format(strict=strict).split(";")]
 
