@@ -1,7 +1,7 @@
 """Those who have not shown the token yet: how many there may be, and how often they may guess.
 
 Whoever has shown it is known for as long as its connection lasts, and none of this holds for it. So a crowd
-that says nothing does not keep the owner out, and one that guesses does not disturb who is in.
+that says nothing does not keep the owner out, and neither does one that guesses.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ who have it."""
 BACKLOG: Final = 64
 """Connections that are taken on at once. Requests are read two rounds later, so of those that come together
 fewer than the number above are strangers."""
-GUESS_SECONDS: Final = 0.02
-"""Between a wrong token and the next one that is looked at: fifty a second. The shortest token that is taken
-has 16 characters; if these are random hex digits, all guesses take ten billion years."""
-GUESSES: Final = 64
-"""Tokens of strangers that wait to be looked at; the last of them waits little more than a second."""
+FIRST_SECONDS: Final = 0.01
+"""How long the first wrong token waits for its answer; each further one waits twice as long."""
+LONGEST_SECONDS: Final = 1.0
+"""How long one waits at most: a person who pasted the wrong line does not notice less."""
+FORGET_SECONDS: Final = 60.0
+"""Without any wrong token for so long, the next one is the first again."""
+WAITING: Final = 64
+"""Wrong tokens that wait at the same time; those beyond are sent away."""
 
 
 class Guest(Protocol):
@@ -56,39 +59,43 @@ class Door:
 
 
 class Crowded(Exception):  # noqa: N818 - a fact about the door, made an answer by its caller
-    """As many guesses wait as may."""
+    """As many wrong tokens wait as may."""
 
 
 class Guesses:
-    """Has no token of a stranger looked at for some time after a wrong one; the others wait in line."""
+    """Has wrong tokens wait for their answers, the longer the more there were.
 
-    def __init__(self, seconds: float = GUESS_SECONDS, limit: int = GUESSES) -> None:
-        self._seconds = seconds
-        self._free = limit
-        self._line = asyncio.Lock()
-        self._next = 0.0
+    A right one never waits, whatever crowd is there: to look at none for a while would keep the owner out.
+    """
+
+    def __init__(self, waiting: int = WAITING) -> None:
+        self._free = waiting
+        self._count = 0
+        self._last = float("-inf")
+
+    def delay(self, now: float) -> float:
+        """How many seconds another wrong one has to wait.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        if now - self._last > FORGET_SECONDS:
+            self._count = 0
+        self._count, self._last = self._count + 1, now
+        doublings = min(self._count - 1, 10)  # far beyond the longest
+        return min(LONGEST_SECONDS, FIRST_SECONDS * (1 << doublings))
 
     async def wait(self) -> None:
-        """Wait until a token may be looked at; the caller does so at once, without awaiting anything else.
+        """Wait after a wrong one.
 
         Raises:
             Crowded: Too many wait.
         """
-        if not self._pause():
-            return
+        seconds = self.delay(asyncio.get_running_loop().time())
         if not self._free:
             raise Crowded
         self._free -= 1
         try:
-            async with self._line:
-                while pause := self._pause():
-                    await asyncio.sleep(pause)
+            await asyncio.sleep(seconds)
         finally:
             self._free += 1
-
-    def was_wrong(self) -> None:
-        """Let the next one wait."""
-        self._next = asyncio.get_running_loop().time() + self._seconds
-
-    def _pause(self) -> float:
-        return max(0.0, self._next - asyncio.get_running_loop().time())

@@ -162,7 +162,7 @@ def _too_large() -> Refusal:
 
 
 def _too_many_guesses() -> Refusal:
-    message = "too many ask with a token that may be wrong"
+    message = "too many ask with a wrong token"
     return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_guesses", message, "Try again in a second.")
 
 
@@ -199,7 +199,7 @@ class Guard:
             bugs.report(error, f"a request failed by a bug: {scope['method']} {quote(scope['path'])}")
 
     async def _judge(self, request: Request, connection: Connection | None) -> Refusal | None:
-        """Decide about a request; only the tokens of strangers wait their turn."""
+        """Decide about a request; a wrong token waits for its answer."""
         refusal = judge_caller(request, self._address)
         if refusal is None and not is_public(request):
             is_known = connection is not None and connection.is_known
@@ -207,17 +207,15 @@ class Guard:
         return refusal or judge_body(request)
 
     async def _meet(self, request: Request, connection: Connection | None) -> Refusal | None:
-        if not request.all("authorization"):  # no guess
-            return judge_token(request, self._token)
-        try:
-            await self._guesses.wait()
-        except Crowded:
-            return _too_many_guesses()
         refusal = judge_token(request, self._token)
-        if refusal is not None:
-            self._guesses.was_wrong()
-        elif connection is not None:
-            connection.know()
+        if refusal is None:
+            if connection is not None:
+                connection.know()
+        elif request.all("authorization"):  # a guess
+            try:
+                await self._guesses.wait()
+            except Crowded:
+                return _too_many_guesses()
         return refusal
 
 

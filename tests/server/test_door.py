@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import ExitStack
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from modelfetch.server.door import Crowded, Door, Guesses
+from modelfetch.server.door import FORGET_SECONDS, Crowded, Door, Guesses
 from tests.server.running import Served, until
 
 
@@ -56,29 +55,12 @@ def test_who_showed_the_token_stays_however_many_come(tmp_path: Path) -> None:
         assert next(owner).event == "jobs"
 
 
-def test_wrong_guesses_come_one_after_the_other() -> None:
-    """The loop's own time says when each was looked at."""
-    looked: list[float] = []
-
-    async def guess(guesses: Guesses) -> None:
-        await guesses.wait()
-        looked.append(asyncio.get_running_loop().time())
-        guesses.was_wrong()
-
-    async def all_at_once() -> None:
-        guesses = Guesses(seconds=0.02)
-        await asyncio.gather(*(guess(guesses) for _ in range(5)))
-
-    asyncio.run(all_at_once())
-    assert all(later - before >= 0.019 for before, later in pairwise(looked)), "clocks are a little coarse"
-
-
-def test_right_ones_do_not_wait_for_each_other_however_many_come() -> None:
-    async def crowd() -> None:
-        guesses = Guesses(seconds=1e6, limit=1)
-        await asyncio.gather(*(guesses.wait() for _ in range(100)))
-
-    asyncio.run(crowd())
+def test_each_wrong_token_waits_twice_as_long_up_to_a_second() -> None:
+    guesses = Guesses()
+    delays = [guesses.delay(1000.0 + n) for n in range(12)]
+    assert delays[:4] == [0.01, 0.02, 0.04, 0.08]
+    assert delays[8:] == [1.0] * 4
+    assert guesses.delay(1011.0 + FORGET_SECONDS + 1) == 0.01
 
 
 def test_no_more_wait_than_may() -> None:
@@ -86,15 +68,24 @@ def test_no_more_wait_than_may() -> None:
         try:
             await guesses.wait()
         except Crowded:
-            return "turned away"
-        return "looked at"
+            return "sent away"
+        return "answered"
 
     async def three() -> list[str]:
-        guesses = Guesses(seconds=0.05, limit=2)
-        guesses.was_wrong()
+        guesses = Guesses(waiting=2)
         return list(await asyncio.gather(*(come(guesses) for _ in range(3))))
 
-    assert asyncio.run(three()) == ["looked at", "looked at", "turned away"]
+    assert asyncio.run(three()) == ["answered", "answered", "sent away"]
+
+
+def test_a_crowd_that_guesses_does_not_keep_the_owner_out(tmp_path: Path) -> None:
+    """While many wrong tokens wait for their answers, the right one has its own at once."""
+    guess = "GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer wrong-wrong-wrong\r\n\r\n"
+    with Served(tmp_path) as served, ExitStack() as crowd:
+        for _ in range(100):
+            one = crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), 5))
+            one.sendall(guess.format(served.port).encode())
+        assert served.ask("GET", "/v1/jobs").status == 200
 
 
 @pytest.mark.parametrize("token", ["wrong", "", None])
