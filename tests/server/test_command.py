@@ -24,7 +24,7 @@ from tests.patience import IN_TIME
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
 MIB = 1 << 20
-LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|given)\n")
+LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|a-token-of-our-own)\n")
 
 
 @pytest.fixture
