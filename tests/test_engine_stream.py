@@ -181,6 +181,16 @@ def test_a_bug_is_told_and_then_raised() -> None:
     assert listener.closed == 1
 
 
+def test_the_words_of_a_bug_have_no_secrets() -> None:
+    """They are kept in histories and logs, and pasted into reports."""
+    listener = Listener()
+    with pytest.raises(ValueError, match="canary"):
+        follow(cut(ValueError("GET https://a.example/f?sig=canary with Bearer canary")), [listener])
+    (end,) = listener.ends
+    assert end.error is not None
+    assert end.error.message == "ValueError: GET https://a.example/f?*** with Bearer ***"
+
+
 def test_an_engine_that_just_stops_has_a_bug() -> None:
     finished = follow(iter(BEGUN), [])
     assert (finished.outcome, finished.exit_code) == ("failed", 1)

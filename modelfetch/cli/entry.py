@@ -93,7 +93,9 @@ def _expected(error: ModelfetchError) -> int:
 def _bug() -> int:
     import traceback
 
-    for line in traceback.format_exc().splitlines():
+    from modelfetch.settings.redaction import redact_text
+
+    for line in redact_text(traceback.format_exc()).splitlines():
         say(sanitise(line))
     say_error(
         f"this is a bug in modelfetch {__version__}",

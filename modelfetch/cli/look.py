@@ -99,9 +99,15 @@ def show(
 
 
 def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    from modelfetch.settings import redact
+
     entry = workspace.catalog.entry(manifest.name)
+    document = asdict(manifest)
+    for file in document["files"]:
+        file["urls"] = [redact(url) for url in file["urls"]]
     return {
-        **asdict(manifest),
+        **document,
+        "mirrors": [redact(mirror) for mirror in manifest.mirrors],
         "size": manifest.size,
         "identity": manifest.identity,
         "present": workspace.is_present(manifest),
@@ -129,6 +135,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
     from modelfetch.model.units import format_size
+    from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
     directory = workspace.store.directory(manifest)
@@ -143,7 +150,7 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("here", str(directory) if workspace.is_present(manifest) else "no"),
         ("source", f"huggingface {hub.repo} @ {hub.revision}" if hub else ""),
         ("source", f"ipfs {manifest.ipfs_cid}" if manifest.ipfs_cid else ""),
-        *(("source", f"mirror {mirror}") for mirror in manifest.mirrors),
+        *(("source", f"mirror {redact(mirror)}") for mirror in manifest.mirrors),
         *(("source", f"url {host}") for host in _url_hosts(manifest)),
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"takes the place of the {entry.replaces} model of this name" if entry.replaces else ""),

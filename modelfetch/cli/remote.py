@@ -37,10 +37,13 @@ def connect(server: str | None, token: str | None) -> Server:
         UnavailableError: There is no token, and nobody who could want one.
     """
     try:
-        return Server(find_address(server, token, os.environ))
+        address = find_address(server, token, os.environ)
     except NoTokenError as error:
         _require_somebody(error.base)
         raise
+    if address.is_exposed:
+        say(f"warning: anyone on the way to {address.base} can read the token: use https, or a tunnel")
+    return Server(address)
 
 
 def _require_somebody(base: str) -> None:

@@ -42,6 +42,15 @@ def serve(
         Path | None,
         typer.Option("--key", metavar="FILE", help="The certificate's key (PEM).", show_default=False),
     ] = None,
+    public_url: Annotated[
+        str,
+        typer.Option(
+            "--public-url",
+            metavar="URL",
+            help="Its address at a reverse proxy, such as https://models.example.org.",
+            show_default=False,
+        ),
+    ] = "",
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
@@ -54,7 +63,9 @@ def serve(
     from modelfetch.workspace import Workspace
 
     warn(Workspace.open({"cache_dir": cache_dir}))
-    serve(Options(host, port, token, cert, key), {"cache_dir": cache_dir}, partial(_listening, json))
+    serve(
+        Options(host, port, token, cert, key, public_url), {"cache_dir": cache_dir}, partial(_listening, json)
+    )
 
 
 def _listening(json: bool, address: Address, token: str) -> None:
@@ -65,6 +76,8 @@ def _listening(json: bool, address: Address, token: str) -> None:
     if not address.is_local and not address.tls:
         say("note: without --cert and --key the token can be read by anyone on the way")
     if json:
-        print_json({"url": address.url, "token": token})
-    else:
-        typer.echo(f"{address.url}/#token={token}")
+        print_json({"url": address.url, "public_url": address.public or None, "token": token})
+        return
+    if address.public:
+        say(f"note: listening on {address.url}, for the proxy that has it as {address.public}")
+    typer.echo(f"{address.shown}/#token={token}")

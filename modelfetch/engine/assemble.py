@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfetch.engine.rate import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 HISTORY_WAIT = 0.2
 """Seconds a run waits for the history before it does without: the order of hosts is not worth more."""
+
+
+_ALLOWANCE = Allowance()
+"""One for this process: a link is no wider because several jobs of a server use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ def assemble(
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
+        allowance=_ALLOWANCE,
         min_speed=_min_speed(network),
         stall_timeout=network.stall_timeout,
         files=network.files,
@@ -96,8 +102,8 @@ def assemble(
         timeout=options.timeout,
         lock_timeout=options.lock_timeout,
         name=options.name,
-        rank=_by_health(loaded),
-        absent=_by_misses(loaded),
+        rank=_by_health(loaded, cancel),
+        absent=_by_misses(loaded, cancel),
         prepare=client.prepare,
         close=client.close,
     )
@@ -145,14 +151,15 @@ def _watched(
     return {kind: Watched(source, watch) for kind, source in sources.items()}
 
 
-def _by_health(loaded: Loaded) -> Rank:
+def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
     """Rank hosts by how they fared; the history is read when there is something to choose."""
 
     @cache
     def measured() -> Mapping[tuple[str, str], Health]:
         from modelfetch.history import FILE, History
 
-        with History(loaded.cache_dir / FILE, wait=HISTORY_WAIT) as history:
+        path = loaded.cache_dir / FILE
+        with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
             return history.health(datetime.now(UTC))
 
     def ranked(offers: Sequence[Offer]) -> Sequence[Offer]:
@@ -165,14 +172,15 @@ def _by_health(loaded: Loaded) -> Rank:
     return ranked
 
 
-def _by_misses(loaded: Loaded) -> Absent:
+def _by_misses(loaded: Loaded, cancel: Cancellation) -> Absent:
     """Remember for a day what gateways did not have; nothing where no history is kept."""
 
     @cache
     def known() -> frozenset[Miss]:
         from modelfetch.history import FILE, History
 
-        with History(loaded.cache_dir / FILE, wait=HISTORY_WAIT) as history:
+        path = loaded.cache_dir / FILE
+        with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
             return history.misses(IPFS, datetime.now(UTC))
 
     def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:

@@ -18,21 +18,49 @@ PROGRESS_SECONDS = 0.1
 """At most ten progress events a second per file."""
 
 
+class Allowance:
+    """The time that bytes take at a limited rate, handed out once: whoever takes some is later than the last.
+
+    Runs of one process share one, so that jobs beside each other are together no faster than one alone. Each
+    counts by its own rate; so where these differ, the time is shared, and none exceeds its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def book(self, seconds: float, now: float) -> float:
+        """Take some time.
+
+        Returns:
+            How many seconds from now it is over.
+        """
+        with self._lock:
+            self._free_at = max(self._free_at, now - BURST_SECONDS) + seconds
+            return self._free_at - now
+
+
 class RateLimit:
-    """``--limit-rate``: one allowance for all connections of a run.
+    """``network.limit_rate``: one allowance for all connections of a run, and of those beside it.
 
     Args:
         rate: Bytes per second, or None for no limit.
         cancel: Ends the waiting.
         clock: Monotonic seconds.
+        allowance: Shared with other runs; by default the run's own.
     """
 
-    def __init__(self, rate: int | None, cancel: Cancellation, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: int | None,
+        cancel: Cancellation,
+        clock: Clock = time.monotonic,
+        allowance: Allowance | None = None,
+    ) -> None:
         self._rate = rate
         self._cancel = cancel
         self._clock = clock
-        self._lock = threading.Lock()
-        self._free_at = 0.0
+        self._allowance = allowance or Allowance()
 
     def take(self, count: int) -> None:
         """Wait until ``count`` more bytes are allowed.
@@ -42,10 +70,7 @@ class RateLimit:
         """
         if self._rate is None:
             return
-        with self._lock:
-            now = self._clock()
-            self._free_at = max(self._free_at, now - BURST_SECONDS) + count / self._rate
-            wait = self._free_at - now
+        wait = self._allowance.book(count / self._rate, self._clock())
         if wait > 0:
             self._cancel.sleep(wait)
 

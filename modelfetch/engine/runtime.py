@@ -8,7 +8,7 @@ from dataclasses import field
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.pace import Pace
-from modelfetch.engine.rate import Clock, RateLimit
+from modelfetch.engine.rate import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import DeadlineError
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -56,6 +56,8 @@ class Runtime:
     """Bytes per second below which a source is left (``network.min_speed``)."""
     stall_timeout: float = 30.0
     """Seconds over which that is measured (``network.stall_timeout``)."""
+    allowance: Allowance = field(default_factory=Allowance)
+    """Shared with the runs beside this one that the limit holds for, too."""
     files: int = 4
     """Files in work at the same time."""
     sharing: Sharing = field(default_factory=Sharing)
@@ -84,7 +86,7 @@ class Runtime:
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock))
+        object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance))
         object.__setattr__(self, "pace", Pace())
         deadline = None if self.timeout is None else self.clock() + self.timeout
         object.__setattr__(self, "deadline", deadline)

@@ -120,7 +120,14 @@ def _ending(error: BaseException, state: RunState) -> tuple[Outcome, int, ErrorI
         return "cancelled", exit_code, _cancelled(state)
     if isinstance(error, ModelfetchError):
         return "failed", error.exit_code, ErrorInfo(error.code, error.message, error.hint)
-    return "failed", 1, ErrorInfo("bug", f"{type(error).__name__}: {error}", "")
+    return "failed", 1, ErrorInfo("bug", bug_words(error), "")
+
+
+def bug_words(error: BaseException) -> str:
+    """What an exception that should not happen says, without the secrets that may be in it."""
+    from modelfetch.settings.redaction import redact_text
+
+    return redact_text(f"{type(error).__name__}: {error}")
 
 
 def _cancelled(state: RunState) -> ErrorInfo:
@@ -235,5 +242,7 @@ def _warn(what: str, error: Exception) -> None:
     """Log what went wrong beside the run; without a configured logger that is a line on stderr."""
     import logging
 
-    words = sanitise(str(error)) or type(error).__name__
+    from modelfetch.settings.redaction import redact_text
+
+    words = sanitise(redact_text(str(error))) or type(error).__name__
     logging.getLogger(__name__).warning("%s stopped: %s", what, words)

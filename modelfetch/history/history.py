@@ -23,7 +23,7 @@ from modelfetch.history.rows import (
     RunRow,
 )
 from modelfetch.history.schema import decode, insert, prune, select
-from modelfetch.history.trouble import Damaged, Unavailable
+from modelfetch.history.trouble import Damaged, Endless, Unavailable
 from modelfetch.model.text import sanitise
 
 if TYPE_CHECKING:
@@ -54,10 +54,18 @@ class History:
         path: The file. It is opened when it is used, and made when something is written.
         days: How long runs are remembered; 0 remembers none.
         wait: Seconds to wait for other processes.
+        is_cancelled: Whether nothing of it is wanted any more; ends what is under way.
     """
 
-    def __init__(self, path: Path, *, days: int = 30, wait: float = WAIT_SECONDS) -> None:
-        self._database = Database(path)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        days: int = 30,
+        wait: float = WAIT_SECONDS,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self._database = Database(path, is_cancelled or (lambda: False))
         self._days = days
         self._wait = wait
         self._patience = wait
@@ -67,6 +75,8 @@ class History:
         self._pruned = float("-inf")
         self._moved = ""
         self._unusable = ""
+        self._is_endless = False
+        """Whether the file once took too long: it is not asked a second time."""
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +102,10 @@ class History:
             if self._pending:
                 self._flush(self._patience)
             self._database.close()
+
+    def hurry(self) -> None:
+        """Sync nothing any more, for somebody waits for the end of this process."""
+        self._database.is_hurried = True
 
     # Writing
 
@@ -138,7 +152,8 @@ class History:
         with self._lock:
             if not self.path.exists():
                 return 0
-            return self._careful(lambda: self._delete("attempts", "", ()), "written") or 0
+            # With a condition: without one SQLite drops the whole table in one step, which nothing can end.
+            return self._careful(lambda: self._delete("attempts", " WHERE true", ()), "written") or 0
 
     def forget_jobs(self, ids: Sequence[str]) -> None:
         """Forget jobs and their events."""
@@ -237,6 +252,9 @@ class History:
 
     def _careful(self, act: Callable[[], T], verb: str) -> T | None:
         """Do something to the file, and once more with a new one if it is damaged."""
+        if self._is_endless:
+            self._pending.clear()
+            return None
         try:
             try:
                 return act()
@@ -247,6 +265,7 @@ class History:
             self._trouble(verb, "it is damaged")
         except Unavailable as unavailable:
             self._trouble(verb, unavailable.reason)
+            self._is_endless = isinstance(unavailable, Endless)
             if not unavailable.is_transient:
                 self._pending.clear()
         return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
+from functools import cache, partial
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from modelfetch.history.rows import AttemptRow, CidRow, EventRow, FileRow, JobEventRow, JobRow, Row, RunRow
 
@@ -19,6 +21,13 @@ Plain = str | int | float | None
 
 VERSION: Final = 1
 """``PRAGMA user_version`` of the tables below. A file with a higher one is left alone."""
+
+MOST_ROWS: Final = 500_000
+"""Rows that are read at most: those of a month in which a file was fetched every five seconds."""
+DEPTH: Final = 16
+"""Levels of a JSON document at most; ours have four. Python's own limit depends on where it is read."""
+LARGEST: Final = 2**63
+"""Every number is below this: more would only overflow where it is shown."""
 
 TABLES: Final[dict[type[Any], str]] = {
     RunRow: "runs",
@@ -81,14 +90,40 @@ _PRUNE: Final = (
 )
 
 
+_STRICT: Final = " STRICT"
+"""Typed columns, which SQLite has from 3.37 on."""
+
+
 def create(connection: Connection) -> None:
-    """Make the tables; strict ones (typed columns) where SQLite has them, from 3.37 on."""
+    """Make the tables; strict ones where SQLite has them."""
     import sqlite3
 
-    strict = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
-    for statement in _CREATE.format(strict=strict).split(";"):
+    strict = _STRICT if sqlite3.sqlite_version_info >= (3, 37) else ""
+    for statement in _statements(strict):
         connection.execute(statement)  # not executescript(), which would end the transaction
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+@cache
+def _statements(strict: str) -> list[str]:
+    return [_plainly(statement) for statement in _CREATE.format(strict=strict).split(";")]
+
+
+def _plainly(statement: str) -> str:
+    """A statement whose line breaks do not matter."""
+    return " ".join(statement.split())
+
+
+def is_ours(entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
+    """Whether a schema is exactly the one that :func:`create` makes, here or with an older SQLite.
+
+    Args:
+        entries: Type, name, table and statement of each, as ``sqlite_master`` has them. An index that SQLite
+            makes for a key has no statement.
+    """
+    found = sorted(_plainly(sql) for _, _, _, sql in entries if isinstance(sql, str))
+    others = [kind for kind, _, _, sql in entries if not isinstance(sql, str)]
+    return set(others) <= {"index"} and found in (sorted(_statements(_STRICT)), sorted(_statements("")))
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:
@@ -129,8 +164,8 @@ def select(
     """
     asked = {condition: value for condition, value in where.items() if value is not None}
     conditions = f" WHERE {' AND '.join(asked)}" if asked else ""
-    most = "" if limit is None else f" LIMIT {limit:d}"
-    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order}{most}"  # noqa: S608 - our own words
+    most = MOST_ROWS if limit is None else min(limit, MOST_ROWS)
+    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order} LIMIT {most:d}"  # noqa: S608 - our own words
     return statement, [_plain(value) for value in asked.values()]
 
 
@@ -164,9 +199,12 @@ def decode(kind: type[R], values: Sequence[Any]) -> R:
     """
     try:
         readers = _readers(cast("Any", kind))
-        return kind(*(reader(value) for reader, value in zip(readers, values, strict=True)))
-    except (TypeError, AttributeError) as error:
+        row = kind(*(reader(value) for reader, value in zip(readers, values, strict=True)))
+        if isinstance(row, EventRow | JobEventRow):
+            _check_event(row.event)
+    except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a row of {TABLES[kind]}") from error
+    return row
 
 
 @cache
@@ -175,10 +213,89 @@ def _readers(kind: type[Any]) -> list[Callable[[Any], Any]]:
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    if hint in (datetime, datetime | None):
-        return lambda text: None if text is None else datetime.fromisoformat(text)
-    if hint == tuple[str, ...]:
-        return lambda text: tuple(map(str, json.loads(text)))
-    if hint in (dict[str, Any], dict[str, Any] | None):
-        return lambda text: None if text is None else dict(json.loads(text))
-    return lambda value: value
+    """What turns a column into a field; a file from elsewhere has any value in any column."""
+    if get_origin(hint) is UnionType:  # or None
+        reader = _reader(get_args(hint)[0])
+        return lambda value: None if value is None else reader(value)
+    if get_origin(hint) is Literal:
+        return partial(_one_of, get_args(hint))
+    readers: dict[Any, Callable[[Any], Any]] = {
+        str: _text,
+        int: partial(_number, int),
+        float: partial(_number, float),
+        datetime: parse_time,
+        tuple[str, ...]: lambda text: tuple(map(_text, _json(text, list))),
+        dict[str, Any]: lambda text: _json(text, dict),
+    }
+    return readers[hint]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(kind: type[int] | type[float], value: Any) -> Any:
+    if not isinstance(value, int | kind) or not 0 <= value < LARGEST:  # which what is not finite is not
+        raise TypeError
+    return kind(value)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise TypeError
+    return value
+
+
+def parse_time(text: Any) -> datetime:
+    """Read a time; it can be compared with others, and shown in any zone.
+
+    Raises:
+        ValueError: It is no time.
+        TypeError: It is no text, or a time of no zone, or too far from ours.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or not 1 < at.year < 9999:
+        raise TypeError
+    return at
+
+
+def _check_event(event: Mapping[str, Any]) -> None:
+    """Words that are told have a time."""
+    if event.get("human"):
+        _text(event["human"])
+        parse_time(event.get("at", ""))
+
+
+def _json(text: Any, kind: type) -> Any:
+    document = json.loads(_text(text), parse_constant=_refuse, parse_float=_finite)
+    level = [document]
+    for _ in range(DEPTH):
+        level = [item for each in level for item in _inside(each)]
+        if not level:
+            break
+    if level or not isinstance(document, kind):
+        raise TypeError
+    return document
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a number that JSON has")
+    return number
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")

@@ -53,6 +53,13 @@ class Unavailable(Exception):  # noqa: N818 - a state of the file, answered by g
         self.is_transient = is_transient
 
 
+class Endless(Unavailable):
+    """What was asked of the file did not come to its end; asking again would cost the same time again."""
+
+    def __init__(self) -> None:
+        super().__init__("it takes too long to read")
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """The one place where exceptions of sqlite3 become ours."""

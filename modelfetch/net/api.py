@@ -89,7 +89,7 @@ class Api:
         cancel: Ends streams that are under way.
 
     Args:
-        base: Scheme, host and port, without a slash at the end. No other origin is ever asked.
+        base: Scheme, host, port and path, without a slash at the end. No other origin is ever asked.
         token: Sent with every request.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import field
@@ -42,8 +43,14 @@ class Address:
     """Where a server is, and what opens it."""
 
     base: str
-    """Scheme, host and port, without a slash at the end; may be shown."""
+    """Scheme, host and port, and the path where a proxy has it below one, without a slash at the end; may be
+    shown."""
     token: str = field(repr=False)
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether the token crosses a network in the clear, where anybody on the way can read it."""
+        return urlsplit(self.base).scheme == "http" and not _is_loopback(self.base)
 
 
 def find_address(server: str | None, token: str | None, environ: Mapping[str, str]) -> Address:
@@ -52,7 +59,8 @@ def find_address(server: str | None, token: str | None, environ: Mapping[str, st
     Args:
         server: What ``--server`` said: an address, with or without ``#token=...``.
         token: What ``--token`` said; it wins over the one in the address.
-        environ: ``MODELFETCH_SERVER`` and ``MODELFETCH_SERVE_TOKEN`` say what the options leave open.
+        environ: ``MODELFETCH_SERVER`` says what ``--server`` leaves open. ``MODELFETCH_SERVE_TOKEN`` is the
+            token of that server; where none is named so, of servers on this machine. No other one gets it.
 
     Raises:
         NoTokenError: There is no token.
@@ -61,12 +69,43 @@ def find_address(server: str | None, token: str | None, environ: Mapping[str, st
     given = server or environ.get("MODELFETCH_SERVER", "").strip() or DEFAULT
     url, _, fragment = given.partition("#")
     base = _base(url)
-    found = token or _token_in(fragment) or environ.get("MODELFETCH_SERVE_TOKEN", "").strip()
+    kept = environ.get("MODELFETCH_SERVE_TOKEN", "").strip()
+    found = token or _token_in(fragment)
+    if not found and kept:
+        _require_owner(base, environ.get("MODELFETCH_SERVER", "").strip())
+        found = kept
     if not found:
         raise NoTokenError(base)
     if not _TOKEN.fullmatch(found):
         raise UsageError("the token has characters that cannot be sent", hint=HINT)
     return Address(base, found)
+
+
+def _require_owner(base: str, named: str) -> None:
+    """Make sure that the token of the environment belongs to a server.
+
+    Raises:
+        UsageError: It belongs to another one.
+    """
+    owner = named.partition("#")[0].rstrip("/")
+    if base == owner or (not owner and _is_loopback(base)):
+        return
+    whose = quote(redact(owner)) if owner else "servers on this machine"
+    raise UsageError(
+        f"MODELFETCH_SERVE_TOKEN is for {whose}, not for {quote(base)}",
+        hint=f"{HINT}, give --token, or name this server in MODELFETCH_SERVER.",
+    )
+
+
+def _is_loopback(base: str) -> bool:
+    """Whether a server can only be on this machine (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
+    host = urlsplit(base).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _base(url: str) -> str:
@@ -78,7 +117,7 @@ def _base(url: str) -> str:
 
 def _why_no_base(url: str) -> str:
     parts = urlsplit(url)
-    return "has more to it than host and port" if parts.path not in ("", "/") or "?" in url else ""
+    return "has a query" if parts.query or "?" in url else ""
 
 
 def _token_in(fragment: str) -> str:

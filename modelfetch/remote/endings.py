@@ -24,7 +24,17 @@ def combine(endings: Sequence[RunFinished]) -> RunFinished:
         error = replace(error, message=f"{error.message} (and {others} more job{'s' * (others > 1)})")
     files = tuple(file for ending in endings for file in ending.files)
     seconds = max(ending.seconds for ending in endings)
-    return RunFinished(worst.outcome, worst.exit_code, seconds, files, error)
+    return RunFinished(worst.outcome, _exit_code(worst), seconds, files, error)
+
+
+def _exit_code(ending: RunFinished) -> int:
+    """What to exit with, whatever a server says: 0 where all went well only, and what an exit code can be.
+
+    A process has eight bits for it (POSIX, `_exit`): 256 would be taken for 0.
+    """
+    if ending.outcome == "completed" and ending.exit_code == 0:
+        return 0
+    return ending.exit_code if 0 < ending.exit_code < 256 else 1
 
 
 def _rank(ending: RunFinished) -> tuple[int, int]:

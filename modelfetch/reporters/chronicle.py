@@ -114,6 +114,7 @@ class Chronicle:
         last = self._last
         if last is not None and not isinstance(last.event, RunFinished):
             self._count(self._attempts.abandon(last))
+            self._history.hurry()
             self._write(last, replace(self._run(last), outcome="cancelled", finished_at=last.at))
         self._history.close()
 
@@ -159,6 +160,8 @@ class Chronicle:
             exit_code=event.exit_code,
             error=event.error.message if event.error is not None else "",
         )
+        if event.outcome == "cancelled":
+            self._history.hurry()
         self._write(record, run)
 
     def _run(self, record: Record) -> RunRow:

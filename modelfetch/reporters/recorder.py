@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
 from modelfetch.engine.record import Record
+from modelfetch.model.text import sanitise
 from modelfetch.reporters.late import Held, Opening
 
 if TYPE_CHECKING:
@@ -92,9 +93,12 @@ def recorded(stream: Generator[Record, None, None], recorder: Recorder) -> Gener
 def _try_to_report(recorder: Recorder, record: Record) -> bool:
     try:
         recorder.report(record)
-    except Exception:  # as for every reporter: it is dropped, and the run goes on
+    except Exception as error:  # as for every reporter: it is dropped, and the run goes on
         import logging
 
-        logging.getLogger(__name__).warning("the history of this run is not complete", exc_info=True)
+        from modelfetch.engine.stream import bug_words
+
+        words = sanitise(bug_words(error))
+        logging.getLogger(__name__).warning("the history of this run is not complete: %s", words)
         return False
     return True

@@ -8,12 +8,12 @@ from contextlib import closing
 from typing import Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, RunFinished
-from modelfetch.engine.stream import Record, Reporter, follow
+from modelfetch.engine.stream import Record, Reporter, bug_words, follow
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.server import bugs
 from modelfetch.server.job import Job
-from modelfetch.server.life import CANCELLED_IN_QUEUE, Order
+from modelfetch.server.life import CANCELLED_IN_QUEUE, Order, stopped
 from modelfetch.server.log import Entry
 
 
@@ -64,7 +64,8 @@ def drive(job: Job, engine: Engine, told: Told) -> None:
 
 def skip(job: Job, told: Told) -> None:
     """End a job that never began."""
-    job.end(follow(iter([CANCELLED_IN_QUEUE]), [Scribe(job, told)]))
+    end = stopped(CANCELLED_IN_QUEUE) if job.is_stopped else CANCELLED_IN_QUEUE
+    job.end(follow(iter([end]), [Scribe(job, told)]))
 
 
 def _begin(job: Job, engine: Engine) -> Generator[Event, None, None]:
@@ -77,13 +78,13 @@ def _gated(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:
     with closing(events):
         for event in events:
             with job.lock:
-                yield event
+                yield stopped(event) if job.is_stopped and isinstance(event, RunFinished) else event
 
 
 def _bug(error: Exception) -> RunFinished:
     """The run was already told of it as its last record; here it goes to who runs the server."""
     bugs.report(error, "a job failed by a bug")
-    info = ErrorInfo("bug", f"{type(error).__name__}: {error}", "")
+    info = ErrorInfo("bug", bug_words(error), "")
     return RunFinished("failed", 1, 0.0, (), info)
 
 

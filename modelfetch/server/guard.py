@@ -17,6 +17,8 @@ from modelfetch.model.text import quote
 from modelfetch.server import bugs
 from modelfetch.server.address import Address
 from modelfetch.server.answers import Refusal, refuse
+from modelfetch.server.connection import GUEST, Connection
+from modelfetch.server.door import Crowded, Guesses
 from modelfetch.values import dataclass
 
 BODY: Final = 64 * 1024
@@ -70,13 +72,12 @@ class Request:
 
 def judge(request: Request, address: Address, token: str) -> Refusal | None:
     """Decide about a request; None lets it pass."""
-    return (
-        _judge_size(request)
-        or _judge_host(request, address)
-        or _judge_origin(request, address)
-        or _judge_token(request, token)
-        or _judge_body(request)
-    )
+    return judge_caller(request, address) or judge_token(request, token) or judge_body(request)
+
+
+def judge_caller(request: Request, address: Address) -> Refusal | None:
+    """Decide whether it was made for this server, by somebody who may."""
+    return _judge_size(request) or _judge_host(request, address) or _judge_origin(request, address)
 
 
 def _judge_size(request: Request) -> Refusal | None:
@@ -97,7 +98,8 @@ def _judge_host(request: Request, address: Address) -> Refusal | None:
         HTTPStatus.MISDIRECTED_REQUEST,
         "wrong_host",
         f"this server is not {named}",
-        f"Use {address.url} or another address of it, with the port.",
+        f"Use {address.shown} or another address of it, with the port; "
+        "behind a reverse proxy, give `modelfetch serve` the --public-url.",
     )
 
 
@@ -119,8 +121,14 @@ def _is_link(request: Request) -> bool:
     )
 
 
-def _judge_token(request: Request, token: str) -> Refusal | None:
-    if request.path == "/" or request.path.startswith(PUBLIC):
+def is_public(request: Request) -> bool:
+    """Whether it asks for what needs no token."""
+    return request.path == "/" or request.path.startswith(PUBLIC)
+
+
+def judge_token(request: Request, token: str) -> Refusal | None:
+    """Decide whether it has the token, where it needs one."""
+    if is_public(request):
         return None
     scheme, _, given = (request.one("authorization") or "").partition(" ")
     is_right = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
@@ -134,7 +142,8 @@ def _judge_token(request: Request, token: str) -> Refusal | None:
     )
 
 
-def _judge_body(request: Request) -> Refusal | None:
+def judge_body(request: Request) -> Refusal | None:
+    """Decide whether it says of its body what may be said."""
     kinds, lengths = request.all("content-type"), request.all("content-length")
     is_json = [kind.partition(";")[0].strip().lower() == "application/json" for kind in kinds]
     has_body = any(length != "0" for length in lengths) or bool(request.all("transfer-encoding"))
@@ -150,6 +159,11 @@ def _judge_body(request: Request) -> Refusal | None:
 def _too_large() -> Refusal:
     message = f"the body has more than {BODY} bytes"
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
+
+
+def _too_many_guesses() -> Refusal:
+    message = "too many ask with a wrong token"
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_guesses", message, "Try again in a second.")
 
 
 def _too_slow() -> Refusal:
@@ -173,15 +187,36 @@ class Guard:
         self._address = address
         self._token = token
         self._body_seconds = body_seconds
+        self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; there are no others than those of HTTP (no web sockets, no lifespan)."""
-        refusal = judge(_head(scope), self._address, self._token)
+        refusal = await self._judge(_head(scope), scope.get("state", {}).get(GUEST))
         app = self._app if refusal is None else refuse(refusal)
         try:
             await app(scope, _Body(receive, self._body_seconds).receive, _completing(send))
         except Exception as error:  # the application has answered, as far as that was still possible
             bugs.report(error, f"a request failed by a bug: {scope['method']} {quote(scope['path'])}")
+
+    async def _judge(self, request: Request, connection: Connection | None) -> Refusal | None:
+        """Decide about a request; a wrong token waits for its answer."""
+        refusal = judge_caller(request, self._address)
+        if refusal is None and not is_public(request):
+            is_known = connection is not None and connection.is_known
+            refusal = judge_token(request, self._token) if is_known else await self._meet(request, connection)
+        return refusal or judge_body(request)
+
+    async def _meet(self, request: Request, connection: Connection | None) -> Refusal | None:
+        refusal = judge_token(request, self._token)
+        if refusal is None:
+            if connection is not None:
+                connection.know()
+        elif request.all("authorization"):  # a guess
+            try:
+                await self._guesses.wait()
+            except Crowded:
+                return _too_many_guesses()
+        return refusal
 
 
 def _head(scope: Scope) -> Request:

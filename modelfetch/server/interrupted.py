@@ -38,7 +38,7 @@ def interrupted(snapshot: Snapshot, keeper: Keeper, now: datetime) -> Snapshot:
 
 
 def _end(entries: list[Entry], last: int, now: datetime) -> Entry:
-    run = json.loads(entries[-1].data)["run"] if entries else os.urandom(6).hex()
+    run = str(json.loads(entries[-1].data).get("run")) if entries else os.urandom(6).hex()
     last = max([last, *(entry.n for entry in entries[-1:])])
     record = Record(run, last + BEYOND, now, INTERRUPTED, RunState())
     return Entry(record.n, INTERRUPTED.kind, dumps(to_json(record) | {"human": narrate(record)}))

@@ -81,6 +81,7 @@ class Job:
         title: The model's title.
         retry_of: The job it does once more, or None.
         cancel: Ends its run.
+        is_stopped: Whether it is the end of the server that ends it.
         over: Set once its life ended and its run let go of everything.
         version: Counts its changes.
         lock: Held while its run is folded and told; a snapshot is taken under it.
@@ -100,6 +101,7 @@ class Job:
         self.title = title
         self.retry_of = retry_of
         self.cancel = Cancellation()
+        self.is_stopped = False
         self.over = threading.Event()
         self.version = 0
         self.lock = threading.RLock()

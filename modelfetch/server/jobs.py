@@ -170,6 +170,8 @@ class Jobs:
         with self._lock:
             self.is_stopping = True
             live = [*self._queue, *self._running.values()]
+        for job in live:
+            job.is_stopped = True
         self._end(live)
         self.is_closed = True
         self._wake()

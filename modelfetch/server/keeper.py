@@ -17,6 +17,7 @@ from modelfetch.history.rows import JobEventRow, JobRow
 from modelfetch.server import bugs
 from modelfetch.server.answers import dumps
 from modelfetch.server.job import Job
+from modelfetch.server.kept import is_event, is_whole
 from modelfetch.server.log import Entry
 from modelfetch.store.owner import maker, tag
 
@@ -109,12 +110,12 @@ class Keeper:
 
     def entries(self, job_id: str) -> list[Entry]:
         """Read the log of a job, as far as it was kept."""
-        events = self._history.job_events(job_id)
+        events = filter(is_event, self._history.job_events(job_id))
         return [Entry(event["n"], event["event"], dumps(event)) for event in events]
 
     def load(self) -> list[dict[str, Any]]:
         """Read the snapshots of all jobs that no living server runs, oldest first."""
-        rows = sorted(self._history.jobs(), key=lambda row: row.created_at)
+        rows = sorted(filter(is_whole, self._history.jobs()), key=lambda row: row.created_at)
         return [_without_owner(row.snapshot) for row in rows if not self._is_elsewhere(row)]
 
     def forget(self, ids: Sequence[str]) -> None:

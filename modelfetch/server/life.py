@@ -82,3 +82,16 @@ INTERRUPTED: Final = RunFinished(
     ),
 )
 """The end of a job whose server was killed; the exit code is that of a command which is."""
+
+STOPPED: Final = ErrorInfo(
+    "interrupted",
+    "the server was stopped before this job ended; what is good of it is kept",
+    "once the server runs again, the same command or a retry of the job goes on there",
+)
+
+
+def stopped(end: RunFinished) -> RunFinished:
+    """The end of a job that was cancelled because its server was asked to end: with its exit code, 143."""
+    if end.outcome != "cancelled":
+        return end
+    return replace(end, exit_code=INTERRUPTED.exit_code, error=STOPPED)

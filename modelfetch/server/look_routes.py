@@ -15,6 +15,7 @@ from modelfetch.history import AttemptRow, History
 from modelfetch.history.metrics import health, metrics_records, prometheus, summary
 from modelfetch.server import metrics, status
 from modelfetch.server.answers import Refusal, answer
+from modelfetch.server.elsewhere import elsewhere
 from modelfetch.server.jobs import Jobs
 from modelfetch.server.workshop import Workshop
 from modelfetch.values import dataclass
@@ -41,6 +42,7 @@ class LookRoutes:
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{name:path}", self.model, methods=["GET"]),
             Route("/v1/status", self.status, methods=["GET"]),
+            Route("/v1/elsewhere", self.elsewhere, methods=["GET"]),
             Route("/v1/history", self.runs, methods=["GET"]),
             Route("/v1/sources", self.sources, methods=["GET"]),
             Route("/metrics", self.prometheus, methods=["GET"]),
@@ -71,13 +73,19 @@ class LookRoutes:
         notice = self.history.notice
         return answer(status.status(workspace, self.jobs.all(), self.jobs.counts(), disk, notice))
 
+    def elsewhere(self, _request: Request) -> Response:
+        """Say what other processes fetch."""
+        return answer(elsewhere(self.workshop.open()))
+
     def runs(self, request: Request) -> Response:
         """List the runs."""
         return answer(metrics.runs(self.history.runs(limit=_limit(request))))
 
     def sources(self, _request: Request) -> Response:
         """Say how each source fared."""
-        return answer(metrics.sources(self.history.health(datetime.now(UTC))))
+        now = datetime.now(UTC)
+        failures = metrics.last_failures(self.history.attempts(since=now - metrics.MEMORY))
+        return answer(metrics.sources(self.history.health(now), failures))
 
     def records(self, _request: Request) -> Response:
         """List the attempts."""

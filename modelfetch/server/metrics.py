@@ -11,8 +11,13 @@ from datetime import timedelta
 from typing import Any, Final
 
 from modelfetch.engine.record import timestamp
-from modelfetch.history import Health, RunRow
+from modelfetch.history import AttemptRow, Health, RunRow
 
+Host = tuple[str, str]
+"""Kind of source, and host."""
+
+MEMORY: Final = timedelta(days=7)
+"""How far back the last failure of a source is looked for."""
 WINDOW: Final = timedelta(hours=24)
 """How far back the summaries of the API look."""
 PROMETHEUS: Final = "text/plain; version=0.0.4"
@@ -29,13 +34,22 @@ def _run(row: RunRow) -> dict[str, Any]:
     return asdict(row) | {"started_at": timestamp(row.started_at), "finished_at": finished}
 
 
-def sources(health: Mapping[tuple[str, str], Health]) -> dict[str, Any]:
+def last_failures(attempts: Iterable[AttemptRow]) -> dict[Host, AttemptRow]:
+    """The last attempt of each host that failed.
+
+    Args:
+        attempts: In the order in which they ended.
+    """
+    return {(row.source, row.host): row for row in attempts if row.outcome == "error"}
+
+
+def sources(health: Mapping[Host, Health], failures: Mapping[Host, AttemptRow]) -> dict[str, Any]:
     """How each host fared, the ones asked most first."""
     ranked = sorted(health.items(), key=lambda item: -item[1].samples)
-    return {"sources": [_source(kind, host, found) for (kind, host), found in ranked]}
+    return {"sources": [_source(*host, found, failures.get(host)) for host, found in ranked]}
 
 
-def _source(kind: str, host: str, health: Health) -> dict[str, Any]:
+def _source(kind: str, host: str, health: Health, failure: AttemptRow | None) -> dict[str, Any]:
     return {
         "source": kind,
         "host": host,
@@ -46,7 +60,12 @@ def _source(kind: str, host: str, health: Health) -> dict[str, Any]:
         "stalls": health.stalls,
         "samples": health.samples,
         "last": timestamp(health.last),
+        "last_failure": None if failure is None else _failure(failure),
     }
+
+
+def _failure(row: AttemptRow) -> dict[str, Any]:
+    return {"at": timestamp(row.started_at), "fault": row.fault, "message": row.message}
 
 
 def job_gauges(counts: Mapping[str, int]) -> str:

@@ -24,11 +24,13 @@ from modelfetch.errors import UsageError
 from modelfetch.model.text import quote, sanitise
 from modelfetch.server.address import Address
 from modelfetch.server.app import build
-from modelfetch.server.connection import Connection
+from modelfetch.server.connection import DOOR, HEAD_SECONDS, Connection
+from modelfetch.server.door import BACKLOG, Door
 from modelfetch.server.guard import HEAD
 from modelfetch.server.jobs import Jobs
 from modelfetch.server.keeper import Keeper
 from modelfetch.server.workshop import Workshop
+from modelfetch.settings.urls import endpoint
 from modelfetch.values import dataclass
 
 CONNECTIONS: Final = 512
@@ -36,6 +38,9 @@ CONNECTIONS: Final = 512
 STOP_SECONDS: Final = 1
 """How long answers under way may still take once all jobs have ended."""
 
+LEAST_TOKEN: Final = 16
+"""Characters of a token that is given, at least: 64 bits where they are random hex digits, 96 where they are
+those of base64. At ten thousand guesses a second the first takes thirty million years."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 """What may stand behind ``Bearer`` (RFC 6750, 2.1); all of it may stand in a fragment, too."""
 
@@ -52,6 +57,8 @@ class Options:
     cert: Path | None = None
     """PEM file with the certificate and its chain; with ``key`` it turns TLS on."""
     key: Path | None = None
+    public_url: str = ""
+    """By which address a reverse proxy has it; empty where none does."""
 
 
 class Server(uvicorn.Server):
@@ -67,10 +74,32 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._jobs = jobs
         self._listening = listening
+        self._door = Door()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
+        """Listen, and say so.
+
+        Instead of uvicorn's own: it gives a TLS handshake a minute, in which a crowd could use up all files.
+        """
+
+        def connection(_loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state={DOOR: self._door}, _loop=_loop
+            )
+
+        loop, tls = asyncio.get_running_loop(), self.config.ssl
+        patience = None if tls is None else HEAD_SECONDS
+        self.servers = [
+            await loop.create_server(
+                connection, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience
+            )
+            for sock in sockets or ()
+        ]
+        for sock in (
+            sockets or ()
+        ):  # in the kernel more may wait, or a crowd makes others try again in a second
+            sock.listen(CONNECTIONS)
+        self.started = True
         self._listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,17 +117,18 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
         listening: Called once requests are answered, with the address and the token.
 
     Raises:
-        UsageError: It cannot listen there, or the token, the certificate or the key cannot be used.
+        UsageError: It cannot listen there; token, certificate, key or public address cannot be used.
         ConfigError: A setting is wrong.
         KeyboardInterrupt: The signal, once everything has ended.
     """
     token = _token(options.token)
+    public = _public(options.public_url)
     is_tls = _check_tls(options.cert, options.key)
     workshop = Workshop(flags)
     workspace = workshop.open()
     with _bind(options.host, options.port) as listener, workspace.history() as history:
         bound, port = listener.getsockname()[:2]
-        address = Address(options.host, bound, port, is_tls)
+        address = Address(options.host, bound, port, is_tls, public)
         jobs = Jobs(workshop, Keeper(history), parallel=workspace.loaded.settings.serve.jobs)
         app = build(jobs, workshop, history, address, token)
         server = Server(config(app, options), jobs, lambda: listening(address, token))
@@ -156,7 +186,21 @@ def _token(given: str) -> str:
             "the token has characters that cannot be sent",
             hint="Use letters, digits and -._~+/ only; or give none, and a random one is made.",
         )
+    if len(given) < LEAST_TOKEN:
+        raise UsageError(
+            f"the token has {len(given)} characters, which can be guessed",
+            hint=f"Give {LEAST_TOKEN} at least, such as `openssl rand -hex 32` makes, or none.",
+        )
     return given
+
+
+def _public(url: str) -> str:
+    """Check the address that a reverse proxy has; a trailing slash is dropped."""
+    try:
+        return endpoint(url) if url else ""
+    except ValueError as error:
+        hint = "Give the address that is typed into a browser, such as https://models.example.org."
+        raise UsageError(f"--public-url: {error}", hint=hint) from error
 
 
 def _check_tls(cert: Path | None, key: Path | None) -> bool:

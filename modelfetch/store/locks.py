@@ -85,6 +85,11 @@ class Lock:
         """Say who has the lock, for a person: ``process 4711 on host, since 06:00:12``."""
         return str(self._read() or "another process")
 
+    def holder_pid(self) -> int | None:
+        """Say which process has the lock; None where no living one says so."""
+        found = self._read()
+        return None if found is None else found.pid
+
     def progress(self) -> tuple[int, int]:
         """Say how far who has the lock is: the bytes it has, and all of them; zeros when it does not say."""
         found = self._read()

@@ -110,6 +110,29 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
     assert len(document["identity"]) == 64
 
 
+def test_show_has_no_secret_of_an_address(cli: Command) -> None:
+    mirror = "https://a.example/{path}?sig=canary"
+    url = "https://b.example/f.bin?X-Amz-Signature=canary#canary"
+    text = f"""schema = 1
+name = "signed"
+version = "1"
+[mirrors]
+urls = ["{mirror}"]
+[[files]]
+path = "f.bin"
+size = 3
+sha256 = "{"a" * 64}"
+urls = ["{url}"]
+"""
+    cli.catalog.mkdir(parents=True, exist_ok=True)
+    (cli.catalog / "signed.toml").write_text(text, encoding="utf-8")
+    plain, document = cli("show", "signed"), cli("show", "signed", "--json")
+    assert (plain.code, document.code) == (0, 0), plain.err
+    assert "mirror https://a.example/{path}?***" in plain.out
+    assert document.document["mirrors"] == ["https://a.example/{path}?***"]
+    assert "canary" not in plain.out + document.out
+
+
 def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")

@@ -256,6 +256,16 @@ def test_a_signal_cancels_what_this_command_began(house: House, number: int) -> 
         assert house.server.files("partial") != []
 
 
+def test_a_server_that_is_asked_to_end_ends_the_command_with_143(house: House) -> None:
+    with slow(house), house.client.start(*house.ensure("m"), "--json") as running:
+        running.until(in_the_middle)
+        house.process.send_signal(signal.SIGTERM)
+        result = running.finish()
+    last = result.records[-1]
+    assert (result.code, last["outcome"], last["exit_code"]) == (143, "cancelled", 143)
+    assert "the server was stopped" in last["error"]["message"]
+
+
 def test_a_signal_ends_json_with_the_servers_own_end(house: House) -> None:
     with slow(house), house.client.start(*house.ensure("m"), "--json") as running:
         result = interrupted(running, in_the_middle, signal.SIGINT)

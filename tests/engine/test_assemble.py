@@ -81,6 +81,13 @@ def assembled(tmp_path: Path, options: RunOptions | None = None, **flags: object
     return assemble(loaded, options or RunOptions(), Cancellation())
 
 
+def test_the_limit_of_the_rate_is_one_for_the_whole_process(tmp_path: Path) -> None:
+    """Jobs of a server are runs beside each other on one link."""
+    one, two = (assembled(tmp_path, network__limit_rate="1M") for _ in range(2))
+    assert one.rate is not two.rate
+    assert one.allowance is two.allowance
+
+
 def manifest() -> Manifest:
     file = FileSpec("f.bin", 1000, sha256(CONTENT), urls=("https://u.example/f.bin",))
     return Manifest(

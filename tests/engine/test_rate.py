@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from modelfetch.engine.rate import BURST_SECONDS, PROGRESS_SECONDS, RateLimit, Ticker
+from modelfetch.engine.rate import BURST_SECONDS, PROGRESS_SECONDS, Allowance, RateLimit, Ticker
 from modelfetch.net.cancel import Cancellation, Cancelled
 from tests.engine.fakes import FakeClock, FakeTime
 from tests.patience import IN_TIME
@@ -66,6 +66,17 @@ def test_a_large_piece_is_given_out_bit_by_bit() -> None:
     assert b"".join(parts) == piece
     assert max(pauses) <= BURST_SECONDS + 0.001
     assert list(RateLimit(None, passing, passing.clock).dole(piece)) == [piece]
+
+
+def test_runs_beside_each_other_are_together_no_faster_than_one() -> None:
+    """Also where one of them was begun with another rate: the time is shared."""
+    passing, allowance = FakeTime(), Allowance()
+    fast, slow = (RateLimit(rate, passing, passing.clock, allowance) for rate in (1000, 500))
+    began = passing.clock.now
+    for _ in range(10):
+        fast.take(500)  # half a second
+        slow.take(250)  # and another one
+    assert passing.clock.now - began >= 10.0 - BURST_SECONDS - 0.001
 
 
 def test_all_threads_share_one_allowance() -> None:

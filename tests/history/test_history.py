@@ -28,7 +28,7 @@ JOB = JobRow(
         FILE,
         attempt(first_byte=None),
         CID,
-        EventRow("r1", 3, {"event": "file_kept", "human": "📄"}),
+        EventRow("r1", 3, {"event": "file_kept", "at": "2026-11-20T06:00:00.000Z", "human": "📄"}),
         JOB,
         replace(JOB, error=None),
         JobEventRow("job-1", 0, {"n": 0}),
@@ -195,3 +195,20 @@ def test_conditions_without_a_value_are_left_out() -> None:
     statement, values = select(type(FILE), {"run = ?": "r", "at > ?": None}, "at", 3)
     assert statement == "SELECT * FROM files WHERE run = ? ORDER BY at LIMIT 3"
     assert values == ["r"]
+
+
+def test_who_hurries_syncs_nothing_and_leaves_the_log_to_the_next_one(path: Path) -> None:
+    """After Ctrl-C a person waits, and a slow disk takes its time for each sync."""
+    with History(path) as history:
+        history.write(runs=[run("before")])
+    with History(path) as cancelled:
+        cancelled.hurry()
+        cancelled.write(runs=[run("cancelled")])
+    log = path.with_name("state.db-wal")
+    assert log.stat().st_size > 0, "folding it in takes two syncs"
+    with History(path) as after:
+        assert {row.run for row in after.runs()} == {"before", "cancelled"}
+        after.write(runs=[run("after")])
+    assert not log.exists()
+    with History(path) as last:
+        assert {row.run for row in last.runs()} == {"before", "cancelled", "after"}

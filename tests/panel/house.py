@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,16 @@ class House:
         origin: Where models really come from, at `PACE`.
         mirror: A mirror that some models list first; it lies.
         url: Where the panel is, without a token.
+        local: Where the server itself is, without a slash at the end.
+        options: More options of the server.
     """
 
     cli: Command
     origin: Origin
     mirror: Origin
     url: str = ""
+    local: str = ""
+    options: tuple[str, ...] = ()
     _server: Running | None = None
 
     def serve(
@@ -49,11 +54,14 @@ class House:
 
     def start(self) -> None:
         """Start the server; a second time on the same port, with the same token."""
-        port = self.url.rpartition(":")[2].strip("/") or "0"
-        self._server = self.cli.start("serve", "--port", port, MODELFETCH_SERVE_TOKEN=TOKEN)
+        port = self.local.rpartition(":")[2] or "0"
+        arguments = ("serve", "--port", port, *self.options)
+        self._server = self.cli.start(*arguments, MODELFETCH_SERVE_TOKEN=TOKEN)
         self._server.until(lambda running: "\n" in running.out)
         self.url, _, token = self._server.out.strip().partition("#token=")
         assert token, self._server.out
+        listening = re.search(r"listening on (\S+),", self._server.err)
+        self.local = (listening[1] if listening else self.url).rstrip("/")
 
     def kill(self) -> None:
         """End the server as a power cut would."""

@@ -79,8 +79,18 @@ def test_a_failure_has_its_cause_and_a_hint_and_can_be_cleared(panel: Panel) -> 
     """What went wrong, what to do, and two buttons."""
     panel.install("fails")
     panel.reaches("fails", "failed")
-    panel.expect(panel.card("fails").locator(".job-state")).to_contain_text("fails")
-    panel.expect(panel.card("fails").locator(".job-hint")).not_to_be_empty()
+    card = panel.card("fails")
+    panel.expect(card.locator(".job-state")).to_have_text("No source could deliver model.onnx.")
+    panel.expect(card.locator(".job-message")).to_be_hidden()
+    panel.button(card, "Details").click()
+    panel.expect(card.locator(".job-message")).to_contain_text("fails: model.onnx")
+    panel.expect(card.locator(".job-hint")).not_to_be_empty()
+    panel.button(card, "Files").click()
+    note = card.locator(".file-note:visible")
+    panel.expect(note).to_have_text(re.compile("^Hugging Face [^→]+: not found$"))
+    row = panel.page.locator("#history .run").first
+    panel.expect(row.locator(".run-reason")).to_contain_text("no source could deliver it")
+    panel.expect(row.locator(".run-when")).to_have_text(re.compile(r"^\d\d:\d\d$"))
     panel.expect(panel.button(panel.card("fails"), "Retry")).to_be_visible()
     panel.press("fails", "Clear")
     panel.expect(panel.card("fails")).to_have_count(0)
@@ -150,8 +160,11 @@ def test_verify_of_what_is_right_says_so(panel: Panel) -> None:
 def test_thirteen_files_have_thirteen_bars(panel: Panel) -> None:
     """Each file its line, its bar and its figures, in the order of the plan."""
     panel.install("thirteen")
-    panel.expect(panel.lines("thirteen")).to_have_count(13)
+    panel.expect(panel.lines("thirteen")).not_to_have_count(0)
     panel.reaches("thirteen", "done")
+    panel.expect(panel.lines("thirteen").first).to_be_hidden()
+    panel.button(panel.card("thirteen"), "Files").click()
+    panel.expect(panel.lines("thirteen")).to_have_count(13)
     bars = panel.lines("thirteen").get_by_role("progressbar")
     panel.expect(bars).to_have_count(13)
     assert {bars.nth(each).get_attribute("aria-valuenow") for each in range(13)} == {"100"}

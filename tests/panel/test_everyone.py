@@ -20,12 +20,13 @@ PHONE = {"width": 360, "height": 740}
 def test_a_phone_needs_no_scrolling_sideways(home: House, tabs: Open) -> None:
     """All fits in 360 pixels, a job with its files too; downloads come first, and few models at first."""
     panel = tabs(home, viewport=PHONE, is_mobile=True, has_touch=True).enter()
-    shown = panel.page.locator(".model:visible")
-    panel.expect(shown).to_have_count(8)
+    shown = panel.page.locator(".models-list > :visible")
+    panel.expect(shown).to_have_count(10)
     panel.page.get_by_role("button", name="Show all").click()
-    panel.expect(shown).not_to_have_count(8)
+    panel.expect(shown).not_to_have_count(10)
     panel.install("carried")
     panel.reaches("carried", "done")
+    panel.button(panel.card("carried"), "Files").click()
     panel.expect(panel.lines("carried").first).to_be_visible()
     assert panel.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     tops = [

@@ -71,6 +71,33 @@ def test_a_job_that_waits_says_for_whom(home: House, panel: Panel) -> None:
     assert len(home.origin.asked("*/waits/*")) == 1
 
 
+def test_a_run_of_the_command_line_is_shown_and_cannot_be_touched(
+    tmp_path: Path, browser: object, tabs: Open
+) -> None:
+    """Where nothing of the server's own is on its way, and the history says that it was otherwise before."""
+
+    def furnish(made: House) -> None:
+        made.serve("before", {"model.onnx": 50_000})
+        made.serve("typed-in", {"model.onnx": 16_000_000})
+
+    with house(tmp_path, furnish) as own:
+        panel = tabs(own).enter()
+        empty = panel.page.locator("#downloads .empty")
+        panel.expect(empty).to_contain_text("No downloads yet")
+        panel.install("before")
+        panel.reaches("before", "done")
+        panel.press("before", "Clear")
+        panel.expect(empty).to_contain_text("Nothing is downloading")
+        with own.cli.start("ensure", "typed-in") as command:
+            card = panel.card("typed-in")
+            panel.expect(card).to_contain_text(f"On the command line: process {command.process.pid}")
+            panel.expect(card).to_contain_text(re.compile(r"MB / 16\.0 MB"))
+            panel.expect(card.get_by_role("button")).to_have_count(0)
+            panel.expect(empty).to_be_hidden()
+            command.interrupt()
+        panel.expect(card).to_have_count(0)
+
+
 def test_a_tab_out_of_sight_gives_its_stream_back(home: House, tabs: Open) -> None:
     """A browser has six connections for a server, over all tabs; who is not looked at does not keep one."""
     panel = tabs(home)

@@ -26,7 +26,15 @@ def test_the_line_that_serve_prints_is_all_that_is_needed() -> None:
         ("http://a:1/#token=a%2Fb", None, {}, ("http://a:1", "a/b")),
         ("http://a:1/#token=mine", "other", {}, ("http://a:1", "other")),
         ("http://a:1/#token=mine", None, {"MODELFETCH_SERVE_TOKEN": "env"}, ("http://a:1", "mine")),
-        ("http://a:1", None, {"MODELFETCH_SERVE_TOKEN": " env\n"}, ("http://a:1", "env")),
+        ("http://127.0.0.1:1", None, {"MODELFETCH_SERVE_TOKEN": " env\n"}, ("http://127.0.0.1:1", "env")),
+        ("http://gpu.localhost", None, {"MODELFETCH_SERVE_TOKEN": "env"}, ("http://gpu.localhost", "env")),
+        ("https://a/mf/#token=t", None, {}, ("https://a/mf", "t")),
+        (
+            None,
+            None,
+            {"MODELFETCH_SERVER": "http://b:2/", "MODELFETCH_SERVE_TOKEN": "env"},
+            ("http://b:2", "env"),
+        ),
         (None, None, {"MODELFETCH_SERVER": "http://b:2/#token=t"}, ("http://b:2", "t")),
         ("http://a:1", "t", {"MODELFETCH_SERVER": "http://b:2"}, ("http://a:1", "t")),
         (None, "t", {}, ("http://127.0.0.1:8765", "t")),
@@ -53,8 +61,7 @@ def test_options_win_over_the_environment(
         ("http://", "names no host"),
         ("http://a:x/", "is not a URL"),
         ("http://me:pw-canary@a/", "user name or password"),
-        ("http://a/panel", "more to it than host and port"),
-        ("http://a/?install=pw-canary", "more to it than host and port"),
+        ("http://a/?install=pw-canary", "has a query"),
         ("http://a b/", "percent-encoded"),
         ("http://a\x1b[2J/", "percent-encoded"),
     ],
@@ -100,3 +107,36 @@ def test_who_has_no_token_for_a_server_that_runs_is_told_where_to_get_one(
     monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
     with Origin() as somebody, pytest.raises(UsageError, match="wants a token"):
         connect(somebody.endpoint, None)
+
+
+@pytest.mark.parametrize(
+    ("server", "named"),
+    [
+        ("http://a:1", ""),
+        ("https://models.example", ""),
+        ("http://a:1", "http://b:1"),
+        ("http://a:1", "https://a:1"),
+        ("http://127.0.0.1:1", "http://b:1"),
+        ("http://127.0.0.1.example:1", ""),
+    ],
+)
+def test_the_token_of_the_environment_goes_to_its_own_server_only(server: str, named: str) -> None:
+    environ = {"MODELFETCH_SERVER": named, "MODELFETCH_SERVE_TOKEN": "canary-of-the-environment"}
+    with pytest.raises(UsageError, match="MODELFETCH_SERVE_TOKEN is for") as caught:
+        find_address(server, None, environ)
+    assert "canary" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("server", "is_exposed"),
+    [
+        ("http://a:1", True),
+        ("http://192.168.1.2:1", True),
+        ("https://a:1", False),
+        ("http://127.0.0.1:1", False),
+        ("http://[::1]:1", False),
+        ("http://localhost:1", False),
+    ],
+)
+def test_a_token_in_the_clear_is_noticed(server: str, *, is_exposed: bool) -> None:
+    assert find_address(server, "t", {}).is_exposed == is_exposed

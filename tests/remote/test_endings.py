@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelfetch.engine.conclusions import _GRAVITY as GRAVITY_OF_FILES
-from modelfetch.engine.events import ErrorInfo, FileResult, RunFinished
+from modelfetch.engine.events import ErrorInfo, FileResult, Outcome, RunFinished
 from modelfetch.engine.ledger import Totals
 from modelfetch.remote import Job
 from modelfetch.remote.endings import _GRAVITY, combine, left
@@ -82,3 +82,19 @@ def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
     finished = left(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
     assert finished.error is not None
     assert finished.error.message == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said", "exit_code"),
+    [
+        ("failed", 0, 1),
+        ("cancelled", 0, 1),
+        ("failed", 256, 1),
+        ("failed", -1, 1),
+        ("completed", 256, 1),
+        ("completed", 5, 5),
+        ("failed", 143, 143),
+    ],
+)
+def test_only_what_went_well_exits_with_zero(outcome: Outcome, said: int, exit_code: int) -> None:
+    assert combine([RunFinished(outcome, said, 0.0, (), None)]).exit_code == exit_code

@@ -24,7 +24,7 @@ from tests.patience import IN_TIME
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
 MIB = 1 << 20
-LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|given)\n")
+LINE = re.compile(r"(https?)://(\S+):(\d+)/#token=([A-Za-z0-9_-]{43}|a-token-of-our-own)\n")
 
 
 @pytest.fixture
@@ -107,13 +107,16 @@ def test_p13_each_start_has_a_token_of_its_own_of_256_bits(cli: Command) -> None
         assert one.ask("GET", "/v1/jobs", token=two.token)["error"]["code"] == "bad_token"
 
 
+GIVEN = "a-token-of-our-own"
+
+
 @pytest.mark.parametrize("way", ["flag", "environment"])
 def test_a_token_may_be_given(cli: Command, way: str) -> None:
-    options = ["--port", "0", *(["--token", "given"] if way == "flag" else [])]
+    options = ["--port", "0", *(["--token", GIVEN] if way == "flag" else [])]
     if way == "environment":
-        cli.environment["MODELFETCH_SERVE_TOKEN"] = "given"
+        cli.environment["MODELFETCH_SERVE_TOKEN"] = GIVEN
     with serve(cli, *options) as server:
-        assert server.token == "given"
+        assert server.token == GIVEN
         assert server.ask("GET", "/v1/jobs") == {"jobs": []}
 
 

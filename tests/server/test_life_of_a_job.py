@@ -473,7 +473,11 @@ def test_the_end_cancels_jobs_and_gives_every_stream_its_marker(tmp_path: Path, 
             started = time.monotonic()
             server.stop()
             assert time.monotonic() - started < IN_TIME
-            assert [list(one)[-1].data, list(two)[-1].data] == ["[CANCELLED]", "[CANCELLED]"]
+            ends = [list(one), list(two)]
+        assert [end[-1].data for end in ends] == ["[CANCELLED]", "[CANCELLED]"]
+        last = [end[-2].document for end in ends]
+        assert [end["exit_code"] for end in last] == [143, 143], "not that of a Ctrl-C: nobody pressed it"
+        assert [end["error"]["code"] for end in last] == ["interrupted", "interrupted"]
 
 
 def test_nothing_is_taken_while_the_server_ends(served: Served) -> None:

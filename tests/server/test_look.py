@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -211,6 +213,44 @@ def test_sources_are_told_with_how_they_fared(remembering: Served) -> None:
     assert sources["a.example"]["speed"] > 1_000_000
     assert (sources["b.example"]["success"], sources["b.example"]["stalls"]) == (0.0, 1)
     assert sources["b.example"]["speed"] is None
+    assert sources["a.example"]["last_failure"] is None
+    assert sources["b.example"]["last_failure"]["fault"] == "stall"
+    assert datetime.fromisoformat(sources["b.example"]["last_failure"]["at"]) < NOW
+
+
+# Other processes
+
+NOTE = """
+import os, sys
+from pathlib import Path
+from modelfetch.store import Store
+lock = Store(Path(sys.argv[1])).lock_model(sys.argv[2])
+assert lock.try_acquire()
+lock.note(400, 1000)
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_another_process_fetches_is_told_with_how_far_it_is(served: Served) -> None:
+    cache = served.workshop.open().store.root
+    assert get(served, "/v1/elsewhere") == {"runs": []}
+    command = [sys.executable, "-c", NOTE, str(cache), "demo"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        pid = other.stdout.readline().strip()
+        (run,) = get(served, "/v1/elsewhere")["runs"]
+        assert (run["model"], run["received"], run["size"]) == ("demo", 400, 1000)
+        assert run["title"].startswith("Demo model")
+        assert f"process {pid} on " in run["holder"]
+        other.kill()
+    assert get(served, "/v1/elsewhere") == {"runs": []}, "a process that is gone holds nothing"
+
+
+def test_what_this_server_fetches_is_not_elsewhere(served: Served) -> None:
+    with served.workshop.open().store.lock_model("demo") as lock:
+        assert lock.try_acquire()
+        assert get(served, "/v1/elsewhere") == {"runs": []}
 
 
 # Metrics

@@ -35,7 +35,7 @@ const views = [
   catalogView(byId("models"), actions),
   jobsView(byId("downloads"), actions),
   historyView(byId("history")),
-  sourcesView(byId("sources")),
+  sourcesView(byId("sources"), redraw),
   diskView(byId("disk")),
   summary,
 ];

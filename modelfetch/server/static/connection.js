@@ -9,6 +9,7 @@ const LISTS = {
   status: ["v1/status", (status) => ({ type: "status", status })],
   history: ["v1/history?limit=50", ({ runs }) => ({ type: "history", runs })],
   sources: ["v1/sources", ({ sources }) => ({ type: "sources", sources })],
+  elsewhere: ["v1/elsewhere", ({ runs }) => ({ type: "elsewhere", runs })],
 };
 
 /** Ends of jobs that come closer together than this lead to one reading of the lists. */
@@ -16,6 +17,9 @@ const SETTLE_MS = 150;
 
 /** Other processes change the cache too; so often the lists are read anyway. */
 const REFRESH_MS = 30_000;
+
+/** What other processes fetch moves while nothing here does; its answer is read from a few small files. */
+const ELSEWHERE_MS = 3_000;
 
 /**
  * A tab out of sight gives its stream back after this time: a browser opens six connections to a server at most,
@@ -117,6 +121,7 @@ export function createConnection(tell, denied) {
       document.addEventListener("visibilitychange", adapt);
       addEventListener("online", adapt);
       setInterval(() => live && !document.hidden && load(), REFRESH_MS);
+      setInterval(() => live && !document.hidden && load(["elsewhere"]), ELSEWHERE_MS);
     },
   };
 }

@@ -81,6 +81,18 @@ export function formatClock(iso) {
   return [time.getHours(), time.getMinutes(), time.getSeconds()].map(pad).join(":");
 }
 
+const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
+/** When something was, on this computer: `06:00` today, else `20 Nov, 06:00`, with the year where it is another. */
+export function formatWhen(iso, now) {
+  const [time, today] = [new Date(iso), new Date(now)];
+  if (Number.isNaN(time.getTime())) return "";
+  const clock = [time.getHours(), time.getMinutes()].map(pad).join(":");
+  if (time.toDateString() === today.toDateString()) return clock;
+  const year = time.getFullYear() === today.getFullYear() ? "" : ` ${time.getFullYear()}`;
+  return `${time.getDate()} ${MONTHS[time.getMonth()]}${year}, ${clock}`;
+}
+
 /** How long ago something was, roughly: `just now`, `5 min ago`, `3 h ago`, `2 days ago`. */
 export function formatAgo(iso, now) {
   const seconds = (now - Date.parse(iso)) / 1000;

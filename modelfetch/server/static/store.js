@@ -17,6 +17,7 @@ export const INITIAL = Object.freeze({
   status: null,
   runs: null,
   sources: null,
+  elsewhere: [],
   pending: {},
 });
 
@@ -36,6 +37,7 @@ const REDUCERS = {
   status: (state, { status }) => ({ ...state, status }),
   history: (state, { runs }) => ({ ...state, runs }),
   sources: (state, { sources }) => ({ ...state, sources }),
+  elsewhere: (state, { runs }) => ({ ...state, elsewhere: runs }),
   asked: (state, { key }) => ({ ...state, pending: { ...state.pending, [key]: { jobId: null } } }),
   answered: (state, { key, jobId = null }) => answered(state, key, jobId),
 };
@@ -131,6 +133,11 @@ export function standing(state, model) {
   if (state.pending[`install ${model.name}`]) return "starting";
   if (model.present) return "present";
   return model.partial > 0 ? "partial" : "absent";
+}
+
+/** What other processes fetch; a model that a job here waits for is shown by that job. */
+export function shownElsewhere(state) {
+  return state.elsewhere.filter((run) => !jobOf(state, run.model));
 }
 
 /** The figures of all jobs under way together. */

@@ -44,13 +44,43 @@ const JOB_WORDS = {
   "falling back": (job, now) => trouble(job, now) ?? "Falling back…",
   verifying: (job) => (job.operation === "model_verify" ? "Verifying the files on this disk" : "Verifying"),
   done: (job) => done(job),
-  failed: (job) => job.error?.message || "Failed",
+  failed: (job) => failure(job),
   cancelled: () => "Cancelled. What is good of it is kept.",
 };
 
 /** What a job is doing, in words. */
 export function jobState(job, now) {
   return JOB_WORDS[job.phase]?.(job, now) ?? job.phase;
+}
+
+const FAILURES = {
+  unavailable: (what) => `No source could deliver ${what}.`,
+  integrity: (what) => `What came for ${what} was not what its manifest pins, so it was not kept.`,
+  disk: (what) => `The disk did not take ${what}.`,
+  offline: (what) => `The network may not be used, and ${what} is not on this disk.`,
+  unauthorised: (what) => `A source has ${what}, but wants a token.`,
+  timeout: () => "The time limit was reached. What is good of it is kept.",
+  lock_timeout: () => "Another process worked on it for too long.",
+  interrupted: () => "The server was stopped while this ran. What is good of it is kept.",
+  bad_manifest: () => "Its manifest is wrong.",
+  unknown_model: () => "No catalog has this model any more.",
+  config: () => "A setting is wrong.",
+  bug: () => "This is a bug in modelfetch.",
+};
+
+/** Why a job failed, in one plain sentence; the server's own words are in its details. */
+function failure(job) {
+  const bad = (job.files ?? []).filter((file) => file.phase === "failed");
+  if (job.operation === "model_verify" && !job.repair && job.error?.code === "integrity")
+    return bad.length ? `${plural(bad.length, "file")} not as it should be.` : "Not all is as it should be.";
+  const what = bad.length === 1 ? bad[0].file : bad.length ? plural(bad.length, "file") : "the model";
+  return FAILURES[job.error?.code]?.(what) ?? job.error?.message ?? "It failed.";
+}
+
+/** What the server says about a failure: the whole reason, and what to do. */
+export function failureDetails(job) {
+  const { message = "", hint = "" } = (job.status === "failed" && job.error) || {};
+  return { message, hint };
 }
 
 function waiting(job, now) {
@@ -119,7 +149,11 @@ function route(file) {
 export function fileNote(file) {
   if (!file.note) return "";
   const here = sourceName(file);
-  if (file.left) return `${sourceName(file.left)}: ${file.note} → ${here}`;
+  const before = file.left ? sourceName(file.left) : "";
+  // What ended does not go on anywhere; and nobody is the next one after itself.
+  if (file.phase === "failed" || file.phase === "cancelled" || before === here)
+    return [before || here, file.note].filter(Boolean).join(": ");
+  if (before) return `${before}: ${file.note} → ${here}`;
   // The first try of a source that has no trouble of its own: the reason was another source's.
   const isElsewhere = file.attempt <= 1 && ["fetching", "verifying", "done"].includes(file.phase);
   return isElsewhere ? `${file.note} → ${here}` : [here, file.note].filter(Boolean).join(": ");
@@ -185,4 +219,17 @@ const WORTH_SAYING = new Set([
 export function isWorthSaying(old, job) {
   if (WORTH_SAYING.has(job.phase)) return true;
   return job.phase === "fetching" && !["retrying", "falling back", "verifying"].includes(old?.phase);
+}
+
+/** Why a run failed; its only model, which stands above, is not named again. */
+export function runReason({ outcome, error, models }) {
+  if (outcome !== "failed") return "";
+  const prefix = `${models[0]}: `;
+  return models.length === 1 && error.startsWith(prefix) ? error.slice(prefix.length) : error;
+}
+
+/** Percent of a file; empty where it would be a bare zero of something that waits or came to nothing. */
+export function filePercent(file) {
+  const isStill = ["queued", "failed", "cancelled"].includes(file.phase);
+  return isStill && !file.received ? "" : formatPercent(file.percent);
 }

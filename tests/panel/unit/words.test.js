@@ -75,9 +75,42 @@ test("a reason is told with whose it is, as far as that is known", () => {
   assert.equal(said({ note: "" }), "");
 });
 
-test("a failure is told in the server's words", () => {
-  const error = { code: "unavailable", message: "no source could deliver f", hint: "try later" };
-  assert.equal(state(ended("a", "failed", { error })), "no source could deliver f");
+test("a failure is one plain sentence, and the server's words are its details", () => {
+  const error = { code: "unavailable", message: "m: f: no source could deliver it (mirror ...)", hint: "later" };
+  const said = (more) => state(ended("a", "failed", { error, ...more }));
+  const files = [file("f", { phase: "failed" }), file("g", { phase: "done" })];
+  assert.equal(said({ files }), "No source could deliver f.");
+  assert.equal(said({ files: [...files, file("h", { phase: "failed" })] }), "No source could deliver 2 files.");
+  assert.equal(said({ files: [] }), "No source could deliver the model.");
+  assert.equal(said({ error: { ...error, code: "of a later version" } }), error.message);
+  assert.equal(said({ error: null }), "It failed.");
+  const check = { operation: "model_verify", repair: false, error: { ...error, code: "integrity" } };
+  assert.equal(said({ files, ...check }), "1 file not as it should be.");
+  const details = words.failureDetails(ended("a", "failed", { error }));
+  assert.deepEqual(details, { message: error.message, hint: "later" });
+  assert.deepEqual(words.failureDetails(ended("a", "cancelled", { error })), { message: "", hint: "" });
+});
+
+test("a failed file does not point at itself", () => {
+  const here = { source: "huggingface", host: "huggingface.co" };
+  const said = (more) => words.fileNote(file("f", { ...here, note: "HTTP 404", ...more }));
+  assert.equal(said({ phase: "failed", left: here }), "Hugging Face: HTTP 404");
+  assert.equal(said({ phase: "fetching", attempt: 2, left: here }), "Hugging Face: HTTP 404");
+  const left = { source: "mirror", host: "m.example" };
+  assert.equal(said({ phase: "failed", left }), "mirror m.example: HTTP 404");
+});
+
+test("a file that came to nothing has no bare zero", () => {
+  assert.equal(words.filePercent(file("f", { phase: "failed", received: 0, percent: 0 })), "");
+  assert.equal(words.filePercent(file("f", { phase: "failed", received: 5, percent: 0.5 })), "0.5%");
+  assert.equal(words.filePercent(file("f", { phase: "fetching", received: 0, percent: 0 })), "0.0%");
+});
+
+test("a run says why it failed without naming its only model again", () => {
+  const run = { outcome: "failed", error: "m: f: no source", models: ["m"] };
+  assert.equal(words.runReason(run), "f: no source");
+  assert.equal(words.runReason({ ...run, models: ["m", "n"] }), "m: f: no source");
+  assert.equal(words.runReason({ ...run, outcome: "cancelled" }), "");
 });
 
 test("what is done says how much came in, or that nothing had to", () => {

@@ -2,6 +2,7 @@
 
 import { clampPercent, formatSize, plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
+import { grouped } from "../groups.js";
 import { icon } from "../icons.js";
 import { search } from "../search.js";
 import { INITIAL, jobOf, standing } from "../store.js";
@@ -9,8 +10,8 @@ import { modelFacts } from "../words.js";
 import { bar } from "./bar.js";
 import { button } from "./button.js";
 
-/** On narrow screens the list is cut at so many rows until it is asked for whole. */
-const FEW = 8;
+/** On narrow screens the list is cut at so many rows and headings until it is asked for whole (models.css). */
+const FEW = 10;
 
 const FILTERS = {
   all: () => true,
@@ -87,9 +88,9 @@ function draw(parts, view, actions) {
   const found = search(models.filter(FILTERS[view.filter]), view.query);
   reconcile(
     parts.list,
-    found.map((model) => ({ model, state })),
-    ({ model }) => model.name,
-    (item) => row(item, actions),
+    entries(found, view),
+    ({ model, group }) => model?.name ?? `# ${group.name}`,
+    (item) => (item.group ? heading() : row(item, actions)),
   );
   for (const filter of parts.filters) {
     setAttribute(filter, "aria-pressed", String(filter.dataset.filter === view.filter));
@@ -100,8 +101,28 @@ function draw(parts, view, actions) {
   setText(parts.nothing, view.query ? `No model matches “${view.query}”.` : "No models here.");
   setText(parts.found, view.query ? `${found.length} found` : "");
   drawFaults(parts.faults, state.faults);
-  show(parts.more, found.length > FEW && parts.list.classList.contains("few"));
+  show(parts.more, parts.list.children.length > FEW && parts.list.classList.contains("few"));
   setText(parts.more, `Show all ${found.length} models`);
+}
+
+/** The rows: what was searched for by how well it fits, everything else in groups under headings. */
+function entries(found, { query, state }) {
+  const rows = (models) => models.map((model) => ({ model, state }));
+  if (query) return rows(found);
+  const isHere = (model) => standing(state, model) !== "absent";
+  return grouped(found, isHere).flatMap((group) => [{ group }, ...rows(group.models)]);
+}
+
+function heading() {
+  const name = h("h3");
+  const count = h("span.number");
+  return {
+    element: h("li.model-group", {}, name, count),
+    update({ group }) {
+      setText(name, group.name);
+      setText(count, String(group.models.length));
+    },
+  };
 }
 
 /** Manifests that are wrong are no models, but nobody should wonder where they went. */

@@ -17,7 +17,7 @@ export function disclosure(id, content, onToggle) {
     button: opener,
     element,
     get isOpen() {
-      return !element.hidden;
+      return opener.getAttribute("aria-expanded") === "true";
     },
     toggle(isOpen) {
       setAttribute(opener, "aria-expanded", String(isOpen));

@@ -1,37 +1,63 @@
 /** The files of one job: a line each, with its bar. */
 
-import { formatPercent, plural } from "../format.js";
+import { plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
 import { phaseIcon } from "../icons.js";
 import { shownFiles } from "../store.js";
-import { fileNote, fileSize, fileState, pace, progressText } from "../words.js";
+import { fileNote, filePercent, fileSize, fileState, pace, progressText } from "../words.js";
 import { bar } from "./bar.js";
+import { disclosure } from "./disclosure.js";
 
 /** More lines than this nobody reads; those under way or failed come first. */
 const LIMIT = 40;
 
+/** Fewer finished files than this are no crowd. */
+const FOLDED = 3;
+
 const CELLS = ["state", "size", "speed", "eta", "percent"];
 
-/** The list of a job's files. */
-export function fileList() {
+/**
+ * The list of a job's files.
+ * @param {string} id names what is folded, for screen readers
+ * @param {() => void} redraw
+ */
+export function fileList(id, redraw) {
   const list = h("ul.files", { role: "list" });
+  const done = h("ul.files", { role: "list" });
   const rest = h("p.files-rest");
+  const fold = disclosure(`done-${id}`, done, redraw);
   return {
-    element: h("div", {}, list, rest),
+    element: h("div", {}, list, rest, h("div.files-fold", {}, fold.button, fold.element)),
     update(job, now) {
       const files = shownFiles(job, LIMIT);
-      const items = files.map((file) => ({ file, job, now }));
-      reconcile(
-        list,
-        items,
-        ({ file }) => file.file,
-        ({ file }) => fileLine(file.file),
-      );
+      const { open, folded } = split(files);
+      lines(list, open, job, now);
+      if (fold.isOpen) lines(done, folded, job, now);
+      show(list, open.length > 0);
+      show(fold.button, folded.length > 0);
+      show(fold.element, folded.length > 0 && fold.isOpen);
+      fold.label(`${plural(folded.length, "finished file")}`);
       const hidden = Math.max(0, job.files_total - files.length);
       show(rest, hidden > 0 && files.length > 0);
       setText(rest, `and ${plural(hidden, "more file")}; ${job.files_done} of ${job.files_total} done`);
     },
   };
+}
+
+/** Finished files make room for the others, where there are others. */
+function split(files) {
+  const folded = files.filter((file) => file.phase === "done");
+  if (folded.length < FOLDED || folded.length === files.length) return { open: files, folded: [] };
+  return { open: files.filter((file) => file.phase !== "done"), folded };
+}
+
+function lines(list, files, job, now) {
+  reconcile(
+    list,
+    files.map((file) => ({ file, job, now })),
+    ({ file }) => file.file,
+    ({ file }) => fileLine(file.file),
+  );
 }
 
 function fileLine(name) {
@@ -54,7 +80,9 @@ function update({ file, job, now }, { element, state, progress, cells, note }) {
   setText(cells.size, fileSize(file));
   setText(cells.speed, speed);
   setText(cells.eta, eta);
-  setText(cells.percent, file.phase === "queued" && !file.received ? "" : formatPercent(file.percent));
+  const percent = filePercent(file);
+  setText(cells.percent, percent);
+  show(progress.element, Boolean(percent) || file.phase === "queued");
   setText(note, fileNote(file));
   show(note, Boolean(file.note));
   progress.update({ percent: file.percent, text: `${words}, ${progressText(file)}`, phase: file.phase });

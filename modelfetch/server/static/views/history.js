@@ -1,8 +1,9 @@
 /** The last runs: a chart of what they fetched and how fast, and a line for each. */
 
-import { formatAgo, formatDuration, formatRate, formatSize } from "../format.js";
+import { formatAgo, formatDuration, formatRate, formatSize, formatWhen } from "../format.js";
 import { h, reconcile, setAttribute, setText, show, svg } from "../dom.js";
 import { phaseIcon } from "../icons.js";
+import { runReason } from "../words.js";
 
 const LINES = 6;
 const BARS = 30;
@@ -42,19 +43,25 @@ function line() {
   const parts = {
     name: h("span.run-name"),
     what: h("span.run-what"),
-    ago: h("span.run-ago"),
+    when: h("time.run-when"),
+    reason: h("p.run-reason"),
   };
-  const element = h("li.run", {}, state.element, parts.name, parts.what, parts.ago);
+  const element = h("li.run", {}, state.element, ...Object.values(parts));
   return {
     element,
     update({ run, now }) {
       const phase = ENDS[run.outcome] ?? "fetching";
       state.update(phase);
       setAttribute(element, "data-phase", phase);
-      setAttribute(element, "title", run.error || null);
       setText(parts.name, run.models.join(", ") || "all models");
       setText(parts.what, outcome(run));
-      setText(parts.ago, formatAgo(run.finished_at ?? run.started_at, now));
+      setText(parts.when, formatWhen(run.finished_at ?? run.started_at, now));
+      setAttribute(parts.when, "datetime", run.finished_at ?? run.started_at);
+      setAttribute(parts.when, "title", formatAgo(run.finished_at ?? run.started_at, now));
+      const reason = runReason(run);
+      setText(parts.reason, reason);
+      setAttribute(parts.reason, "title", reason || null);
+      show(parts.reason, Boolean(reason));
     },
   };
 }

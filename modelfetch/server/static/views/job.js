@@ -4,12 +4,15 @@ import { h, setAttribute, setText, show } from "../dom.js";
 import { formatPercent, formatSize } from "../format.js";
 import { phaseIcon } from "../icons.js";
 import { isEnded } from "../store.js";
-import { jobState, jobTitle, operationName, pace, progressText } from "../words.js";
+import { failureDetails, jobState, jobTitle, operationName, pace, progressText } from "../words.js";
 import { bar } from "./bar.js";
 import { disclosure } from "./disclosure.js";
 import { fileList } from "./files.js";
 import { jobButtons } from "./job-buttons.js";
 import { jobLog } from "./log.js";
+
+/** Whether a job ended before it had a byte: a bar and its figures would only say 0. */
+const isNothing = (job) => isEnded(job) && job.status !== "completed" && job.received === 0;
 
 /** Phases in which a bar moves on its own as long as nothing is known. */
 const VAGUE = new Set(["planning", "waiting"]);
@@ -26,7 +29,6 @@ export function jobCard(job, actions) {
     bar: bar(`${operationName(job)} of ${jobTitle(job)}`),
     figures: figures(),
     state: h("p.job-state"),
-    hint: h("p.job-hint"),
     buttons: jobButtons(job, actions),
     ...boxes(job, actions),
   };
@@ -36,8 +38,16 @@ export function jobCard(job, actions) {
     h("div.job-head", {}, parts.icon.element, heading(job), parts.percent),
     parts.bar.element,
     parts.figures.element,
-    h("div.job-words", {}, parts.state, parts.hint),
-    h("div.job-foot", {}, parts.filesBox.button, parts.logBox.button, parts.buttons.element),
+    h("div.job-words", {}, parts.state),
+    h(
+      "div.job-foot",
+      {},
+      parts.detailsBox.button,
+      parts.filesBox.button,
+      parts.logBox.button,
+      parts.buttons.element,
+    ),
+    parts.detailsBox.element,
     parts.filesBox.element,
     parts.logBox.element,
   );
@@ -51,15 +61,23 @@ function heading(job) {
 
 /** The files are open while there is something to watch; the log is followed only while it is open. */
 function boxes(job, actions) {
-  const files = fileList();
+  const files = fileList(job.job_id, actions.redraw);
   const log = jobLog(job.job_id);
+  const message = h("p.job-message");
+  const hint = h("p.job-hint");
+  const detailsBox = disclosure(
+    `details-${job.job_id}`,
+    h("div.job-details", {}, message, hint),
+    actions.redraw,
+  );
+  detailsBox.label("Details");
   const filesBox = disclosure(`files-${job.job_id}`, files.element, actions.redraw);
   const logBox = disclosure(`log-${job.job_id}`, log.element, (isOpen) =>
     isOpen ? log.open() : log.close(),
   );
   logBox.label("Log");
   filesBox.toggle(!isEnded(job) && job.files_total !== 1);
-  return { files, filesBox, logBox };
+  return { files, filesBox, logBox, detailsBox, message, hint };
 }
 
 function figures() {
@@ -73,15 +91,18 @@ function figures() {
       setText(size, isBegun && whole ? `${formatSize(job.received)} / ${whole}` : whole);
       setText(speed, now.speed || (job.phase === "fetching" ? "Calculating…" : ""));
       setText(eta, now.eta && `${now.eta} left`);
-      show(element, job.phase !== "done"); // its words say the same
+      // The words of what is done say the same, and of what came to nothing there is nothing to say.
+      show(element, job.phase !== "done" && !isNothing(job));
     },
   };
 }
 
 function update({ job, pending, now }, element, parts) {
   const words = jobState(job, now);
-  const hint = job.status === "failed" ? (job.error?.hint ?? "") : "";
-  const isBegun = isEnded(job) || job.received > 0 || job.phase === "fetching";
+  const details = failureDetails(job);
+  const isBegun = (isEnded(job) && !isNothing(job)) || job.received > 0 || job.phase === "fetching";
+  // What has ended needs no watching any more: its sentence says enough, and its files can be opened again.
+  if (isEnded(job) && element.dataset.status === "running") parts.filesBox.toggle(false);
   setAttribute(element, "data-phase", job.phase);
   setAttribute(element, "data-status", job.status);
   parts.icon.update(job.phase);
@@ -93,8 +114,10 @@ function update({ job, pending, now }, element, parts) {
   });
   parts.figures.update(job, isBegun);
   setText(parts.state, words);
-  setText(parts.hint, hint);
-  show(parts.hint, Boolean(hint));
+  show(parts.bar.element, !isNothing(job));
+  setText(parts.message, details.message);
+  setText(parts.hint, details.hint);
+  show(parts.detailsBox.button, Boolean(details.message));
   if (parts.filesBox.isOpen) parts.files.update(job, now);
   parts.filesBox.label(`Files ${job.files_done}/${job.files_total}`);
   show(parts.filesBox.button, job.files_total > 0);

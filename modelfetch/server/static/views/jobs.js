@@ -2,8 +2,12 @@
 
 import { glide, reconcile, setText, show } from "../dom.js";
 import { plural } from "../format.js";
-import { isEnded, overall, shownJobs } from "../store.js";
+import { isEnded, overall, shownElsewhere, shownJobs } from "../store.js";
+import { elsewhereCard } from "./elsewhere.js";
 import { jobCard } from "./job.js";
+
+const FIRST = "Choose a model to install. Every byte is checked before it counts.";
+const NEXT = "Choose a model to install. What was fetched before is in the history.";
 
 /** How many completed jobs are shown before "Show older". */
 const COMPLETED = 3;
@@ -29,16 +33,18 @@ export function jobsView(root, actions) {
   });
   return (state, now) => {
     const jobs = shownJobs(state);
-    const items = (showsOlder ? jobs : recent(jobs)).map((job) => ({ job, pending: state.pending, now }));
+    const own = (showsOlder ? jobs : recent(jobs)).map((job) => ({ job, pending: state.pending, now }));
+    const others = shownElsewhere(state).map((run) => ({ run }));
+    const live = own.filter(({ job }) => !isEnded(job));
     glide(list, () =>
       reconcile(
         list,
-        items,
-        ({ job }) => job.job_id,
-        ({ job }) => jobCard(job, actions),
+        [...live, ...others, ...own.slice(live.length)],
+        ({ job, run }) => job?.job_id ?? `elsewhere ${run.model}`,
+        ({ job, run }) => (job ? jobCard(job, actions) : elsewhereCard(run)),
       ),
     );
-    frame(parts, state, jobs, items.length);
+    frame(parts, state, jobs, own.length, others.length);
   };
 }
 
@@ -47,10 +53,18 @@ function recent(jobs) {
   return jobs.filter((job) => !old.has(job));
 }
 
-function frame({ count, empty, clear, older }, state, jobs, shown) {
+function frame({ count, empty, clear, older }, state, jobs, shown, others) {
   const { running, queued } = overall(state);
-  setText(count, [running && `${running} active`, queued && `${queued} queued`].filter(Boolean).join(", "));
-  show(empty, state.isReady && jobs.length === 0);
+  const isNew = state.runs !== null && state.runs.length === 0;
+  setText(empty.querySelector(".empty-words"), isNew ? "No downloads yet" : "Nothing is downloading");
+  setText(empty.querySelector(".hint"), isNew ? FIRST : NEXT);
+  const counts = [
+    running && `${running} active`,
+    queued && `${queued} queued`,
+    others && `${others} elsewhere`,
+  ];
+  setText(count, counts.filter(Boolean).join(", "));
+  show(empty, state.isReady && jobs.length === 0 && others === 0);
   show(clear, jobs.some(isEnded));
   show(older, shown < jobs.length);
   setText(older, `Show ${plural(jobs.length - shown, "older download")}`);

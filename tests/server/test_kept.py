@@ -1,0 +1,58 @@
+"""Jobs that were kept come from a file that anybody may have written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelfetch.history import History, JobEventRow, JobRow
+from tests.server.running import Served
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> JobRow:
+    """A job as a server keeps it; the history then holds nothing else."""
+    with Served(tmp_path) as served:
+        served.until_over(served.submit())
+    with History(tmp_path / "state.db") as history:
+        [row] = history.jobs()
+        return row
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "another id": {"job_id": "../../etc/passwd"},
+    "no operation of ours": {"operation": "rm"},
+    "a model that is a list": {"model": []},
+    "a time that is none": {"finished_at": "yesterday"},
+    "a time of no zone": {"created_at": "2026-11-20T06:00:00"},
+    "ended, and running": {"status": "running"},
+    "an endless exit code": {"exit_code": 10**30},
+    "files that are none": {"files": [1]},
+    "an error without a message": {"error": {"code": "x"}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_job_that_no_server_kept_so_is_passed_over(
+    tmp_path: Path, kept: JobRow, change: dict[str, Any]
+) -> None:
+    forged = replace(kept, id="job-forged", snapshot=kept.snapshot | {"job_id": "job-forged"} | change)
+    with History(tmp_path / "state.db") as history:
+        history.write(jobs=[forged], job_events=[JobEventRow(kept.id, 90, {"n": "x"})])
+    with Served(tmp_path) as served:
+        assert [job["job_id"] for job in served.ask("GET", "/v1/jobs").document["jobs"]] == [kept.id]
+        assert served.story(kept.id)[-1].data == "[DONE]"
+
+
+def test_a_job_without_an_end_and_with_an_odd_log_gets_one(tmp_path: Path, kept: JobRow) -> None:
+    open_ = {"status": "running", "finished_at": None, "owner": ""}
+    with History(tmp_path / "state.db") as history:
+        history.write(
+            jobs=[replace(kept, finished_at=None, snapshot=kept.snapshot | open_)],
+            job_events=[JobEventRow(kept.id, 90, {"n": 90, "event": "progress"})],
+        )
+    with Served(tmp_path) as served:
+        assert served.snapshot(kept.id)["error"]["code"] == "interrupted"
