@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 
 from modelfetch import __version__
 from modelfetch.cli import config, fetch, history, jobs, look, metrics, remove, serve, sources, verify
-from modelfetch.cli.talk import say_error
+from modelfetch.cli.talk import complain, put
+from modelfetch.errors import UsageError
 
 EXIT_USAGE: Final = 2
 EXIT_ABORTED: Final = 130
@@ -35,7 +36,7 @@ class Commands(TyperGroup):
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"modelfetch {__version__}")
+        put(f"modelfetch {__version__}")
         raise typer.Exit
 
 
@@ -126,5 +127,5 @@ def _misused(error: Exception) -> int:
         return EXIT_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    say_error(message, f"{command} --help")
+    complain(UsageError.code, message, f"{command} --help")
     return EXIT_USAGE

@@ -11,6 +11,7 @@ import typer
 from modelfetch.cli import options
 from modelfetch.cli.tables import Column, print_table
 from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.streams import write_path
 
 app = typer.Typer(
     name="config",
@@ -49,7 +50,7 @@ def path(json: options.Json = False) -> None:
     if json:
         print_json({"path": target})
     else:
-        typer.echo(target)
+        write_path(target)
 
 
 @app.command("set")

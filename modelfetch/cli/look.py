@@ -10,7 +10,8 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.cli.talk import notes, print_json, put, say
+from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -115,8 +116,8 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
     for label, value in _facts(workspace, manifest):
         if value:
-            typer.echo(f"{label:<9} {sanitise(value)}")
-    typer.echo("")
+            put(f"{label:<9} {sanitise(value)}")
+    put("")
     rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
     columns = [
         Column("file", flexible=True),
@@ -178,4 +179,4 @@ def path(
     if json:
         print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})
     else:
-        typer.echo(str(where))
+        write_path(str(where))

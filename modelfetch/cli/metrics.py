@@ -79,7 +79,7 @@ def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
 def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
     from modelfetch.history.metrics import prometheus
 
-    typer.echo(prometheus(rows, runs), nl=False)
+    sys.stdout.write(prometheus(rows, runs))
 
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.talk import print_json, say
+from modelfetch.cli.talk import print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.server.address import Address
@@ -65,4 +65,4 @@ def _listening(json: bool, address: Address, token: str) -> None:
     if json:
         print_json({"url": address.url, "token": token})
     else:
-        typer.echo(f"{address.url}/#token={token}")
+        put(f"{address.url}/#token={token}")

@@ -13,11 +13,12 @@ from modelfetch.engine.candidates import Candidate, ready_at
 from modelfetch.engine.filling import Filling, Lane
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Segment, Segments
-from modelfetch.engine.workers import LEAVE_SECONDS, join, start
+from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.answers import Unranged
 from modelfetch.net.cancel import Cancelled
 from modelfetch.sources.base import LOCAL
+from modelfetch.threads import start
 
 _TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
 """How a host may say that it has enough of our connections."""
@@ -46,7 +47,8 @@ class Company:
         if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
             return
         self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
-        self._threads = [start(self._work) for _ in range(self._parts - 1)]
+        started = (start(self._work, "modelfetch-company") for _ in range(self._parts - 1))
+        self._threads = [thread for thread in started if thread is not None]
 
     @property
     def is_there(self) -> bool:

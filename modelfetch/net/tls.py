@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-import threading
 from pathlib import Path
 from typing import Final
 
+from modelfetch import threads
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import quote
 
@@ -31,8 +31,9 @@ class Trust:
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._make, name="modelfetch-tls", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._make, "modelfetch-tls")
+        if self._thread is None:
+            self._make()
 
     def context(self) -> ssl.SSLContext:
         """Wait for the context.
@@ -40,7 +41,8 @@ class Trust:
         Raises:
             ConfigError: A certificate variable of the environment cannot be used.
         """
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
         assert self._context is not None, "it was made, or failed"
