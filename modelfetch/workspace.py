@@ -17,6 +17,7 @@ from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import Loaded, load
+from modelfetch.settings.places import absolute, working_directory
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.values import dataclass
 from modelfetch.warm import circumstances
@@ -55,7 +56,7 @@ class Workspace:
         loaded = load(
             flags=flags or {},
             environ=os.environ if environ is None else environ,
-            cwd=Path.cwd() if cwd is None else cwd,
+            cwd=working_directory() if cwd is None else cwd,
         )
         catalog = Catalog.open(
             user=loaded.catalog_user,
@@ -174,6 +175,7 @@ class Workspace:
         from modelfetch.engine.ensure import Request, ensure
         from modelfetch.engine.obtain import Mode
 
+        to = absolute(to, working_directory()) if to is not None else None
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
         elsewhere.check(manifests)
         if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
@@ -217,7 +219,10 @@ class Workspace:
 
     @property
     def _circumstances(self) -> list[str]:
-        return circumstances() if self.is_here else []
+        try:
+            return circumstances() if self.is_here else []
+        except OSError:  # the working directory is gone
+            return []
 
     def _is_offline(self, options: RunOptions) -> bool:
         return options.offline or self.loaded.offline

@@ -86,5 +86,6 @@ def unset(key: Key, json: options.Json = False) -> None:
 def _user_config() -> Path:
     """The user's file, found without reading it: it may be what is to be mended."""
     from modelfetch.settings import user_config_path
+    from modelfetch.settings.places import working_directory
 
-    return user_config_path(os.environ, Path.cwd())
+    return user_config_path(os.environ, working_directory())

@@ -37,7 +37,7 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
     if offline:
         return OfflineError(
             f"{what} is missing, and the network may not be used",
-            hint="Run once without --offline (and without MODELFETCH_OFFLINE) to fetch it.",
+            hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
     if any(fault.is_integrity for fault in faults):
         return IntegrityError(

@@ -93,7 +93,7 @@ class Exchange:
         self._cancel.check()
         if connection.is_open:
             kept.append(connection)
-        if answered is None or answered[0].status in _REDIRECTS:
+        if answered is None or answered[0].status in _REDIRECTS or answered[0].status in (401, 403):
             return None
         verdict = judge(Ask(0, size), answered[0])
         return answered[1] or None if isinstance(verdict, Accept) else None
@@ -205,7 +205,13 @@ def _answer(response: httpx.Response, ask: Ask, *, redirected: bool) -> Answer:
     length = response.headers.get("content-length", str(ask.size))
     may_be_used = response.status_code == 206 or (response.status_code == 200 and length == str(ask.size))
     excerpt = "" if may_be_used else _excerpt(response)
-    return Answer(response.status_code, _headers(response), redirected, excerpt)
+    return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
+
+
+def _sent(response: httpx.Response) -> str:
+    """What proved who we are in the request that was answered, if anything did: redirects may lose it."""
+    scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
+    return {"": "", "Bearer": "token"}.get(scheme, "password")
 
 
 def _excerpt(response: httpx.Response) -> str:
