@@ -247,6 +247,7 @@ def test_the_decision_lists_the_settings_that_have_no_effect_yet() -> None:
     listed = {*terms(text)} & {setting.name for setting in SETTINGS} - {"sources.order"}
     assert "cache.fsync" in settings_read()
     assert listed == {setting.name for setting in SETTINGS} - settings_read()
+    assert listed == {setting.name for setting in SETTINGS if setting.is_idle}
 
 
 # Examples

@@ -232,6 +232,18 @@ def test_the_word_of_the_hugging_face_libraries_that_there_is_no_network(name: s
         assert (machine.load().offline, machine.load().origins["offline"]) == (False, "default")
 
 
+def test_what_has_no_effect_yet_is_told_once_where_it_is_set(machine: Machine) -> None:
+    assert machine.load().notices == ()
+    machine.user_config.write_text("[cache]\npartial_days = 3\n[lan]\nenabled = true\n")
+    machine.environ["MODELFETCH_SOURCES_ORDER"] = "peer,url"
+    [notice] = machine.load().notices
+    assert notice == (
+        "no effect yet: peer in sources.order (environment MODELFETCH_SOURCES_ORDER), "
+        f"cache.partial_days (user config {machine.user_config}), "
+        f"lan.enabled (user config {machine.user_config})"
+    )
+
+
 @pytest.mark.parametrize("given", ["", None])
 def test_an_empty_flag_is_none(given: str | None, machine: Machine) -> None:
     """A shell makes it of a variable that is not set; it is not the working directory."""

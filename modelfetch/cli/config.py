@@ -26,21 +26,40 @@ Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network
 
 @app.command("show")
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """Show every setting with its value and where the value comes from."""
+    """Show every setting with its value, where the value comes from, and whether it has an effect yet."""
     from modelfetch.settings import SETTINGS, shown
+    from modelfetch.settings.idle import idle_part
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     loaded = workspace.loaded
     values = {"cache_dir": str(loaded.cache_dir), "offline": shown(loaded.offline)}
-    values |= {setting.name: shown(loaded.settings.value(setting.name)) for setting in SETTINGS}
+    idle: dict[str, str] = {}
+    for setting in SETTINGS:
+        value = loaded.settings.value(setting.name)
+        values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     if json:
-        print_json({name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()})
+        print_json(
+            {
+                name: {"value": value, "origin": loaded.origins[name], "no_effect_yet": idle.get(name, "")}
+                for name, value in values.items()
+            }
+        )
         return
     notes(workspace)
-    rows = [[name, value, loaded.origins[name]] for name, value in values.items()]
+    rows = [[name, value, _origin(loaded.origins[name], idle.get(name))] for name, value in values.items()]
     print_table([Column("setting"), Column("value", flexible=True), Column("from", flexible=True)], rows)
+
+
+def _origin(origin: str, idle: str | None) -> str:
+    """Where a value comes from, and what of it has no effect."""
+    from modelfetch.settings.idle import NO_EFFECT
+
+    if not idle:
+        return origin
+    part, _, whole = idle.partition(" in ")
+    return f"{origin} ({part + ': ' if whole else ''}{NO_EFFECT})"
 
 
 @app.command("path")
@@ -61,13 +80,18 @@ def set_(
 ) -> None:
     """Set a value in the user's configuration file."""
     from modelfetch.settings.edit import set_value
+    from modelfetch.settings.idle import NO_EFFECT, idle_part
+    from modelfetch.settings.table import BY_NAME
 
     target = _user_config()
     set_value(target, key, value)
     if json:
         print_json({"setting": key, "path": str(target)})
-    else:
-        say(f"set {key} in {target}")
+        return
+    say(f"set {key} in {target}")
+    form = BY_NAME[key].form
+    if idle := idle_part(key, form.check(form.plain(value.strip()))):
+        say(f"note: {NO_EFFECT}: {idle}")
 
 
 @app.command("unset")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitise
-from modelfetch.settings import huggingface, layers
+from modelfetch.settings import huggingface, idle, layers
 from modelfetch.settings.files import find_project, is_there, read_toml
 from modelfetch.settings.layers import Layer
 from modelfetch.settings.places import (
@@ -109,6 +109,7 @@ def load(
             *_absence(user_config, is_named=is_named),
             *search.notices,
             *filter(None, (token.notice, withheld)),
+            *idle.notices(merged),
         ),
     )
 

@@ -24,6 +24,8 @@ class Setting:
     """Why the default is what it is."""
     flag: str = ""
     """The command-line option that sets it, if there is one."""
+    is_idle: bool = False
+    """Whether nothing reads it yet: it is known, so that a configuration is valid for later versions, too."""
 
     @property
     def name(self) -> str:

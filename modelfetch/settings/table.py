@@ -26,6 +26,9 @@ from modelfetch.settings.urls import endpoint, gateway, template
 SOURCE_KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
 """Every kind of source, in the default order: nearest and cheapest first, shared public services last."""
 
+IDLE_KINDS: Final = ("peer",)
+"""Those of them that have no effect yet."""
+
 GATEWAYS: Final = ("https://gateway.pinata.cloud", "https://ipfs.filebase.io", "https://ipfs.4everland.io")
 """Public path gateways of three independent operators that serve whole files to programs.
 
@@ -180,6 +183,7 @@ SETTINGS: Final = (
         7,
         "Days an interrupted download is kept for resuming.",
         "a week covers an interrupted working week",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -188,6 +192,7 @@ SETTINGS: Final = (
         7,
         "Days bytes that failed verification are kept for inspection.",
         "time to look at them; they are never used",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -196,6 +201,7 @@ SETTINGS: Final = (
         90,
         "Days a version is kept after a newer one of the same model was made present.",
         "going back within a quarter needs no network",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -204,6 +210,7 @@ SETTINGS: Final = (
         "20 GiB",
         "Bytes of cache above which a warning is given; 0 never warns.",
         "a share of a laptop's disk that its owner would want to know about",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -212,6 +219,7 @@ SETTINGS: Final = (
         90,
         "Days after which a check for a newer version upstream is due.",
         "pins are exact, so age is a hint and never a fault",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -220,6 +228,7 @@ SETTINGS: Final = (
         7,
         "Days past that age during which a failed check is not reported.",
         "an upstream may be away for a week",
+        is_idle=True,
     ),
     Setting(
         "history",
@@ -236,6 +245,7 @@ SETTINGS: Final = (
         False,
         "Whether peers on the local network are looked for (mDNS).",
         "announcing oneself on a network is for its owner to decide",
+        is_idle=True,
     ),
     Setting(
         "serve",
