@@ -9,14 +9,17 @@ from typing import Annotated
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.examples import epilog
+from modelfetch.cli.group import Commands
 from modelfetch.cli.tables import Column, print_table
 from modelfetch.cli.talk import notes, print_json, say
 from modelfetch.streams import write_path
 
 app = typer.Typer(
     name="config",
+    cls=Commands,
     help="Show and change settings.",
-    no_args_is_help=True,
+    epilog=epilog("config"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -24,7 +27,7 @@ app = typer.Typer(
 Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show every setting with its value, where the value comes from, and whether it has an effect yet."""
     from modelfetch.settings import SETTINGS, shown
@@ -62,7 +65,7 @@ def _origin(origin: str, idle: str | None) -> str:
     return f"{origin} ({part + ': ' if whole else ''}{NO_EFFECT})"
 
 
-@app.command("path")
+@app.command("path", epilog=epilog("config path"))
 def path(json: options.Json = False) -> None:
     """Print the path of the user's configuration file."""
     target = str(_user_config())
@@ -72,7 +75,7 @@ def path(json: options.Json = False) -> None:
         write_path(target)
 
 
-@app.command("set")
+@app.command("set", epilog=epilog("config set"))
 def set_(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
@@ -94,7 +97,7 @@ def set_(
         say(f"note: {NO_EFFECT}: {idle}")
 
 
-@app.command("unset")
+@app.command("unset", epilog=epilog("config unset"))
 def unset(key: Key, json: options.Json = False) -> None:
     """Remove a value from the user's configuration file."""
     from modelfetch.settings.edit import unset_value
