@@ -68,6 +68,11 @@ def _call() -> int:
         return int(str(leaving.code or 0))
     except KeyboardInterrupt as end:
         return _cut_short(end)
+    except ImportError as error:
+        from modelfetch.net.client import missing
+
+        known = missing(error)
+        return _expected(known) if isinstance(known, ModelfetchError) else _bug()
     except Exception:
         return _bug()
 
