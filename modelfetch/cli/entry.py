@@ -73,6 +73,10 @@ def _call() -> int:
 
         known = missing(error)
         return _expected(known) if isinstance(known, ModelfetchError) else _bug()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return _bug()
+        return _expected(StoreError("too many files are open", hint="Raise the limit (ulimit -n)."))
     except Exception:
         return _bug()
 

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.runtime import Rank, Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import UsageError
@@ -72,7 +73,7 @@ def assemble(loaded: Loaded, options: RunOptions, cancel: Cancellation) -> Runti
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
-        files=network.files,
+        files=affordable(network.files, limit()),
         sharing=Sharing(connections=options.connections or network.connections),
         deadline=None if options.timeout is None else time.monotonic() + options.timeout,
         lock_timeout=options.lock_timeout,

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
+from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
 from modelfetch.engine.plan import Job
@@ -184,7 +185,8 @@ class Batch:
 
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
-        threads = threads_for(wait, most_threads(self._runtime.files))
+        most = affordable(most_threads(self._runtime.files), limit())
+        threads = threads_for(wait, most)
         if threads == 1:
             yield from self._fetch(group)
         else:
