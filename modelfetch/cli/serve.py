@@ -10,6 +10,8 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.talk import print_json, put, say
+from modelfetch.errors import StoreError
+from modelfetch.streams import lost
 
 if TYPE_CHECKING:
     from modelfetch.server.address import Address
@@ -66,3 +68,5 @@ def _listening(json: bool, address: Address, token: str) -> None:
         print_json({"url": address.url, "token": token})
     else:
         put(f"{address.url}/#token={token}")
+    if lost() is not None:  # nobody could ask it anything
+        raise typer.Exit(StoreError.exit_code)
