@@ -111,6 +111,7 @@ def test_commands_of_config_are_guessed_too(called: Called) -> None:
         ("ensure --nope", 2, "usage", "--nope"),
         ("pull", 2, "usage", "did you mean ensure?"),
         ("ensure", 2, "usage", "no model is named"),
+        ("ensure demo --to=", 2, "usage", "--to is empty"),
         ("ensure whisper-bas", 3, "unknown_model", "Did you mean 'whisper-base'?"),
         ("ensure broken", 3, "bad_manifest", "broken.toml"),
         ("show whisper-bas", 3, "unknown_model", "whisper-bas"),

@@ -712,7 +712,8 @@ def test_variables_that_kubernetes_makes_for_a_service_are_no_settings(
 
 def test_no_setting_could_be_taken_for_a_variable_of_a_service() -> None:
     names = [setting.variable for setting in (*SETTINGS, *RUN_SETTINGS)]
-    assert [name for name in (*names, *ENVIRONMENT) if is_of_a_service(name)] == []
+    assert [name for name in (*names, *ENVIRONMENT) if is_of_a_service(name, "1")] == []
+    assert not is_of_a_service("MODELFETCH_SERVE_PORT", "9000"), "somebody takes it for a setting"
 
 
 def test_an_unknown_flag_is_told(machine: Machine) -> None:

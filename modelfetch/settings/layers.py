@@ -31,8 +31,12 @@ PROJECT_LISTS: Final = ("catalog", "models")
 
 _PREFIX: Final = "MODELFETCH_"
 _SERVICE: Final = re.compile(
-    r"MODELFETCH(?:_\w+)??_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)?)"
+    r"MODELFETCH(?:_\w+)?_"
+    r"(?:SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=\d+|PORT=\w+://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?=.*)",
+    re.DOTALL,
 )
+"""A variable and its value. ``MODELFETCH_SERVE_PORT=9000`` is none of them: that is taken for a setting."""
+
 _LIKENESS: Final = 0.75
 """Likeness (difflib ratio) from which an unknown variable counts as a misspelt one of ours."""
 
@@ -162,7 +166,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _take_variable(layer, setting, name, text)
-        elif not is_of_a_service(name) and _looks_like_ours(name):
+        elif not is_of_a_service(name, text) and _looks_like_ours(name):
             layer.faults.append(f"environment {sanitise(name)}: no such setting.{_guess_variable(name)}")
     return layer
 
@@ -180,12 +184,12 @@ def _looks_like_ours(name: str) -> bool:
     return name.startswith(sections) or bool(_guess_variable(name))
 
 
-def is_of_a_service(name: str) -> bool:
+def is_of_a_service(name: str, text: str) -> bool:
     """Whether a variable is one that Kubernetes gives every pod for a service whose name begins like ours.
 
     https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """
-    return _SERVICE.fullmatch(name) is not None
+    return _SERVICE.fullmatch(f"{name}={text}") is not None
 
 
 def _guess_variable(name: str) -> str:
