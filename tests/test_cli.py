@@ -141,3 +141,18 @@ def test_with_json_several_wrong_settings_are_each_told(called: Called) -> None:
     code, out, _ = called("list", "--json")
     error = json.loads(out)["error"]
     assert (code, error["code"], len(error["details"])) == (2, "config", 2)
+
+
+def test_config_says_what_has_no_effect_yet(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELFETCH_CACHE_DIR", str(Path.cwd() / "cache"))
+    code, out, err = called("config", "set", "lan.enabled", "true")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[1] == "note: no effect yet: lan.enabled"
+    told = json.loads(called("config", "show", "--json")[1])
+    vain = {name: fact["no_effect_yet"] for name, fact in told.items() if "no_effect_yet" in fact}
+    assert vain["sources.order"] == "peer in sources.order"
+    assert vain["lan.enabled"] == "lan.enabled"
+    assert "network.files" not in vain
+    lines = {line.split()[0]: line for line in called("config", "show")[1].splitlines()}
+    assert lines["cache.stale_days"].endswith("default (no effect yet)")
+    assert lines["sources.order"].endswith("default (peer: no effect yet)")

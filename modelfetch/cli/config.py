@@ -43,16 +43,16 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
         values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     if json:
-        print_json(
-            {
-                name: {"value": value, "origin": loaded.origins[name], "no_effect_yet": idle.get(name, "")}
-                for name, value in values.items()
-            }
-        )
+        told = {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}
+        print_json({name: fact | _vain(idle.get(name)) for name, fact in told.items()})
         return
     notes(workspace)
     rows = [[name, value, _origin(loaded.origins[name], idle.get(name))] for name, value in values.items()]
     print_table([Column("setting"), Column("value", flexible=True), Column("from", flexible=True)], rows)
+
+
+def _vain(idle: str | None) -> dict[str, str]:
+    return {"no_effect_yet": idle} if idle else {}
 
 
 def _origin(origin: str, idle: str | None) -> str:
