@@ -12,7 +12,8 @@ import pytest
 from tests.e2e.command import PATIENCE, Command, Result, assert_fails
 from tests.origin import Origin, ServedModel, faults, model
 
-FILES = {f"{n}.bin": 400_000 for n in range(4)}
+FILES = {**{f"{n}.bin": 400_000 for n in range(3)}, "large.bin": 9_000_000}
+"""The large one is worth a thread that hashes, and further connections."""
 
 THREADS = """
 import os, threading
