@@ -14,14 +14,24 @@ def main() -> None:
 
         run()
         return
-    try:
-        if not {"--quiet", "-q"}.intersection(sys.argv):
-            os.write(2, "".join(f"{words}\n" for _, words in models).encode())
-        os.write(1, "".join(f"{directory}\n" for directory, _ in models).encode())
-    except BrokenPipeError:
-        sys.exit(141)
     directories = [directory for directory, _ in models]
+    if sys.stderr is not None and not {"--quiet", "-q"}.intersection(sys.argv):
+        _say("".join(f"{words}\n" for _, words in models))
+    try:
+        os.write(1, os.fsencode("".join(f"{directory}\n" for directory in directories)))
+    except OSError:
+        from modelfetch.cli import print_paths
+
+        print_paths(directories)
     count(directories[0].rsplit(os.sep, 3)[0], directories)
+
+
+def _say(words: str) -> None:
+    try:
+        sys.stderr.write(words)
+        sys.stderr.flush()
+    except OSError:  # nobody hears it, and nobody needs it
+        pass
 
 
 if __name__ == "__main__":

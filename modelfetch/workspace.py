@@ -22,6 +22,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.owners import trusted_owners
+from modelfetch.settings.places import absolute, working_directory
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.values import dataclass
 from modelfetch.warm import circumstances, count, doubt_about
@@ -64,7 +65,7 @@ class Workspace:
         loaded = load(
             flags=flags or {},
             environ=os.environ if environ is None else environ,
-            cwd=Path.cwd() if cwd is None else cwd,
+            cwd=working_directory() if cwd is None else cwd,
         )
         catalog = Catalog.open(
             user=loaded.catalog_user,
@@ -244,6 +245,7 @@ class Workspace:
         from modelfetch.engine.ensure import Request, ensure
         from modelfetch.engine.obtain import Mode
 
+        to = absolute(to, working_directory()) if to is not None else None
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
         elsewhere.check(manifests, self.store)
         if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
@@ -293,7 +295,10 @@ class Workspace:
 
         It could not announce that a project took a name over, and that is to be told in every run.
         """
-        return circumstances() if self.is_here and not self.catalog.taken_over else []
+        try:
+            return circumstances() if self.is_here and not self.catalog.taken_over else []
+        except OSError:  # the working directory is gone
+            return []
 
     def _is_offline(self, options: RunOptions) -> bool:
         return options.offline or self.loaded.offline

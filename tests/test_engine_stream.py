@@ -222,7 +222,7 @@ def test_a_reporter_that_raises_is_dropped_once_and_the_run_goes_on(
     assert len(broken.heard) == 2
     assert len(sound.heard) == len(download(FILES))
     (warning,) = caplog.records
-    assert warning.getMessage().startswith("Listener stopped: ")
+    assert warning.getMessage().startswith("telling of this run stopped: ")
     assert warning.getMessage().isprintable()
     assert (broken.closed, sound.closed) == (1, 1)
 

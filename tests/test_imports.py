@@ -18,20 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "modelfetch"
 
 LAYERS = (
-    *(
-        "plain",
-        "warm",
-        "values",
-        "errors",
-        "notices",
-        "model",
-        "settings",
-        "catalog",
-        "ipfs",
-        "net",
-        "store",
-        "sources",
-    ),
+    *("plain", "streams", "warm", "values", "errors", "notices", "threads", "model", "settings", "catalog"),
+    *("ipfs", "net", "store", "sources"),
     *("history", "engine", "reporters", "demo", "workspace", "remote", "server", "api", "cli"),
 )
 """Each may import itself and what stands before it."""

@@ -84,14 +84,14 @@ def test_a_whole_number_is_a_number_of_seconds_too() -> None:
     ],
 )
 def test_what_a_field_cannot_hold_is_refused(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=r"Outer\.|Inner"):
+    with pytest.raises(ValueError, match=rf"^{field}\b"):
         decode(Outer, GOOD | {field: value})
 
 
 @pytest.mark.parametrize("field", [name for name in GOOD if name != "inners"])
 def test_what_must_be_given_must_be_given(field: str) -> None:
     document = {key: value for key, value in GOOD.items() if key != field}
-    with pytest.raises(ValueError, match=rf"^Outer\.{field} is missing$"):
+    with pytest.raises(ValueError, match=rf"^{field} is missing$"):
         decode(Outer, document)
 
 

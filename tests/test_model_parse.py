@@ -319,7 +319,7 @@ def test_a_newer_schema_asks_for_a_newer_modelfetch_and_says_no_more() -> None:
     "text",
     [
         "",
-        "\ufeff" + FULL,
+        "\ufeff\ufeff" + FULL,
         "schema = 1\nschema = 1",
         "name = 'x",
         "[" * 100_000,
@@ -382,6 +382,12 @@ def test_a_file_is_called_after_its_manifest(tmp_path: Path) -> None:
         load_manifest(path.rename(tmp_path / "other.toml"))
 
 
+def test_a_byte_order_mark_is_no_part_of_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "whisper-base.toml"
+    path.write_text(FULL, "utf-8-sig")
+    assert load_manifest(path) == parse_manifest(FULL, "a text")
+
+
 def test_a_file_that_cannot_be_read_is_a_manifest_error(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"absent\x20\[31m\.toml: cannot be read: "):
         load_manifest(tmp_path / "absent \x1b[31m.toml")
@@ -390,6 +396,9 @@ def test_a_file_that_cannot_be_read_is_a_manifest_error(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"schema = 1\ntitle = '\xe9'\n")
     with pytest.raises(ManifestError, match=r"is not UTF-8 \(at line 2\)"):
         load_manifest(tmp_path / "latin.toml")
+    (tmp_path / "wide.toml").write_bytes("schema = 1\n".encode("utf-16"))
+    with pytest.raises(ManifestError, match="is UTF-16 text; save it as UTF-8"):
+        load_manifest(tmp_path / "wide.toml")
     (tmp_path / "large.toml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
     with pytest.raises(ManifestError, match="larger than 4 MiB"):
         load_manifest(tmp_path / "large.toml")

@@ -171,13 +171,6 @@ def test_a_failed_run_says_what_is_there() -> None:
     assert lines(at_once(events))[-1] == "1 of 2 files there, 1.00 MB of 81.0 MB kept"
 
 
-def test_what_the_stream_cannot_encode_is_written_as_a_number() -> None:
-    raw = io.BytesIO()
-    out = io.TextIOWrapper(raw, "ascii")
-    play(at_once([RunStarted("ensure", (MODEL,)), started("ü→", 5)]), Lines(out))
-    assert b"\\xfc\\u2192  started" in raw.getvalue()
-
-
 def test_json_is_one_object_per_line_in_order() -> None:
     out = io.StringIO()
     play(at_once(download()), JsonLines(out))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import tomli_w
 
+from modelfetch.catalog import Catalog
 from modelfetch.errors import ConfigError
 from modelfetch.settings import SETTINGS, Loaded, Secret, Setting, load
 from modelfetch.settings.files import SIZE_CAP, find_project, read_toml
+from modelfetch.settings.layers import is_of_a_service
 from modelfetch.settings.owners import trusted_owners
 from modelfetch.settings.places import require_home
-from modelfetch.settings.table import RUN_SETTINGS
+from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
 
 SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "sources.order": ("local,url", "url", "ipfs,url", "mirror"),
@@ -221,6 +223,40 @@ def test_offline(machine: Machine) -> None:
     assert machine.fault() == "environment MODELFETCH_OFFLINE: expected true or false, not 'perhaps'"
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_the_word_of_the_hugging_face_libraries_that_there_is_no_network(name: str, machine: Machine) -> None:
+    for text in ("1", "true", "Yes", "ON"):
+        machine.environ[name] = text
+        assert (machine.load().offline, machine.load().origins["offline"]) == (True, f"environment {name}")
+    assert machine.load({"offline": False}).offline is False
+    machine.environ["MODELFETCH_OFFLINE"] = "0"
+    assert machine.load().origins["offline"] == "environment MODELFETCH_OFFLINE"
+    assert machine.load().offline is False
+    del machine.environ["MODELFETCH_OFFLINE"]
+    for text in ("0", "false", "", "2"):  # as the libraries read it: anything else is no
+        machine.environ[name] = text
+        assert (machine.load().offline, machine.load().origins["offline"]) == (False, "default")
+
+
+def test_what_has_no_effect_yet_is_told_once_where_it_is_set(machine: Machine) -> None:
+    assert machine.load().notices == ()
+    machine.user_config.write_text("[cache]\npartial_days = 3\n[lan]\nenabled = true\n")
+    machine.environ["MODELFETCH_SOURCES_ORDER"] = "peer,url"
+    [notice] = machine.load().notices
+    assert notice == (
+        "no effect yet: peer in sources.order (environment MODELFETCH_SOURCES_ORDER), "
+        f"cache.partial_days (user config {machine.user_config}), "
+        f"lan.enabled (user config {machine.user_config})"
+    )
+
+
+@pytest.mark.parametrize("given", ["", None])
+def test_an_empty_flag_is_none(given: str | None, machine: Machine) -> None:
+    """A shell makes it of a variable that is not set; it is not the working directory."""
+    assert machine.load({"cache_dir": given}).cache_dir == machine.root / "cache"
+    assert machine.load({"cache_dir": "."}).cache_dir == machine.project
+
+
 def test_the_given_file_wins_over_the_variable(machine: Machine) -> None:
     other = machine.root / "other.toml"
     other.write_text("[network]\nfiles = 9\n")
@@ -234,6 +270,75 @@ def test_a_named_file_that_does_not_exist_counts_as_empty_but_is_told(machine: M
     loaded = machine.load()
     assert loaded.origins["network.files"] == "default"
     assert [str(machine.user_config) in notice for notice in loaded.notices] == [True]
+
+
+# Directories that are not to be had
+
+
+@pytest.fixture(params=["locked", "looped"])
+def closed_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A home that cannot be entered: that of another user, or (which stops root, too) links in a circle."""
+    home = tmp_path / "theirs"
+    if request.param == "looped":
+        home.symlink_to(home)
+        yield home
+    elif os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("root may enter every directory")
+    else:
+        home.mkdir(mode=0)
+        yield home
+        home.chmod(0o700)
+
+
+def test_a_home_that_cannot_be_entered_is_none(machine: Machine, closed_home: Path) -> None:
+    """Nothing of another user's home is read, and nothing fails for that."""
+    config = closed_home / ".config" / "modelfetch" / "config.toml"
+    machine.environ |= {"HOME": str(closed_home), "USERPROFILE": str(closed_home)}
+    machine.environ["MODELFETCH_CONFIG"] = str(config)
+    loaded = machine.load()
+    assert (loaded.user_config, loaded.hf_token) == (config, None)
+    assert [str(config) in notice for notice in loaded.notices] == [True], "for it was named"
+    assert Catalog.open(user=loaded.catalog_user, project=(), environment=()).names()
+
+
+@pytest.fixture
+def homeless(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A process of a user without an account, in a container that names no home."""
+    for name in ("HOME", "USERPROFILE", "MODELFETCH_CONFIG"):
+        machine.environ.pop(name, None)
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "relative")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    return machine
+
+
+def test_without_a_home_there_is_no_file_of_the_user_and_nothing_else_is_missing(homeless: Machine) -> None:
+    loaded = homeless.load()
+    assert loaded.cache_dir == homeless.root / "cache"
+    assert not loaded.user_config.exists()
+    assert not loaded.hf_cache.exists()
+    assert (loaded.hf_token, loaded.notices) == (None, ())
+    assert Catalog.open(user=loaded.catalog_user, project=(), environment=()).names()
+
+
+def test_what_needs_a_home_says_so(homeless: Machine) -> None:
+    homeless.environ["MODELFETCH_CACHE_DIR"] = "~/models"
+    assert "'models' cannot be found: the home directory is not known" in homeless.fault()
+    del homeless.environ["MODELFETCH_CACHE_DIR"]
+    assert homeless.fault() == "no home directory is known for the cache"
+
+
+def test_a_working_directory_that_is_gone_is_none(machine: Machine) -> None:
+    def load_anywhere(**environ: str) -> Loaded:
+        return load(flags={}, environ=machine.environ | environ, cwd=None)
+
+    loaded = load_anywhere()
+    assert (loaded.project_file, loaded.catalog_project) == (None, ())
+    assert loaded.cache_dir == machine.root / "cache"
+    for name in ("MODELFETCH_CACHE_DIR", "MODELFETCH_CONFIG", "MODELFETCH_CATALOG"):
+        with pytest.raises(ConfigError, match="'near' cannot be found: the working directory"):
+            load_anywhere(**{name: "near"})
 
 
 # The project's file
@@ -440,6 +545,27 @@ def test_the_token_file_of_the_hugging_face_libraries(
     assert loaded.origins["hf_token"] == f"file {file}"
 
 
+def test_the_older_name_of_the_token_is_known(machine: Machine) -> None:
+    machine.environ["HUGGING_FACE_HUB_TOKEN"] = "older"
+    assert machine.load().origins["hf_token"] == "environment HUGGING_FACE_HUB_TOKEN"
+    machine.environ["HF_TOKEN"] = "newer"
+    assert machine.load().origins["hf_token"] == "environment HF_TOKEN"
+
+
+def test_no_token_is_sent_where_the_libraries_would_send_none(machine: Machine) -> None:
+    stored(machine, "home/.cache/huggingface/token")
+    machine.environ |= {"HF_TOKEN": "not a token", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+    assert machine.load().hf_token is None
+    assert machine.load().origins["hf_token"] == "environment HF_HUB_DISABLE_IMPLICIT_TOKEN"
+
+
+def test_a_token_file_may_begin_with_a_byte_order_mark(machine: Machine) -> None:
+    stored(machine, "home/.cache/huggingface/token").write_text(TOKEN, "utf-8-sig")
+    loaded = machine.load()
+    assert loaded.hf_token is not None
+    assert loaded.hf_token.reveal() == TOKEN
+
+
 @pytest.mark.parametrize("content", [b"two words", b"\xff\xfe", b"x\x1b[2J"])
 def test_a_token_file_with_something_else_is_told_but_no_error(content: bytes, machine: Machine) -> None:
     stored(machine, "home/.cache/huggingface/token").write_bytes(content)
@@ -562,7 +688,7 @@ def test_a_key_without_its_table_is_sent_home(machine: Machine) -> None:
         (b"a = " + b"[" * 5000, "is not valid TOML: nested too deeply"),
         (b"a = " + b"9" * 5000, "is not valid TOML"),
         (b'a = "\x1b[2J"', "is not valid TOML"),
-        (b"# \xe9\n", "is not UTF-8 text (byte 2)"),
+        (b"# \xe9\n", "is not UTF-8 (at line 1)"),
         (b"#" * (SIZE_CAP + 1), "too large"),
     ],
 )
@@ -614,13 +740,40 @@ def test_a_misspelt_variable_is_told(name: str, guess: str, machine: Machine) ->
         "MODELFETCH_SERVER",
         "MODELFETCH_VERSION",
         "MODELFETCH_IMAGE",
-        "HF_HUB_OFFLINE",
         "MY_MODELFETCH_FILES",
     ],
 )
 def test_other_variables_are_left_alone(name: str, machine: Machine) -> None:
     machine.environ[name] = "1"
     assert set(machine.load().origins.values()) == {"default", "environment MODELFETCH_CACHE_DIR", "not set"}
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["modelfetch", "modelfetch-serve", "modelfetch-cache", "modelfetch-server", "modelfetch-sources"],
+)
+def test_variables_that_kubernetes_makes_for_a_service_are_no_settings(
+    service: str, machine: Machine
+) -> None:
+    prefix = service.upper().replace("-", "_")
+    for suffix, text in {
+        "SERVICE_HOST": "10.96.7.9",
+        "SERVICE_PORT": "8765",
+        "SERVICE_PORT_HTTP_WEB": "8765",
+        "PORT": "tcp://10.96.7.9:8765",
+        "PORT_8765_TCP": "tcp://10.96.7.9:8765",
+        "PORT_8765_TCP_PROTO": "tcp",
+        "PORT_8765_TCP_PORT": "8765",
+        "PORT_8765_UDP_ADDR": "10.96.7.9",
+    }.items():
+        machine.environ[f"{prefix}_{suffix}"] = text
+    assert set(machine.load().origins.values()) == {"default", "environment MODELFETCH_CACHE_DIR", "not set"}
+
+
+def test_no_setting_could_be_taken_for_a_variable_of_a_service() -> None:
+    names = [setting.variable for setting in (*SETTINGS, *RUN_SETTINGS)]
+    assert [name for name in (*names, *ENVIRONMENT) if is_of_a_service(name, "1")] == []
+    assert not is_of_a_service("MODELFETCH_SERVE_PORT", "9000"), "somebody takes it for a setting"
 
 
 def test_an_unknown_flag_is_told(machine: Machine) -> None:

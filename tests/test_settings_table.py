@@ -94,7 +94,8 @@ def toml(value: Plain) -> str:
 def row(setting: Setting) -> str:
     """What the reference page must say about a setting; copy it there from a failing test."""
     names = "<br>".join(f"`{name}`" for name in (setting.name, setting.variable, setting.flag) if name)
-    cells = (names, setting.form.expected, f"`{toml(setting.written)}`", setting.meaning, setting.reason)
+    meaning = setting.meaning + (" No effect yet." if setting.is_idle else "")
+    cells = (names, setting.form.expected, f"`{toml(setting.written)}`", meaning, setting.reason)
     return f"| {' | '.join(cells)} |"
 
 

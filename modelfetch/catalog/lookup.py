@@ -19,6 +19,7 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.settings.files import is_there
 from modelfetch.settings.owners import Owners, is_trusted, passed_over
 from modelfetch.values import dataclass
 
@@ -255,7 +256,7 @@ def _listing(directory: Path, origin: Origin) -> Iterator[CatalogEntry]:
     try:
         paths = sorted(directory.iterdir())
     except (OSError, ValueError) as error:
-        if origin == "user" and isinstance(error, FileNotFoundError):
+        if origin == "user" and (isinstance(error, PermissionError) or not is_there(directory)):
             return
         raise _unusable(directory, origin, error) from error
     for path in paths:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from typer.core import TyperGroup
 
 from modelfetch import __version__
 from modelfetch.cli import config, fetch, history, jobs, look, metrics, remove, serve, sources, verify
-from modelfetch.cli.talk import say_error
+from modelfetch.cli.examples import epilog
+from modelfetch.cli.group import EXIT_USAGE, Commands
+from modelfetch.cli.talk import complain, put
+from modelfetch.errors import UsageError
 
-EXIT_USAGE: Final = 2
 EXIT_ABORTED: Final = 130
 
 # Base of all usage errors. typer has a click of its own from 0.26 on, so it is found and not imported.
@@ -22,20 +23,9 @@ _ClickException: type[Exception] = next(
 )
 
 
-class Commands(TyperGroup):
-    """The commands. An interrupt keeps its own exit code, where typer would make 130 of SIGTERM, too."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as end:
-            raise typer.Exit(getattr(end, "exit_code", 130)) from end
-
-
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"modelfetch {__version__}")
+        put(f"modelfetch {__version__}")
         raise typer.Exit
 
 
@@ -46,6 +36,8 @@ def _root(
 ) -> None:
     pass
 
+
+_MORE: Final = "Docs, exit codes and settings: docs/ in the source, or `modelfetch COMMAND --help`."
 
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": fetch.ensure,
@@ -78,8 +70,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         name="modelfetch",
         cls=Commands,
         help="Put pinned models on this machine: any source, every byte verified.",
-        epilog="Docs, exit codes and settings: docs/ in the source, or `modelfetch COMMAND --help`.",
-        no_args_is_help=True,
+        epilog=f"{epilog()}\n\n{_MORE}",
         rich_markup_mode=None,  # or the help imports rich, which takes longer than all the rest of it
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,7 +79,8 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
     for name, function in _COMMANDS.items():
         if name in wanted:
-            app.command(name)(_described(function) if words in (["--help"], ["-h"]) else function)
+            command = _described(function) if words in (["--help"], ["-h"]) else function
+            app.command(name, epilog=epilog(name))(command)
     app.add_typer(config.app, name="config")
     return app
 
@@ -122,9 +114,7 @@ def call() -> int:
 
 def _misused(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if not message:  # the help was all there was to say
-        return EXIT_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    say_error(message, f"{command} --help")
+    complain(UsageError.code, message, f"{command} --help")
     return EXIT_USAGE

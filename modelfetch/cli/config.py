@@ -9,13 +9,17 @@ from typing import Annotated
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.examples import epilog
+from modelfetch.cli.group import Commands
 from modelfetch.cli.tables import Column, print_table
 from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.streams import write_path
 
 app = typer.Typer(
     name="config",
+    cls=Commands,
     help="Show and change settings.",
-    no_args_is_help=True,
+    epilog=epilog("config"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -23,22 +27,27 @@ app = typer.Typer(
 Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """Show every setting with its value and where the value comes from."""
+    """Show every setting with its value, where the value comes from, and whether it has an effect yet."""
     from modelfetch.settings import SETTINGS, shown
+    from modelfetch.settings.idle import idle_part
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     loaded = workspace.loaded
     values = {"cache_dir": str(loaded.cache_dir), "offline": shown(loaded.offline)}
-    values |= {setting.name: shown(loaded.settings.value(setting.name)) for setting in SETTINGS}
+    idle: dict[str, str] = {}
+    for setting in SETTINGS:
+        value = loaded.settings.value(setting.name)
+        values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     if json:
-        print_json({name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()})
+        told = {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}
+        print_json({name: fact | _vain(idle.get(name)) for name, fact in told.items()})
         return
     notes(workspace)
-    rows = [[name, value, loaded.origins[name]] for name, value in values.items()]
+    rows = [[name, value, _origin(loaded.origins[name], idle.get(name))] for name, value in values.items()]
     print_table(
         [
             Column("setting"),
@@ -49,17 +58,31 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
     )
 
 
-@app.command("path")
+def _vain(idle: str | None) -> dict[str, str]:
+    return {"no_effect_yet": idle} if idle else {}
+
+
+def _origin(origin: str, idle: str | None) -> str:
+    """Where a value comes from, and what of it has no effect."""
+    from modelfetch.settings.idle import NO_EFFECT
+
+    if not idle:
+        return origin
+    part, _, whole = idle.partition(" in ")
+    return f"{origin} ({part + ': ' if whole else ''}{NO_EFFECT})"
+
+
+@app.command("path", epilog=epilog("config path"))
 def path(json: options.Json = False) -> None:
     """Print the path of the user's configuration file."""
     target = str(_user_config())
     if json:
         print_json({"path": target})
     else:
-        typer.echo(target)
+        write_path(target)
 
 
-@app.command("set")
+@app.command("set", epilog=epilog("config set"))
 def set_(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
@@ -67,16 +90,21 @@ def set_(
 ) -> None:
     """Set a value in the user's configuration file."""
     from modelfetch.settings.edit import set_value
+    from modelfetch.settings.idle import NO_EFFECT, idle_part
+    from modelfetch.settings.table import BY_NAME
 
     target = _user_config()
     set_value(target, key, value)
     if json:
         print_json({"setting": key, "path": str(target)})
-    else:
-        say(f"set {key} in {target}")
+        return
+    say(f"set {key} in {target}")
+    form = BY_NAME[key].form
+    if idle := idle_part(key, form.check(form.plain(value.strip()))):
+        say(f"note: {NO_EFFECT}: {idle}")
 
 
-@app.command("unset")
+@app.command("unset", epilog=epilog("config unset"))
 def unset(key: Key, json: options.Json = False) -> None:
     """Remove a value from the user's configuration file."""
     from modelfetch.settings.edit import unset_value
@@ -92,5 +120,6 @@ def unset(key: Key, json: options.Json = False) -> None:
 def _user_config() -> Path:
     """The user's file, found without reading it: it may be what is to be mended."""
     from modelfetch.settings import user_config_path
+    from modelfetch.settings.places import working_directory
 
-    return user_config_path(os.environ, Path.cwd())
+    return user_config_path(os.environ, working_directory())

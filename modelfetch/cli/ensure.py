@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modelfetch.cli.follow import Ready, run
 from modelfetch.engine.assemble import RunOptions
+from modelfetch.streams import write_path
 from modelfetch.workspace import Workspace
 
 
@@ -37,5 +38,5 @@ def ensure(
     if not json:
         for manifest in manifests:
             if manifest.name in ready.directories:
-                print(ready.directories[manifest.name])
+                write_path(ready.directories[manifest.name])
     return finished.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -10,9 +11,9 @@ from contextlib import suppress
 from types import FrameType
 from typing import Never
 
-from modelfetch import __version__
-from modelfetch.cli.talk import say, say_error
-from modelfetch.errors import ManifestError, ModelfetchError
+from modelfetch import __version__, streams
+from modelfetch.cli.talk import complain, say, say_error
+from modelfetch.errors import ManifestError, ModelfetchError, StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.plain import plain_names
 
@@ -34,7 +35,28 @@ def run() -> Never:
         code = _call()
     except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
         code = _cut_short(again)
-    _leave(code)
+    end(code)
+
+
+def end(code: int) -> Never:
+    """End the process with an exit code, or with another one where what was asked for was not written."""
+    _leave(_settled(code))
+
+
+def _settled(code: int) -> int:
+    """The exit code after a look at stdout: data that was lost is a failure, and told."""
+    try:
+        error = streams.lost()
+        if error is None:
+            return code
+        if isinstance(error, ConnectionError):  # the reader went away, and knows it
+            return code or EXIT_PIPE
+        why = "it is closed" if error.errno == errno.EBADF else error.strerror
+        hint = "Nothing else failed: give its output another place." if code == 0 else ""
+        say_error(f"standard output cannot be written: {why}", hint)
+    except KeyboardInterrupt as again:
+        return _cut_short(again)
+    return code or StoreError.exit_code
 
 
 def _call() -> int:
@@ -42,12 +64,19 @@ def _call() -> int:
         return _command()
     except ModelfetchError as error:
         return _expected(error)
-    except BrokenPipeError:
-        return EXIT_PIPE
-    except SystemExit as leaving:  # typer ends the process itself when it meets a broken pipe first
-        return EXIT_PIPE if isinstance(leaving.__context__, BrokenPipeError) else int(str(leaving.code or 0))
+    except SystemExit as leaving:  # completion ends the process itself
+        return int(str(leaving.code or 0))
     except KeyboardInterrupt as end:
         return _cut_short(end)
+    except ImportError as error:
+        from modelfetch.net.client import missing
+
+        known = missing(error)
+        return _expected(known) if isinstance(known, ModelfetchError) else _bug()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return _bug()
+        return _expected(StoreError("too many files are open", hint="Raise the limit (ulimit -n)."))
     except Exception:
         return _bug()
 
@@ -70,7 +99,6 @@ def _command() -> int:
         from modelfetch.cli.app import call
 
         code = call()
-    sys.stdout.flush()
     return code
 
 
@@ -84,9 +112,7 @@ def _expected(error: ModelfetchError) -> int:
     headline, *details = error.message.splitlines() or [""]  # several wrong settings are a line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    for detail in details:
-        say(sanitise(detail))
-    say_error(headline.rstrip(":"), error.hint)
+    complain(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
     return error.exit_code
 
 
@@ -105,9 +131,12 @@ def _bug() -> int:
 
 
 def _signals() -> None:
-    """SIGTERM and SIGHUP end a run like Ctrl-C does, with their own exit codes."""
+    """SIGTERM and SIGHUP end a run like Ctrl-C does, with their own exit codes.
+
+    One that is ignored from the start stays so: that is how ``nohup`` lets a command outlive its terminal.
+    """
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
             signal.signal(getattr(signal, name), _end)
 
 

@@ -15,6 +15,7 @@ import typer
 from modelfetch.cli import options
 from modelfetch.cli.tables import Column, print_table
 from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.errors import UsageError
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import Planned
@@ -36,7 +37,7 @@ def ensure(
     prefer: options.Prefer = None,
     only: options.Only = None,
     to: Annotated[
-        Path | None,
+        str | None,  # as text: an empty one is not the directory in which the command runs
         typer.Option(
             "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
         ),
@@ -85,12 +86,18 @@ def ensure(
         },
         RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
         force=force,
-        to=to,
+        to=_directory(to),
         layout_hf=layout is Layout.HF,
         json=json,
         quiet=quiet,
     )
     raise typer.Exit(code)
+
+
+def _directory(to: str | None) -> Path | None:
+    if to is not None and not to.strip():
+        raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
+    return None if to is None else Path(to)
 
 
 def plan(

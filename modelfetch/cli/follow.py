@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Never
 
-from modelfetch.cli.talk import notes, say, warn
+from modelfetch.cli.talk import notes, put, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.stream import Record, Reporter, follow
 from modelfetch.model.text import sanitise
@@ -78,7 +78,7 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            print("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+            put("\t".join(map(sanitise, (result.model, result.file, result.reason))))
 
 
 def leave(finished: RunFinished) -> Never:

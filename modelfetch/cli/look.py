@@ -11,6 +11,7 @@ import typer
 from modelfetch.cli import options
 from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.cli.talk import notes, print_json, put, say
+from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -186,4 +187,4 @@ def path(
     if json:
         print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})
     else:
-        typer.echo(str(where))
+        write_path(str(where))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,7 +31,7 @@ Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The model.", autocompletion=_complete_model, show_default=False)
 ]
 CacheDir = Annotated[
-    Path | None,
+    str | None,  # as text: an empty one is not the directory in which the command runs
     typer.Option("--cache-dir", metavar="DIR", help="Root of the cache.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from modelfetch.cli.follow import Ready, leave
-from modelfetch.cli.talk import say
+from modelfetch.cli.talk import put, say
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
@@ -91,7 +91,7 @@ def ensure(
 
 def watch(server: Server, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
     """Follow jobs to their end, or until a signal; say at the end what is left to say."""
-    run = Run(server, jobs, tap=_Originals() if json else None)
+    run = Run(server, jobs, tap=_print_original if json else None)
     reporters = choose(
         json=False, quiet=quiet or json, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ
     )
@@ -105,19 +105,9 @@ def watch(server: Server, jobs: Sequence[Job], *, json: bool, quiet: bool, ready
     return finished
 
 
-class _Originals:
-    """Prints records as the server sent them, as long as somebody reads."""
-
-    def __init__(self) -> None:
-        self._has_reader = True
-
-    def __call__(self, document: dict[str, Any]) -> None:
-        if not self._has_reader:
-            return
-        try:
-            print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
-        except BrokenPipeError:
-            self._has_reader = False
+def _print_original(document: dict[str, Any]) -> None:
+    """Print a record as the server sent it."""
+    print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
 
 
 @contextmanager
@@ -196,4 +186,4 @@ def _withdraw(server: Server, jobs: Sequence[Job]) -> None:
 def echo(lines: Iterable[str]) -> None:
     """Print what a server said on stdout, a line each."""
     for line in lines:
-        typer.echo(sanitise(line))
+        put(sanitise(line))

@@ -8,6 +8,7 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.streams import write_path
 
 
 def remove(
@@ -37,4 +38,4 @@ def remove(
     verb = "would remove" if dry_run else "removed"
     say(f"{verb} {len(removal.paths)} files of {removal.name}, {format_size(removal.freed)} freed")
     for path in removal.paths:
-        typer.echo(str(path))
+        write_path(str(path))

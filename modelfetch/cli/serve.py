@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.talk import print_json, say, warn
+from modelfetch.cli.talk import print_json, put, say, warn
+from modelfetch.errors import StoreError
+from modelfetch.streams import lost
 
 if TYPE_CHECKING:
     from modelfetch.server.address import Address
@@ -77,7 +79,9 @@ def _listening(json: bool, address: Address, token: str) -> None:
         say("note: without --cert and --key the token can be read by anyone on the way")
     if json:
         print_json({"url": address.url, "public_url": address.public or None, "token": token})
-        return
-    if address.public:
-        say(f"note: listening on {address.url}, for the proxy that has it as {address.public}")
-    typer.echo(f"{address.shown}/#token={token}")
+    else:
+        if address.public:
+            say(f"note: listening on {address.url}, for the proxy that has it as {address.public}")
+        put(f"{address.shown}/#token={token}")
+    if lost() is not None:  # nobody could ask it anything
+        raise typer.Exit(StoreError.exit_code)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelfetch.model.text import inert, sanitise
@@ -12,10 +13,13 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
+_SIGNS = frozenset({"So", "Mn", "Cf"})
+"""Unicode categories of pictures, and of what belongs to one."""
+
+
 def say(text: str) -> None:
-    """Write a line to stderr, harmless whatever it tells of; a closed stderr is no reason to fail."""
-    with contextlib.suppress(OSError):
-        print(sanitise(text), file=sys.stderr)
+    """Write a line to stderr, harmless whatever it tells of."""
+    print(sanitise(text), file=sys.stderr)
 
 
 def say_error(message: str, hint: str) -> None:
@@ -24,6 +28,24 @@ def say_error(message: str, hint: str) -> None:
 
     for line in failure_lines(message, hint, symbols_for(sys.stderr.encoding)):
         say(line)
+
+
+def complain(code: str, message: str, hint: str, details: Sequence[str] = ()) -> None:
+    """Say why nothing was done: to a person in lines, with ``--json`` to a program in a document.
+
+    Args:
+        code: As in ``docs/reference/errors.md``.
+        message: What went wrong.
+        hint: What to do next, or empty.
+        details: Where several things are wrong, each.
+    """
+    if "--json" in sys.argv:  # asked of the words themselves: they may be what is wrong
+        several = {"details": [detail.strip() for detail in details]} if details else {}
+        print_json({"error": {"code": code, "message": sanitise(message), "hint": sanitise(hint), **several}})
+        return
+    for detail in details:
+        say(detail)
+    say_error(message, hint)
 
 
 def notes(workspace: Workspace) -> None:
@@ -42,7 +64,18 @@ def warn(workspace: Workspace) -> None:
 def put(line: str) -> None:
     """Print a line on stdout, harmless whatever it tells of; signs that it cannot show are left out."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(sanitise(line).encode(encoding, "ignore").decode(encoding))
+    line = sanitise(line)
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        line = "".join(character for character in line if not _is_lost_sign(character, encoding)).lstrip()
+    print(line)
+
+
+def _is_lost_sign(character: str, encoding: str) -> bool:
+    if unicodedata.category(character) not in _SIGNS:
+        return False
+    return not character.encode(encoding, "ignore")
 
 
 def print_json(document: object) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
 from modelfetch.demo.content import SIZES, content
+from modelfetch.threads import require
 
 PACE = 11_000_000
 """Bytes per second and connection: the largest file takes about two and a half seconds."""
@@ -35,7 +36,7 @@ class Origin:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Origin:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        require(partial(self._server.serve_forever, 0.05), "modelfetch-demo")
         return self
 
     def __exit__(

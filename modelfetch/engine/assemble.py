@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.rate import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import Sharing
@@ -97,7 +98,7 @@ def assemble(
         allowance=_ALLOWANCE,
         min_speed=_min_speed(network),
         stall_timeout=network.stall_timeout,
-        files=network.files,
+        files=affordable(network.files, limit()),
         sharing=Sharing(connections=options.connections or network.connections),
         timeout=options.timeout,
         lock_timeout=options.lock_timeout,

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from modelfetch.engine.candidates import FIRST_BYTE
+from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.lanes import Lanes, patience
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
@@ -203,7 +204,8 @@ class Batch:
     def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
         self._patience = patience(wait)
-        threads = threads_for(wait, most_threads(self._runtime.files))
+        most = affordable(most_threads(self._runtime.files), limit())
+        threads = threads_for(wait, most)
         if threads == 1:
             yield from self._fetch(group)
         else:

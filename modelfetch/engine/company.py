@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 from modelfetch.engine.candidates import Candidate, ready_at
 from modelfetch.engine.filling import Filling, Lane
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Segments
-from modelfetch.engine.workers import LEAVE_SECONDS, join, start
+from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.answers import Unranged
 from modelfetch.sources.base import LOCAL
+from modelfetch.threads import start
 
 _TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
 """How a host may say that it has enough of our connections."""
@@ -47,9 +47,9 @@ class Company:
         if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
             return
         self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
-        with suppress(RuntimeError):  # no more threads to be had: those that are there will do
-            for _ in range(self._parts - 1):
-                self._threads.append(start(self._work))
+        # Where no more threads are to be had, those that are there will do.
+        started = (start(self._work, "modelfetch-company") for _ in range(self._parts - 1))
+        self._threads = [thread for thread in started if thread is not None]
 
     def spread(self) -> None:
         """Cut the file into the parts that all of them would fetch."""

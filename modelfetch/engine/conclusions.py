@@ -69,7 +69,7 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
     if offline:
         return OfflineError(
             f"{what} is missing, and the network may not be used",
-            hint="Run once without --offline (and without MODELFETCH_OFFLINE) to fetch it.",
+            hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
     # That a copy on this disk is damaged decides nothing as long as somebody else could be asked.
     failures = [(label.partition(" "), error) for label, error in exhausted.failures]

@@ -227,7 +227,7 @@ class _Audience:
         self._reporters.remove(reporter)
         self._close(reporter)  # first, so that the warning does not land inside a drawing
         if not isinstance(error, BrokenPipeError):  # a reader that went away (`| head -1`) knows
-            _warn(type(reporter).__name__, error)
+            _warn("telling of this run", error)
 
     def close(self) -> None:
         while self._reporters:

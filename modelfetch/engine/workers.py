@@ -7,11 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Generic, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.engine.pace import FEW, Pace
 from modelfetch.net.cancel import Cancellation
+from modelfetch.threads import start
 from modelfetch.values import dataclass
 
 T = TypeVar("T")
@@ -51,17 +54,10 @@ def merge(
     """
     happened: queue.SimpleQueue[Item | Done[T]] = queue.SimpleQueue()
     waiting = deque(enumerate(tasks))
-    workers = [
-        threading.Thread(
-            target=_work,
-            args=(waiting, happened, pace if n >= FEW else None),
-            name=f"modelfetch-{n}",
-            daemon=True,
-        )
-        for n in range(min(threads, len(tasks)))
-    ]
-    for worker in workers:
-        worker.start()
+    workers = _start(min(threads, len(tasks)), waiting, happened, pace)
+    if not workers:
+        yield from _one_by_one(waiting)
+        return
     left = len(tasks)
     try:
         while left:
@@ -82,11 +78,36 @@ def merge(
         join(workers, LEAVE_SECONDS)
 
 
-def start(work: Callable[[], None]) -> threading.Thread:
-    """Start a thread; it ends with the process, whatever it is at."""
-    thread = threading.Thread(target=work, name="modelfetch-company", daemon=True)
-    thread.start()
-    return thread
+def _start(
+    count: int,
+    waiting: deque[tuple[int, Generator[Item, None, T]]],
+    happened: queue.SimpleQueue[Item | Done[T]],
+    pace: Pace | None,
+) -> list[threading.Thread]:
+    """Start so many workers, or as many as there are threads to be had."""
+    workers: list[threading.Thread] = []
+    for n in range(count):
+        work = partial(_work, waiting, happened, pace if n >= FEW else None)
+        worker = start(work, f"modelfetch-{n}")
+        if worker is None:
+            break
+        workers.append(worker)
+    return workers
+
+
+def _one_by_one(
+    waiting: deque[tuple[int, Generator[Item, None, T]]],
+) -> Generator[Item | Done[T], None, None]:
+    """Run tasks in the calling thread, where there is no other to be had."""
+    while waiting:
+        index, task = waiting.popleft()
+        with closing(task):
+            try:
+                result = yield from task
+            except Exception as error:
+                yield Done(index, None, error)
+            else:
+                yield Done(index, result, None)
 
 
 def _work(

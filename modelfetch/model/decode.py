@@ -13,24 +13,30 @@ LIMIT: Final = 2**63
 """Every number is below this, as every size is; more would only overflow where it is shown."""
 
 
-def decode(kind: type[T], document: object) -> T:
+def decode(kind: type[T], document: object, where: str = "") -> T:
     """Make a dataclass of a JSON object.
 
     Understood are texts, truth values, numbers (finite, and none of them negative), ``Literal``, dataclasses,
     tuples of one kind of item, and any of these or None. Keys that are no field are passed over: a newer
     writer may have more to say.
 
+    Args:
+        kind: The dataclass.
+        document: The object.
+        where: What the object is in a larger one, as ``error.hint``; messages begin with it.
+
     Raises:
         ValueError: It is no object, lacks a field without a default, or a value is not what the field holds.
     """
     if not isinstance(document, dict):
-        raise ValueError(f"no {kind.__name__}: not an object")  # noqa: TRY004 - of the data, not of the call
+        raise ValueError(f"{where or 'it'} is not an object")  # noqa: TRY004 - of the data, not of the call
     values: dict[str, Any] = {}
     for name, form, is_required in _forms(cast("Any", kind)):
+        place = f"{where}.{name}" if where else name
         if name in document:
-            values[name] = _checked(f"{kind.__name__}.{name}", form, document[name])
+            values[name] = _checked(place, form, document[name])
         elif is_required:
-            raise ValueError(f"{kind.__name__}.{name} is missing")
+            raise ValueError(f"{place} is missing")
     return kind(**values)
 
 
@@ -48,7 +54,7 @@ def _checked(where: str, form: Any, value: object) -> Any:
     choices = get_args(form)
     match get_origin(form):
         case None:
-            return _decoded(form, value) if is_dataclass(form) else _plain(where, form, value)
+            return _decoded(where, form, value) if is_dataclass(form) else _plain(where, form, value)
         case origin if origin is Literal:
             return _one_of(where, choices, value)
         case origin if origin is UnionType:
@@ -57,8 +63,8 @@ def _checked(where: str, form: Any, value: object) -> Any:
             return _items(where, choices[0], value)
 
 
-def _decoded(form: Any, value: object) -> object:
-    return cast("object", decode(form, value))
+def _decoded(where: str, form: Any, value: object) -> object:
+    return cast("object", decode(form, value, where))
 
 
 def _one_of(where: str, choices: tuple[Any, ...], value: object) -> object:

@@ -15,7 +15,7 @@ from typing import Final, cast, get_args
 from modelfetch.errors import ManifestError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
-from modelfetch.model.tables import Check, Faults, Table, parse_toml
+from modelfetch.model.tables import Check, Faults, Table, parse_toml, why_not_text
 from modelfetch.model.text import did_you_mean, quote, sanitise, visible
 from modelfetch.model.units import SIZE_LIMIT
 from modelfetch.model.urls import why_bad_template, why_bad_url
@@ -81,8 +81,7 @@ def _read(path: Path, where: str) -> str:
     except OSError as error:
         raise ManifestError(where, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ManifestError(where, [f"is not UTF-8 (at line {line})"]) from error
+        raise ManifestError(where, [why_not_text(error)]) from error
 
 
 def _parse(text: str, where: str, file_name: str | None) -> Manifest:

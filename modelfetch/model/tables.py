@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator
@@ -22,6 +23,9 @@ _LONG_KEY: Final = re.compile(
 )
 """A dotted key of very many parts: ``tomllib`` needs time and memory by the square of their number."""
 
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How text begins that PowerShell wrote with ``>``."""
+
 _TYPES: Final[dict[type, str]] = {
     bool: "a boolean",
     int: "an integer",
@@ -33,12 +37,13 @@ _TYPES: Final[dict[type, str]] = {
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse a TOML document from anywhere.
+    """Parse a TOML document from anywhere; it may begin with a byte order mark.
 
     Raises:
         ValueError: It is not TOML, or not such as a person would write; the message names line and column
             where they are known.
     """
+    text = text.removeprefix("\ufeff")  # the byte order mark that editors on Windows put there
     if long := _LONG_KEY.search(text):
         raise ValueError(f"dotted key of more than {_KEY_PARTS} parts (at {_position(text, long.start())})")
     try:
@@ -47,6 +52,14 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
         raise ValueError(sanitise(str(error))) from None
+
+
+def why_not_text(error: UnicodeDecodeError) -> str:
+    """Give a clause that says why a TOML file is no text in UTF-8."""
+    if error.object.startswith(_UTF_16):
+        return "is UTF-16 text; save it as UTF-8"
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return f"is not UTF-8 (at line {line})"
 
 
 def _position(text: str, index: int) -> str:

@@ -95,6 +95,8 @@ class Answer:
     """Whether a redirect (and so perhaps a signed link) led here."""
     excerpt: str = ""
     """The first few bytes of a body that will not be used, as text."""
+    sent: str = ""
+    """What of ours whoever answered was sent to prove who we are, in a word; empty if nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +150,17 @@ def refusal(answer: Answer) -> SourceError:
         return SourceError(Fault.BUSY, f"{_words(status)} ({status})", retry_after=wait)
     if status in _SERVER:
         return SourceError(Fault.SERVER, f"{_words(status)} ({status})", retry_after=wait)
-    return _permanent(status)
+    return _permanent(status, answer.sent)
 
 
-def _permanent(status: int) -> SourceError:
+def _permanent(status: int, sent: str) -> SourceError:
     match status:
+        case 401 if sent:
+            return SourceError(
+                Fault.AUTHORISATION,
+                f"the {sent} was refused ({status})",
+                hint=f"Renew the {sent}, or take it out: what is public needs none.",
+            )
         case 401 | 403:
             # No hint: only the source knows whose server it is, and what opens it.
             return SourceError(Fault.AUTHORISATION, f"access refused ({status})")

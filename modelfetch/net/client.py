@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modelfetch.errors import UnavailableError
 from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.urls import Credential
@@ -114,13 +115,30 @@ class Client:
                 self._made.close()
 
     def _exchange(self) -> Exchange:
-        """Load httpx (50 ms), and the trust anchors beside it."""
+        """Load httpx (50 ms), and the trust anchors beside it.
+
+        Raises:
+            UnavailableError: This Python cannot do it.
+            ConfigError: A certificate variable of the environment cannot be used.
+        """
         with self._lock:
             if self._made is None:
-                from modelfetch.net.tls import Trust
+                try:
+                    from modelfetch.net.tls import Trust
 
-                trust = Trust()
-                from modelfetch.net.exchange import Exchange
-
+                    trust = Trust()
+                    from modelfetch.net.exchange import Exchange
+                except ImportError as error:
+                    raise missing(error) from error
                 self._made = Exchange(self._limits, self._cancel, trust, self._clock)
             return self._made
+
+
+def missing(error: ImportError) -> Exception:
+    """What a failed import means: a Python that was built without OpenSSL; anything else is itself."""
+    if error.name not in ("ssl", "_ssl"):
+        return error
+    return UnavailableError(
+        "this Python was built without ssl, so nothing can be asked of the network",
+        hint="Use another Python; what is on this disk is still found and verified.",
+    )

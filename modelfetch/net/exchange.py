@@ -138,7 +138,7 @@ class Exchange:
         self._cancel.check()
         if connection.is_open:
             kept.append(connection)
-        if answered is None or answered[0].status in _REDIRECTS:
+        if answered is None or answered[0].status in _REDIRECTS or answered[0].status in (401, 403):
             return None
         verdict = judge(Ask(0, size), answered[0])
         return answered[1] or None if isinstance(verdict, Accept) else None
@@ -243,7 +243,13 @@ def _fields(request: httpx.Request) -> bytes:
 
 def _answer(response: httpx.Response, ask: Ask, watch: Watch, *, redirected: bool) -> Answer:
     excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, watch)
-    return Answer(response.status_code, _headers(response), redirected, excerpt)
+    return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
+
+
+def _sent(response: httpx.Response) -> str:
+    """What proved who we are in the request that was answered, if anything did: redirects may lose it."""
+    scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
+    return {"": "", "Bearer": "token"}.get(scheme, "password")
 
 
 def _may_be_used(response: httpx.Response, size: int) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import httpx
 
@@ -13,6 +13,7 @@ from modelfetch.net import proxies
 from modelfetch.net.connections import new_client
 from modelfetch.net.failures import source_error
 from modelfetch.net.proxies import Proxies, Proxy
+from modelfetch.threads import start
 from modelfetch.values import dataclass
 
 LIMIT_SECONDS = 5.0
@@ -49,13 +50,13 @@ def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[R
     def ask(number: int) -> None:
         replies[number] = _ask(client, through, questions[number])
 
-    threads = [
-        threading.Thread(target=ask, args=(number,), name=f"modelfetch-probe-{number}", daemon=True)
-        for number in range(len(questions))
-    ]
-    for thread in threads:
-        thread.start()
     until = time.monotonic() + limit
+    threads = []
+    for number in range(len(questions)):
+        if thread := start(partial(ask, number), f"modelfetch-probe-{number}"):
+            threads.append(thread)
+        elif time.monotonic() < until:  # one by one, where there are no threads to be had
+            ask(number)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     return list(replies)  # what comes later is too late

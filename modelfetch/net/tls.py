@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-import threading
 from pathlib import Path
 from typing import Final
 
+from modelfetch import threads
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.text import quote
 
@@ -32,8 +32,9 @@ class Trust:
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._make, name="modelfetch-tls", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(self._make, "modelfetch-tls")
+        if self._thread is None:
+            self._make()
 
     def context(self) -> ssl.SSLContext:
         """Wait for the context.
@@ -49,7 +50,8 @@ class Trust:
 
     def wait(self) -> None:
         """Wait until it is made, or was found to be impossible."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _make(self) -> None:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any, Final
 
 from modelfetch.engine.events import Event, LockWaiting, RunFinished
@@ -18,6 +18,7 @@ from modelfetch.remote.endings import combine, left
 from modelfetch.remote.jobs import Job
 from modelfetch.remote.listening import Heard, Line, Listener, Patience
 from modelfetch.remote.server import CANCEL_SECONDS, Server
+from modelfetch.threads import start
 
 TICK: Final = 0.1
 """Seconds after which a silent run looks around: how long a Ctrl-C may go unnoticed."""
@@ -142,7 +143,8 @@ class Run:
         if self._leave_by is None:
             self._leave_by = self._clock() + CANCEL_SECONDS
             for job in ours:
-                threading.Thread(target=self._cancel, args=(job,), daemon=True).start()
+                if start(partial(self._cancel, job), "modelfetch-cancel") is None:
+                    self._cancel(job)
         return not ours or self._clock() >= self._leave_by
 
     def _cancel(self, job: Job) -> None:

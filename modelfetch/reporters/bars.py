@@ -73,8 +73,17 @@ class Bars:
             self._finish(record, record.event)
             return
         self._snapshot(record)
-        self._live.start()
+        self._start()
         self._print(record)
+
+    def _start(self) -> None:
+        """Begin to draw; where Rich gets no thread for that, with every record."""
+        try:
+            self._live.start()
+        except RuntimeError:  # can't start new thread: all the rest of it has begun
+            self._live.auto_refresh = False
+        if not self._live.auto_refresh:
+            self._live.refresh()
 
     def close(self) -> None:
         """Clear the live area and give the cursor back."""

@@ -40,7 +40,6 @@ class Lines:
 
     def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         self._out = out
-        self._encoding = getattr(out, "encoding", None) or "utf-8"
         self._notes = Notes(ASCII, notices)
         self._marks: dict[Key, tuple[float, float]] = {}
         """When, and at what percentage, each file or wait had its last line."""
@@ -126,9 +125,9 @@ class Lines:
         self._say(note.model, note.file, _LABELS[note.kind] + note.text)
 
     def _say(self, *fields: str) -> None:
-        """Write one line; characters the stream cannot encode are written as their number."""
+        """Write one line."""
         line = "  ".join(sanitise(field) for field in fields if field)
-        self._out.write(line.encode(self._encoding, "backslashreplace").decode(self._encoding) + "\n")
+        self._out.write(line + "\n")
         self._out.flush()
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, RunFinished
 from modelfetch.engine.stream import Record, Reporter, bug_words, follow
+from modelfetch.errors import StoreError
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
 from modelfetch.server import bugs
 from modelfetch.server.job import Job
 from modelfetch.server.life import CANCELLED_IN_QUEUE, Order, stopped
 from modelfetch.server.log import Entry
+from modelfetch.threads import require
 
 
 class Engine(Protocol):
@@ -95,4 +96,10 @@ def start(job: Job, engine: Engine, told: Told, after: Callable[[Job], None]) ->
         drive(job, engine, told)
         after(job)
 
-    threading.Thread(target=run, name=job.id, daemon=True).start()
+    try:
+        require(run, job.id)
+    except StoreError as error:
+        info = ErrorInfo(error.code, error.message, error.hint)
+        failed = RunFinished("failed", error.exit_code, 0.0, (), info)
+        job.end(follow(iter([failed]), [Scribe(job, told)]))
+        after(job)

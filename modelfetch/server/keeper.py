@@ -20,6 +20,7 @@ from modelfetch.server.job import Job
 from modelfetch.server.kept import is_event, is_whole
 from modelfetch.server.log import Entry
 from modelfetch.store.owner import maker, tag
+from modelfetch.threads import require
 
 EVERY_SECONDS: Final = 1.0
 """Between two batches."""
@@ -71,8 +72,7 @@ class Keeper:
         """When each of them was last noted."""
         self._entries: list[tuple[str, Entry]] = []
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keeper-of-jobs", daemon=True)
-        self._thread.start()
+        self._thread = require(self._run, "keeper-of-jobs")
 
     def note(self, job: Job, entry: Entry | None = None) -> None:
         """Remember to write a job, and a new entry of its log unless later ones make up for it."""

@@ -18,6 +18,7 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import HANDLED_SIGNALS
 
 from modelfetch.engine.stream import Hangup
 from modelfetch.errors import UsageError
@@ -75,6 +76,12 @@ class Server(uvicorn.Server):
         self._jobs = jobs
         self._listening = listening
         self._door = Door()
+        self._ignored = {number for number in HANDLED_SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End on a signal, but not on one that was ignored when this process was started."""
+        if sig not in self._ignored:
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so.
@@ -160,7 +167,7 @@ def config(app: ASGIApp, options: Options, connection: type[asyncio.Protocol] = 
 @contextlib.contextmanager
 def _hangup(server: Server) -> Iterator[None]:
     """Let SIGHUP (the terminal is gone) end the server as cleanly as SIGTERM, which uvicorn sees to."""
-    if not hasattr(signal, "SIGHUP"):
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
         yield
         return
     hung_up = False

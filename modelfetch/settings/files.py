@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from modelfetch.model.tables import parse_toml
+from modelfetch.model.tables import parse_toml, why_not_text
 from modelfetch.model.text import sanitise
 from modelfetch.settings.owners import Owners, is_trusted, passed_over
 from modelfetch.values import dataclass
@@ -30,16 +30,16 @@ class Search:
     """A line for each file that was passed over, see :mod:`modelfetch.settings.owners`."""
 
 
-def find_project(directory: Path, owners: Owners) -> Search:
+def find_project(directory: Path | None, owners: Owners) -> Search:
     """Look for ``modelfetch.toml`` in a directory and upwards.
 
     Args:
-        directory: Where to begin; absolute.
+        directory: Where to begin; absolute. None where there is no such directory.
         owners: Whose files count.
     """
     visited: list[Path] = []
     notices: list[str] = []
-    for parent in (directory, *directory.parents):
+    for parent in (directory, *directory.parents) if directory is not None else ():
         candidate = parent / PROJECT_FILE
         visited.append(candidate)
         if not _is_file(candidate):
@@ -58,7 +58,7 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
         owners: Whose files count; asked of the open file, since the name may lead elsewhere by now.
 
     Returns:
-        Its tables, or None when there is no such file.
+        Its tables, or None when there is no such file, or none that this user can reach.
 
     Raises:
         ValueError: It belongs to somebody else, cannot be read, is too large, or is not valid TOML in UTF-8;
@@ -68,9 +68,9 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
     if data is None:
         return None
     try:
-        return parse_toml(data.decode("utf-8-sig"))
+        return parse_toml(data.decode())
     except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 text (byte {error.start})") from error
+        raise ValueError(why_not_text(error)) from error
     except ValueError as error:
         raise ValueError(f"is not valid TOML: {error}") from error
 
@@ -81,13 +81,26 @@ def _read(path: Path, owners: Owners) -> bytes | None:
             if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
                 raise ValueError("it belongs to another user")
             data = file.read(SIZE_CAP + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except (OSError, ValueError) as error:
+        if not is_there(path):
+            return None
         raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > SIZE_CAP:
         raise ValueError(f"is larger than {SIZE_CAP} bytes, too large for a configuration file")
     return data
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file, for this user: where a directory on the way may not be entered is none.
+
+    So a home or a working directory that belongs to somebody else (``sudo -u``, a container's random user)
+    counts as one without any file of ours.
+    """
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_file(path: Path) -> bool:

@@ -5,12 +5,14 @@ Faults are collected and raised together, so that a file is mended in one go.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.settings import huggingface
 from modelfetch.settings.forms import Value
 from modelfetch.settings.setting import Setting
 from modelfetch.settings.table import (
@@ -28,6 +30,13 @@ PROJECT_LISTS: Final = ("catalog", "models")
 """Keys at the top of a project's file, beside the tables of settings."""
 
 _PREFIX: Final = "MODELFETCH_"
+_SERVICE: Final = re.compile(
+    r"MODELFETCH(?:_\w+)?_"
+    r"(?:SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=\d+|PORT=\w+://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?=.*)",
+    re.DOTALL,
+)
+"""A variable and its value. ``MODELFETCH_SERVE_PORT=9000`` is none of them: that is taken for a setting."""
+
 _LIKENESS: Final = 0.75
 """Likeness (difflib ratio) from which an unknown variable counts as a misspelt one of ours."""
 
@@ -144,15 +153,20 @@ def _home(key: str) -> str:
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
-    """``HF_ENDPOINT``, and over it every ``MODELFETCH_`` variable; an empty variable counts as not set."""
+    """What the Hugging Face libraries are told, and over it every ``MODELFETCH_`` variable.
+
+    An empty variable counts as not set.
+    """
     layer = Layer()
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
+    if name := huggingface.offline(given):
+        _take_variable(layer, BY_VARIABLE["MODELFETCH_OFFLINE"], name, given[name])
     if "HF_ENDPOINT" in given:
         _take_variable(layer, BY_NAME["huggingface.endpoint"], "HF_ENDPOINT", given["HF_ENDPOINT"])
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _take_variable(layer, setting, name, text)
-        elif _looks_like_ours(name):
+        elif not is_of_a_service(name, text) and _looks_like_ours(name):
             layer.faults.append(f"environment {sanitise(name)}: no such setting.{_guess_variable(name)}")
     return layer
 
@@ -170,6 +184,14 @@ def _looks_like_ours(name: str) -> bool:
     return name.startswith(sections) or bool(_guess_variable(name))
 
 
+def is_of_a_service(name: str, text: str) -> bool:
+    """Whether a variable is one that Kubernetes gives every pod for a service whose name begins like ours.
+
+    https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    return _SERVICE.fullmatch(f"{name}={text}") is not None
+
+
 def _guess_variable(name: str) -> str:
     from difflib import get_close_matches
 
@@ -179,14 +201,17 @@ def _guess_variable(name: str) -> str:
 
 
 def from_flags(flags: Mapping[str, object]) -> Layer:
-    """Options of the command, or arguments of the Python API, by name of the setting; None is not given."""
+    """Options of the command, or arguments of the Python API, by name of the setting.
+
+    None is not given, and neither is an empty text: that is what a shell makes of a variable that is not set.
+    """
     layer = Layer()
     known = BY_NAME | {row.name: row for row in RUN_SETTINGS}
     for name, raw in flags.items():
         setting = known.get(name)
         if setting is None:
             layer.faults.append(f"argument {quote(name)}: no such setting.{did_you_mean(name, known)}")
-        elif raw is not None:
+        elif raw is not None and raw != "":
             origin = f"flag {setting.flag}" if setting.flag else f"argument {name}"
             layer.take(setting, setting.form.plain(raw) if isinstance(raw, str) else raw, origin, origin)
     return layer

@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitise
-from modelfetch.settings import huggingface, layers
-from modelfetch.settings.files import find_project, read_toml
+from modelfetch.settings import huggingface, idle, layers
+from modelfetch.settings.files import find_project, is_there, read_toml
 from modelfetch.settings.layers import Layer
 from modelfetch.settings.owners import Owners, trusted_owners
 from modelfetch.settings.places import (
+    NOWHERE,
+    absolute,
     cache_directory,
     expand,
     home_directory,
@@ -62,7 +65,11 @@ class Loaded:
 
 
 def load(
-    *, flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path, config_file: Path | None = None
+    *,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    cwd: Path | None,
+    config_file: Path | None = None,
 ) -> Loaded:
     """Read the configuration for one run.
 
@@ -70,16 +77,17 @@ def load(
         flags: Settings given for this run, by name (``network.files``, ``cache_dir``, ``offline``); None is
             not given. Text is read as in the environment.
         environ: The environment, usually ``os.environ``.
-        cwd: Directory in which relative paths start and the search for a project begins.
+        cwd: Directory in which relative paths start and the search for a project begins; None where there is
+            none any more.
         config_file: The user's file, instead of the one ``MODELFETCH_CONFIG`` or the system names.
 
     Raises:
         ConfigError: Any file, variable or flag is wrong; all faults are told at once.
     """
-    cwd, home = cwd.absolute(), home_directory(environ)
-    user_config = user_config_path(environ, cwd, config_file)
+    cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
     is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
     owners = trusted_owners(environ)
+    user_config = _user_config(environ, cwd, config_file, is_named=is_named)
     search = find_project(cwd, owners)
     user = _user_layer(user_config)
     project = _project_layer(search.found, owners)
@@ -100,7 +108,7 @@ def load(
         catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
-        hf_cache=cwd / huggingface.cache(environ, home),
+        hf_cache=(cwd or NOWHERE) / huggingface.cache(environ, home),
         consulted=(user_config, *search.visited),
         passed_over=search.notices,
         notices=(
@@ -108,8 +116,20 @@ def load(
             *search.notices,
             *refused,
             *filter(None, (token.notice, withheld)),
+            *idle.notices(merged),
         ),
     )
+
+
+def _user_config(
+    environ: Mapping[str, str], cwd: Path | None, config_file: Path | None, *, is_named: bool
+) -> Path:
+    try:
+        return user_config_path(environ, cwd, config_file)
+    except ConfigError:
+        if is_named:
+            raise
+        return NOWHERE / "config.toml"  # without a home there is none
 
 
 def _user_layer(path: Path) -> Layer:
@@ -155,10 +175,11 @@ def _beside(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(project.parent / entry for entry in entries) if project else ()
 
 
-def _listed(text: str, cwd: Path, home: Path) -> tuple[Path, ...]:
-    return tuple(cwd / expand(entry, home) for entry in text.split(os.pathsep) if entry.strip())
+def _listed(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
+    return tuple(absolute(expand(entry, home), cwd) for entry in text.split(os.pathsep) if entry.strip())
 
 
 def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
-    if is_named and not path.exists():
-        yield f"The configuration file {sanitise(str(path))} does not exist; it counts as empty."
+    if is_named and not is_there(path):
+        where = sanitise(str(path))
+        yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."

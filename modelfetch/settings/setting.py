@@ -30,6 +30,8 @@ class Setting:
     """The command-line option that sets it, if there is one."""
     project: Reach = "any"
     """Which values a project's file may give it, compared with the user's own."""
+    is_idle: bool = False
+    """Whether nothing reads it yet: it is known, so that a configuration is valid for later versions, too."""
 
     @property
     def name(self) -> str:

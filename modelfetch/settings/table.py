@@ -26,6 +26,9 @@ from modelfetch.settings.urls import endpoint, gateway, template
 SOURCE_KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
 """Every kind of source, in the default order: nearest and cheapest first, shared public services last."""
 
+IDLE_KINDS: Final = ("peer",)
+"""Those of them that have no effect yet."""
+
 GATEWAYS: Final = ("https://gateway.pinata.cloud", "https://ipfs.filebase.io", "https://ipfs.4everland.io")
 """Public path gateways of three independent operators that serve whole files to programs.
 
@@ -190,6 +193,7 @@ SETTINGS: Final = (
         "Days an interrupted download is kept for resuming.",
         "a week covers an interrupted working week",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -199,6 +203,7 @@ SETTINGS: Final = (
         "Days bytes that failed verification are kept for inspection.",
         "time to look at them; they are never used",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -208,6 +213,7 @@ SETTINGS: Final = (
         "Days a version is kept after a newer one of the same model was made present.",
         "going back within a quarter needs no network",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -217,6 +223,7 @@ SETTINGS: Final = (
         "Bytes of cache above which a warning is given; 0 never warns.",
         "a share of a laptop's disk that its owner would want to know about",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -226,6 +233,7 @@ SETTINGS: Final = (
         "Days after which a check for a newer version upstream is due.",
         "pins are exact, so age is a hint and never a fault",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "cache",
@@ -235,6 +243,7 @@ SETTINGS: Final = (
         "Days past that age during which a failed check is not reported.",
         "an upstream may be away for a week",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "history",
@@ -253,6 +262,7 @@ SETTINGS: Final = (
         "Whether peers on the local network are looked for (mDNS).",
         "announcing oneself on a network is for its owner to decide",
         project="never",
+        is_idle=True,
     ),
     Setting(
         "serve",

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from contextlib import suppress
 from typing import Final, Protocol
 
+from modelfetch import threads
 from modelfetch.store.files import BLOCK
 
 THREADS: Final = min(2, os.cpu_count() or 1)
@@ -41,11 +43,11 @@ class Hashing:
     """The threads of one store; they start with the first work, and end when there is none.
 
     Args:
-        threads: How many, instead of the usual number; with 0 whoever writes hashes.
+        most: How many, instead of the usual number; with 0 whoever writes hashes.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._most = THREADS if threads is None else threads
+    def __init__(self, most: int | None = None) -> None:
+        self._most = THREADS if most is None else most
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Follower] = queue.SimpleQueue()
         self._running = 0
@@ -78,7 +80,21 @@ class Hashing:
             if self._running == self._most:
                 return
             self._running += 1
-        threading.Thread(target=self._work, name="hashing", daemon=True).start()
+        if threads.start(self._work, "hashing") is None:
+            self._do_without()
+
+    def _do_without(self) -> None:
+        """Hash in the calling thread what nobody else will, since the system has no thread to give."""
+        with self._lock:
+            self._running -= 1
+            if self._running:
+                return
+        buffer = memoryview(bytearray(BLOCK))
+        with suppress(queue.Empty):
+            while True:
+                follower = self._waiting.get_nowait()
+                if follower.hash_on(buffer):
+                    self._waiting.put(follower)
 
     def _work(self) -> None:
         buffer = memoryview(bytearray(BLOCK))

@@ -153,7 +153,10 @@ class Store:
 
     def consult(self, path: Path) -> Consulted:
         """Look at a catalog or config file, through links, for the receipt; best before it is read."""
-        found = self._disk.stat(path)
+        try:
+            found = self._disk.stat(path)
+        except StoreError:  # in a directory that this user may not enter: then there is none
+            found = None
         return Consulted(path.absolute(), Stamp.of(found) if found is not None else None)
 
     def free_space(self) -> int | None:

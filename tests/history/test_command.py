@@ -23,10 +23,10 @@ def test_that_there_are_more_is_said(
     ]
     with History(tmp_path / FILE) as remembered:
         remembered.write(runs=rows)
-    history(limit=limit, cache_dir=tmp_path, json=True)
+    history(limit=limit, cache_dir=str(tmp_path), json=True)
     told = json.loads(capsys.readouterr().out)
     assert [run["run"] for run in told["runs"]] == [f"{n:012}" for n in range(shown)]
     assert told["limit"] == shown
     assert (f"newest {shown}" in told["note"] and "--limit" in told["note"]) == (runs > shown)
-    history(limit=limit, cache_dir=tmp_path)
+    history(limit=limit, cache_dir=str(tmp_path))
     assert ("note: these are the newest" in capsys.readouterr().err) == (runs > shown)

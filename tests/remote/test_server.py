@@ -128,7 +128,7 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
         (document({"error": "no"}, 400), UnavailableError, "no modelfetch server", "address"),
         (document({"error": {"code": 3}}, 400), UnavailableError, "no modelfetch server", "address"),
         (document([]), UnavailableError, "no modelfetch server", "address"),
-        (document({"files": 3}), UnavailableError, "_Model.name is missing", "address"),
+        (document({"files": 3}), UnavailableError, "(name is missing)", "address"),
         (stream("data: x\n\n"), UnavailableError, "no modelfetch server", "address"),
     ],
 )
@@ -152,7 +152,10 @@ def test_nobody_there_is_told_with_what_to_do() -> None:
 @pytest.mark.parametrize("other", [{"status": "great"}, {"size": "3"}, {"created_at": None}, {"speed": -1}])
 def test_a_job_that_is_none_is_not_believed(connect: Connect, other: dict[str, Any]) -> None:
     server, _ = connect({JOBS: [document({"jobs": [snapshot(**other)]})]})
-    assert "Snapshot" in why(UnavailableError, server.jobs).message
+    [field] = other
+    message = why(UnavailableError, server.jobs).message
+    assert f"(jobs.{field} is " in message
+    assert "Snapshot" not in message, "people know no class of ours"
 
 
 def test_a_job_of_a_newer_server_is_understood(connect: Connect) -> None:
