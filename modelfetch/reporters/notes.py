@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import field, replace
 from typing import Literal
 
-from modelfetch.engine.events import FileQuarantined, RetryScheduled, SourceFailed
+from modelfetch.engine.events import FileQuarantined, ModelReady, RetryScheduled, SourceFailed
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import Key
 from modelfetch.model.text import sanitise
@@ -58,6 +58,8 @@ class Notes:
         if isinstance(event, FileQuarantined):
             text = f"the wrong bytes were put aside in {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
+        elif isinstance(event, ModelReady) and event.note:
+            yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")
         elif isinstance(event, RetryScheduled):
             note = Note("retry", event.model, event.file, words.retry(event))
             yield from self._once(event, note, words.cause(event))

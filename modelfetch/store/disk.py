@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from modelfetch.errors import StoreError
-from modelfetch.store.kernel_lock import KernelLock, is_locked
+from modelfetch.store.kernel_lock import KernelLock, is_locked, lock_file, unlock_file
 from modelfetch.store.mounts import is_local
 from modelfetch.store.refusals import refusal
 
@@ -290,6 +290,25 @@ class Disk:
             return self.perform("lock", path, lock.take)
         except (OSError, NotImplementedError):
             return None
+
+    def lock_file(self, fd: int, path: Path) -> bool | None:
+        """Try to take the lock of an open file itself, which lasts until its last descriptor is closed.
+
+        Returns:
+            True when taken, and nobody else can have it; False when another has it; None when a lock on this
+            file proves nothing.
+        """
+        try:
+            if not self.perform("lock", path, lambda: lock_file(fd)):
+                return False
+        except (OSError, NotImplementedError):
+            return None
+        return True if self.lock_excludes(path) else None
+
+    def unlock_file(self, fd: int, path: Path) -> None:
+        """Give the lock of an open file back, if there is one."""
+        with suppress(OSError):  # the kernel takes it back when the process ends
+            self.perform("unlock", path, lambda: unlock_file(fd))
 
     def lock_excludes(self, path: Path) -> bool:
         """Whether the lock we hold on a file really keeps others out.

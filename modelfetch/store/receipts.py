@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,13 @@ from modelfetch.store.files import make_directories, read_small, write_atomicall
 from modelfetch.store.layout import Layout
 from modelfetch.store.ready import stamp_text
 from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Stamp, from_json, to_json
+
+
+class ReceiptError(StoreError):
+    """Every file of a model is there and verified, and only that could not be written down.
+
+    No reason to fail: reading never needs writing.
+    """
 
 
 class Receipts:
@@ -79,6 +86,8 @@ class Receipts:
         sources: Mapping[str, str],
         verified_at: Mapping[str, datetime],
         consulted: Sequence[Consulted],
+        *,
+        placed: bool,
     ) -> Receipt:
         """Write a receipt; see :meth:`modelfetch.store.Store.write_receipt`."""
         before = self.read(manifest)
@@ -91,8 +100,12 @@ class Receipts:
         ]
         receipt = Receipt(manifest.name, manifest.version, manifest.identity, tuple(files), tuple(consulted))
         path = self._layout.receipt(manifest.name, manifest.version)
-        self._settle(manifest, path)
-        write_atomically(self._disk, path, to_json(receipt), durable=True)
+        with nullcontext() if placed else suppress(StoreError):
+            self._settle(manifest, path)
+        try:
+            write_atomically(self._disk, path, to_json(receipt), durable=True)
+        except StoreError as error:
+            raise ReceiptError(error.message, hint=error.hint) from error
         return receipt
 
     def note_ready(

@@ -11,7 +11,7 @@ from pathlib import Path
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import make_directories, read_blocks, write_atomically
+from modelfetch.store.files import hash_file, make_directories, read_blocks, write_atomically
 from modelfetch.store.group import Group
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import parse
@@ -24,7 +24,7 @@ from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipts import Receipts
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
-from modelfetch.store.slots import read_journal, slots
+from modelfetch.store.slots import clear, read_journal, slots
 from modelfetch.store.space import free_space, require_space, share_file_system
 from modelfetch.store.sweep import sweep
 
@@ -72,6 +72,11 @@ class Store:
         path = self._layout.blob(file.sha256)
         return path if self.size_of(path) == file.size else None
 
+    def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
+        """Whether a file of a model has its place, and the right length; its bytes are not looked at."""
+        directory = self.directory(manifest)  # of most models that miss a file there is none
+        return self._disk.lstat(directory) is not None and self.size_of(directory / file.path) == file.size
+
     def receipt(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when there is none for exactly these files that can be read."""
         return self._receipts.read(manifest)
@@ -83,6 +88,20 @@ class Store:
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all present models, by the digest they had when they were verified."""
         return self._receipts.placed()
+
+    def is_proven(self, manifest: Manifest) -> bool:
+        """Whether a model that has a receipt is there by the digests of all of its files; each is read.
+
+        For a cache that was copied or unpacked, and may be read-only: its files look other than they did when
+        the receipt was written.
+        """
+        if self.receipt(manifest) is None:
+            return False
+        directory = self.directory(manifest)
+        paths = [(file, directory / file.path) for file in manifest.files]
+        return all(self.size_of(path) == file.size for file, path in paths) and all(
+            hash_file(self._disk, path) == file.sha256 for file, path in paths
+        )
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
@@ -154,6 +173,15 @@ class Store:
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
+    def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
+        """Remove what interrupted downloads of a file left: its blob is there and right. Best effort.
+
+        Args:
+            file: The file.
+            exclusive: As for :meth:`partial`.
+        """
+        clear(self._disk, self._layout.partial(file.sha256), exclusive=exclusive)
+
     def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
         """Give a finished download its final name among the blobs.
 
@@ -170,7 +198,8 @@ class Store:
         make_directories(self._disk, self.root, blob.parent, durable=True)
         partial.seal()
         quarantined = self._displace(blob, partial.file, displaced_source)
-        self._disk.rename(partial.slot.data, blob)
+        partial.release()
+        partial.rename(blob)
         self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
@@ -232,6 +261,8 @@ class Store:
         sources: Mapping[str, str],
         verified_at: Mapping[str, datetime],
         consulted: Sequence[Consulted] = (),
+        *,
+        placed: bool = True,
     ) -> Receipt:
         """Write down that a model is there: after all of its files, and so that it survives a power cut.
 
@@ -241,8 +272,12 @@ class Store:
             verified_at: By path, when that was, with a time zone. For a file left out the receipt before
                 speaks on, if the file still looks as it did.
             consulted: Catalog and config files that had a say.
+            placed: Whether any file got its name since the receipt before; if so, names must be safe first.
+
+        Raises:
+            ReceiptError: Only the receipt could not be written.
         """
-        return self._receipts.write(manifest, sources, verified_at, consulted)
+        return self._receipts.write(manifest, sources, verified_at, consulted, placed=placed)
 
     def note_ready(
         self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
@@ -281,8 +316,7 @@ class Store:
 
         The arguments and the result are those of :meth:`quarantine`.
         """
-        partial.close()
-        directory = self.quarantine(partial.slot.data, partial.file, actual=actual, source=source)
+        directory = self.quarantine(partial.release(), partial.file, actual=actual, source=source)
         partial.renew()
         return directory
 
@@ -308,13 +342,18 @@ class Store:
         remover = Remover(self._disk, self._layout, name, self.receipts())
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
-    def sweep(self) -> tuple[Path, ...]:
-        """Remove what killed runs left: temporary files, and journals of downloads that were finished.
+    def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
+        """Remove what killed and failed runs left: temporary files, locks, and downloads of no use.
+
+        Best effort. What a process may be at work on stays, and so do bytes that a later run can use.
+
+        Args:
+            thorough: Whether to look into the versions of models as well, which takes a look at each file.
 
         Returns:
             What was removed.
         """
-        return sweep(self._disk, self._layout)
+        return sweep(self._disk, self._layout, thorough=thorough)
 
     def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
         make_directories(self._disk, root, target.parent, durable=True)
