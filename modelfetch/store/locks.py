@@ -118,8 +118,10 @@ class Lock:
         Returns:
             What was removed.
         """
-        files = (self._path, self._note)
-        was_old = is_old(*map(self._disk.lstat, files))
+        files, found = (self._path, self._note), self._disk.lstat(self._path)
+        if found is None:
+            return [self._note] if self._disk.unlink(self._note) else []
+        was_old = is_old(found, self._disk.lstat(self._note))
         taken = self._take()
         if taken is False:
             return []

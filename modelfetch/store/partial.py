@@ -315,6 +315,10 @@ class Partial:
         self._stop()
         self._files.forget()
 
+    def _throw_away(self) -> None:
+        self._stop()
+        self._files.drop()
+
     def seal(self) -> None:
         """Make a finished file ready for its final name: read-only, and on the disk.
 
@@ -328,7 +332,7 @@ class Partial:
         try:
             files.sync()
         except StoreError:
-            self.forget()
+            self._throw_away()
             raise
 
     def release(self) -> Path:
@@ -346,7 +350,7 @@ class Partial:
         try:
             files.release()
         except StoreError:
-            self.forget()
+            self._throw_away()
             raise
         return files.slot.data
 

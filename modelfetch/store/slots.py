@@ -109,11 +109,11 @@ def _remove(disk: Disk, slot: Slot, *, exclusive: bool, is_free: bool = False) -
         is_free: Whether it is proven that no process of this version writes to it. One of an earlier version
             takes no lock on the data, only that of the blob.
     """
-    fate = maker(slot.suffix[1:]) if slot.suffix else "dead" if exclusive else "unknown"
-    if fate != "dead":
+    if not (exclusive and (is_free or not slot.suffix)):
+        fate = maker(slot.suffix[1:])
         # A number that is in use may be another process's by now.
         is_forgotten = is_old(disk.lstat(slot.data), disk.lstat(slot.journal))
-        if not is_forgotten or (fate == "alive" and not is_free):
+        if fate != "dead" and (not is_forgotten or (fate == "alive" and not is_free)):
             return False
     slot.remove(disk)
     return True
