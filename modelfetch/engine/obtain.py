@@ -14,6 +14,7 @@ from modelfetch.engine.events import (
     FileQuarantined,
     FileStarted,
     FileVerified,
+    Progress,
 )
 from modelfetch.engine.hashing import hash_with_progress
 from modelfetch.engine.locking import acquire
@@ -21,6 +22,7 @@ from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for
 from modelfetch.engine.workers import Task
+from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.sources.base import Offer
 from modelfetch.sources.local import LocalOffer
@@ -75,7 +77,7 @@ def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
             return IN_PLACE
         obtained = None if mode.force else (yield from _from_cache(runtime, job, exclusive=lock.effective))
         if obtained is None:
-            obtained = yield from _from_sources(runtime, job, mode, exclusive=lock.effective)
+            obtained = yield from _fetched(runtime, job, mode, exclusive=lock.effective)
         yield from _place(runtime, job, obtained, runtime.clock() - started)
     finally:
         lock.release()
@@ -113,6 +115,16 @@ def _from_cache(runtime: Runtime, job: Job, *, exclusive: bool) -> Task[Obtained
         return None
     runtime.store.forget_partial(file, exclusive)
     return Obtained(CACHE, "", 0)
+
+
+def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+    """Fetch a file; where the disk refuses, say what of it the next run will find."""
+    try:
+        return (yield from _from_sources(runtime, job, mode, exclusive=exclusive))
+    except StoreError:
+        manifest, file = job.places[0]
+        yield Progress(manifest.name, file.path, CACHE, "", 1, runtime.store.held(file), file.size)
+        raise
 
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:

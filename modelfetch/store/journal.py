@@ -131,12 +131,12 @@ def parse(content: bytes, file: FileSpec) -> Journal:
     return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)), content.rindex(b"\n") + 1)
 
 
-def parse_any(content: bytes, sha256: str) -> Journal:
-    """Read a journal about a file of which only the digest is known."""
-    first = _ABOUT.match(content)
-    if first is None or first[1].decode("ascii") != sha256:
+def parse_any(content: bytes) -> Journal:
+    """Read a journal about a file of which nothing else is known."""
+    about = _ABOUT.match(content)
+    if about is None:
         return Journal()
-    return parse(content, FileSpec("", int(first[2]), sha256))
+    return parse(content, FileSpec("", int(about[2]), about[1].decode("ascii")))
 
 
 def _statement(text: bytes) -> Checkpoint | Piece | None:

@@ -30,6 +30,9 @@ LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
 """How long closing may hash on, so that the next run finds all bytes in the journal."""
+_LOST: Final = (
+    "This file's bytes may not be on the disk and were removed; see to the disk, then run the command again."
+)
 
 
 class Partial:
@@ -315,9 +318,11 @@ class Partial:
         self._stop()
         self._files.forget()
 
-    def _throw_away(self) -> None:
+    def _thrown_away(self, error: StoreError) -> StoreError:
+        """Remove bytes that cannot be relied on; the error that says so."""
         self._stop()
         self._files.drop()
+        return StoreError(error.message, hint=_LOST)
 
     def seal(self) -> None:
         """Make a finished file ready for its final name: read-only, and on the disk.
@@ -331,9 +336,8 @@ class Partial:
         files.seal()
         try:
             files.sync()
-        except StoreError:
-            self._throw_away()
-            raise
+        except StoreError as error:
+            raise self._thrown_away(error) from error
 
     def release(self) -> Path:
         """Let nobody write any more, so that the data can be moved; it stays ours until then.
@@ -349,9 +353,8 @@ class Partial:
         files = self._files.begin()
         try:
             files.release()
-        except StoreError:
-            self._throw_away()
-            raise
+        except StoreError as error:
+            raise self._thrown_away(error) from error
         return files.slot.data
 
     def rename(self, target: Path) -> None:

@@ -8,6 +8,7 @@ writes holds the kernel's lock on the data file itself as well: a lock elsewhere
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -38,10 +39,11 @@ class Slot:
         object.__setattr__(self, "data", self.folder / f"data{self.suffix}")
         object.__setattr__(self, "journal", self.folder / f"journal{self.suffix}")
 
-    def remove(self, disk: Disk) -> None:
-        """Take both files away."""
+    def remove(self, disk: Disk) -> bool:
+        """Take both files away; True."""
         disk.unlink(self.data)
         disk.unlink(self.journal)
+        return True
 
 
 def slots(disk: Disk, folder: Path) -> list[Slot]:
@@ -75,10 +77,16 @@ def clear(disk: Disk, folder: Path, *, exclusive: bool, keep: Slot | None = None
     return False
 
 
-def discard(disk: Disk, slot: Slot, *, exclusive: bool) -> bool:
+def discard(disk: Disk, slot: Slot, *, exclusive: bool, when: Callable[[], bool] = lambda: True) -> bool:
     """Take a pair away unless a process may be writing to it, or this version does not know its format.
 
     Best effort, like :func:`clear`.
+
+    Args:
+        disk: The disk.
+        slot: The pair.
+        exclusive: Whether we hold the blob's lock, and it really excludes others.
+        when: A further condition, asked last, because it may take a while.
 
     Returns:
         Whether it is gone.
@@ -88,19 +96,20 @@ def discard(disk: Disk, slot: Slot, *, exclusive: bool) -> bool:
             return False
         fd = disk.open_to_read(slot.data)
         if fd is None:  # nothing that could be written to has the name
-            return _remove(disk, slot, exclusive=exclusive)
+            return _is_abandoned(disk, slot, exclusive=exclusive) and when() and slot.remove(disk)
         with closing(disk, fd, slot.data):  # and so locked until it is gone
             is_ours = disk.lock_file(fd, slot.data)
             if is_ours is False:
                 return False
-            gone = _remove(disk, slot, exclusive=exclusive, is_free=bool(is_ours))
+            is_useless = _is_abandoned(disk, slot, exclusive=exclusive, is_free=bool(is_ours)) and when()
+            gone = is_useless and slot.remove(disk)
             disk.unlock_file(fd, slot.data)
             return gone
     return False
 
 
-def _remove(disk: Disk, slot: Slot, *, exclusive: bool, is_free: bool = False) -> bool:
-    """Remove a pair that nobody has locked, if its writer is gone.
+def _is_abandoned(disk: Disk, slot: Slot, *, exclusive: bool, is_free: bool = False) -> bool:
+    """Whether the writer of a pair that nobody has locked is gone.
 
     Args:
         disk: The disk.
@@ -109,11 +118,10 @@ def _remove(disk: Disk, slot: Slot, *, exclusive: bool, is_free: bool = False) -
         is_free: Whether it is proven that no process of this version writes to it. One of an earlier version
             takes no lock on the data, only that of the blob.
     """
-    if not (exclusive and (is_free or not slot.suffix)):
-        fate = maker(slot.suffix[1:])
-        # A number that is in use may be another process's by now.
-        is_forgotten = is_old(disk.lstat(slot.data), disk.lstat(slot.journal))
-        if fate != "dead" and (not is_forgotten or (fate == "alive" and not is_free)):
-            return False
-    slot.remove(disk)
-    return True
+    if exclusive and (is_free or not slot.suffix):
+        return True
+    fate = maker(slot.suffix[1:])
+    if fate == "dead":
+        return True
+    # A number that is in use may be another process's by now.
+    return (fate == "unknown" or is_free) and is_old(disk.lstat(slot.data), disk.lstat(slot.journal))

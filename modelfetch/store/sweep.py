@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 
 from modelfetch.errors import StoreError
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import hash_file, is_plain
 from modelfetch.store.group import remove
-from modelfetch.store.journal import is_foreign, parse_any
+from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, reclaim
 from modelfetch.store.owner import TEMPORARY, is_old, is_temporary, maker
@@ -69,24 +70,21 @@ def _is_forgotten(disk: Disk, path: Path) -> bool:
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
     """Remove pairs that are of no use: they claim nothing, or what they were to become is there."""
     folder = layout.partial(digest)
-    found = slots(disk, folder)
-    useless = [slot for slot in found if _claims_nothing(disk, slot, digest)]
-    if len(useless) < len(found) and _is_stored(disk, layout.blob(digest), digest):
-        useless = found
-    if found and not useless:
-        return []
+    is_stored = cache(lambda: _is_stored(disk, layout.blob(digest), digest))
     with Lock(disk, layout.root, layout.blob_lock(digest)) as lock:
         if not lock.try_acquire():
             return []
-        gone = [slot.data for slot in useless if discard(disk, slot, exclusive=lock.effective)]
+        gone = [
+            slot.data
+            for slot in slots(disk, folder)
+            if discard(disk, slot, exclusive=lock.effective, when=partial(_is_useless, disk, slot, is_stored))
+        ]
         return [*gone, folder] if disk.rmdir(folder) else gone
 
 
-def _claims_nothing(disk: Disk, slot: Slot, digest: str) -> bool:
-    content = read_journal(disk, slot)
-    if is_foreign(content):
-        return False
-    return disk.lstat(slot.data) is None or not parse_any(content, digest).claimed
+def _is_useless(disk: Disk, slot: Slot, is_stored: Callable[[], bool]) -> bool:
+    is_whole = disk.lstat(slot.data) is not None
+    return not is_whole or not parse_any(read_journal(disk, slot)).claimed or is_stored()
 
 
 def _is_stored(disk: Disk, blob: Path, digest: str) -> bool:

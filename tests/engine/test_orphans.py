@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.engine.events import ModelReady
-from tests.engine.fakes import NOT_FOUND, OK, Laboratory, body, code, cut, model, of
+from modelfetch.engine.events import ModelReady, Progress
+from modelfetch.store import Store
+from tests.engine.fakes import NOT_FOUND, OK, Laboratory, SpyDisk, body, code, cut, model, of
 
 FILES = {f"{number}.bin": body(500 + number, number) for number in range(40)}
 MODEL = model("m", FILES)
@@ -40,6 +41,24 @@ def test_a_failed_run_with_bytes_to_keep_keeps_them_and_no_lock(lab: Laboratory)
     (kept,) = left(lab.root)
     assert kept.startswith("partial/")
     assert lab.store.held(ONE.files[0]) == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "kept"),
+    [("sync", "data", 0), ("rename to", ONE.files[0].sha256, 3_000_000), ("write", "journal", 0)],
+)
+def test_what_is_said_to_be_kept_is_what_the_next_run_does_not_fetch(
+    lab: Laboratory, operation: str, name: str, kept: int
+) -> None:
+    disk = SpyDisk(lambda refused, path: (refused, path.name) == (operation, name))
+    disk._fsync = True
+    lab.serve(CONTENT)
+    events = lab.ensure(ONE, runtime=lab.runtime(store=Store(lab.root, disk=disk)))
+    assert code(events) == 7
+    assert of(events, Progress)[-1].received == lab.store.held(ONE.files[0]) == kept
+    later = Laboratory(lab.root)
+    later.serve(CONTENT)
+    assert of(later.ensure(ONE), ModelReady)[0].fetched == len(CONTENT) - kept
 
 
 def test_force_that_fails_leaves_what_was_there_and_nothing_else(lab: Laboratory) -> None:

@@ -230,3 +230,20 @@ def test_bytes_that_were_quarantined_leave_the_lock_to_the_next(store: Store) ->
         assert partial.slot.data.name == "data"
     with store.partial(FILE, True) as again, suppress(StoreError):
         assert again.received == MIB
+
+
+def test_two_runs_may_put_bytes_of_one_file_aside_at_once(root: Path) -> None:
+    """Only one entry is kept, but not at the cost of one that another process is just filling."""
+    store = Store(root)
+
+    def second(_path: Path) -> None:
+        with store.partial(FILE, False) as partial:
+            partial.restart()
+            partial.put(0, WRONG, "mirror lying")
+            store.quarantine_partial(partial, actual=digest(WRONG), source="mirror lying")
+
+    first = Store(root, disk=ActingDisk("rename to", second))
+    with first.partial(FILE, False) as partial:
+        partial.put(0, WRONG, "mirror lying")
+        kept = first.quarantine_partial(partial, actual=digest(WRONG), source="mirror lying")
+    assert (kept / "data").read_bytes() == WRONG
