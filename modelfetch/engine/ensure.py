@@ -179,7 +179,7 @@ class Run:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime, work = self._runtime, jobs(pending)
         held = self._held(work)
-        self._check_space(work, held)
+        self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
         first = first_small(runtime, work, mode)
@@ -209,9 +209,11 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_space(self, work: Sequence[Job], held: Sequence[int]) -> None:
+    def _check_disk(self, work: Sequence[Job], held: Sequence[int]) -> None:
         store = self._runtime.store
         needed = sum(job.file.size for job in work) - sum(held)
+        if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
+            store.check_writable()
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
         linked = {directory: store.can_link_into(directory) for directory, _, _ in places}

@@ -124,6 +124,13 @@ class Disk:
         found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
 
+    def why_not_writable(self, path: Path) -> int:
+        """Say by which errno names cannot be made in a directory, as far as can be told; 0 where they can."""
+        if os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            return 0
+        is_read_only = sys.platform != "win32" and os.statvfs(path).f_flag & os.ST_RDONLY
+        return errno.EROFS if is_read_only else errno.EACCES
+
     # Opening
 
     def create(self, path: Path, mode: int = 0o666) -> int:

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.manifest import FileSpec
+from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories
 from modelfetch.store.journal import Checkpoint, Piece
@@ -43,18 +44,19 @@ class Place:
         Raises:
             StoreError: The disk refused; then neither file stays.
         """
-        for _ in range(_TRIES - 1):
+        refused: StoreError | None = None
+        for _ in range(_TRIES):
             try:
                 made = self._try(file)
             except StoreError as error:
-                # Another process took the name first, or removed the directory because it was empty.
-                if not isinstance(error.__cause__, FileExistsError | FileNotFoundError):
+                if not self._is_passing(error.__cause__):
                     raise
+                refused = error
                 continue
             if made is not None:
                 return made
-        raise StoreError(
-            f"{self.folder} is being changed by something else",
+        raise refused or StoreError(
+            f"{sanitise(str(self.folder))} is being changed by something else",
             hint="Keep other programs out of the cache, then run the command again.",
         )
 
@@ -63,6 +65,12 @@ class Place:
         plain = Slot(self.folder)
         is_free = self.exclusive and plain not in slots(self.disk, self.folder)
         return OpenFiles.create(self.disk, plain if is_free else Slot(self.folder, f"-{tag()}"), file)
+
+    def _is_passing(self, cause: BaseException | None) -> bool:
+        """Whether another process took a name first, or removed the directory because it was empty."""
+        if cause is None:  # it was gone when it had just been made
+            return self.disk.lstat(self.folder) is None
+        return isinstance(cause, FileExistsError | FileNotFoundError)
 
     def clear(self, keep: Slot | None = None) -> None:
         """Remove what dead runs left here; see :func:`modelfetch.store.slots.clear`."""

@@ -25,7 +25,7 @@ from modelfetch.store.receipts import Receipts
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
 from modelfetch.store.slots import clear, read_journal, slots
-from modelfetch.store.space import free_space, require_space, share_file_system
+from modelfetch.store.space import free_space, require_space, require_writable, share_file_system
 from modelfetch.store.sweep import sweep
 
 
@@ -142,6 +142,14 @@ class Store:
             StoreError: There is not; the message says how much is needed and how much is free.
         """
         require_space(self._disk, self.root, needed)
+
+    def check_writable(self) -> None:
+        """Make sure, before the first request, that what comes can be written down. Nothing is written.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        require_writable(self._disk, self._layout.partials)
 
     def can_link_into(self, directory: Path) -> bool:
         """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
