@@ -153,7 +153,8 @@ class LazyFiles:
 
     def forget(self) -> None:
         """Take the files away, and what dead runs left beside them; best effort."""
-        self.drop()
+        if self._opened is not None:
+            self._opened.forget()
         self.place.clear()
 
     def close(self) -> None:

@@ -348,8 +348,7 @@ class Partial:
         Raises:
             StoreError: As for :meth:`seal`.
         """
-        if self._stop():
-            self._note_rest()
+        self._stop()
         files = self._files.begin()
         try:
             files.release()
@@ -363,7 +362,11 @@ class Partial:
         Raises:
             StoreError: The disk refused, or the file that has the name is not the one written to.
         """
-        self._files.begin().rename(target)
+        try:
+            self._files.begin().rename(target)
+        except StoreError:
+            self._note_rest()
+            raise
 
     def __enter__(self) -> Self:
         return self
