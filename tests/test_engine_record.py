@@ -136,7 +136,7 @@ def test_percent_of_something_unfinished_never_rounds_to_100() -> None:
 
 DERIVED = {"v", "run", "n", "at", "event", "speed", "eta", "idle", "percent", "totals"}
 """What is not of the event itself."""
-OPTIONAL = {("lock_waiting", "received"), ("lock_waiting", "size")}
+OPTIONAL = {("lock_waiting", "received"), ("lock_waiting", "size"), ("model_ready", "note")}
 
 
 def golden() -> list[dict[str, Any]]:

@@ -182,7 +182,7 @@ def path(
     where: Path = workspace.store.directory(manifest)
     if file is not None:
         where /= manifest.file(file).path
-    if not workspace.is_present(manifest):
+    if not workspace.is_present(manifest) and not workspace.store.is_proven(manifest):
         raise OfflineError(f"{manifest.name} is not here", hint=f"modelfetch ensure {manifest.name}")
     if json:
         print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})

@@ -35,7 +35,7 @@ from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancelled
-from modelfetch.store import Consulted, Lock
+from modelfetch.store import Consulted, Lock, ReceiptError
 from modelfetch.values import dataclass
 
 Key = tuple[str, str, str, str]
@@ -125,6 +125,10 @@ class Run:
         self._fetched: dict[int, int] = {}
         """By identity of its manifest: bytes that came in for a model."""
         self._errors: dict[Key, ModelfetchError] = {}
+        self._placed: set[int] = set()
+        """By identity of its manifest: models of which a file got its place in this run."""
+        self._notes: dict[int, str] = {}
+        """By identity of its manifest: why the receipt of a model that is ready could not be written."""
 
     def events(self) -> Iterator[Event]:
         """Do the work, and keep those who wait for our locks informed."""
@@ -147,6 +151,8 @@ class Run:
                     yield from self._ready(inventory)
             if pending:
                 yield from self._obtain(pending)
+            else:
+                self._runtime.store.sweep(thorough=False)
         if self._errors:
             raise worst(list(self._errors.values()))
 
@@ -185,7 +191,7 @@ class Run:
         plain, rivals = apart(jobs(pending))
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
-        self._check_space(work, held)
+        self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
         first = first_small(runtime, plain, mode)
@@ -217,9 +223,11 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_space(self, work: Sequence[Job], held: Sequence[int]) -> None:
+    def _check_disk(self, work: Sequence[Job], held: Sequence[int]) -> None:
         store = self._runtime.store
         needed = sum(job.file.size for job in work) - sum(held)
+        if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
+            store.check_writable()
         elsewhere = self._request.elsewhere
         places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
         linked = {place.directory: store.can_link_into(place.directory) for place in places}
@@ -232,7 +240,10 @@ class Run:
             return [0] * len(work)
         begun = self._runtime.store.begun()
         store = self._runtime.store
-        return [0 if self._is_distrusted(job) else held_of(store, job.file, begun) for job in work]
+        return [
+            0 if self._is_distrusted(job) else max(held_of(store, *place, begun) for place in job.places)
+            for job in work
+        ]
 
     def _is_distrusted(self, job: Job) -> bool:
         distrusted = self._request.distrusted
@@ -253,6 +264,7 @@ class Run:
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         for manifest, file in job.places:
             self._sources[key_of(manifest, file)] = f"{obtained.source} {obtained.host}".strip()
+            self._placed |= {id(manifest)} if obtained.is_placed else set()
             inventory, missing = self._waiting[id(manifest)]
             missing.remove(file.path)
             if not missing:
@@ -262,9 +274,11 @@ class Run:
     def _write_receipt(self, inventory: Inventory) -> None:
         manifest, consulted = inventory.manifest, self._request.consulted
         sources = {file.path: self._sources[key_of(manifest, file)] for file in inventory.missing}
-        self._runtime.store.write_receipt(
-            manifest, sources, dict.fromkeys(sources, datetime.now(UTC)), consulted
-        )
+        times, placed = dict.fromkeys(sources, datetime.now(UTC)), id(manifest) in self._placed
+        try:
+            self._runtime.store.write_receipt(manifest, sources, times, consulted, placed=placed)
+        except ReceiptError as error:  # all files are there and right: that is what was asked for
+            self._notes[id(manifest)] = f"its receipt could not be written: {error.message}"
 
     def _ready(self, inventory: Inventory) -> Iterator[Event]:
         manifest, store = inventory.manifest, self._runtime.store
@@ -285,6 +299,7 @@ class Run:
             len(manifest.files),
             manifest.size,
             self._fetched.get(id(manifest), 0),
+            self._notes.get(id(manifest), ""),
         )
 
     def has(self, key: Key) -> bool:

@@ -217,6 +217,8 @@ class ModelReady:
     size: int
     fetched: int
     """Bytes fetched for it in this run; 0 when everything was there."""
+    note: str = ""
+    """What could not be written down about it, so that the next run has to read all of it again."""
 
 
 @dataclass(frozen=True, slots=True)

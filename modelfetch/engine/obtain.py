@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from modelfetch.engine.conclusions import file_error
 from modelfetch.engine.events import (
@@ -13,6 +14,7 @@ from modelfetch.engine.events import (
     FileQuarantined,
     FileStarted,
     FileVerified,
+    Progress,
 )
 from modelfetch.engine.hashing import hash_with_progress
 from modelfetch.engine.locking import acquire
@@ -20,7 +22,7 @@ from modelfetch.engine.plan import Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.transfer import Exhausted, Transfer, candidates_for
 from modelfetch.engine.workers import Task
-from modelfetch.errors import ModelfetchError
+from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.cancel import Cancelled
 from modelfetch.sources.base import Offer
@@ -40,6 +42,12 @@ class Obtained:
     host: str
     fetched: int
     """Bytes that came in for it, good or not; 0 when they were on this disk."""
+    is_placed: bool = True
+    """Whether it got its place in this run; False where it stood there already."""
+
+
+IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
+"""The right bytes stood in every place, only not as the receipt says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +105,59 @@ def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
     started = runtime.clock()
     yield from acquire(lock, runtime, manifest.name, file.path)
     try:
-        obtained = None if mode.force else (yield from _from_cache(runtime, job))
+        if not mode.force and (yield from _is_in_place(runtime, job, mode)):
+            yield from _told(runtime, job, IN_PLACE, runtime.clock() - started)
+            return IN_PLACE
+        obtained = None if mode.force else (yield from _from_cache(runtime, job, exclusive=lock.effective))
         if obtained is None:
-            obtained = yield from _from_sources(runtime, job, mode, exclusive=lock.effective)
+            obtained = yield from _fetched(runtime, job, mode, exclusive=lock.effective)
         yield from _place(runtime, job, obtained, runtime.clock() - started)
     finally:
         lock.release()
     return obtained
 
 
-def _from_cache(runtime: Runtime, job: Job) -> Task[Obtained | None]:
-    """Use the blob if it is there and still right; a found blob is hashed before it is trusted."""
+def _is_in_place(runtime: Runtime, job: Job, mode: Mode) -> Task[bool]:
+    """Whether the right bytes stand in every place already, as in a cache that was copied or unpacked.
+
+    Nothing is written for it: such a cache may be read-only.
+    """
+    paths = [runtime.store.directory(manifest) / file.path for manifest, file in job.places]
+    size, sha256 = job.file.size, job.file.sha256
+    if any(path in mode.bad or runtime.store.size_of(path) != size for path in paths):
+        return False
+    return (yield from _is_right(runtime, job, paths, sha256))
+
+
+def _is_right(runtime: Runtime, job: Job, paths: Sequence[Path], sha256: str) -> Task[bool]:
+    """Hash files before they are trusted, and tell."""
     manifest, file = job.places[0]
-    path = runtime.store.find_blob(file)
-    if path is None:
-        return None
     yield FileStarted(manifest.name, file.path, file.size, file.size)
-    actual = yield from hash_with_progress(runtime, manifest.name, file, path)
-    if actual != file.sha256:
+    for path in paths:
+        if (yield from hash_with_progress(runtime, manifest.name, file, path)) != sha256:
+            return False
+    yield FileVerified(manifest.name, file.path, file.size, sha256)
+    return True
+
+
+def _from_cache(runtime: Runtime, job: Job, *, exclusive: bool) -> Task[Obtained | None]:
+    """Use the blob if it is there and still right."""
+    file = job.file
+    path = runtime.store.find_blob(file)
+    if path is None or not (yield from _is_right(runtime, job, [path], file.sha256)):
         return None
-    yield FileVerified(manifest.name, file.path, file.size, file.sha256)
+    runtime.store.forget_partial(file, exclusive)
     return Obtained(CACHE, "", 0)
+
+
+def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+    """Fetch a file; where the disk refuses, say what of it the next run will find."""
+    try:
+        return (yield from _from_sources(runtime, job, mode, exclusive=exclusive))
+    except StoreError:
+        manifest, file = job.places[0]
+        yield Progress(manifest.name, file.path, CACHE, "", 1, runtime.store.held(file), file.size)
+        raise
 
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
@@ -131,9 +171,13 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
         transfer = Transfer(runtime, manifest.name, file, partial, candidates)
         try:
             yield from transfer.run()
-        except Exhausted as exhausted:
-            raise file_error(manifest.name, file.path, exhausted, offline=mode.offline) from exhausted
-        placed = runtime.store.commit(partial, displaced_source=CACHE)
+            placed = runtime.store.commit(partial, displaced_source=CACHE)
+        except BaseException as error:
+            if mode.force and runtime.store.find_blob(file) is not None:
+                partial.forget()  # what was there stays, and nobody goes on with this
+            if isinstance(error, Exhausted):
+                raise file_error(manifest.name, file.path, error, offline=mode.offline) from error
+            raise
     yield from displaced(manifest, file, placed)
     last = transfer.filling.last
     if last is None:
@@ -165,6 +209,12 @@ def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> It
         yield from displaced(manifest, file, placed)
         yield committed(manifest, file, placed.path, obtained, seconds)
         obtained = replace(obtained, fetched=0)  # shared bytes came in once
+
+
+def _told(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
+    for manifest, file in job.places:
+        path = runtime.store.directory(manifest) / file.path
+        yield committed(manifest, file, path, obtained, seconds)
 
 
 def committed(

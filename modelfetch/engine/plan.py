@@ -73,22 +73,23 @@ def _planned_file(
 ) -> PlannedFile:
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
-    held = 0 if inventory.anew else held_of(runtime.store, file, begun)
+    held = 0 if inventory.anew else held_of(runtime.store, inventory.manifest, file, begun)
     offers = runtime.offers((inventory.manifest, file))
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
     return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
 
 
-def held_of(store: Store, file: FileSpec, begun: Collection[str] | None = None) -> int:
-    """Bytes of a file that need not be fetched: a whole blob, or what a journal says; to be hashed yet.
+def held_of(store: Store, manifest: Manifest, file: FileSpec, begun: Collection[str] | None = None) -> int:
+    """Bytes of a file that need not be fetched: a whole one, or what a journal says; to be hashed yet.
 
     Args:
         store: The cache.
-        file: The file.
+        manifest: The model.
+        file: One of its files.
         begun: The digests of all unfinished downloads, which whoever asks for many files looks up once:
             :meth:`modelfetch.store.Store.begun`.
     """
-    if store.find_blob(file) is not None:
+    if store.find_blob(file) is not None or store.is_filled(manifest, file):
         return file.size
     return store.held(file) if begun is None or file.sha256 in begun else 0
 

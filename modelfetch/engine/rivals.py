@@ -33,7 +33,10 @@ def obtain_rivals(
     """
     proven: Job | None = None
     errors: dict[int, ModelfetchError] = {}
-    for number in sorted(numbers, key=lambda number: -held_of(runtime.store, work[number].file)):
+    held = {
+        number: max(held_of(runtime.store, *place) for place in work[number].places) for number in numbers
+    }
+    for number in sorted(numbers, key=lambda number: -held[number]):
         if proven is not None:
             errors[number] = _refuted(work[number], proven)
             continue

@@ -15,6 +15,7 @@ from modelfetch.engine.events import (
     Event,
     FileCommitted,
     FileQuarantined,
+    ModelReady,
     Progress,
     RetryScheduled,
     RunFinished,
@@ -96,6 +97,8 @@ class Notes:
         if isinstance(event, FileQuarantined):
             text = f"the wrong bytes were put aside in {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
+        elif isinstance(event, ModelReady) and event.note:
+            yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")
         elif isinstance(event, RetryScheduled):
             note = Note("retry", event.model, event.file, words.retry(event))
             yield from self._once(event, note, words.cause(event))

@@ -46,7 +46,7 @@ def model(workspace: Workspace, name: str) -> dict[str, Any]:
     """
     manifest = workspace.manifests([name])[0]
     kept = workspace.store.kept(manifest, workspace.store.receipt(manifest))
-    files = [_file(workspace, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
+    files = [_file(workspace, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
     return _summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
 
 
@@ -64,7 +64,9 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "size": manifest.size,
         "files": len(manifest.files),
         "present": is_present,
-        "partial": 0 if is_present else sum(held_of(workspace.store, file) for file in manifest.files),
+        "partial": 0
+        if is_present
+        else sum(held_of(workspace.store, manifest, file) for file in manifest.files),
         "path": str(workspace.store.directory(manifest)),
         "aliases": sorted(alias for alias, name in aliases.items() if name == manifest.name),
         "catalog": workspace.catalog.entry(manifest.name).origin,
@@ -72,8 +74,8 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _file(workspace: Workspace, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
-    held = file.size if is_kept else held_of(workspace.store, file)
+def _file(workspace: Workspace, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
+    held = file.size if is_kept else held_of(workspace.store, manifest, file)
     return {
         "file": file.path,
         "size": file.size,

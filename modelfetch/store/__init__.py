@@ -15,6 +15,7 @@ from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
+from modelfetch.store.receipts import ReceiptError
 from modelfetch.store.remove import Removal
 from modelfetch.store.store import Store
 
@@ -30,6 +31,7 @@ __all__ = [
     "Placed",
     "Quarantined",
     "Receipt",
+    "ReceiptError",
     "ReceiptFile",
     "Removal",
     "Stamp",

@@ -33,7 +33,7 @@ from modelfetch.store.calls import (
     write_at,
 )
 from modelfetch.store.handles import HANDLES
-from modelfetch.store.kernel_lock import KernelLock, is_locked
+from modelfetch.store.kernel_lock import KernelLock, is_locked, lock_file, unlock_file
 from modelfetch.store.mounts import is_local
 from modelfetch.store.refusals import NO_INODES, refusal
 
@@ -175,6 +175,13 @@ class Disk:
                 found = os.statvfs(path.parent)
                 return not found.f_files or found.f_favail > 0  # Btrfs counts none
         return True
+
+    def why_not_writable(self, path: Path) -> int:
+        """Say by which errno names cannot be made in a directory, as far as can be told; 0 where they can."""
+        if os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            return 0
+        is_read_only = sys.platform != "win32" and os.statvfs(path).f_flag & os.ST_RDONLY
+        return errno.EROFS if is_read_only else errno.EACCES
 
     # Opening
 
@@ -382,6 +389,29 @@ class Disk:
             return self.perform("lock", path, self._at(path, lock.take))
         except (OSError, NotImplementedError):
             return None
+
+    def has_name(self, lock: KernelLock, path: Path) -> bool:
+        """Whether we have a lock, and its file is still the one of that name."""
+        return bool(self._may("look at", path, self._at(path, lock.has_name), _ABSENT))
+
+    def lock_file(self, fd: int, path: Path) -> bool | None:
+        """Try to take the lock of an open file itself, which lasts until its last descriptor is closed.
+
+        Returns:
+            True when taken, and nobody else can have it; False when another has it; None when a lock on this
+            file proves nothing.
+        """
+        try:
+            if not self.perform("lock", path, lambda: lock_file(fd)):
+                return False
+        except (OSError, NotImplementedError):
+            return None
+        return True if self.lock_excludes(path) else None
+
+    def unlock_file(self, fd: int, path: Path) -> None:
+        """Give the lock of an open file back, if there is one."""
+        with suppress(OSError):  # the kernel takes it back when the process ends
+            self.perform("unlock", path, lambda: unlock_file(fd))
 
     def lock_excludes(self, path: Path) -> bool:
         """Whether the lock we hold on a file really keeps others out.

@@ -35,6 +35,7 @@ LIMIT: Final = 64 << 20
 """Bytes of the longest journal worth reading: a checkpoint takes some 100 bytes, so that of 600 GB."""
 
 _HEADER: Final = re.compile(rb"modelfetch-journal ([0-9]{1,9})(?: [^\n]*)?(?:\n|\Z)")
+_ABOUT: Final = re.compile(rb"modelfetch-journal [0-9]{1,9} ([0-9a-f]{64}) ([0-9]{1,19})\n")
 _LINE: Final = re.compile(rb'(([0-9]{1,19}) ([0-9a-f]{64}) ("[ -~]*")) ([0-9a-f]{8})')
 _PIECE: Final = re.compile(rb'(([0-9]{1,19})-([0-9]{1,19}) ([0-9a-f]{8}) ("[ -~]*")) ([0-9a-f]{8})')
 
@@ -128,6 +129,14 @@ def parse(content: bytes, file: FileSpec) -> Journal:
             checkpoints.append(statement)
             length = statement.length
     return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)), content.rindex(b"\n") + 1)
+
+
+def parse_any(content: bytes) -> Journal:
+    """Read a journal about a file of which nothing else is known."""
+    about = _ABOUT.match(content)
+    if about is None:
+        return Journal()
+    return parse(content, FileSpec("", int(about[2]), about[1].decode("ascii")))
 
 
 def _statement(text: bytes) -> Checkpoint | Piece | None:

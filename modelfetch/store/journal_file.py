@@ -16,7 +16,7 @@ class JournalFile:
     def __init__(self, disk: Disk, slot: Slot, fd: int, file: FileSpec) -> None:
         self._disk = disk
         self._path = slot.journal
-        self._fd = fd
+        self._fd: int | None = fd
         self._header = header(file)
         self._end = 0
         self._is_cut = False
@@ -36,11 +36,18 @@ class JournalFile:
         text = line(statement)
         with self._lock:
             at = self._place(text)
-        self._disk.pwrite(self._fd, self._path, text, at)  # without the lock: others wait to write theirs
+        self._disk.pwrite(self._open, self._path, text, at)  # without the lock: others wait to write theirs
 
     def close(self) -> None:
-        """Close the file."""
-        self._disk.close(self._fd, self._path)
+        """Close the file; a second call does nothing."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._disk.close(fd, self._path)
+
+    @property
+    def _open(self) -> int:
+        assert self._fd is not None, "nobody has anything to say after the end"
+        return self._fd
 
     def _place(self, text: bytes) -> int:
         """Where a line goes."""
@@ -50,8 +57,8 @@ class JournalFile:
         return at
 
     def _cut(self) -> None:
-        self._disk.truncate(self._fd, self._path, self._end)
+        self._disk.truncate(self._open, self._path, self._end)
         self._is_cut = True
         if not self._end:
-            self._disk.pwrite(self._fd, self._path, self._header, 0)
+            self._disk.pwrite(self._open, self._path, self._header, 0)
             self._end = len(self._header)

@@ -20,7 +20,7 @@ if sys.platform == "win32":
         """An exclusive lock, taken and given back by any thread.
 
         Args:
-            path: The file; it is made if it is missing, and stays.
+            path: The file; it is made if it is missing, and gone once the lock was given back.
         """
 
         def __init__(self, path: Path) -> None:
@@ -30,6 +30,10 @@ if sys.platform == "win32":
         def is_held(self) -> bool:
             """Whether we have it."""
             return self._lock.is_locked
+
+        def has_name(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
+            """Whether the file may be removed by its name; never while it is open."""
+            return False
 
         def take(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
             """Take the lock unless another holds it; whether we have it.
@@ -56,18 +60,34 @@ if sys.platform == "win32":
         """Whether a file is locked, by whomever."""
         return False
 
+    def lock_file(fd: int) -> bool:
+        """Lock an open file; never possible: the lock of Windows would keep others from reading, too.
+
+        Raises:
+            NotImplementedError: Always. It is not needed either: a file that is open cannot be renamed or
+                deleted there, by anybody.
+        """
+        raise NotImplementedError(fd)
+
+    def unlock_file(fd: int) -> None:
+        """Do nothing: there is no such lock."""
+
 else:
     import fcntl
 
-    _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     """Never through a planted link, never waiting for the other end of a planted fifo."""
-    _MODE = 0o644
+    _MODE = 0o666
+    """Less the umask: in a cache that a group shares, every member locks the same files."""
+    _TRIES = 100
+    """How often a lock is taken anew because its file lost the name meanwhile: others give theirs back, or
+    somebody deletes them. Whoever waits comes again in any case."""
 
     class KernelLock:
         """An exclusive lock, taken and given back by any thread.
 
         Args:
-            path: The file; it is made if it is missing, and stays.
+            path: The file; it is made if it is missing.
         """
 
         def __init__(self, path: Path) -> None:  # noqa: ARG002 - it is told where the file is when it is opened
@@ -78,8 +98,14 @@ else:
             """Whether we have it."""
             return self._fd is not None
 
+        def has_name(self, name: str, at: int | None) -> bool:
+            """Whether we have it, and its file is still the one of that name; see :meth:`take`."""
+            return self._fd is not None and _has_name(self._fd, name, at)
+
         def take(self, name: str, at: int | None) -> bool:
             """Take the lock unless another holds it; whether we have it.
+
+            A lock on a file that was removed keeps nobody out: those who come later make another one.
 
             Args:
                 name: The file's name.
@@ -88,17 +114,21 @@ else:
             Raises:
                 OSError: Locks do not work here, or the file cannot be opened.
             """
-            fd = _open(name, at, os.O_CREAT)
-            try:
-                is_ours = _try_lock(fd)
-            except BaseException:
+            for _ in range(_TRIES):
+                fd = _open_or_make(name, at)
+                try:
+                    is_ours = lock_file(fd)
+                    is_current = is_ours and _has_name(fd, name, at)
+                except BaseException:
+                    os.close(fd)
+                    raise
+                if is_current:
+                    self._fd = fd
+                    return True
                 os.close(fd)
-                raise
-            if is_ours:
-                self._fd = fd
-            else:
-                os.close(fd)
-            return is_ours
+                if not is_ours:
+                    return False
+            return False
 
         def give_back(self) -> None:
             """Let go of the lock; without having it, do nothing.
@@ -110,7 +140,7 @@ else:
             if fd is None:
                 return
             try:
-                fcntl.flock(fd, fcntl.LOCK_UN)  # a forked process may have it open, too
+                unlock_file(fd)
             finally:
                 os.close(fd)
 
@@ -120,22 +150,50 @@ else:
         Raises:
             OSError: It cannot be asked.
         """
-        fd = _open(name, at)
+        fd = _open(name, at, os.O_RDONLY)
         try:
-            return not _try_lock(fd)
+            return not lock_file(fd)
         finally:
             os.close(fd)
 
-    def _open(name: str, at: int | None, more: int = 0) -> int:
-        fd = os.open(name, _OPEN | more, _MODE, dir_fd=at)
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a plain file")
+    def lock_file(fd: int) -> bool:
+        """Lock an open file, unless it is locked by another opening of it; whether it is ours.
 
-    def _try_lock(fd: int) -> bool:
+        Raises:
+            OSError: Locks do not work here.
+        """
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def unlock_file(fd: int) -> None:
+        """Give the lock on an open file back; closing it would not do where a forked process has it open.
+
+        Raises:
+            OSError: The kernel takes it back when the process ends.
+        """
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _open_or_make(name: str, at: int | None) -> int:
+        """Open the file of a lock, made by us or by anybody else."""
+        try:
+            return _open(name, at, os.O_RDWR | os.O_CREAT)
+        except PermissionError:  # of another user, who did not mean to share; local kernels ask for no more
+            return _open(name, at, os.O_RDONLY)
+
+    def _open(name: str, at: int | None, flags: int) -> int:
+        fd = os.open(name, _OPEN | flags, _MODE, dir_fd=at)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a plain file")
+
+    def _has_name(fd: int, name: str, at: int | None) -> bool:
+        ours = os.fstat(fd)
+        try:
+            named = os.stat(name, dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)

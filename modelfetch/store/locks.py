@@ -1,7 +1,7 @@
 """Locks between processes: so that each byte is fetched once. What is stored is right without them too.
 
-A kernel lock ends with its process, so none is ever stale. The files stay: removing one that is locked would
-split its waiters over two inodes.
+A kernel lock ends with its process, so none is ever stale. Its file goes when it is given back, under the
+lock: whoever waited for it finds that the name is gone, or another file's, and locks that one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Final, Self
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import make_directories, read_small, write_atomically
+from modelfetch.store.files import has_real_directory, make_directories, read_small, write_atomically
 from modelfetch.store.kernel_lock import KernelLock
-from modelfetch.store.owner import is_running
+from modelfetch.store.owner import is_old, is_running
 from modelfetch.values import dataclass
 
+_NOTE: Final = ".holder"
 _HOLDER_LIMIT: Final = 4096
 """Bytes read of a note on who holds a lock."""
 
@@ -121,9 +122,30 @@ class Lock:
     ) -> None:
         self.release()
 
+    def reclaim(self) -> list[Path]:
+        """Remove what a dead holder left: the lock that nobody has, and the note beside it.
+
+        Returns:
+            What was removed.
+        """
+        files, found = (self._path, self._note), self._disk.lstat(self._path)
+        if found is None:
+            return [self._note] if self._disk.unlink(self._note) else []
+        was_old = is_old(found, self._disk.lstat(self._note))
+        taken = self._take()
+        if taken is False:
+            return []
+        try:
+            # Where locks prove nothing it may be held, and age has to do.
+            is_free = was_old or (taken is True and self._disk.lock_excludes(self._path))
+            return [path for path in files if is_free and self._disk.unlink(path)]
+        finally:
+            with suppress(OSError):
+                self._lock.give_back()
+
     @property
     def _note(self) -> Path:
-        return self._path.with_name(f"{self._path.name}.holder")
+        return self._path.with_name(f"{self._path.name}{_NOTE}")
 
     def _take(self) -> bool | None:
         try:
@@ -133,8 +155,12 @@ class Lock:
         return self._disk.lock(self._lock, self._path)
 
     def _give_back(self) -> None:
-        with suppress(StoreError):
-            self._disk.unlink(self._note)
+        with suppress(StoreError, OSError):
+            if self._disk.has_name(
+                self._lock, self._path
+            ):  # else it was deleted, and the name is another's by now
+                self._disk.unlink(self._note)
+                self._disk.unlink(self._path)
         with suppress(OSError):  # the kernel takes it back when the process ends
             self._lock.give_back()
 
@@ -168,3 +194,25 @@ def _parse(content: bytes) -> _Holder:
     if {type(host), type(who)} != {str} or {type(pid), type(received), type(size)} != {int}:
         raise ValueError("no process and host")
     return _Holder(pid, host, since, max(0, received), max(0, size), who)
+
+
+def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
+    """Remove the locks that nobody holds, best effort.
+
+    Args:
+        disk: The disk.
+        root: The cache root.
+        directory: Where the locks lie.
+
+    Returns:
+        What was removed.
+    """
+    removed: list[Path] = []
+    with suppress(StoreError):
+        if not has_real_directory(disk, root, directory):
+            return removed
+        names = (name.removesuffix(_NOTE) for name in disk.names(directory))
+        for name in sorted({name for name in names if name.endswith(".lock")}):
+            with suppress(StoreError):
+                removed += Lock(disk, root, directory / name).reclaim()
+    return removed

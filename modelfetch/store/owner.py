@@ -6,12 +6,18 @@ import hashlib
 import os
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
 TEMPORARY: Final = ".mf-tmp-"
 """How the name of every temporary file begins; a tag follows."""
+
+GRACE: Final = 24 * 3600.0
+"""Seconds without a change after which a file counts as forgotten when its maker is on another machine or in
+another container, so cannot be asked for. What is at work is written to all the time, and a source that sends
+nothing is left within a minute."""
 
 _TAG: Final = re.compile(r"([0-9a-f]{12})-([1-9][0-9]{0,6})-[0-9a-f]{8}")
 """Machine, process (at most 2**22 on Linux), and a random part."""
@@ -44,6 +50,16 @@ def maker(text: str) -> Literal["alive", "dead", "unknown"]:
     if parts is None or parts[1] != _machine():
         return "unknown"
     return "alive" if is_running(int(parts[2])) else "dead"
+
+
+def is_old(*found: os.stat_result | None) -> bool:
+    """Whether none of these files was changed within :data:`GRACE`; what is absent does not count.
+
+    A hard link has the old mtime of its blob; making it counts as a change of the inode. A clock that went
+    back makes files young, and so spares them.
+    """
+    changes = [max(each.st_mtime, each.st_ctime) for each in found if each is not None]
+    return bool(changes) and time.time() - max(changes) > GRACE
 
 
 def is_running(pid: int) -> bool:

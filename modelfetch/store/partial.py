@@ -6,18 +6,20 @@ import math
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from modelfetch.errors import StoreError
+from modelfetch.model.manifest import FileSpec
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, Piece
-from modelfetch.store.open_files import OpenFiles
+from modelfetch.store.lazy_files import LazyFiles
 from modelfetch.store.pieces import Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
-from modelfetch.store.slots import clear
+from modelfetch.store.slots import Slot
 
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""
@@ -28,6 +30,9 @@ LAG: Final = 16 << 20
 """Bytes that may wait to be hashed; what comes beyond them gets journal lines like what is ahead."""
 CLOSE_SECONDS: Final = 0.25
 """How long closing may hash on, so that the next run finds all bytes in the journal."""
+_LOST: Final = (
+    "This file's bytes may not be on the disk and were removed; see to the disk, then run the command again."
+)
 
 
 class Partial:
@@ -40,15 +45,12 @@ class Partial:
 
     Attributes:
         file: What the bytes are to become.
-        slot: Where the bytes lie.
     """
 
-    def __init__(self, files: OpenFiles, hashing: Hashing, *, exclusive: bool) -> None:
+    def __init__(self, file: FileSpec, files: LazyFiles, hashing: Hashing) -> None:
         """Wrap what was opened by :mod:`modelfetch.store.resume`."""
-        self.file = files.file
-        self.slot = files.slot
+        self.file = file
         self._files = files
-        self._exclusive = exclusive
         self._hashing = hashing if hashing.is_on and self.file.size > INLINE else None
         self._state = threading.Condition()
         self._turn = threading.Lock()
@@ -64,16 +66,12 @@ class Partial:
     def _forget_bytes(self) -> None:
         self._extents = Extents()
         self._pieces = Pieces()
-        self._prefix = Prefix(self._files.journal, self._files.read)
+        self._prefix = Prefix(self._files, self._files.read)
         self._is_followed = False
         self._error: BaseException | None = None
 
     def resume(self, journal: Journal) -> None:
         """Go on with what lies in the data file already, as far as its journal turns out to be right."""
-        if not journal.end:
-            self._files.journal.restart()
-            return
-        self._files.journal.resume(journal.end)
         for claim in claims(journal):
             self._extents.add(claim.start, claim.end, claim.origin)
             self._prefix.expect(claim)
@@ -84,6 +82,13 @@ class Partial:
     def expect(self, claim: Claim) -> None:
         """Check bytes that are going to be written now; those of a false claim are missing again."""
         self._prefix.expect(claim)
+
+    @property
+    def slot(self) -> Slot:
+        """Where the bytes lie; asked for when there are some."""
+        slot = self._files.slot
+        assert slot is not None, "no byte was written"
+        return slot
 
     @property
     def length(self) -> int:
@@ -160,7 +165,7 @@ class Partial:
 
     def _note_piece(self, piece: Piece | None) -> None:
         if piece is not None:
-            self._files.journal.append(piece)
+            self._files.append(piece)
 
     # Hashing
 
@@ -266,30 +271,34 @@ class Partial:
         """
         with self._turn:
             self._forget_bytes()
-            self._files.journal.restart()
+            self._files.restart()
 
     def renew(self) -> None:
-        """Begin again in new files: this one was closed, and its data moved away.
-
-        Raises:
-            StoreError: The disk refused.
-        """
-        self._files.disk.unlink(self.slot.journal)
+        """Begin again in new files: the data was moved away after :meth:`release`."""
+        self._files.drop()
         with self._turn:
-            self._files = OpenFiles.create(self._files.disk, self.slot, self.file)
+            self._files = self._files.anew()
             self._forget_bytes()
             self._count_in()
             self._is_open = True
 
     def close(self) -> None:
-        """Keep everything for the next run; a second call does nothing."""
+        """Keep everything for the next run, and no files for nothing; a second call does nothing."""
         self._hash_rest(CLOSE_SECONDS)
         if self._stop():
-            with suppress(StoreError):  # then the line before is where the next run goes on
-                self._prefix.mark()
-                for piece in self._pieces.rest():
-                    self._files.journal.append(piece)
-            self._release()
+            self._note_rest()
+        if self.received:
+            with suppress(StoreError):  # no promise was made about bytes that are not committed
+                self._files.close()
+        else:
+            self._files.drop()
+
+    def _note_rest(self) -> None:
+        """Have the journal tell of all bytes: what is said to be kept is what it claims."""
+        with suppress(StoreError):  # then the line before is where the next run goes on
+            self._prefix.mark()
+            for piece in self._pieces.rest():
+                self._files.append(piece)
 
     def _stop(self) -> bool:
         """Let nobody begin to write or hash any more, and wait for those who do; False if it was closed."""
@@ -301,40 +310,62 @@ class Partial:
         with self._turn:
             return was_open
 
-    def discard(self) -> None:
-        """Throw the bytes away."""
-        if self._stop():
-            self._release()
-        self.forget()
-
     def forget(self) -> None:
         """Remove what is left of this download and of dead runs: the bytes have moved, or are unwanted.
 
         Best effort: the next run can cope with anything that stays.
         """
-        disk, folder = self._files.disk, self.slot.folder
-        with suppress(StoreError):
-            self.slot.remove(disk)
-        clear(disk, folder, exclusive=self._exclusive)
-        with suppress(StoreError):
-            if self._exclusive:
-                disk.rmdir(folder)
+        self._stop()
+        self._files.forget()
+
+    def _thrown_away(self, error: StoreError) -> StoreError:
+        """Remove bytes that cannot be relied on; the error that says so."""
+        self._stop()
+        self._files.drop()
+        return StoreError(error.message, hint=_LOST)
 
     def seal(self) -> None:
-        """Make a finished file ready for its final name: read-only, on the disk, closed.
+        """Make a finished file ready for its final name: read-only, and on the disk.
 
         Raises:
             StoreError: The file is not the one written to, or its bytes may not have reached the disk. After
                 a failed sync they are thrown away: the kernel may have dropped them and call the next sync a
                 success (LWN 752063).
         """
-        self._files.seal()
+        files = self._files.begin()  # no byte of an empty file was written
+        files.seal()
         try:
-            self._files.sync()
-            if self._stop():
-                self._files.close()
+            files.sync()
+        except StoreError as error:
+            raise self._thrown_away(error) from error
+
+    def release(self) -> Path:
+        """Let nobody write any more, so that the data can be moved; it stays ours until then.
+
+        Returns:
+            The data file.
+
+        Raises:
+            StoreError: As for :meth:`seal`.
+        """
+        self._stop()
+        files = self._files.begin()
+        try:
+            files.release()
+        except StoreError as error:
+            raise self._thrown_away(error) from error
+        return files.slot.data
+
+    def rename(self, target: Path) -> None:
+        """Give the data its final name, after :meth:`release`.
+
+        Raises:
+            StoreError: The disk refused, or the file that has the name is not the one written to.
+        """
+        try:
+            self._files.begin().rename(target)
         except StoreError:
-            self.discard()
+            self._note_rest()
             raise
 
     def __enter__(self) -> Self:
@@ -344,7 +375,3 @@ class Partial:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _release(self) -> None:
-        with suppress(StoreError):  # no promise was made about bytes that are not committed
-            self._files.close()

@@ -6,6 +6,7 @@ import hashlib
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec
@@ -15,6 +16,9 @@ from modelfetch.store.files import closing, hash_file, is_same_file, read_blocks
 from modelfetch.store.owner import temporary_name
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.values import dataclass
+
+_TRIES: Final = 10
+"""How often a source is linked that is being replaced; after that it is copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
     _require_plain(disk, source, file)
     temporary = target.with_name(temporary_name())
     try:
-        if not disk.link(source, temporary):
+        if not _link(disk, source, temporary):
             _copy(disk, source, temporary, file)
         disk.rename(temporary, target)
     except BaseException:
@@ -83,6 +87,20 @@ def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         return False
     return hash_file(disk, path) == file.sha256
+
+
+def _link(disk: Disk, source: Path, target: Path) -> bool:
+    """Link like :meth:`Disk.link`, also while another process replaces the source by the same bytes.
+
+    The kernel says ENOENT of a file that lost its last name since it was looked up.
+    """
+    for _ in range(_TRIES):
+        try:
+            return disk.link(source, target)
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError) or disk.lstat(source) is None:
+                raise
+    return False
 
 
 def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 from modelfetch.store.journal import INTERVAL, Checkpoint, Journal, Piece
-from modelfetch.store.journal_file import JournalFile
 from modelfetch.values import dataclass
 
 
@@ -24,6 +23,13 @@ class Hasher(Protocol):
 
     def hexdigest(self) -> str:
         """Give the digest of the bytes so far; more may follow."""
+
+
+class Lines(Protocol):
+    """The end of a journal."""
+
+    def append(self, statement: Checkpoint | Piece) -> None:
+        """Add a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Prefix:
         length: Bytes that are hashed.
     """
 
-    def __init__(self, journal: JournalFile, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, journal: Lines, read: Callable[[int, int], bytes]) -> None:
         self.length = 0
         self._journal = journal
         self._read = read

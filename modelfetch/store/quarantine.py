@@ -23,6 +23,7 @@ from modelfetch.store.files import (
     write_private,
 )
 from modelfetch.store.layout import Layout
+from modelfetch.store.owner import is_old
 from modelfetch.values import dataclass
 
 UNLISTED: Final = "unlisted"
@@ -136,9 +137,13 @@ class Quarantine:
     def _drop_others(self, entry: Quarantined) -> None:
         """Remove older entries; those of other users may stay, and are no reason to fail."""
         for other in self._entries(entry.expected):
-            if other != entry.directory:
+            if other != entry.directory and self._is_over(other):
                 with leaving(self._disk):
                     self._drop(other)
+
+    def _is_over(self, entry: Path) -> bool:
+        """Whether no other process is about to move bytes into it."""
+        return self._disk.lstat(entry / "data") is not None or is_old(self._disk.lstat(entry))
 
     def _drop(self, entry: Path) -> None:
         for name in ("data", "reason.json"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,13 @@ from modelfetch.store.files import is_directory, make_directories, read_small, w
 from modelfetch.store.layout import Layout, labels
 from modelfetch.store.ready import stamp_text
 from modelfetch.store.receipt import LIMIT, Consulted, Receipt, ReceiptFile, Stamp, from_json, to_json
+
+
+class ReceiptError(StoreError):
+    """Every file of a model is there and verified, and only that could not be written down.
+
+    No reason to fail: reading never needs writing.
+    """
 
 
 class Receipts:
@@ -99,6 +106,8 @@ class Receipts:
         sources: Mapping[str, str],
         verified_at: Mapping[str, datetime],
         consulted: Sequence[Consulted],
+        *,
+        placed: bool,
     ) -> Receipt | None:
         """Write a receipt for a directory; see :meth:`modelfetch.store.Store.write_receipt`.
 
@@ -114,8 +123,12 @@ class Receipts:
         facts = (manifest.name, manifest.version, manifest.identity)
         receipt = Receipt(*facts, tuple(files), tuple(consulted), label)
         path = self._layout.receipt(manifest.name, label)
-        self._settle(manifest, label, path)
-        return receipt if self._put(manifest, label, path, to_json(receipt)) else None
+        with nullcontext() if placed else suppress(StoreError):
+            self._settle(manifest, label, path)
+        try:
+            return receipt if self._put(manifest, label, path, to_json(receipt)) else None
+        except StoreError as error:
+            raise ReceiptError(error.message, hint=error.hint) from error
 
     def _files(
         self,

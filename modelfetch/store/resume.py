@@ -1,28 +1,25 @@
 """Opening a partial: go on in an interrupted file where that is safe, else copy its bytes to one of our own.
 
 Only inodes this process created may ever get a final name: in huggingface/huggingface_hub#4306 a slow process
-went on appending to a file another one had published. The exception is a dead run's file, when a lock proves
-that its writer is gone: one that excludes others on a local file system, on a file that is ours alone.
+went on appending to a file another one had published. The exception is a dead run's file, when a lock on that
+very file proves that its writer is gone: see :meth:`modelfetch.store.open_files.OpenFiles.take_over`.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import BLOCK, closing, make_directories
+from modelfetch.store.files import BLOCK, closing, has_real_directory
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, is_foreign, parse
+from modelfetch.store.lazy_files import LazyFiles, Place
 from modelfetch.store.open_files import OpenFiles
-from modelfetch.store.owner import tag
 from modelfetch.store.partial import Partial
 from modelfetch.store.prefix import Claim, claims
-from modelfetch.store.slots import Slot, clear, read_journal, slots
+from modelfetch.store.slots import Slot, read_journal, slots
 from modelfetch.values import dataclass
 
 Cancelled = Callable[[], bool]
@@ -48,7 +45,7 @@ class Opening:
     cancelled: Cancelled
 
     def open(self, root: Path, folder: Path) -> Partial:
-        """Open the partial of a file, with all bytes of earlier runs.
+        """Open the partial of a file, with all bytes of earlier runs. Where there are none, nothing is made.
 
         Args:
             root: The cache root.
@@ -57,46 +54,49 @@ class Opening:
         Raises:
             StoreError: The disk refused.
         """
-        disk = self.disk
-        make_directories(disk, root, folder, durable=False)
-        plain = Slot(folder)
-        if self.exclusive and (taken := self._take_over(plain)):
+        place = Place(self.disk, root, folder, self.exclusive)
+        if not has_real_directory(self.disk, root, folder):
+            return self._wrap(LazyFiles(place, self.file))
+        if self.exclusive and (taken := self._take_over(place)):
             return taken
-        found = slots(disk, folder)
-        own = plain if self.exclusive and plain not in found else Slot(folder, f"-{tag()}")
-        partial = self._wrap(OpenFiles.create(disk, own, self.file))
+        found = slots(self.disk, folder)
+        files = LazyFiles(place, self.file)
+        partial = self._wrap(files)
         try:
             self._copy_best(partial, found)
         except BaseException:
             partial.close()
             raise
         if not self.cancelled():
-            clear(disk, folder, exclusive=self.exclusive, keep=own)
+            place.clear(keep=files.slot)
         return partial
 
-    def _wrap(self, files: OpenFiles) -> Partial:
-        return Partial(files, self.hashing, exclusive=self.exclusive)
+    def _wrap(self, files: LazyFiles) -> Partial:
+        return Partial(self.file, files, self.hashing)
 
-    def _take_over(self, slot: Slot) -> Partial | None:
+    def _take_over(self, place: Place) -> Partial | None:
         """Go on in a dead run's file; None where there is none that may be taken."""
-        disk = self.disk
-        with ExitStack() as undo:
-            data = disk.open_to_update(slot.data)
-            if data is None:
-                return None
-            undo.callback(disk.close, data, slot.data)
-            journal = disk.open_to_update(slot.journal) if _is_ours(disk, data, slot.data) else None
-            if journal is None:
-                return None
-            undo.callback(disk.close, journal, slot.journal)
-            content = read_journal(disk, slot)
+        slot = Slot(place.folder)
+        opened = OpenFiles.take_over(self.disk, slot, self.file)
+        if opened is None:
+            return None
+        try:
+            content = read_journal(self.disk, slot)
             if is_foreign(content):
+                opened.close()
                 return None
-            disk.truncate(data, slot.data, self.file.size)
-            partial = self._wrap(OpenFiles(disk, slot, self.file, data, journal))
-            partial.resume(parse(content, self.file))
-            undo.pop_all()
-            return partial
+            opened.resize()
+            journal = parse(content, self.file)
+            if journal.end:
+                opened.journal.resume(journal.end)
+            else:
+                opened.journal.restart()
+        except BaseException:
+            opened.close()
+            raise
+        partial = self._wrap(LazyFiles(place, self.file, opened))
+        partial.resume(journal)
+        return partial
 
     def _copy_best(self, partial: Partial, found: list[Slot]) -> None:
         """Copy the bytes of the file that claims most, or of the next one where its very start is false."""
@@ -128,9 +128,3 @@ class Opening:
                 return
             partial.put(position, block, claim.origin)
             position += len(block)
-
-
-def _is_ours(disk: Disk, fd: int, path: Path) -> bool:
-    """Whether a file has this one name, and no other user can change it behind our back as its owner."""
-    found = disk.fstat(fd, path)
-    return found.st_nlink == 1 and (sys.platform == "win32" or found.st_uid == os.geteuid())

@@ -1,8 +1,10 @@
-"""How much room there is, asked before the first byte rather than found out at the last."""
+"""Whether and how much can be written, asked before the first byte rather than found out with the last."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,7 @@ from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_size
 from modelfetch.store.disk import Disk
+from modelfetch.store.refusals import refusal
 
 SLACK: Final = 100
 """A download of n bytes wants n / SLACK bytes more: for directories, journals and the file system's maps."""
@@ -37,6 +40,18 @@ def require_space(disk: Disk, directory: Path, needed: int) -> None:
             f"{sanitise(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
             hint="Free some space, or put the cache elsewhere with --cache-dir.",
         )
+
+
+def require_writable(disk: Disk, directory: Path) -> None:
+    """Make sure that a directory, there or not yet, can be written to. Nothing is written.
+
+    Raises:
+        StoreError: It cannot.
+    """
+    nearest, found = _nearest(disk, directory)
+    code = disk.why_not_writable(nearest) if stat.S_ISDIR(found.st_mode) else errno.ENOTDIR
+    if code:
+        raise refusal(OSError(code, os.strerror(code)), "write to", nearest)
 
 
 def share_file_system(disk: Disk, one: Path, other: Path) -> bool:

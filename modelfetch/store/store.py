@@ -13,7 +13,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.notices import Notices
 from modelfetch.store.directories import Directories
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import is_same_file, make_directories, read_blocks, write_atomically
+from modelfetch.store.files import hash_file, is_same_file, make_directories, read_blocks, write_atomically
 from modelfetch.store.group import Group
 from modelfetch.store.guest import Guest
 from modelfetch.store.handles import HANDLES
@@ -29,8 +29,8 @@ from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipts import Receipts
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
-from modelfetch.store.slots import read_journal, slots
-from modelfetch.store.space import free_space, require_space, share_file_system
+from modelfetch.store.slots import clear, read_journal, slots
+from modelfetch.store.space import free_space, require_space, require_writable, share_file_system
 from modelfetch.store.sweep import sweep
 from modelfetch.store.unlisted import Unlisted
 
@@ -104,6 +104,11 @@ class Store:
         path = self._layout.blob(file.sha256)
         return path if self.size_of(path) == file.size else None
 
+    def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
+        """Whether a file of a model has its place, and the right length; its bytes are not looked at."""
+        directory = self.directory(manifest)  # of most models that miss a file there is none
+        return self._disk.lstat(directory) is not None and self.size_of(directory / file.path) == file.size
+
     def receipt(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when there is none for exactly these files that can be read."""
         return self._receipts.read(manifest)
@@ -127,6 +132,20 @@ class Store:
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all present models, by the digest they had when they were verified."""
         return self._receipts.placed()
+
+    def is_proven(self, manifest: Manifest) -> bool:
+        """Whether a model that has a receipt is there by the digests of all of its files; each is read.
+
+        For a cache that was copied or unpacked, and may be read-only: its files look other than they did when
+        the receipt was written.
+        """
+        if self.receipt(manifest) is None:
+            return False
+        directory = self.directory(manifest)
+        paths = [(file, directory / file.path) for file in manifest.files]
+        return all(self.size_of(path) == file.size for file, path in paths) and all(
+            hash_file(self._disk, path) == file.sha256 for file, path in paths
+        )
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
@@ -170,6 +189,14 @@ class Store:
             StoreError: There is not; the message says how much is needed and how much is free.
         """
         require_space(self._disk, self.root, needed)
+
+    def check_writable(self) -> None:
+        """Make sure, before the first request, that what comes can be written down. Nothing is written.
+
+        Raises:
+            StoreError: It cannot.
+        """
+        require_writable(self._disk, self._layout.partials)
 
     def can_link_into(self, directory: Path) -> bool:
         """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
@@ -215,6 +242,15 @@ class Store:
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
+    def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
+        """Remove what interrupted downloads of a file left: its blob is there and right. Best effort.
+
+        Args:
+            file: The file.
+            exclusive: As for :meth:`partial`.
+        """
+        clear(self._disk, self._layout.partial(file.sha256), exclusive=exclusive)
+
     def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
         """Give a finished download its final name among the blobs.
 
@@ -231,7 +267,8 @@ class Store:
         make_directories(self._disk, self.root, blob.parent, durable=True)
         partial.seal()
         quarantined = self._displace(blob, partial.file, displaced_source)
-        self._disk.rename(partial.slot.data, blob)
+        partial.release()
+        partial.rename(blob)
         self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
@@ -304,6 +341,8 @@ class Store:
         sources: Mapping[str, str],
         verified_at: Mapping[str, datetime],
         consulted: Sequence[Consulted] = (),
+        *,
+        placed: bool = True,
     ) -> Receipt:
         """Write down that a model is there: after all of its files, and so that it survives a power cut.
 
@@ -316,12 +355,16 @@ class Store:
             verified_at: By path, when that was, with a time zone. For a file left out the receipt before
                 speaks on, if the file still looks as it did.
             consulted: Catalog and config files that had a say.
+            placed: Whether any file got its name since the receipt before; if so, names must be safe first.
+
+        Raises:
+            ReceiptError: Only the receipt could not be written.
         """
         is_new = self.receipt(manifest) is None
         receipt = None
         while receipt is None:
             label = self._placed_under(manifest)
-            receipt = self._receipts.write(manifest, label, sources, verified_at, consulted)
+            receipt = self._receipts.write(manifest, label, sources, verified_at, consulted, placed=placed)
             if receipt is None:
                 self._directories.move_on(manifest, label)
         left = self._directories.settled(manifest)
@@ -376,8 +419,7 @@ class Store:
 
         The arguments and the result are those of :meth:`quarantine`.
         """
-        partial.close()
-        directory = self.quarantine(partial.slot.data, partial.file, actual=actual, source=source)
+        directory = self.quarantine(partial.release(), partial.file, actual=actual, source=source)
         partial.renew()
         return directory
 
@@ -403,13 +445,18 @@ class Store:
         remover = Remover(self._disk, self._layout, name, self.receipts())
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
-    def sweep(self) -> tuple[Path, ...]:
-        """Remove what killed runs left: temporary files, and journals of downloads that were finished.
+    def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
+        """Remove what killed and failed runs left: temporary files, locks, and downloads of no use.
+
+        Best effort. What a process may be at work on stays, and so do bytes that a later run can use.
+
+        Args:
+            thorough: Whether to look into the versions of models as well, which takes a look at each file.
 
         Returns:
             What was removed.
         """
-        return sweep(self._disk, self._layout)
+        return sweep(self._disk, self._layout, thorough=thorough)
 
     def _placed_under(self, manifest: Manifest) -> str:
         """Name the directory that has every file; what was placed in one left to others is placed again."""

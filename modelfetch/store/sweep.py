@@ -1,75 +1,67 @@
-"""Removing what killed runs left: temporary files of dead processes, and journals without data."""
+"""Removing what killed and failed runs left: whatever no process is at work on, and no later run can use."""
 
 from __future__ import annotations
 
 import stat
-import time
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Final
 
 from modelfetch.store.calls import is_own
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import is_directory, leave, leaving
+from modelfetch.store.files import hash_file, is_directory, is_plain, leave, leaving
 from modelfetch.store.group import remove
-from modelfetch.store.journal import is_foreign
+from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
-from modelfetch.store.locks import Lock
-from modelfetch.store.owner import TEMPORARY, is_temporary, maker
-from modelfetch.store.slots import Slot, read_journal, slots
-
-GRACE: Final = 24 * 3600.0
-"""Seconds after which a temporary file is taken for forgotten when its maker is on another machine or in
-another container, so cannot be asked for, or when it is another user's, whose name for it proves nothing.
-None is in use for longer than it takes to copy one file."""
+from modelfetch.store.locks import Lock, reclaim
+from modelfetch.store.owner import TEMPORARY, is_old, is_temporary, maker
+from modelfetch.store.slots import Slot, discard, read_journal, slots
 
 
-def sweep(disk: Disk, layout: Layout) -> tuple[Path, ...]:
+def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
-    removed: list[Path] = []
-    for directory in (layout.models, layout.locks):
-        with leaving(disk), disk.steady():
-            for path in _temporaries(disk, directory):
-                removed += _sweep_file(disk, path)
-    with leaving(disk):
-        removed += _sweep_partials(disk, layout)
-    return tuple(removed)
-
-
-def _sweep_partials(disk: Disk, layout: Layout) -> list[Path]:
-    removed: list[Path] = []
-    for name in disk.names(layout.partials):
+    removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
+    removed += reclaim(disk, layout.root, layout.locks)
+    for name in _names(disk, layout.partials):
         with leaving(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
             elif is_temporary(name):
                 removed += _sweep_group(disk, layout.partials / name)
-    return removed
+    return tuple(removed)
 
 
-def _sweep_file(disk: Disk, path: Path) -> list[Path]:
+def _names(disk: Disk, directory: Path) -> list[str]:
+    """What a directory holds; nothing if it is a link, or another user's."""
     with leaving(disk):
-        if _is_forgotten(disk, path, stat.S_ISREG) and disk.unlink(path):
-            return [path]
+        return disk.names(directory) if is_directory(disk, directory) else []
     return []
+
+
+def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterator[Path]:
+    # The files of a version are placed before its receipt is written, and so before a run that finds all of
+    # it here: such a run need not look at each of them.
+    depth = 100 if thorough else 1
+    for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
+        with leaving(disk):
+            if _is_forgotten(disk, path, stat.S_ISREG) and disk.unlink(path):
+                yield path
+
+
+def _temporaries(disk: Disk, directory: Path, depth: int) -> Iterator[Path]:
+    for name in _names(disk, directory):
+        if is_temporary(name):
+            yield directory / name
+        elif depth:
+            yield from _temporaries(disk, directory / name, depth - 1)
 
 
 def _sweep_group(disk: Disk, folder: Path) -> list[Path]:
     return [folder] if _is_forgotten(disk, folder, stat.S_ISDIR) and remove(disk, folder) else []
 
 
-def _temporaries(disk: Disk, directory: Path) -> Iterator[Path]:
-    if not is_directory(disk, directory):
-        return
-    for name in disk.names(directory):
-        if is_temporary(name):
-            yield directory / name
-        else:
-            yield from _temporaries(disk, directory / name)
-
-
 def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
-    """Whether what a name stands for was left by a dead run.
+    """Whether what a name stands for was left by a dead run; another user's name for it proves nothing.
 
     Args:
         disk: The disk.
@@ -83,28 +75,29 @@ def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bo
         leave(disk, path)
         return False
     fate = maker(path.name.removeprefix(TEMPORARY))
-    if fate != "unknown" and is_own(found):
-        return fate == "dead"
-    # A hard link has the old mtime of its blob; making it counts as a change of the inode.
-    return time.time() - max(found.st_mtime, found.st_ctime) > GRACE
+    return fate == "dead" if fate != "unknown" and is_own(found) else is_old(found)
 
 
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
-    """Remove what a run killed right after its data got the final name left behind."""
+    """Remove pairs that are of no use: they claim nothing, or what they were to become is there."""
     folder = layout.partial(digest)
-    if any(disk.lstat(slot.data) for slot in slots(disk, folder)):
-        return []
+    is_stored = cache(lambda: _is_stored(disk, layout.blob(digest), digest))
     with Lock(disk, layout.root, layout.blob_lock(digest)) as lock:
         if not lock.try_acquire():
             return []
-        finished = [slot for slot in slots(disk, folder) if disk.lstat(slot.data) is None]
         gone = [
-            slot.journal for slot in finished if _is_spent(disk, slot, lock) and disk.unlink(slot.journal)
+            slot.data
+            for slot in slots(disk, folder)
+            if discard(disk, slot, exclusive=lock.effective, when=partial(_is_useless, disk, slot, is_stored))
         ]
-        if lock.effective and disk.rmdir(folder):
-            gone.append(folder)
-        return gone
+        return [*gone, folder] if disk.rmdir(folder) else gone
 
 
-def _is_spent(disk: Disk, slot: Slot, lock: Lock) -> bool:
-    return slot.is_abandoned(exclusive=lock.effective) and not is_foreign(read_journal(disk, slot))
+def _is_useless(disk: Disk, slot: Slot, is_stored: Callable[[], bool]) -> bool:
+    is_whole = disk.lstat(slot.data) is not None
+    return not is_whole or not parse_any(read_journal(disk, slot)).claimed or is_stored()
+
+
+def _is_stored(disk: Disk, blob: Path, digest: str) -> bool:
+    """Whether a blob is there and right: beside a damaged one, what was fetched to repair it is of use."""
+    return is_plain(disk, blob) and hash_file(disk, blob) == digest

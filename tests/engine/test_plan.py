@@ -104,7 +104,7 @@ def test_bytes_of_a_blob_are_not_planned_to_be_fetched(lab: Laboratory) -> None:
     plan = planned(lab.runtime(), take_inventory(lab.runtime(), MODEL))
     assert [(file.state, file.held) for file in plan.files] == [("missing", 0), ("partial", 5000)]
     assert plan.missing == 100
-    assert held_of(lab.store, MODEL.files[1]) == 5000
+    assert held_of(lab.store, MODEL, MODEL.files[1]) == 5000
 
 
 def test_when_everything_is_fetched_anew_nothing_counts(lab: Laboratory) -> None:

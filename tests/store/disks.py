@@ -120,6 +120,9 @@ class LocklessDisk(Disk):
     def lock(self, lock: KernelLock, path: Path) -> bool | None:
         return True
 
+    def lock_file(self, fd: int, path: Path) -> bool | None:
+        return None
+
 
 class OrderingDisk(Disk):
     """Knows what a power cut could take: bytes written and names given since the last sync."""

@@ -6,7 +6,10 @@ import errno
 import json
 import os
 import platform
+import shutil
+import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -251,6 +254,72 @@ def test_processes_at_once_without_locks_harm_nothing(store: Store) -> None:
     assert wrong_finals(store.root, manifest) == []
     assert not list(store.root.rglob(".mf-tmp-*"))
     assert not list(store.root.glob("partial/*/*"))
+
+
+def test_nothing_of_a_lock_stays_when_it_is_given_back(store: Store) -> None:
+    with store.lock_model("tiny") as lock:
+        assert lock.try_acquire()
+    assert list((store.root / "locks").iterdir()) == []
+
+
+def test_giving_back_a_lock_that_was_deleted_spares_the_one_that_took_its_name(store: Store) -> None:
+    first, second = store.lock_model("tiny"), store.lock_model("tiny")
+    assert first.try_acquire()
+    shutil.rmtree(store.root / "locks")
+    assert second.try_acquire()
+    first.release()
+    assert not store.lock_model("tiny").try_acquire()
+    second.release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_a_lock_on_a_file_that_lost_its_name_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waited opened the file that the holder then took away."""
+    import fcntl
+
+    path, flock = store.root / "locks" / "model-tiny.lock", fcntl.flock
+    others: list[int] = []
+
+    def flock_late(fd: int, operation: int) -> None:
+        if not others:
+            path.unlink()
+            others.append(os.open(path, os.O_RDWR | os.O_CREAT))
+            flock(others[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    lock = store.lock_model("tiny")
+    assert not lock.try_acquire(), "the other file is locked"
+    os.close(others[0])
+    assert lock.try_acquire()
+    lock.release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_group_may_lock_what_its_umask_shares(store: Store, umask: Callable[[int], int]) -> None:
+    umask(0o002)
+    with store.lock_model("tiny") as lock:
+        assert lock.try_acquire()
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in (store.root / "locks").iterdir()}
+    assert modes == {0o664}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_lock_that_may_only_be_read_excludes_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's, whose umask shares nothing."""
+    opening = os.open
+
+    def open_of_another(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "not yours")
+        return opening(path, flags, mode)
+
+    with store.lock_model("tiny") as holder:
+        assert holder.try_acquire()
+        monkeypatch.setattr(os, "open", open_of_another)
+        assert not store.lock_model("tiny").try_acquire()
 
 
 def test_a_kernel_lock_ends_with_its_process(store: Store) -> None:

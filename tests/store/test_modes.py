@@ -53,6 +53,7 @@ def test_an_unfinished_download_follows_it_too(store: Store, umask: Callable[[in
     umask(0o027)
     file = spec(noise(100))
     with store.partial(file, True) as partial:
+        partial.put(0, noise(100)[:50], "mirror a")
         assert mode(partial.slot.data) == mode(partial.slot.journal) == 0o640
 
 

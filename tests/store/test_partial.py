@@ -155,6 +155,7 @@ def test_with_the_journal_deleted_the_download_begins_again_and_the_old_bytes_go
     (folder(store) / "journal").unlink()
     with store.partial(FILE, True) as partial:
         assert partial.length == 0
+        write(partial, 1000)
         assert [path.name for path in folder(store).glob("data*")] == [partial.slot.data.name]
 
 
@@ -199,7 +200,7 @@ def test_restarting_writes_into_the_same_inode(store: Store) -> None:
 def test_discarding_leaves_nothing(store: Store) -> None:
     with store.partial(FILE, True) as partial:
         write(partial, HALF)
-        partial.discard()
+        partial.forget()
     assert not folder(store).exists()
 
 
@@ -391,4 +392,5 @@ def test_a_manifest_that_disagrees_about_the_size_starts_afresh(store: Store, ot
     begin(store)
     with store.partial(other, True) as partial:
         assert partial.length == 0
+        partial.put(0, CONTENT[:5], "mirror a")
     assert (folder(store) / "data").stat().st_size == other.size

@@ -250,9 +250,9 @@ def test_a_partial_counts_for_as_long_as_it_is_open(root: Path) -> None:
         hashing.begin()
     with Store(root, hashing=hashing).partial(FILE, True) as partial:
         assert hashing.is_crowded
-        partial.close()
+        partial.put(0, CONTENT[:1000], "mirror a")
+        partial.release().unlink()
         assert not hashing.is_crowded
-        partial.slot.data.unlink()
         partial.renew()
         assert hashing.is_crowded
     assert not hashing.is_crowded

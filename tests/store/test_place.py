@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -12,7 +14,9 @@ from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Disk, Store
 from tests.store.disks import CountingDisk, RefusingDisk, without_links
-from tests.store.material import digest, ensure, leftovers, model, noise, obtain, spec
+from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, spec
+
+T = TypeVar("T")
 
 CONTENT = noise(70_000)
 MANIFEST = model({"onnx/encoder/model.onnx": CONTENT})
@@ -96,6 +100,24 @@ def test_two_processes_placing_at_once_leave_no_second_name(root: Path) -> None:
     obtain(Store(root), CONTENT)
     placed = Store(root, disk=RacingDisk()).place(MANIFEST, FILE)
     assert placed.path.read_bytes() == CONTENT
+    assert leftovers(root) == []
+
+
+def test_a_blob_that_another_process_replaces_meanwhile_is_placed(root: Path) -> None:
+    """The kernel says ENOENT of a source that lost its name between being looked up and being linked."""
+
+    class ReplacedDisk(Disk):
+        refusals = 1
+
+        def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+            if operation == "link to" and self.refusals:
+                self.refusals -= 1
+                raise FileNotFoundError(errno.ENOENT, "not there")
+            return super().perform(operation, path, call)
+
+    store = Store(root, disk=ReplacedDisk())
+    contents = {"a.bin": noise(1000)}
+    assert is_present(store, ensure(store, contents), contents)
     assert leftovers(root) == []
 
 

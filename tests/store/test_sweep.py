@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from modelfetch.store import Store
+from modelfetch.store import Disk, Store, owner
 from modelfetch.store.owner import TEMPORARY, is_running, is_temporary, maker, tag, temporary_name
-from tests.store.disks import CountingDisk, DyingDisk, Killed
+from tests.store.disks import CountingDisk, DyingDisk, Killed, RefusingDisk
 from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, run_child, spec
 
 CONTENTS = {"onnx/model.onnx": noise(5000)}
@@ -68,6 +70,153 @@ def test_everything_stored_survives(store: Store, version: Path) -> None:
     assert store.sweep() == ()
     assert is_present(store, model(CONTENTS), CONTENTS)
     assert store.held(spec(noise(999))) == 500
+
+
+# Downloads of no use
+
+
+def begin(store: Store, content: bytes, length: int, *, exclusive: bool = True) -> None:
+    """Leave an interrupted download."""
+    with store.partial(spec(content), exclusive) as partial:
+        partial.put(0, content[:length], "mirror a")
+
+
+def left(store: Store) -> list[str]:
+    return [*leftovers(store.root), *(path.name for path in store.root.glob("locks/*"))]
+
+
+def test_a_download_that_was_begun_and_never_filled_goes(store: Store) -> None:
+    """As earlier versions left one for each file of a run that failed, and a kill leaves one."""
+    file = spec(noise(5000))
+    folder = store.root / "partial" / file.sha256
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(bytes(file.size))
+    (folder / "journal").write_text(f"modelfetch-journal 1 {file.sha256} {file.size}\n")
+    store.sweep()
+    assert left(store) == []
+
+
+def test_a_download_of_what_is_stored_by_now_goes(store: Store) -> None:
+    content = noise(5000)
+    begin(store, content, 3000)
+    folder = store.root / "partial" / digest(content)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    obtain(store, content)
+    folder.mkdir()
+    for name, there in kept.items():
+        (folder / name).write_bytes(there)
+    store.sweep()
+    assert left(store) == []
+
+
+def test_beside_a_damaged_blob_the_bytes_for_its_repair_stay(store: Store) -> None:
+    content = noise(5000)
+    begin(store, content, 3000)
+    blob = store.blob_path(digest(content))
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(noise(5000, seed=9))
+    store.sweep()
+    assert store.held(spec(content)) == 3000
+
+
+def test_a_new_run_removes_what_it_finds_of_no_use(store: Store) -> None:
+    content = noise(5000)
+    begin(store, content, 3000)
+    obtain(store, content)
+    store.forget_partial(spec(content), True)
+    assert left(store) == []
+
+
+@linux_only
+def test_what_a_killed_run_without_locks_left_goes_with_the_process(store: Store) -> None:
+    content = noise(5000)
+    begin(store, content, 3000, exclusive=False)
+    (folder,) = (store.root / "partial").iterdir()
+    dead = run_child(NAME_OF_THE_DEAD).strip().removeprefix(TEMPORARY)
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(f"{path.name.partition('-')[0]}-{dead}"))
+    obtain(store, content, exclusive=False)
+    store.sweep()
+    assert left(store) == []
+
+
+class UnprovenDisk(Disk):
+    """Locks are granted, but prove nothing, as on a network file system."""
+
+    def is_local(self, path: Path) -> bool:
+        return False
+
+
+@pytest.fixture
+def aging(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let days pass where nobody can tell who is dead, as without ``/proc`` or in another container."""
+    monkeypatch.setattr(owner, "_machine", lambda: "")
+
+    def pass_days() -> None:
+        monkeypatch.setattr(owner, "GRACE", -1.0)
+
+    return pass_days
+
+
+def test_where_nothing_proves_who_is_dead_age_does(root: Path, aging: Callable[[], None]) -> None:
+    content, other = noise(5000), noise(6000)
+    store = Store(root, disk=UnprovenDisk())
+    obtain(store, content, exclusive=False)
+    begin(store, content, 3000, exclusive=False)
+    begin(store, other, 3000, exclusive=False)
+    (root / "partial" / temporary_name()).mkdir()
+    for directory in ("models", "locks"):
+        (root / directory).mkdir(exist_ok=True)
+    (root / "models" / temporary_name()).touch()
+    (root / "locks" / "model-a.lock").touch()
+    (root / "locks" / "model-a.lock.holder").touch()
+    before = left(store)
+    store.sweep()
+    assert left(store) == before
+    aging()
+    store.sweep()
+    assert left(store) == [f"partial/{digest(other)}"]
+    assert store.held(spec(other)) == 3000
+
+
+# Locks
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there they go with their process")
+def test_locks_and_notes_of_dead_processes_go_and_those_in_use_stay(store: Store) -> None:
+    locks = store.root / "locks"
+    with store.lock_model("busy") as busy:
+        assert busy.try_acquire()
+        for name in ("blob-dead.lock", "blob-dead.lock.holder", "model-gone.lock.holder", "notes.txt"):
+            (locks / name).touch()
+        store.sweep()
+        kept = {"model-busy.lock", "model-busy.lock.holder", "notes.txt"}
+        if busy.effective:
+            assert {path.name for path in locks.iterdir()} == kept
+        assert not store.lock_model("busy").try_acquire()
+
+
+def test_a_run_that_finds_all_of_a_model_sweeps_what_lies_beside_it(store: Store, version: Path) -> None:
+    near, deep = version.parent / temporary_of_the_dead(), version / temporary_of_the_dead()
+    near.touch()
+    deep.touch()
+    store.sweep(thorough=False)
+    if sys.platform == "linux":
+        assert not near.exists()
+    assert deep.exists()
+
+
+def temporary_of_the_dead() -> str:
+    return run_child(NAME_OF_THE_DEAD).strip()
+
+
+@pytest.mark.parametrize("refused", ["list", "look at", "remove", "lock"])
+def test_what_cannot_be_swept_is_no_failure(root: Path, refused: str) -> None:
+    begin(Store(root), noise(5000), 3000)
+    (root / "locks").mkdir(exist_ok=True)
+    (root / "locks" / "model-a.lock").touch()
+    assert Store(root, disk=RefusingDisk(errno.EACCES, {refused})).sweep() in ((), (root / "locks",))
+    assert Store(root).held(spec(noise(5000))) == 3000
 
 
 def test_an_empty_or_absent_cache_has_nothing_to_sweep(store: Store) -> None:

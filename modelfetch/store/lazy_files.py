@@ -1,0 +1,167 @@
+"""The files of a download, made when there is a byte to keep: a run that gets none leaves nothing behind."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Self
+
+from modelfetch.errors import StoreError
+from modelfetch.model.manifest import FileSpec
+from modelfetch.model.text import sanitise
+from modelfetch.store.disk import Disk
+from modelfetch.store.files import make_directories
+from modelfetch.store.journal import Checkpoint, Piece
+from modelfetch.store.open_files import OpenFiles
+from modelfetch.store.owner import tag
+from modelfetch.store.slots import Slot, clear, slots
+from modelfetch.values import dataclass
+
+_TRIES: Final = 10
+"""How often files are made anew because others made or removed the same names at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of a download go.
+
+    Attributes:
+        disk: The disk.
+        root: The cache root.
+        folder: The partial's directory.
+        exclusive: Whether the blob's lock is held and really excludes others.
+    """
+
+    disk: Disk
+    root: Path
+    folder: Path
+    exclusive: bool
+
+    def create(self, file: FileSpec) -> OpenFiles:
+        """Make the files.
+
+        Raises:
+            StoreError: The disk refused; then neither file stays.
+        """
+        refused: StoreError | None = None
+        for _ in range(_TRIES):
+            try:
+                made = self._try(file)
+            except StoreError as error:
+                if not self._is_passing(error.__cause__):
+                    raise
+                refused = error
+                continue
+            if made is not None:
+                return made
+        raise refused or StoreError(
+            f"{sanitise(str(self.folder))} is being changed by something else",
+            hint="Keep other programs out of the cache, then run the command again.",
+        )
+
+    def _try(self, file: FileSpec) -> OpenFiles | None:
+        make_directories(self.disk, self.root, self.folder, durable=False)
+        plain = Slot(self.folder)
+        is_free = self.exclusive and plain not in slots(self.disk, self.folder)
+        return OpenFiles.create(self.disk, plain if is_free else Slot(self.folder, f"-{tag()}"), file)
+
+    def _is_passing(self, cause: BaseException | None) -> bool:
+        """Whether another process took a name first, or removed the directory because it was empty."""
+        if cause is None:  # it was gone when it had just been made
+            return self.disk.lstat(self.folder) is None
+        return isinstance(cause, FileExistsError | FileNotFoundError)
+
+    def clear(self, keep: Slot | None = None) -> None:
+        """Remove what dead runs left here; see :func:`modelfetch.store.slots.clear`."""
+        clear(self.disk, self.folder, exclusive=self.exclusive, keep=keep)
+
+
+class LazyFiles:
+    """The two files of a download, or none yet. Several threads may write.
+
+    Args:
+        place: Where they go.
+        file: What the bytes are to become.
+        opened: The files, where there are some to go on in.
+    """
+
+    def __init__(self, place: Place, file: FileSpec, opened: OpenFiles | None = None) -> None:
+        self.place = place
+        self._file = file
+        self._opened = opened
+        self._making = threading.Lock()
+
+    @property
+    def slot(self) -> Slot | None:
+        """Where they lie; None while there are none."""
+        return self._opened.slot if self._opened is not None else None
+
+    def begin(self) -> OpenFiles:
+        """Make the files unless they are there.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if self._opened is None:
+            with self._making:
+                if self._opened is None:
+                    self._opened = self.place.create(self._file)
+        return self._opened
+
+    def anew(self) -> Self:
+        """None yet, for the same download."""
+        return type(self)(self.place, self._file)
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Write bytes of the file; raises like :meth:`OpenFiles.write`."""
+        self.begin().write(data, offset)
+
+    def read_into(self, room: memoryview, start: int) -> None:
+        """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
+        self.begin().read_into(room, start)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Read bytes of the file; raises like :meth:`read_into`."""
+        room = bytearray(end - start)
+        self.read_into(memoryview(room), start)
+        return bytes(room)
+
+    def append(self, statement: Checkpoint | Piece) -> None:
+        """Add a line to the journal.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self.begin().journal.append(statement)
+
+    def restart(self) -> None:
+        """Empty the journal but for its header.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if self._opened is not None:
+            self._opened.journal.restart()
+
+    def drop(self) -> None:
+        """Take the files away, as far as they are still ours; best effort."""
+        if self._opened is not None:
+            self._opened.forget()
+            with suppress(StoreError):
+                self.place.disk.rmdir(self.place.folder)
+
+    def forget(self) -> None:
+        """Take the files away, and what dead runs left beside them; best effort."""
+        if self._opened is not None:
+            self._opened.forget()
+        self.place.clear()
+
+    def close(self) -> None:
+        """Close what is open.
+
+        Raises:
+            StoreError: The data may not have reached the disk.
+        """
+        if self._opened is not None:
+            self._opened.close()
