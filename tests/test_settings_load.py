@@ -136,7 +136,7 @@ def test_precedence_and_origin_of_every_setting(setting: Setting, machine: Machi
         expect(project, f"project file {machine.project_file}")
     else:  # all of these are beyond the user's
         expect(user, f"user config {machine.user_config}")
-        [notice] = machine.load().notices
+        notice, *_ = machine.load().notices
         assert notice.startswith(f"project file {machine.project_file} sets {setting.name}")
         assert notice.endswith("; it is ignored.")
     machine.environ[setting.variable] = variable

@@ -61,7 +61,8 @@ class Commands(TyperGroup):
         Nobody asked for that, so it is talk, and nothing was done: a script whose variable was empty notices.
         """
         if not args and not ctx.resilient_parsing:
-            say(ctx.get_help())
+            for line in ctx.get_help().splitlines():
+                say(line)
             raise typer.Exit(EXIT_USAGE)
         return super().parse_args(ctx, args)
 

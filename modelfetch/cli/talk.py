@@ -62,9 +62,12 @@ def warn(workspace: Workspace) -> None:
 
 
 def put(line: str) -> None:
-    """Print a line on stdout, harmless whatever it tells of; signs that it cannot show are left out."""
+    """Print a line on stdout, harmless whatever it tells of; signs that it cannot show are left out.
+
+    Tabs stay: they part the fields of lines that programs read.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    line = sanitise(line)
+    line = "\t".join(map(sanitise, line.split("\t")))
     try:
         line.encode(encoding)
     except UnicodeEncodeError:

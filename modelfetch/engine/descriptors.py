@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-RESERVE: Final = 12
-"""Descriptors that a run of one file at a time gets by with, all in all; 9 were enough when measured."""
+from modelfetch.store.handles import MOST
+
+RESERVE: Final = 12 + MOST
+"""Descriptors that a run of one file at a time gets by with, all in all: nine when measured, and the
+directories of the cache that are kept open."""
 PER_FILE: Final = 4
 """Each further file under way: its data, its journal, a lock or directory, and a connection."""
 

@@ -141,5 +141,7 @@ class HttpOffer:
             yield
         except SourceError as error:
             if error.fault is Fault.AUTHORISATION:
-                error.hint = self._refused
+                error.hint = (
+                    error.hint or self._refused
+                )  # that it was refused is known better where it was sent
             raise

@@ -311,10 +311,10 @@ def test_a_lock_that_may_only_be_read_excludes_all_the_same(
     """Another user's, whose umask shares nothing."""
     opening = os.open
 
-    def open_of_another(path: Path, flags: int, mode: int = 0o777) -> int:
+    def open_of_another(path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if flags & os.O_RDWR:
             raise PermissionError(errno.EACCES, "not yours")
-        return opening(path, flags, mode)
+        return opening(path, flags, mode, dir_fd=dir_fd)
 
     with store.lock_model("tiny") as holder:
         assert holder.try_acquire()
