@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from modelfetch.catalog.lookup import BUILTIN, EMBEDDED, Index, read_index
+from modelfetch.catalog.builtin import BUILTIN
+from modelfetch.catalog.lookup import EMBEDDED, Index, read_index
 from modelfetch.errors import ManifestError
 from modelfetch.ipfs.cid import Cid, raw_sha256
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive

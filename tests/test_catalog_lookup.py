@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.catalog import Catalog, CatalogEntry
-from modelfetch.catalog.lookup import BUILTIN
+from modelfetch.catalog.builtin import BUILTIN
 from modelfetch.errors import ConfigError, ManifestError, UnknownModelError
 from modelfetch.model.paths import why_unsafe
 from modelfetch.model.text import sanitise

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import modelfetch
-from modelfetch.catalog.lookup import BUILTIN
+from modelfetch.catalog.builtin import BUILTIN
 
 ROOT = Path(__file__).parent.parent
 DIGEST = "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe"

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
+from modelfetch.catalog import builtin
+from modelfetch.catalog.builtin import BUILTIN
 from modelfetch.errors import ConfigError, UnknownModelError
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.parse import load_manifest
@@ -24,9 +26,6 @@ from modelfetch.settings.owners import Owners, is_trusted, passed_over
 from modelfetch.values import dataclass
 
 Origin = Literal["built-in", "user", "project", "environment"]
-
-BUILTIN: Final = Path(__file__).parent
-"""The directory of the built-in manifests."""
 
 EMBEDDED: Final = frozenset({"demo"})
 """Built-in models whose origin is inside modelfetch, so that their manifests name no source."""
@@ -63,7 +62,9 @@ class Index:
 
 def read_index(directory: Path) -> Index:
     """Read ``_index.toml`` of a directory of built-in manifests."""
-    data = parse_toml((directory / "_index.toml").read_text("utf-8"))
+    path = directory / "_index.toml"
+    content = builtin.content(path) if directory == BUILTIN else None
+    data = parse_toml((path.read_bytes() if content is None else content).decode())
     return Index(aliases=data["aliases"], license_notices=data["license_notices"])
 
 
@@ -171,14 +172,17 @@ class Catalog:
             ManifestError: Its manifest is wrong.
         """
         entry = self.entry(name)
-        self._consulted.append(entry.path)
+        is_built_in = entry.origin == "built-in"
+        self._consulted.append(builtin.consulted(entry.path) if is_built_in else entry.path)
         self._used[entry.name] = entry
-        manifest = self._load(entry.path)
-        if entry.origin != "built-in":
+        manifest = self._load(entry.path, builtin.content(entry.path) if is_built_in else None)
+        if not is_built_in:
             return manifest
         return replace(manifest, license_notice=_builtin_index().license_notices.get(entry.name, ""))
 
-    def _load(self, path: Path) -> Manifest:
+    def _load(self, path: Path, content: bytes | None) -> Manifest:
+        if content is not None:
+            return load_manifest(path, content)
         look = _look(path)
         known = self._read.get(path)
         if known is None or known[0] != look or look is None:
@@ -254,7 +258,7 @@ def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:
 
 def _listing(directory: Path, origin: Origin) -> Iterator[CatalogEntry]:
     try:
-        paths = sorted(directory.iterdir())
+        paths = sorted(builtin.paths() if origin == "built-in" else directory.iterdir())
     except (OSError, ValueError) as error:
         if origin == "user" and (isinstance(error, PermissionError) or not is_there(directory)):
             return

@@ -62,18 +62,24 @@ def parse_manifest(text: str, where: str) -> Manifest:
     return _parse(text, sanitise(where), file_name=None)
 
 
-def load_manifest(path: Path) -> Manifest:
+def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
     """Read a manifest from a file, which must be called ``<name>.toml``.
+
+    Args:
+        path: The file.
+        content: What it holds, where it lies inside an archive.
 
     Raises:
         ManifestError: The file cannot be read, or the manifest breaks its contract.
     """
     where = sanitise(str(path))
-    return _parse(_read(path, where), where, file_name=path.name)
+    return _parse(_read(path, where, content), where, file_name=path.name)
 
 
-def _read(path: Path, where: str) -> str:
+def _read(path: Path, where: str, content: bytes | None) -> str:
     try:
+        if content is not None:
+            return content.decode()
         if not stat.S_ISREG(path.stat().st_mode):
             raise ManifestError(where, ["is not a regular file"])
         with path.open("rb") as file:
