@@ -72,6 +72,12 @@ def test_a_group_alone_prints_its_help_as_it_is(group: str, called: Called) -> N
     assert called(*group.split(), "--help") == (0, err, "")
 
 
+@pytest.mark.parametrize("group", ["", "config"])
+def test_the_list_of_commands_cuts_no_sentence(group: str, called: Called) -> None:
+    _, listed, _ = called(*group.split(), "--help")
+    assert "..." not in listed.replace("[ARGS]...", "")
+
+
 @pytest.mark.parametrize(
     ("words", "command"),
     [

@@ -29,7 +29,10 @@ Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network
 
 @app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """Show every setting with its value, where the value comes from, and whether it has an effect yet."""
+    """Show every setting, its value, and where that comes from.
+
+    What has no effect yet is marked.
+    """
     from modelfetch.settings import SETTINGS, shown
     from modelfetch.settings.idle import idle_part
     from modelfetch.workspace import Workspace

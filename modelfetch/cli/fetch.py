@@ -14,7 +14,7 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, say
+from modelfetch.cli.talk import notes, print_json, say, say_row
 from modelfetch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,7 +108,10 @@ def plan(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say what ensure would do: what is kept, what is missing, where it would come from. Writes nothing."""
+    """Say what ensure would do, and write nothing.
+
+    What is kept, what is missing, where it would come from, and whether the disk has room for it.
+    """
     from modelfetch.engine.assemble import RunOptions
     from modelfetch.history.health import facts
     from modelfetch.workspace import Workspace
@@ -206,7 +209,7 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
     width = max(len(" ".join(pair)) for pair in hosts)
     for number, (pair, health) in enumerate(hosts.items()):
         words = f"{health.status}: {health}" if health else "not asked yet"
-        say(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+        say_row(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
 
 
 def _show_disk(missing: int, free: int | None) -> None:

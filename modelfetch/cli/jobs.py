@@ -40,9 +40,9 @@ def attach(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Follow a job from its beginning to its end, as the command that does the same would show it.
+    """Follow a job from its beginning to its end.
 
-    Ctrl-C ends the following; the job goes on.
+    Shows what the command that does the same would show. Ctrl-C ends the following; the job goes on.
     """
     from modelfetch.cli.follow import Ready, leave, print_bad
     from modelfetch.cli.remote import connect, echo, watch
@@ -76,7 +76,10 @@ def cancel(
 def retry(
     job_id: Id, server: options.Server = None, token: options.Token = None, json: options.Json = False
 ) -> None:
-    """Do a failed or cancelled job again, from where it stopped, and print the id of the new job."""
+    """Do a failed or cancelled job again, and print the new id.
+
+    It goes on where the job stopped.
+    """
     from modelfetch.cli.remote import connect, echo
     from modelfetch.model.text import sanitise
     from modelfetch.remote import shorten
@@ -115,7 +118,7 @@ def _print(jobs: Sequence[Snapshot]) -> None:
 
 
 def _row(job: Snapshot, now: datetime) -> list[str]:
-    from modelfetch.model.units import format_duration, format_rate, format_size
+    from modelfetch.model.units import format_duration, format_size
     from modelfetch.remote import shorten
 
     return [
@@ -124,10 +127,19 @@ def _row(job: Snapshot, now: datetime) -> list[str]:
         job.phase if job.status == "running" else job.status,
         f"{int(job.percent)}%",
         f"{format_size(job.received)} / {format_size(job.size)}" if job.size else "-",
-        "-" if job.speed is None else format_rate(job.speed),
+        _speed(job),
         "-" if job.eta is None else format_duration(job.eta),
         format_duration(max(0.0, (now - _time(job, now)).total_seconds())),
     ]
+
+
+def _speed(job: Snapshot) -> str:
+    from modelfetch.model.units import format_rate
+    from modelfetch.reporters.words import idle
+
+    if job.idle is not None:
+        return idle(job.idle)
+    return "-" if job.speed is None else format_rate(job.speed)
 
 
 def _what(job: Snapshot) -> str:

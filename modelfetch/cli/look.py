@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
+_PATH = 32
+"""Cells to which a path is shortened at most before digests go below their rows: enough for most."""
+
+
 def list_models(
     present: Annotated[bool, typer.Option("--present", help="Only what is here.")] = False,
     cache_dir: options.CacheDir = None,
@@ -87,7 +91,7 @@ def show(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show one model in full: files, digests, licence, sources, and whether it is here."""
+    """Show one model in full: files, digests, licence, sources."""
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -126,7 +130,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
     put("")
     rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
     columns = [
-        Column("file", flexible=True),
+        Column("file", flexible=True, least=_PATH),
         Column("size", right=True),
         Column("bytes", right=True, drop=1),
         Column("sha256", whole=True),

@@ -45,7 +45,7 @@ def metrics(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show how sources fared: every attempt as a record, counts, or a judgement.
+    """Show every attempt at a source, and what attempts add up to.
 
     `metrics reset` forgets all attempts, and with them the health of every host; runs stay in `history`.
     """

@@ -56,9 +56,9 @@ def serve(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Serve jobs over HTTP, and a panel to watch them, until a signal ends it.
+    """Serve jobs over HTTP, and a panel to watch them.
 
-    Prints its address with the token in one line once it listens. Needs the extra `serve`:
+    A signal ends it. Prints its address with the token in one line once it listens. Needs the extra `serve`:
     pip install 'modelfetch[serve]'.
     """
     from modelfetch.server.serve import Options, serve

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 HOST = 18
 """Cells to which a host is shortened at most: an address with its port stays whole."""
 
+WHY = 24
+"""Cells to which a reason is shortened at most: a status with its share stays whole."""
+
 
 def sources(
     probe: Annotated[
@@ -31,9 +34,9 @@ def sources(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show every source known from settings, catalogs and history, in the order of asking, and why.
+    """Show every source, how it fares, and when it would be asked.
 
-    Asks no network without --probe.
+    Sources are known from settings, catalogs and history. Asks no network without --probe.
     """
     from modelfetch.engine.standing import standings
     from modelfetch.workspace import Workspace
@@ -109,7 +112,7 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
         Column("host", flexible=True, least=HOST),
         Column("known from", drop=4),
         Column("last asked", drop=3),
-        Column("why", flexible=True, prose=True, drop=1),
+        Column("why", flexible=True, least=WHY, prose=True, drop=1),
         *([Column("probe", flexible=True, prose=True)] if replies else []),
     ]
     print_table(columns, rows)

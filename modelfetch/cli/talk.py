@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +21,17 @@ _SIGNS = frozenset({"So", "Mn", "Cf"})
 def say(text: str) -> None:
     """Write a line to stderr, harmless whatever it tells of."""
     print(sanitise(text), file=sys.stderr)
+
+
+def say_row(text: str) -> None:
+    """Write a row to stderr; on a terminal its end is cut rather than wrapped."""
+    row = sanitise(text)
+    if sys.stderr.isatty():
+        from modelfetch.reporters import symbols_for
+        from modelfetch.reporters.elide import cut_end
+
+        row = cut_end(row, shutil.get_terminal_size().columns, symbols_for(sys.stderr.encoding).ellipsis)
+    say(row)
 
 
 def say_error(message: str, hint: str) -> None:

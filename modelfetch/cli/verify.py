@@ -27,11 +27,11 @@ def verify(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Check every file of the named models, or of everything present, against its manifest.
+    """Check files against their manifests, and repair them if asked.
 
-    Needs no network but for --repair. Prints a line for each file that is not right: model, file, and
-    missing, size, hash or, with --strict, unlisted. Exit code 5 when there is one; with --repair, when one
-    could not be put right.
+    Every file of the named models, or of everything present, is read. Needs no network but for --repair.
+    Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
+    unlisted. Exit code 5 when there is one; with --repair, when one could not be put right.
     """
     from modelfetch.cli.check import check
     from modelfetch.engine.assemble import RunOptions

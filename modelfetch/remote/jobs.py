@@ -54,6 +54,8 @@ class Snapshot:
     speed: float | None
     eta: float | None
     percent: float
+    idle: float | None = None
+    """Seconds without a byte; None while bytes come, and from servers that do not say."""
     repair: bool = False
     exit_code: int | None = None
     error: ErrorInfo | None = None

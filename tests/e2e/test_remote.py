@@ -235,6 +235,13 @@ def test_the_table_of_jobs(house: House) -> None:
     assert [job["status"] for job in document["jobs"]] == ["cancelled"]
 
 
+def test_the_table_of_jobs_says_for_how_long_nothing_came(cli: Command) -> None:
+    jobs = {"jobs": [snapshot(speed=None, eta=None, idle=12.4)]}
+    with serving(Script({"GET /v1/jobs": [document(jobs)]})) as address:
+        table = cli("jobs", "--server", f"{address.base}/#token={address.token}").lines
+    assert "  no data for 12 s  " in table[1]
+
+
 # Leaving
 
 
