@@ -79,6 +79,10 @@ def failed(next_source: str = "", next_host: str = "", source: str = "mirror") -
             FileQuarantined(MODEL, FILE, "/cache/quarantine/x", "0" * 64, "1" * 64, "mirror m.example"),
             "🚫 onnx/encoder_model.onnx: wrong bytes put aside in /cache/quarantine/x",
         ),
+        (
+            FileQuarantined(MODEL, FILE, "/cache/quarantine/x", "", "1" * 64, "unlisted"),
+            "🚫 onnx/encoder_model.onnx: put aside in /cache/quarantine/x",
+        ),
         (committed(FILE, 1), "📦 onnx/encoder_model.onnx: done, from huggingface hf.example"),
         (committed(FILE, 1, "cache", ""), "📦 onnx/encoder_model.onnx: done, from cache"),
         (ModelReady(MODEL, "1", "/cache", 9, 295_000_000, 0), "✅ Model ready: whisper-base (295 MB)"),

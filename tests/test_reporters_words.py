@@ -229,6 +229,11 @@ def test_a_quarantine_says_where_the_bytes_are() -> None:
     assert note.text == "the wrong bytes were put aside in /cache/quarantine/x"
 
 
+def test_a_file_that_no_manifest_lists_is_put_aside_and_not_called_wrong() -> None:
+    (note,) = told(FileQuarantined(MODEL, "a", "/cache/quarantine/x", "", "b" * 64, "unlisted"))
+    assert note.text == "put aside in /cache/quarantine/x"
+
+
 def test_a_bad_file_of_a_check_is_no_note() -> None:
     assert told(replace(left(), source="cache")) == []
 

@@ -98,7 +98,8 @@ def _verified(event: FileVerified) -> str:
 
 
 def _quarantined(event: FileQuarantined) -> str:
-    return f"🚫 {event.file}: wrong bytes put aside in {event.path}"
+    what = "wrong bytes put aside" if event.expected else "put aside"  # what no manifest lists is not wrong
+    return f"🚫 {event.file}: {what} in {event.path}"
 
 
 def _committed(event: FileCommitted) -> str:

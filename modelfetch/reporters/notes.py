@@ -95,7 +95,7 @@ class Notes:
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"the wrong bytes were put aside in {sanitise(event.path)}"
+            text = f"{words.aside(event)} in {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
             yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")

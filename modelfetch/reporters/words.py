@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from modelfetch.engine.events import LockWaiting, Planned, RetryScheduled, RunFinished, SourceFailed
+from modelfetch.engine.events import (
+    FileQuarantined,
+    LockWaiting,
+    Planned,
+    RetryScheduled,
+    RunFinished,
+    SourceFailed,
+)
 from modelfetch.engine.state import ModelState, RunState
 from modelfetch.errors import Fault
 from modelfetch.model.manifest import is_permissive
@@ -120,6 +127,11 @@ def bad(event: SourceFailed) -> str:
     if event.fault == Fault.UNLISTED:
         return sanitise(f"unlisted: {event.reason}")
     return f"bad: {sanitise(event.fault)}"
+
+
+def aside(event: FileQuarantined) -> str:
+    """Say what became of bytes in quarantine; those of a file that no manifest lists are not wrong."""
+    return "the wrong bytes were put aside" if event.expected else "put aside"
 
 
 def fallback(event: SourceFailed, symbols: Symbols) -> str:
