@@ -53,12 +53,17 @@ export function jobState(job, now) {
   return JOB_WORDS[job.phase]?.(job, now) ?? job.phase;
 }
 
+/** By code; a run ends with its gravest failure, so of many files some may have failed in another way. */
 const FAILURES = {
   unavailable: (what) => `No source could deliver ${what}.`,
-  integrity: (what) => `What came for ${what} was not what its manifest pins, so it was not kept.`,
+  integrity: (what, isOne) =>
+    isOne
+      ? `Wrong bytes came for ${what}, and were not kept.`
+      : `${what} could not be had: wrong bytes came, and were not kept.`,
   disk: (what) => `The disk did not take ${what}.`,
-  offline: (what) => `The network may not be used, and ${what} is not on this disk.`,
-  unauthorised: (what) => `A source has ${what}, but wants a token.`,
+  offline: (what) => `Not on this disk, and the network may not be used: ${what}.`,
+  unauthorised: (what, isOne) =>
+    isOne ? `A source refused access to ${what}.` : `${what} could not be had: a source refused access.`,
   timeout: () => "The time limit was reached. What is good of it is kept.",
   lock_timeout: () => "Another process worked on it for too long.",
   interrupted: () => "The server was stopped while this ran. What is good of it is kept.",
@@ -72,9 +77,13 @@ const FAILURES = {
 function failure(job) {
   const bad = (job.files ?? []).filter((file) => file.phase === "failed");
   if (job.operation === "model_verify" && !job.repair && job.error?.code === "integrity")
-    return bad.length ? `${plural(bad.length, "file")} not as it should be.` : "Not all is as it should be.";
-  const what = bad.length === 1 ? bad[0].file : bad.length ? plural(bad.length, "file") : "the model";
-  return FAILURES[job.error?.code]?.(what) ?? job.error?.message ?? "It failed.";
+    return bad.length ? `Not as it should be: ${named(bad)}.` : "Not all is as it should be.";
+  const what = bad.length ? named(bad) : "the model";
+  return FAILURES[job.error?.code]?.(what, bad.length <= 1) ?? job.error?.message ?? "It failed.";
+}
+
+function named(files) {
+  return files.length === 1 ? files[0].file : plural(files.length, "file");
 }
 
 /** What the server says about a failure: the whole reason, and what to do. */

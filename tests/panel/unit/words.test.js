@@ -82,10 +82,17 @@ test("a failure is one plain sentence, and the server's words are its details", 
   assert.equal(said({ files }), "No source could deliver f.");
   assert.equal(said({ files: [...files, file("h", { phase: "failed" })] }), "No source could deliver 2 files.");
   assert.equal(said({ files: [] }), "No source could deliver the model.");
+  const wrong = { error: { ...error, code: "integrity" } };
+  assert.equal(said({ files, ...wrong }), "Wrong bytes came for f, and were not kept.");
+  const mixed = [...files, file("h", { phase: "failed" })];  // one of them may have failed in another way
+  assert.equal(said({ files: mixed, ...wrong }), "2 files could not be had: wrong bytes came, and were not kept.");
+  const refused = { error: { ...error, code: "unauthorised" } };
+  assert.equal(said({ files, ...refused }), "A source refused access to f.");
+  assert.equal(said({ files: mixed, ...refused }), "2 files could not be had: a source refused access.");
   assert.equal(said({ error: { ...error, code: "of a later version" } }), error.message);
   assert.equal(said({ error: null }), "It failed.");
   const check = { operation: "model_verify", repair: false, error: { ...error, code: "integrity" } };
-  assert.equal(said({ files, ...check }), "1 file not as it should be.");
+  assert.equal(said({ files, ...check }), "Not as it should be: f.");
   const details = words.failureDetails(ended("a", "failed", { error }));
   assert.deepEqual(details, { message: error.message, hint: "later" });
   assert.deepEqual(words.failureDetails(ended("a", "cancelled", { error })), { message: "", hint: "" });
