@@ -1,4 +1,4 @@
-"""The one seam to the disk: every touch of the cache is a method here, and passes :meth:`Disk.perform`.
+"""The one seam to the disk: every touch of the cache is a method here, and passes :meth:`.Seam.perform`.
 
 What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
 is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
@@ -13,9 +13,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.notices import Notices
@@ -32,15 +32,13 @@ from modelfetch.store.calls import (
     sync_file,
     write_at,
 )
-from modelfetch.store.handles import HANDLES
 from modelfetch.store.kernel_lock import KernelLock, is_locked, lock_file, unlock_file
 from modelfetch.store.mounts import is_local
-from modelfetch.store.refusals import NO_INODES, refusal
+from modelfetch.store.refusals import UNSEALED, UNSYNCED
+from modelfetch.store.seam import Seam
 
 if sys.platform != "win32":
     import fcntl
-
-T = TypeVar("T")
 
 _FICLONE: Final = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
@@ -60,17 +58,8 @@ EDQUOT."""
 _NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """A file system without modes (FAT, SMB, many in user space), or one that does not let us change them."""
 
-_UNSYNCED: Final = (
-    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
-    "(modelfetch verify finds out)"
-)
-_UNSEALED: Final = (
-    "the file system of the cache does not let modes be changed: files of models are not read-only, "
-    "so keep programs from writing to them"
-)
 
-
-class Disk:
+class Disk(Seam):
     """The operations the store needs, on the real file system. File descriptors are plain integers."""
 
     rename_pauses: ClassVar[tuple[float, ...]] = (0.01, 0.04, 0.16, 0.64) if sys.platform == "win32" else ()
@@ -87,55 +76,8 @@ class Disk:
             beneath: How paths below a root are reached, instead of the best way there is here.
             notices: Who is told of what this disk cannot do, and of what is left alone.
         """
+        super().__init__(beneath=beneath, notices=notices)
         self._fsync = fsync
-        self._beneath = beneath or Beneath()
-        self.notices = notices or Notices()
-
-    def guard(self, root: Path) -> None:
-        """Follow no link below a directory any more; see :meth:`modelfetch.store.beneath.Beneath.guard`."""
-        self._beneath.guard(root)
-
-    def steady(self) -> AbstractContextManager[None]:
-        """A block with many operations in few directories, as :meth:`.Handles.steady` has it."""
-        return HANDLES.steady()
-
-    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
-        """Carry out one operation; the point where tests let it fail instead."""
-        return call()
-
-    def _must(self, operation: str, path: Path, call: Callable[[], T]) -> T:
-        try:
-            return self.perform(operation, path, call)
-        except OSError as error:
-            raise self._refusal(error, operation, path) from error
-
-    def _may(self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]) -> T | None:
-        """Like ``_must``, but None for an expected errno."""
-        try:
-            return self.perform(operation, path, call)
-        except OSError as error:
-            if error.errno in expected:
-                return None
-            raise self._refusal(error, operation, path) from error
-
-    def _try(self, operation: str, path: Path, call: Callable[[], object], expected: Collection[int]) -> bool:
-        """Like ``_must``, but whether it was done instead of what it gave."""
-        try:
-            self.perform(operation, path, call)
-        except OSError as error:
-            if error.errno in expected:
-                return False
-            raise self._refusal(error, operation, path) from error
-        return True
-
-    def _at(self, path: Path, call: Callable[[str, int | None], T]) -> Callable[[], T]:
-        """An operation on a name in its directory, wherever that is by the time it is carried out."""
-        return lambda: self._beneath.at(path, call)
-
-    def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
-        if error.errno == errno.ENOSPC and not self.has_inodes(path):
-            return refusal(error, operation, path, NO_INODES)
-        return refusal(error, operation, path)
 
     # Looking
 
@@ -167,14 +109,6 @@ class Disk:
             return shutil.disk_usage(path).free
         found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
-
-    def has_inodes(self, path: Path) -> bool:
-        """Whether an ordinary user can make another file beside this one; True where that is not known."""
-        if sys.platform != "win32":
-            with suppress(OSError):
-                found = os.statvfs(path.parent)
-                return not found.f_files or found.f_favail > 0  # Btrfs counts none
-        return True
 
     def why_not_writable(self, path: Path) -> int:
         """Say by which errno names cannot be made in a directory, as far as can be told; 0 where they can."""
@@ -279,7 +213,7 @@ class Disk:
 
     def _sync(self, path: Path, call: Callable[[], object]) -> None:
         if not self._try("sync", path, call, _NO_SYNC):
-            self.notices.add(_UNSYNCED)
+            self.notices.add(UNSYNCED)
 
     @property
     def syncs_early(self) -> bool:
@@ -304,7 +238,7 @@ class Disk:
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
             if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), _NO_MODES):
-                self.notices.add(_UNSEALED)
+                self.notices.add(UNSEALED)
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the bytes of another one; False where that is impossible."""
@@ -326,14 +260,6 @@ class Disk:
                 return
             time.sleep(pause)
         self._must("rename to", target, renaming)
-
-    def _between(
-        self, source: Path, target: Path, call: Callable[[str, int | None, str, int | None], None]
-    ) -> Callable[[], None]:
-        """An operation on two names, each in its directory."""
-        return self._at(
-            source, lambda name, at: self._beneath.at(target, lambda new, there: call(name, at, new, there))
-        )
 
     def link(self, source: Path, target: Path) -> bool:
         """Give a file a second name; False where these two places cannot share a file."""

@@ -69,6 +69,15 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
 }
 """Symbolic errno (not every system has each) to what it means here, and what to do."""
 
+UNSYNCED: Final = (
+    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
+    "(modelfetch verify finds out)"
+)
+UNSEALED: Final = (
+    "the file system of the cache does not let modes be changed: files of models are not read-only, "
+    "so keep programs from writing to them"
+)
+
 
 def refusal(error: OSError, doing: str, path: Path, reason: str = "") -> StoreError:
     """Translate a failed system call.

@@ -1,9 +1,11 @@
-"""The cache on disk: the one object through which everything below its root is written."""
+"""The cache on disk: the one object through which everything below its root is written.
+
+What only looks is in :mod:`modelfetch.store.contents`.
+"""
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -11,31 +13,25 @@ from pathlib import Path
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.notices import Notices
-from modelfetch.store.directories import Directories
+from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import hash_file, is_same_file, make_directories, read_blocks, write_atomically
+from modelfetch.store.files import is_same_file, make_directories, write_atomically
 from modelfetch.store.group import Group
 from modelfetch.store.guest import Guest
-from modelfetch.store.handles import HANDLES
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.hits import Hit, forget_hits, read_hits
-from modelfetch.store.journal import parse
-from modelfetch.store.layout import Layout, inside, is_digest
-from modelfetch.store.locks import Lock
+from modelfetch.store.hits import forget_hits
+from modelfetch.store.layout import inside
 from modelfetch.store.partial import Partial
 from modelfetch.store.place import Placed, install, place_free
-from modelfetch.store.quarantine import Quarantine, Quarantined
-from modelfetch.store.receipt import Consulted, Receipt, Stamp
-from modelfetch.store.receipts import Receipts
+from modelfetch.store.quarantine import Quarantined
+from modelfetch.store.receipt import Consulted, Receipt
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
-from modelfetch.store.slots import clear, read_journal, slots
-from modelfetch.store.space import free_space, require_space, require_writable, share_file_system
+from modelfetch.store.slots import clear
 from modelfetch.store.sweep import sweep
-from modelfetch.store.unlisted import Unlisted
 
 
-class Store:
+class Store(Contents):
     """A cache. Its methods may be called from several threads and processes at once.
 
     All of them raise :class:`~modelfetch.errors.StoreError` when the disk refuses, naming the path.
@@ -65,156 +61,9 @@ class Store:
             notices: Who is told of what is left alone, and of what the file system cannot do; with a ``disk``
                 of its own, that one's are.
         """
-        self.root = root.absolute()
-        self._disk = disk or Disk(fsync=fsync, notices=notices)
-        self._disk.guard(self.root)
+        super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
         self._hashing = hashing or Hashing()
-        self._layout = Layout(self.root)
-        self._receipts = Receipts(self._disk, self._layout)
-        self._directories = Directories(self._layout, self._receipts)
-        self._quarantine = Quarantine(self._disk, self._layout)
-        self._unlisted = Unlisted(self._disk, self._layout, self._quarantine)
         self.guest = Guest(self._disk, self._layout, self._directories)
-
-    @property
-    def notices(self) -> Notices:
-        """What is left alone, and what the file system cannot do: lines for people."""
-        return self._disk.notices
-
-    def close(self) -> None:
-        """Let go of the directories that are held open; the store may be used on."""
-        HANDLES.drop()
-
-    # Looking
-
-    def directory(self, manifest: Manifest) -> Path:
-        """Say where a model's files lie, or would: in the directory that is this manifest's and no other's.
-
-        ``models/<name>/<version>`` belongs to the first manifest that was verified there; another one of the
-        same name and version has ``models/<name>/<version>+<identity>``.
-        """
-        return self._directories.path(manifest)
-
-    def blob_path(self, sha256: str) -> Path:
-        """Say where the verified bytes of a digest lie, or would."""
-        return self._layout.blob(sha256)
-
-    def find_blob(self, file: FileSpec) -> Path | None:
-        """Find stored bytes of the right length; whether they are still the right ones is not looked at."""
-        path = self._layout.blob(file.sha256)
-        return path if self.size_of(path) == file.size else None
-
-    def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
-        """Whether a file of a model has its place, and the right length; its bytes are not looked at."""
-        directory = self.directory(manifest)  # of most models that miss a file there is none
-        return self._disk.lstat(directory) is not None and self.size_of(directory / file.path) == file.size
-
-    def receipt(self, manifest: Manifest) -> Receipt | None:
-        """Read a model's receipt; None when there is none for exactly these files that can be read."""
-        return self._receipts.read(manifest)
-
-    def receipts(self) -> Iterator[Receipt]:
-        """Read the receipts of everything present, in the order of names and versions."""
-        return self._receipts.all()
-
-    def hits(self) -> list[Hit]:
-        """The latest runs that found a model there, the oldest first; see :func:`modelfetch.warm.count`."""
-        return read_hits(self._disk, self._layout)
-
-    def forget_hits(self) -> None:
-        """Forget those runs.
-
-        Raises:
-            StoreError: The disk refused.
-        """
-        forget_hits(self._disk, self._layout)
-
-    def placed(self) -> dict[str, list[Path]]:
-        """Find the files of all present models, by the digest they had when they were verified."""
-        return self._receipts.placed()
-
-    def is_proven(self, manifest: Manifest) -> bool:
-        """Whether a model that has a receipt is there by the digests of all of its files; each is read.
-
-        For a cache that was copied or unpacked, and may be read-only: its files look other than they did when
-        the receipt was written.
-        """
-        if self.receipt(manifest) is None:
-            return False
-        directory = self.directory(manifest)
-        paths = [(file, directory / file.path) for file in manifest.files]
-        return all(self.size_of(path) == file.size for file, path in paths) and all(
-            hash_file(self._disk, path) == file.sha256 for file, path in paths
-        )
-
-    def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
-        """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
-        return self._receipts.kept(manifest, receipt)
-
-    def begun(self) -> frozenset[str]:
-        """Name the digests of all downloads that were begun and not finished."""
-        return frozenset(filter(is_digest, self._disk.names(self._layout.partials)))
-
-    def held(self, file: FileSpec) -> int:
-        """Count the bytes an interrupted download claims to have. Nothing is checked or written."""
-        found = slots(self._disk, self._layout.partial(file.sha256))
-        journals = (parse(read_journal(self._disk, slot), file) for slot in found)
-        return max((journal.claimed for journal in journals), default=0)
-
-    def size_of(self, path: Path) -> int | None:
-        """Look up the bytes of a plain file; None when no plain file has that name."""
-        found = self._disk.lstat(path)
-        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
-
-    def read(self, path: Path) -> Iterator[memoryview]:
-        """Read a plain file, a mebibyte at a time, each valid until the next; a link is not followed."""
-        return read_blocks(self._disk, path)
-
-    def consult(self, path: Path) -> Consulted:
-        """Look at a catalog or config file, through links, for the receipt; best before it is read."""
-        try:
-            found = self._disk.stat(path)
-        except StoreError:  # in a directory that this user may not enter: then there is none
-            found = None
-        return Consulted(path.absolute(), Stamp.of(found) if found is not None else None)
-
-    def free_space(self) -> int | None:
-        """Count the bytes that can still be written to the cache; None when the file system does not say."""
-        return free_space(self._disk, self.root)
-
-    def check_space(self, needed: int) -> None:
-        """Make sure, before the first byte, that there is room for a number of bytes.
-
-        Raises:
-            StoreError: There is not; the message says how much is needed and how much is free.
-        """
-        require_space(self._disk, self.root, needed)
-
-    def check_writable(self) -> None:
-        """Make sure, before the first request, that what comes can be written down. Nothing is written.
-
-        Raises:
-            StoreError: It cannot.
-        """
-        require_writable(self._disk, self._layout.partials)
-
-    def can_link_into(self, directory: Path) -> bool:
-        """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
-        return share_file_system(self._disk, self.root, directory.absolute())
-
-    def unlisted(self, manifest: Manifest) -> list[str]:
-        """Name what lies in a model's directory and is no file of its manifest; directory loaders read it."""
-        return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
-
-    # Locks
-
-    def lock_model(self, name: str) -> Lock:
-        """Make the lock of a model, not yet taken."""
-        return Lock(self._disk, self.root, self._layout.model_lock(name))
-
-    def lock_blob(self, sha256: str) -> Lock:
-        """Make the lock of a digest, not yet taken."""
-        return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
 
     # Storing
 
@@ -390,6 +239,14 @@ class Store:
             self._receipts.note_ready(manifest, consulted, circumstances)
 
     # Taking away
+
+    def forget_hits(self) -> None:
+        """Forget those runs.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        forget_hits(self._disk, self._layout)
 
     def quarantine(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Path:
         """Move wrong bytes aside, with the reason; an earlier entry for the same digest goes.
