@@ -9,7 +9,7 @@ from modelfetch.engine.descriptors import affordable
 
 @pytest.mark.parametrize(
     ("files", "descriptors", "expected"),
-    [(4, None, 4), (4, 1024, 4), (64, 1024, 64), (4, 24, 4), (4, 20, 3), (4, 12, 1), (4, 3, 1), (1, 20, 1)],
+    [(4, None, 4), (4, 1024, 4), (64, 1024, 64), (4, 32, 4), (4, 28, 3), (4, 23, 1), (4, 3, 1), (1, 20, 1)],
 )
 def test_few_descriptors_are_fewer_files_at_once_and_never_none(
     files: int, descriptors: int | None, expected: int
