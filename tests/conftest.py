@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plain", action="store_true", help="run the tests without any fast path")
 
 
+def _mind_signals() -> None:
+    """Let processes that tests start heed signals, also where a shell started this one in its background.
+
+    What is ignored stays ignored in a child, and modelfetch leaves it so (as for ``nohup``).
+    """
+    for name, usual in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGTERM", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _mind_signals()
     if config.getoption("plain"):
         plain.switch_off()
 
