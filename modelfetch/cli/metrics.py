@@ -145,12 +145,15 @@ def _health(rows: Sequence[AttemptRow], json: bool) -> None:
         print_json(found)
         return
     say(f"{found['cache']['hit_rate']:g} % of the files asked for were in the cache")
-    cells = [
-        [kind, judged["status"], f"{judged['success_rate']:g} %", f"{judged['avg_latency_ms']} ms"]
-        for kind in KINDS
-        for judged in [found[kind]]
-    ]
+    cells = [[kind, judged["status"], *_figures(judged)] for kind in KINDS for judged in [found[kind]]]
     print_table([Column("source"), Column("status"), *_right("success"), _LATENCY], cells)
+
+
+def _figures(judged: dict[str, Any]) -> list[str]:
+    """Nothing where nobody was asked: a rate of 0 would be a bad one."""
+    if judged["status"] == "unknown":
+        return ["-", "-"]
+    return [f"{judged['success_rate']:g} %", f"{judged['avg_latency_ms']} ms"]
 
 
 _LATENCY = Column("avg latency", right=True, drop=1)

@@ -92,8 +92,8 @@ class Health:
         return (self.first_byte or 0.0) + REFERENCE_BYTES / self.speed if self.speed else None
 
     def __str__(self) -> str:
-        """``98 % of 120, first byte 80 ms, 12.0 MB/s``."""
-        parts = [f"{100 * self.share:.0f} % of {self.samples}"]
+        """``98 % of 120 tries, first byte 80 ms, 12.0 MB/s``."""
+        parts = [f"{100 * self.share:.0f} % of {self.samples} {'try' if self.samples == 1 else 'tries'}"]
         if self.first_byte is not None:
             parts.append(f"first byte {1000 * self.first_byte:.0f} ms")
         if self.speed is not None:

@@ -148,7 +148,7 @@ class Jobs:
         if isinstance(job, Job) and not was_over:
             self._end([job])
         if was_over or (job.life.is_over and job.life.status != "cancelled"):
-            message = f"the job has ended already: it is {job.life.status}"
+            message = f"the job has ended already ({job.life.status})"
             raise Refusal(HTTPStatus.CONFLICT, "already_ended", message)
 
     def clear(self, job_id: str | None = None) -> list[str]:

@@ -49,7 +49,7 @@ def test_a_host_that_always_delivers() -> None:
     assert (health.samples, health.share, health.trust, health.stalls) == (3, 1.0, 1.0, 0)
     assert (health.status, health.first_byte, health.last) == ("healthy", 0.1, NOW)
     assert health.speed == pytest.approx(1_000_000)
-    assert str(health) == "100 % of 3, first byte 100 ms, 1.00 MB/s"
+    assert str(health) == "100 % of 3 tries, first byte 100 ms, 1.00 MB/s"
 
 
 def test_what_is_no_host_or_has_no_verdict_does_not_count() -> None:
@@ -105,7 +105,7 @@ def test_silence_is_counted() -> None:
     health = of(failure("stall"), failure("timeout"), failure("server"), attempt())
     assert health.stalls == 2
     assert str(health).endswith(", 2 stalls")
-    assert str(of(failure("stall"))) == "0 % of 1, 1 stall"
+    assert str(of(failure("stall"))) == "0 % of 1 try, 1 stall"
 
 
 @pytest.mark.parametrize(
