@@ -374,7 +374,7 @@ def test_the_notes_stay_small_and_the_latest_are_kept(place: Place) -> None:
 
 def test_what_is_no_note_is_passed_over(place: Place) -> None:
     (place.cache / "hits").write_bytes(b"\xff\n1 m\nx m/1\n99999999999999 m/1\n5 m/1 \n" + b"7 m/1\n")
-    assert [(hit.at.timestamp(), hit.version) for hit in Workspace.open().store.hits()] == [
+    assert [(hit.at.timestamp(), hit.directory) for hit in Workspace.open().store.hits()] == [
         (5, "1 "),
         (7, "1"),
     ]

@@ -17,9 +17,9 @@ def attempts_of(hits: Iterable[Hit], receipts: Iterable[Receipt], since: datetim
         receipts: Of what is present: they know the files. Models that are gone are passed over.
         since: Only those that were then or later.
     """
-    present = {(receipt.name, receipt.version): receipt.files for receipt in receipts}
+    present = {(receipt.name, receipt.label or receipt.version): receipt.files for receipt in receipts}
     for number, hit in enumerate(hits):
-        for file in present.get((hit.model, hit.version), ()) if hit.at >= since else ():
+        for file in present.get((hit.model, hit.directory), ()) if hit.at >= since else ():
             yield AttemptRow(
                 run=f"warm-{hit.at:%Y%m%d%H%M%S}-{number}",
                 model=hit.model,

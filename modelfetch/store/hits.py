@@ -24,7 +24,8 @@ class Hit:
 
     at: datetime
     model: str
-    version: str
+    directory: str
+    """Name of the model's directory: its version, and its identity where another model had that first."""
 
 
 def read_hits(disk: Disk, layout: Layout) -> list[Hit]:
@@ -49,7 +50,7 @@ def forget_hits(disk: Disk, layout: Layout) -> None:
 
 def _parsed(text: str) -> Iterator[Hit]:
     for line in text.splitlines():
-        seconds, _, directory = line.partition(" ")
-        model, _, version = directory.partition("/")
-        if version and seconds.isascii() and seconds.isdecimal() and len(seconds) < 12:
-            yield Hit(datetime.fromtimestamp(int(seconds), UTC), model, version)
+        seconds, _, path = line.partition(" ")
+        model, _, directory = path.partition("/")
+        if directory and seconds.isascii() and seconds.isdecimal() and len(seconds) < 12:
+            yield Hit(datetime.fromtimestamp(int(seconds), UTC), model, directory)
