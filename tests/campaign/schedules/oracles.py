@@ -154,7 +154,8 @@ def of_economy(schedule: Schedule, outcome: Outcome) -> Iterator[Violation]:
         needed = event.size - held.get(event.file, 0)
         allowed = needed * (1 + max(WASTE, outcome.plan.sharing.waste)) + min(SLACK, event.size // 2)
         if event.fetched > allowed:
-            yield Violation("fetched again", f"{outcome.plan}: {event.fetched} bytes of {needed} for {event.file}")
+            what = f"{event.fetched} bytes instead of {needed} for {event.file}"
+            yield Violation("fetched again", f"{outcome.plan}: {what}")
 
 
 def _is_unranged(schedule: Schedule) -> bool:

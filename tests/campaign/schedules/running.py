@@ -71,7 +71,7 @@ class Process:
         self._began = time.monotonic()
         self._child = os.fork()
         if not self._child:
-            _run(self._notes, _work(root, stage, schedule, plan), plan)
+            _run(self._notes, _work(root, stage, schedule, plan))
 
     def watch(self, look: Callable[[], None]) -> Outcome:
         """Wait for its end, looking around meanwhile."""
@@ -164,7 +164,7 @@ def _follow(runtime: Runtime, manifest: Manifest, plan: Plan) -> list[Event]:
     return [*progress.values(), *told]
 
 
-def _run(notes: Path, work: Callable[[], list[Event]], plan: Plan) -> NoReturn:
+def _run(notes: Path, work: Callable[[], list[Event]]) -> NoReturn:
     code = 99
     try:
         with notes.with_suffix(".err").open("w") as err:

@@ -1,4 +1,4 @@
-"""A schedule: which files, which places with which faults, which runs. Pure: a seed gives one, always the same."""
+"""A schedule: which files, which places with which faults, which runs. A seed always gives the same one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.origin import Content, Fault, Request, faults
 Kind = Literal["mirror", "ipfs", "huggingface", "url"]
 KINDS: Sequence[Kind] = ("mirror", "ipfs", "huggingface", "url")
 Character = Literal["clean", "shaky", "bad", "dead"]
+CHARACTERS: Sequence[Character] = ("clean", "shaky", "bad", "dead")
 Ending = Literal["finish", "cancel", "close", "kill"]
 
 NAME = "m"
@@ -75,7 +76,8 @@ class Place:
                 return f"/files/p{self.number}/*"
 
     def __str__(self) -> str:
-        return f"{self.kind} at host {self.host}, {self.character}: {', '.join(map(str, self.troubles)) or 'good'}"
+        faults_of_it = ", ".join(map(str, self.troubles)) or "good"
+        return f"{self.kind} at host {self.host}, {self.character}: {faults_of_it}"
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,14 @@ def _places(chance: random.Random, largest: int) -> tuple[Place, ...]:
             if (kind, host) in single or (kind == "huggingface" and any(each == kind for each, _ in single)):
                 kind = "mirror"
             single.add((kind, host))
-        character = chance.choices(["clean", "shaky", "bad", "dead"], [3, 3, 6, 0.5])[0]
+        character = chance.choices(CHARACTERS, [3, 3, 6, 0.5])[0]
         if kind == "ipfs" and character == "shaky":
             character = "clean"  # volunteers are asked once
         places.append(_place(chance, number, kind, host, character, largest))
     if all(place.character == "dead" for place in places):
         places.append(_place(chance, count, "mirror", 0, "bad", largest))
     if chance.random() < 0.9 and not any(place.is_honest for place in places):
-        character = chance.choice(["clean", "shaky"])
+        character = chance.choice(CHARACTERS[:2])
         places.append(_place(chance, count + 1, chance.choice(["mirror", "url"]), 0, character, largest))
     return tuple(chance.sample(places, len(places)))
 
@@ -217,7 +219,7 @@ def _when(chance: random.Random) -> Literal["always", "at 0", "later", "some fil
 def _plans(chance: random.Random, files: int) -> list[Plan]:
     interrupted = chance.choices([0, 1, 2, 3], [4, 4, 2, 1])[0]
     endings: list[Ending] = [chance.choice(["cancel", "close", "kill", "kill"]) for _ in range(interrupted)]
-    return [_plan(chance, ending, files) for ending in [*endings, "finish"]]  # type: ignore[list-item]
+    return [_plan(chance, ending, files) for ending in [*endings, "finish"]]
 
 
 def _plan(chance: random.Random, ending: Ending, files: int) -> Plan:

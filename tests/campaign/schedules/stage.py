@@ -66,7 +66,8 @@ class Stage:
 
     def hub(self) -> str | None:
         """Endpoint of the Hugging Face shape."""
-        return next((self.endpoint(each) for each in self._schedule.places if each.kind == "huggingface"), None)
+        hubs = (self.endpoint(each) for each in self._schedule.places if each.kind == "huggingface")
+        return next(hubs, None)
 
     def gateways(self) -> list[str]:
         return [self.endpoint(place) for place in self._schedule.places if place.kind == "ipfs"]
@@ -118,5 +119,3 @@ def _set_up(origin: Origin, place: Place, schedule: Schedule) -> None:
         origin.fault(
             place.pattern, trouble.fault, times=trouble.times, after=trouble.after, when=trouble.wants()
         )
-
-

@@ -130,7 +130,7 @@ WRONG: Sequence[Maker] = (
 REFUSING: Sequence[Maker] = (
     lambda chance, size: faults.status(chance.choice([400, 401, 403, 404, 410, 418, 451])),
     lambda chance, size: faults.status(chance.choice([500, 502, 503, 504, 520, 529])),
-    lambda chance, size: faults.status(429, retry_after=chance.choice([0, 99_999, "never"])),
+    lambda chance, size: faults.status(429, retry_after=chance.choice(["0", "99999", "never"])),
     lambda chance, size: faults.retry_at(503, chance.choice([-50, 5000])),
     lambda chance, size: faults.rate_limited(),
     lambda chance, size: faults.no_answer(reset=chance.random() < 0.5),
