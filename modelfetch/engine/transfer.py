@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import field
 
 from modelfetch.engine.candidates import (
+    COSTLY,
     Candidate,
     Decision,
     Leave,
@@ -283,6 +284,8 @@ class Transfer:
             case Rotate(wait):
                 candidate.ready_at = now + wait
                 candidate.rank += len(self.candidates)
+                if error.fault in COSTLY:  # else each file of the run would wait as long for the same host
+                    self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
             case Leave():
                 self.candidates.remove(candidate)
                 self.failures.append((candidate, error))
