@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,7 @@ class Watcher:
         """Look at what is new."""
         for name in self._names:
             try:
-                found = Path(name).lstat()
+                found = os.lstat(name)
             except OSError:
                 continue
             key = name, found.st_ino, found.st_ctime_ns

@@ -38,6 +38,8 @@ RETRY = RetryPolicy(base=0.005, cap=0.02, retry_after_cap=2.0)
 """The real rules, with short waits."""
 LONGEST_SECONDS = 90.0
 """After which a run hangs. The slowest honest one, with every try at every place stalling, takes a third."""
+LOOK_SECONDS = 0.01
+"""Between two looks at what has a final name."""
 THREADS_SECONDS = 5.0
 """In which its threads have to be gone after a run."""
 
@@ -78,7 +80,7 @@ class Process:
         outcome = Outcome(self.plan)
         while not (ended := os.waitpid(self._child, os.WNOHANG))[0]:
             look()
-            time.sleep(0.003)
+            time.sleep(LOOK_SECONDS)
             self._intervene(outcome)
         outcome.seconds = time.monotonic() - self._began
         outcome.is_killed = os.WIFSIGNALED(ended[1])
