@@ -56,7 +56,8 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
 
 
 def _in_full(error: SourceError) -> str:
-    return f"{error.message} ({error.detail})" if error.detail else error.message
+    more = ", ".join(filter(None, (error.elsewhere, error.detail)))
+    return f"{error.message} ({more})" if more else error.message
 
 
 @dataclass(slots=True)

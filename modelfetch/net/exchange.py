@@ -164,14 +164,15 @@ class Exchange:
         self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
     ) -> tuple[httpx.Response, str]:
         """Send the request, following redirects; the answer and the address it came from."""
-        public = False
+        public, asked = False, host_of(url)
         for _ in range(MAX_HOPS + 1):
             headers = _range_headers(_with_etag(ask, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
-            response = self._send(self._public_http if public else self._http, url, headers, watch)
+            with _blaming(host_of(url), asked):
+                response = self._send(self._public_http if public else self._http, url, headers, watch)
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
@@ -277,6 +278,16 @@ def _excerpt(response: httpx.Response, watch: Watch) -> str:
             if len(data) > EXCERPT_BYTES:
                 break
     return data[:EXCERPT_BYTES].decode("latin-1")
+
+
+@contextlib.contextmanager
+def _blaming(host: str, asked: str) -> Iterator[None]:
+    """Note in a failure that it is another host's than that of the source."""
+    try:
+        yield
+    except SourceError as error:
+        error.elsewhere = host if host != asked else ""
+        raise
 
 
 @contextlib.contextmanager

@@ -168,6 +168,25 @@ def test_a_host_that_failed_for_another_file_is_not_given_up_for_what_may_pass(
     assert len(shaky.asked) == 3
 
 
+def test_a_redirect_to_where_nobody_answers_does_not_make_its_host_unreachable(lab: Laboratory) -> None:
+    contents = [body(5000 - seed, seed) for seed in range(3)]
+    elsewhere = SourceError(Fault.CONNECT, "connection refused", elsewhere="cdn.example")
+    for content in contents:
+        lab.serve(content, crash(elsewhere), host="a.example")
+        lab.serve(content, refuse(Fault.SERVER), OK, kind="url", host="a.example")
+        lab.serve(content, NOT_FOUND, kind="url", host="b.example")
+    many = model("many", {f"{number}.bin": content for number, content in enumerate(contents)})
+    assert code(lab.ensure(many, runtime=lab.runtime(files=1))) == 0
+
+
+def test_the_host_that_failed_is_named_where_it_is_another_one_than_was_asked(lab: Laboratory) -> None:
+    lab.serve(CONTENT, crash(SourceError(Fault.TLS, "the TLS handshake failed", elsewhere="cdn.example")))
+    lab.serve(CONTENT, NOT_FOUND, host="b.example")
+    error = last(lab.ensure(MODEL)).error
+    assert error is not None
+    assert "mirror a.example: the TLS handshake failed (cdn.example)" in error.message
+
+
 def test_a_source_without_ranges_sends_what_is_there_already_again(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, cut(until=100_003), Answer(whole=True))
     events = lab.ensure(MODEL)

@@ -65,6 +65,10 @@ class Place:
         return self.character in ("clean", "shaky")
 
     @property
+    def is_reliable(self) -> bool:
+        return self.is_honest and self.kind != "ipfs"
+
+    @property
     def pattern(self) -> str:
         """Of its URLs' paths at its origin."""
         match self.kind:
@@ -113,8 +117,8 @@ class Schedule:
 
     @property
     def is_deliverable(self) -> bool:
-        """Whether somebody honest has every file."""
-        return any(place.is_honest for place in self.places)
+        """Whether somebody honest has every file who is not a volunteer, for these are asked once."""
+        return any(place.is_reliable for place in self.places)
 
     @property
     def is_free_of_lies(self) -> bool:
@@ -171,7 +175,7 @@ def _places(chance: random.Random, largest: int) -> tuple[Place, ...]:
         places.append(_place(chance, number, kind, host, character, largest))
     if all(place.character == "dead" for place in places):
         places.append(_place(chance, count, "mirror", 0, "bad", largest))
-    if chance.random() < 0.9 and not any(place.is_honest for place in places):
+    if chance.random() < 0.9 and not any(place.is_reliable for place in places):
         character = chance.choice(CHARACTERS[:2])
         places.append(_place(chance, count + 1, chance.choice(["mirror", "url"]), 0, character, largest))
     return tuple(chance.sample(places, len(places)))
@@ -244,7 +248,7 @@ def _sharing(chance: random.Random) -> Sharing:
         worth=0,
         least=chance.choice([10_000, 50_000]),
         rest=chance.choice([20_000, 100_000]),
-        eager=chance.choice([0.0, 0.0, 0.01, 5.0]),
+        eager=chance.choice([0.0, 0.0, 0.01, 1.0]),
         sample=chance.choice([1, 100_000]),
         enough=chance.choice([1e15, 1e15, 64e6]),
         stuck=chance.choice([0.05, 3.0]),
