@@ -212,6 +212,9 @@ def _bad(chance: random.Random, largest: int) -> Sequence[Trouble]:
     for _ in range(chance.randrange(3)):
         fault = chance.choice([*troubles.WRONG, *troubles.REFUSING, *troubles.PASSING])(chance, largest)
         made.append(Trouble(fault, chance.randrange(1, 9), chance.choice([0, 0, 1, 4]), _when(chance)))
+    if chance.random() < 0.2:
+        silence = chance.choice(troubles.SILENT)(chance, largest)
+        made.append(Trouble(silence, troubles.MOST_SILENCES, chance.choice([0, 0, 1, 5]), _when(chance)))
     last = chance.choice([*troubles.WRONG, *troubles.REFUSING])(chance, largest)
     return [*made, Trouble(last, None, chance.choice([0, 0, 0, 1, 5]), _when(chance))]
 

@@ -135,17 +135,12 @@ REFUSING: Sequence[Maker] = (
     lambda chance, size: faults.no_answer(reset=chance.random() < 0.5),
     lambda chance, size: faults.cut(chance.randrange(1, 2000)),
     lambda chance, size: faults.cut(0),
-    lambda chance, size: faults.stall(chance.random()),
-    lambda chance, size: faults.stall(),
-    lambda chance, size: faults.stall_head(chance.randrange(1, 40)),
-    lambda chance, size: faults.trickle(1, 0.1),
     lambda chance, size: faults.raw(b"SSH-2.0-OpenSSH_9.2\r\n"),
     lambda chance, size: faults.raw(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"),
     lambda chance, size: faults.redirect_loop(),
     lambda chance, size: faults.no_location(),
     lambda chance, size: faults.redirect("http://127.0.0.1:1/nobody"),
     lambda chance, size: faults.control_bytes_location(),
-    lambda chance, size: _silent_hops(99),
     lambda chance, size: faults.big_header(),
     lambda chance, size: faults.many_headers(),
     lambda chance, size: faults.unsatisfiable(chance.choice([None, 0, 12])),
@@ -159,6 +154,18 @@ REFUSING: Sequence[Maker] = (
     lambda chance, size: faults.continues(500),
 )
 """Places that do not deliver, for whichever reason."""
+
+SILENT: Sequence[Maker] = (
+    lambda chance, size: faults.stall(chance.random()),
+    lambda chance, size: faults.stall(),
+    lambda chance, size: faults.stall_head(chance.randrange(1, 40)),
+    lambda chance, size: faults.trickle(1, 0.1),
+    lambda chance, size: _silent_hops(99),
+)
+"""Places that let us wait, each time for as long as our patience lasts."""
+
+MOST_SILENCES = 10
+"""Silences of one place: fifty files would wait for them five times each, as is right, and for minutes."""
 
 REPEATED_CUT = 2_200_000
 """Bytes after which an honest place may cut each answer: with fewer than five cuts in the 8 MiB after which
