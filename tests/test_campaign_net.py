@@ -92,6 +92,7 @@ def test_wrong_bytes_under_a_final_name_are_seen(tmp_path: Path, where: str) -> 
         ({"said": "Traceback"}, "traceback"),
         ({"threads": ["modelfetch-0"]}, "threads"),
         ({"events": []}, "exit code"),
+        ({"is_killed": True}, "exit code"),
     ],
 )
 def test_a_process_that_ends_badly_is_seen(facts: dict[str, Any], kind: str) -> None:

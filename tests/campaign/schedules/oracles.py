@@ -107,6 +107,8 @@ def of_a_process(outcome: Outcome) -> Iterator[Violation]:
     if outcome.said.strip():
         yield Violation("traceback", f"{plan}: {outcome.said.strip()}")
     if outcome.is_killed:
+        if plan.ending != "kill":
+            yield Violation("exit code", f"{plan}: ended by a signal")
         return
     if outcome.threads:
         yield Violation("threads", f"{plan}: {', '.join(outcome.threads)}")
