@@ -196,6 +196,7 @@ class SourceError(ModelfetchError):
         retry: Whether asking the same source again, later, may help.
         retry_after: Seconds the server asked us to wait, or None.
         detail: What the error that ends a run says beyond ``message``, such as two digests; may be empty.
+        elsewhere: The host that failed, where a redirect led away from the one that was asked; else empty.
     """
 
     code = "source"
@@ -210,9 +211,11 @@ class SourceError(ModelfetchError):
         retry: bool | None = None,
         retry_after: float | None = None,
         detail: str = "",
+        elsewhere: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.detail = detail
+        self.elsewhere = elsewhere
         self.fault = fault
         self.retry = fault.is_transient if retry is None else retry
         self.retry_after = retry_after

@@ -21,9 +21,9 @@ have nearby it seldom finds at all."""
 
 # What of a volunteer is the one answer it is asked for: "not found in time", said in one way or the other.
 _ONE_ANSWER = frozenset({Fault.SERVER, Fault.BUSY, Fault.TIMEOUT})
-# A silence has already cost its whole time limit: another source goes first. So it does when a server asks to
-# be left alone for a while.
-_COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
+COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
+"""Silences: each has already cost its whole time limit, so another source goes first. So it does when a
+server asks to be left alone for a while."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ def decide(
         candidate: The source that failed.
         error: How.
         policy: Attempts and waiting times.
-        demoted: Whether its host failed for another file already.
+        demoted: Whether its host failed for another file already: after each try others have their turn.
         alone: Whether no other source is left for this file.
         rest: Seconds its host must be left alone, because it asked another file for that.
     """
@@ -110,7 +110,7 @@ def decide(
     if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
         return Leave()
     wait = max(rest, wait_for(policy, candidate.failures, asked))
-    if not alone and (asked is not None or wait > PATIENCE or error.fault in _COSTLY):
+    if not alone and (demoted or asked is not None or wait > PATIENCE or error.fault in COSTLY):
         return Rotate(wait)
     return Retry(wait)
 
@@ -128,8 +128,10 @@ def first_byte_of(candidate: Candidate, candidates: Sequence[Candidate]) -> floa
 
 
 def _attempts(fault: Fault, policy: RetryPolicy, *, demoted: bool, alone: bool) -> int:
-    if alone:
+    """Tries of a source. One whose host failed for another file has as many as any: it may be the honest one.
+
+    Only where its host cannot be reached, one is enough.
+    """
+    if alone or fault is not Fault.CONNECT:
         return policy.attempts
-    if demoted:
-        return 1
-    return min(policy.attempts, CONNECT_ATTEMPTS) if fault is Fault.CONNECT else policy.attempts
+    return 1 if demoted else min(policy.attempts, CONNECT_ATTEMPTS)

@@ -53,6 +53,7 @@ class UnreachableError(UnavailableError):
 
 def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> str:
     host, error = next(iter(failures.items()))
+    host = error.elsewhere or host
     why = f"cannot resolve {host}" if isinstance(error, Unresolved) else f"{host}: {error.message}"
     if len(failures) == 1:
         said = f"its only host cannot be reached ({why})"

@@ -85,7 +85,7 @@ class Hosts:
             host = self._host(name)
             if len(host.failed) < 2:
                 host.failed |= {file}
-            if error.fault in _UNREACHABLE:
+            if error.fault in _UNREACHABLE and not error.elsewhere:
                 host.down, host.down_until = error, self._clock() + DOWN_SECONDS
 
     def welcome(self, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import field
 
 from modelfetch.engine.candidates import (
+    COSTLY,
     Candidate,
     Decision,
     Leave,
@@ -55,7 +56,8 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
 
 
 def _in_full(error: SourceError) -> str:
-    return f"{error.message} ({error.detail})" if error.detail else error.message
+    more = ", ".join(filter(None, (error.elsewhere, error.detail)))
+    return f"{error.message} ({more})" if more else error.message
 
 
 @dataclass(slots=True)
@@ -283,6 +285,8 @@ class Transfer:
             case Rotate(wait):
                 candidate.ready_at = now + wait
                 candidate.rank += len(self.candidates)
+                if error.fault in COSTLY:  # else each file of the run would wait as long for the same host
+                    self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
             case Leave():
                 self.candidates.remove(candidate)
                 self.failures.append((candidate, error))

@@ -19,7 +19,7 @@ from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Limits, Memory
 from modelfetch.net.connect import Families
 from modelfetch.net.connections import came_from_public, leads_inside, new_client
-from modelfetch.net.failures import source_error, wants_credentials
+from modelfetch.net.failures import is_no_http, source_error, wants_credentials
 from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
 from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential, host_of, next_hop, origin
@@ -164,14 +164,15 @@ class Exchange:
         self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
     ) -> tuple[httpx.Response, str]:
         """Send the request, following redirects; the answer and the address it came from."""
-        public = False
+        public, asked = False, host_of(url)
         for _ in range(MAX_HOPS + 1):
             headers = _range_headers(_with_etag(ask, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
-            response = self._send(self._public_http if public else self._http, url, headers, watch)
+            with _blaming(host_of(url), asked):
+                response = self._send(self._public_http if public else self._http, url, headers, watch)
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
@@ -182,7 +183,10 @@ class Exchange:
         raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
 
     def _send(self, http: httpx.Client, url: str, headers: dict[str, str], watch: Watch) -> httpx.Response:
-        """One request. A kept-alive connection that had died meanwhile is replaced once, uncounted."""
+        """One request. A kept-alive connection that turns out to be of no use is replaced, uncounted.
+
+        It had died meanwhile, or gave what is no HTTP: perhaps bytes that an earlier answer had too many.
+        """
         while True:
             self._cancel.check()
             fresh = False
@@ -201,8 +205,8 @@ class Exchange:
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 self._cancel.check()
                 failure = source_error(error, body=False, proxy=proxy)
-                if not fresh and failure.fault is Fault.CUT:
-                    continue
+                if not fresh and (failure.fault is Fault.CUT or is_no_http(error, failure)):
+                    continue  # that connection is closed by now, so this ends
                 raise failure from error
             with _closing_on_error(response):
                 if len(response.headers.raw) > MAX_HEADERS:
@@ -274,6 +278,16 @@ def _excerpt(response: httpx.Response, watch: Watch) -> str:
             if len(data) > EXCERPT_BYTES:
                 break
     return data[:EXCERPT_BYTES].decode("latin-1")
+
+
+@contextlib.contextmanager
+def _blaming(host: str, asked: str) -> Iterator[None]:
+    """Note in a failure that it is another host's than that of the source."""
+    try:
+        yield
+    except SourceError as error:
+        error.elsewhere = host if host != asked else ""
+        raise
 
 
 @contextlib.contextmanager

@@ -36,6 +36,16 @@ def source_error(error: Exception, *, body: bool, proxy: Proxy | None = None) ->
     return found
 
 
+def is_no_http(error: Exception, found: SourceError) -> bool:
+    """Whether what came was no answer at all.
+
+    Args:
+        error: What was raised.
+        found: What it was translated to.
+    """
+    return isinstance(error, httpx.RemoteProtocolError) and found.fault is Fault.PROTOCOL
+
+
 def wants_credentials(proxy: Proxy | None) -> SourceError:
     """A proxy answered 407."""
     variable = "HTTPS_PROXY" if proxy is None else proxy.variable

@@ -132,9 +132,15 @@ def test_fewer_attempts_can_be_configured_than_an_unreachable_host_gets() -> Non
     assert decision(Fault.CONNECT, policy=RetryPolicy(attempts=1)) == Leave()
 
 
-def test_a_demoted_host_gets_one_try_while_there_are_others() -> None:
-    assert decision(Fault.SERVER, demoted=True) == Leave()
+def test_a_demoted_host_gets_one_try_at_a_time_while_there_are_others() -> None:
+    assert isinstance(decision(Fault.SERVER, demoted=True), Rotate)
+    assert decision(Fault.SERVER, POLICY.attempts, demoted=True) == Leave()
     assert isinstance(decision(Fault.SERVER, demoted=True, alone=True), Retry)
+
+
+def test_a_demoted_host_that_cannot_be_reached_is_left_while_there_are_others() -> None:
+    assert decision(Fault.CONNECT, demoted=True) == Leave()
+    assert isinstance(decision(Fault.CONNECT, demoted=True, alone=True), Retry)
 
 
 def test_a_server_that_asks_for_a_rest_gets_it_while_another_is_asked() -> None:

@@ -57,6 +57,16 @@ def test_an_unreachable_host_is_down_for_a_while(fault: Fault) -> None:
     assert hosts.is_demoted(HOST)
 
 
+@pytest.mark.parametrize("fault", [Fault.CONNECT, Fault.TLS, Fault.PROXY])
+def test_a_host_is_not_down_for_where_it_redirects_to(fault: Fault) -> None:
+    hosts = Hosts(FakeClock())
+    failure = error(fault)
+    failure.elsewhere = "cdn.example"
+    hosts.give_up(HOST, failure)
+    assert hosts.down(HOST) is None
+    assert hosts.is_demoted(HOST)
+
+
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL, Fault.BUSY, Fault.SERVER, Fault.HASH, Fault.SIZE])
 def test_a_host_that_could_not_deliver_is_demoted_but_not_down(fault: Fault) -> None:
     hosts = Hosts(FakeClock())

@@ -140,6 +140,53 @@ def test_the_next_source_goes_on_in_the_middle_of_the_file(lab: Laboratory) -> N
     ]
 
 
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
+def test_a_silent_host_is_waited_for_once_not_by_each_file(lab: Laboratory, fault: Fault) -> None:
+    contents = [body(5000, seed) for seed in range(3)]
+    silent = [lab.serve(content, refuse(fault), host="silent.example") for content in contents]
+    good = [lab.serve(content, host="good.example") for content in contents]
+    many = model("many", {f"{number}.bin": content for number, content in enumerate(contents)})
+    events = lab.ensure(many, runtime=lab.runtime(files=1))
+    assert code(events) == 0
+    assert sum(len(offer.asked) for offer in silent) == 1
+    assert sum(len(offer.asked) for offer in good) == 3
+
+
+@pytest.mark.parametrize("fault", [Fault.SERVER, Fault.CUT, Fault.STALL, Fault.BUSY])
+def test_a_host_that_failed_for_another_file_is_not_given_up_for_what_may_pass(
+    lab: Laboratory, fault: Fault
+) -> None:
+    """It is left for the next source at once, but comes back when that has not got the file either."""
+    first, second = body(7000), body(5000)
+    for host in ("a.example", "b.example"):
+        lab.serve(first, refuse(Fault.PROTOCOL), host=host)
+    lab.serve(first, host="c.example")
+    shaky = lab.serve(second, refuse(fault), refuse(fault), OK, host="a.example")
+    lab.serve(second, NOT_FOUND, host="b.example")
+    events = lab.ensure(model("m", {"1": first, "2": second}), runtime=lab.runtime(files=1))
+    assert code(events) == 0
+    assert len(shaky.asked) == 3
+
+
+def test_a_redirect_to_where_nobody_answers_does_not_make_its_host_unreachable(lab: Laboratory) -> None:
+    contents = [body(5000 - seed, seed) for seed in range(3)]
+    elsewhere = SourceError(Fault.CONNECT, "connection refused", elsewhere="cdn.example")
+    for content in contents:
+        lab.serve(content, crash(elsewhere), host="a.example")
+        lab.serve(content, refuse(Fault.SERVER), OK, kind="url", host="a.example")
+        lab.serve(content, NOT_FOUND, kind="url", host="b.example")
+    many = model("many", {f"{number}.bin": content for number, content in enumerate(contents)})
+    assert code(lab.ensure(many, runtime=lab.runtime(files=1))) == 0
+
+
+def test_the_host_that_failed_is_named_where_it_is_another_one_than_was_asked(lab: Laboratory) -> None:
+    lab.serve(CONTENT, crash(SourceError(Fault.TLS, "the TLS handshake failed", elsewhere="cdn.example")))
+    lab.serve(CONTENT, NOT_FOUND, host="b.example")
+    error = last(lab.ensure(MODEL)).error
+    assert error is not None
+    assert "mirror a.example: the TLS handshake failed (cdn.example)" in error.message
+
+
 def test_a_source_without_ranges_sends_what_is_there_already_again(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, cut(until=100_003), Answer(whole=True))
     events = lab.ensure(MODEL)
@@ -736,7 +783,7 @@ def test_a_host_that_failed_is_asked_last_and_once(lab: Laboratory) -> None:
     assert len(sick[1].asked) == 5  # the only one left for this file
 
 
-def test_a_host_that_failed_gets_one_try_while_another_is_left(lab: Laboratory) -> None:
+def test_hosts_that_failed_for_another_file_are_asked_in_turn(lab: Laboratory) -> None:
     first, second = body(1000, 1), body(900, 2)
     lab.serve(first, refuse(Fault.SERVER), host="a.example")
     sick = lab.serve(second, refuse(Fault.SERVER), host="a.example")
@@ -744,8 +791,10 @@ def test_a_host_that_failed_gets_one_try_while_another_is_left(lab: Laboratory) 
     worse = lab.serve(second, refuse(Fault.SERVER), host="b.example")
     lab.serve(first, kind="url", host="c.example")
     wanted = model("m", {"1.bin": first, "2.bin": second})
-    lab.ensure(wanted, runtime=lab.runtime(files=1))
-    assert (len(sick.asked), len(worse.asked)) == (1, 5)
+    events = lab.ensure(wanted, runtime=lab.runtime(files=1))
+    assert (len(sick.asked), len(worse.asked)) == (5, 5)
+    left = [event.host for event in of(events, SourceFailed) if event.file == "2.bin"]
+    assert left[:4] == ["a.example", "b.example"] * 2
 
 
 def test_a_host_that_delivers_again_is_trusted_again(lab: Laboratory) -> None:

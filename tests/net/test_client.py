@@ -10,7 +10,7 @@ from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits, Memory
 from tests.net.asking import FILE, PATIENT, SIZE, get
-from tests.origin import Content, Origin, faults, refusing_port
+from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault
 
 HALF = SIZE // 2
@@ -304,6 +304,33 @@ def test_a_connection_that_died_while_kept_is_replaced_once_for_free(
     assert get(client, url).data == FILE
     assert origin.connections == 2
     assert [request.reused for request in origin.requests] == [False, True, False]
+
+
+def test_what_one_answer_left_on_a_connection_is_not_blamed_on_the_next(
+    origin: Origin, client: Client, url: str
+) -> None:
+    """Bytes beyond a stated length would be the head of the answer to whoever asks over it next."""
+    too_long = OriginFault(
+        "more than stated",
+        lambda _request, _reply: Reply(
+            404, (("Content-Length", "2"),), body=Content.of(b"no, and never will be")
+        ),
+    )
+    origin.fault("gone", too_long)
+    assert get(client, origin.url("/files/gone")).failure.fault is Fault.NOT_FOUND
+    assert get(client, url).data == FILE
+    assert origin.connections == 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_not_http_is_a_failure_of_who_sent_it(
+    origin: Origin, client: Client, url: str, again: bool
+) -> None:
+    if again:
+        get(client, url)
+    origin.fault("*", faults.raw(b"220 mail.example ESMTP\r\n\r\n"))
+    assert get(client, url).failure.fault is Fault.PROTOCOL
+    assert origin.connections == 1 + again
 
 
 @pytest.mark.parametrize("reset", [False, True])

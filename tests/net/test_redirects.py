@@ -11,7 +11,7 @@ from modelfetch.net.client import Client, Memory
 from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
-from tests.origin import Origin, faults
+from tests.origin import Origin, faults, refusing_port
 
 HALF = SIZE // 2
 
@@ -42,6 +42,21 @@ def token(hub: Origin) -> Credential:
 
 
 # Following
+
+
+def test_a_failure_of_another_host_is_that_hosts(origin: Origin, client: Client, url: str) -> None:
+    with refusing_port() as port:
+        origin.fault("*", faults.redirect(f"http://127.0.0.1:{port}/big.bin"))
+        failure = get(client, url).failure
+    assert (failure.fault, failure.elsewhere) == (Fault.CONNECT, f"127.0.0.1:{port}")
+
+
+def test_a_failure_after_a_redirect_to_the_same_host_is_its_own(
+    origin: Origin, client: Client, url: str
+) -> None:
+    origin.fault("*", faults.redirect("/files/big.bin?again"), times=1)
+    origin.fault("*", faults.no_answer(reset=True))
+    assert not get(client, url).failure.elsewhere
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
