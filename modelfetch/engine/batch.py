@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from modelfetch.engine.candidates import FIRST_BYTE
+from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.lanes import Lanes, patience
@@ -295,6 +295,8 @@ class Batch:
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
+            if self._patience is None and error.fault in COSTLY:
+                self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None
         self._answers += 1

@@ -23,7 +23,7 @@ have nearby it seldom finds at all."""
 _ONE_ANSWER = frozenset({Fault.SERVER, Fault.BUSY, Fault.TIMEOUT})
 # A silence has already cost its whole time limit: another source goes first. So it does when a server asks to
 # be left alone for a while.
-_COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
+COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ def decide(
     if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
         return Leave()
     wait = max(rest, wait_for(policy, candidate.failures, asked))
-    if not alone and (asked is not None or wait > PATIENCE or error.fault in _COSTLY):
+    if not alone and (asked is not None or wait > PATIENCE or error.fault in COSTLY):
         return Rotate(wait)
     return Retry(wait)
 
