@@ -295,7 +295,7 @@ class Batch:
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
-            if self._patience is None and error.fault in COSTLY:
+            if error.fault in COSTLY and clock() - began >= self._runtime.stall_timeout:
                 self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None

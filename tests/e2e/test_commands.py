@@ -39,6 +39,7 @@ def test_a_plan_tells_who_is_asked_by_proxy(cli: Command) -> None:
     proxies = {
         "https_proxy": "http://user:secret@proxy.example:3128",
         "ALL_PROXY": "socks5://proxy.example:1080",
+        "HTTP_PROXY": "",
     }
     order = {
         "MODELFETCH_SOURCES_ORDER": "mirror,huggingface",
@@ -47,7 +48,7 @@ def test_a_plan_tells_who_is_asked_by_proxy(cli: Command) -> None:
     hub = {"HF_ENDPOINT": "https://hub.example"}
     told = cli("plan", "whisper-base", **proxies, **order, **hub)
     assert told.told("huggingface hub.example: through the proxy in https_proxy")
-    assert "mirror h.example: the proxy in ALL_PROXY is of the kind socks5" in told.err
+    assert told.told("mirror h.example: the proxy in ALL_PROXY is of the kind socks5")
     assert "secret" not in told.err
     document = cli("plan", "whisper-base", "--json", **proxies, **order, **hub, NO_PROXY=".example").document
     assert {each["proxy"] for each in document["sources"]} == {None}
@@ -112,7 +113,7 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
 
 def test_show_has_no_secret_of_an_address(cli: Command) -> None:
     mirror = "https://a.example/{path}?sig=canary"
-    url = "https://b.example/f.bin?X-Amz-Signature=canary#canary"
+    url = "https://b.example/f.bin?X-Amz-Signature=canary"
     text = f"""schema = 1
 name = "signed"
 version = "1"
@@ -136,7 +137,7 @@ urls = ["{url}"]
 def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")
-    assert "licence   Apache-2.0" in shown.out
+    assert "licence  Apache-2.0" in shown.out
     assert "onnx/decoder_model_merged.onnx" in shown.out
     planned = cli("plan", "whisper-base")
     assert planned.code == 0, planned.err

@@ -101,7 +101,7 @@ def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, aft
             asked = len(silent.requests) - after
     assert code(events) == 0
     assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
-    assert asked < FEWEST // 2, "those that were asking when it was found out, and few more"
+    assert asked < FEWEST // 2, "those that were asking when it was found out, and no more"
 
 
 @pytest.mark.parametrize("form", [FORMS[name] for name in FORMS if name != "with a length"])
