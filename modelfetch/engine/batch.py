@@ -249,8 +249,7 @@ class Batch:
         self, group: Group, most: float = math.inf, lanes: Lanes | None = None
     ) -> Generator[list[_Fetched], None, None]:
         """Fetch files until none is left; what one thread does."""
-        clock = self._runtime.clock
-        parcel: list[_Fetched] = []
+        clock, parcel = self._runtime.clock, list[_Fetched]()
         told, count, is_proven = clock(), 0, False
         while count < most and (number := self._next()) is not None:
             count += 1
@@ -295,7 +294,7 @@ class Batch:
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
-            if error.fault in COSTLY and clock() - began >= self._runtime.stall_timeout:
+            if error.fault in COSTLY:  # and nobody else was answered; whoever still is makes it good again
                 self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None
