@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pytest
-import shellingham
 import typer
 
 from modelfetch.cli.app import call, command_line
@@ -48,6 +48,8 @@ def test_models_of_every_catalog_are_completed(cli: Command, origin: Origin) -> 
 def test_a_shell_that_is_not_known_is_no_bug(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
+    shellingham = import_module("shellingham")  # it has no types
+
     def detect() -> None:
         raise shellingham.ShellDetectionFailure
 
