@@ -56,6 +56,7 @@ _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
 """How a connection beyond those that a server has room for fails."""
 _OF_THE_HOST: Final = frozenset(
     {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
+    | {Fault.REDIRECT}
 )
 """Faults after which the next file would fare no better, or a wait is called for."""
 

@@ -104,6 +104,21 @@ def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, aft
     assert asked < FEWEST // 2, "those that were asking when it was found out, and no more"
 
 
+def test_a_batch_goes_round_in_circles_for_one_file_only(lab: Laboratory) -> None:
+    """Eleven redirects for each file cost more than the file does."""
+    manifest = model("m", SMALL)
+    with Origin() as circle, Origin() as honest:
+        for path, content in SMALL.items():
+            circle.add(path, content)
+            honest.add(path, content)
+            circle.fault(path, faults.redirect("?again"))
+        with run_of(lab, circle, honest) as runtime:
+            events = lab.ensure(manifest, runtime=runtime)
+        asked = {request.file for request in circle.requests}
+    assert code(events) == 0
+    assert len(asked) <= 1 + runtime.files
+
+
 @pytest.mark.parametrize("form", [FORMS[name] for name in FORMS if name != "with a length"])
 def test_alone_a_liar_ends_in_an_error_of_integrity(lab: Laboratory, form: tuple[Fault, ...]) -> None:
     with Origin() as liar:
