@@ -105,11 +105,14 @@ def call() -> int:
         ModelfetchError: The command failed as commands may.
     """
     try:
-        return int(command_line(sys.argv[1:])(prog_name="modelfetch", standalone_mode=False) or 0)
+        code = int(command_line(sys.argv[1:])(prog_name="modelfetch", standalone_mode=False) or 0)
+    except SystemExit as leaving:  # completion ends the process itself
+        code = int(str(leaving.code or 0))
     except typer.Abort:
         return EXIT_ABORTED
     except _ClickException as error:
         return _misused(error)
+    return EXIT_USAGE if code == 1 else code  # completion for a shell that typer does not know: no bug
 
 
 def _misused(error: Exception) -> int:

@@ -64,8 +64,6 @@ def _call() -> int:
         return _command()
     except ModelfetchError as error:
         return _expected(error)
-    except SystemExit as leaving:  # completion ends the process itself
-        return int(str(leaving.code or 0))
     except KeyboardInterrupt as end:
         return _cut_short(end)
     except ImportError as error:

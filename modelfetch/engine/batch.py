@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from modelfetch.engine.candidates import FIRST_BYTE
+from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.descriptors import affordable, limit
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.lanes import Lanes, patience
@@ -56,6 +56,7 @@ _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
 """How a connection beyond those that a server has room for fails."""
 _OF_THE_HOST: Final = frozenset(
     {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
+    | {Fault.REDIRECT}
 )
 """Faults after which the next file would fare no better, or a wait is called for."""
 
@@ -249,8 +250,7 @@ class Batch:
         self, group: Group, most: float = math.inf, lanes: Lanes | None = None
     ) -> Generator[list[_Fetched], None, None]:
         """Fetch files until none is left; what one thread does."""
-        clock = self._runtime.clock
-        parcel: list[_Fetched] = []
+        clock, parcel = self._runtime.clock, list[_Fetched]()
         told, count, is_proven = clock(), 0, False
         while count < most and (number := self._next()) is not None:
             count += 1
@@ -295,6 +295,8 @@ class Batch:
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
+            if error.fault in COSTLY:  # and nobody else was answered; whoever still is makes it good again
+                self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None
         self._answers += 1

@@ -23,7 +23,6 @@ from modelfetch.engine.events import (
     FileQuarantined,
     FileVerified,
     Progress,
-    RetryScheduled,
     SourceFailed,
 )
 from modelfetch.engine.filling import Filling, Lane
@@ -281,7 +280,7 @@ class Transfer:
             case Retry(wait):
                 candidate.ready_at = now + wait
                 self._holding = candidate
-                return self._retry(candidate, error, wait)
+                return retry_scheduled(self.model, self.file, candidate, error, wait)
             case Rotate(wait):
                 candidate.ready_at = now + wait
                 candidate.rank += len(self.candidates)
@@ -293,9 +292,6 @@ class Transfer:
                 if candidate.offer.kind != LOCAL:  # one bad file says nothing about its directory
                     self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
-
-    def _retry(self, candidate: Candidate, error: SourceError, wait: float) -> RetryScheduled:
-        return retry_scheduled(self.model, self.file, candidate, error, wait)
 
     def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
         following = self._next() if self.candidates else None
@@ -321,7 +317,8 @@ class Transfer:
             yield from self._failed(candidate, error)
         else:
             self._holding = candidate
-            yield self._retry(candidate, SourceError(Fault.HASH, _MIXED), 0.0)
+            mixed = SourceError(Fault.HASH, _MIXED)
+            yield retry_scheduled(self.model, self.file, candidate, mixed, 0.0)
 
     def _blame_left(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Account for wrong bytes of a source that was left while its further connections went on.

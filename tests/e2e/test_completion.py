@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+
 import pytest
 import typer
 
-from modelfetch.cli.app import command_line
+from modelfetch.cli.app import call, command_line
+from modelfetch.errors import UsageError
 from tests.e2e.command import Command
 from tests.origin import Origin, model
 
@@ -38,3 +42,18 @@ def test_models_of_every_catalog_are_completed(cli: Command, origin: Origin) -> 
     offered = complete(cli, "modelfetch ensure whisper-")
     assert {"whisper-mine", "whisper-base"} <= offered
     assert all(name.startswith("whisper-") for name in offered)
+
+
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_a_shell_that_is_not_known_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    shellingham = import_module("shellingham")  # it has no types
+
+    def detect() -> None:
+        raise shellingham.ShellDetectionFailure
+
+    monkeypatch.setattr(shellingham, "detect_shell", detect)
+    monkeypatch.setattr(sys, "argv", ["modelfetch", option])
+    assert call() == UsageError.exit_code
+    assert "not supported" in "".join(capsys.readouterr())

@@ -88,6 +88,37 @@ def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
 
 
+@pytest.mark.parametrize("after", [0, 10], ids=["at once", "later"])
+def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, after: int) -> None:
+    manifest = model("m", SMALL)
+    with Origin() as silent, Origin() as honest:
+        for path, content in SMALL.items():
+            silent.add(path, content)
+            honest.add(path, content)
+        silent.fault("*", faults.stall_head(0), after=after)
+        with run_of(lab, silent, honest) as runtime:
+            events = lab.ensure(manifest, runtime=runtime)
+            asked = len(silent.requests) - after
+    assert code(events) == 0
+    assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
+    assert asked < FEWEST // 2, "those that were asking when it was found out, and no more"
+
+
+def test_a_batch_goes_round_in_circles_for_one_file_only(lab: Laboratory) -> None:
+    """Eleven redirects for each file cost more than the file does."""
+    manifest = model("m", SMALL)
+    with Origin() as circle, Origin() as honest:
+        for path, content in SMALL.items():
+            circle.add(path, content)
+            honest.add(path, content)
+            circle.fault(path, faults.redirect("?again"))
+        with run_of(lab, circle, honest) as runtime:
+            events = lab.ensure(manifest, runtime=runtime)
+        asked = {request.file for request in circle.requests}
+    assert code(events) == 0
+    assert len(asked) <= 1 + runtime.files
+
+
 @pytest.mark.parametrize("form", [FORMS[name] for name in FORMS if name != "with a length"])
 def test_alone_a_liar_ends_in_an_error_of_integrity(lab: Laboratory, form: tuple[Fault, ...]) -> None:
     with Origin() as liar:
