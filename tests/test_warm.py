@@ -355,6 +355,17 @@ def test_nothing_is_counted_where_that_is_not_possible_and_the_answer_is_given(p
     assert not (place.cache / "hits").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_nothing_is_written_through_a_second_name(place: Place) -> None:
+    target = place.home / "precious"
+    target.write_text("x")
+    (place.cache / "hits").unlink(missing_ok=True)
+    (place.cache / "hits").hardlink_to(target)
+    run(place, "ensure", "m")
+    run(place, "ensure", "m", "--json")  # not for the warm answer
+    assert target.read_text() == "x"
+
+
 def test_without_a_history_nothing_is_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (place.cache / "hits").unlink(missing_ok=True)
     monkeypatch.setenv("MODELFETCH_HISTORY_DAYS", "0")
