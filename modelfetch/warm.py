@@ -146,6 +146,8 @@ def doubt_about(root: str) -> str:
 
 def _look(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
     """The directory of a model of which every noted fact still holds, and a word about it."""
+    if os.path.islink(models) or os.path.islink(f"{models}/{name}"):  # the last part is looked at below
+        return None
     lines = _read(f"{models}/{name}/.ready").split("\n")
     kind, look, label = lines[1].split(" ", 2)
     facts = len(now) + 2

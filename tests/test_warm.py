@@ -273,6 +273,15 @@ def test_a_stamp_that_is_no_plain_file_is_not_read(place: Place, kind: str) -> N
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+@pytest.mark.parametrize("planted", ["models", "models/m", "models/m/1"])
+def test_no_link_inside_the_cache_is_followed(place: Place, planted: str) -> None:
+    """As the full path does, which tells of it."""
+    assert place.answer("ensure", "m")
+    (place.cache / planted).rename(place.home / "aside")
+    (place.cache / planted).symlink_to(place.home / "aside")
+    assert place.answer("ensure", "m") is None
+
+
 def test_a_cache_that_everybody_can_write_to_is_looked_at_closely(place: Place) -> None:
     place.cache.chmod(0o777)
     assert place.answer("ensure", "m") is None
