@@ -90,7 +90,11 @@ def count(root: str, directories: list[str], *, create: bool = False) -> None:
     try:
         file = os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
         try:
-            if os.lseek(file, 0, os.SEEK_END) < HITS_LIMIT:
+            found = os.fstat(file)
+            # Nor is anything written that has another name elsewhere: whoever linked it here chose it.
+            if found.st_mode & 0o170000 != 0o100000 or found.st_nlink > 1:
+                return
+            if found.st_size < HITS_LIMIT:
                 os.write(file, lines.encode())
                 return
         finally:
@@ -142,6 +146,8 @@ def doubt_about(root: str) -> str:
 
 def _look(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
     """The directory of a model of which every noted fact still holds, and a word about it."""
+    if os.path.islink(models) or os.path.islink(f"{models}/{name}"):  # the last part is looked at below
+        return None
     lines = _read(f"{models}/{name}/.ready").split("\n")
     kind, look, label = lines[1].split(" ", 2)
     facts = len(now) + 2

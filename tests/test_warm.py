@@ -273,6 +273,15 @@ def test_a_stamp_that_is_no_plain_file_is_not_read(place: Place, kind: str) -> N
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+@pytest.mark.parametrize("planted", ["models", "models/m", "models/m/1"])
+def test_no_link_inside_the_cache_is_followed(place: Place, planted: str) -> None:
+    """As the full path does, which tells of it."""
+    assert place.answer("ensure", "m")
+    (place.cache / planted).rename(place.home / "aside")
+    (place.cache / planted).symlink_to(place.home / "aside")
+    assert place.answer("ensure", "m") is None
+
+
 def test_a_cache_that_everybody_can_write_to_is_looked_at_closely(place: Place) -> None:
     place.cache.chmod(0o777)
     assert place.answer("ensure", "m") is None
@@ -353,6 +362,17 @@ def test_nothing_is_counted_where_that_is_not_possible_and_the_answer_is_given(p
     (place.cache / "hits").unlink()
     run(place, "ensure", "m")
     assert not (place.cache / "hits").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX")
+def test_nothing_is_written_through_a_second_name(place: Place) -> None:
+    target = place.home / "precious"
+    target.write_text("x")
+    (place.cache / "hits").unlink(missing_ok=True)
+    (place.cache / "hits").hardlink_to(target)
+    run(place, "ensure", "m")
+    run(place, "ensure", "m", "--json")  # not for the warm answer
+    assert target.read_text() == "x"
 
 
 def test_without_a_history_nothing_is_counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

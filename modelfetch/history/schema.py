@@ -12,6 +12,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from modelfetch.history.rows import AttemptRow, CidRow, EventRow, FileRow, JobEventRow, JobRow, Row, RunRow
+from modelfetch.model.units import parse_time
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -246,19 +247,6 @@ def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
     if value not in choices:
         raise TypeError
     return value
-
-
-def parse_time(text: Any) -> datetime:
-    """Read a time; it can be compared with others, and shown in any zone.
-
-    Raises:
-        ValueError: It is no time.
-        TypeError: It is no text, or a time of no zone, or too far from ours.
-    """
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None or not 1 < at.year < 9999:
-        raise TypeError
-    return at
 
 
 def _check_event(event: Mapping[str, Any]) -> None:

@@ -7,12 +7,12 @@ here, so that no later code has to ask whether a digest is a digest or a path st
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, cast, get_args
 
 from modelfetch.errors import ManifestError
+from modelfetch.model.files import read_regular
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
 from modelfetch.model.tables import Check, Faults, Table, parse_toml, why_not_text
@@ -78,16 +78,13 @@ def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
 
 def _read(path: Path, where: str, content: bytes | None) -> str:
     try:
-        if content is not None:
-            return content.decode()
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ManifestError(where, ["is not a regular file"])
-        with path.open("rb") as file:
-            return file.read(BYTES_LIMIT + 1).decode()
+        return (read_regular(path, BYTES_LIMIT + 1) if content is None else content).decode()
     except OSError as error:
         raise ManifestError(where, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ManifestError(where, [why_not_text(error)]) from error
+    except ValueError as error:
+        raise ManifestError(where, [str(error)]) from error
 
 
 def _parse(text: str, where: str, file_name: str | None) -> Manifest:

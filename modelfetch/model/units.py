@@ -1,4 +1,4 @@
-"""Sizes, rates and durations: how they are shown and how they are read.
+"""Sizes, rates, durations and times: how they are shown and how they are read.
 
 Sizes are shown in decimal SI units (1 kB = 1000 B), as disks and networks are sold; binary units are
 understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
@@ -7,7 +7,8 @@ understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.model.text import quote
 from modelfetch.plain import format_size
@@ -15,7 +16,15 @@ from modelfetch.plain import format_size
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["SIZE_LIMIT", "format_duration", "format_rate", "format_size", "parse_duration", "parse_size"]
+__all__ = [
+    "SIZE_LIMIT",
+    "format_duration",
+    "format_rate",
+    "format_size",
+    "parse_duration",
+    "parse_size",
+    "parse_time",
+]
 
 _SCALE: Final[dict[str, int]] = {
     "": 1,
@@ -83,3 +92,16 @@ def parse_size(text: str) -> int:
     if size >= SIZE_LIMIT:
         raise ValueError(f"{quote(text)} is too large; the limit is 8 EiB")
     return size
+
+
+def parse_time(text: Any) -> datetime:
+    """Read a time that a file from elsewhere states; it can be compared with others, and shown in any zone.
+
+    Raises:
+        ValueError: It is no time.
+        TypeError: It is no text, or a time of no zone, or too far from ours.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None or not 1 < at.year < 9999:
+        raise TypeError
+    return at

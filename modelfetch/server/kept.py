@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from modelfetch.engine.events import ErrorInfo, Status
 from modelfetch.history.rows import JobRow
-from modelfetch.history.schema import parse_time
 from modelfetch.model.decode import decode
+from modelfetch.model.units import parse_time
 from modelfetch.values import dataclass
 
 _Operation = Literal["model_download", "worker_download", "model_verify"]

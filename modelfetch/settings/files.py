@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from modelfetch.model.files import read_regular
 from modelfetch.model.tables import parse_toml, why_not_text
 from modelfetch.model.text import sanitise
 from modelfetch.settings.owners import Owners, is_trusted, passed_over
@@ -77,10 +79,7 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
 
 def _read(path: Path, owners: Owners) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            if owners is not None and os.fstat(file.fileno()).st_uid not in owners:
-                raise ValueError("it belongs to another user")
-            data = file.read(SIZE_CAP + 1)
+        data = _read_own(path) if owners is None else read_regular(path, SIZE_CAP + 1, _of(owners))
     except (OSError, ValueError) as error:
         if not is_there(path):
             return None
@@ -88,6 +87,20 @@ def _read(path: Path, owners: Owners) -> bytes | None:
     if len(data) > SIZE_CAP:
         raise ValueError(f"is larger than {SIZE_CAP} bytes, too large for a configuration file")
     return data
+
+
+def _read_own(path: Path) -> bytes:
+    """Read a file that the user named; it may be a pipe (``MODELFETCH_CONFIG=<(...)``), and is waited for."""
+    with path.open("rb") as file:
+        return file.read(SIZE_CAP + 1)
+
+
+def _of(owners: Collection[int]) -> Callable[[os.stat_result], None]:
+    def check(found: os.stat_result) -> None:
+        if found.st_uid not in owners:
+            raise ValueError("it belongs to another user")
+
+    return check
 
 
 def is_there(path: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
+from modelfetch.model.units import SIZE_LIMIT, parse_time
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import has_real_directory, make_directories, read_small, write_atomically
 from modelfetch.store.kernel_lock import KernelLock
@@ -189,10 +190,12 @@ class Lock:
 
 def _parse(content: bytes) -> _Holder:
     facts = json.loads(content)
-    pid, host, since = facts["pid"], facts["host"], datetime.fromisoformat(facts["since"])
+    pid, host, since = facts["pid"], facts["host"], parse_time(facts["since"])
     received, size, who = facts.get("received", 0), facts.get("size", 0), facts.get("who", "")
     if {type(host), type(who)} != {str} or {type(pid), type(received), type(size)} != {int}:
         raise ValueError("no process and host")
+    if received >= SIZE_LIMIT or size >= SIZE_LIMIT:
+        raise ValueError("no file is so large")
     return _Holder(pid, host, since, max(0, received), max(0, size), who)
 
 

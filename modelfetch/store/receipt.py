@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
+from modelfetch.model.units import SIZE_LIMIT, parse_time
 from modelfetch.store.layout import is_digest
 from modelfetch.values import dataclass
 
@@ -152,15 +153,13 @@ def _is_sound(receipt: Receipt) -> bool:
         not why_bad_name(receipt.name)
         and not why_bad_version(receipt.version)
         and not any(why_unsafe(file.path) for file in receipt.files)
-        and all(is_digest(file.sha256) for file in receipt.files)
+        and all(is_digest(file.sha256) and 0 <= file.stamp.size < SIZE_LIMIT for file in receipt.files)
         and receipt.identity == receipt.manifest().identity
     )
 
 
 def _file_from_json(facts: Mapping[str, object]) -> ReceiptFile:
-    verified_at = datetime.fromisoformat(_get(facts, "verified_at", str))
-    if verified_at.tzinfo is None:
-        raise ValueError("verified_at names no time zone")
+    verified_at = parse_time(facts["verified_at"])
     path, sha256, source = (_get(facts, key, str) for key in ("path", "sha256", "source"))
     return ReceiptFile(path, sha256, _stamp_from_json(facts), verified_at, source)
 

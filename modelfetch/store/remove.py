@@ -12,9 +12,9 @@ from itertools import chain
 from pathlib import Path
 
 from modelfetch.errors import LockTimeoutError
-from modelfetch.model.paths import why_bad_label
+from modelfetch.model.paths import DEPTH, why_bad_label
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import has_real_directory, is_directory, is_plain
+from modelfetch.store.files import has_real_directory, is_directory, is_plain, leave
 from modelfetch.store.layout import Layout
 from modelfetch.store.locks import Lock
 from modelfetch.store.receipt import Receipt
@@ -114,13 +114,19 @@ class Remover:
         for version in versions:
             yield from self._files_below(self._layout.version(self._name, version))
 
-    def _files_below(self, path: Path) -> Iterator[Path]:
-        """A name, or every name below it, that is not itself a directory; links are not followed."""
+    def _files_below(self, path: Path, depth: int = DEPTH) -> Iterator[Path]:
+        """A name, or every name below it, that is not itself a directory; links are not followed.
+
+        Nothing of a model lies deeper than its paths may be. What does is told, and left.
+        """
         found = self._disk.lstat(path)
-        if found is not None and not stat.S_ISDIR(found.st_mode):
-            yield path
-        for entry in self._entries(path):
-            yield from self._files_below(entry)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            yield from [path] if found is not None else []
+        elif not depth:
+            leave(self._disk, path)
+        else:
+            for name in self._disk.names(path):
+                yield from self._files_below(path / name, depth - 1)
 
     def _entries(self, directory: Path) -> list[Path]:
         if not is_directory(self._disk, directory):
@@ -186,10 +192,10 @@ class Remover:
             self._prune(self._layout.partial(digest))
         return True
 
-    def _prune(self, directory: Path) -> None:
-        """Remove a directory and those below it, as far as they are empty."""
-        for entry in self._entries(directory):
-            self._prune(entry)
+    def _prune(self, directory: Path, depth: int = DEPTH) -> None:
+        """Remove a directory and those below it, as far as they are empty, and no deeper than ours are."""
+        for entry in self._entries(directory) if depth else ():
+            self._prune(entry, depth - 1)
         self._disk.rmdir(directory)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from modelfetch.errors import StoreError
-from modelfetch.model.paths import caseless
+from modelfetch.model.paths import DEPTH, caseless
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import hash_file, is_plain, is_same_file
 from modelfetch.store.layout import Layout
@@ -50,14 +50,15 @@ class Unlisted:
             return False
         return is_same_file(self._disk, directory / path, directory / listed)
 
-    def _below(self, directory: Path, prefix: str) -> Iterator[str]:
+    def _below(self, directory: Path, prefix: str, depth: int = DEPTH) -> Iterator[str]:
+        """Every name that is not itself a directory, or lies deeper than a model's paths may be."""
         found = self._disk.lstat(directory)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return
         for name in self._disk.names(directory):
             looked = self._disk.lstat(directory / name)
-            if looked is not None and stat.S_ISDIR(looked.st_mode):
-                yield from self._below(directory / name, f"{prefix}{name}/")
+            if looked is not None and stat.S_ISDIR(looked.st_mode) and depth > 1:
+                yield from self._below(directory / name, f"{prefix}{name}/", depth - 1)
             elif not is_temporary(name):
                 yield f"{prefix}{name}"
 
@@ -66,7 +67,8 @@ class Unlisted:
         directory = self._layout.version(receipt.name, receipt.label)
         with suppress(StoreError):
             for path in self.find(directory, [file.path for file in receipt.files]):
-                self.put_aside(directory, path)
+                with suppress(StoreError):  # what cannot go, as of another user, keeps nothing else here
+                    self.put_aside(directory, path)
 
     def put_aside(self, directory: Path, path: str) -> Quarantined | None:
         """Take one file out; bytes that are among the blobs need no second place, and a link has none."""

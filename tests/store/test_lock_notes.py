@@ -46,13 +46,20 @@ def test_who_has_no_lock_writes_no_note(pair: tuple[Lock, Lock]) -> None:
     assert held.progress() == (0, 0)
 
 
-@pytest.mark.parametrize("received", [-1, "1", None, 1.5, True, [], 10**30])
+@pytest.mark.parametrize("received", [-1, "1", None, 1.5, True, [], 2**63, 10**400])
 def test_a_note_of_nonsense_harms_nobody(pair: tuple[Lock, Lock], tmp_path: Path, received: object) -> None:
     (path,) = tmp_path.glob("locks/*.holder")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"received": received, "size": 7}))
     got, size = pair[1].progress()
-    assert got >= 0
+    assert 0 <= got < 2**63
     assert size in (0, 7)
+
+
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20", 5])
+def test_a_time_of_nonsense_harms_nobody(pair: tuple[Lock, Lock], tmp_path: Path, since: object) -> None:
+    (path,) = tmp_path.glob("locks/*.holder")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"since": since}))
+    assert pair[1].holder() == "another process"
 
 
 def test_a_note_without_numbers_as_older_versions_write_it_still_names_the_holder(

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import StoreError
+from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Store
 from modelfetch.store.receipt import from_json
 from tests.store.material import WHEN, digest, ensure, model, noise
@@ -187,6 +188,28 @@ def test_a_wrong_type_anywhere_in_a_file_is_damage(store: Store, key: str, value
     change(store, files=files)
     receipt = store.receipt(MANIFEST)
     assert receipt is None or key == "source"
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 10**400], ids=["negative", "no offset", "no float"])
+def test_a_size_that_no_file_has_is_damage(store: Store, size: int) -> None:
+    """Sizes are added up, divided and shown; the identity holds for any."""
+    ensure(store, CONTENTS)
+    files = json.loads(receipt_path(store).read_text())["files"]
+    files[0]["size"] = size
+    listed = tuple(FileSpec(file["path"], file["size"], file["sha256"]) for file in files)
+    change(store, files=files, identity=Manifest("tiny", "v1", listed).identity)
+    assert list(store.receipts()) == []
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_some_zone_cannot_say_is_damage(store: Store, at: str) -> None:
+    ensure(store, CONTENTS)
+    files = json.loads(receipt_path(store).read_text())["files"]
+    files[0]["verified_at"] = at
+    change(store, files=files)
+    assert store.receipt(MANIFEST) is None
+    ensure(store, CONTENTS)
+    assert store.receipt(MANIFEST) is not None
 
 
 def test_an_unknown_format_stays_until_a_run_is_complete(store: Store) -> None:

@@ -191,6 +191,19 @@ def test_links_are_removed_not_followed(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="open files cannot be counted here")
+def test_what_lies_deeper_than_any_model_is_told_and_left(store: Store) -> None:
+    manifest = ensure(store, ONE)
+    deep = store.directory(manifest) / ("d/" * 400)
+    os.makedirs(deep)
+    removal = store.remove("tiny")
+    assert len(removal.paths) == 5
+    assert deep.is_dir()
+    assert "was not made by modelfetch" in "".join(store.notices.take())
+    (store.directory(manifest) / "later").write_text("moved out, though the first cannot be")
+    ensure(store, ONE)
+    assert store.unlisted(manifest) == ["d/" * 31 + "d"]
+
+
 def test_a_model_of_many_files_takes_few_descriptors(root: Path) -> None:
     """One lock for each file at a time, and no more than a few directories."""
 
