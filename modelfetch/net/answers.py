@@ -204,7 +204,7 @@ def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None
     first, end = int(match[1]), int(match[2]) + 1
     is_part = first == (ask.start if ask.ranged else 0) and first < end <= ask.last + 1
     is_whole = match[3] in ("*", str(ask.size))
-    length = _length(headers)
+    length = length_of(headers)
     if not (is_part and is_whole and length in (None, end - first)):
         return None
     # Ranges are of the bytes as encoded: those of a file of the pinned size are the file's own, raw.
@@ -214,7 +214,7 @@ def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None
 
 def _whole(ask: Ask, answer: Answer) -> Accept | Again:
     headers = answer.headers
-    length = _length(headers)
+    length = length_of(headers)
     if ask.ranged and "content-range" in headers:
         if _stated_part(ask, headers) == (ask.start, ask.last + 1):
             return Accept(ask.start, ask.last + 1 - ask.start, ranged=True)  # the 206 it should have been
@@ -255,7 +255,8 @@ def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
     return SourceError(Fault.SIZE, message, hint=hint)
 
 
-def _length(headers: Mapping[str, str]) -> int | None:
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """Bytes that an answer says it has; None where it does not, or says it in two ways (RFC 9112, 6.3)."""
     if "transfer-encoding" in headers:
         return None
     value = headers.get("content-length", "").strip()

@@ -13,7 +13,7 @@ import httpx
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import direct, proxies
-from modelfetch.net.answers import Accept, Answer, Ask, judge, strong_etag
+from modelfetch.net.answers import Accept, Answer, Ask, judge, length_of, strong_etag
 from modelfetch.net.body import Body
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Limits, Memory
@@ -261,7 +261,8 @@ def _may_be_used(response: httpx.Response, size: int) -> bool:
     ranged = response.headers.get("content-range")
     match response.status_code:
         case 200 if ranged is None:
-            stated = response.headers.get("content-length", "*")
+            length = length_of(_headers(response))
+            stated = "*" if length is None else str(length)
         case 200 | 206:
             stated = (ranged or "*").rpartition("/")[2].strip()
         case _:

@@ -293,6 +293,15 @@ def test_a_file_labelled_as_encoded_is_taken_as_it_is(origin: Origin, client: Cl
     assert get(client, url).data == FILE
 
 
+@pytest.mark.parametrize("by", [0, 9])
+def test_chunks_with_a_length_beside_them_are_chunks(
+    origin: Origin, client: Client, url: str, by: int
+) -> None:
+    """What may be used is judged once: a body looked at for its excerpt is gone."""
+    origin.fault("*", faults.all_of(faults.ignored_range(), faults.chunked_with_length(by)))
+    assert get(client, url).data == FILE
+
+
 # Connections
 
 
