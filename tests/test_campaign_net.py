@@ -134,8 +134,8 @@ def test_bytes_that_come_again_are_seen(held: int, fetched: float, is_seen: bool
 def test_bytes_that_a_cancelled_run_had_and_the_next_one_has_not_are_seen() -> None:
     before = outcome(Progress(NAME, PATH, "mirror", HOST, 1, 1000, CONTENT.size))
     after = outcome(FileStarted(NAME, PATH, CONTENT.size, 999))
-    assert kinds(oracles.of_keeping(before, after)) == ["lost bytes"]
-    assert not kinds(oracles.of_keeping(after, before))
+    assert kinds(oracles.of_keeping(SCHEDULE, before, after)) == ["lost bytes"]
+    assert not kinds(oracles.of_keeping(SCHEDULE, after, before))
 
 
 @pytest.mark.parametrize(

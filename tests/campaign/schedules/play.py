@@ -69,7 +69,7 @@ class _Playing:
             after = self._run(plan)
             self._add(oracles.of_delivery(self._schedule, after))
             if before is not None:
-                self._add(oracles.of_keeping(before, after))
+                self._add(oracles.of_keeping(self._schedule, before, after))
             before = after
         if before is not None and before.end is not None and before.end.exit_code:
             self._add(oracles.of_leftovers(self._root, is_complete=False))
