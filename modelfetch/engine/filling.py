@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from modelfetch.engine.candidates import Candidate
 from modelfetch.engine.runtime import Runtime
@@ -46,6 +47,8 @@ class Filling:
         self._runtime = runtime
         self._partial = partial
         self._lock = threading.Lock()
+        self._writing = threading.Condition()
+        self._writers = 0
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
         self.segments = self._share_out()
@@ -53,8 +56,31 @@ class Filling:
     def _share_out(self) -> Segments:
         return Segments(self._partial.missing, self._runtime.sharing)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Take bytes away, and :meth:`start_over`, inside the context: nobody writes meanwhile.
+
+        A lane that was told to end may still hold a piece. It is let through before, or finds afterwards that
+        nothing is granted to it; else its bytes would stand among those of the next attempt, unnoticed.
+        """
+        with self._writing:
+            self._writing.wait_for(lambda: not self._writers)
+            yield
+
+    @contextmanager
+    def _granting(self) -> Iterator[None]:
+        """Have bytes granted, and write them, inside the context."""
+        with self._writing:
+            self._writers += 1
+        try:
+            yield
+        finally:
+            with self._writing:
+                self._writers -= 1
+                self._writing.notify_all()
+
     def start_over(self) -> None:
-        """Begin with nothing: the bytes that were there are gone. No lane may be at work."""
+        """Begin with nothing: the bytes that were there are gone. Only while one is :meth:`alone`."""
         self.suppliers = {}
         self._present = 0
         self.share_again()
@@ -121,11 +147,12 @@ class Filling:
         end = start + len(piece)
         while lane.segment.position < end:
             segment, at = lane.segment, lane.segment.position
-            granted = self.segments.advance(segment, end - at)
-            if granted:
-                self._announce(lane.candidate)
-                self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
-                self._credit(lane, granted)
+            with self._granting():
+                granted = self.segments.advance(segment, end - at)
+                if granted:
+                    self._announce(lane.candidate)
+                    self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
+                    self._credit(lane, granted)
             if segment.left or not self._go_on(lane, until, is_whole=is_whole):
                 return
 

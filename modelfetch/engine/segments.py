@@ -137,9 +137,12 @@ class Segments:
         """Note that bytes of a segment came in, before they are written.
 
         Returns:
-            How many of them are to be written: fewer than came where the rest was given to somebody else.
+            How many of them are to be written: fewer than came where the rest was given to somebody else, and
+            none for a segment of an earlier sharing, whose bytes are shared out anew.
         """
         with self._lock:
+            if segment not in self._taken:
+                return 0
             granted = min(count, segment.left)
             segment.position += granted
             segment.moved_at = self._clock()

@@ -221,8 +221,9 @@ class Transfer:
             self.filling.verdict.ask()
         if self._is_foreign_to(lane.candidate):
             stream = lane.candidate.offer.open(0, first_byte=first_byte_of(lane.candidate, self.candidates))
-            self.partial.restart()
-            self.filling.start_over()
+            with self.filling.alone():
+                self.partial.restart()
+                self.filling.start_over()
             lane.segment = self.filling.segments.all()
             return stream, self.file.size
         stream, until = self._open_part(lane.candidate, lane.segment)
@@ -332,8 +333,9 @@ class Transfer:
         """Put all bytes aside and begin again without any."""
         names = sorted(set(self.filling.suppliers.values()))
         file, actual, source = self.file, self.partial.digest(), " + ".join(names)
-        kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
-        self.filling.start_over()
+        with self.filling.alone():
+            kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
+            self.filling.start_over()
         self.filling.forgive()
         for candidate in self.candidates:
             candidate.good = 0

@@ -42,6 +42,13 @@ def test_a_segment_of_an_earlier_sharing_goes_on_with_nothing() -> None:
     assert taken(segments.take()).position == 2 * MIB
 
 
+def test_nothing_is_granted_to_a_segment_of_an_earlier_sharing() -> None:
+    segment = taken(whole(2 * MIB).take())
+    segments = Segments([(0, 2 * MIB)], SHARING)
+    assert segments.advance(segment, 10) == 0
+    assert (segment.position, taken(segments.take()).left) == (0, 2 * MIB)
+
+
 def test_later_parts_are_a_little_longer() -> None:
     lengths = [end - start for start, end in cut(0, 320 * MIB, 32)]
     assert lengths == sorted(lengths)

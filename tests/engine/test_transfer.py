@@ -794,7 +794,7 @@ def test_hosts_that_failed_for_another_file_are_asked_in_turn(lab: Laboratory) -
     events = lab.ensure(wanted, runtime=lab.runtime(files=1))
     assert (len(sick.asked), len(worse.asked)) == (5, 5)
     left = [event.host for event in of(events, SourceFailed) if event.file == "2.bin"]
-    assert left[:4] == ["a.example", "b.example"] * 2
+    assert left[:2] == ["a.example", "b.example"]  # the waits that follow are drawn by lot
 
 
 def test_a_host_that_delivers_again_is_trusted_again(lab: Laboratory) -> None:
