@@ -3,11 +3,24 @@
 import os
 import sys
 
-from modelfetch.warm import answer, count
+INTERRUPTED = 130
+"""128 + SIGINT: how shells tell that Ctrl-C ended a program."""
+
+try:
+    from modelfetch.warm import answer, count
+except KeyboardInterrupt:  # before there was anything to tell
+    os._exit(INTERRUPTED)
 
 
 def main() -> None:
     """Entry point of the command."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # before or after all that has an end of its own to tell
+        os._exit(INTERRUPTED)
+
+
+def _main() -> None:
     models = answer(sys.argv[1:])
     if models is None:
         from modelfetch.cli import main as run

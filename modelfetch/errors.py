@@ -219,3 +219,15 @@ class SourceError(ModelfetchError):
         self.fault = fault
         self.retry = fault.is_transient if retry is None else retry
         self.retry_after = retry_after
+
+
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C that became an error on its way, if one did.
+
+    Libraries turn whatever comes up in the middle of them into errors of their own, and Python 3.11 does with
+    what comes up in ``__set_name__``, of which importing ``enum`` or ``typing`` has many.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen

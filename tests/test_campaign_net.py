@@ -146,6 +146,7 @@ def test_bytes_that_a_cancelled_run_had_and_the_next_one_has_not_are_seen() -> N
         (f"partial/{CONTENT.sha256}/journal", True),
         (f"models/{NAME}/1/{PATH}", False),
     ],
+    ids=["temporary", "holder", "journal", "file of a model"],  # a temporary name is another in each worker
 )
 def test_what_is_left_over_is_seen(tmp_path: Path, name: str, is_left: bool) -> None:
     (tmp_path / name).parent.mkdir(parents=True)

@@ -106,9 +106,23 @@ def test_each_signal_has_its_exit_code(interrupt: KeyboardInterrupt, code: int) 
     assert follow(cut(interrupt), []).exit_code == code
 
 
-def test_ctrl_c_in_a_reporter_closes_the_engine_and_is_told_to_all() -> None:
+def became_an_error(interrupt: KeyboardInterrupt) -> RuntimeError:
+    """What Python 3.11 makes of an interrupt in ``__set_name__``."""
+    error = RuntimeError("Error calling __set_name__")
+    error.__cause__ = interrupt
+    return error
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [(Terminated(), 143), (KeyboardInterrupt(), 130)])
+def test_an_interrupt_that_became_an_error_is_one(interrupt: KeyboardInterrupt, code: int) -> None:
+    finished = follow(cut(became_an_error(interrupt)), [])
+    assert (finished.outcome, finished.exit_code) == ("cancelled", code)
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), became_an_error(KeyboardInterrupt())])
+def test_ctrl_c_in_a_reporter_closes_the_engine_and_is_told_to_all(interrupt: BaseException) -> None:
     script = Script(at_once(BEGUN))
-    interrupted, other = Listener(KeyboardInterrupt(), at=3), Listener()
+    interrupted, other = Listener(interrupt, at=3), Listener()
     finished = follow(script(), [interrupted, other])
     assert script.was_closed
     assert finished.outcome == "cancelled"

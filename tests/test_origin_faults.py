@@ -15,6 +15,7 @@ import pytest
 from tests.origin import Content, Fault, Origin, faults
 from tests.origin.certificates import Authority
 from tests.origin.client import Answer, fetch
+from tests.patience import HELD
 
 BODY = Content.random("body", 50_000)
 DATA = BODY.data
@@ -156,7 +157,7 @@ def test_trickle(origin: Origin) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 999])
 def test_exact_count_of_bytes_glued_to_the_head(origin: Origin, count: int) -> None:
-    origin.fault("*", faults.glued(count, pause=0.1))
+    origin.fault("*", faults.glued(count, pause=HELD))
     with socket.create_connection(("127.0.0.1", origin.port)) as sock:
         sock.sendall(b"GET /files/big.bin HTTP/1.1\r\n\r\n")
         first = sock.recv(65536)

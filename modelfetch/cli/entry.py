@@ -13,7 +13,7 @@ from typing import Never
 
 from modelfetch import __version__, streams
 from modelfetch.cli.talk import complain, say, say_error
-from modelfetch.errors import ManifestError, ModelfetchError, StoreError
+from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.model.text import sanitise
 from modelfetch.plain import plain_names
 
@@ -75,8 +75,9 @@ def _call() -> int:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug()
         return _expected(StoreError("too many files are open", hint="Raise the limit (ulimit -n)."))
-    except Exception:
-        return _bug()
+    except Exception as error:
+        interrupt = interrupt_behind(error)
+        return _bug() if interrupt is None else _cut_short(interrupt)
 
 
 def _command() -> int:

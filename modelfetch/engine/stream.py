@@ -16,7 +16,7 @@ from typing import ClassVar, Final, Protocol
 from modelfetch.engine.events import ErrorInfo, Event, Outcome, Progress, RunFinished
 from modelfetch.engine.record import Figures, Record, to_json
 from modelfetch.engine.state import RunState
-from modelfetch.errors import ModelfetchError
+from modelfetch.errors import ModelfetchError, interrupt_behind
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_size
 
@@ -77,7 +77,8 @@ def records(
             if outlet.is_finished:
                 return
         yield outlet.end("failed", 1, ErrorInfo("bug", "the run ended without a result", ""))
-    except (KeyboardInterrupt, Exception) as error:
+    except (KeyboardInterrupt, Exception) as raised:
+        error = interrupt_behind(raised) or raised
         _close(events)
         if not outlet.is_finished:
             yield outlet.end(*_ending(error, outlet.state))
@@ -216,14 +217,15 @@ class _Audience:
         for reporter in tuple(self._reporters):
             try:
                 reporter.report(record)
-            except KeyboardInterrupt as raised:
-                interrupt = raised
-            except Exception as error:
-                self._drop(reporter, error)
+            except (KeyboardInterrupt, Exception) as error:
+                behind = interrupt_behind(error)
+                interrupt = behind or interrupt
+                if behind is None:
+                    self._drop(reporter, error)
         if interrupt is not None:
             raise interrupt
 
-    def _drop(self, reporter: Reporter, error: Exception) -> None:
+    def _drop(self, reporter: Reporter, error: BaseException) -> None:
         self._reporters.remove(reporter)
         self._close(reporter)  # first, so that the warning does not land inside a drawing
         if not isinstance(error, BrokenPipeError):  # a reader that went away (`| head -1`) knows
@@ -238,7 +240,7 @@ class _Audience:
             reporter.close()
 
 
-def _warn(what: str, error: Exception) -> None:
+def _warn(what: str, error: BaseException) -> None:
     """Log what went wrong beside the run; without a configured logger that is a line on stderr."""
     import logging
 

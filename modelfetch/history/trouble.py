@@ -85,21 +85,27 @@ def _judged(error: sqlite3.Error) -> Exception:
     return Unavailable(_REASONS.get(primary, sanitise(str(error))))
 
 
-def patiently(act: Callable[[], T], wait: float, sign_of_life: Callable[[], object]) -> T:
+def patiently(
+    act: Callable[[], T],
+    wait: float,
+    sign_of_life: Callable[[], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
     """Try again while somebody else has the lock.
 
     Args:
         act: What to try.
         wait: Seconds without a sign of life after which to give up; a queue that moves is worth more.
         sign_of_life: Something that changes whenever a holder of the lock gets on.
+        clock: Monotonic seconds.
     """
-    began = time.monotonic()
+    began = clock()
     seen, until = sign_of_life(), began + wait
     while True:
         try:
             return act()
         except Unavailable as error:
-            now, sign = time.monotonic(), sign_of_life()
+            now, sign = clock(), sign_of_life()
             if sign != seen:
                 seen, until = sign, min(now + wait, began + wait * QUEUE)
             if not error.is_transient or now >= until:

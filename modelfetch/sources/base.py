@@ -17,7 +17,7 @@ LOCAL = "local"
 IPFS = "ipfs"
 """The kind whose sources are volunteers: public gateways, which answer once, soon or not at all."""
 
-REFUSED = "Whoever runs that server decides who may read it: check its address, or use another source."
+_REFUSED = "Whoever runs that server decides who may read it: check its address, or use another source."
 """What to do about a refusal (401, 403) of a server of which nothing more is known."""
 
 
@@ -90,7 +90,7 @@ class HttpOffer:
         size: Its bytes.
         client: HTTP.
         credential: Sent to its origin only.
-        refused: What to do when access is refused; it depends on whose server this is.
+        refused: What to do when access is refused, where that depends on whose server this is.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class HttpOffer:
         size: int,
         client: Client,
         credential: Credential | None = None,
-        refused: str = REFUSED,
+        refused: str = "",
     ) -> None:
         self.kind = kind
         self.host = host_of(url)
@@ -141,7 +141,5 @@ class HttpOffer:
             yield
         except SourceError as error:
             if error.fault is Fault.AUTHORISATION:
-                error.hint = (
-                    error.hint or self._refused
-                )  # that it was refused is known better where it was sent
+                error.hint = self._refused or error.hint or _REFUSED
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -143,3 +144,52 @@ except KeyboardInterrupt:
     entry._leave(130)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 130
+
+
+PRESSED = """
+import sys
+class Gone:
+    def __del__(self):
+        raise KeyboardInterrupt
+class Pressed:
+    def find_spec(self, name, *_):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            {raised}
+sys.meta_path.insert(0, Pressed())
+"""
+"""Ctrl-C while a module is loaded; Python 3.11 makes a RuntimeError of one that comes in ``__set_name__``."""
+AS_IT_IS = "raise KeyboardInterrupt"
+AS_AN_ERROR = "raise RuntimeError('Error calling __set_name__') from KeyboardInterrupt()"
+LOST = "Gone()"
+"""Python cannot raise it where it takes a thing apart, or calls back about one that is gone."""
+
+
+@pytest.mark.parametrize(
+    ("module", "raised"),
+    [
+        ("modelfetch.warm", AS_IT_IS),
+        ("modelfetch.cli", AS_IT_IS),
+        ("modelfetch.streams", AS_IT_IS),
+        ("modelfetch.cli.entry", AS_IT_IS),
+        ("modelfetch.cli.ensure", AS_IT_IS),
+        ("modelfetch.cli.ensure", AS_AN_ERROR),
+        ("httpx", AS_IT_IS),
+        ("httpx", AS_AN_ERROR),
+        ("modelfetch.streams", LOST),
+        ("modelfetch.cli.entry", LOST),
+        ("httpx", LOST),
+    ],
+)
+def test_ctrl_c_ends_it_whatever_is_loaded_at_that_moment(cli: Command, module: str, raised: str) -> None:
+    hook = cli.home / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(PRESSED.format(module=module, raised=raised))
+    cli.environment["PYTHONPATH"] = f"{hook}{os.pathsep}{cli.environment['PYTHONPATH']}"
+    with Origin() as origin:
+        serve(cli, origin, fault=faults.stall())
+        result = cli("ensure", "m")
+    assert result.code == 130, result.err
+    assert "Traceback" not in result.err
+    assert "ignored" not in result.err
+    assert "bug" not in result.err

@@ -131,7 +131,7 @@ def test_few_descriptors_are_fewer_files_at_once(cli: Command, served: ServedMod
 def test_a_refused_token_is_said_to_be_refused(cli: Command, origin: Origin, served: ServedModel) -> None:
     origin.require_token("hf_right", wrong=401)
     result = cli("ensure", "m", HF_TOKEN="hf_expired")
-    assert_fails(result, 9, "the token was refused (401)", "Renew the token")
+    assert_fails(result, 9, "the token was refused (401)", "The token of HF_TOKEN")
     assert "hf_expired" not in result.out + result.err
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, most_threads, threads_for
+from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, most_threads, threads_for
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -25,6 +25,8 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.lanes import FIRST
+from modelfetch.engine.rate import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.cancel import Cancellation
@@ -32,13 +34,25 @@ from modelfetch.net.client import Client, Limits
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
-from tests.engine.fakes import Laboratory, SpyDisk, body, code, kinds, last, model, of, statuses, workers
-from tests.origin import Fault, Origin, faults
+from tests.engine.fakes import (
+    FakeClock,
+    Laboratory,
+    SpyDisk,
+    body,
+    code,
+    kinds,
+    last,
+    model,
+    of,
+    statuses,
+    workers,
+)
+from tests.origin import Fault, Origin, Request, faults
 from tests.patience import IN_TIME
 
 FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
 MODEL = model("m", FILES)
-LIMITS = Limits(connect_timeout=2.0, stall_timeout=2.0)
+LIMITS = Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME)
 
 
 @pytest.fixture
@@ -64,13 +78,20 @@ def run_of(
     limit_rate: int | None = None,
     seconds: float | None = None,
     store: Store | None = None,
+    clock: Clock = time.monotonic,
 ) -> Iterator[Runtime]:
     """The runtime of one run that knows some mirrors."""
     cancel = cancel or Cancellation()
     client = Client(LIMITS, cancel)
     source = MirrorSource(client, [origin.mirror for origin in origins])
     yield lab.runtime(
-        cancel=cancel, sources=[source], files=files, limit_rate=limit_rate, seconds=seconds, store=store
+        cancel=cancel,
+        sources=[source],
+        files=files,
+        limit_rate=limit_rate,
+        seconds=seconds,
+        store=store,
+        clock=clock,
     )
     client.close()
 
@@ -129,20 +150,41 @@ def test_the_next_run_finds_everything(lab: Laboratory, origin: Origin) -> None:
     assert kinds(ensure(lab, origin)).count("file_kept") == len(FILES)
 
 
+MANY = FIRST + 4
+"""Connections that a batch has only where answers prove more of them to be useful."""
+
+
+def answers_slowly(origin: Origin, clock: FakeClock) -> None:
+    """Let answers take seconds of a clock, and hold up who asks again until there are many connections."""
+    many = threading.Event()
+
+    def has_to_wait(request: Request) -> bool:
+        clock.now += 5.0
+        if origin.connections >= MANY:
+            many.set()
+        return request.reused
+
+    origin.fault("*", faults.stall(until=many), after=SAMPLE, when=has_to_wait)
+
+
 def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Origin) -> None:
-    origin.fault("*", faults.late(0.05))
-    events = ensure(lab, origin)
+    clock = FakeClock()
+    answers_slowly(origin, clock)
+    with run_of(lab, origin, clock=clock) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
     assert was_quick(events)
-    assert origin.connections > 20
+    assert code(events) == 0
+    assert origin.connections >= MANY
 
 
 def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
     for path in sorted(FILES, key=lambda path: -len(FILES[path]))[:4]:
         origin.fault(path, faults.status(404))
-    origin.fault("*", faults.late(0.05))
-    with serving(FILES) as second:
-        assert code(ensure(lab, origin, second)) == 0
-    assert origin.connections > 20
+    clock = FakeClock()
+    answers_slowly(origin, clock)
+    with serving(FILES) as second, run_of(lab, origin, second, clock=clock) as runtime:
+        assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert origin.connections >= MANY
 
 
 def test_a_run_of_one_file_at_a_time_stays_one(lab: Laboratory, origin: Origin) -> None:

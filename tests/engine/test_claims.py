@@ -14,6 +14,7 @@ from modelfetch.store import Disk, Store
 from modelfetch.store.kernel_lock import KernelLock
 from modelfetch.store.layout import labels
 from tests.engine.fakes import Answer, Gate, Laboratory, body, code, last, model, of, serve_all, sha256
+from tests.patience import IN_TIME
 
 OURS = {"config.json": body(300, 1), "weights.bin": body(90_000, 2)}
 THEIRS = {"config.json": body(300, 3), "loader.py": body(70, 4), "weights.bin": body(90_000, 5)}
@@ -138,14 +139,14 @@ def test_two_claims_at_the_same_time_are_both_verified(
     ended: list[list[Event]] = []
     thread = threading.Thread(target=lambda: ended.append(slow.ensure(first)))
     thread.start()
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(IN_TIME)
     events: list[Event] = []
     for event in quick.follow(second):
         events.append(event)
         if event.kind == "lock_waiting":
             gate.opened.set()
     gate.opened.set()
-    thread.join(10)
+    thread.join(IN_TIME)
     assert (last(events).error, last(ended[0]).error) == (None, None)
     assert (contents(lab, first), contents(lab, second)) == (ours, theirs)
     told = {event.path for run in (events, ended[0]) for event in of(run, ModelReady)}

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -48,8 +49,8 @@ from tests.engine.fakes import (
     refuse,
     workers,
 )
-from tests.origin import Origin, faults
-from tests.patience import IN_TIME
+from tests.origin import Origin, Request, faults
+from tests.patience import HELD, IN_TIME
 
 CONTENT = body(900_000)
 MODEL = model("m", {"f.bin": CONTENT})
@@ -61,6 +62,8 @@ def pause() -> None:
 
 
 SLOW = Answer(piece=20_000, before_piece=pause)
+FAST = replace(EAGER, eager=IN_TIME, sample=100_000, sample_seconds=IN_TIME, enough=0.0)
+"""Any connection is fast enough alone, which is known from its 100 kB, whenever they come."""
 
 
 def together(lab: Laboratory, **how: object) -> Runtime:
@@ -77,19 +80,18 @@ def starts(offer: FakeOffer) -> set[int]:
 
 
 def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
-    offer = lab.serve(CONTENT, SLOW)
+    answer = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: len(starts(offer)) >= 3))
+    offer = lab.serve(CONTENT, answer)
     events = lab.ensure(MODEL, runtime=together(lab))
     assert code(events) == 0
     assert got(lab)
-    assert len(starts(offer)) >= 3
     assert all(stream.is_closed for stream in offer.streams)
     assert not workers()
 
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    sharing = replace(EAGER, eager=5.0, sample=100_000, enough=0.0)
-    runtime = lab.runtime(sharing=sharing)
+    runtime = lab.runtime(sharing=FAST)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert offer.asked == [0, 162_000], "the part it would have had in company, and the rest"
     assert runtime.hosts.is_fast("a.example")
@@ -97,7 +99,7 @@ def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
 
 def test_a_host_known_to_be_fast_is_asked_for_all_at_once(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    runtime = lab.runtime(sharing=replace(EAGER, eager=5.0, sample=100_000, enough=0.0))
+    runtime = lab.runtime(sharing=FAST)
     runtime.hosts.note_speed("a.example", is_fast=True)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert offer.asked == [0]
@@ -143,7 +145,7 @@ def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: i
 @pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
 def test_nothing_that_happens_to_company_ends_the_run(lab: Laboratory, error: Exception) -> None:
     lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
-    late = replace(EAGER, eager=5.0, sample=1)  # the first connection asks first
+    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
     events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
     assert code(events) == 0
     assert got(lab)
@@ -193,7 +195,7 @@ def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: 
 
     def wait_to_be_left() -> None:
         others_are_there.set()
-        was_left.wait(5)
+        was_left.wait(HELD)
 
     pieces = iter(range(9))
     too_long = SourceError(Fault.SIZE, "too long")
@@ -202,12 +204,12 @@ def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: 
         piece=20_000,
         most=40_000,
         error=too_long,
-        before_piece=lambda: others_are_there.wait(5) if next(pieces) else None,
+        before_piece=lambda: others_are_there.wait(HELD) if next(pieces) else None,
     )
     lab.serve(CONTENT, first, Answer(sends=wrong, piece=20_000, before_piece=wait_to_be_left))
     second = lab.serve(CONTENT, OK, kind="url", host="b.example")
     told: list[Event] = []
-    late = replace(EAGER, eager=5.0, sample=1)  # the first connection asks first
+    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
     for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
         told.append(event)
         if isinstance(event, SourceFailed):
@@ -242,8 +244,16 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
     client = Client(Limits(), cancel)
     with Origin() as origin:
         origin.add("f.bin", CONTENT)
+        all_asked, numbers = threading.Event(), count(1)
+
+        def note(_request: Request) -> bool:
+            if next(numbers) == 5:
+                all_asked.set()
+            return True
+
+        origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
         origin.fault("*", faults.late(wait))
-        sharing = replace(EAGER, waste=Sharing().waste)
+        sharing = replace(EAGER, waste=Sharing().waste, stuck=IN_TIME)
         runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
         events = lab.ensure(MODEL, runtime=runtime)
         client.close()
@@ -263,7 +273,7 @@ def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get
 
     def open_together(offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         if offer.asked.count(0) == 0 or offset:
-            asked.wait(5)  # all of them ask at the same time
+            asked.wait(HELD)  # all of them ask at the same time
         return asking(offset, end, first_byte)
 
     offer.open = open_together  # type: ignore[method-assign]
@@ -298,7 +308,8 @@ def test_gaps_of_an_earlier_run_are_all_that_is_asked_for(lab: Laboratory) -> No
 
 
 def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> None:
-    first = lab.serve(CONTENT, SLOW, host="a.example")
+    first_waits = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: bool(second.asked)))
+    first = lab.serve(CONTENT, first_waits, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)
     for _ in range(6):  # others have most of the room
@@ -306,7 +317,6 @@ def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> 
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert got(lab)
     assert 0 in starts(first)
-    assert starts(second)
 
 
 def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:
@@ -337,7 +347,7 @@ def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) ->
     lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
     first = lab.serve(CONTENT, OK, SLOW, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
-    late = replace(EAGER, eager=5.0, sample=1 << 40, sample_seconds=0.02)
+    late = replace(EAGER, eager=IN_TIME, sample=1 << 40, sample_seconds=0.02)
     events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
     assert code(events) == 0
     assert got(lab)
@@ -362,7 +372,7 @@ def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
 
 
 def wait_for(is_true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + IN_TIME
     while not is_true() and time.monotonic() < until:
         time.sleep(0.002)
     assert is_true()
@@ -410,7 +420,8 @@ def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None
 
 
 def test_a_host_that_asked_for_less_gets_less(lab: Laboratory) -> None:
-    lab.serve(CONTENT, SLOW, refuse(Fault.BUSY), SLOW)
+    first = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: len(offer.asked) >= 2))
+    offer = lab.serve(CONTENT, first, refuse(Fault.BUSY), SLOW)
     runtime = together(lab)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     for _ in range(5):

@@ -16,6 +16,7 @@ from modelfetch.net.client import Client, Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import ALONE, EAGER, Laboratory, body, code, model, of
 from tests.origin import Fault, Origin, faults
+from tests.patience import IN_TIME
 
 CONTENT = body(600_000)
 MODEL = model("m", {"f.bin": CONTENT})
@@ -43,7 +44,7 @@ FORMS = {
 def run_of(lab: Laboratory, *origins: Origin, sharing: Sharing = ALONE) -> Iterator[Runtime]:
     """The runtime of a run that knows some mirrors."""
     cancel = Cancellation()
-    client = Client(Limits(connect_timeout=2.0, stall_timeout=2.0), cancel)
+    client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME), cancel)
     source = MirrorSource(client, [origin.mirror for origin in origins])
     yield lab.runtime(cancel=cancel, sources=[source], sharing=sharing)
     client.close()

@@ -17,6 +17,7 @@ from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client, Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import Laboratory, body, code, model, of
+from tests.patience import IN_TIME
 
 FILES = {f"{n}.bin": body(3000 + n, n) for n in range(60)}
 MODEL = model("m", FILES)
@@ -102,7 +103,7 @@ def test_lanes_begin_as_answers_prove_them_useful() -> None:
         lanes.note_answer()
     assert waiting.is_alive()
     lanes.note_answer()
-    waiting.join(5)
+    waiting.join(IN_TIME)
     assert begun == [True]
 
 
@@ -116,7 +117,7 @@ def test_after_a_silence_no_more_lanes_begin() -> None:
     waiting = threading.Thread(target=lambda: begun.append(lanes.enter(FIRST)))
     waiting.start()
     lanes.leave(is_over=True)
-    waiting.join(5)
+    waiting.join(IN_TIME)
     assert begun == [False]
 
 

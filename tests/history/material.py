@@ -85,33 +85,9 @@ sys.stdin.read()
 """
 
 
-WRITE = """
-import sqlite3, sys, threading, time
-ended = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-while not ended.is_set():
-    for _ in range(4):
-        time.sleep(0.1)
-        connection.execute("UPDATE runs SET fetched = fetched + 1")
-        connection.execute("COMMIT")
-        connection.execute("BEGIN IMMEDIATE")
-    connection.execute("COMMIT")
-    time.sleep(0.05)
-    connection.execute("BEGIN IMMEDIATE")
-"""
-
-
 def held_by_another(path: Path) -> AbstractContextManager[None]:
     """Let another process hold the lock of a file."""
     return _another(HOLD, path)
-
-
-def writing_without_end(path: Path) -> AbstractContextManager[None]:
-    """Let another process write all the time, with a short break now and then."""
-    return _another(WRITE, path)
 
 
 @contextmanager

@@ -13,7 +13,9 @@ import pytest
 
 from modelfetch.history import History
 from modelfetch.history.schema import VERSION
-from tests.history.material import NOW, attempt, held_by_another, query, run, writing_without_end
+from modelfetch.history.trouble import QUEUE, Unavailable, patiently
+from tests.engine.fakes import FakeClock
+from tests.history.material import NOW, attempt, held_by_another, query, run
 
 
 def remember(path: Path, rows: int = 200) -> bytes:
@@ -201,13 +203,20 @@ def test_a_newer_version_is_left_alone(path: Path) -> None:
     assert (path.read_bytes(), aside(path)) == (before, [])
 
 
-def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(path: Path) -> None:
-    """Another process writes all the time, and has a short break twice a second."""
-    remember(path, 1)
-    with writing_without_end(path), History(path, wait=0.2) as history:
-        history.write(attempts=[attempt(file="patient")])
-        assert history.notice == ""
-        assert "patient" in [row.file for row in history.attempts()]
+@pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE * 2), (False, 2)])
+def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(moves: bool, tries: int) -> None:
+    """Each try takes half of the patience; in the end that is over in any case."""
+    clock, tried = FakeClock(), 0
+
+    def locked() -> None:
+        nonlocal tried
+        tried += 1
+        clock.now += 0.5
+        raise Unavailable("locked", is_transient=True)
+
+    with pytest.raises(Unavailable):
+        patiently(locked, 1.0, lambda: tried if moves else 0, clock)
+    assert tried == tries
 
 
 def test_a_locked_file_is_waited_for_then_passed_over_and_written_later(path: Path) -> None:

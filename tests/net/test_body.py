@@ -15,6 +15,7 @@ from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client, Limits, Memory
 from modelfetch.net.watch import SpeedFloor
+from tests.engine.fakes import FakeClock
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
@@ -163,12 +164,13 @@ def test_right_length_with_a_flipped_bit_passes_through(origin: Origin, client: 
 @BOTH_WAYS
 @pytest.mark.parametrize("at", [0, 1000, SIZE - 1])
 def test_a_stalled_body_is_found_in_time(origin: Origin, hasty: Client, url: str, at: int) -> None:
+    """On a busy machine what comes before may be late as well, and is asked for again."""
     origin.fault("*", faults.stall(at))
     started = time.monotonic()
-    got = get(hasty, url)
-    assert got.failure.fault is Fault.STALL
+    while (got := get(hasty, url)).failure.fault is not Fault.STALL or got.data != FILE[:at]:
+        assert got.failure.retry
+        assert time.monotonic() - started < IN_TIME
     assert got.failure.retry
-    assert got.data == FILE[:at]
     assert time.monotonic() - started < IN_TIME
 
 
@@ -200,13 +202,14 @@ def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client
 @BOTH_WAYS
 def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, direct_from: float) -> None:
     """Only waiting for the network counts, not a slow disk or a rate limit of our own."""
-    limits = Limits(stall_timeout=0.1, min_speed=1e9, direct_from=direct_from)
-    with closing(Client(limits, Cancellation())) as client:
+    clock = FakeClock()
+    limits = Limits(stall_timeout=IN_TIME, min_speed=1e9, direct_from=direct_from)
+    with closing(Client(limits, Cancellation(), clock)) as client:
         body = client.open(url, Ask(0, SIZE), credential=None, memory=Memory())
         data = bytearray()
         for piece in body:
             data += piece
-            time.sleep(0.15)
+            clock.now += 10 * IN_TIME
         body.close()
     assert data == FILE
 

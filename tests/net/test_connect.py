@@ -16,6 +16,7 @@ from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.connect import Address, Addresses, Families, connect
 from modelfetch.net.wire import Backend
 from tests.origin import Origin, refusing_port
+from tests.patience import IN_TIME
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 PUBLIC, PRIVATE = "93.184.216.34", "127.0.0.1"
@@ -61,7 +62,7 @@ def silent() -> Iterator[int]:
 def test_a_name_is_looked_up_once_and_what_was_found_is_connected_to(origin: Origin) -> None:
     resolver = Resolver((PRIVATE,))
     backend = Backend(Addresses(Families(), public_only=False, look_up=resolver), Cancellation())
-    with closing(backend.connect_tcp("cdn.example", origin.port, 5.0)) as wire:
+    with closing(backend.connect_tcp("cdn.example", origin.port, IN_TIME)) as wire:
         assert wire.get_extra_info("server_addr") == (PRIVATE, origin.port)
     assert resolver.asked == ["cdn.example"]
 
@@ -74,7 +75,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tu
     resolver = Resolver(answer, (PUBLIC,))
     backend = Backend(Addresses(Families(), public_only=True, look_up=resolver), Cancellation())
     with pytest.raises(SourceError) as caught:
-        backend.connect_tcp("rebound.example", origin.port, 5.0)
+        backend.connect_tcp("rebound.example", origin.port, IN_TIME)
     assert caught.value.fault is Fault.REDIRECT
     assert "private network" in caught.value.message
     assert resolver.asked == ["rebound.example"]
@@ -87,7 +88,7 @@ def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tu
 def test_names_below_localhost_are_loopback_whatever_the_resolver_knows(origin: Origin, host: str) -> None:
     resolver = Resolver()
     free = Addresses(Families(), public_only=False, look_up=resolver)
-    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, 5.0)) as wire:
+    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, IN_TIME)) as wire:
         assert wire.get_extra_info("server_addr")[1] == origin.port
     with pytest.raises(SourceError):
         Addresses(Families(), public_only=True, look_up=resolver).of(host, origin.port)
@@ -123,7 +124,7 @@ def test_a_dead_family_is_paid_for_once_a_run(origin: Origin) -> None:
     families = Families()
     resolver = Resolver(*[("::1", "127.0.0.1")] * 2)
     addresses = Addresses(families, public_only=False, look_up=resolver)
-    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, 5.0)) as wire:
+    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, IN_TIME)) as wire:
         assert wire.get_extra_info("server_addr")[0] == "127.0.0.1"
     assert [each.family for each in addresses.of("h.example", origin.port)] == [V4, V6]
 
@@ -137,23 +138,26 @@ def test_an_address_that_does_not_answer_holds_up_the_next_for_a_moment(origin: 
 
 
 def test_a_refused_address_makes_way_at_once(origin: Origin) -> None:
-    with refusing_port() as port, connect([address(port), address(origin.port)], 5.0, Cancellation()) as sock:
+    with (
+        refusing_port() as port,
+        connect([address(port), address(origin.port)], IN_TIME, Cancellation()) as sock,
+    ):
         assert sock.getpeername()[1] == origin.port
 
 
 def test_the_last_refusal_is_told() -> None:
     with refusing_port() as port, pytest.raises(ConnectionRefusedError):
-        connect([address(port)], 5.0, Cancellation())
+        connect([address(port)], IN_TIME, Cancellation())
 
 
 def test_a_family_that_is_not_there_is_passed_over(origin: Origin) -> None:
-    with connect([Address(9999, ()), address(origin.port)], 5.0, Cancellation()) as sock:
+    with connect([Address(9999, ()), address(origin.port)], IN_TIME, Cancellation()) as sock:
         assert sock.getpeername()[1] == origin.port
 
 
 def test_no_address_at_all() -> None:
     with pytest.raises(OSError, match="no address"):
-        connect([], 5.0, Cancellation())
+        connect([], IN_TIME, Cancellation())
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])

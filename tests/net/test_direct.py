@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -97,8 +98,14 @@ def test_the_parser_hands_over_at_once_all_that_it_holds(count: int) -> None:
 def test_bytes_glued_to_the_head_come_first_and_once(
     served: Origin, eager: Client, count: int, start: int
 ) -> None:
-    served.fault("*", faults.glued(count))
-    first, *rest = read(eager, served.url(PATH), start)
+    is_taken = threading.Event()
+    served.fault("*", faults.stall(count, until=is_taken))
+    if not count:
+        is_taken.set()
+    pieces = taken(eager, served.url(PATH), start)
+    first = next(pieces)
+    is_taken.set()
+    rest = list(pieces)
     assert data([first, *rest]) == FILE[start:]
     assert not first.is_direct
     assert rest

@@ -16,6 +16,7 @@ import trustme
 from tests.panel.conftest import LONG, Open
 from tests.panel.house import House, house
 from tests.panel.panel import Panel
+from tests.patience import IN_TIME
 
 pytestmark = pytest.mark.browser
 
@@ -68,7 +69,7 @@ def proxied(home: Path, port: int, server: str, path: str, headers: str) -> Iter
 
 
 def _until_it_listens(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + IN_TIME
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

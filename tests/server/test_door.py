@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.server.door import FORGET_SECONDS, Crowded, Door, Guesses
+from tests.patience import IN_TIME
 from tests.server.running import Served, until
 
 
@@ -41,7 +42,7 @@ def test_an_idle_crowd_does_not_keep_the_owner_out(tmp_path: Path) -> None:
     """More connections than may be open at all, each of which says nothing."""
     with Served(tmp_path) as served, ExitStack() as crowd:
         for _ in range(600):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), 5))
+            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
         assert served.ask("GET", "/v1/jobs").status == 200
 
 
@@ -49,7 +50,7 @@ def test_who_showed_the_token_stays_however_many_come(tmp_path: Path) -> None:
     with Served(tmp_path) as served, served.follow("/v1/jobs/stream") as owner, ExitStack() as crowd:
         assert next(owner).event == "ready"
         for _ in range(600):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), 5))
+            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
         assert served.ask("GET", "/v1/jobs").status == 200
         served.submit()
         assert next(owner).event == "jobs"
@@ -83,7 +84,7 @@ def test_a_crowd_that_guesses_does_not_keep_the_owner_out(tmp_path: Path) -> Non
     guess = "GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer wrong-wrong-wrong\r\n\r\n"
     with Served(tmp_path) as served, ExitStack() as crowd:
         for _ in range(100):
-            one = crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), 5))
+            one = crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
             one.sendall(guess.format(served.port).encode())
         assert served.ask("GET", "/v1/jobs").status == 200
 
@@ -98,6 +99,6 @@ def test_a_wrong_token_is_answered_and_the_right_one_after_it(tmp_path: Path, to
 def test_a_connection_that_left_makes_room(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         for _ in range(3):
-            with socket.create_connection(("127.0.0.1", served.port), 5):
+            with socket.create_connection(("127.0.0.1", served.port), IN_TIME):
                 pass
         until(lambda: not served._server._door._strangers, "nobody to be left")
