@@ -41,10 +41,12 @@ FORMS = {
 
 
 @contextmanager
-def run_of(lab: Laboratory, *origins: Origin, sharing: Sharing = ALONE) -> Iterator[Runtime]:
-    """The runtime of a run that knows some mirrors."""
+def run_of(
+    lab: Laboratory, *origins: Origin, sharing: Sharing = ALONE, stall: float = IN_TIME
+) -> Iterator[Runtime]:
+    """The runtime of a run that knows some mirrors, and waits ``stall`` seconds for a byte."""
     cancel = Cancellation()
-    client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME), cancel)
+    client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=stall), cancel)
     source = MirrorSource(client, [origin.mirror for origin in origins])
     yield lab.runtime(cancel=cancel, sources=[source], sharing=sharing)
     client.close()
@@ -97,7 +99,7 @@ def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, aft
             silent.add(path, content)
             honest.add(path, content)
         silent.fault("*", faults.stall_head(0), after=after)
-        with run_of(lab, silent, honest) as runtime:
+        with run_of(lab, silent, honest, stall=1.5) as runtime:
             events = lab.ensure(manifest, runtime=runtime)
             asked = len(silent.requests) - after
     assert code(events) == 0
