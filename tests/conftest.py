@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 from tests import plain
 
 # How long an example takes, or how long it takes to think of some, says how busy the machine is.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 

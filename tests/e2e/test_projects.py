@@ -48,6 +48,7 @@ def other() -> Iterator[Origin]:
         yield server
 
 
+@pytest.mark.slow
 def test_two_clones_that_claim_one_name_and_version_are_both_verified(
     tmp_path: Path, origin: Origin, other: Origin
 ) -> None:
@@ -126,6 +127,7 @@ def test_the_first_request_of_a_project_into_a_private_network_is_told(
     }
 
 
+@pytest.mark.slow
 def test_a_place_that_the_user_named_is_not_told(project: Clone, origin: Origin) -> None:
     served = model(origin, {"a.bin": 500}, catalog=project.models)
     project.serve(served)
@@ -135,6 +137,7 @@ def test_a_place_that_the_user_named_is_not_told(project: Clone, origin: Origin)
     assert told_of_network(project("ensure", "m", "--force", **named).err.splitlines()) == []
 
 
+@pytest.mark.slow
 def test_a_private_mirror_that_only_the_project_names_is_told_for_any_model(
     project: Clone, origin: Origin
 ) -> None:

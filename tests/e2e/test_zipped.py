@@ -8,6 +8,8 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import modelfetch
 from tests.e2e.command import PATIENCE, Command
 from tests.origin import Origin, model
@@ -32,6 +34,7 @@ def zipped(cli: Command) -> Path:
     return archive
 
 
+@pytest.mark.slow
 def test_a_zipped_program_finds_the_catalog_and_works(cli: Command, origin: Origin) -> None:
     cli.serve(model(origin, {"a.bin": 1000}, catalog=cli.catalog))
     archive = zipped(cli)

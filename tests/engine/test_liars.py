@@ -22,6 +22,7 @@ CONTENT = body(600_000)
 MODEL = model("m", {"f.bin": CONTENT})
 SMALL = {f"{n}.bin": body(400 + n, n) for n in range(FEWEST + 2)}
 
+CUT = faults.cut(0.5)
 WRONG = faults.wrong_bytes()
 LIES = {
     "wrong": WRONG,
@@ -52,8 +53,15 @@ def run_of(
     client.close()
 
 
-@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
-@pytest.mark.parametrize("before", [None, faults.cut(0.5)], ids=["at once", "after a cut"])
+@pytest.mark.parametrize(
+    ("before", "sharing"),
+    [
+        pytest.param(None, ALONE, id="at once, one connection"),
+        pytest.param(CUT, EAGER, id="after a cut, several"),
+        pytest.param(None, EAGER, id="at once, several", marks=pytest.mark.slow),
+        pytest.param(CUT, ALONE, id="after a cut, one connection", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_liar_is_left_for_an_honest_source(

@@ -59,7 +59,12 @@ def template(tmp_path_factory: pytest.TempPathFactory, dead: str) -> Path:
     return lab.root
 
 
-@pytest.fixture(params=[True, False], ids=["held open", "looked over"])
+@pytest.fixture(
+    params=[
+        pytest.param(True, id="held open"),
+        pytest.param(False, id="looked over", marks=pytest.mark.slow),
+    ]
+)
 def lab(request: pytest.FixtureRequest, tmp_path: Path, template: Path) -> Laboratory:
     """A copy of it, reached in either of the two ways there are."""
     if request.param and not HAS_HANDLES:
