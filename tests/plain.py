@@ -23,7 +23,14 @@ SWITCHED_OFF: Final = (
 can die of a signal, or of a reader that went away."""
 
 THEIR_OWN: Final = frozenset(
-    {"bench/", "engine/test_batch.py", "net/test_direct.py", "net/test_persistent.py", "test_warm.py"}
+    {
+        "bench/",
+        "engine/test_batch.py",
+        "engine/test_small_servers.py",
+        "net/test_direct.py",
+        "net/test_persistent.py",
+        "test_warm.py",
+    }
     | {"e2e/test_start.py", "test_imports.py", "test_values.py", "test_bench.py"}
 )
 """Tests of the fast paths, below this directory."""

@@ -81,7 +81,7 @@ def _at_once(tls: Any) -> Any:
     class Trust(tls.Trust):  # type: ignore[misc]  # whose module is known when it is loaded
         def __init__(self) -> None:
             super().__init__()
-            self.context()
+            self.wait()
 
     return Trust
 

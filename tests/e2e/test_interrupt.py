@@ -15,6 +15,7 @@ from modelfetch.cli.follow import run
 from modelfetch.engine.events import Event, RunFinished, RunStarted
 from modelfetch.engine.record import Record
 from modelfetch.workspace import Workspace
+from tests import plain
 from tests.e2e.command import Command, Result, Running
 from tests.origin import Fault, Origin, ServedModel, faults, model
 from tests.patience import IN_TIME
@@ -165,6 +166,7 @@ LOST = "Gone()"
 """Python cannot raise it where it takes a thing apart, or calls back about one that is gone."""
 
 
+@pytest.mark.skipif(bool(plain.command()), reason="without fast paths modules are loaded in another order")
 @pytest.mark.parametrize(
     ("module", "raised"),
     [
