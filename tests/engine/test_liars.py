@@ -112,7 +112,8 @@ def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, aft
             asked = len(silent.requests) - after
     assert code(events) == 0
     assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
-    assert asked < len(SMALL) // 2, "those that were asking when it was found out, and no more"
+    # Those that were asking when it was found out, and no more: after good answers that may be all the rest.
+    assert asked <= (len(SMALL) - after + runtime.files if after else len(SMALL) // 2)
 
 
 def test_a_batch_goes_round_in_circles_for_one_file_only(lab: Laboratory) -> None:
