@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.origin import faults
 from tests.panel.conftest import Open
 from tests.panel.house import House
 from tests.panel.panel import Panel
@@ -157,10 +159,13 @@ def test_verify_of_what_is_right_says_so(panel: Panel) -> None:
     panel.says("checks", "Verified: all 2 files are right")
 
 
-def test_thirteen_files_have_thirteen_bars(panel: Panel) -> None:
+def test_thirteen_files_have_thirteen_bars(home: House, panel: Panel) -> None:
     """Each file its line, its bar and its figures, in the order of the plan."""
+    seen = threading.Event()  # the last file ends only then: the job would else be over before a look
+    home.origin.fault("*/thirteen/*/part-13.bin", faults.stall(until=seen))
     panel.install("thirteen")
     panel.expect(panel.lines("thirteen")).not_to_have_count(0)
+    seen.set()
     panel.reaches("thirteen", "done")
     panel.expect(panel.lines("thirteen").first).to_be_hidden()
     panel.button(panel.card("thirteen"), "Files").click()
