@@ -20,16 +20,20 @@ class Notices:
         self._lock = threading.Lock()
         self._lines: dict[str, bool] = {}
         """Whether each was given to somebody."""
+        self._has_fresh = False
 
     def add(self, line: str) -> None:
         """Keep a line, unless it is there already or there are too many."""
         with self._lock:
             if len(self._lines) < MOST:
-                self._lines.setdefault(line, False)
+                self._has_fresh |= not self._lines.setdefault(line, False)
 
     def take(self) -> list[str]:
         """Give what was not taken yet; a line that comes again is not given again."""
+        if not self._has_fresh:  # asked with every event of a run
+            return []
         with self._lock:
+            self._has_fresh = False
             fresh = [line for line, is_taken in self._lines.items() if not is_taken]
             self._lines |= dict.fromkeys(fresh, True)
         return fresh

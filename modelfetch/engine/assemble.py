@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.engine.descriptors import affordable, limit
+from modelfetch.engine.descriptors import affordable
 from modelfetch.engine.rate import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import Sharing
@@ -31,6 +31,7 @@ from modelfetch.sources.mirror import MirrorSource
 from modelfetch.sources.private import Watch, Watched
 from modelfetch.sources.url import UrlSource
 from modelfetch.store import Store
+from modelfetch.store.handles import limit
 from modelfetch.values import dataclass
 
 if TYPE_CHECKING:

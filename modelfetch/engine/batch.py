@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
-from modelfetch.engine.descriptors import affordable, limit
+from modelfetch.engine.descriptors import affordable
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.lanes import Lanes, patience
 from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
@@ -26,6 +26,7 @@ from modelfetch.engine.workers import Done, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.sources.base import IPFS, HttpOffer
 from modelfetch.store import Group, Loose
+from modelfetch.store.handles import limit
 from modelfetch.values import dataclass
 
 FEWEST: Final = 32

@@ -25,6 +25,8 @@ class Deadline:
         Raises:
             DeadlineError: It is up.
         """
+        if self._runtime.deadline is None:  # as most runs have it; thousands of small files pass here
+            return
         match happened:
             case Progress(model=model, file=file):
                 self._under_way.pop((model, file), None)

@@ -28,7 +28,7 @@ from modelfetch.engine.locking import acquire
 from modelfetch.engine.noticeboard import Noticeboard
 from modelfetch.engine.obtain import CACHE, Mode, Obtained, displaced, obtain
 from modelfetch.engine.pace import FEW, LARGE
-from modelfetch.engine.plan import Inventory, Job, apart, held_of, jobs, planned, take_inventory
+from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planned, take_inventory
 from modelfetch.engine.rivals import obtain_rivals
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done, Task, merge
@@ -238,12 +238,12 @@ class Run:
         """The bytes of each file that need not be fetched."""
         if self._request.mode.force:
             return [0] * len(work)
-        begun = self._runtime.store.begun()
-        store = self._runtime.store
-        return [
-            0 if self._is_distrusted(job) else max(held_of(store, *place, begun) for place in job.places)
-            for job in work
-        ]
+        holdings = Holdings(self._runtime.store)
+        with self._runtime.store.looking():
+            return [
+                0 if self._is_distrusted(job) else max(holdings.of(*place) for place in job.places)
+                for job in work
+            ]
 
     def _is_distrusted(self, job: Job) -> bool:
         distrusted = self._request.distrusted
@@ -262,8 +262,9 @@ class Run:
         """Strike a file off the lists of the models that need it."""
         first = id(job.places[0][0])  # shared bytes came in once: they count for the first who needed them
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
+        source = f"{obtained.source} {obtained.host}".strip()
         for manifest, file in job.places:
-            self._sources[key_of(manifest, file)] = f"{obtained.source} {obtained.host}".strip()
+            self._sources[key_of(manifest, file)] = source
             self._placed |= {id(manifest)} if obtained.is_placed else set()
             inventory, missing = self._waiting[id(manifest)]
             missing.remove(file.path)
@@ -273,7 +274,8 @@ class Run:
 
     def _write_receipt(self, inventory: Inventory) -> None:
         manifest, consulted = inventory.manifest, self._request.consulted
-        sources = {file.path: self._sources[key_of(manifest, file)] for file in inventory.missing}
+        key = model_key(manifest)
+        sources = {file.path: self._sources[*key, file.path] for file in inventory.missing}
         times, placed = dict.fromkeys(sources, datetime.now(UTC)), id(manifest) in self._placed
         try:
             self._runtime.store.write_receipt(manifest, sources, times, consulted, placed=placed)
@@ -313,8 +315,8 @@ class Run:
             reason: Why it did not: the code of the error that ended the run.
         """
         return [
-            self._result(manifest.name, file, key_of(manifest, file), reason)
-            for manifest in self._manifests.values()
+            self._result(manifest.name, file, (*key, file.path), reason)
+            for key, manifest in self._manifests.items()
             for file in manifest.files
         ]
 

@@ -45,8 +45,9 @@ def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[
 def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     """Describe what ensuring a model would do. Writes nothing, asks no network."""
     manifest = inventory.manifest
-    begun = frozenset[str]() if inventory.anew else runtime.store.begun()
-    files = tuple(_planned_file(runtime, inventory, file, begun) for file in manifest.files)
+    holdings = None if inventory.anew else Holdings(runtime.store)
+    with runtime.store.looking():
+        files = tuple(_planned_file(runtime, inventory, file, holdings) for file in manifest.files)
     return Planned(
         model=manifest.name,
         version=manifest.version,
@@ -69,29 +70,39 @@ def license_notice(manifest: Manifest) -> str:
 
 
 def _planned_file(
-    runtime: Runtime, inventory: Inventory, file: FileSpec, begun: Collection[str]
+    runtime: Runtime, inventory: Inventory, file: FileSpec, holdings: Holdings | None
 ) -> PlannedFile:
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
-    held = 0 if inventory.anew else held_of(runtime.store, inventory.manifest, file, begun)
+    held = holdings.of(inventory.manifest, file) if holdings is not None else 0
     offers = runtime.offers((inventory.manifest, file))
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
     return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
 
 
-def held_of(store: Store, manifest: Manifest, file: FileSpec, begun: Collection[str] | None = None) -> int:
-    """Bytes of a file that need not be fetched: a whole one, or what a journal says; to be hashed yet.
+class Holdings:
+    """What need not be fetched of files that are looked at one after the other; nothing of it is read.
 
-    Args:
-        store: The cache.
-        manifest: The model.
-        file: One of its files.
-        begun: The digests of all unfinished downloads, which whoever asks for many files looks up once:
-            :meth:`modelfetch.store.Store.begun`.
+    What they have in common is looked up once, so these are short-lived.
     """
-    if store.find_blob(file) is not None or store.is_filled(manifest, file):
-        return file.size
-    return store.held(file) if begun is None or file.sha256 in begun else 0
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._begun = store.begun()
+        self._has_directory: dict[int, bool] = {}
+        """By identity of the manifest's object; of most models that miss a file there is none."""
+
+    def of(self, manifest: Manifest, file: FileSpec) -> int:
+        """Bytes of a file that are here: all of it, or what a journal says; to be hashed yet."""
+        if self._store.find_blob(file) is not None or self._is_filled(manifest, file):
+            return file.size
+        return self._store.held(file) if file.sha256 in self._begun else 0
+
+    def _is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
+        has_directory = self._has_directory.get(id(manifest))
+        if has_directory is None:
+            has_directory = self._has_directory[id(manifest)] = self._store.has_directory(manifest)
+        return has_directory and self._store.is_filled(manifest, file)
 
 
 @dataclass(frozen=True, slots=True)

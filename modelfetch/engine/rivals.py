@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from modelfetch.engine.batch import News
 from modelfetch.engine.events import Event
 from modelfetch.engine.obtain import Mode, Obtained, obtain
-from modelfetch.engine.plan import Job, held_of
+from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.workers import Done
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
@@ -33,9 +33,8 @@ def obtain_rivals(
     """
     proven: Job | None = None
     errors: dict[int, ModelfetchError] = {}
-    held = {
-        number: max(held_of(runtime.store, *place) for place in work[number].places) for number in numbers
-    }
+    holdings = Holdings(runtime.store)
+    held = {number: max(holdings.of(*place) for place in work[number].places) for number in numbers}
     for number in sorted(numbers, key=lambda number: -held[number]):
         if proven is not None:
             errors[number] = _refuted(work[number], proven)

@@ -69,6 +69,8 @@ class Persistent:
         self._socket = sock
         self._keeper = keeper
         self._fields = fields
+        self._timeout = 0.0
+        """Seconds that are set at the socket."""
 
     def ask(self, path: str, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
         """Ask for a file of ``size`` bytes, and read all of the answer.
@@ -82,7 +84,7 @@ class Persistent:
         """
         request = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
         try:
-            self._socket.settimeout(watch.left())
+            self._wait(watch.left())
             self._socket.sendall(request)
             answered = self._read(size, watch)
         except OSError:
@@ -103,7 +105,7 @@ class Persistent:
         data = bytearray()
         while (end := data.find(b"\r\n\r\n") + 4) < 4:
             if data:
-                self._socket.settimeout(watch.left())
+                self._wait(watch.left())
             if len(data) > HEAD_BYTES or not self._more(data):
                 return None
         answer = _answer(data[:end])
@@ -112,11 +114,17 @@ class Persistent:
         watch.gain(len(data) - end)
         while len(data) < end + size:
             watch.check()
-            self._socket.settimeout(watch.left())
+            self._wait(watch.left())
             if not (count := self._more(data)):
                 return None
             watch.gain(count)
         return (answer, bytes(data[end:])) if len(data) == end + size else None
+
+    def _wait(self, seconds: float) -> None:
+        """Have the socket wait so long, or a little longer: each change costs a system call."""
+        if not seconds <= self._timeout <= seconds * 1.02:
+            self._timeout = seconds * 1.01
+            self._socket.settimeout(self._timeout)
 
     def _more(self, data: bytearray) -> int:
         piece = self._socket.recv(_PIECE)

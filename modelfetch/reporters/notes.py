@@ -116,9 +116,9 @@ class Notes:
                 yield replace(told.summary, model="", file=count)
         self._told.clear()
 
-    def _overheard(self) -> Iterator[Note]:
+    def _overheard(self) -> list[Note]:
         """What came up beside the stream."""
-        return (Note("detail", "", "", sanitise(f"note: {text}")) for text in self._notices.take())
+        return [Note("detail", "", "", sanitise(f"note: {text}")) for text in self._notices.take()]
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelfetch import __version__
-from modelfetch.engine.plan import held_of, license_notice
+from modelfetch.engine.plan import Holdings, license_notice
 from modelfetch.errors import ManifestError
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
 from modelfetch.server.jobs import Known
@@ -46,13 +46,15 @@ def model(workspace: Workspace, name: str) -> dict[str, Any]:
     """
     manifest = workspace.manifests([name])[0]
     kept = workspace.store.kept(manifest, workspace.store.receipt(manifest))
-    files = [_file(workspace, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
+    holdings = Holdings(workspace.store)
+    files = [_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
     return _summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
 
 
 def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     aliases = workspace.catalog.aliases()
     is_present = workspace.is_present(manifest)
+    holdings = Holdings(workspace.store)
     return {
         "name": manifest.name,
         "title": manifest.title,
@@ -64,9 +66,7 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "size": manifest.size,
         "files": len(manifest.files),
         "present": is_present,
-        "partial": 0
-        if is_present
-        else sum(held_of(workspace.store, manifest, file) for file in manifest.files),
+        "partial": 0 if is_present else sum(holdings.of(manifest, file) for file in manifest.files),
         "path": str(workspace.store.directory(manifest)),
         "aliases": sorted(alias for alias, name in aliases.items() if name == manifest.name),
         "catalog": workspace.catalog.entry(manifest.name).origin,
@@ -74,8 +74,8 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _file(workspace: Workspace, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
-    held = file.size if is_kept else held_of(workspace.store, manifest, file)
+def _file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
+    held = file.size if is_kept else holdings.of(manifest, file)
     return {
         "file": file.path,
         "size": file.size,

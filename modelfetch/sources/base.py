@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Protocol
 
 from modelfetch.errors import Fault, SourceError
@@ -116,8 +115,12 @@ class HttpOffer:
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Ask for the bytes from ``offset`` on."""
         ask = Ask(offset, self._size, end=end, first_byte=first_byte)
-        with self._asking():
+        try:
+            self._announce()
             return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+        except SourceError as error:
+            self._advise(error)
+            raise
 
     def fetch(self, first_byte: float | None = None) -> bytes:
         """Ask for all of a small file, with as little ado as can be. Raises SourceError.
@@ -125,21 +128,22 @@ class HttpOffer:
         Args:
             first_byte: Seconds that the first byte over a new connection may take, if less than usual.
         """
-        with self._asking():
+        try:
+            self._announce()
             return self._client.fetch(self.address, self._size, self._credential, first_byte)
+        except SourceError as error:
+            self._advise(error)
+            raise
 
     def close_idle(self) -> None:
         """Close the connections that :meth:`fetch` keeps and nobody uses."""
         self._client.close_idle()
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Announce a request, and advise on a refusal."""
+    def _announce(self) -> None:
         if self.before is not None:
             self.before(self.address)
-        try:
-            yield
-        except SourceError as error:
-            if error.fault is Fault.AUTHORISATION:
-                error.hint = self._refused or error.hint or _REFUSED
-            raise
+
+    def _advise(self, error: SourceError) -> None:
+        """Say what to do about a refusal."""
+        if error.fault is Fault.AUTHORISATION:
+            error.hint = self._refused or error.hint or _REFUSED

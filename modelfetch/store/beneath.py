@@ -8,13 +8,17 @@ whoever plants a link in the very moment between is not noticed there.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from modelfetch.store.handles import HANDLES, AstrayError
+from modelfetch.store.handles import HANDLES, MOST, AstrayError, Handle
 
 T = TypeVar("T")
 
@@ -22,6 +26,19 @@ HAS_HANDLES: Final = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.su
 """Whether operations can be told where to begin (POSIX)."""
 _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 """Windows: a symbolic link, a junction or a mount point (winnt.h)."""
+
+
+_MOST_HELD: Final = MOST // 2
+"""Directories that a thread has in use in a block of :meth:`Beneath.steady`."""
+
+
+class _Steady(threading.local):
+    """What a thread has found of directories in a block of :meth:`Beneath.steady`."""
+
+    found: dict[str, Handle] | None = None
+    """The directories it has open, by path, the one used last at the end; None outside of a block."""
+    absent: set[str] | None = None
+    """Paths of directories that are not there; None where the block may make some."""
 
 
 class Beneath:
@@ -37,6 +54,7 @@ class Beneath:
         self._roots: tuple[str, ...] = ()
         """Those further down first."""
         self._by_handle = by_handle
+        self._steady = _Steady()
 
     def guard(self, root: Path) -> None:
         """Follow no link below a directory any more; one that lies below a root already is a part of that.
@@ -47,6 +65,44 @@ class Beneath:
         text = os.fspath(root)
         if text not in self._roots and self._root_of(text) is None:
             self._roots = tuple(sorted((*self._roots, text), key=len, reverse=True))
+
+    @contextmanager
+    def steady(self, *, only_looks: bool = False) -> Iterator[None]:
+        """Open a directory once, not for each operation of this thread in the block.
+
+        For a loop over many files, in which that would be half of the work. No link is followed in it either;
+        but where a directory was moved meanwhile, the rest goes where it is now.
+
+        Args:
+            only_looks: Nothing is made in the block: a directory that was absent is not looked for again.
+        """
+        steady = self._steady
+        before = steady.found, steady.absent
+        found: dict[str, Handle] = {}
+        steady.found, steady.absent = found, set() if only_looks else None
+        try:
+            yield
+        finally:
+            steady.found, steady.absent = before
+            for handle in found.values():
+                HANDLES.release(handle)
+
+    def pin(self, path: Path) -> Callable[[], None]:
+        """Hold a directory below a root as it is now: operations in it go there, whatever its path becomes.
+
+        Returns:
+            What lets go of it.
+
+        Raises:
+            AstrayError: A link stands in the way.
+            OSError: It cannot be opened.
+        """
+        text = os.fspath(path)
+        root = self._root_of(text)
+        if root is None or not self._by_handle:
+            return lambda: None
+        HANDLES.pin(root, text)
+        return partial(HANDLES.unpin, root, text)
 
     def at(self, path: Path, call: Callable[[str, int | None], T]) -> T:
         """Carry out an operation on a name; it must not follow a link that has this name.
@@ -61,22 +117,23 @@ class Beneath:
             OSError: From the operation.
         """
         text = os.fspath(path)
+        above, _, name = text.rpartition("/")
+        found = self._steady.found
+        if found and above in found and name != "..":
+            found[above] = handle = found.pop(above)
+            return _in(handle, name, call)
         root = self._root_of(text)
         if root is None:
             return call(text, None)
         if not self._by_handle:
             _look_over(_ways(root, text))
             return call(text, None)
-        above, _, name = text.rpartition("/")
-        handle = HANDLES.hold(root, above or "/")
+        handle = self._hold(root, above)
         try:
-            return call(name, handle.fd)
-        except OSError as error:
-            if not HANDLES.make_room(error):
-                raise
-            return call(name, handle.fd)
+            return _in(handle, name, call)
         finally:
-            HANDLES.release(handle)
+            if found is None:
+                HANDLES.release(handle)
 
     def listed(self, path: Path, call: Callable[[str | int], T]) -> T:
         """Carry out an operation on a directory itself, which must not be a link.
@@ -102,15 +159,41 @@ class Beneath:
         finally:
             os.close(fd)
 
+    def _hold(self, root: str, directory: str) -> Handle:
+        """Open a directory; in a block of :meth:`steady` it stays in use."""
+        found, absent = self._steady.found, self._steady.absent
+        if absent and directory in absent:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
+        try:
+            handle = HANDLES.hold(root, directory or "/")
+        except FileNotFoundError:
+            if absent is not None:
+                absent.add(directory)
+            raise
+        if found is not None:
+            found[directory] = handle
+            if len(found) > _MOST_HELD:  # at least the latest two stay: to rename takes both
+                HANDLES.release(found.pop(next(iter(found))))
+        return handle
+
     def _root_of(self, text: str) -> str | None:
         """The nearest root above a path, as it is written; none of a path that climbs up again."""
         for root in self._roots:
             if text.startswith(root):
-                rest = text[len(root) :]
-                is_below = rest[:1] == os.sep or root[-1:] == os.sep
-                if is_below and (".." not in rest or ".." not in Path(rest).parts):
+                is_below = text[len(root) : len(root) + 1] == os.sep or root[-1:] == os.sep
+                if is_below and (".." not in text or ".." not in Path(text[len(root) :]).parts):
                     return root
         return None
+
+
+def _in(directory: Handle, name: str, call: Callable[[str, int | None], T]) -> T:
+    """Carry out an operation on a name in an open directory; again, where too many files were open."""
+    try:
+        return call(name, directory.fd)
+    except OSError as error:
+        if not HANDLES.make_room(error):
+            raise
+        return call(name, directory.fd)
 
 
 def _ways(root: str, path: str) -> Iterator[str]:

@@ -34,6 +34,12 @@ def list_names(directory: str | int) -> list[str]:
     return os.listdir(directory)  # noqa: PTH208 - pathlib knows no descriptors
 
 
+def list_entries(directory: str | int) -> list[tuple[str, bool]]:
+    """List a directory: each name, and whether it is a directory itself."""
+    with os.scandir(directory) as entries:  # most file systems tell the kind with the name
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+
 def is_plain(found: os.stat_result) -> bool:
     """Whether what was looked at is a plain file."""
     return stat.S_ISREG(found.st_mode)

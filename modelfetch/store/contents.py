@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from modelfetch.errors import StoreError
@@ -69,6 +70,10 @@ class Contents:
         """Say where the verified bytes of a digest lie, or would."""
         return self._layout.blob(sha256)
 
+    def looking(self) -> AbstractContextManager[None]:
+        """A block in which this thread looks at many files, and makes none: see :meth:`.Beneath.steady`."""
+        return self._disk.steady(only_looks=True)
+
     def find_blob(self, file: FileSpec) -> Path | None:
         """Find stored bytes of the right length; whether they are still the right ones is not looked at."""
         path = self._layout.blob(file.sha256)
@@ -76,8 +81,11 @@ class Contents:
 
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
         """Whether a file of a model has its place, and the right length; its bytes are not looked at."""
-        directory = self.directory(manifest)  # of most models that miss a file there is none
-        return self._disk.lstat(directory) is not None and self.size_of(directory / file.path) == file.size
+        return self.size_of(self.directory(manifest) / file.path) == file.size
+
+    def has_directory(self, manifest: Manifest) -> bool:
+        """Whether there is a directory for a model's files; else none of them has its place."""
+        return self._disk.lstat(self.directory(manifest)) is not None
 
     def receipt(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when there is none for exactly these files that can be read."""

@@ -22,6 +22,7 @@ class Claim:
 
     manifest: Manifest
     label: str
+    path: Path
     replaces: bool
     """Whether files that have a name there already may be replaced."""
 
@@ -40,7 +41,8 @@ class Directories:
 
     def path(self, manifest: Manifest) -> Path:
         """Say where a model's files lie, or would."""
-        return self._layout.version(manifest.name, self.label(manifest))
+        claim = self._claims.get(id(manifest))
+        return claim.path if claim is not None else self._layout.version(manifest.name, self._find(manifest))
 
     def label(self, manifest: Manifest) -> str:
         """Name a model's directory: the one its receipt is for, else the first that is nobody else's."""
@@ -87,7 +89,8 @@ class Directories:
         # All digits of the identity stand for this content alone, so nothing there can be another's.
         is_own = label == labels(manifest.version, manifest.identity)[-1]
         replaces = exclusive or is_own or self._receipts.read(manifest) is not None
-        self._claims[id(manifest)] = Claim(manifest, label, replaces)
+        path = self._layout.version(manifest.name, label)
+        self._claims[id(manifest)] = Claim(manifest, label, path, replaces)
 
     def _find(self, manifest: Manifest) -> str:
         receipt = self._receipts.read(manifest)

@@ -24,6 +24,7 @@ from modelfetch.store.calls import (
     SAFE,
     is_our_own,
     is_plain,
+    list_entries,
     list_names,
     look,
     read_at,
@@ -99,6 +100,11 @@ class Disk(Seam):
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when there is none."""
         found = self._may("list", path, lambda: self._beneath.listed(path, list_names), _ABSENT)
+        return sorted(found or ())
+
+    def entries(self, path: Path) -> list[tuple[str, bool]]:
+        """List a directory like :meth:`names`: each name, and whether it is a directory itself."""
+        found = self._may("list", path, lambda: self._beneath.listed(path, list_entries), _ABSENT)
         return sorted(found or ())
 
     def free(self, path: Path) -> int | None:

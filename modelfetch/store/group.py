@@ -65,6 +65,7 @@ class Group:
         self._made: set[Path] = set()
         """Directories that are there, and no links."""
         make_directories(disk, layout.root, self._folder, durable=False)
+        self._unpin = disk.pin(self._folder)  # a look at its path for each file would be a third of the work
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +73,10 @@ class Group:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        remove(self._disk, self._folder)
+        try:
+            remove(self._disk, self._folder)
+        finally:
+            self._unpin()
 
     def write(self, places: Places, data: bytes) -> Loose | None:
         """Write a file, if these are its bytes; None if they are not.

@@ -5,14 +5,32 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-MOST: Final = 8
-"""Directories that stay open between two operations. Those that come up again and again while files are
-stored are about as many, and ``ulimit -n 64`` leaves room for them beside everything else."""
+
+def limit() -> int | None:
+    """The most descriptors this process may have; None where that is not known or no matter (Windows)."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def most_kept(descriptors: int | None) -> int:
+    """How many directories stay open between two operations, of so many descriptors.
+
+    Eight come up again and again while files are stored, and ``ulimit -n 64`` leaves room for them beside
+    everything else. At the usual limit of 1024 it is 64: the directories of most models.
+    """
+    return max(8, min(64, (descriptors or 1024) // 16))
+
+
+MOST: Final = most_kept(limit())
+"""Directories that stay open between two operations of this process."""
 
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _TO_PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY
@@ -55,12 +73,6 @@ class Handle:
         """Whether later operations may find it; else the last one that uses it closes it."""
 
 
-class _Steady(threading.local):
-    """What a thread has proven of directories in a block of :meth:`Handles.steady`; None outside of one."""
-
-    proven: set[Handle] | None = None
-
-
 class Handles:
     """Directories below roots, opened name by name from the root on. POSIX only.
 
@@ -76,20 +88,25 @@ class Handles:
         self._lock = threading.Lock()
         self._kept: dict[Key, Handle] = {}
         """The one that was used last is the last."""
-        self._steady = _Steady()
+        self._pinned: dict[Key, Handle] = {}
 
-    @contextmanager
-    def steady(self) -> Iterator[None]:
-        """Compare a directory with its path once, not for each operation of this thread in the block.
+    def pin(self, root: str, path: str) -> None:
+        """Use a directory as it was opened now, whatever becomes of its path, until :meth:`unpin`.
 
-        For a loop over many files, in which that would be half of the work. No link is followed in it either;
-        but where a directory was moved meanwhile, the rest goes where it is now.
+        For one that was just made under a name of its own, in which many files are made.
+
+        Raises:
+            AstrayError: A link stands in the way.
+            OSError: It cannot be opened.
         """
-        before, self._steady.proven = self._steady.proven, set()
-        try:
-            yield
-        finally:
-            self._steady.proven = before
+        key = root, path
+        self._pinned[key] = self.hold(root, path)
+
+    def unpin(self, root: str, path: str) -> None:
+        """Let go of a directory that :meth:`pin` holds, if it does."""
+        handle = self._pinned.pop((root, path), None)
+        if handle is not None:
+            self.release(handle)
 
     def hold(self, root: str, path: str) -> Handle:
         """Open a root or a directory below it; :meth:`release` lets go of it.
@@ -104,16 +121,15 @@ class Handles:
         """
         key = root, path
         with self._lock:
+            handle = self._pinned.get(key)
+            if handle is not None:
+                handle.users += 1
+                return handle
             handle = self._kept.pop(key, None)
             if handle is not None:
                 self._kept[key] = handle
                 handle.users += 1
-        proven = self._steady.proven
-        if handle is None or proven is None or handle not in proven:
-            handle = self._prove(key, handle)
-            if proven is not None:
-                proven.add(handle)
-        return handle
+        return self._prove(key, handle)
 
     def _prove(self, key: Key, handle: Handle | None) -> Handle:
         """Make sure that a handle is what its path names, or open that."""
@@ -135,7 +151,8 @@ class Handles:
         """Let go of a handle."""
         with self._lock:
             handle.users -= 1
-            _close_unused(handle)
+            if not handle.is_kept:
+                _close_unused(handle)
 
     def open_to_list(self, root: str, path: str) -> int:
         """Open a directory below a root to list or sync it: anew, for a descriptor has only one position.

@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from modelfetch.errors import StoreError
 from modelfetch.notices import Notices
 from modelfetch.store.beneath import Beneath
-from modelfetch.store.handles import HANDLES
 from modelfetch.store.refusals import NO_INODES, refusal
 
 T = TypeVar("T")
@@ -40,9 +40,13 @@ class Seam:
         """Follow no link below a directory any more; see :meth:`modelfetch.store.beneath.Beneath.guard`."""
         self._beneath.guard(root)
 
-    def steady(self) -> AbstractContextManager[None]:
-        """A block with many operations in few directories, as :meth:`.Handles.steady` has it."""
-        return HANDLES.steady()
+    def steady(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
+        """A block with many operations in few directories, as :meth:`.Beneath.steady` has it."""
+        return self._beneath.steady(only_looks=only_looks)
+
+    def pin(self, path: Path) -> Callable[[], None]:
+        """Hold a directory open, as :meth:`.Beneath.pin` has it; what is returned lets go of it."""
+        return self._must("open", path, lambda: self._beneath.pin(path))
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
         """Carry out one operation; the point where tests let it fail instead."""
@@ -75,7 +79,7 @@ class Seam:
 
     def _at(self, path: Path, call: Callable[[str, int | None], T]) -> Callable[[], T]:
         """An operation on a name in its directory, wherever that is by the time it is carried out."""
-        return lambda: self._beneath.at(path, call)
+        return partial(self._beneath.at, path, call)
 
     def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
         if error.errno == errno.ENOSPC and not self.has_inodes(path):

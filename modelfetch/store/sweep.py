@@ -22,7 +22,7 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
     removed += reclaim(disk, layout.root, layout.locks)
-    for name in _names(disk, layout.partials):
+    for name, _ in _entries(disk, layout.partials):
         with leaving(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
@@ -31,10 +31,10 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     return tuple(removed)
 
 
-def _names(disk: Disk, directory: Path) -> list[str]:
-    """What a directory holds; nothing if it is a link, or another user's."""
+def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
+    """What a directory holds, as :meth:`.Disk.entries` has it; nothing if it is a link, or another user's."""
     with leaving(disk):
-        return disk.names(directory) if is_directory(disk, directory) else []
+        return disk.entries(directory) if is_directory(disk, directory) else []
     return []
 
 
@@ -49,10 +49,10 @@ def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterato
 
 
 def _temporaries(disk: Disk, directory: Path, depth: int) -> Iterator[Path]:
-    for name in _names(disk, directory):
+    for name, is_below in _entries(disk, directory):
         if is_temporary(name):
             yield directory / name
-        elif depth:
+        elif depth and is_below:
             yield from _temporaries(disk, directory / name, depth - 1)
 
 

@@ -55,9 +55,8 @@ class Unlisted:
         found = self._disk.lstat(directory)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return
-        for name in self._disk.names(directory):
-            looked = self._disk.lstat(directory / name)
-            if looked is not None and stat.S_ISDIR(looked.st_mode) and depth > 1:
+        for name, is_directory in self._disk.entries(directory):
+            if is_directory and depth > 1:
                 yield from self._below(directory / name, f"{prefix}{name}/", depth - 1)
             elif not is_temporary(name):
                 yield f"{prefix}{name}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from modelfetch.engine.events import Planned, PlannedFile
-from modelfetch.engine.plan import Inventory, held_of, jobs, license_notice, planned, take_inventory
+from modelfetch.engine.plan import Holdings, Inventory, jobs, license_notice, planned, take_inventory
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Store
 from tests.engine.fakes import Laboratory, SpyDisk, body, last, model, of
@@ -104,7 +104,7 @@ def test_bytes_of_a_blob_are_not_planned_to_be_fetched(lab: Laboratory) -> None:
     plan = planned(lab.runtime(), take_inventory(lab.runtime(), MODEL))
     assert [(file.state, file.held) for file in plan.files] == [("missing", 0), ("partial", 5000)]
     assert plan.missing == 100
-    assert held_of(lab.store, MODEL, MODEL.files[1]) == 5000
+    assert Holdings(lab.store).of(MODEL, MODEL.files[1]) == 5000
 
 
 def test_when_everything_is_fetched_anew_nothing_counts(lab: Laboratory) -> None:
