@@ -31,7 +31,7 @@ def _unknown(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:  # noqa:
     return False
 
 
-def _nothing() -> None:
+def _nothing(address: str = "") -> None:
     """Prepare and close nothing: a runtime without connections."""
 
 
@@ -74,8 +74,8 @@ class Runtime:
     """The order within a kind; asked from several threads."""
     absent: Absent = _unknown
     """What is known to be missing where; asked from several threads."""
-    prepare: Callable[[], None] = _nothing
-    """Gets ready for the network, so that the time until an answer is the network's alone."""
+    prepare: Callable[[str], None] = _nothing
+    """Gets ready to ask an address, so that the time until an answer is the network's alone."""
     close: Callable[[], None] = _nothing
     """Lets go of connections; called once, when the run is over."""
     clock: Clock = time.monotonic

@@ -180,7 +180,7 @@ class Transfer:
         if down is not None and not candidate.failures:
             raise down
         if candidate.offer.kind != LOCAL:
-            self.runtime.prepare()  # our own loading is not the source's time
+            self.runtime.prepare(candidate.offer.address)  # our own loading is not the source's time
         yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
         floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.enter(host, is_first=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import UnavailableError
 from modelfetch.net.answers import Ask
 from modelfetch.net.cancel import Cancellation
-from modelfetch.net.urls import Credential
+from modelfetch.net.urls import Credential, is_secure
 from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ class Client:
             SourceError: The source cannot serve this request; the fault says what may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange().open(url, ask, credential=credential, memory=memory)
+        return self._exchange(url).open(url, ask, credential=credential, memory=memory)
 
-    def prepare(self) -> None:
-        """Do what the first request would otherwise wait for, so that its time is the source's alone."""
-        self._exchange().prepare()
+    def prepare(self, url: str) -> None:
+        """Do what a request would otherwise wait for, so that its time is the source's alone."""
+        self._exchange(url).prepare(url)
 
     def fetch(
         self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
@@ -101,7 +101,7 @@ class Client:
             SourceError: The source cannot serve this request; the fault says what may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange().fetch(url, size, credential, first_byte)
+        return self._exchange(url).fetch(url, size, credential, first_byte)
 
     def close_idle(self) -> None:
         """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
@@ -114,8 +114,8 @@ class Client:
             if self._made is not None:
                 self._made.close()
 
-    def _exchange(self) -> Exchange:
-        """Load httpx (50 ms), and the trust anchors beside it.
+    def _exchange(self, url: str) -> Exchange:
+        """Load httpx (50 ms), and beside it the trust anchors, where the first request needs them.
 
         Raises:
             UnavailableError: This Python cannot do it.
@@ -127,6 +127,8 @@ class Client:
                     from modelfetch.net.tls import Trust
 
                     trust = Trust()
+                    if is_secure(url):
+                        trust.begin()
                     from modelfetch.net.exchange import Exchange
                 except ImportError as error:
                     raise missing(error) from error

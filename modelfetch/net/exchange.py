@@ -22,7 +22,7 @@ from modelfetch.net.connections import came_from_public, leads_inside, new_clien
 from modelfetch.net.failures import is_no_http, source_error, wants_credentials
 from modelfetch.net.persistent import MAX_HEADERS, Persistent, is_last, split
 from modelfetch.net.tls import Trust
-from modelfetch.net.urls import Credential, host_of, next_hop, origin
+from modelfetch.net.urls import Credential, host_of, is_secure, next_hop, origin
 from modelfetch.net.watch import Clock, Watch
 
 MAX_HOPS = 10
@@ -63,9 +63,10 @@ class Exchange:
         self._kept: defaultdict[_Way, deque[Persistent]] = defaultdict(deque)
         """Connections in which nobody asks anything right now."""
 
-    def prepare(self) -> None:
-        """Wait until the trust anchors are read; what is wrong with them is for requests that need them."""
-        self._trust.wait()
+    def prepare(self, url: str) -> None:
+        """Wait until trust anchors are read that ``url`` needs; what is wrong with them, its request says."""
+        if is_secure(url):
+            self._trust.wait()
 
     def close(self) -> None:
         """Close every connection."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -27,14 +28,23 @@ _BUNDLES: Final = (
 
 
 class Trust:
-    """A TLS context in the making, in a thread of its own."""
+    """A TLS context, made in a thread of its own, and only where somebody needs it."""
 
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
         self._error: BaseException | None = None
-        self._thread = threads.start(self._make, "modelfetch-tls")
-        if self._thread is None:
-            self._make()
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to make it, so that who needs it soon waits less."""
+        with self._lock:
+            if not self._has_begun:
+                self._thread = threads.start(self._make, "modelfetch-tls")
+                if self._thread is None:
+                    self._make()
+                self._has_begun = True
 
     def context(self) -> ssl.SSLContext:
         """Wait for the context.
@@ -50,6 +60,7 @@ class Trust:
 
     def wait(self) -> None:
         """Wait until it is made, or was found to be impossible."""
+        self.begin()
         if self._thread is not None:
             self._thread.join()
 

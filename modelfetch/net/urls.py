@@ -96,6 +96,11 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or ""), port
 
 
+def is_secure(url: str) -> bool:
+    """Whether a URL is asked under TLS."""
+    return url[:6].lower() == "https:"
+
+
 def host_of(url: str) -> str:
     """The host for display and statistics, with its port unless that is the scheme's own."""
     scheme, _, rest = url.partition("://")

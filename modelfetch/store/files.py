@@ -83,6 +83,8 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
     Raises:
         StoreError: Something else has the name of a directory, or the disk refused.
     """
+    if path != root and _is_there(disk, path):
+        return
     _make_root(disk, root)
     for directory in _below(root, path):
         found = disk.lstat(directory)
@@ -95,6 +97,14 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
 def _below(root: Path, path: Path) -> list[Path]:
     depth = len(path.relative_to(root).parts)
     return [path, *path.parents][:depth][::-1]
+
+
+def _is_there(disk: Disk, path: Path) -> bool:
+    """Whether a path below a root leads to a directory, and through nothing but directories."""
+    try:
+        return is_directory(disk, path)
+    except StoreError:  # a link on the way, most likely: going down from the root tells where
+        return False
 
 
 def _make_root(disk: Disk, root: Path) -> None:

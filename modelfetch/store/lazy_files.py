@@ -47,7 +47,8 @@ class Place:
         refused: StoreError | None = None
         for _ in range(_TRIES):
             try:
-                made = self._try(file)
+                with self.disk.steady():
+                    made = self._try(file)
             except StoreError as error:
                 if not self._is_passing(error.__cause__):
                     raise

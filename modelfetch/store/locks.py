@@ -72,15 +72,9 @@ class Lock:
         Returns:
             Whether we have it. Where locks do not work it counts as taken, and :attr:`effective` is False.
         """
-        if self._is_held:
-            return True
-        taken = self._take()
-        if taken is not False:
-            self._is_held = True
-            if taken:
-                self.effective = self._disk.lock_excludes(self._path)
-                self._since = datetime.now(UTC).isoformat(timespec="seconds")
-                self._announce(0, 0)
+        if not self._is_held:
+            with self._disk.steady():
+                self._is_held = self._try()
         return self._is_held
 
     def holder(self) -> str:
@@ -144,6 +138,14 @@ class Lock:
             with suppress(OSError):
                 self._lock.give_back()
 
+    def _try(self) -> bool:
+        taken = self._take()
+        if taken:
+            self.effective = self._disk.lock_excludes(self._path)
+            self._since = datetime.now(UTC).isoformat(timespec="seconds")
+            self._announce(0, 0)
+        return taken is not False
+
     @property
     def _note(self) -> Path:
         return self._path.with_name(f"{self._path.name}{_NOTE}")
@@ -156,7 +158,7 @@ class Lock:
         return self._disk.lock(self._lock, self._path)
 
     def _give_back(self) -> None:
-        with suppress(StoreError, OSError):
+        with suppress(StoreError, OSError), self._disk.steady():
             if self._disk.has_name(
                 self._lock, self._path
             ):  # else it was deleted, and the name is another's by now

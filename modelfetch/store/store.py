@@ -112,6 +112,10 @@ class Store(Contents):
             IntegrityError: The bytes are not all there, or not the right ones; nothing was changed.
         """
         _require_complete(partial)
+        with self._disk.steady():
+            return self._commit(partial, displaced_source)
+
+    def _commit(self, partial: Partial, displaced_source: str) -> Placed:
         blob = self._layout.blob(partial.file.sha256)
         make_directories(self._disk, self.root, blob.parent, durable=True)
         partial.seal()
@@ -139,6 +143,10 @@ class Store(Contents):
             quarantine_source: Who supplied the file that has the name, if there is one and its bytes are
                 wrong: they are then put into quarantine first. None or empty to drop them.
         """
+        with self._disk.steady():
+            return self._place_in(manifest, file, quarantine_source)
+
+    def _place_in(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None) -> Placed:
         blob = self._layout.blob(file.sha256)
         while True:
             label = self._directories.label(manifest)

@@ -84,13 +84,13 @@ def test_one_good_source(lab: Laboratory) -> None:
 def test_an_attempt_begins_when_all_is_ready_for_it(lab: Laboratory) -> None:
     """The time to the first byte is the source's: what we still have to load is done before."""
     lab.serve(CONTENT)
-    ready: list[bool] = []
-    runtime, file = replace(lab.runtime(), prepare=lambda: ready.append(True)), MODEL.files[0]
+    ready: list[str] = []
+    runtime, file = replace(lab.runtime(), prepare=ready.append), MODEL.files[0]
     with lab.store.partial(file, True, lambda: False) as partial:
         candidates = candidates_for(runtime.offers((MODEL, file)))
         told = Transfer(runtime, "m", file, partial, candidates).run()
         assert isinstance(next(told), Progress)
-        assert ready
+        assert ready == [candidates[0].offer.address]
 
 
 def test_a_cut_goes_on_at_the_exact_byte(lab: Laboratory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -86,6 +87,19 @@ def test_the_authorities_of_the_system_are_read_once(monkeypatch: pytest.MonkeyP
     assert trust.context() is trust.context()
     assert trust.context().verify_mode is ssl.CERT_REQUIRED
     assert trust.context().check_hostname
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_without_a_secure_address_no_authority_is_read(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them would wait for the other end of a pipe."""
+    os.mkfifo(pipe := tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
+    with closing(Client(PATIENT, Cancellation())) as client:
+        client.prepare(origin.url(PATH))
+        assert get(client, origin.url(PATH)).data == FILE
+    assert "modelfetch-tls" not in {thread.name for thread in threading.enumerate()}
 
 
 @pytest.mark.parametrize(
