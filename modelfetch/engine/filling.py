@@ -47,7 +47,7 @@ class Filling:
         self._runtime = runtime
         self._partial = partial
         self._lock = threading.Lock()
-        self._writing = threading.Condition()
+        self._written = threading.Condition(self._lock)
         self._writers = 0
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
@@ -63,21 +63,9 @@ class Filling:
         A lane that was told to end may still hold a piece. It is let through before, or finds afterwards that
         nothing is granted to it; else its bytes would stand among those of the next attempt, unnoticed.
         """
-        with self._writing:
-            self._writing.wait_for(lambda: not self._writers)
+        with self._lock:
+            self._written.wait_for(lambda: not self._writers)
             yield
-
-    @contextmanager
-    def _granting(self) -> Iterator[None]:
-        """Have bytes granted, and write them, inside the context."""
-        with self._writing:
-            self._writers += 1
-        try:
-            yield
-        finally:
-            with self._writing:
-                self._writers -= 1
-                self._writing.notify_all()
 
     def start_over(self) -> None:
         """Begin with nothing: the bytes that were there are gone. Only while one is :meth:`alone`."""
@@ -147,12 +135,18 @@ class Filling:
         end = start + len(piece)
         while lane.segment.position < end:
             segment, at = lane.segment, lane.segment.position
-            with self._granting():
+            with self._lock:
+                self._writers += 1
+            try:
                 granted = self.segments.advance(segment, end - at)
                 if granted:
                     self._announce(lane.candidate)
                     self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
                     self._credit(lane, granted)
+            finally:
+                with self._lock:
+                    self._writers -= 1
+                    self._written.notify_all()
             if segment.left or not self._go_on(lane, until, is_whole=is_whole):
                 return
 

@@ -155,7 +155,7 @@ class Ledger:
         self.phases[phase] += 1
         self._given_up += file.given_up
         self._list(file)
-        if self.active and self.phases["retrying"] == len(self.active):
+        if self.active and self.phases.get("retrying", 0) == len(self.active):
             self._meter = Meter()  # the speed after a retry is that of the new bytes
 
     def _measure(self, file: FileState, gained: int, at: float) -> None:

@@ -80,8 +80,11 @@ class RateLimit:
         Raises:
             Cancelled: The run was cancelled meanwhile.
         """
-        part = len(piece) if self._rate is None else max(1, int(self._rate * BURST_SECONDS))
-        for start in range(0, len(piece), part or 1):
+        if self._rate is None:
+            yield piece
+            return
+        part = max(1, int(self._rate * BURST_SECONDS))
+        for start in range(0, len(piece), part):
             self.take(min(part, len(piece) - start))
             yield piece[start : start + part]
 

@@ -26,6 +26,8 @@ LookUp = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
 
 STAGGER_SECONDS: Final = 0.25
 """How long an address has for itself before the next one is tried beside it (RFC 8305, section 5)."""
+_Selector: Final = getattr(selectors, "PollSelector", selectors.DefaultSelector)
+"""For a few sockets and a moment: where there is poll(2), it takes no descriptor and one system call."""
 _LOOPBACK: Final = ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
 """In the order of RFC 6724."""
 
@@ -124,7 +126,7 @@ class _Race:
     def __init__(self, addresses: Sequence[Address], cancel: Cancellation) -> None:
         self._waiting = deque(addresses)
         self._trying: set[socket.socket] = set()
-        self._selector = selectors.DefaultSelector()
+        self._selector = _Selector()
         self._cancel = cancel
         self._error: OSError = OSError("no address")
 

@@ -7,7 +7,7 @@ as none is, it is the network that is missing, and the error at the end says so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import field, replace
 from typing import Literal, TypeGuard
 
@@ -116,9 +116,10 @@ class Notes:
                 yield replace(told.summary, model="", file=count)
         self._told.clear()
 
-    def _overheard(self) -> list[Note]:
+    def _overheard(self) -> Iterable[Note]:
         """What came up beside the stream."""
-        return [Note("detail", "", "", sanitise(f"note: {text}")) for text in self._notices.take()]
+        lines = self._notices.take()
+        return [Note("detail", "", "", sanitise(f"note: {text}")) for text in lines] if lines else ()
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file

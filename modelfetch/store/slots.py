@@ -69,6 +69,8 @@ def clear(disk: Disk, folder: Path, *, exclusive: bool, keep: Slot | None = None
         keep: The pair that is our own.
     """
     with suppress(StoreError):
+        if disk.rmdir(folder):  # as after most downloads: there was nothing but their own
+            return True
         for slot in slots(disk, folder):
             if slot != keep:
                 discard(disk, slot, exclusive=exclusive)
