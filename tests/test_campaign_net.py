@@ -50,6 +50,7 @@ def test_a_seed_gives_one_schedule() -> None:
     assert str(schedule_of(7)) != str(schedule_of(8))
 
 
+@pytest.mark.slow
 def test_schedules_force_what_broke_before() -> None:
     made = [schedule_of(seed) for seed in range(300)]
     assert any(len(each.contents) >= 34 for each in made), "batches"

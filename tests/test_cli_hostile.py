@@ -54,6 +54,7 @@ def said(environment: dict[str, str], *arguments: str) -> str:
     return f"{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.slow
 def test_nothing_from_outside_is_a_command(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "catalog").mkdir()
     with Origin() as origin:

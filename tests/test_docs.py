@@ -10,6 +10,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -214,12 +215,20 @@ VARIABLE = re.compile(
 )
 
 
+@cache
+def nodes(path: Path) -> list[ast.Constant | ast.Attribute]:
+    """Every constant and attribute of a file."""
+    found = ast.walk(ast.parse(path.read_text("utf-8")))
+    return [node for node in found if isinstance(node, ast.Constant | ast.Attribute)]
+
+
+@cache
 def variables() -> set[str]:
     """Every environment variable the code names."""
     texts = {
         node.value
         for path in CODE
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     return {text for text in texts if VARIABLE.fullmatch(text)} | {*ENVIRONMENT}
@@ -233,13 +242,14 @@ def test_every_environment_variable_is_documented() -> None:
     assert variables() | settings <= documented
 
 
+@cache
 def settings_read() -> set[str]:
     """Every ``section.key`` the code reads, outside of the settings themselves."""
     return {
         f"{parent}.{node.attr}"
         for path in CODE
         if "settings" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute)
         for parent in [getattr(node.value, "attr", getattr(node.value, "id", ""))]
     }

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,11 +84,13 @@ def layer_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-ALL = [
-    found
-    for path in sorted(PACKAGE.rglob("*.py"))
-    for found in imports_in(path.read_text("utf-8"), str(path.relative_to(ROOT)), layer_of(path))
-]
+@cache
+def all_imports() -> list[Import]:
+    return [
+        found
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for found in imports_in(path.read_text("utf-8"), str(path.relative_to(ROOT)), layer_of(path))
+    ]
 
 
 def breaks_layers(found: Import) -> bool:
@@ -114,16 +117,18 @@ def test_the_layers_are_all_there() -> None:
 
 
 def test_imports_only_go_down_the_layers() -> None:
-    assert [found for found in ALL if breaks_layers(found)] == []
+    assert [found for found in all_imports() if breaks_layers(found)] == []
 
 
 def test_imports_are_absolute() -> None:
-    assert [found for found in ALL if found.target.startswith(".")] == []
+    assert [found for found in all_imports() if found.target.startswith(".")] == []
 
 
 @pytest.mark.parametrize("package", HOMES)
 def test_a_foreign_package_stays_in_its_place(package: str) -> None:
-    strays = [found for found in ALL if found.package == package and found.layer not in HOMES[package]]
+    strays = [
+        found for found in all_imports() if found.package == package and found.layer not in HOMES[package]
+    ]
     assert strays == []
 
 
@@ -131,7 +136,7 @@ def test_only_declared_packages_are_imported_and_all_of_them() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
     declared = {re.split(r"[^\w-]", text)[0].replace("-", "_") for text in wanted}
-    foreign = {found.package for found in ALL} - sys.stdlib_module_names - {"modelfetch"}
+    foreign = {found.package for found in all_imports()} - sys.stdlib_module_names - {"modelfetch"}
     assert foreign - TOOLS == declared - BOUNDS
 
 

@@ -364,6 +364,7 @@ def test_endless_faults_are_counted_and_not_kept() -> None:
     assert found[-1] == "and 504 more faults"
 
 
+@pytest.mark.slow
 def test_twenty_thousand_files_are_read_and_no_more() -> None:
     def listing(count: int) -> str:
         head = 'schema=1\nname="m"\nversion="1"\n'

@@ -63,7 +63,7 @@ SILENT = frozenset({"log", "history", "config set network.files 3", "config unse
 STREAMS = ("stdin", "stdout", "stderr")
 WAYS = ("closed", "full", "broken", "latin-1")
 
-QUICK = ("", "--help", "ensure m", "ensure m --json", "ensure absent", "list")
+QUICK = ("--help", "ensure m", "ensure m --json", "ensure absent", "list")
 """Commands of the quick suite: every way of writing is among them."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
 
@@ -39,6 +40,12 @@ FORMS = {
     "until it closes": (faults.no_length(),),
     "HTTP/1.0": (faults.http_1_0(),),
 }
+
+IN_BATCHES = [
+    pytest.param(LIES[lie], FORMS[form], id=f"{lie}, {form}", marks=pytest.mark.slow if number % 3 else ())
+    for number, (lie, form) in enumerate(product(LIES, FORMS))
+]
+"""Every form and every lie comes up in the quick third."""
 
 
 @contextmanager
@@ -82,8 +89,7 @@ def test_a_liar_is_left_for_an_honest_source(
     assert failed.count(f"127.0.0.1:{liar.port}") <= 1, "of a mixture nobody may be found out"
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+@pytest.mark.parametrize(("lie", "form"), IN_BATCHES)
 def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     lab: Laboratory, lie: Fault, form: tuple[Fault, ...]
 ) -> None:
@@ -99,7 +105,7 @@ def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     assert all(lab.read(manifest, path) == content for path, content in SMALL.items())
 
 
-@pytest.mark.parametrize("after", [0, 10], ids=["at once", "later"])
+@pytest.mark.parametrize("after", [0, pytest.param(10, marks=pytest.mark.slow)], ids=["at once", "later"])
 def test_a_silence_is_waited_for_once_and_not_by_every_file(lab: Laboratory, after: int) -> None:
     manifest = model("m", SMALL)
     with Origin() as silent, Origin() as honest:

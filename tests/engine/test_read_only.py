@@ -41,8 +41,10 @@ def ensured(lab: Laboratory, store: Store, *, offline: bool = False) -> list[Eve
     return lab.ensure(MODEL, runtime=lab.runtime(store=store), offline=offline)
 
 
-@pytest.mark.parametrize("offline", [False, True])
-@pytest.mark.parametrize("without", ["", "blobs", "locks", "state.db"])
+@pytest.mark.parametrize(
+    ("without", "offline"),
+    [("", False), ("", True), ("blobs", False), ("locks", True), ("state.db", False)],
+)
 def test_the_right_bytes_are_enough(copied: Laboratory, without: str, offline: bool) -> None:
     if without:
         shutil.rmtree(copied.root / without, ignore_errors=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import pytest
+
 from modelfetch.history.hits import MOST, attempts_of
 from modelfetch.store import Hit, Receipt, ReceiptFile, Stamp
 
@@ -35,6 +37,7 @@ def test_each_file_was_found_by_each_run_in_their_order() -> None:
     assert len({row.run for row in rows}) == 2
 
 
+@pytest.mark.slow
 def test_of_too_many_the_latest_are_told() -> None:
     """Thousands of runs of a model with thousands of files would be looked at for minutes."""
     hits = [Hit(THEN + timedelta(seconds=second), "m", "1") for second in range(MOST // 3 + 2)]

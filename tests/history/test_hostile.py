@@ -124,6 +124,7 @@ def many(below: int, leaf: bytes, *, is_index: bool) -> bytes:
     return (head + pointers).ljust(start, b"\0") + cell * count
 
 
+@pytest.mark.slow
 def test_an_ordinary_table_without_end_costs_one_limit_of_time(path: Path) -> None:
     """It has our schema; the clock ends it, it stays where it is, and it is not asked again."""
     endless(path)

@@ -81,6 +81,7 @@ def test_whatever_is_sent_no_more_is_held_than_a_line(pieces: list[bytes]) -> No
         return
 
 
+@pytest.mark.slow
 def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) -> None:
     """Whether its chunks are large or a byte each: it comes in pieces of what was there."""
     content = Content.random("chunked", 400_000)

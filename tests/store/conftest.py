@@ -22,7 +22,13 @@ def hashing(request: pytest.FixtureRequest) -> Hashing:
 
 
 @pytest.fixture
-def store(root: Path, hashing: Hashing) -> Store:
+def store(root: Path) -> Store:
+    return Store(root)
+
+
+@pytest.fixture
+def hashing_store(root: Path, hashing: Hashing) -> Store:
+    """For what must hold whoever hashes; modules that are about that call it ``store``."""
     return Store(root, hashing=hashing)
 
 

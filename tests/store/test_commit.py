@@ -14,6 +14,12 @@ from modelfetch.store import Store
 from tests.store.disks import without_links
 from tests.store.material import MIB, digest, leftovers, noise, obtain, spec
 
+
+@pytest.fixture
+def store(hashing_store: Store) -> Store:
+    return hashing_store
+
+
 CONTENT = noise(MIB + 77)
 FILE = spec(CONTENT)
 ROT = noise(MIB + 77, seed=2)

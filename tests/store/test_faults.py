@@ -36,7 +36,9 @@ SHARES = 4
 """Parts a sweep over all operations is cut into, so that they can run beside each other."""
 BY_THE_WRITER = Hashing(0)
 """Operations are counted here: in threads their order is not the same twice."""
-in_shares = pytest.mark.parametrize("share", range(SHARES))
+in_shares = pytest.mark.parametrize(
+    "share", [share if not share else pytest.param(share, marks=pytest.mark.slow) for share in range(SHARES)]
+)
 
 
 def run(root: Path, disk: Disk) -> bool:

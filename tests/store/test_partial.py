@@ -15,6 +15,12 @@ from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Disk, Partial, Store
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
 
+
+@pytest.fixture
+def store(hashing_store: Store) -> Store:
+    return hashing_store
+
+
 KILLED_WRITER = """
 import os, sys
 from pathlib import Path

@@ -18,6 +18,12 @@ from modelfetch.store.partial import LAG
 from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
 
+
+@pytest.fixture
+def store(hashing_store: Store) -> Store:
+    return hashing_store
+
+
 CONTENT = noise(9 * MIB + 4_321)
 FILE = spec(CONTENT)
 ORIGIN = "mirror a"

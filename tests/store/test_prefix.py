@@ -91,6 +91,7 @@ def test_a_false_claim_costs_its_own_bytes(root: Path, positions: tuple[int, ...
         assert complete(partial, CONTENT) == FILE.size - 4 * MIB + len(positions) * MIB
 
 
+@pytest.mark.slow
 def test_a_long_false_stretch_is_found_out_in_few_steps(root: Path) -> None:
     """After a power cut the last seconds may be missing: each MiB would be a request of its own."""
     content = noise(64 * MIB)

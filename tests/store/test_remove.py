@@ -216,7 +216,7 @@ def test_a_model_of_many_files_takes_few_descriptors(root: Path) -> None:
             self.most = max(self.most, len(os.listdir("/dev/fd")))
             return result
 
-    contents = {f"{number}.bin": noise(100, seed=number) for number in range(3 * MOST)}
+    contents = {f"{number}.bin": noise(100, seed=number) for number in range(2 * MOST)}
     ensure(Store(root, disk=Disk(fsync=False)), contents)
     before = open_descriptors()
     disk = WatchingDisk()
