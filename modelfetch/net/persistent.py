@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from modelfetch.errors import SourceError
 from modelfetch.net.answers import Answer
+from modelfetch.net.failures import source_error
 from modelfetch.net.watch import Watch
 
 HEAD_BYTES: Final = 16 * 1024
@@ -22,6 +23,8 @@ HEAD_BYTES: Final = 16 * 1024
 MAX_HEADERS: Final = 256
 """Header fields accepted in one answer; httpx itself would take thousands."""
 _PIECE: Final = 64 * 1024
+_END: Final = b"\r\n\r\n"
+"""What ends a head."""
 
 _PLAIN: Final = re.compile(r"(?:/(?!\.)(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 """A path (RFC 3986, 3.3) that every client writes like this; no segment is empty or begins with a dot."""
@@ -80,14 +83,18 @@ class Persistent:
             connection broke, or what came is not of the plainest form. Both end the connection.
 
         Raises:
-            SourceError: The answer came too slowly. The connection is closed.
+            SourceError: The answer came too slowly, or stopped on its way. The connection is closed.
         """
         request = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
+        data = bytearray()
         try:
             self._wait(watch.left())
             self._socket.sendall(request)
-            answered = self._read(size, watch)
-        except OSError:
+            answered = self._read(data, size, watch)
+        except OSError as error:
+            if data and isinstance(error, TimeoutError):  # no dead connection: the next would be as slow
+                self.close()
+                raise source_error(error, body=_END in data) from error
             answered = None
         except SourceError:
             self.close()
@@ -101,9 +108,8 @@ class Persistent:
         self.is_open = False
         self._keeper.close()
 
-    def _read(self, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
-        data = bytearray()
-        while (end := data.find(b"\r\n\r\n") + 4) < 4:
+    def _read(self, data: bytearray, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
+        while (end := data.find(_END) + len(_END)) < len(_END):
             if data:
                 self._wait(watch.left())
             if len(data) > HEAD_BYTES or not self._more(data):

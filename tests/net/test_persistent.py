@@ -153,6 +153,19 @@ def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> Non
     assert refused(ours, url).retry_after == 7
 
 
+@pytest.mark.parametrize("at", [0.5, 0.999], ids=["half of it", "all but the last bytes"])
+def test_an_answer_that_stops_on_its_way_is_waited_for_once(origin: Origin, url: str, at: float) -> None:
+    """The connection lives, so another one would be as slow."""
+    client = Client(HASTY, Cancellation())
+    try:
+        assert fetch(client, url) == FILE
+        origin.fault("*", faults.stall(at))
+        assert refused(client, url).fault is Fault.STALL
+    finally:
+        client.close()
+    assert len(origin.requests) == 2
+
+
 def test_a_silent_server_is_left_in_time(origin: Origin, url: str) -> None:
     client = Client(HASTY, Cancellation())
     fetch(client, url)
