@@ -18,6 +18,8 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
+from modelfetch.model.manifest import FileSpec
+from modelfetch.store.journal import Checkpoint, header, line
 from modelfetch.store.owner import temporary_name
 from tests.campaign.schedules import oracles
 from tests.campaign.schedules.oracles import Violation, Watcher
@@ -137,6 +139,18 @@ def test_bytes_that_a_cancelled_run_had_and_the_next_one_has_not_are_seen() -> N
     after = outcome(FileStarted(NAME, PATH, CONTENT.size, 999))
     assert kinds(oracles.of_keeping(SCHEDULE, before, after)) == ["lost bytes"]
     assert not kinds(oracles.of_keeping(SCHEDULE, after, before))
+
+
+@pytest.mark.parametrize("claimed", [0, 1_000_000], ids=["nothing is claimed", "all is claimed"])
+def test_bytes_that_no_journal_claims_are_seen(tmp_path: Path, claimed: int) -> None:
+    file = FileSpec(PATH, CONTENT.size, CONTENT.sha256)
+    folder = tmp_path / "partial" / file.sha256
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(CONTENT.data[:1_000_000].ljust(CONTENT.size, b"\0"))
+    text = line(Checkpoint(claimed, "0" * 64, "mirror m")) if claimed else b""
+    (folder / "journal").write_bytes(header(file) + text)
+    found = kinds(oracles.of_claims(tmp_path, SCHEDULE, outcome(exit_code=130)))
+    assert found == ([] if claimed else ["lost bytes"])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelfetch.engine.events import FileCommitted, FileQuarantined, FileStarted, Progress, SourceFailed
+from modelfetch.model.manifest import FileSpec
+from modelfetch.store.journal import parse
 from modelfetch.store.owner import TEMPORARY
 from tests.campaign.schedules.running import STALL_SECONDS, Outcome
 from tests.campaign.schedules.schedule import NAME, Schedule
@@ -35,6 +37,8 @@ DISHONEST = frozenset({"hash", "size", "protocol", "redirect", "cut", "not_found
 """Faults that a clean place never has: what depends on time may be the machine's."""
 WASTE = 0.1
 """Share of a file that may come twice because its parts are given away."""
+BLOCK = 4096
+"""Bytes that are compared at once."""
 SLACK = 1 << 20
 """Bytes that may be on their way besides when a part is given away, or an answer ends."""
 
@@ -180,6 +184,27 @@ def of_keeping(schedule: Schedule, before: Outcome, after: Outcome) -> Iterator[
             yield Violation(
                 "lost bytes", f"{event.file}: {event.offset} of {told[event.file]} after {before.plan}"
             )
+
+
+def of_claims(root: Path, schedule: Schedule, outcome: Outcome) -> Iterator[Violation]:
+    """What a stopped run has written, its journals claim: else the next run fetches it again."""
+    if not schedule.is_free_of_lies or _is_unranged(schedule) or outcome.is_killed or outcome.plan.is_paired:
+        return  # bytes of an attempt that was started over may still lie there
+    for path, content in schedule.contents.items():
+        file = FileSpec(path, content.size, content.sha256)
+        for data in (root / "partial" / content.sha256).glob("data*"):
+            journal = data.with_name(data.name.replace("data", "journal", 1))
+            claimed = parse(journal.read_bytes() if journal.exists() else b"", file).claimed
+            there = _right_bytes(data.read_bytes(), content.data)
+            if there > claimed:
+                what = f"{path}: {there} bytes are there and {claimed} claimed after {outcome.plan}"
+                yield Violation("lost bytes", what)
+
+
+def _right_bytes(found: bytes, content: bytes) -> int:
+    """Bytes of whole blocks that are right; in random content no hole looks like one."""
+    starts = range(0, len(content) - BLOCK + 1, BLOCK)
+    return sum(BLOCK for at in starts if found[at : at + BLOCK] == content[at : at + BLOCK])
 
 
 def of_leftovers(root: Path, *, is_complete: bool) -> Iterator[Violation]:

@@ -68,6 +68,7 @@ class _Playing:
         for plan in self._schedule.plans:
             after = self._run(plan)
             self._add(oracles.of_delivery(self._schedule, after))
+            self._add(oracles.of_claims(self._root, self._schedule, after))
             if before is not None:
                 self._add(oracles.of_keeping(self._schedule, before, after))
             before = after
