@@ -79,9 +79,10 @@ def _never_direct(assemble: Any) -> Any:
 
 def _at_once(tls: Any) -> Any:
     class Trust(tls.Trust):  # type: ignore[misc]  # whose module is known when it is loaded
-        def __init__(self) -> None:
-            super().__init__()
-            self.wait()
+        def begin(self) -> None:
+            super().begin()
+            if self._thread is not None:
+                self._thread.join()
 
     return Trust
 
@@ -93,17 +94,17 @@ def _standard_dataclass(_: Any) -> Any:
 
 
 CHANGES: Mapping[str, Change] = {
-    "socket": ("modelfetch.engine.assemble", "_limits", _never_direct),
-    "large-buffers": ("modelfetch.net.direct", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
+    "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
+    "large-buffers": ("modelfetch.net.raw_body", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "pace": ("modelfetch.engine.pace", "FEW", lambda _: sys.maxsize),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
-    "persistent": ("modelfetch.net.exchange", "split", lambda _: lambda url: (url, "")),
+    "persistent": ("modelfetch.net.session", "split", lambda _: lambda url: (url, "")),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
     "typer": ("modelfetch.cli.entry", "plain_names", lambda _: lambda *arguments: None),
     "trust": ("modelfetch.net.tls", "Trust", _at_once),
-    "dataclasses": ("modelfetch.values", "dataclass", _standard_dataclass),
+    "dataclasses": ("modelfetch.lazy_dataclass", "dataclass", _standard_dataclass),
     "quick-exit": ("modelfetch.cli.entry", "_leave", lambda _: sys.exit),
 }
 """What is switched off, by the name it goes by in ``ablation.py``."""
