@@ -11,10 +11,9 @@ They are imported on first use, so that ``import modelfetch`` costs nothing; not
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modelfetch.api import ensure, stream, verify
+    from modelfetch.version import __version__
 
 __all__ = ["__version__", "ensure", "stream", "verify"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
@@ -22,4 +21,8 @@ def __getattr__(name: str) -> object:
         import modelfetch.api
 
         return getattr(modelfetch.api, name)
+    if name == "__version__":
+        from modelfetch.version import __version__
+
+        return __version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

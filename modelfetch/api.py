@@ -16,8 +16,8 @@ import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from modelfetch.engine.assemble import RunOptions
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
+from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
     AuthorisationError,

@@ -13,26 +13,26 @@ from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
 from modelfetch.demo import has_demo, serving
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.text import sanitise
-from modelfetch.net.cancel import Cancellation
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
-from modelfetch.settings.owners import trusted_owners
-from modelfetch.settings.places import absolute, working_directory
+from modelfetch.settings.config_files import trusted_owners
+from modelfetch.settings.locations import absolute, working_directory
 from modelfetch.store import Consulted, Removal, Store
-from modelfetch.values import dataclass
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
-    from modelfetch.engine.assemble import RunOptions
     from modelfetch.engine.events import Event, Planned
     from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.setup import RunOptions
     from modelfetch.history import AttemptRow, History
-    from modelfetch.reporters.chronicle import Chronicle
+    from modelfetch.reporters.history_rows import Chronicle
     from modelfetch.reporters.recorder import Recorder
 
 _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
@@ -155,7 +155,7 @@ class Workspace:
         from modelfetch.reporters.recorder import Recorder
 
         def begin() -> Chronicle:
-            from modelfetch.reporters.chronicle import Chronicle
+            from modelfetch.reporters.history_rows import Chronicle
 
             return Chronicle(self.history(), self._known)
 
@@ -171,7 +171,7 @@ class Workspace:
             history: Where most of them are remembered.
             since: Only those of then or later; all that are remembered when None.
         """
-        from modelfetch.history.hits import attempts_of
+        from modelfetch.history.metrics import attempts_of
 
         days = timedelta(days=self.loaded.settings.history.days)
         oldest = datetime.now(UTC) - days if since is None else since
@@ -241,9 +241,9 @@ class Workspace:
         Raises:
             UsageError: An option names no kind of source.
         """
-        from modelfetch.engine.elsewhere import Elsewhere
         from modelfetch.engine.ensure import Request, ensure
-        from modelfetch.engine.obtain import Mode
+        from modelfetch.engine.export import Elsewhere
+        from modelfetch.engine.file import Mode
 
         to = absolute(to, working_directory()) if to is not None else None
         elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
@@ -271,7 +271,7 @@ class Workspace:
 
         ``cancel`` is as for :meth:`ensure`.
         """
-        from modelfetch.engine.obtain import Mode
+        from modelfetch.engine.file import Mode
         from modelfetch.engine.verify import VerifyRequest, verify
 
         runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options))
@@ -304,7 +304,7 @@ class Workspace:
         return options.offline or self.loaded.offline
 
     def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
-        from modelfetch.engine.assemble import assemble
+        from modelfetch.engine.setup import assemble
 
         offline = self._is_offline(options)
         return assemble(

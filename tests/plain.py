@@ -27,11 +27,11 @@ THEIR_OWN: Final = frozenset(
         "bench/",
         "engine/test_batch.py",
         "engine/test_small_servers.py",
-        "net/test_direct.py",
-        "net/test_persistent.py",
+        "net/test_raw_body.py",
+        "net/test_keepalive.py",
         "test_warm.py",
     }
-    | {"e2e/test_start.py", "test_imports.py", "test_values.py", "test_bench.py"}
+    | {"e2e/test_start.py", "test_imports.py", "test_lazy_dataclass.py", "test_bench.py"}
 )
 """Tests of the fast paths, below this directory."""
 

@@ -20,7 +20,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store.journal import Checkpoint, header, line
-from modelfetch.store.owner import temporary_name
+from modelfetch.store.temporary import temporary_name
 from tests.campaign.schedules import oracles
 from tests.campaign.schedules.oracles import Violation, Watcher
 from tests.campaign.schedules.running import Outcome

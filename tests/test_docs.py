@@ -21,7 +21,7 @@ from modelfetch import __version__
 from modelfetch.catalog import Catalog
 from modelfetch.cli import entry
 from modelfetch.cli.app import command_line
-from modelfetch.cli.group import EXIT_USAGE
+from modelfetch.cli.help import EXIT_USAGE
 from modelfetch.engine.events import Event
 from modelfetch.engine.stream import SIGINT_EXIT, Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError

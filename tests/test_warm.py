@@ -86,7 +86,7 @@ def test_the_command_gives_it_without_loading_anything(place: Place) -> None:
     assert ran.stdout == f"{place.directory}\n"
     loaded = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines() if "import time:" in line}
     own = {name for name in loaded if name.startswith("modelfetch")}
-    assert own == {"modelfetch", "modelfetch.plain", "modelfetch.warm"}
+    assert own == {"modelfetch", "modelfetch.warm"}
     assert loaded.isdisjoint({"json", "re", "pathlib", "tomllib", "typing", "dataclasses", "enum"})
 
 

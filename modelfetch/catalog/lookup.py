@@ -16,14 +16,13 @@ from typing import Final, Literal
 from modelfetch.catalog import builtin
 from modelfetch.catalog.builtin import BUILTIN
 from modelfetch.errors import ConfigError, UnknownModelError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
-from modelfetch.model.tables import parse_toml
 from modelfetch.model.text import did_you_mean, quote, sanitise
-from modelfetch.settings.files import is_there
-from modelfetch.settings.owners import Owners, is_trusted, passed_over
-from modelfetch.values import dataclass
+from modelfetch.model.toml import parse_toml
+from modelfetch.settings.config_files import Owners, is_there, is_trusted, passed_over
 
 Origin = Literal["built-in", "user", "project", "environment"]
 

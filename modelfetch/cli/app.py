@@ -8,12 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch import __version__
-from modelfetch.cli import config, fetch, history, jobs, look, metrics, remove, serve, sources, verify
-from modelfetch.cli.examples import epilog
-from modelfetch.cli.group import EXIT_USAGE, Commands
-from modelfetch.cli.talk import complain, put
+from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
+from modelfetch.cli.output import complain, put
 from modelfetch.errors import UsageError
+from modelfetch.version import __version__
 
 EXIT_ABORTED: Final = 130
 
@@ -40,13 +39,13 @@ def _root(
 _MORE: Final = "Docs, exit codes and settings: docs/ in the source, or `modelfetch COMMAND --help`."
 
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
-    "ensure": fetch.ensure,
-    "plan": fetch.plan,
+    "ensure": ensure.ensure,
+    "plan": ensure.plan,
     "verify": verify.verify,
-    "list": look.list_models,
-    "show": look.show,
-    "path": look.path,
-    "remove": remove.remove,
+    "list": models.list_models,
+    "show": models.show,
+    "path": models.path,
+    "remove": models.remove,
     "history": history.history,
     "log": history.log,
     "metrics": metrics.metrics,

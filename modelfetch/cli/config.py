@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.examples import epilog
-from modelfetch.cli.group import Commands
+from modelfetch.cli.help import Commands, epilog
+from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, say
 from modelfetch.streams import write_path
 
 app = typer.Typer(
@@ -34,7 +33,7 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
     What has no effect yet is marked.
     """
     from modelfetch.settings import SETTINGS, shown
-    from modelfetch.settings.idle import idle_part
+    from modelfetch.settings.load import idle_part
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -67,7 +66,7 @@ def _vain(idle: str | None) -> dict[str, str]:
 
 def _origin(origin: str, idle: str | None) -> str:
     """Where a value comes from, and what of it has no effect."""
-    from modelfetch.settings.idle import NO_EFFECT
+    from modelfetch.settings.load import NO_EFFECT
 
     if not idle:
         return origin
@@ -93,7 +92,7 @@ def set_(
 ) -> None:
     """Set a value in the user's configuration file."""
     from modelfetch.settings.edit import set_value
-    from modelfetch.settings.idle import NO_EFFECT, idle_part
+    from modelfetch.settings.load import NO_EFFECT, idle_part
     from modelfetch.settings.table import BY_NAME
 
     target = _user_config()
@@ -123,6 +122,6 @@ def unset(key: Key, json: options.Json = False) -> None:
 def _user_config() -> Path:
     """The user's file, found without reading it: it may be what is to be mended."""
     from modelfetch.settings import user_config_path
-    from modelfetch.settings.places import working_directory
+    from modelfetch.settings.locations import working_directory
 
     return user_config_path(os.environ, working_directory())

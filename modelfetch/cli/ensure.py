@@ -1,42 +1,219 @@
-"""``ensure`` once its words are understood, by typer or without it."""
+"""``ensure`` and ``plan``: the main job, and what it would do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from modelfetch.cli.follow import Ready, run
-from modelfetch.engine.assemble import RunOptions
-from modelfetch.streams import write_path
-from modelfetch.workspace import Workspace
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.output import notes, print_json, say, say_row
+from modelfetch.cli.tables import Column, print_table
+from modelfetch.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelfetch.engine.events import Planned
+    from modelfetch.history import Health
+    from modelfetch.model.manifest import Manifest
+    from modelfetch.workspace import Workspace
+
+
+class Layout(StrEnum):
+    """Layouts other programs look for."""
+
+    HF = "hf"
 
 
 def ensure(
-    names: Sequence[str],
-    flags: Mapping[str, object] | None = None,
-    options: RunOptions | None = None,
-    *,
-    force: bool = False,
-    to: Path | None = None,
-    layout_hf: bool = False,
-    json: bool = False,
-    quiet: bool = False,
-) -> int:
-    """Make models present, tell about it, and print their directories.
+    context: typer.Context,
+    names: options.Names = None,
+    offline: options.Offline = False,
+    prefer: options.Prefer = None,
+    only: options.Only = None,
+    to: Annotated[
+        str | None,  # as text: an empty one is not the directory in which the command runs
+        typer.Option(
+            "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
+        ),
+    ] = None,
+    layout: Annotated[
+        Layout | None,
+        typer.Option(
+            "--layout",
+            help="Also link the files into the cache of the Hugging Face libraries, for offline use.",
+            show_default=False,
+        ),
+    ] = None,
+    files: options.Files = None,
+    connections: options.Connections = None,
+    limit_rate: options.LimitRate = None,
+    timeout: options.Timeout = None,
+    lock_timeout: options.LockTimeout = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch everything anew, whatever is there.")] = False,
+    cache_dir: options.CacheDir = None,
+    server: options.Server = None,
+    token: options.Token = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Make models present and verified, and print their directories.
 
-    Returns:
-        The exit code.
-
-    Raises:
-        ModelfetchError: The run could not begin.
+    Resumes what an earlier run began, switches sources in the middle of a file, and gives a file its name
+    only when its SHA-256 is the pinned one. With nothing to do it makes no request. With --server, a running
+    server does it on its machine, and the paths are those there.
     """
-    workspace = Workspace.open(flags)
-    manifests = workspace.manifests(names)
-    ready = Ready()
-    events = workspace.ensure(manifests, options or RunOptions(), force=force, to=to, layout_hf=layout_hf)
-    finished = run(workspace, events, json=json, quiet=quiet, also=ready)
-    if not json:
-        for manifest in manifests:
-            if manifest.name in ready.directories:
-                write_path(ready.directories[manifest.name])
-    return finished.exit_code
+    if server is not None or token is not None:
+        from modelfetch.cli.remote import ensure as ensure_there
+
+        ensure_there(context, names or (), server, token, json=json, quiet=quiet)
+        return
+    from modelfetch.cli.run import run_ensure
+    from modelfetch.engine.setup import RunOptions
+
+    code = run_ensure(
+        names or (),
+        {
+            "cache_dir": cache_dir,
+            "network.files": files,
+            "network.connections": connections,
+            "network.limit_rate": limit_rate,
+        },
+        RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
+        force=force,
+        to=_directory(to),
+        layout_hf=layout is Layout.HF,
+        json=json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
+def _directory(to: str | None) -> Path | None:
+    if to is not None and not to.strip():
+        raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
+    return None if to is None else Path(to)
+
+
+def plan(
+    names: options.Names = None,
+    offline: options.Offline = False,
+    prefer: options.Prefer = None,
+    only: options.Only = None,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Say what ensure would do, and write nothing.
+
+    What is kept, what is missing, where it would come from, and whether the disk has room for it.
+    """
+    from modelfetch.engine.setup import RunOptions
+    from modelfetch.history.health import facts
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    run_options = RunOptions(offline, prefer, tuple(only or ()))
+    manifests = workspace.manifests(names or ())
+    plans = list(workspace.plan(manifests, run_options))
+    free = workspace.store.free_space()
+    hosts = _hosts(workspace, plans)
+    ways = _ways(workspace, manifests, hosts)
+    if json:
+        sources = [
+            {"source": kind, "host": host, "proxy": ways.get((kind, host)), **facts(health)}
+            for (kind, host), health in hosts.items()
+        ]
+        print_json({"models": [asdict(plan) for plan in plans], "sources": sources, "disk_free": free})
+        return
+    notes(workspace)
+    for planned in plans:
+        _show_plan(planned)
+    _show_hosts(hosts)
+    for (kind, host), way in ways.items():
+        say(f"{kind} {host}: {way}")
+    _show_disk(sum(planned.missing for planned in plans), free)
+
+
+def _show_plan(planned: Planned) -> None:
+    from modelfetch.model.units import format_size
+    from modelfetch.reporters.words import licence, plan
+
+    say(f"{planned.model} {planned.version}: {plan(planned)}")
+    for line in licence(planned):
+        say(f"  {line}")
+    rows = [
+        [
+            file.file,
+            file.state,
+            format_size(file.size),
+            format_size(file.size - file.held),
+            _sources(file.sources),
+        ]
+        for file in planned.files
+    ]
+    columns = [
+        Column("file", flexible=True),
+        Column("state"),
+        Column("size", right=True),
+        Column("to fetch", right=True),
+        Column("sources in order", flexible=True),
+    ]
+    print_table(columns, rows)
+
+
+def _sources(sources: tuple[str, ...]) -> str:
+    """Name each source once, with how many addresses it has there."""
+    counted = Counter(sources)
+    return (
+        ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
+    )
+
+
+def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
+    """How each host fared that would be asked, in the order of asking; this disk is none."""
+    named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
+    pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
+    if not pairs:
+        return {}
+    with workspace.history() as history:
+        health = history.health(datetime.now(UTC))
+    return {pair: health.get(pair) for pair in pairs}
+
+
+def _ways(
+    workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """How requests would reach those hosts that are asked by proxy, or would be if it could be used."""
+    from modelfetch.net.proxies import of_environment
+
+    proxies = of_environment()
+    if not proxies.is_set:
+        return {}
+    from modelfetch.engine.known_hosts import standings  # which loads httpx
+
+    found = standings(workspace.loaded.settings, manifests, {})
+    urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
+    ways = {pair: proxies.way_to(urls[pair]) for pair in hosts if pair in urls}
+    return {pair: way for pair, way in ways.items() if way}
+
+
+def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
+    """Explain the order, where anything is known that it follows from."""
+    if not any(hosts.values()):
+        return
+    width = max(len(" ".join(pair)) for pair in hosts)
+    for number, (pair, health) in enumerate(hosts.items()):
+        words = f"{health.status}: {health}" if health else "not asked yet"
+        say_row(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+
+
+def _show_disk(missing: int, free: int | None) -> None:
+    from modelfetch.model.units import format_size
+
+    if missing and free is not None:
+        say(f"disk: {format_size(missing)} to write, {format_size(free)} free")

@@ -11,11 +11,12 @@ from contextlib import suppress
 from types import FrameType
 from typing import Never
 
-from modelfetch import __version__, streams
-from modelfetch.cli.talk import complain, say, say_error
+from modelfetch import streams
+from modelfetch.cli.output import complain, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.model.text import sanitise
-from modelfetch.plain import plain_names
+from modelfetch.version import __version__
+from modelfetch.warm import plain_names
 
 GARBAGE = 50_000
 """Objects, instead of 700, after which Python looks for cycles among the young ones. Imports make a hundred
@@ -87,13 +88,13 @@ def _command() -> int:
     """
     is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
     if (names := plain_names(sys.argv[1:], "ensure")) is not None:
-        from modelfetch.cli.ensure import ensure
+        from modelfetch.cli.run import run_ensure
 
-        code = ensure(names, quiet=is_quiet)
+        code = run_ensure(names, quiet=is_quiet)
     elif (names := plain_names(sys.argv[1:], "verify")) is not None:
-        from modelfetch.cli.check import check
+        from modelfetch.cli.run import run_verify
 
-        code = check(names, quiet=is_quiet)
+        code = run_verify(names, quiet=is_quiet)
     else:
         from modelfetch.cli.app import call
 

@@ -1,20 +1,27 @@
-"""``history`` and ``log``: what happened, run by run, and one run in words."""
+"""``history`` and ``log``: what happened, run by run, and one run in words.
+
+Small charts of plain blocks, for terminals and pipes alike. Pure but for the width of the terminal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.output import notes, print_json, put, say
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.history import RunRow
+
 
 Since = Annotated[
     str | None,
@@ -137,7 +144,6 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
 
 
 def _plot(runs: Sequence[RunRow]) -> None:
-    from modelfetch.cli.charts import bars, by_day
     from modelfetch.model.units import format_size
 
     days = by_day((run.started_at.astimezone().date(), run.fetched) for run in runs)
@@ -180,3 +186,53 @@ def log(
 def moment_of_day(at: str) -> str:
     """Show the time of an event as a clock here shows it: ``06:00:12``."""
     return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
+
+
+WIDEST: Final = 60
+"""Characters of the longest bar: enough to compare, little enough to read the figure behind it."""
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+"""From nothing to a full block, in eighths (Unicode, Block Elements)."""
+
+
+def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:
+    """Add amounts up by day; days in between on which nothing happened are there with 0."""
+    sums: Counter[date] = Counter()
+    for day, amount in amounts:
+        sums[day] += amount
+    if not sums:
+        return []
+    first, last = min(sums), max(sums)
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return [(day, sums[day]) for day in days]
+
+
+def bars(rows: Sequence[tuple[str, float, str]]) -> list[str]:
+    """Draw a bar a line: label, bar, figure; as wide as stdout allows, in signs it can show."""
+    room = shutil.get_terminal_size().columns - max((len(a) + len(c) + 5 for a, _, c in rows), default=0)
+    return draw(rows, max(8, min(WIDEST, room)), is_ascii=not _has_blocks(sys.stdout.encoding))
+
+
+def draw(rows: Sequence[tuple[str, float, str]], width: int, *, is_ascii: bool) -> list[str]:
+    """Draw bars of at most ``width`` characters, the largest value as the longest."""
+    most = max((value for _, value, _ in rows), default=0) or 1
+    label = max((len(name) for name, _, _ in rows), default=0)
+    return [
+        f"{name:<{label}}  {_bar(value / most * width, is_ascii=is_ascii):<{width}}  {figure}".rstrip()
+        for name, value, figure in rows
+    ]
+
+
+def _bar(length: float, *, is_ascii: bool) -> str:
+    """What is not nothing is at least a trace."""
+    if is_ascii:
+        return "#" * max(round(length), length > 0)
+    whole, eighths = divmod(max(round(8 * length), length > 0), 8)
+    return "█" * whole + _EIGHTHS[eighths].strip()
+
+
+def _has_blocks(encoding: str | None) -> bool:
+    try:
+        _EIGHTHS.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.output import print_json, say
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import print_json, say
 
 if TYPE_CHECKING:
     from modelfetch.remote import Snapshot
@@ -44,8 +44,8 @@ def attach(
 
     Shows what the command that does the same would show. Ctrl-C ends the following; the job goes on.
     """
-    from modelfetch.cli.follow import Ready, leave, print_bad
     from modelfetch.cli.remote import connect, echo, watch
+    from modelfetch.cli.run import Ready, leave, print_bad
 
     ready = Ready()
     with closing(connect(server, token)) as there:

@@ -12,9 +12,9 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.history import begin, note
+from modelfetch.cli.output import print_json, put, say
 from modelfetch.cli.sources import HOST
 from modelfetch.cli.tables import SHORTEST, Column, print_table
-from modelfetch.cli.talk import print_json, put, say
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, RunRow

@@ -13,8 +13,8 @@ from typing import Any
 
 import typer
 
-from modelfetch.cli.follow import Ready, leave
-from modelfetch.cli.talk import put, say
+from modelfetch.cli.output import put, say
+from modelfetch.cli.run import Ready, leave
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.talk import print_json, put, say, warn
+from modelfetch.cli.output import print_json, put, say, warn
 from modelfetch.errors import StoreError
 from modelfetch.streams import lost
 
 if TYPE_CHECKING:
-    from modelfetch.server.address import Address
+    from modelfetch.server.listen_address import Address
 
 
 def serve(

@@ -10,11 +10,11 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.history import moment, note
+from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.talk import notes, print_json, say
 
 if TYPE_CHECKING:
-    from modelfetch.engine.standing import Standing
+    from modelfetch.engine.known_hosts import Standing
     from modelfetch.model.manifest import Manifest
     from modelfetch.net.probe import Reply
     from modelfetch.workspace import Workspace
@@ -38,7 +38,7 @@ def sources(
 
     Sources are known from settings, catalogs and history. Asks no network without --probe.
     """
-    from modelfetch.engine.standing import standings
+    from modelfetch.engine.known_hosts import standings
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})

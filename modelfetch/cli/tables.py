@@ -13,9 +13,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from modelfetch.cli.talk import put
+from modelfetch.cli.output import put
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.values import dataclass
 
 GAP = 2
 """Spaces between columns, and before what is below a row."""
@@ -159,7 +159,7 @@ def _halves(text: str, room: int) -> list[str]:
 def _shorten(texts: list[str], width: int, *, prose: bool) -> list[str]:
     if all(map(str.isascii, texts)) and max(map(len, texts)) <= width:  # spares an import
         return texts
-    from modelfetch.reporters.elide import cut_end, shorten_all
+    from modelfetch.reporters.bars_layout import cut_end, shorten_all
 
     ellipsis = "…" if _can_show("…") else "~"
     return (

@@ -33,9 +33,11 @@ def verify(
     Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
     unlisted. Exit code 5 when there is one; with --repair, when one could not be put right.
     """
-    from modelfetch.cli.check import check
-    from modelfetch.engine.assemble import RunOptions
+    from modelfetch.cli.run import run_verify
+    from modelfetch.engine.setup import RunOptions
 
     flags, asked = {"cache_dir": cache_dir}, RunOptions(offline)
-    code = check(names or (), flags, asked, quick=quick, repair=repair, strict=strict, json=json, quiet=quiet)
+    code = run_verify(
+        names or (), flags, asked, quick=quick, repair=repair, strict=strict, json=json, quiet=quiet
+    )
     raise typer.Exit(code)

@@ -3,7 +3,7 @@
 What makes a file of a few kilobytes slow is not its bytes but what is done for each one alone: a lock, a
 journal, a sync, a wait for the answer. A batch does without the first two, shares the third, and waits for
 many answers at a time. It knows only how things go well. A file for which anything does not is left to
-:func:`modelfetch.engine.obtain.obtain`, which retries, falls back, blames and tells as for every other file.
+:func:`modelfetch.engine.file.obtain`, which retries, falls back, blames and tells as for every other file.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from modelfetch.engine.batch_connections import Lanes, patience
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
-from modelfetch.engine.descriptors import affordable
 from modelfetch.engine.events import Event, FileStarted, FileVerified
-from modelfetch.engine.lanes import Lanes, patience
-from modelfetch.engine.obtain import Mode, Obtained, committed, obtain
-from modelfetch.engine.plan import Job
-from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.workers import Done, merge
+from modelfetch.engine.file import Mode, News, Obtained, committed, obtain
+from modelfetch.engine.workers import Done, affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.sources.base import IPFS, HttpOffer
-from modelfetch.store import Group, Loose
-from modelfetch.store.handles import limit
-from modelfetch.values import dataclass
+from modelfetch.store.dir_handles import limit
+
+if TYPE_CHECKING:
+    from modelfetch.engine.plan import Job
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.store import Group, Loose
 
 FEWEST: Final = 32
 """Small files from which on a batch is worth it: fewer take the ordinary way in a fifth of a second."""
@@ -60,17 +61,6 @@ _OF_THE_HOST: Final = frozenset(
     | {Fault.REDIRECT}
 )
 """Faults after which the next file would fare no better, or a wait is called for."""
-
-End = Done[Obtained | None]
-"""A file came to its end, well or not; without a result where that was told otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """Several events told as one, and the files that came to their end with them."""
-
-    events: Sequence[Event] = ()
-    ended: Sequence[End] = ()
 
 
 class _Unanswered(Exception):  # noqa: N818 - a reason for fewer connections, not a failure
@@ -113,16 +103,6 @@ def first_small(runtime: Runtime, work: Sequence[Job], mode: Mode) -> int:
         return len(work)
     first = next((n for n, job in enumerate(work) if job.file.size <= LARGEST), len(work))
     return first if len(work) - first >= FEWEST else len(work)
-
-
-def unpacked(happened: Iterator[Event | News | End | None]) -> Iterator[Event | End | None]:
-    """Make single events of what batches tell."""
-    for item in happened:
-        if isinstance(item, News):
-            yield from item.events
-            yield from item.ended
-        else:
-            yield item
 
 
 def threads_for(wait: float, most: int) -> int:

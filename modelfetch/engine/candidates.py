@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from modelfetch.engine.hosts import Hosts
 from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.retry import RetryPolicy, wait_for
 from modelfetch.sources.base import IPFS, Offer
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.hosts import Hosts
 
 PATIENCE = 5.0
 """Seconds a file waits for the source it has, while another could be asked."""

@@ -8,12 +8,10 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.batch import Batch, End, News, first_small, unpacked
-from modelfetch.engine.conclusions import worst
-from modelfetch.engine.deadline import Deadline
-from modelfetch.engine.elsewhere import Elsewhere
+from modelfetch.cancel import Cancelled
+from modelfetch.engine.batch import Batch, first_small
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -23,20 +21,31 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.engine.heartbeat import with_heartbeat
-from modelfetch.engine.locking import acquire
-from modelfetch.engine.noticeboard import Noticeboard
-from modelfetch.engine.obtain import CACHE, Mode, Obtained, displaced, obtain
+from modelfetch.engine.export import Elsewhere
+from modelfetch.engine.failures import worst
+from modelfetch.engine.file import (
+    CACHE,
+    End,
+    Mode,
+    News,
+    Obtained,
+    displaced,
+    obtain,
+    obtain_rivals,
+    unpacked,
+)
+from modelfetch.engine.locking import Noticeboard, acquire
 from modelfetch.engine.pace import FEW, LARGE
 from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planned, take_inventory
-from modelfetch.engine.rivals import obtain_rivals
-from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.cancel import Cancelled
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store import Consulted, Lock, ReceiptError
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.model.manifest import FileSpec, Manifest
 
 Key = tuple[str, str, str, str]
 """Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 Outcome = Literal["completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
-from modelfetch.engine.rate import Clock
 from modelfetch.errors import Fault, SourceError
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.rate_limit import Clock
 
 DOWN_SECONDS = 30.0
 """How long a host that could not be reached is not tried again for other files."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import Planned, PlannedFile
-from modelfetch.engine.runtime import Runtime
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
-from modelfetch.store import Store
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from modelfetch.engine.events import Event, Progress
-from modelfetch.engine.state import FileState, RunState, Totals
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.decode import decode
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.state import FileState, RunState, Totals
 
 VERSION: Final = 1
 """Version of the JSON form; a reader may rely on every field of its version."""
@@ -33,7 +35,7 @@ class Figures:
     eta: float | None
     """Seconds until its last byte, or None while unknown."""
     idle: float | None
-    """Seconds without a byte, from :data:`modelfetch.engine.speed.IDLE_SECONDS` on; then it has no speed and
+    """Seconds without a byte, from :data:`modelfetch.engine.totals.IDLE_SECONDS` on; then it has no speed and
     no ETA. None while bytes come."""
     percent: float
     totals: Totals

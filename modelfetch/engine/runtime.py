@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.pace import Pace
-from modelfetch.engine.rate import Allowance, Clock, RateLimit
+from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import Sharing
 from modelfetch.errors import DeadlineError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.cancel import Cancellation
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source
-from modelfetch.store import Store
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
+    from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
 """Puts the offers of one kind of source into the order in which they are asked."""

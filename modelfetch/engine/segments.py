@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.pace import Pace
-from modelfetch.engine.rate import Clock
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.rate_limit import Clock
 
 STAGGER: Final = 0.2
 """By how much the last part of a file is longer than the first, relative to an even share: the parts end one

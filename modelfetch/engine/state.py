@@ -33,10 +33,9 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.ledger import FileState, Key, Ledger, Phase, Totals
-from modelfetch.engine.speed import Meter
+from modelfetch.engine.totals import FileState, Key, Ledger, Meter, Phase, Totals
 from modelfetch.errors import Fault
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 __all__ = ["FileState", "Key", "ModelState", "Phase", "RunState", "Totals"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from modelfetch.engine.candidates import (
     COSTLY,
@@ -17,7 +18,6 @@ from modelfetch.engine.candidates import (
     first_byte_of,
     ready_at,
 )
-from modelfetch.engine.company import Company
 from modelfetch.engine.events import (
     Event,
     FileQuarantined,
@@ -25,38 +25,24 @@ from modelfetch.engine.events import (
     Progress,
     SourceFailed,
 )
-from modelfetch.engine.filling import Filling, Lane
-from modelfetch.engine.rate import PROGRESS_SECONDS, Floor, Ticker
-from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Segment
-from modelfetch.engine.telling import progress, retry_scheduled, source_failed
-from modelfetch.errors import Fault, ModelfetchError, SourceError
-from modelfetch.model.manifest import FileSpec
-from modelfetch.net.answers import Unranged
+from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed
+from modelfetch.engine.parallel import Company
+from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
+from modelfetch.engine.sink import Filling, Lane
+from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import LOCAL, Offer, Stream
-from modelfetch.store import Partial
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.segments import Segment
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.store import Partial
 
 _WRONG = "sent wrong bytes: the SHA-256 does not match"
 _MIXED = "bytes from several sources do not fit together; once more from the start"
 _IMPOSSIBLE = "no bytes cannot have this SHA-256"
-
-
-class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
-    """Every source of one file failed.
-
-    Attributes:
-        failures: The last failure of each source, in the order in which they were given up.
-    """
-
-    def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
-        super().__init__("; ".join(f"{label}: {_in_full(error)}" for label, error in failures))
-        self.failures = failures
-
-
-def _in_full(error: SourceError) -> str:
-    more = ", ".join(filter(None, (error.elsewhere, error.detail)))
-    return f"{error.message} ({more})" if more else error.message
 
 
 @dataclass(slots=True)
@@ -67,7 +53,7 @@ class Transfer:
     retried only for faults that may pass; a wrong hash is never retried at a source that supplied every byte.
 
     This is the first lane of the file, and the one that retries and falls back. Company may come to its side
-    (:mod:`modelfetch.engine.company`), and fails in silence: what it leaves, this one fetches.
+    (:mod:`modelfetch.engine.parallel`), and fails in silence: what it leaves, this one fetches.
     """
 
     runtime: Runtime

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.deadline import Deadline
+from modelfetch.cancel import Cancelled
 from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of, model_key
 from modelfetch.engine.events import (
     Event,
@@ -22,11 +22,9 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.hashing import hash_with_progress
-from modelfetch.engine.heartbeat import with_heartbeat
-from modelfetch.engine.obtain import CACHE, Mode
+from modelfetch.engine.file import CACHE, Mode
 from modelfetch.engine.plan import planned, take_inventory
-from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import (
     AuthorisationError,
@@ -36,10 +34,12 @@ from modelfetch.errors import (
     OfflineError,
     UnavailableError,
 )
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.cancel import Cancelled
-from modelfetch.store import Consulted
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.store import Consulted
 
 THREADS = min(8, os.cpu_count() or 1)
 """Files hashed at the same time: hashing is bound by the processor, and hashlib lets other threads run."""

@@ -1,4 +1,7 @@
-"""Many generators, one ordered stream: the only place in the engine where threads start."""
+"""Many generators, one ordered stream: the only place in the engine where threads start.
+
+How many files at once the system lets this process have open, and what a run can afford of that.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.engine.pace import FEW, Pace
-from modelfetch.net.cancel import Cancellation
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.store.dir_handles import most_kept
 from modelfetch.threads import start
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -140,3 +146,18 @@ def join(workers: Sequence[threading.Thread], seconds: float) -> None:
     until = time.monotonic() + seconds
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
+
+
+RESERVE: Final = 12
+"""Descriptors that a run of one file at a time gets by with, all in all: nine when measured; beside them are
+the directories of the cache that are kept open."""
+PER_FILE: Final = 4
+"""Each further file under way: its data, its journal, a lock or directory, and a connection."""
+
+
+def affordable(files: int, descriptors: int | None) -> int:
+    """How many of so many files may be under way at the same time: one always is."""
+    if descriptors is None:
+        return files
+    left = descriptors - RESERVE - most_kept(descriptors)
+    return max(1, min(files, 1 + left // PER_FILE))

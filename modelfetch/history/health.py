@@ -27,8 +27,8 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from modelfetch.errors import Fault
 from modelfetch.history.rows import CACHE, AttemptRow
 from modelfetch.history.schema import stamp
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.units import format_rate
-from modelfetch.values import dataclass
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
 Host = tuple[str, str]

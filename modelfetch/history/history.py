@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from modelfetch.history.database import Database
+from modelfetch.history.errors import Damaged, Endless, Unavailable
 from modelfetch.history.health import MISS_DAYS, Health, Miss, measure, missed
 from modelfetch.history.rows import (
     AttemptRow,
@@ -23,7 +24,6 @@ from modelfetch.history.rows import (
     RunRow,
 )
 from modelfetch.history.schema import decode, insert, prune, select
-from modelfetch.history.trouble import Damaged, Endless, Unavailable
 from modelfetch.model.text import sanitise
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 Outcome = Literal["success", "error", "hit", "cancelled"]
 """How an attempt ended. ``hit``: the bytes were in this cache. ``cancelled``: nobody can say, because the run

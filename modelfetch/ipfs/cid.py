@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 RAW: Final = 0x55
 DAG_PB: Final = 0x70

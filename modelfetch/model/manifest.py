@@ -7,8 +7,8 @@ import json
 from typing import Final, Literal
 
 from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import did_you_mean, quote
-from modelfetch.values import dataclass
 
 Kind = Literal["model", "worker", "dataset"]
 RepoType = Literal["model", "dataset", "space"]

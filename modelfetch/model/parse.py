@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.files import read_regular
+from modelfetch.model.addresses import why_bad_template, why_bad_url
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
-from modelfetch.model.tables import Check, Faults, Table, parse_toml, why_not_text
+from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import did_you_mean, quote, sanitise, visible
+from modelfetch.model.toml import Check, Faults, Table, parse_toml, why_not_text
 from modelfetch.model.units import SIZE_LIMIT
-from modelfetch.model.urls import why_bad_template, why_bad_url
 
 SCHEMA: Final = 1
 BYTES_LIMIT: Final = 4 * 1024 * 1024

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.model.text import quote
-from modelfetch.plain import format_size
+from modelfetch.warm import format_size
 
 if TYPE_CHECKING:
     from decimal import Decimal

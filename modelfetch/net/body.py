@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import httpx
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import direct
-from modelfetch.net.answers import Accept
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.failures import source_error
-from modelfetch.net.watch import Watch
+from modelfetch.net import raw_body
+from modelfetch.net.errors import source_error
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
+    from modelfetch.net.limits import Watch
+    from modelfetch.net.responses import Accept
 
 
 class Body:
@@ -100,12 +103,12 @@ class Body:
     def _source(self) -> Iterator[bytes | memoryview]:
         """The quickest way to read this body that is safe."""
         response, length = self._response, self._length
-        if (wire := direct.wire_of(response, length)) is not None:
-            return direct.chunked_pieces(wire, self._watch)
-        sock = direct.socket_of(response, length) if length >= self._direct_from else None
+        if (wire := raw_body.wire_of(response, length)) is not None:
+            return raw_body.chunked_pieces(wire, self._watch)
+        sock = raw_body.socket_of(response, length) if length >= self._direct_from else None
         if sock is None:
             return response.iter_raw()
-        return direct.pieces(response, sock, length, self._watch)
+        return raw_body.pieces(response, sock, length, self._watch)
 
     def close(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end.

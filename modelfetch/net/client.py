@@ -8,42 +8,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import UnavailableError
-from modelfetch.net.answers import Ask
-from modelfetch.net.cancel import Cancellation
 from modelfetch.net.urls import Credential, is_secure
-from modelfetch.values import dataclass
 
 if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
     from modelfetch.net.body import Body
-    from modelfetch.net.exchange import Exchange
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The patience of a client. Times are in seconds, speeds in bytes per second."""
-
-    connect_timeout: float = 10.0
-    """For all connections that one exchange needs, each with all its addresses."""
-    stall_timeout: float = 30.0
-    """Longest time without a byte of the file, from the request on, whatever else comes; see
-    :class:`modelfetch.net.watch.Watch`."""
-    min_speed: float = 1024.0
-    """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
-    direct_from: float = 4 << 20
-    """Bytes from which on a body is read from the socket itself where it can be; ``math.inf`` for never.
-
-    It costs the connection. Measured over loopback, where a new one is cheapest, bodies of 2 MiB (under TLS
-    of 4 MiB) save as much processor time as that takes.
-    """
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one source learned from its answers, to ask better next time. Not shared between files."""
-
-    etag: str = ""
-    etag_origin: tuple[str, str, int] | None = None
-    """The origin that sent the validator: it means nothing to any other."""
+    from modelfetch.net.limits import Limits, Memory
+    from modelfetch.net.responses import Ask
+    from modelfetch.net.session import Exchange
 
 
 class Client:
@@ -86,7 +58,7 @@ class Client:
         """Ask ``url`` for a small file, whole.
 
         Where it can be, the connection is kept for the next one, and asked without much ado; see
-        :mod:`modelfetch.net.persistent`. Each thread that asks has one of its own.
+        :mod:`modelfetch.net.keepalive`. Each thread that asks has one of its own.
 
         Args:
             url: Where it is.
@@ -129,7 +101,7 @@ class Client:
                     trust = Trust()
                     if is_secure(url):
                         trust.begin()
-                    from modelfetch.net.exchange import Exchange
+                    from modelfetch.net.session import Exchange
                 except ImportError as error:
                     raise missing(error) from error
                 self._made = Exchange(self._limits, self._cancel, trust, self._clock)

@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, zip_longest
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.cancel import Cancellation
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.urls import is_localhost, is_public
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
 
 LookUp = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
 """``socket.getaddrinfo``, or a stand-in for it in tests."""

@@ -14,7 +14,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.client import Limits
+from modelfetch.lazy_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The patience of a client. Times are in seconds, speeds in bytes per second."""
+
+    connect_timeout: float = 10.0
+    """For all connections that one exchange needs, each with all its addresses."""
+    stall_timeout: float = 30.0
+    """Longest time without a byte of the file, from the request on, whatever else comes; see
+    :class:`Watch`."""
+    min_speed: float = 1024.0
+    """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
+    direct_from: float = 4 << 20
+    """Bytes from which on a body is read from the socket itself where it can be; ``math.inf`` for never.
+
+    It costs the connection. Measured over loopback, where a new one is cheapest, bodies of 2 MiB (under TLS
+    of 4 MiB) save as much processor time as that takes.
+    """
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one source learned from its answers, to ask better next time. Not shared between files."""
+
+    etag: str = ""
+    etag_origin: tuple[str, str, int] | None = None
+    """The origin that sent the validator: it means nothing to any other."""
+
 
 Clock = Callable[[], float]
 """Monotonic seconds."""

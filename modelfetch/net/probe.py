@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 
 from modelfetch.errors import SourceError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net import proxies
-from modelfetch.net.connections import new_client
-from modelfetch.net.failures import source_error
-from modelfetch.net.proxies import Proxies, Proxy
+from modelfetch.net.errors import source_error
+from modelfetch.net.httpx_client import new_client
 from modelfetch.threads import start
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.net.proxies import Proxies, Proxy
 
 LIMIT_SECONDS = 5.0
 """How long an answer is waited for: a host slower than that is of no use for anything."""

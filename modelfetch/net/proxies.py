@@ -17,8 +17,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.urls import is_this_machine, numeric, origin
-from modelfetch.values import dataclass
 
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _SUPPORTED: Final = ("http", "https")

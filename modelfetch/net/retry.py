@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 RESET_BYTES = 8 * 1024 * 1024
 """New good bytes after which the attempt counter starts again. Less would let a source that drips one byte

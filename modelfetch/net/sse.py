@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 LIMIT: Final = 16 * 1024 * 1024
 """Bytes of one message at most: about the plan of a model with 50,000 files."""

@@ -11,8 +11,8 @@ from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.values import dataclass
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -4,12 +4,11 @@
 everything that tells about a run tells about a job.
 """
 
-from modelfetch.remote.address import Address, NoTokenError, find_address
-from modelfetch.remote.jobs import Job, Snapshot, shorten
-from modelfetch.remote.listening import Patience
-from modelfetch.remote.refusals import nobody
-from modelfetch.remote.run import Run
-from modelfetch.remote.server import Server
+from modelfetch.remote.client import Job, Server, Snapshot, shorten
+from modelfetch.remote.errors import nobody
+from modelfetch.remote.follower import Patience
+from modelfetch.remote.remote_run import Run
+from modelfetch.remote.server_url import Address, NoTokenError, find_address
 
 __all__ = [
     "Address",

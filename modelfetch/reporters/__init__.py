@@ -7,15 +7,16 @@ bars are drawn, and not before the first request was sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from modelfetch.engine.stream import Reporter
-from modelfetch.notices import Notices
+from modelfetch.reporters.deferred import Late
 from modelfetch.reporters.jsonl import JsonLines
-from modelfetch.reporters.late import Late
 from modelfetch.reporters.lines import Lines
-from modelfetch.reporters.symbols import symbols_for
-from modelfetch.reporters.words import error_lines, failure_lines
+from modelfetch.reporters.words import error_lines, failure_lines, symbols_for
+
+if TYPE_CHECKING:
+    from modelfetch.engine.stream import Reporter
+    from modelfetch.notices import Notices
 
 __all__ = ["choose", "error_lines", "failure_lines", "symbols_for"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import (
     FileCommitted,
@@ -20,11 +21,13 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
-from modelfetch.engine.record import Record
-from modelfetch.engine.state import Key
 from modelfetch.errors import Fault
 from modelfetch.history import CACHE, EXHAUSTED, AttemptRow, Outcome
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.engine.record import Record
+    from modelfetch.engine.state import Key
 
 _NO_SOURCE_LEFT = "no source was left"
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
-from modelfetch.engine.record import Record
-from modelfetch.engine.state import RunState
 from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
-from modelfetch.notices import Notices
 from modelfetch.reporters import words
-from modelfetch.reporters.draw import QUIET, Pen, draw
-from modelfetch.reporters.layout import EMPTY, Scene, scene
-from modelfetch.reporters.notes import Kind, Note, Notes
-from modelfetch.reporters.symbols import Symbols, symbols_for
+from modelfetch.reporters.bars_draw import QUIET, Pen, draw
+from modelfetch.reporters.bars_layout import EMPTY, Scene, scene
+from modelfetch.reporters.failure_notes import Kind, Note, Notes
+from modelfetch.reporters.words import Symbols, symbols_for
+
+if TYPE_CHECKING:
+    from modelfetch.engine.record import Record
+    from modelfetch.engine.state import RunState
+    from modelfetch.notices import Notices
 
 PER_SECOND: Final = 10
 """Drawings a second: smooth to the eye, and 1 % of a download's CPU time."""

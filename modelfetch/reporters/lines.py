@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from modelfetch.engine.events import (
     FileCommitted,
@@ -14,15 +14,17 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
-from modelfetch.engine.ledger import FileState, Key
-from modelfetch.engine.record import Record
-from modelfetch.engine.state import RunState
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_rate, format_size
-from modelfetch.notices import Notices
 from modelfetch.reporters import words
-from modelfetch.reporters.notes import Note, Notes
-from modelfetch.reporters.symbols import ASCII
+from modelfetch.reporters.failure_notes import Note, Notes
+from modelfetch.reporters.words import ASCII
+
+if TYPE_CHECKING:
+    from modelfetch.engine.record import Record
+    from modelfetch.engine.state import RunState
+    from modelfetch.engine.totals import FileState, Key
+    from modelfetch.notices import Notices
 
 MANY: Final = 100
 SMALL: Final = 256 * 1024

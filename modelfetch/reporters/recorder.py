@@ -7,12 +7,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
-from modelfetch.engine.record import Record
 from modelfetch.model.text import sanitise
-from modelfetch.reporters.late import Held, Opening
+from modelfetch.reporters.deferred import Held, Opening
 
 if TYPE_CHECKING:
-    from modelfetch.reporters.chronicle import Chronicle
+    from modelfetch.engine.record import Record
+    from modelfetch.reporters.history_rows import Chronicle
 
 _STILL = (RunStarted, Planned, FileKept, ModelReady)
 """What happens in a run that finds everything there."""

@@ -2,26 +2,103 @@
 
 Everything that came from a server or a manifest passes :func:`~modelfetch.model.text.sanitise` here, so no
 reporter has to think of it.
+
+The few signs of the display, with a plain ASCII stand-in for terminals that cannot show them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.events import (
-    FileQuarantined,
-    LockWaiting,
-    Planned,
-    RetryScheduled,
-    RunFinished,
-    SourceFailed,
-)
-from modelfetch.engine.state import ModelState, RunState
 from modelfetch.errors import Fault
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import is_permissive
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_rate, format_size
-from modelfetch.reporters.symbols import UNICODE, Symbols
+
+if TYPE_CHECKING:
+    from modelfetch.engine.events import (
+        FileQuarantined,
+        LockWaiting,
+        Planned,
+        RetryScheduled,
+        RunFinished,
+        SourceFailed,
+    )
+    from modelfetch.engine.state import ModelState, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """One set of signs; all but ``arrow`` and ``more`` are one cell wide."""
+
+    done: str
+    failed: str
+    queued: str
+    fetching: str
+    verifying: str
+    retrying: str
+    fallback: str
+    arrow: str
+    dot: str
+    ellipsis: str
+    """For what was left out of a name."""
+    more: str
+    """For what was left out of a list."""
+    bar: str
+    half: str
+    """The left half of ``bar``."""
+    rest: str
+    """What is missing of a bar; told from ``bar`` without colour, too."""
+    spinner: str
+    """The pictures of an animation, in turn."""
+
+
+UNICODE: Final = Symbols(
+    done="✓",
+    failed="✗",
+    queued="·",
+    fetching="↓",
+    verifying="≈",
+    retrying="↻",
+    fallback="↪",
+    arrow="→",
+    dot="·",
+    ellipsis="…",
+    more="…",
+    bar="━",
+    half="╸",
+    rest="─",
+    spinner="⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
+)
+ASCII: Final = Symbols(
+    done="+",
+    failed="x",
+    queued=".",
+    fetching=">",
+    verifying="=",
+    retrying="~",
+    fallback="!",
+    arrow="->",
+    dot="-",
+    ellipsis="~",
+    more="...",
+    bar="#",
+    half="#",
+    rest="-",
+    spinner="|/-\\",
+)
+
+
+def symbols_for(encoding: str) -> Symbols:
+    """Choose the signs that a terminal's encoding has."""
+    try:
+        "".join(astuple(UNICODE)).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
 
 
 def error_lines(finished: RunFinished, symbols: Symbols = UNICODE) -> list[str]:

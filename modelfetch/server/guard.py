@@ -9,17 +9,19 @@ import asyncio
 import hmac
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
-from modelfetch.server import bugs
-from modelfetch.server.address import Address
-from modelfetch.server.answers import Refusal, refuse
-from modelfetch.server.connection import GUEST, Connection
-from modelfetch.server.door import Crowded, Guesses
-from modelfetch.values import dataclass
+from modelfetch.server import error_responses
+from modelfetch.server.connection_timeouts import GUEST, Connection
+from modelfetch.server.error_responses import Refusal, refuse
+from modelfetch.server.login_limits import Crowded, Guesses
+
+if TYPE_CHECKING:
+    from modelfetch.server.listen_address import Address
 
 BODY: Final = 64 * 1024
 """Bytes of a body at most: an order is a hundred."""
@@ -196,7 +198,9 @@ class Guard:
         try:
             await app(scope, _Body(receive, self._body_seconds).receive, _completing(send))
         except Exception as error:  # the application has answered, as far as that was still possible
-            bugs.report(error, f"a request failed by a bug: {scope['method']} {quote(scope['path'])}")
+            error_responses.report(
+                error, f"a request failed by a bug: {scope['method']} {quote(scope['path'])}"
+            )
 
     async def _judge(self, request: Request, connection: Connection | None) -> Refusal | None:
         """Decide about a request; a wrong token waits for its answer."""

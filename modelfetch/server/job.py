@@ -7,18 +7,20 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import ErrorInfo, FileCommitted, RunFinished
-from modelfetch.engine.narration import narrate
 from modelfetch.engine.record import Record, to_json
-from modelfetch.engine.state import RunState
-from modelfetch.net.cancel import Cancellation
-from modelfetch.server.answers import dumps
-from modelfetch.server.life import Life, Order
-from modelfetch.server.log import Entry, Log
-from modelfetch.server.snapshots import Facts, Snapshot, snapshot
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.reporters.narration import narrate
+from modelfetch.server.error_responses import dumps
+from modelfetch.server.job_log import Entry, Log
+from modelfetch.server.job_snapshot import Facts, Snapshot, snapshot
+from modelfetch.server.job_state import Life, Order
+
+if TYPE_CHECKING:
+    from modelfetch.engine.state import RunState
 
 
 def utc_now() -> datetime:
@@ -73,7 +75,7 @@ def _time(text: str | None) -> datetime | None:
 class Job:
     """A job that was submitted to this server.
 
-    One thread runs it (:mod:`modelfetch.server.driver`); any may look at it.
+    One thread runs it (:mod:`modelfetch.server.runner`); any may look at it.
 
     Attributes:
         id: ``job-`` and a random UUID.

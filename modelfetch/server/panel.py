@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from modelfetch.server.answers import Refusal
+from modelfetch.server.error_responses import Refusal
 
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",

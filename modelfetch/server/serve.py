@@ -22,17 +22,17 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from modelfetch.engine.stream import Hangup
 from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote, sanitise
-from modelfetch.server.address import Address
-from modelfetch.server.app import build
-from modelfetch.server.connection import DOOR, HEAD_SECONDS, Connection
-from modelfetch.server.door import BACKLOG, Door
+from modelfetch.server.connection_timeouts import DOOR, HEAD_SECONDS, Connection
 from modelfetch.server.guard import HEAD
-from modelfetch.server.jobs import Jobs
-from modelfetch.server.keeper import Keeper
-from modelfetch.server.workshop import Workshop
-from modelfetch.settings.urls import endpoint
-from modelfetch.values import dataclass
+from modelfetch.server.job_queue import Jobs
+from modelfetch.server.job_store import Keeper
+from modelfetch.server.listen_address import Address
+from modelfetch.server.login_limits import BACKLOG, Door
+from modelfetch.server.routes import build
+from modelfetch.server.runner import Workshop
+from modelfetch.settings.redaction import endpoint
 
 CONNECTIONS: Final = 512
 """Open connections and requests at most: every stream, and as many again for everything else."""

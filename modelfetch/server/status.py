@@ -1,4 +1,11 @@
-"""What is known and present, what is under way, and how much disk it takes."""
+"""What is known and present, what is under way, and how much disk it takes.
+
+What earlier runs say about sources: the rows of the history, in the forms of the API. Pure.
+
+The four below ``/api/metrics/downloads`` speak of the last day, as the programs that ask for them expect.
+
+What other processes fetch into this cache: read from the notes that they leave for those who wait.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +13,22 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from modelfetch import __version__
 from modelfetch.engine.plan import Holdings, license_notice
+from modelfetch.engine.record import timestamp
 from modelfetch.errors import ManifestError
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
-from modelfetch.server.jobs import Known
-from modelfetch.workspace import Workspace
+from modelfetch.version import __version__
+
+if TYPE_CHECKING:
+    from modelfetch.history import AttemptRow, Health, RunRow
+    from modelfetch.server.job_queue import Known
+    from modelfetch.workspace import Workspace
 
 DISK_SHARE: Final = 50
 """A measurement of the cache holds this many times as long as it took: 2 % of the time are spent on it."""
@@ -174,3 +187,104 @@ def _sum(directory: Path, seen: set[tuple[int, int]]) -> int:
                 seen.add(inode)
                 total += getattr(found, "st_blocks", found.st_size // _BLOCK) * _BLOCK
     return total
+
+
+Host = tuple[str, str]
+"""Kind of source, and host."""
+
+MEMORY: Final = timedelta(days=7)
+"""How far back the last failure of a source is looked for."""
+WINDOW: Final = timedelta(hours=24)
+"""How far back the summaries of the API look."""
+PROMETHEUS: Final = "text/plain; version=0.0.4"
+"""The media type of the text format of Prometheus."""
+
+
+def runs(rows: Iterable[RunRow]) -> dict[str, Any]:
+    """The history, the newest run first."""
+    return {"runs": [_run_facts(row) for row in rows]}
+
+
+def _run_facts(row: RunRow) -> dict[str, Any]:
+    finished = None if row.finished_at is None else timestamp(row.finished_at)
+    return asdict(row) | {"started_at": timestamp(row.started_at), "finished_at": finished}
+
+
+def last_failures(attempts: Iterable[AttemptRow]) -> dict[Host, AttemptRow]:
+    """The last attempt of each host that failed.
+
+    Args:
+        attempts: In the order in which they ended.
+    """
+    return {(row.source, row.host): row for row in attempts if row.outcome == "error"}
+
+
+def sources(health: Mapping[Host, Health], failures: Mapping[Host, AttemptRow]) -> dict[str, Any]:
+    """How each host fared, the ones asked most first."""
+    ranked = sorted(health.items(), key=lambda item: -item[1].samples)
+    return {"sources": [_source(*host, found, failures.get(host)) for host, found in ranked]}
+
+
+def _source(kind: str, host: str, health: Health, failure: AttemptRow | None) -> dict[str, Any]:
+    return {
+        "source": kind,
+        "host": host,
+        "status": health.status,
+        "success": round(health.share, 4),
+        "first_byte": None if health.first_byte is None else round(health.first_byte, 3),
+        "speed": None if health.speed is None else round(health.speed),
+        "stalls": health.stalls,
+        "samples": health.samples,
+        "last": timestamp(health.last),
+        "last_failure": None if failure is None else _failure(failure),
+    }
+
+
+def _failure(row: AttemptRow) -> dict[str, Any]:
+    return {"at": timestamp(row.started_at), "fault": row.fault, "message": row.message}
+
+
+def job_gauges(counts: Mapping[str, int]) -> str:
+    """The jobs of the server, in the text format of Prometheus."""
+    lines = [
+        "# HELP modelfetch_jobs Jobs of this server that are not over.",
+        "# TYPE modelfetch_jobs gauge",
+        *(f'modelfetch_jobs{{status="{status}"}} {count}' for status, count in sorted(counts.items())),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def elsewhere(workspace: Workspace) -> dict[str, Any]:
+    """Every model that another process works on, with how far it is; by name."""
+    return {"runs": [found for name in _noted(workspace) if (found := _run(workspace, name)) is not None]}
+
+
+def _noted(workspace: Workspace) -> list[str]:
+    """The models with a note; nearly always there is none, however many models there are."""
+    try:
+        names = set(os.listdir(workspace.store.root / "locks"))  # noqa: PTH208 - of thousands, names will do
+    except OSError:
+        return []
+    return [name for name in workspace.catalog.names() if f"model-{name}.lock.holder" in names]
+
+
+def _run(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    lock = workspace.store.lock_model(name)
+    pid = lock.holder_pid()
+    if pid is None or pid == os.getpid():  # gone, or a job of this server
+        return None
+    received, size = lock.progress()
+    return {
+        "model": name,
+        "title": _title(workspace, name),
+        "holder": lock.holder(),
+        "received": min(received, size),
+        "size": size,
+    }
+
+
+def _title(workspace: Workspace, name: str) -> str:
+    try:
+        return workspace.catalog.get(name).title
+    except ManifestError:
+        return ""

@@ -5,12 +5,11 @@ other and says for each value where it comes from. The user's file is
 changed by :mod:`modelfetch.settings.edit`.
 """
 
-from modelfetch.settings.forms import Value
 from modelfetch.settings.load import Loaded, load
-from modelfetch.settings.places import user_config_path
-from modelfetch.settings.setting import Setting
+from modelfetch.settings.locations import user_config_path
+from modelfetch.settings.redaction import redact
 from modelfetch.settings.table import SETTINGS, SOURCE_KINDS
-from modelfetch.settings.urls import redact
+from modelfetch.settings.types import Setting, Value
 from modelfetch.settings.values import Secret, Settings, shown
 
 __all__ = [

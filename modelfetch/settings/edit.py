@@ -14,11 +14,10 @@ from typing import Any
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitise
-from modelfetch.settings.files import read_toml
-from modelfetch.settings.forms import Plain
+from modelfetch.settings.config_files import read_toml
 from modelfetch.settings.layers import unknown_key
-from modelfetch.settings.setting import Setting
 from modelfetch.settings.table import BY_NAME, RUN_SETTINGS
+from modelfetch.settings.types import Plain, Setting
 
 _MODE = 0o600
 """Mode of a new file: mirrors may hold credentials. A file that is there keeps its own mode."""

@@ -11,10 +11,9 @@ from dataclasses import field
 from typing import Final
 
 from modelfetch.errors import ConfigError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import did_you_mean, quote, sanitise
-from modelfetch.settings import huggingface
-from modelfetch.settings.forms import Value
-from modelfetch.settings.setting import Setting
+from modelfetch.settings import hf_environment
 from modelfetch.settings.table import (
     BY_NAME,
     BY_VARIABLE,
@@ -24,7 +23,7 @@ from modelfetch.settings.table import (
     SETTINGS,
     keys,
 )
-from modelfetch.values import dataclass
+from modelfetch.settings.types import Setting, Value
 
 PROJECT_LISTS: Final = ("catalog", "models")
 """Keys at the top of a project's file, beside the tables of settings."""
@@ -159,7 +158,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     """
     layer = Layer()
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
-    if name := huggingface.offline(given):
+    if name := hf_environment.offline(given):
         _take_variable(layer, BY_VARIABLE["MODELFETCH_OFFLINE"], name, given[name])
     if "HF_ENDPOINT" in given:
         _take_variable(layer, BY_NAME["huggingface.endpoint"], "HF_ENDPOINT", given["HF_ENDPOINT"])

@@ -1,6 +1,8 @@
 """Loading: every place settings come from, laid over each other, each value with its origin.
 
 Precedence, weakest first: default, user's file, project's file, environment, flag.
+
+Settings that nothing reads yet: whoever sets one is told, and not left to wonder.
 """
 
 from __future__ import annotations
@@ -8,14 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from modelfetch.errors import ConfigError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.settings import huggingface, idle, layers
-from modelfetch.settings.files import find_project, is_there, read_toml
+from modelfetch.settings import hf_environment, layers
+from modelfetch.settings.config_files import Owners, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
-from modelfetch.settings.owners import Owners, trusted_owners
-from modelfetch.settings.places import (
+from modelfetch.settings.locations import (
     NOWHERE,
     absolute,
     cache_directory,
@@ -24,9 +27,9 @@ from modelfetch.settings.places import (
     user_config_path,
 )
 from modelfetch.settings.project import confine
-from modelfetch.settings.table import BY_NAME
+from modelfetch.settings.table import BY_NAME, IDLE_KINDS
+from modelfetch.settings.types import Value
 from modelfetch.settings.values import Secret, Settings, build, shown
-from modelfetch.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def load(
     refused = confine(project, layers.from_defaults().values | user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
     merged = layers.merge([layers.from_defaults(), user, project, *above])
-    token, withheld = _guarded(huggingface.token(environ, home), merged, user, project)
+    token, withheld = _guarded(hf_environment.token(environ, home), merged, user, project)
     merged.origins["hf_token"] = token.origin
     return Loaded(
         settings=build(merged.values),
@@ -108,7 +111,7 @@ def load(
         catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
-        hf_cache=(cwd or NOWHERE) / huggingface.cache(environ, home),
+        hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
         consulted=(user_config, *search.visited),
         passed_over=search.notices,
         notices=(
@@ -116,7 +119,7 @@ def load(
             *search.notices,
             *refused,
             *filter(None, (token.notice, withheld)),
-            *idle.notices(merged),
+            *idle_notices(merged),
         ),
     )
 
@@ -151,8 +154,8 @@ def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[
 
 
 def _guarded(
-    token: huggingface.Token, merged: Layer, user: Layer, project: Layer
-) -> tuple[huggingface.Token, str]:
+    token: hf_environment.Token, merged: Layer, user: Layer, project: Layer
+) -> tuple[hf_environment.Token, str]:
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
@@ -168,7 +171,7 @@ def _guarded(
         f"{merged.origins[name]} sets {name} to {where}; your token ({token.origin}) is not sent there, so "
         "files that need one are refused."
     )
-    return huggingface.Token(None, "withheld"), notice
+    return hf_environment.Token(None, "withheld"), notice
 
 
 def _beside(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
@@ -183,3 +186,25 @@ def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
     if is_named and not is_there(path):
         where = sanitise(str(path))
         yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."
+
+
+NO_EFFECT: Final = "no effect yet"
+
+
+def idle_notices(merged: Layer) -> Iterator[str]:
+    """One line about all that was set in vain, each with its place."""
+    told = [
+        f"{part} ({merged.origins[name]})"
+        for name, value in merged.values.items()
+        if merged.origins[name] != "default" and (part := idle_part(name, value))
+    ]
+    if told:
+        yield f"{NO_EFFECT}: {', '.join(told)}"
+
+
+def idle_part(name: str, value: Value) -> str:
+    """What of a setting has no effect yet: its name, or the kinds in it; empty if all has."""
+    if name == "sources.order" and isinstance(value, tuple):
+        kinds = [kind for kind in IDLE_KINDS if kind in value]
+        return f"{', '.join(kinds)} in {name}" if kinds else ""
+    return name if name in BY_NAME and BY_NAME[name].is_idle else ""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from modelfetch.settings.forms import Value
 from modelfetch.settings.layers import Layer
-from modelfetch.settings.setting import Setting
 from modelfetch.settings.table import BY_NAME
+from modelfetch.settings.types import Setting, Value
 from modelfetch.settings.values import shown
 
 

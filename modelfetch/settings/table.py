@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelfetch.settings.forms import (
+from modelfetch.settings.redaction import endpoint, gateway, template
+from modelfetch.settings.types import (
     NONE,
     Address,
     Addresses,
@@ -18,10 +19,9 @@ from modelfetch.settings.forms import (
     Kinds,
     Number,
     Rate,
+    Setting,
     Size,
 )
-from modelfetch.settings.setting import Setting
-from modelfetch.settings.urls import endpoint, gateway, template
 
 SOURCE_KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
 """Every kind of source, in the default order: nearest and cheapest first, shared public services last."""

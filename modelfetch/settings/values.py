@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any, cast
 
-from modelfetch.settings.forms import NONE, Value
-from modelfetch.settings.urls import redact
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.settings.redaction import redact
+from modelfetch.settings.types import NONE, Value
 
 
 @dataclass(frozen=True, slots=True)

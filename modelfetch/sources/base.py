@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.answers import Ask
-from modelfetch.net.client import Client, Memory
+from modelfetch.net.limits import Memory
+from modelfetch.net.responses import Ask
 from modelfetch.net.urls import Credential, host_of
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.net.client import Client
 
 LOCAL = "local"
 """The one kind of source that needs no network."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
-from modelfetch.net.client import Client
 from modelfetch.net.urls import Credential, quote_path
 from modelfetch.sources.base import HttpOffer, Offer
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+    from modelfetch.net.client import Client
 
 # Repositories that are not models live below a prefix (Hub API, "resolve").
 _PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}

@@ -7,13 +7,16 @@ raw block *is* a SHA-256, so one that names other bytes than the manifest is ref
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.cid import Cid, raw_sha256
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.client import Client
 from modelfetch.net.urls import quote_path
 from modelfetch.sources.base import IPFS, HttpOffer, Offer, Stream
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.net.client import Client
 
 
 class IpfsSource:

@@ -1,13 +1,19 @@
-"""Mirrors: URL templates from the configuration and from the manifest."""
+"""Mirrors: URL templates from the configuration and from the manifest.
+
+The addresses a manifest gives for a single file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.client import Client
 from modelfetch.net.urls import quote_path, take_credential
 from modelfetch.sources.base import HttpOffer, Offer
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.net.client import Client
 
 
 class MirrorSource:
@@ -46,3 +52,16 @@ def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
         if field in template:
             template = template.replace(field, quote_path(value))
     return template
+
+
+class UrlSource:
+    """``files[].urls`` of the manifest, in its order."""
+
+    kind = "url"
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:  # noqa: ARG002
+        """One offer per address."""
+        return [HttpOffer(self.kind, url, file.size, self._client) for url in file.urls]

@@ -7,15 +7,14 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 """
 
 from modelfetch.store.disk import Disk
-from modelfetch.store.group import Group, Loose
+from modelfetch.store.group_commit import Group, Loose
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.hits import Hit
+from modelfetch.store.linking import Placed
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
-from modelfetch.store.place import Placed
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
-from modelfetch.store.receipts import ReceiptError
+from modelfetch.store.receipt_store import Hit, ReceiptError
 from modelfetch.store.remove import Removal
 from modelfetch.store.store import Store
 

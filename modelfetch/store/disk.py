@@ -3,7 +3,7 @@
 What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
 is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
 Nothing here follows a symbolic link at the last part of a path, except :meth:`Disk.stat`, nor anywhere below
-a root that is guarded (:mod:`modelfetch.store.beneath`).
+a root that is guarded (:mod:`modelfetch.store.safe_paths`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.notices import Notices
-from modelfetch.store.beneath import Beneath
-from modelfetch.store.calls import (
+from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, Seam
+from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
+from modelfetch.store.syscalls import (
     SAFE,
     is_our_own,
     is_plain,
@@ -33,10 +33,10 @@ from modelfetch.store.calls import (
     sync_file,
     write_at,
 )
-from modelfetch.store.kernel_lock import KernelLock, is_locked, lock_file, unlock_file
-from modelfetch.store.mounts import is_local
-from modelfetch.store.refusals import UNSEALED, UNSYNCED
-from modelfetch.store.seam import Seam
+
+if TYPE_CHECKING:
+    from modelfetch.notices import Notices
+    from modelfetch.store.safe_paths import Beneath
 
 if sys.platform != "win32":
     import fcntl

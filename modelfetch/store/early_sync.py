@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.store.disk import Disk
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
 
 STEP: Final = 16 << 20
 """Bytes from one early sync to the next. Measured with 494 MB over loopback on ext4: syncs at the ends of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from modelfetch.values import dataclass
+from modelfetch.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -8,14 +8,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
-from modelfetch.store.disk import Disk
-from modelfetch.store.handles import AstrayError
-from modelfetch.store.owner import temporary_name
-from modelfetch.store.refusals import not_ours
+from modelfetch.store.dir_handles import AstrayError
+from modelfetch.store.disk_errors import not_ours
+from modelfetch.store.temporary import temporary_name
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
 
 BLOCK: Final = 1 << 20
 """Bytes read at a time. Anything from 16 KiB up hashes at the same speed (2 GB/s measured with SHA-NI)."""

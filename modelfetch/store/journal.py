@@ -11,6 +11,8 @@ Nothing here is believed for good: the next run reads the bytes again, beside it
 with each line. So torn lines, holes after a power cut and foreign journals cost time, never a wrong byte, and
 no order of syncs is needed. That is also why the journal itself is never synced. A piece has only a CRC: its
 bytes are hashed with the whole file in the end, and a CRC takes half the time of a hash.
+
+Bytes that came in ahead of a prefix, gathered until they are worth a line in the journal.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.text import sanitise
-from modelfetch.values import dataclass
 
 FORMAT: Final = 1
 
@@ -159,3 +161,32 @@ def _apart(pieces: list[Piece], size: int) -> Iterator[Piece]:
         if position <= piece.start < piece.end <= size:
             yield piece
             position = piece.end
+
+
+class Pieces:
+    """The runs of bytes that are being written ahead. Several threads may add, each to a run of its own."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Piece] = {}
+        """By their end, where the next bytes join them."""
+
+    def put(self, start: int, data: bytes | memoryview, origin: str) -> Piece | None:
+        """Add bytes that were written.
+
+        Returns:
+            The run they belong to, when it has become long enough; the next one begins behind it.
+        """
+        end = start + (len(data) if isinstance(data, bytes) else data.nbytes)
+        run = self._runs.pop(start, None)
+        if run is not None and run.origin == origin:
+            grown = Piece(run.start, end, zlib.crc32(data, run.crc), origin)
+        else:
+            grown = Piece(start, end, zlib.crc32(data), origin)
+        if grown.end - grown.start >= INTERVAL:
+            return grown
+        self._runs[end] = grown
+        return None
+
+    def rest(self) -> Iterator[Piece]:
+        """The runs that did not become long enough."""
+        return iter(self._runs.values())

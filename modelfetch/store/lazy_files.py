@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
-from modelfetch.model.manifest import FileSpec
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.store.disk import Disk
 from modelfetch.store.files import make_directories
-from modelfetch.store.journal import Checkpoint, Piece
-from modelfetch.store.open_files import OpenFiles
-from modelfetch.store.owner import tag
-from modelfetch.store.slots import Slot, clear, slots
-from modelfetch.values import dataclass
+from modelfetch.store.partial_files import OpenFiles
+from modelfetch.store.partial_slots import Slot, clear, slots
+from modelfetch.store.temporary import tag
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.journal import Checkpoint, Piece
 
 _TRIES: Final = 10
 """How often files are made anew because others made or removed the same names at that moment."""
@@ -74,7 +76,7 @@ class Place:
         return isinstance(cause, FileExistsError | FileNotFoundError)
 
     def clear(self, keep: Slot | None = None) -> None:
-        """Remove what dead runs left here; see :func:`modelfetch.store.slots.clear`."""
+        """Remove what dead runs left here; see :func:`modelfetch.store.partial_slots.clear`."""
         clear(self.disk, self.folder, exclusive=self.exclusive, keep=keep)
 
 

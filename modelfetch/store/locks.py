@@ -14,16 +14,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import SIZE_LIMIT, parse_time
-from modelfetch.store.disk import Disk
 from modelfetch.store.files import has_real_directory, make_directories, read_small, write_atomically
-from modelfetch.store.kernel_lock import KernelLock
-from modelfetch.store.owner import is_old, is_running
-from modelfetch.values import dataclass
+from modelfetch.store.flock import KernelLock
+from modelfetch.store.temporary import is_old, is_running
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
 
 _NOTE: Final = ".holder"
 _HOLDER_LIMIT: Final = 4096

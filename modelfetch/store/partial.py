@@ -8,18 +8,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
-from modelfetch.model.manifest import FileSpec
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
-from modelfetch.store.hashing import Hashing
-from modelfetch.store.journal import Journal, Piece
-from modelfetch.store.lazy_files import LazyFiles
-from modelfetch.store.pieces import Pieces
+from modelfetch.store.journal import Journal, Piece, Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
-from modelfetch.store.slots import Slot
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.store.hashing import Hashing
+    from modelfetch.store.lazy_files import LazyFiles
+    from modelfetch.store.partial_slots import Slot
 
 INLINE: Final = 1 << 20
 """Bytes of the largest file that is hashed as it is written: it is over before a thread has begun."""

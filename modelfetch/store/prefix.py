@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.journal import INTERVAL, Checkpoint, Journal, Piece
-from modelfetch.values import dataclass
 
 
 class Hasher(Protocol):

@@ -2,23 +2,26 @@
 
 A model is there when its receipt is there and agrees with the files. Text that is damaged, or of a newer
 format, is as good as no receipt: the model is then verified again and a new receipt written.
+
+The stamp behind the warm answer: which receipt speaks of a model, and what decided that. Pure.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
 from modelfetch.model.units import SIZE_LIMIT, parse_time
 from modelfetch.store.layout import is_digest
-from modelfetch.values import dataclass
+from modelfetch.warm import FORMAT as STAMP_FORMAT
 
 FORMAT: Final = 1
 
@@ -179,3 +182,38 @@ def _get(facts: Any, key: str, kind: type[Any]) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{key} is not a {kind.__name__}")
     return value
+
+
+def stamp_text(
+    receipt: Receipt, look: Stamp, consulted: Sequence[Consulted], circumstances: Sequence[str]
+) -> bytes | None:
+    """Note everything :mod:`modelfetch.warm` relies on; it reads the rest from the receipt itself.
+
+    Args:
+        receipt: The receipt.
+        look: What its file looks like.
+        consulted: Catalog and config files that had a say.
+        circumstances: :func:`modelfetch.warm.circumstances` of this run.
+
+    Returns:
+        The text, or None where a path has a line break in it, which the form cannot hold.
+    """
+    lines = [
+        STAMP_FORMAT,
+        f"receipt {_look(look)} {receipt.label}",
+        *circumstances,
+        *map(_consulted, consulted),
+        "end",
+    ]
+    if any("\n" in line or "\r" in line for line in lines):
+        return None
+    return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def _consulted(found: Consulted) -> str:
+    return f"absent - {found.path}" if found.stamp is None else f"read {_look(found.stamp)} {found.path}"
+
+
+def _look(stamp: Stamp) -> str:
+    """What :func:`modelfetch.warm.stamp_of` gives for a file that looks like this."""
+    return f"{stamp.size}-{stamp.mtime_ns}-{stamp.inode}"

@@ -10,15 +10,18 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import LockTimeoutError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
-from modelfetch.store.disk import Disk
 from modelfetch.store.files import has_real_directory, is_directory, is_plain, leave
-from modelfetch.store.layout import Layout
 from modelfetch.store.locks import Lock
-from modelfetch.store.receipt import Receipt
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.layout import Layout
+    from modelfetch.store.receipt import Receipt
 
 Inode = tuple[int, int]
 

@@ -2,25 +2,28 @@
 
 Only inodes this process created may ever get a final name: in huggingface/huggingface_hub#4306 a slow process
 went on appending to a file another one had published. The exception is a dead run's file, when a lock on that
-very file proves that its writer is gone: see :meth:`modelfetch.store.open_files.OpenFiles.take_over`.
+very file proves that its writer is gone: see :meth:`modelfetch.store.partial_files.OpenFiles.take_over`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelfetch.model.manifest import FileSpec
-from modelfetch.store.disk import Disk
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import BLOCK, closing, has_real_directory
-from modelfetch.store.hashing import Hashing
 from modelfetch.store.journal import Journal, is_foreign, parse
 from modelfetch.store.lazy_files import LazyFiles, Place
-from modelfetch.store.open_files import OpenFiles
 from modelfetch.store.partial import Partial
+from modelfetch.store.partial_files import OpenFiles
+from modelfetch.store.partial_slots import Slot, read_journal, slots
 from modelfetch.store.prefix import Claim, claims
-from modelfetch.store.slots import Slot, read_journal, slots
-from modelfetch.values import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.hashing import Hashing
 
 Cancelled = Callable[[], bool]
 

@@ -9,26 +9,28 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import IntegrityError, StoreError
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.notices import Notices
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
-from modelfetch.store.group import Group
-from modelfetch.store.guest import Guest
+from modelfetch.store.group_commit import Group
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.hits import forget_hits
 from modelfetch.store.layout import inside
-from modelfetch.store.partial import Partial
-from modelfetch.store.place import Placed, install, place_free
-from modelfetch.store.quarantine import Quarantined
-from modelfetch.store.receipt import Consulted, Receipt
+from modelfetch.store.linking import Guest, Placed, install, place_free
+from modelfetch.store.partial_slots import clear
+from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
-from modelfetch.store.slots import clear
 from modelfetch.store.sweep import sweep
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.notices import Notices
+    from modelfetch.store.partial import Partial
+    from modelfetch.store.quarantine import Quarantined
+    from modelfetch.store.receipt import Consulted, Receipt
 
 
 class Store(Contents):

@@ -6,16 +6,19 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from modelfetch.store.calls import is_own
-from modelfetch.store.disk import Disk
 from modelfetch.store.files import hash_file, is_directory, is_plain, leave, leaving
-from modelfetch.store.group import remove
+from modelfetch.store.group_commit import remove
 from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, reclaim
-from modelfetch.store.owner import TEMPORARY, is_old, is_temporary, maker
-from modelfetch.store.slots import Slot, discard, read_journal, slots
+from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
+from modelfetch.store.syscalls import is_own
+from modelfetch.store.temporary import TEMPORARY, is_old, is_temporary, maker
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
 
 
 def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:

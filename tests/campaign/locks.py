@@ -32,7 +32,7 @@ SECONDS = 2.0
 FORKER = """
 import os, sys, time
 from pathlib import Path
-from modelfetch.engine.assemble import RunOptions
+from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
 import modelfetch.engine.ensure, modelfetch.net.client

@@ -28,7 +28,7 @@ from tests.campaign.schedules.oracles import KINDS
 from tests.campaign.schedules.play import Verdict, play
 from tests.campaign.schedules.schedule import schedule_of
 
-LOADED_FIRST = ("modelfetch.net.exchange", "modelfetch.net.tls")
+LOADED_FIRST = ("modelfetch.net.session", "modelfetch.net.tls")
 """What runs load late: once before they are forked is enough."""
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import modelfetch
-from modelfetch.engine.assemble import RunOptions
+from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
 from tests import plain

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.cli.follow import run
+from modelfetch.cli.run import run
 from modelfetch.engine.events import Event, RunFinished, RunStarted
 from modelfetch.engine.record import Record
 from modelfetch.workspace import Workspace
@@ -174,8 +174,8 @@ LOST = "Gone()"
         ("modelfetch.cli", AS_IT_IS),
         ("modelfetch.streams", AS_IT_IS),
         ("modelfetch.cli.entry", AS_IT_IS),
-        ("modelfetch.cli.ensure", AS_IT_IS),
-        ("modelfetch.cli.ensure", AS_AN_ERROR),
+        ("modelfetch.cli.run", AS_IT_IS),
+        ("modelfetch.cli.run", AS_AN_ERROR),
         ("httpx", AS_IT_IS),
         ("httpx", AS_AN_ERROR),
         ("modelfetch.streams", LOST),

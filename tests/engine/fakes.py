@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from modelfetch.engine.elsewhere import Elsewhere
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.events import (
     Event,
@@ -25,15 +25,15 @@ from modelfetch.engine.events import (
     RetryScheduled,
     RunFinished,
 )
-from modelfetch.engine.obtain import Mode
-from modelfetch.engine.rate import Clock
+from modelfetch.engine.export import Elsewhere
+from modelfetch.engine.file import Mode
+from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Sharing
 from modelfetch.engine.verify import VerifyRequest, verify
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.answers import Unranged
-from modelfetch.net.cancel import Cancellation
+from modelfetch.net.responses import Unranged
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source, Stream
 from modelfetch.store import Disk, Store

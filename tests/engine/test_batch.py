@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, most_threads, threads_for
+from modelfetch.engine.batch_connections import FIRST
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -25,12 +27,11 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.lanes import FIRST
-from modelfetch.engine.rate import Clock
+from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store

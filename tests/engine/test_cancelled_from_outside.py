@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.workers import Task, merge
-from modelfetch.net.cancel import Cancellation, Cancelled
 from tests.engine.fakes import Answer, Laboratory, body, last, model
 from tests.patience import HELD, IN_TIME
 

@@ -11,7 +11,7 @@ import pytest
 from modelfetch.engine.events import Event, ModelReady, Planned
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Disk, Store
-from modelfetch.store.kernel_lock import KernelLock
+from modelfetch.store.flock import KernelLock
 from modelfetch.store.layout import labels
 from tests.engine.fakes import Answer, Gate, Laboratory, body, code, last, model, of, serve_all, sha256
 from tests.patience import IN_TIME

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.events import (
     ErrorInfo,
@@ -33,7 +34,6 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import Manifest
-from modelfetch.net.cancel import Cancellation
 from modelfetch.store import Store
 from tests.engine.fakes import (
     MIB,

@@ -8,11 +8,12 @@ from itertools import product
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import FileQuarantined, SourceFailed
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import Sharing
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import ALONE, EAGER, Laboratory, body, code, model, of
 from tests.origin import Fault, Origin, faults

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancelled
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.events import LockWaiting
 from modelfetch.engine.locking import POLL_SECONDS, TELL_SECONDS, acquire
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import DeadlineError, LockTimeoutError
-from modelfetch.net.cancel import Cancelled
 from modelfetch.store import Lock, Store
 from tests.engine.fakes import FakeTime, Laboratory, body, code, kinds, last, model, of, steady
 

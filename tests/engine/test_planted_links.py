@@ -13,7 +13,7 @@ import pytest
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
-from modelfetch.store.beneath import HAS_HANDLES, Beneath
+from modelfetch.store.safe_paths import HAS_HANDLES, Beneath
 from tests.engine.fakes import Laboratory, body, flipped, last, model, sha256
 from tests.store.material import run_child
 
@@ -24,7 +24,7 @@ MODEL = model("m", {"small.json": SMALL, "dir/large.bin": LARGE, "dir/deep/wante
 LEFT = model("left", {"torn.bin": TORN})
 DIGEST = sha256(LARGE)
 ENTRY = f"20260101T000000.000000Z-{DIGEST}"
-NAME_OF_THE_DEAD = "from modelfetch.store.owner import temporary_name; print(temporary_name())"
+NAME_OF_THE_DEAD = "from modelfetch.store.temporary import temporary_name; print(temporary_name())"
 
 PLACES = [
     *("partial", f"partial/{sha256(TORN)}", f"partial/{DIGEST}", "partial/GROUP"),

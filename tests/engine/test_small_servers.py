@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from modelfetch.cancel import Cancellation, Cancelled
+from modelfetch.engine.batch_connections import FIRST, GROWTH, Lanes
 from modelfetch.engine.events import Progress
-from modelfetch.engine.lanes import FIRST, GROWTH, Lanes
-from modelfetch.net.cancel import Cancellation, Cancelled
-from modelfetch.net.client import Client, Limits
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import Laboratory, body, code, model, of
 from tests.patience import IN_TIME

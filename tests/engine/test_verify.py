@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -26,7 +27,6 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.verify import VerifyRequest, verify
 from modelfetch.model.manifest import Manifest
-from modelfetch.net.cancel import Cancellation
 from modelfetch.store import Disk, Store
 from tests.engine.fakes import (
     MIB,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import Event, FileKept
 from modelfetch.engine.workers import LEAVE_SECONDS, Done, Task, merge
-from modelfetch.net.cancel import Cancellation, Cancelled
 from tests.engine.fakes import Gate, workers
 from tests.patience import HELD, IN_TIME
 

@@ -17,8 +17,8 @@ import pytest
 
 from modelfetch.history import EventRow, History
 from modelfetch.history.database import Database
-from modelfetch.history.place import Place
-from modelfetch.history.trouble import Damaged, Endless, Unavailable
+from modelfetch.history.database_file import Place
+from modelfetch.history.errors import Damaged, Endless, Unavailable
 from tests.history.material import attempt, run
 from tests.history.test_sick import aside, remember, use_everything
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.engine.assemble import RunOptions, assemble
+from modelfetch.cancel import Cancellation
+from modelfetch.engine.setup import RunOptions, assemble
 from modelfetch.history import FILE, AttemptRow, History
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
-from modelfetch.net.cancel import Cancellation
 from modelfetch.settings import load
 from tests.history.material import attempt, failure
 

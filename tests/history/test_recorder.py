@@ -20,7 +20,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.record import Record
 from modelfetch.history import CidRow, History
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.reporters.chronicle import EVENTS, Chronicle
+from modelfetch.reporters.history_rows import EVENTS, Chronicle
 from modelfetch.reporters.recorder import Recorder, recorded
 from tests.history.material import held_by_another
 from tests.scripted import (

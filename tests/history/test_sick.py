@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from modelfetch.history import History
+from modelfetch.history.errors import QUEUE, Unavailable, patiently
 from modelfetch.history.schema import VERSION
-from modelfetch.history.trouble import QUEUE, Unavailable, patiently
 from tests.engine.fakes import FakeClock
 from tests.history.material import NOW, attempt, held_by_another, query, run
 

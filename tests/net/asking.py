@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from modelfetch.errors import SourceError
-from modelfetch.net.answers import Ask
-from modelfetch.net.client import Client, Limits, Memory
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits, Memory
+from modelfetch.net.responses import Ask
 from modelfetch.net.urls import Credential
 from tests.origin import Content
 from tests.patience import HELD

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits
+from modelfetch.cancel import Cancellation
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from tests.net.asking import CONTENT, HASTY, PATIENT
 from tests.origin import Origin
 from tests.origin.certificates import Authority

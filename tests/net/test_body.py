@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.answers import Ask
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits, Memory
-from modelfetch.net.watch import SpeedFloor
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits, Memory, SpeedFloor
+from modelfetch.net.responses import Ask
 from tests.engine.fakes import FakeClock
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault

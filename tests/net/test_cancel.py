@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from modelfetch.net.answers import Ask
-from modelfetch.net.cancel import Cancellation, Cancelled
-from modelfetch.net.client import Client, Memory
+from modelfetch.cancel import Cancellation, Cancelled
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Memory
+from modelfetch.net.responses import Ask
 from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults

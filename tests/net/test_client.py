@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from modelfetch import __version__
+from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.answers import Ask
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits, Memory
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits, Memory
+from modelfetch.net.responses import Ask
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault

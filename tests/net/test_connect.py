@@ -11,10 +11,10 @@ from typing import Any
 import httpcore
 import pytest
 
+from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.cancel import Cancellation, Cancelled
 from modelfetch.net.connect import Address, Addresses, Families, connect
-from modelfetch.net.wire import Backend
+from modelfetch.net.httpcore_backend import Backend
 from tests.origin import Origin, refusing_port
 from tests.patience import IN_TIME
 

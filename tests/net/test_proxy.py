@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault
-from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
 from tests.net.asking import CANARY, CONTENT, FILE, PATIENT, everything_shown, get
 from tests.origin import Origin, Proxy, faults, refusing_port

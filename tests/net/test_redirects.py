@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from modelfetch.errors import Fault
-from modelfetch.net.client import Client, Memory
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Memory
 from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, SIZE, get
 from tests.origin import Fault as OriginFault

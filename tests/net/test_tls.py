@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault
-from modelfetch.net.cancel import Cancellation
 from modelfetch.net.client import Client
 from modelfetch.net.tls import Trust
 from modelfetch.net.urls import Credential

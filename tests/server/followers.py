@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import (
     Event,
     FileStarted,
@@ -19,8 +20,7 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.net.cancel import Cancellation
-from modelfetch.server.life import Order
+from modelfetch.server.job_state import Order
 from tests.server.running import FakeEngine, Follower, Served, until
 
 FILE = PlannedFile("big.bin", 1_000_000_000, "b" * 64, "missing", 0, ("mirror a.example",))

@@ -15,21 +15,20 @@ from typing import Any, Self
 
 from starlette.types import ASGIApp
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import Event, RunFinished, RunStarted
 from modelfetch.engine.stream import Reporter
 from modelfetch.errors import UnknownModelError
 from modelfetch.history import History
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.net.cancel import Cancellation
-from modelfetch.server.address import Address
-from modelfetch.server.app import build
-from modelfetch.server.connection import Connection
-from modelfetch.server.driver import Engine
-from modelfetch.server.jobs import Jobs
-from modelfetch.server.keeper import Keeper
-from modelfetch.server.life import Order
+from modelfetch.server.connection_timeouts import Connection
+from modelfetch.server.job_queue import Jobs
+from modelfetch.server.job_state import Order
+from modelfetch.server.job_store import Keeper
+from modelfetch.server.listen_address import Address
+from modelfetch.server.routes import build
+from modelfetch.server.runner import Engine, Workshop
 from modelfetch.server.serve import Options, Server, config
-from modelfetch.server.workshop import Workshop
 from tests.patience import IN_TIME
 
 TOKEN = "a-token-of-the-tests"

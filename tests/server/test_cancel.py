@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.server.workshop import Workshop
+from modelfetch.server.runner import Workshop
 from modelfetch.store import Store
 from tests.engine.fakes import workers
 from tests.origin import Fault, Origin, ServedModel, faults, model

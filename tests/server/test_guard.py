@@ -14,12 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelfetch.history import JobEventRow, JobRow
 from modelfetch.model.manifest import Manifest
-from modelfetch.server.address import Address
-from modelfetch.server.answers import Refusal, refuse
+from modelfetch.server.error_responses import Refusal, refuse
 from modelfetch.server.guard import Guard
-from modelfetch.server.jobs import Jobs
-from modelfetch.server.keeper import Keeper
-from modelfetch.server.workshop import Workshop
+from modelfetch.server.job_queue import Jobs
+from modelfetch.server.job_store import Keeper
+from modelfetch.server.listen_address import Address
+from modelfetch.server.runner import Workshop
 from tests.patience import IN_TIME
 from tests.server.running import TOKEN, FakeEngine, Served, until
 

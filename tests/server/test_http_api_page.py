@@ -12,17 +12,16 @@ import pytest
 from starlette.routing import Route
 
 from modelfetch.history import AttemptRow, History, RunRow
+from modelfetch.server.event_streams import STREAMS
 from modelfetch.server.guard import BODY, FIELDS, HEAD
-from modelfetch.server.job_routes import JobRoutes
-from modelfetch.server.jobs import KEPT, KEPT_DAYS, QUEUE
-from modelfetch.server.life import OPERATIONS
-from modelfetch.server.log import FOLLOWERS, RING
-from modelfetch.server.look_routes import MOST_RUNS, RUNS, LookRoutes
-from modelfetch.server.snapshots import MANY
-from modelfetch.server.sse import STREAMS
+from modelfetch.server.job_log import FOLLOWERS, RING
+from modelfetch.server.job_queue import KEPT, KEPT_DAYS, QUEUE
+from modelfetch.server.job_snapshot import MANY
+from modelfetch.server.job_state import OPERATIONS
+from modelfetch.server.routes import MOST_RUNS, RUNS, JobRoutes, LookRoutes
 from tests.server.running import Served
-from tests.server.test_look import NOW, attempt
-from tests.server.test_snapshots import BEGUN, PROGRESS, shot
+from tests.server.test_job_snapshot import BEGUN, PROGRESS, shot
+from tests.server.test_status import NOW, attempt
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "http-api.md").read_text("utf-8")

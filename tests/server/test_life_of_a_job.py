@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -22,8 +23,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.errors import ConfigError
-from modelfetch.net.cancel import Cancellation, Cancelled
-from modelfetch.server.life import Order
+from modelfetch.server.job_state import Order
 from tests.patience import IN_TIME
 from tests.server.running import FakeEngine, Message, Served, manifest, until
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -26,12 +27,11 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.net.cancel import Cancellation
-from modelfetch.server.address import Address
-from modelfetch.server.answers import Refusal
-from modelfetch.server.connection import Connection
+from modelfetch.server.connection_timeouts import Connection
+from modelfetch.server.error_responses import Refusal
 from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
-from modelfetch.server.life import Order
+from modelfetch.server.job_state import Order
+from modelfetch.server.listen_address import Address
 from tests.patience import HELD, IN_TIME
 from tests.server.running import TOKEN, Answer, FakeEngine, Follower, Served, until
 

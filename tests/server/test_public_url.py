@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from modelfetch.errors import UsageError
-from modelfetch.server.address import Address
 from modelfetch.server.guard import Request, judge_caller
+from modelfetch.server.listen_address import Address
 from modelfetch.server.serve import LEAST_TOKEN, _public, _token
 
 PUBLIC = "https://models.example.org/mf"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -23,12 +24,11 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.history import History
-from modelfetch.net.cancel import Cancellation
 from modelfetch.server.job import Job, PastJob
-from modelfetch.server.jobs import KEPT, KEPT_DAYS, Jobs
-from modelfetch.server.keeper import Keeper
-from modelfetch.server.life import Order
-from modelfetch.store.owner import tag
+from modelfetch.server.job_queue import KEPT, KEPT_DAYS, Jobs
+from modelfetch.server.job_state import Order
+from modelfetch.server.job_store import Keeper
+from modelfetch.store.temporary import tag
 from tests.patience import IN_TIME
 from tests.server.running import FakeEngine, Served, until
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
 from typing import Any
 
-from modelfetch.server.log import Entry, Log
-from modelfetch.server.sse import Stream, Streams, entries, frame
+from modelfetch.server.event_streams import Stream, Streams, entries, frame
+from modelfetch.server.job_log import Entry, Log
 
 Sent = list[MutableMapping[str, Any]]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits
+from modelfetch.cancel import Cancellation
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from tests.origin import Origin
 from tests.patience import HELD
 

@@ -6,7 +6,7 @@ import pytest
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.sources.url import UrlSource
+from modelfetch.sources.mirror import UrlSource
 from tests.origin import Origin, faults
 from tests.sources.samples import DATA, manifest, read, spec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from modelfetch.store import Disk
-from modelfetch.store.kernel_lock import KernelLock
+from modelfetch.store.flock import KernelLock
 
 T = TypeVar("T")
 

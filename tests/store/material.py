@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Partial, Placed, Store
-from modelfetch.store.handles import HANDLES
+from modelfetch.store.dir_handles import HANDLES
 
 MIB = 1 << 20
 WHEN = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)

@@ -15,8 +15,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
-from modelfetch.store.kernel_lock import lock_file
-from modelfetch.store.mounts import is_local
+from modelfetch.store.flock import is_local, lock_file
 from tests.store.disks import LocklessDisk, RefusingDisk
 from tests.store.material import MIB, complete, digest, leftovers, noise, spec
 

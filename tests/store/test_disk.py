@@ -12,8 +12,8 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
-from modelfetch.store.mounts import file_system
-from modelfetch.store.refusals import refusal
+from modelfetch.store.disk_errors import refusal
+from modelfetch.store.flock import file_system
 from tests.store.disks import FailingDisk, RefusingDisk
 from tests.store.material import model, noise, obtain, open_descriptors
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.store import Disk, Lock, Store
-from modelfetch.store.mounts import is_local
+from modelfetch.store.flock import is_local
 from tests.store.disks import LocklessDisk, RefusingDisk
 from tests.store.material import (
     digest,

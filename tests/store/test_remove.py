@@ -11,7 +11,7 @@ import pytest
 
 from modelfetch.errors import LockTimeoutError, UsageError
 from modelfetch.store import Disk, Store
-from modelfetch.store.handles import MOST
+from modelfetch.store.dir_handles import MOST
 from tests.store.disks import CountingDisk, without_links
 from tests.store.material import digest, ensure, is_present, model, noise, obtain, open_descriptors, spec
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.store import Disk, Store, owner
-from modelfetch.store.owner import TEMPORARY, is_running, is_temporary, maker, tag, temporary_name
+from modelfetch.store import Disk, Store, temporary
+from modelfetch.store.temporary import TEMPORARY, is_running, is_temporary, maker, tag, temporary_name
 from tests.store.disks import CountingDisk, DyingDisk, Killed, RefusingDisk
 from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, run_child, spec
 
 CONTENTS = {"onnx/model.onnx": noise(5000)}
-NAME_OF_THE_DEAD = "from modelfetch.store.owner import temporary_name; print(temporary_name())"
+NAME_OF_THE_DEAD = "from modelfetch.store.temporary import temporary_name; print(temporary_name())"
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can tell who is dead")
 
@@ -150,10 +150,10 @@ class UnprovenDisk(Disk):
 @pytest.fixture
 def aging(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let days pass where nobody can tell who is dead, as without ``/proc`` or in another container."""
-    monkeypatch.setattr(owner, "_machine", lambda: "")
+    monkeypatch.setattr(temporary, "_machine", lambda: "")
 
     def pass_days() -> None:
-        monkeypatch.setattr(owner, "GRACE", -1.0)
+        monkeypatch.setattr(temporary, "GRACE", -1.0)
 
     return pass_days
 

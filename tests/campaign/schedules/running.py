@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from modelfetch.cancel import Cancellation
 from modelfetch.engine.ensure import Request, ensure
 from modelfetch.engine.events import Event, Progress, RunFinished
-from modelfetch.engine.obtain import Mode
+from modelfetch.engine.file import Mode
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
-from modelfetch.net.cancel import Cancellation
-from modelfetch.net.client import Client, Limits
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
-from modelfetch.sources.mirror import MirrorSource
-from modelfetch.sources.url import UrlSource
+from modelfetch.sources.mirror import MirrorSource, UrlSource
 from modelfetch.store import Store
 from tests.campaign.schedules.schedule import Plan, Schedule
 from tests.campaign.schedules.stage import Stage

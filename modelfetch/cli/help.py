@@ -1,0 +1,186 @@
+"""A command with sub-commands: what it says when it is called without one, or with one that it has not.
+
+An example or more for the help of every command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from modelfetch.cli.output import say
+from modelfetch.errors import UsageError
+from modelfetch.model.text import quote
+
+EXIT_USAGE: Final = UsageError.exit_code
+
+_MEANT: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
+    "modelfetch": {
+        "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
+        "plan": ("dry-run", "preview", "status"),
+        "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
+        "list": ("ls", "models", "search", "catalog"),
+        "show": ("info", "inspect", "view", "describe", "cat"),
+        "path": ("which", "where", "locate", "dir"),
+        "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
+        "history": ("runs",),
+        "log": ("logs",),
+        "metrics": ("stats", "statistics"),
+        "sources": ("mirrors", "hosts", "ping"),
+        "serve": ("server", "start", "run", "daemon", "ui"),
+        "jobs": ("ps", "top", "queue"),
+        "attach": ("follow", "watch", "tail"),
+        "cancel": ("stop", "kill", "abort"),
+        "config": ("settings", "configure", "set", "env"),
+        "--help": ("help", "man"),
+        "--version": ("version",),
+    },
+    "config": {
+        "show": ("list", "ls", "get", "view", "cat", "dump"),
+        "set": ("edit", "add", "write"),
+        "unset": ("rm", "remove", "delete", "del", "reset"),
+        "path": ("where", "which", "file", "dir"),
+    },
+}
+"""What other tools call the commands of a group."""
+
+
+class Commands(TyperGroup):
+    """The commands. An interrupt keeps its own exit code, where typer would make 130 of SIGTERM, too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as end:
+            raise typer.Exit(getattr(end, "exit_code", 130)) from end
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; without a single word, say what there is.
+
+        Nobody asked for that, so it is talk, and nothing was done: a script whose variable was empty notices.
+        """
+        if not args and not ctx.resilient_parsing:
+            for line in ctx.get_help().splitlines():
+                say(line)
+            raise typer.Exit(EXIT_USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first word names.
+
+        Raises:
+            UsageError: There is none; with the one that was meant, where that can be guessed.
+        """
+        word = args[0]
+        if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
+            return super().resolve_command(ctx, args)
+        guess = meant(word, f"{ctx.info_name}", self.list_commands(ctx))
+        shown = word if word.isascii() and word.isalnum() else quote(word)
+        raise UsageError(
+            f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
+            hint=f"{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}",
+        )
+
+
+def meant(word: str, group: str, commands: Sequence[str]) -> str:
+    """The command that a word probably stands for; empty where none comes to mind."""
+    from difflib import get_close_matches
+
+    word = word.casefold()
+    synonyms = {
+        synonym: command for command, names in _MEANT.get(group, {}).items() for synonym in names
+    } | dict(zip(commands, commands, strict=True))
+    close = get_close_matches(word[:64], synonyms, n=1, cutoff=0.7)
+    return synonyms[close[0]] if close else ""
+
+
+EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
+    "": (
+        "modelfetch ensure whisper-base",
+        "modelfetch verify",
+    ),
+    "ensure": (
+        "modelfetch ensure whisper-base",
+        "d=$(modelfetch ensure whisper-base --quiet)",
+        "modelfetch ensure whisper-base --offline",
+        "modelfetch ensure whisper-base --to ./model --limit-rate 8M",
+    ),
+    "plan": (
+        "modelfetch plan whisper-base",
+        "modelfetch plan --json",
+    ),
+    "verify": (
+        "modelfetch verify",
+        "modelfetch verify whisper-base --repair",
+        "modelfetch verify --quick --quiet",
+    ),
+    "list": (
+        "modelfetch list",
+        "modelfetch list --present --json",
+    ),
+    "show": ("modelfetch show whisper-base",),
+    "path": (
+        "modelfetch path whisper-base",
+        "modelfetch path whisper-base onnx/encoder_model.onnx",
+    ),
+    "remove": (
+        "modelfetch remove whisper-base --dry-run",
+        "modelfetch remove whisper-base",
+    ),
+    "history": (
+        "modelfetch history",
+        "modelfetch history --since 7d --plot",
+    ),
+    "log": (
+        "modelfetch log",
+        "modelfetch log 3f9c",
+    ),
+    "metrics": (
+        "modelfetch metrics --since 7d",
+        "modelfetch metrics summary",
+        "modelfetch metrics --prometheus",
+    ),
+    "sources": (
+        "modelfetch sources",
+        "modelfetch sources --probe",
+    ),
+    "serve": (
+        "modelfetch serve",
+        "modelfetch serve --host 0.0.0.0 --cert cert.pem --key key.pem",
+    ),
+    "jobs": (
+        "modelfetch jobs",
+        "modelfetch jobs --server 'http://127.0.0.1:8765/#token=...'",
+    ),
+    "attach": ("modelfetch attach 3f9c",),
+    "cancel": ("modelfetch cancel 3f9c",),
+    "retry": (
+        "modelfetch retry 3f9c",
+        "modelfetch attach $(modelfetch retry 3f9c)",
+    ),
+    "config": (
+        "modelfetch config show",
+        "modelfetch config set network.limit_rate 8M",
+    ),
+    "config show": (
+        "modelfetch config show",
+        "modelfetch config show --json",
+    ),
+    "config set": (
+        "modelfetch config set network.files 8",
+        "modelfetch config set sources.order local,mirror,huggingface",
+    ),
+    "config unset": ("modelfetch config unset network.files",),
+    "config path": ("modelfetch config path",),
+}
+"""By the words behind ``modelfetch``."""
+
+
+def epilog(command: str = "") -> str:
+    """What stands at the end of a command's help; the mark keeps its lines from being joined."""
+    lines = "\n".join(f"  {example}" for example in EXAMPLES[command])
+    return f"\b\nExamples:\n{lines}"

@@ -1,0 +1,227 @@
+"""``list``, ``show`` and ``path``: what is known, what is here, and where.
+
+``remove``: give the space of a model back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.output import notes, print_json, put, say
+from modelfetch.cli.tables import Column, print_facts, print_table
+from modelfetch.streams import write_path
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import Manifest
+    from modelfetch.workspace import Workspace
+
+
+_PATH = 32
+"""Cells to which a path is shortened at most before digests go below their rows: enough for most."""
+
+
+def list_models(
+    present: Annotated[bool, typer.Option("--present", help="Only what is here.")] = False,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """List the models of all catalogs, and which of them are here."""
+    from modelfetch.errors import ManifestError
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    models = []
+    for name in workspace.catalog.names():
+        try:
+            models.append(_summary(workspace, workspace.catalog.get(name)))
+        except ManifestError as error:
+            say(f"warning: {error.message}")
+    if present:
+        models = [model for model in models if model["present"]]
+    if json:
+        print_json({"models": models})
+    else:
+        notes(workspace)
+        _print_models(models)
+
+
+def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    entry = workspace.catalog.entry(manifest.name)
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "present": workspace.is_present(manifest),
+        "files": len(manifest.files),
+        "size": manifest.size,
+        "license": manifest.license,
+        "title": manifest.title,
+        "catalog": entry.origin,
+        "replaces": entry.replaces,
+        "path": str(workspace.store.directory(manifest)),
+    }
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
+    from modelfetch.model.units import format_size
+
+    rows = [
+        [
+            f"{model['name']} (project's)" if model["replaces"] else model["name"],
+            "here" if model["present"] else "-",
+            format_size(model["size"]),
+            model["license"],
+            model["title"],
+        ]
+        for model in models
+    ]
+    columns = [
+        Column("model"),
+        Column("present"),
+        Column("size", right=True),
+        Column("licence", flexible=True, prose=True, drop=2),
+        Column("title", flexible=True, prose=True, drop=1),
+    ]
+    print_table(columns, rows)
+
+
+def show(
+    name: options.Name,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Show one model in full: files, digests, licence, sources."""
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    manifest = workspace.manifests([name])[0]
+    if json:
+        print_json(_document(workspace, manifest))
+        return
+    notes(workspace)
+    _print_facts(workspace, manifest)
+
+
+def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    from modelfetch.settings import redact
+
+    entry = workspace.catalog.entry(manifest.name)
+    document = asdict(manifest)
+    for file in document["files"]:
+        file["urls"] = [redact(url) for url in file["urls"]]
+    return {
+        **document,
+        "mirrors": [redact(mirror) for mirror in manifest.mirrors],
+        "size": manifest.size,
+        "identity": manifest.identity,
+        "present": workspace.is_present(manifest),
+        "path": str(workspace.store.directory(manifest)),
+        "catalog": entry.origin,
+        "replaces": entry.replaces,
+        "manifest": str(entry.path),
+    }
+
+
+def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
+    from modelfetch.model.units import format_size
+
+    print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
+    put("")
+    rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
+    columns = [
+        Column("file", flexible=True, least=_PATH),
+        Column("size", right=True),
+        Column("bytes", right=True, drop=1),
+        Column("sha256", whole=True),
+    ]
+    print_table(columns, rows)
+
+
+def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
+    from modelfetch.model.units import format_size
+    from modelfetch.settings import redact
+
+    entry = workspace.catalog.entry(manifest.name)
+    directory = workspace.store.directory(manifest)
+    hub = manifest.huggingface
+    return [
+        ("model", f"{manifest.name} {manifest.version}"),
+        ("title", manifest.title),
+        ("licence", f"{manifest.license} (as stated by the publisher)" if manifest.license else "not stated"),
+        ("", manifest.license_notice),
+        ("homepage", manifest.homepage),
+        ("size", f"{format_size(manifest.size)} in {len(manifest.files)} files"),
+        ("here", str(directory) if workspace.is_present(manifest) else "no"),
+        ("source", f"huggingface {hub.repo} @ {hub.revision}" if hub else ""),
+        ("source", f"ipfs {manifest.ipfs_cid}" if manifest.ipfs_cid else ""),
+        *(("source", f"mirror {redact(mirror)}") for mirror in manifest.mirrors),
+        *(("source", f"url {host}") for host in _url_hosts(manifest)),
+        ("catalog", f"{entry.origin} {entry.path}"),
+        ("", f"takes the place of the {entry.replaces} model of this name" if entry.replaces else ""),
+        ("identity", manifest.identity),
+    ]
+
+
+def _url_hosts(manifest: Manifest) -> list[str]:
+    from modelfetch.net.urls import host_of
+
+    return list(dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls))
+
+
+def path(
+    name: options.Name,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="One file of it.", show_default=False)
+    ] = None,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Print where a model, or one file of it, lies. Exit code 4 when it is not here."""
+    from modelfetch.errors import OfflineError
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    manifest = workspace.manifests([name])[0]
+    where: Path = workspace.store.directory(manifest)
+    if file is not None:
+        where /= manifest.file(file).path
+    if not workspace.is_present(manifest) and not workspace.store.is_proven(manifest):
+        raise OfflineError(f"{manifest.name} is not here", hint=f"modelfetch ensure {manifest.name}")
+    if json:
+        print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})
+    else:
+        write_path(str(where))
+
+
+def remove(
+    name: options.Name,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+    cache_dir: options.CacheDir = None,
+    json: options.Json = False,
+) -> None:
+    """Remove a model from the cache, all its versions. Bytes that other models use stay."""
+    from modelfetch.model.units import format_size
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    removal = workspace.remove(name, dry_run=dry_run)
+    if json:
+        print_json(
+            {
+                "model": removal.name,
+                "versions": list(removal.versions),
+                "paths": [str(path) for path in removal.paths],
+                "freed": removal.freed,
+                "dry_run": dry_run,
+            }
+        )
+        return
+    notes(workspace)
+    verb = "would remove" if dry_run else "removed"
+    say(f"{verb} {len(removal.paths)} files of {removal.name}, {format_size(removal.freed)} freed")
+    for path in removal.paths:
+        write_path(str(path))

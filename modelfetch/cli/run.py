@@ -1,0 +1,157 @@
+"""Running a stream of events to its end, with the face that suits where the output goes.
+
+``ensure`` once its words are understood, by typer or without it.
+
+``verify``, once it is known what is asked: check, tell, print what is bad.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Never
+
+from modelfetch.cli.output import notes, put, say, warn
+from modelfetch.engine.events import Event, ModelReady, RunFinished
+from modelfetch.engine.setup import RunOptions
+from modelfetch.engine.stream import Record, Reporter, follow
+from modelfetch.model.text import sanitise
+from modelfetch.reporters import choose, error_lines, symbols_for
+from modelfetch.streams import write_path
+from modelfetch.workspace import Workspace
+
+
+class Ready:
+    """Remembers the directories of the models that became ready."""
+
+    def __init__(self) -> None:
+        self.directories: dict[str, str] = {}
+
+    def report(self, record: Record) -> None:
+        """Take note of a model."""
+        if isinstance(record.event, ModelReady):
+            self.directories[record.event.model] = record.event.path
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def run(
+    workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
+) -> RunFinished:
+    """Follow a run, and say at its end what is left to say.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came again before the end after the first one was known.
+    """
+    try:
+        return _run(workspace, events, json=json, quiet=quiet, also=also)
+    except KeyboardInterrupt:
+        if not json:
+            say("cancelled; try again to go on where it stopped")
+        raise
+
+
+def _run(
+    workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None
+) -> RunFinished:
+    if not quiet:
+        (warn if json else notes)(workspace)
+    reporters = choose(
+        json=json,
+        quiet=quiet,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        notices=workspace.notices,
+    )
+    recorder = workspace.recorder()
+    finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
+    if not quiet:
+        for note in workspace.notices.take():
+            say(f"note: {note}")
+    if not json:
+        if recorder.notice and not quiet:
+            say(f"note: {recorder.notice}")
+        for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
+            say(line)
+    return finished
+
+
+def print_bad(finished: RunFinished, *, quiet: bool) -> None:
+    """Print the files that a check found bad on stdout; a terminal has been told while it happened."""
+    if not quiet and sys.stdout.isatty():
+        return
+    for result in finished.files:
+        if result.status == "failed":
+            put("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+
+
+def leave(finished: RunFinished) -> Never:
+    """End a command of typer's with the run's exit code."""
+    import typer
+
+    raise typer.Exit(finished.exit_code)
+
+
+def run_ensure(
+    names: Sequence[str],
+    flags: Mapping[str, object] | None = None,
+    options: RunOptions | None = None,
+    *,
+    force: bool = False,
+    to: Path | None = None,
+    layout_hf: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Make models present, tell about it, and print their directories.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ModelfetchError: The run could not begin.
+    """
+    workspace = Workspace.open(flags)
+    manifests = workspace.manifests(names)
+    ready = Ready()
+    events = workspace.ensure(manifests, options or RunOptions(), force=force, to=to, layout_hf=layout_hf)
+    finished = run(workspace, events, json=json, quiet=quiet, also=ready)
+    if not json:
+        for manifest in manifests:
+            if manifest.name in ready.directories:
+                write_path(ready.directories[manifest.name])
+    return finished.exit_code
+
+
+def run_verify(
+    names: Sequence[str],
+    flags: Mapping[str, object] | None = None,
+    options: RunOptions | None = None,
+    *,
+    quick: bool = False,
+    repair: bool = False,
+    strict: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Check models, tell about it, and print the files that are not right.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ModelfetchError: The run could not begin.
+    """
+    workspace = Workspace.open(flags)
+    manifests = workspace.manifests(names) if names else workspace.present()
+    if not (manifests or json or quiet):
+        say("nothing to verify: no model is here yet")
+    events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict)
+    finished = run(workspace, events, json=json, quiet=quiet)
+    if not json:
+        print_bad(finished, quiet=quiet)
+    return finished.exit_code

@@ -1,0 +1,105 @@
+"""Places outside the cache that get a model's files too: which file goes where, and what is in the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.paths import caseless, why_unplaceable
+from modelfetch.model.text import quote
+from modelfetch.sources.huggingface import cache_folder
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+    from modelfetch.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file goes as well."""
+
+    directory: Path
+    path: str
+    """Below the directory."""
+    file: FileSpec
+    replaces: bool
+    """Whether a different file of that name gives way; it then goes to quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where else files go."""
+
+    to: Path | None = None
+    """A directory that gets the files of every model at its root (``--to``)."""
+    hub_cache: Path | None = None
+    """A cache of the Hugging Face libraries (``--layout hf``), whose programs then find the model offline.
+
+    It is theirs: what is there already is used or left alone, and never replaced."""
+
+    def places(self, manifest: Manifest) -> Iterator[Place]:
+        """Yield the places of every file.
+
+        Raises:
+            UsageError: The model does not come from Hugging Face, so its libraries would not look for it.
+        """
+        if self.to is not None:
+            yield from (Place(self.to, file.path, file, replaces=True) for file in manifest.files)
+        if self.hub_cache is not None:
+            repo = _repo(manifest)
+            snapshot = self.hub_cache / cache_folder(repo) / "snapshots" / repo.revision
+            for file in manifest.files:
+                yield Place(snapshot, file.huggingface_path or file.path, file, replaces=False)
+
+    def notes(self, manifest: Manifest) -> Iterator[tuple[Path, str, str]]:
+        """Yield directory, path and text of small files that go with them.
+
+        ``refs/main`` tells the libraries which snapshot a model without a revision means.
+        """
+        if self.hub_cache is not None:
+            repo = _repo(manifest)
+            yield self.hub_cache / cache_folder(repo), "refs/main", repo.revision
+
+    def check(self, manifests: Sequence[Manifest], store: Store) -> None:
+        """Refuse, before a byte is fetched, what cannot be done for all of these models.
+
+        Raises:
+            UsageError: A model does not come from Hugging Face, one would overwrite files of another, or
+                the cache of its libraries has a different file in a place.
+        """
+        owners: dict[tuple[Path, str], tuple[str, str]] = {}
+        for manifest in manifests:
+            for place in self.places(manifest):
+                _check_name(manifest, place)
+                claim = (manifest.name, place.file.sha256)
+                name, sha256 = owners.setdefault((place.directory, caseless(place.path)), claim)
+                if sha256 != place.file.sha256:
+                    raise UsageError(
+                        f"{name} and {manifest.name} both have {place.path}: "
+                        f"they cannot share {place.directory}",
+                        hint="Give each model a directory of its own: run the command once for each.",
+                    )
+                if not place.replaces:
+                    store.guest.is_free(place.directory, place.path, place.file)
+
+
+def _check_name(manifest: Manifest, place: Place) -> None:
+    clause = why_unplaceable(place.path, windows=os.name == "nt")
+    if clause and not place.replaces:
+        raise UsageError(
+            f"{manifest.name}: the path {quote(place.path)} {clause}",
+            hint="Leave --layout hf out for this model; --to DIR places the files anywhere.",
+        )
+
+
+def _repo(manifest: Manifest) -> HuggingFaceRepo:
+    if manifest.huggingface is None:
+        raise UsageError(
+            f"{manifest.name} does not come from Hugging Face: its libraries would not look for it",
+            hint="Leave --layout hf out for this model; --to DIR places the files anywhere.",
+        )
+    return manifest.huggingface

@@ -1,0 +1,199 @@
+"""From the failures of files to the one error a run ends with. Pure.
+
+What a transfer tells of its sources, as events. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.engine.events import Progress, RetryScheduled, SourceFailed
+from modelfetch.errors import (
+    AuthorisationError,
+    DeadlineError,
+    Fault,
+    IntegrityError,
+    LockTimeoutError,
+    ModelfetchError,
+    OfflineError,
+    SourceError,
+    StoreError,
+    UnavailableError,
+)
+from modelfetch.net.responses import Unresolved
+from modelfetch.sources.base import LOCAL
+
+if TYPE_CHECKING:
+    from modelfetch.engine.candidates import Candidate
+    from modelfetch.model.manifest import FileSpec
+
+# What a person should hear of first when several files failed in different ways.
+_GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
+    StoreError,
+    DeadlineError,
+    LockTimeoutError,
+    IntegrityError,
+    AuthorisationError,
+    UnavailableError,
+    OfflineError,
+)
+
+_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; what is there is kept."
+
+
+class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
+    """Every source of one file failed.
+
+    Attributes:
+        failures: The last failure of each source, in the order in which they were given up.
+    """
+
+    def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
+        super().__init__("; ".join(f"{label}: {_in_full(error)}" for label, error in failures))
+        self.failures = failures
+
+
+def _in_full(error: SourceError) -> str:
+    more = ", ".join(filter(None, (error.elsewhere, error.detail)))
+    return f"{error.message} ({more})" if more else error.message
+
+
+class UnreachableError(UnavailableError):
+    """No host of a file, or of a whole run, was reached.
+
+    Args:
+        models: Whose files are missing.
+        failures: By host, why it was not reached.
+    """
+
+    def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
+        hint = next((error.hint for error in failures.values() if error.hint), _NETWORK)
+        super().__init__(f"{', '.join(models)}: {_unreached(models, failures)}", hint=hint)
+        self.models = tuple(models)
+        self.failures = dict(failures)
+
+
+def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> str:
+    host, error = next(iter(failures.items()))
+    host = error.elsewhere or host
+    why = f"cannot resolve {host}" if isinstance(error, Unresolved) else f"{host}: {error.message}"
+    if len(failures) == 1:
+        said = f"its only host cannot be reached ({why})"
+    else:
+        whose = "its" if len(models) == 1 else "their"
+        said = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+    is_network = any(each.fault is Fault.CONNECT for each in failures.values())
+    return f"{said}: is this machine online?" if is_network else said
+
+
+def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
+    """The error of one file that no source could deliver, naming every source tried and why it failed."""
+    what = f"{model}: {path}"
+    if offline:
+        return OfflineError(
+            f"{what} is missing, and the network may not be used",
+            hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
+        )
+    # That a copy on this disk is damaged decides nothing as long as somebody else could be asked.
+    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    deciding = [error for _, error in remote or failures]
+    faults = [error.fault for error in deciding]
+    hint = next((error.hint for error in deciding if error.hint), "")
+    if any(fault.is_integrity for fault in faults):
+        return IntegrityError(
+            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
+            hint=hint
+            or "The sources or the manifest are wrong; nothing was put in place. Try another source.",
+        )
+    if not exhausted.failures:
+        return UnavailableError(
+            f"{what}: no source is known for it",
+            hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
+        )
+    if remote and all(fault.is_unreached for fault in faults):
+        return UnreachableError([model], dict(remote))
+    if Fault.AUTHORISATION in faults:
+        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(deciding))
+    return UnavailableError(
+        f"{what}: no source could deliver it ({exhausted.message})",
+        hint=hint or "Try again later, or add another source: modelfetch config set sources.mirrors URL",
+    )
+
+
+def _authorisation_hint(failures: Sequence[SourceError]) -> str:
+    """What the source that wants credentials says; other sources' advice would not get at the file."""
+    refusals = (error for error in failures if error.fault is Fault.AUTHORISATION)
+    return next(
+        (error.hint for error in refusals if error.hint), "Give the source credentials, or add another."
+    )
+
+
+def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
+    """The error to end with: the gravest one, saying how many more files failed.
+
+    Where no host was reached for any file that is one failure, of the network.
+    """
+    unreached = [error for error in errors if isinstance(error, UnreachableError)]
+    if len(unreached) == len(errors):
+        models = dict.fromkeys(model for error in unreached for model in error.models)
+        return UnreachableError(models, dict(ChainMap(*(error.failures for error in reversed(unreached)))))
+    first = min(errors, key=_gravity)
+    if len(errors) == 1:
+        return first
+    more = len(errors) - 1
+    kind = UnavailableError if isinstance(first, UnreachableError) else type(first)
+    return kind(f"{first.message} (and {more} more file{'s' * (more > 1)})", hint=first.hint)
+
+
+def _gravity(error: ModelfetchError) -> int:
+    return next((n for n, kind in enumerate(_GRAVITY) if isinstance(error, kind)), -1)
+
+
+def progress(model: str, file: FileSpec, candidate: Candidate, received: int) -> Progress:
+    """So many bytes of a file are there."""
+    offer = candidate.offer
+    return Progress(model, file.path, offer.kind, offer.host, candidate.failures + 1, received, file.size)
+
+
+def retry_scheduled(
+    model: str, file: FileSpec, candidate: Candidate, error: SourceError, wait: float
+) -> RetryScheduled:
+    """A source failed, and is asked again after some seconds."""
+    offer = candidate.offer
+    return RetryScheduled(
+        model,
+        file.path,
+        offer.kind,
+        offer.host,
+        candidate.failures + 1,
+        error.fault,
+        error.message,
+        wait,
+    )
+
+
+def source_failed(
+    model: str,
+    file: FileSpec,
+    candidate: Candidate,
+    error: SourceError,
+    received: int,
+    following: Candidate | None,
+) -> SourceFailed:
+    """A source failed, and another one is asked next, if any is left."""
+    offer = candidate.offer
+    return SourceFailed(
+        model,
+        file.path,
+        offer.kind,
+        offer.host,
+        error.fault,
+        error.message,
+        error.hint,
+        received,
+        following.offer.kind if following else "",
+        following.offer.host if following else "",
+    )

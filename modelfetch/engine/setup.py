@@ -1,0 +1,227 @@
+"""From settings to a runtime: which sources there are, in which order, with which patience."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelfetch.engine.rate_limit import Allowance
+from modelfetch.engine.runtime import Absent, Rank, Runtime
+from modelfetch.engine.segments import Sharing
+from modelfetch.engine.workers import affordable
+from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
+from modelfetch.net.retry import RetryPolicy
+from modelfetch.notices import Notices
+from modelfetch.sources.base import IPFS, LOCAL, Offer, Source
+from modelfetch.sources.huggingface import HuggingFaceSource
+from modelfetch.sources.ipfs import IpfsSource
+from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
+from modelfetch.sources.mirror import MirrorSource, UrlSource
+from modelfetch.sources.private_network import Watch, Watched
+from modelfetch.store import Store
+from modelfetch.store.dir_handles import limit
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
+    from modelfetch.history import Health, Miss
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.settings import Loaded
+    from modelfetch.settings.values import Network
+
+
+HISTORY_WAIT = 0.2
+"""Seconds a run waits for the history before it does without: the order of hosts is not worth more."""
+
+
+_ALLOWANCE = Allowance()
+"""One for this process: a link is no wider because several jobs of a server use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run asks for beyond the settings."""
+
+    offline: bool = False
+    prefer: str | None = None
+    """Kind of source to ask first."""
+    only: tuple[str, ...] = ()
+    """Kinds of source that may be used; empty means all configured ones."""
+    timeout: float | None = None
+    """Seconds for the whole run."""
+    lock_timeout: float | None = None
+    """Seconds to wait for another process."""
+    connections: int | None = None
+    """Connections to one file, instead of the configured number."""
+    name: str = ""
+    """What the run is called towards those who wait for its locks."""
+
+
+def assemble(
+    loaded: Loaded,
+    options: RunOptions,
+    cancel: Cancellation,
+    *,
+    foreign: Collection[str] = (),
+    notices: Notices | None = None,
+) -> Runtime:
+    """Make the runtime of one run.
+
+    Args:
+        loaded: The settings.
+        options: What the run asks for beyond them.
+        cancel: Ends it.
+        foreign: Names of the models that a project's catalog describes.
+        notices: Takes what a person should know.
+
+    Raises:
+        UsageError: ``prefer`` or ``only`` names no kind of source.
+    """
+    network, retry = loaded.settings.network, loaded.settings.retry
+    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
+    client = Client(_limits(network), cancel)
+    available = _watched(_sources(loaded, store, client), loaded, foreign, notices or Notices())
+    order = source_order(loaded.settings.sources.order, options, list(available))
+    return Runtime(
+        store=store,
+        sources=[available[kind] for kind in order],
+        cancel=cancel,
+        retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
+        limit_rate=network.limit_rate,
+        allowance=_ALLOWANCE,
+        min_speed=_min_speed(network),
+        stall_timeout=network.stall_timeout,
+        files=affordable(network.files, limit()),
+        sharing=Sharing(connections=options.connections or network.connections),
+        timeout=options.timeout,
+        lock_timeout=options.lock_timeout,
+        name=options.name,
+        rank=_by_health(loaded, cancel),
+        absent=_by_misses(loaded, cancel),
+        prepare=client.prepare,
+        close=client.close,
+    )
+
+
+def _limits(network: Network) -> Limits:
+    """The patience of HTTP. At a limited rate bytes are taken in the small pieces they come in."""
+    limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
+    return limits if network.limit_rate is None else replace(limits, direct_from=math.inf)
+
+
+def _min_speed(network: Network) -> float:
+    """The speed below which a source is left; our own limit, shared by all files, must never look like it."""
+    return network.min_speed if network.limit_rate is None else 0.0
+
+
+def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
+    token = loaded.hf_token.reveal() if loaded.hf_token is not None else None
+    settings = loaded.settings
+    sources: list[Source] = [
+        LocalSource([_in_store(store), in_huggingface_cache(loaded.hf_cache)]),
+        MirrorSource(client, settings.sources.mirrors),
+        IpfsSource(client, settings.ipfs.gateways),
+        HuggingFaceSource(client, settings.huggingface.endpoint, token),
+        UrlSource(client),
+    ]
+    return {source.kind: source for source in sources}
+
+
+def _watched(
+    sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
+) -> dict[str, Source]:
+    """Have requests told that a project, and not the user, asks of private networks."""
+    settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
+    places: dict[bool, list[str]] = {True: [], False: []}
+    for name, urls in (
+        ("sources.mirrors", settings.sources.mirrors),
+        ("ipfs.gateways", settings.ipfs.gateways),
+        ("huggingface.endpoint", (settings.huggingface.endpoint,)),
+    ):
+        places[loaded.origins[name] == project] += urls
+    watch = Watch(frozenset(models), places[False], places[True], notices.add)
+    if not watch.is_needed:
+        return sources
+    return {kind: Watched(source, watch) for kind, source in sources.items()}
+
+
+def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
+    """Rank hosts by how they fared; the history is read when there is something to choose."""
+
+    @cache
+    def measured() -> Mapping[tuple[str, str], Health]:
+        from modelfetch.history import FILE, History
+
+        path = loaded.cache_dir / FILE
+        with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
+            return history.health(datetime.now(UTC))
+
+    def ranked(offers: Sequence[Offer]) -> Sequence[Offer]:
+        if len({offer.host for offer in offers if offer.kind != LOCAL}) < 2:
+            return offers
+        from modelfetch.history import rank
+
+        return rank(offers, measured())
+
+    return ranked
+
+
+def _by_misses(loaded: Loaded, cancel: Cancellation) -> Absent:
+    """Remember for a day what gateways did not have; nothing where no history is kept."""
+
+    @cache
+    def known() -> frozenset[Miss]:
+        from modelfetch.history import FILE, History
+
+        path = loaded.cache_dir / FILE
+        with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
+            return history.misses(IPFS, datetime.now(UTC))
+
+    def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:
+        if offer.kind != IPFS or not loaded.settings.history.days:
+            return False
+        return (offer.host, manifest.name, file.path, file.size) in known()
+
+    return is_absent
+
+
+def _in_store(store: Store) -> Finder:
+    """Find files of models in this cache, whose blob may have been lost."""
+
+    @cache  # once a run: reading every receipt for every file would take longer than fetching small ones
+    def placed() -> dict[str, list[Path]]:
+        return store.placed()
+
+    def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
+        yield store.directory(manifest) / file.path
+        yield from placed().get(file.sha256, ())
+
+    return find
+
+
+def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence[str]) -> list[str]:
+    """The kinds to ask, in order: configured, then ``--prefer`` moves one to the front, ``--only`` filters.
+
+    Raises:
+        UsageError: A name is not a kind of source.
+    """
+    for name in (*options.only, *((options.prefer,) if options.prefer else ())):
+        if name not in kinds:
+            raise UsageError(
+                f"{quote(name)} is not a kind of source.{did_you_mean(name, kinds)}",
+                hint=f"The kinds are: {', '.join(kinds)}.",
+            )
+    order = sorted((kind for kind in configured if kind in kinds), key=lambda kind: kind != options.prefer)
+    if options.prefer and options.prefer not in order:
+        order.insert(0, options.prefer)
+    if options.only:
+        order = [kind for kind in order if kind in options.only] or list(options.only)
+    return [kind for kind in order if kind == LOCAL] if options.offline else order

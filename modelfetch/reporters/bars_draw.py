@@ -1,0 +1,173 @@
+"""Drawing a scene: values in, lines of :class:`rich.text.Text` out.
+
+Every line is built of ``Text``, never of markup, so nothing in a name can become a style or a link; and no
+line is wider than the terminal, so their number is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.reporters.bars_layout import GAP, ORIGIN, Columns, Row, Scene, columns, cut, shorten_all
+
+if TYPE_CHECKING:
+    from modelfetch.engine.totals import Phase
+    from modelfetch.reporters.words import Symbols
+
+_STYLES: Final[dict[Phase, str]] = {
+    "queued": "dim",
+    "fetching": "cyan",
+    "verifying": "cyan",
+    "retrying": "yellow",
+    "done": "green",
+    "failed": "red",
+}
+"""Colours that every terminal theme defines for itself, so light and dark ones both stay readable."""
+
+QUIET: Final = "dim"
+"""For what matters less; not the colour bright black, which some dark themes use as their background."""
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+SPINS_PER_SECOND: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pen:
+    """What a drawing depends on besides the scene."""
+
+    symbols: Symbols
+    width: int
+    height: int
+    now: float
+    """Monotonic seconds, for what moves by itself: spinners and countdowns."""
+
+
+def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
+    """Draw a scene, its total in the last line, in at most ``pen.height`` lines.
+
+    Args:
+        scene: What to draw.
+        pen: How, and how much room there is.
+        longest: Cells of the longest name seen so far, so that columns do not jump.
+    """
+    cells = columns(pen.width, longest)
+    names = shorten_all([row.name for row in scene.rows], cells.name, pen.symbols.ellipsis)
+    lines = [_row(row, name, cells, pen) for row, name in zip(scene.rows, names, strict=True)]
+    if scene.done or scene.queued:
+        lines.append(_hidden(scene, pen))
+    lines += [_wait(words, since, pen) for words, since in scene.waits]
+    if scene.total is not None:
+        name = cut(scene.total.name, cells.name, pen.symbols.ellipsis)
+        lines.append(_row(scene.total, name, cells, pen, "bold"))
+    for line in lines:
+        line.rstrip()
+        line.truncate(pen.width)
+    return lines[-pen.height :]
+
+
+def _row(row: Row, name: str, cells: Columns, pen: Pen, emphasis: str = "") -> Text:
+    style = _STYLES[row.phase]
+    line = Text(no_wrap=True, overflow="crop")
+    line.append(_mark(row.phase, pen.symbols) + " ", style)
+    quiet = QUIET if row.phase == "queued" else emphasis
+    line.append(_left(name, cells.name), quiet)
+    if cells.bar:
+        line.append(" " * GAP).append_text(_bar(row, cells.bar, pen.symbols))
+    _append(line, f"{int(row.percent)}%".rjust(cells.percent), quiet)
+    if cells.sizes:
+        _append(line, _sizes(row).rjust(cells.sizes), QUIET if row.phase in ("queued", "done") else "")
+    if cells.rates:
+        line.append(" " * GAP).append_text(_rates(row, cells, pen.now))
+    if cells.source:
+        _append(line, _origin(row, cells.source), QUIET)
+    return line
+
+
+def _append(line: Text, words: str, style: str) -> None:
+    line.append(" " * GAP).append(words, style)
+
+
+def _mark(phase: Phase, symbols: Symbols) -> str:
+    return str(getattr(symbols, phase))
+
+
+def _left(words: str, cells: int) -> str:
+    return words + " " * (cells - cell_len(words))
+
+
+def _bar(row: Row, cells: int, symbols: Symbols) -> Text:
+    """Draw a bar in steps of half a cell; what an earlier run left is shown in a quieter shade."""
+    style = _STYLES[row.phase]
+    halves = _halves(row, cells)
+    full, half = divmod(halves, 2)
+    kept = min(full, _share(row.kept, row.size, cells)) if row.phase != "done" else 0
+    bar = Text().append(symbols.bar * kept, f"dim {style}")
+    bar.append(symbols.bar * (full - kept) + symbols.half * half, style)
+    return bar.append(symbols.rest * (cells - full - half), QUIET)
+
+
+def _halves(row: Row, cells: int) -> int:
+    if row.phase == "done":
+        return cells * 2
+    return min(cells * 2 - 1, _share(row.received, row.size, cells * 2))
+
+
+def _share(part: int, whole: int, cells: int) -> int:
+    return part * cells // whole if whole else 0
+
+
+def _sizes(row: Row) -> str:
+    """Show ``33.0/82.5 MB``, or the size alone where all or nothing of it is there."""
+    size = format_size(row.size)
+    if row.phase in ("done", "queued") and row.received in (0, row.size):
+        return size
+    number, _, unit = size.partition(" ")
+    scale = 1000 ** _UNITS.index(unit) if unit in _UNITS else 1
+    received = row.received / scale
+    places = 0 if scale == 1 or not received else max(0, 3 - len(f"{received:.0f}"))
+    return f"{received:.{places}f}/{number} {unit}"
+
+
+def _rates(row: Row, cells: Columns, now: float) -> Text:
+    """Show speed and ETA, or the word for why there are none."""
+    if row.word:
+        return Text(_left(_countdown(row, now), cells.rates), _STYLES[row.phase])
+    is_done = row.phase == "done"
+    speed = "" if row.speed is None or is_done else format_rate(row.speed)
+    eta = "" if row.eta is None or is_done else format_duration(row.eta)
+    label = "ETA " if eta and len(eta) + 4 <= cells.eta else ""
+    return Text(speed.rjust(cells.speed) + " " * GAP + (label + eta).ljust(cells.eta))
+
+
+def _countdown(row: Row, now: float) -> str:
+    if row.until is None:
+        return row.word
+    left = max(0.0, row.until - now)
+    return f"{row.word} in {format_duration(left)}" if left >= 1 else f"{row.word} now"
+
+
+def _origin(row: Row, cells: int) -> str:
+    if cells < ORIGIN:
+        return row.source
+    return f"{row.source} {row.host}".strip()
+
+
+def _hidden(scene: Scene, pen: Pen) -> Text:
+    done = f"{scene.done} done" if scene.done else ""
+    queued = f"{scene.queued} to come" if scene.queued else ""
+    joined = f" {pen.symbols.dot} ".join(filter(None, (done, queued)))
+    line = Text(
+        f"{pen.symbols.done if scene.done else pen.symbols.queued} ", "green" if scene.done else QUIET
+    )
+    return line.append(joined, QUIET)
+
+
+def _wait(words: str, since: float, pen: Pen) -> Text:
+    frames = pen.symbols.spinner
+    line = Text().append(frames[int(pen.now * SPINS_PER_SECOND) % len(frames)] + " ", "cyan")
+    waited = pen.now - since
+    return line.append(f"{words} ({format_duration(waited)})" if waited >= 1 else words)

@@ -1,0 +1,232 @@
+"""The fold from the records of a run to rows of the history, written in batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.engine.events import (
+    FileCommitted,
+    FileResult,
+    RunFinished,
+    SourceFailed,
+)
+from modelfetch.engine.record import Record, to_json
+from modelfetch.history import CACHE, AttemptRow, CidRow, EventRow, FileRow, History, RunRow
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.reporters.attempts import Attempts
+from modelfetch.reporters.narration import narrate
+from modelfetch.sources.base import LOCAL
+
+if TYPE_CHECKING:
+    from modelfetch.engine.state import Key
+    from modelfetch.engine.totals import Totals
+    from modelfetch.model.manifest import Manifest
+
+BATCH_SECONDS: Final = 1.0
+"""Between two batches in the middle of a run: a killed process has lost no more than that."""
+BATCH_WAIT: Final = 0.05
+"""Seconds a batch in the middle waits for other processes; what it could not write is written at the end."""
+EVENTS: Final = 1000
+"""Events kept of one run; later ones but the last are not."""
+QUARTER: Final = 25
+"""Percent between two progress events that are kept."""
+STALL: Final = 10.0
+"""Seconds between two progress events that are kept while no byte comes, as between two log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What its manifest says about a model, and no event does."""
+
+    kind: str = "model"
+    version: str = ""
+    addresses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By path: what gateways are asked for, and the digest of what they should send."""
+
+    @classmethod
+    def of(cls, manifest: Manifest | None) -> _Model:
+        if manifest is None:
+            return cls()
+        cids = {
+            file.path: (file.cid or f"{manifest.ipfs_cid}/{file.path}", file.sha256)
+            for file in manifest.files
+            if file.cid or manifest.ipfs_cid
+        }
+        return cls(manifest.kind, manifest.version, cids)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is to be written next."""
+
+    attempts: list[AttemptRow] = field(default_factory=list)
+    files: list[FileRow] = field(default_factory=list)
+    events: list[Record] = field(default_factory=list)
+
+
+class Chronicle:
+    """Remembers one run: itself, its files, attempts, CIDs and events.
+
+    Args:
+        history: Where to; closed with the chronicle.
+        find: Looks a manifest up by its model's name; asked when there is something to remember of it.
+    """
+
+    def __init__(self, history: History, find: Callable[[str], Manifest | None]) -> None:
+        self._history = history
+        self._model = cache(lambda name: _Model.of(find(name)))
+        self._attempts = Attempts()
+        self._first: Record | None = None
+        self._last: Record | None = None
+        self._batch = _Batch()
+        self._written_at = 0.0
+        self._events = 0
+        self._quarters = 0
+        self._stalls = 0
+        self._failures = 0
+        self._fetched: Counter[Key] = Counter()
+        self._committed: set[Key] = set()
+
+    @property
+    def notice(self) -> str:
+        """One line about a history that cannot be used, or empty."""
+        return self._history.notice
+
+    def report(self, record: Record) -> None:
+        """Take note of one record; at the ends of files and of the run, write."""
+        event = record.event
+        if self._first is None:
+            self._first, self._written_at = record, record.state.now
+        self._last = record
+        self._count(self._attempts.take(record))
+        self._keep(record)
+        if isinstance(event, FileCommitted):
+            self._commit(record, event)
+        if isinstance(event, RunFinished):
+            self._finish(record, event)
+        elif isinstance(event, FileCommitted | SourceFailed):
+            self._write_batch(record)
+
+    def close(self) -> None:
+        """Remember a run that was left in the middle as cancelled, and let go of the history."""
+        last = self._last
+        if last is not None and not isinstance(last.event, RunFinished):
+            self._count(self._attempts.abandon(last))
+            self._history.hurry()
+            self._write(last, replace(self._run(last), outcome="cancelled", finished_at=last.at))
+        self._history.close()
+
+    def _count(self, attempts: Iterator[AttemptRow]) -> None:
+        for attempt in attempts:
+            self._batch.attempts.append(attempt)
+            self._failures += attempt.outcome == "error" and bool(attempt.source)
+            if attempt.source != LOCAL:
+                self._fetched[attempt.model, attempt.file] += attempt.received
+
+    def _keep(self, record: Record) -> None:
+        """Keep an event for the log, within bounds."""
+        is_last = isinstance(record.event, RunFinished)
+        if record.figures is not None and not self._is_mark(record.figures.totals):
+            return
+        if self._events < EVENTS - 1 or is_last:
+            self._events += 1
+            self._batch.events.append(record)
+
+    def _is_mark(self, totals: Totals) -> bool:
+        """Whether another quarter of the run is done, or a pause began or became longer."""
+        before = self._quarters, self._stalls
+        self._quarters = max(self._quarters, int(totals.percent // QUARTER))
+        self._stalls = 0 if totals.idle is None else 1 + int(totals.idle // STALL)
+        return self._quarters > before[0] or self._stalls > before[1]
+
+    def _commit(self, record: Record, event: FileCommitted) -> None:
+        self._committed.add((event.model, event.file))
+        # Exact, where progress may be a step behind.
+        self._fetched[event.model, event.file] = event.fetched
+        source = f"{event.source} {event.host}".strip()
+        result = FileResult(event.model, event.file, "completed", "", source, event.size)
+        self._batch.files.append(_file_row(record, result, event.fetched, event.seconds))
+
+    def _finish(self, record: Record, event: RunFinished) -> None:
+        """Note how the run ended, and those files that were not put in place in it."""
+        rest = [result for result in event.files if (result.model, result.file) not in self._committed]
+        self._batch.files += [_file_row(record, result) for result in rest]
+        run = replace(
+            self._run(record),
+            finished_at=record.at,
+            outcome=event.outcome,
+            exit_code=event.exit_code,
+            error=event.error.message if event.error is not None else "",
+        )
+        if event.outcome == "cancelled":
+            self._history.hurry()
+        self._write(record, run)
+
+    def _run(self, record: Record) -> RunRow:
+        """The run as it is now: under way."""
+        assert self._first is not None, "there is a record"
+        return RunRow(
+            run=record.run,
+            operation=record.state.operation,
+            models=tuple(record.state.models),
+            started_at=self._first.at,
+            finished_at=None,
+            outcome="running",
+            exit_code=None,
+            fetched=self._fetched.total(),
+            error="",
+            seconds=record.state.seconds,
+            failures=self._failures,
+        )
+
+    def _write_batch(self, record: Record) -> None:
+        if record.state.now - self._written_at >= BATCH_SECONDS:
+            self._written_at = record.state.now
+            self._write(record, self._run(record), wait=BATCH_WAIT)
+
+    def _write(self, record: Record, run: RunRow, wait: float | None = None) -> None:
+        batch, self._batch = self._batch, _Batch()
+        self._history.write(
+            runs=[run],
+            files=batch.files,
+            attempts=[self._with_kind(attempt) for attempt in batch.attempts],
+            cids=[cid for attempt in batch.attempts for cid in self._cid(record, attempt)],
+            events=[_event_row(each) for each in batch.events],
+            wait=wait,
+        )
+
+    def _with_kind(self, attempt: AttemptRow) -> AttemptRow:
+        kind = self._model(attempt.model).kind
+        return attempt if attempt.kind == kind else replace(attempt, kind=kind)
+
+    def _cid(self, record: Record, attempt: AttemptRow) -> Iterator[CidRow]:
+        """What an attempt says about the address of its file, if the catalog still has this version."""
+        model, plan = self._model(attempt.model), record.state.models[attempt.model].plan
+        address = model.addresses.get(attempt.file)
+        if attempt.source != CACHE and address and plan and plan.version == model.version:
+            outcome = attempt.outcome if attempt.source == "ipfs" else ""
+            counts = int(outcome == "success"), int(outcome == "error")
+            yield CidRow(*address, attempt.model, attempt.file, record.at, *counts)
+
+
+def _event_row(record: Record) -> EventRow:
+    return EventRow(record.run, record.n, {**to_json(record), "human": narrate(record)})
+
+
+def _file_row(record: Record, result: FileResult, fetched: int = 0, seconds: float = 0.0) -> FileRow:
+    return FileRow(
+        run=record.run,
+        model=result.model,
+        file=result.file,
+        status=result.status,
+        source=result.source,
+        size=result.size,
+        fetched=fetched,
+        seconds=seconds,
+        reason=result.reason,
+        at=record.at,
+    )

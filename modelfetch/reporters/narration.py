@@ -1,0 +1,153 @@
+"""The story of a run, a line for each event that a person would want to hear of. Pure.
+
+The lines go to people: to followers of a job as ``human``, and to the command ``log``. Nothing reads them
+back; whoever wants a fact takes it from the event. What came from a server or a manifest is sanitised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from modelfetch.engine.events import (
+    FileCommitted,
+    FileQuarantined,
+    FileStarted,
+    FileVerified,
+    LockWaiting,
+    ModelReady,
+    Planned,
+    RetryScheduled,
+    RunFinished,
+    RunStarted,
+    SourceFailed,
+)
+from modelfetch.errors import Fault
+from modelfetch.model.text import sanitise
+from modelfetch.model.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from modelfetch.engine.record import Record
+    from modelfetch.engine.totals import Totals
+
+_UNITS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
+
+
+def narrate(record: Record) -> str:
+    """Tell one record in one line; empty when it is not worth one."""
+    if record.figures is not None:
+        return _progress(record.figures.totals)
+    tell = _LINES[record.state.operation].get(type(record.event))
+    return sanitise(tell(record.event)) if tell is not None else ""
+
+
+def _progress(totals: Totals) -> str:
+    """How far the whole run is; the percentage is cut, so that what is unfinished never reads 100."""
+    percent = math.floor(totals.percent * 10) / 10
+    idle = "" if totals.idle is None else f", no data for {totals.idle:.0f} s"
+    return f"📊 Progress: {percent:.1f}% ({_share(totals.received, totals.size)}){idle}"
+
+
+def _share(received: int, size: int) -> str:
+    """Both amounts in one unit, that of the whole, so that they can be compared at a glance."""
+    for scale, unit in _UNITS:
+        if size >= scale:
+            return f"{received / scale:.1f} {unit} / {size / scale:.1f} {unit}"
+    return f"{received} B / {size} B"
+
+
+def _started(verb: str, event: RunStarted) -> str:
+    return f"🔍 {verb} model: {', '.join(event.models)}"
+
+
+def _waiting(event: LockWaiting) -> str:
+    got = f": {_share(event.received, event.size)}" if event.size else ""
+    return f"⏳ Waiting for {event.holder or 'another process'} ({format_duration(event.waited)}){got}"
+
+
+def _planned(event: Planned) -> str:
+    if any(file.state != "kept" for file in event.files):
+        return f"📥 Downloading model: {event.model}"
+    return f"📦 Model already here: {event.model}"
+
+
+def _file_started(event: FileStarted) -> str:
+    resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+    return f"📄 {event.file}: {format_size(event.size)}{resumed}"
+
+
+def _retry(event: RetryScheduled) -> str:
+    where = _place(event.source, event.host)
+    return f"🔁 {event.file}: {where}: {event.reason}; attempt {event.attempt} in {event.wait:.1f}s"
+
+
+def _source_failed(event: SourceFailed) -> str:
+    what = f"{event.file}: {_place(event.source, event.host)}: {event.reason}"
+    if not event.next_source:
+        return f"❌ {what}; no source left"
+    return f"🔀 {what}; falling back to {_place(event.next_source, event.next_host)}"
+
+
+def _found_bad(event: SourceFailed) -> str:
+    sign = "🔎" if event.fault == Fault.UNLISTED else "❌"
+    return f"{sign} {event.file}: {event.reason}" if event.source == "cache" else _source_failed(event)
+
+
+def _verified(event: FileVerified) -> str:
+    return f"🔒 {event.file}: verified"
+
+
+def _quarantined(event: FileQuarantined) -> str:
+    what = "wrong bytes put aside" if event.expected else "put aside"  # what no manifest lists is not wrong
+    return f"🚫 {event.file}: {what} in {event.path}"
+
+
+def _committed(event: FileCommitted) -> str:
+    return f"📦 {event.file}: done, from {_place(event.source, event.host)}"
+
+
+def _ready(event: ModelReady) -> str:
+    return f"✅ Model ready: {event.model} ({format_size(event.size)})"
+
+
+def _finished(what: str, event: RunFinished) -> str:
+    if event.outcome == "completed":
+        return f"✅ {what} complete"
+    if event.outcome == "cancelled":
+        return f"❌ {what} cancelled"
+    return f"❌ {what} failed: {event.error.message if event.error else 'nobody knows why'}"
+
+
+def _place(source: str, host: str) -> str:
+    return f"{source} {host}".strip()
+
+
+Tell = Callable[[Any], str]
+
+_COMMON: Final[Mapping[type, Tell]] = {
+    LockWaiting: _waiting,
+    RetryScheduled: _retry,
+    FileVerified: _verified,
+    FileQuarantined: _quarantined,
+    FileCommitted: _committed,
+    ModelReady: _ready,
+}
+_LINES: Final[Mapping[str, Mapping[type, Tell]]] = {
+    "ensure": {
+        **_COMMON,
+        RunStarted: partial(_started, "Looking for"),
+        Planned: _planned,
+        FileStarted: _file_started,
+        SourceFailed: _source_failed,
+        RunFinished: partial(_finished, "Download"),
+    },
+    "verify": {
+        **_COMMON,
+        RunStarted: partial(_started, "Verifying"),
+        SourceFailed: _found_bad,
+        RunFinished: partial(_finished, "Verification"),
+    },
+}
+"""By operation and kind of event. What has no line: files that are there already, and plans of a check."""

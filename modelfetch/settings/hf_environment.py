@@ -1,0 +1,120 @@
+"""What the Hugging Face libraries keep on this machine: their token and their cache.
+
+The variables and their order are those of huggingface_hub, so that whoever has logged in there is logged in
+here, and what was downloaded there need not be downloaded again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from modelfetch.errors import ConfigError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.text import sanitise
+from modelfetch.settings.config_files import is_there
+from modelfetch.settings.locations import expand
+from modelfetch.settings.values import Secret
+
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
+"""What can stand in an Authorization header as one word: visible ASCII (RFC 9110 section 5.5)."""
+
+_TOKENS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Variables that hold a token, the strongest first; the second one is the older name."""
+
+_NO_TOKEN: Final = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105 - the name of a variable
+
+_OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""huggingface_hub reads both, and so does whoever sets one of them mean all of its tools."""
+
+_READ_CAP: Final = 8192
+"""Bytes of a token file that are read; a token has about 40."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, if there is one, and where it comes from."""
+
+    secret: Secret | None
+    origin: str
+    notice: str = ""
+    """Why a token that is there cannot be used; empty if all is well."""
+
+
+def token(environ: Mapping[str, str], home: Path) -> Token:
+    """Find the user's token: a variable of :data:`_TOKENS`, else the file in which the libraries store it.
+
+    A token file that cannot be used is told in a notice only: public models need none. With
+    ``HF_HUB_DISABLE_IMPLICIT_TOKEN`` there is none, as for the libraries when no call names one.
+
+    Raises:
+        ConfigError: The variable holds what no header can carry; the message does not show it.
+    """
+    if _is_true(environ, _NO_TOKEN):
+        return Token(None, f"environment {_NO_TOKEN}")
+    name = next((name for name in _TOKENS if environ.get(name, "").strip()), None)
+    if name is None:
+        return _stored(_token_file(environ, home))
+    given = environ[name].strip()
+    if _TOKEN.fullmatch(given):
+        return Token(Secret(given), f"environment {name}")
+    raise ConfigError(
+        f"environment {name}: expected a token, not text with spaces, controls or letters beyond ASCII",
+        hint=f"Copy the token again, or unset {name}.",
+    )
+
+
+def offline(environ: Mapping[str, str]) -> str:
+    """The variable by which the libraries are told not to use the network; empty where none says so."""
+    return next((name for name in _OFFLINE if _is_true(environ, name)), "")
+
+
+def _is_true(environ: Mapping[str, str], name: str) -> bool:
+    """Whether a variable is set, by the libraries' own reading: anything but these words is no."""
+    return environ.get(name, "").strip().upper() in ("1", "ON", "YES", "TRUE")
+
+
+def cache(environ: Mapping[str, str], home: Path) -> Path:
+    """The cache directory of the libraries, whether it exists or not."""
+    named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    return _path(named, environ, home) if named else _base(environ, home) / "hub"
+
+
+def _token_file(environ: Mapping[str, str], home: Path) -> Path:
+    named = environ.get("HF_TOKEN_PATH")
+    return _path(named, environ, home) if named else _base(environ, home) / "token"
+
+
+def _base(environ: Mapping[str, str], home: Path) -> Path:
+    if named := environ.get("HF_HOME"):
+        return _path(named, environ, home)
+    if shared := environ.get("XDG_CACHE_HOME"):
+        return _path(shared, environ, home) / "huggingface"
+    return home / ".cache" / "huggingface"
+
+
+def _path(text: str, environ: Mapping[str, str], home: Path) -> Path:
+    return expand(Template(text).safe_substitute(environ), home)
+
+
+def _stored(path: Path) -> Token:
+    origin = f"file {sanitise(str(path))}"
+    try:
+        with path.open("rb") as file:
+            text = file.read(_READ_CAP).decode("utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        if not is_there(path):
+            return Token(None, "not set")
+        return Token(None, "not set", f"{origin}: the token cannot be read ({_why(error)}); none is sent.")
+    if not text:
+        return Token(None, "not set")
+    if _TOKEN.fullmatch(text):
+        return Token(Secret(text), origin)
+    return Token(None, "not set", f"{origin}: holds something else than a token; none is sent.")
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or "not a token"

@@ -1,0 +1,175 @@
+"""Many small files stored together: what is waited for once each for one file is waited for once for all.
+
+The promise is that of a single commit. The bytes of every file are on the disk before the first of the group
+gets a final name; names are on the disk before anybody is told. What did not work out leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.store.files import closing, leaving, make_directories
+from modelfetch.store.layout import Layout, inside
+from modelfetch.store.linking import install
+from modelfetch.store.temporary import temporary_name
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.model_directories import Directories
+
+Places = Sequence[tuple[Manifest, FileSpec]]
+"""The models that need one digest, and what each calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A verified file that has no name yet under which it could be found."""
+
+    file: FileSpec
+    path: Path
+    inode: tuple[int, int, int]
+    """Device, inode and size of what was written."""
+    blob: Path
+    """Where it belongs by its digest."""
+    targets: tuple[Path, ...]
+    """Where it belongs in the models that need it."""
+
+
+class Group:
+    """A directory of files that are to be stored together; leaving a ``with`` block removes what is left.
+
+    :meth:`write` may be called by several threads at once, all else by one at a time.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, directories: Directories) -> None:
+        """Make the directory.
+
+        Args:
+            disk: The disk.
+            layout: Where things lie.
+            directories: Whose a directory of a model is.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._disk = disk
+        self._layout = layout
+        self._directories = directories
+        self._folder = layout.partials / temporary_name()
+        self._made: set[Path] = set()
+        """Directories that are there, and no links."""
+        make_directories(disk, layout.root, self._folder, durable=False)
+        self._unpin = disk.pin(self._folder)  # a look at its path for each file would be a third of the work
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            remove(self._disk, self._folder)
+        finally:
+            self._unpin()
+
+    def write(self, places: Places, data: bytes) -> Loose | None:
+        """Write a file, if these are its bytes; None if they are not.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        file = places[0][1]
+        if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+            return None
+        path = self._folder / file.sha256
+        with closing(self._disk, self._disk.create_sealed(path), path) as fd:
+            self._disk.pwrite(fd, path, data, 0)
+            found = self._disk.fstat(fd, path)
+        targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
+        return Loose(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
+
+    def commit(self, loose: Sequence[Loose]) -> list[Loose]:
+        """Give files their final names, among the blobs and in the models.
+
+        The names in the models are safe from a power cut once the receipt is written.
+
+        Returns:
+            Those that stand under all of their names. The others do not: something else has, or had, one of
+            these.
+
+        Raises:
+            StoreError: The disk refused. Some may have got their names; they are right.
+        """
+        with self._disk.steady():
+            placed = {each.file.sha256 for each in self._commit(loose)}
+        return [each for each in loose if each.file.sha256 in placed]
+
+    def _commit(self, loose: Sequence[Loose]) -> Iterator[Loose]:
+        """Store by digest: each of the 256 directories of blobs is opened once then, not for each file."""
+        ordered = sorted(loose, key=lambda each: each.file.sha256)
+        ready = [each for each in ordered if self._is_ours(each)]
+        for each in ready:
+            self._disk.settle(each.path)
+        self._make_directories(ready)
+        for folder, together in groupby(ready, key=lambda each: each.blob.parent):
+            yield from self._publish(folder, list(together))
+
+    def _publish(self, folder: Path, together: Sequence[Loose]) -> list[Loose]:
+        """Give files their names in one directory of blobs, and in the models."""
+        new = [each for each in together if self._disk.lstat(each.blob) is None]
+        for each in new:
+            self._disk.rename(each.path, each.blob)
+        self._disk.sync_directory(folder)
+        return [each for each in new if self._place(each)]
+
+    def _is_ours(self, loose: Loose) -> bool:
+        """Compare what we wrote with what has its name: only inodes of our own get a final name."""
+        named = self._disk.lstat(loose.path)
+        return named is not None and _inode(named) == loose.inode
+
+    def _make_directories(self, ready: Sequence[Loose]) -> None:
+        """Make what is missing; the directories of blobs, of which there are many, are then synced as one."""
+        disk, root, blobs = self._disk, self._layout.root, self._layout.blobs
+        folders = {each.blob.parent for each in ready} - self._made
+        if folders:
+            make_directories(disk, root, blobs, durable=True)
+            for folder in sorted(folders):
+                make_directories(disk, root, folder, durable=False)
+            disk.sync_directory(blobs)
+        above = {target.parent for each in ready for target in each.targets} - self._made
+        for folder in sorted(above):
+            make_directories(disk, root, folder, durable=True)
+        self._made |= folders | above
+
+    def _place(self, loose: Loose) -> bool:
+        """Give a blob its names in the models; False when something else has one of them by now."""
+        for target in loose.targets:
+            is_linked = self._disk.link_free(loose.blob, target)
+            if is_linked is None:
+                return False
+            if not is_linked:
+                if self._disk.lstat(target) is not None:
+                    return False
+                install(self._disk, loose.blob, target, loose.file)
+        return True
+
+
+def remove(disk: Disk, folder: Path) -> bool:
+    """Remove the directory of a group, as far as permitted; whether it is gone."""
+    with leaving(disk):
+        for name in disk.names(folder):
+            disk.unlink(folder / name)
+        return disk.rmdir(folder)
+    return False
+
+
+def _inode(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size

@@ -1,0 +1,299 @@
+"""The journal of a partial on disk, open at its end.
+
+The two files of a download, open: its data and its journal.
+
+The right to write to a data file is proven on that file itself: its kernel lock is held from its creation
+until it has its final name, or is closed. A lock of another file may be deleted under our hands, and then two
+processes hold it; this one cannot be had by both, whatever became of the name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from modelfetch.errors import StoreError
+from modelfetch.model.text import sanitise
+from modelfetch.store.early_sync import EarlySync
+from modelfetch.store.journal import Checkpoint, Piece, header, line
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.partial_slots import Slot
+
+
+class JournalFile:
+    """The open end of a journal. Lines may come from several threads."""
+
+    def __init__(self, disk: Disk, slot: Slot, fd: int, file: FileSpec) -> None:
+        self._disk = disk
+        self._path = slot.journal
+        self._fd: int | None = fd
+        self._header = header(file)
+        self._end = 0
+        self._is_cut = False
+        self._lock = threading.Lock()
+
+    def restart(self) -> None:
+        """Empty the journal but for its header."""
+        self.resume(0)
+        self._cut()
+
+    def resume(self, end: int) -> None:
+        """Go on after the first ``end`` bytes; the rest is cut off by the next line, not before."""
+        self._end, self._is_cut = end, False
+
+    def append(self, statement: Checkpoint | Piece) -> None:
+        """Add a line."""
+        text = line(statement)
+        with self._lock:
+            at = self._place(text)
+        self._disk.pwrite(self._open, self._path, text, at)  # without the lock: others wait to write theirs
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._disk.close(fd, self._path)
+
+    @property
+    def _open(self) -> int:
+        assert self._fd is not None, "nobody has anything to say after the end"
+        return self._fd
+
+    def _place(self, text: bytes) -> int:
+        """Where a line goes."""
+        if not self._is_cut:
+            self._cut()
+        at, self._end = self._end, self._end + len(text)
+        return at
+
+    def _cut(self) -> None:
+        self._disk.truncate(self._open, self._path, self._end)
+        self._is_cut = True
+        if not self._end:
+            self._disk.pwrite(self._open, self._path, self._header, 0)
+            self._end = len(self._header)
+
+
+class OpenFiles:
+    """A slot whose files are open for reading and writing.
+
+    Args:
+        disk: The disk.
+        slot: Where they lie.
+        file: What the bytes are to become.
+        data: Descriptor of the data file.
+        journal: Descriptor of the journal.
+        is_locked: Whether we hold the lock of the data file, and it really excludes others.
+
+    Attributes:
+        journal: The end of the journal.
+    """
+
+    def __init__(
+        self, disk: Disk, slot: Slot, file: FileSpec, data: int, journal: int, *, is_locked: bool
+    ) -> None:
+        self.disk = disk
+        self.slot = slot
+        self.file = file
+        self.journal = JournalFile(disk, slot, journal, file)
+        self._data: int | None = data
+        self._is_locked = is_locked
+        self._inode = _inode(disk.fstat(data, slot.data))
+        self._early = EarlySync(disk, data, slot.data, distrust=lambda: disk.unlink(slot.journal))
+
+    @classmethod
+    def create(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self | None:
+        """Make a data file of its full size but without content, and an empty journal.
+
+        Returns:
+            The files; None if another process got hold of the data file first: then it is not ours.
+
+        Raises:
+            StoreError: The disk refused; then neither file stays.
+        """
+        with ExitStack() as undo:
+            data = disk.create(slot.data)
+            undo.callback(disk.close, data, slot.data)
+            is_locked = disk.lock_file(data, slot.data)
+            if is_locked is False or not _has_name(disk, data, slot.data):
+                return None
+            undo.callback(slot.remove, disk)
+            disk.truncate(data, slot.data, file.size)
+            journal = disk.create(slot.journal)
+            undo.callback(disk.close, journal, slot.journal)
+            made = cls(disk, slot, file, data, journal, is_locked=bool(is_locked))
+            made.journal.restart()
+            undo.pop_all()
+        return made
+
+    @classmethod
+    def take_over(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self | None:
+        """Open the files of a dead run, to go on in them.
+
+        Returns:
+            The files; None where there are none, or nothing proves that they are ours alone: the lock must be
+            got and exclude others, the file must still be the one of that name, and have no other name, and
+            no other user may change it behind our back as its owner.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with ExitStack() as undo:
+            data = disk.open_to_update(slot.data)
+            if data is None:
+                return None
+            undo.callback(disk.close, data, slot.data)
+            # The name is compared under the lock: a writer that was faster has renamed the file before.
+            if not disk.lock_file(data, slot.data) or not _is_ours(disk, data, slot.data):
+                return None
+            journal = disk.open_to_update(slot.journal)
+            if journal is None:
+                return None
+            undo.callback(disk.close, journal, slot.journal)
+            taken = cls(disk, slot, file, data, journal, is_locked=True)
+            undo.pop_all()
+        return taken
+
+    @property
+    def _fd(self) -> int:
+        assert self._data is not None, "nobody writes or reads after the end"
+        return self._data
+
+    def write(self, data: bytes | memoryview, offset: int) -> None:
+        """Write bytes of the file.
+
+        Raises:
+            StoreError: The disk refused, or lost what was written before.
+        """
+        self.disk.pwrite(self._fd, self.slot.data, data, offset)
+        self._early.wrote(len(data) if isinstance(data, bytes) else data.nbytes)
+
+    def resize(self) -> None:
+        """Give the data file its full size again.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self.disk.truncate(self._fd, self.slot.data, self.file.size)
+
+    def read_into(self, room: memoryview, start: int) -> None:
+        """Fill a buffer with bytes of the file.
+
+        Raises:
+            StoreError: The disk refused, or the file has become shorter.
+        """
+        if not self.disk.read_at(self._fd, self.slot.data, room, start):
+            raise self._changed()
+
+    def seal(self) -> None:
+        """Make the data file read-only.
+
+        Raises:
+            StoreError: The disk refused, or the file that has the name is not the one written to: only inodes
+                of our own get a final name.
+        """
+        self._require_name()
+        if self.disk.fstat(self._fd, self.slot.data).st_size != self.file.size:
+            raise self._changed()
+        self.disk.seal(self._fd, self.slot.data)
+
+    def sync(self) -> None:
+        """Have the data on the disk before going on.
+
+        Raises:
+            StoreError: It may not be.
+        """
+        self._early.wait()
+        self.disk.sync(self._fd, self.slot.data)
+
+    def release(self) -> None:
+        """Let the data file be renamed. Where it is locked it stays open, and so ours, until then.
+
+        Where it is not, it is closed: a network file system may report a failed write only now, and on
+        Windows no open file can be renamed.
+
+        Raises:
+            StoreError: The data may not have reached the disk, or the name is not ours any more.
+        """
+        if not self._is_locked:
+            self._close_data()
+        self._require_name()
+
+    def rename(self, target: Path) -> None:
+        """Give the data file its final name, after :meth:`release`.
+
+        Raises:
+            StoreError: The disk refused, or the name is not ours any more.
+        """
+        self._require_name()  # at the last moment: to sync a large file takes a while
+        self.disk.rename(self.slot.data, target)
+
+    def forget(self) -> None:
+        """Take away what still has our names, and close; best effort, the next run can cope with the rest."""
+        if not self._is_locked:
+            with suppress(StoreError):  # on Windows no open file can be removed
+                self.close()
+        with suppress(StoreError):
+            if self._has_name():
+                self.disk.unlink(self.slot.data)
+        with suppress(StoreError):
+            self.disk.unlink(self.slot.journal)
+        with suppress(StoreError):
+            self.close()
+
+    def close(self) -> None:
+        """Close both; a second call does nothing.
+
+        Raises:
+            StoreError: The data may not have reached the disk.
+        """
+        self._early.stop()
+        with suppress(StoreError):  # a journal is never relied on
+            self.journal.close()
+        self._close_data()
+
+    def _close_data(self) -> None:
+        data, self._data = self._data, None
+        if data is not None:
+            self._early.stop()
+            if self._is_locked:
+                self.disk.unlock_file(data, self.slot.data)
+            self.disk.close(data, self.slot.data)
+
+    def _has_name(self) -> bool:
+        found = self.disk.lstat(self.slot.data)
+        return found is not None and _inode(found) == self._inode
+
+    def _require_name(self) -> None:
+        if not self._has_name():
+            raise self._changed()
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            f"{sanitise(str(self.slot.data))} was changed by something else during the download",
+            hint="Keep other programs out of the cache, then try again.",
+        )
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _has_name(disk: Disk, fd: int, path: Path) -> bool:
+    """Whether a name is that of an open file, not of another one that took its place."""
+    found = disk.lstat(path)
+    return found is not None and _inode(found) == _inode(disk.fstat(fd, path))
+
+
+def _is_ours(disk: Disk, fd: int, path: Path) -> bool:
+    """Whether a file has this one name, and no other user can change it behind our back as its owner."""
+    found = disk.fstat(fd, path)
+    is_alone = found.st_nlink == 1 and (sys.platform == "win32" or found.st_uid == os.geteuid())
+    return is_alone and _has_name(disk, fd, path)

@@ -1,0 +1,275 @@
+"""The receipts on disk: reading them, comparing them with the files, writing one when all else is done.
+
+Runs that found a model there: notes of the warm answer (:func:`modelfetch.warm.count`), read back.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.errors import StoreError, UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.text import sanitise
+from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
+from modelfetch.store.layout import Layout, labels
+from modelfetch.store.receipt import (
+    LIMIT,
+    Consulted,
+    Receipt,
+    ReceiptFile,
+    Stamp,
+    from_json,
+    stamp_text,
+    to_json,
+)
+from modelfetch.warm import HITS_LIMIT
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.store.disk import Disk
+
+
+class ReceiptError(StoreError):
+    """Every file of a model is there and verified, and only that could not be written down.
+
+    No reason to fail: reading never needs writing.
+    """
+
+
+class Receipts:
+    """What is known to be present in a cache."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
+        """What was read so far, and what the file looked like: one of thousands of files takes a while."""
+
+    def read(self, manifest: Manifest) -> Receipt | None:
+        """Read a model's receipt; None when there is none for exactly these files that can be read."""
+        identity = manifest.identity
+        found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))
+        return next((each for each in found if each is not None and each.identity == identity), None)
+
+    def at(self, name: str, label: str) -> Receipt | None:
+        """Read the receipt of a directory, whichever manifest it is for; None when none can be read."""
+        return self._read(self._layout.receipt(name, label))
+
+    def all(self) -> Iterator[Receipt]:
+        """Read the receipts of everything present, in the order of names and versions."""
+        for name in self._disk.names(self._layout.models):
+            with suppress(UsageError):  # not the directory of a model
+                if is_directory(self._disk, model := self._layout.model(name)):
+                    yield from self._of(model)
+
+    def _of(self, model: Path) -> Iterator[Receipt]:
+        for entry in self._disk.names(model):
+            found = self._read(model / entry) if entry.endswith(".json") else None
+            if found is not None:
+                yield found
+
+    def _read(self, path: Path) -> Receipt | None:
+        """Read a receipt that speaks of the model, version and identity its path names."""
+        look = self._stamp(path)
+        if look is None:
+            return None
+        known = self._known.get(path)
+        if known is None or known[0] != look:
+            content = read_small(self._disk, path, LIMIT)
+            found = from_json(content) if content is not None else None
+            self._known[path] = known = look, _if_named(found, path)
+        return known[1]
+
+    def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
+        """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
+        stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
+        label = receipt.label or receipt.version if receipt else ""
+        with self._disk.steady():
+            return {
+                file.path: self._agrees(manifest, label, file, stamps.get(file.path))
+                for file in manifest.files
+            }
+
+    def _agrees(self, manifest: Manifest, label: str, file: FileSpec, stamp: Stamp | None) -> bool:
+        if stamp is None or stamp.size != file.size:
+            return False
+        return self._stamp(self._layout.file(manifest.name, label, file.path)) == stamp
+
+    def placed(self) -> dict[str, list[Path]]:
+        """Find the files of all models, by the digest they were verified to have; they may have changed."""
+        found: dict[str, list[Path]] = {}
+        for receipt in self.all():
+            for file in receipt.files:
+                path = self._layout.file(receipt.name, receipt.label, file.path)
+                found.setdefault(file.sha256, []).append(path)
+        return found
+
+    def _stamp(self, path: Path) -> Stamp | None:
+        """Look at a plain file; None when there is none."""
+        found = self._disk.lstat(path)
+        return Stamp.of(found) if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def write(
+        self,
+        manifest: Manifest,
+        label: str,
+        sources: Mapping[str, str],
+        verified_at: Mapping[str, datetime],
+        consulted: Sequence[Consulted],
+        *,
+        placed: bool,
+    ) -> Receipt | None:
+        """Write a receipt for a directory; see :meth:`modelfetch.store.Store.write_receipt`.
+
+        Returns:
+            The receipt; None where the directory is another manifest's by now.
+        """
+        try:
+            files = self._files(manifest, label, sources, verified_at)
+        except StoreError:
+            if self._is_of_another(manifest, label):
+                return None
+            raise
+        facts = (manifest.name, manifest.version, manifest.identity)
+        receipt = Receipt(*facts, tuple(files), tuple(consulted), label)
+        path = self._layout.receipt(manifest.name, label)
+        with nullcontext() if placed else suppress(StoreError):
+            self._settle(manifest, label, path)
+        try:
+            return receipt if self._put(manifest, label, path, to_json(receipt)) else None
+        except StoreError as error:
+            raise ReceiptError(error.message, hint=error.hint) from error
+
+    def _files(
+        self,
+        manifest: Manifest,
+        label: str,
+        sources: Mapping[str, str],
+        verified_at: Mapping[str, datetime],
+    ) -> list[ReceiptFile]:
+        before = self.at(manifest.name, label)
+        is_own = before is not None and before.identity == manifest.identity
+        old = {file.path: file for file in before.files} if before is not None and is_own else {}
+        with self._disk.steady():
+            return [
+                self._renewed(manifest, label, file, sources[file.path], verified_at[file.path])
+                if file.path in verified_at
+                else self._still(manifest, label, file, old[file.path])
+                for file in manifest.files
+            ]
+
+    def _put(self, manifest: Manifest, label: str, path: Path, content: bytes) -> bool:
+        """Write the text, unless the directory is another manifest's; a receipt is what makes it one's own.
+
+        A name that is free is taken by a link, which fails where another process was faster: so of two that
+        hold no lock exactly one gets it.
+        """
+        if self._disk.lstat(path) is None and write_new(self._disk, path, content):
+            return True
+        if self._is_of_another(manifest, label):
+            return False
+        write_atomically(self._disk, path, content, durable=True)
+        return not self._is_of_another(manifest, label)
+
+    def _is_of_another(self, manifest: Manifest, label: str) -> bool:
+        found = self.at(manifest.name, label)
+        return found is not None and found.identity != manifest.identity
+
+    def note_ready(
+        self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
+    ) -> None:
+        """Write the stamp for the warm answer; see :meth:`modelfetch.store.Store.note_ready`."""
+        receipt = self.read(manifest)
+        path = self._layout.receipt(manifest.name, receipt.label) if receipt is not None else None
+        look = self._stamp(path) if path is not None else None
+        if receipt is None or path is None or look is None:
+            return
+        text = stamp_text(receipt, look, consulted, circumstances)
+        target = self._layout.stamp(manifest.name)
+        if text is not None and text != read_small(self._disk, target, LIMIT):
+            write_atomically(self._disk, target, text, durable=False)
+
+    def _renewed(
+        self, manifest: Manifest, label: str, file: FileSpec, source: str, verified_at: datetime
+    ) -> ReceiptFile:
+        """State that a file was verified just now."""
+        stamp = self._stamp(self._layout.file(manifest.name, label, file.path))
+        if stamp is None or stamp.size != file.size:
+            raise self._changed(manifest, label, file)
+        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
+
+    def _still(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
+        """State again what the receipt before said, if the file still looks like it."""
+        if not self._agrees(manifest, label, file, before.stamp):
+            raise self._changed(manifest, label, file)
+        return before
+
+    def _changed(self, manifest: Manifest, label: str, file: FileSpec) -> StoreError:
+        path = self._layout.file(manifest.name, label, file.path)
+        return StoreError(
+            f"{sanitise(str(path))} was changed by something else after it was verified",
+            hint="Keep other programs from writing to the cache, then try again.",
+        )
+
+    def _settle(self, manifest: Manifest, label: str, receipt: Path) -> None:
+        """Have every file's name on the disk before the receipt says that it is there."""
+        make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
+        paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
+        for directory in sorted({path.parent for path in paths}):
+            self._disk.sync_directory(directory)
+
+
+def _if_named(receipt: Receipt | None, path: Path) -> Receipt | None:
+    """The receipt, if its own name is one it may have: a copy under another name speaks for nothing."""
+    if receipt is None or receipt.name != path.parent.name:
+        return None
+    is_right = path.stem in labels(receipt.version, receipt.identity)
+    return replace(receipt, label=path.stem) if is_right else None
+
+
+_MOST: Final = HITS_LIMIT + 4096
+"""Bytes read of one file: the line that reached the limit may have gone beyond it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One run that found one model there."""
+
+    at: datetime
+    model: str
+    directory: str
+    """Name of the model's directory: its version, and its identity where another model had that first."""
+
+
+def read_hits(disk: Disk, layout: Layout) -> list[Hit]:
+    """Read what was noted, the oldest first. What is no such note is passed over."""
+    found: list[Hit] = []
+    for path in layout.hits():
+        with suppress(StoreError):
+            content = read_small(disk, path, _MOST) or b""
+            found += _parsed(content.decode("utf-8", "replace"))
+    return found
+
+
+def forget_hits(disk: Disk, layout: Layout) -> None:
+    """Remove the notes.
+
+    Raises:
+        StoreError: The disk refused.
+    """
+    for path in layout.hits():
+        disk.unlink(path)
+
+
+def _parsed(text: str) -> Iterator[Hit]:
+    for line in text.splitlines():
+        seconds, _, path = line.partition(" ")
+        model, _, directory = path.partition("/")
+        if directory and seconds.isascii() and seconds.isdecimal() and len(seconds) < 12:
+            yield Hit(datetime.fromtimestamp(int(seconds), UTC), model, directory)

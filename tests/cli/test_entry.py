@@ -1,0 +1,163 @@
+"""What the command line says before anything is done: help, guesses, and errors for programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from modelfetch.cli import entry
+from modelfetch.cli.app import command_line
+from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, meant
+
+ROOT: Any = typer.main.get_command(command_line())
+COMMANDS: dict[str, Any] = {
+    "": ROOT,
+    **ROOT.commands,
+    **{f"config {name}": command for name, command in ROOT.commands["config"].commands.items()},
+}
+"""Every command, groups included, by the words behind ``modelfetch``."""
+
+Called = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Called:
+    """Call the command in this process: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELFETCH_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text("")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["modelfetch", *words])
+        code = entry._call()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_examples_that_are_accepted(name: str, called: Called) -> None:
+    code, out, err = called(*name.split(), "--help")
+    assert (code, err) == (0, "")
+    assert all(len(line) <= 80 for line in out.splitlines())
+    head, _, examples = out.partition("Examples:\n")
+    assert head.startswith("Usage: modelfetch")
+    assert [line.strip() for line in examples.splitlines()][: len(EXAMPLES[name])] == [*EXAMPLES[name]]
+    for example in EXAMPLES[name]:
+        _accept(example)
+
+
+def _accept(example: str) -> None:
+    """Let the command that an example names parse it."""
+    words = shlex.split(example.partition("$(")[2].rstrip(")") or example)
+    assert words.pop(0) == "modelfetch"
+    width = 2 if words[0] == "config" else 1
+    COMMANDS[" ".join(words[:width])].make_context("modelfetch", words[width:])
+
+
+@pytest.mark.parametrize("group", ["", "config"])
+def test_a_group_alone_prints_its_help_as_it_is(group: str, called: Called) -> None:
+    """On stderr, since nobody asked for it, and as misuse: a script whose variable was empty notices."""
+    code, out, err = called(*group.split())
+    assert (code, out) == (EXIT_USAGE, "")
+    assert called(*group.split(), "--help") == (0, err, "")
+
+
+@pytest.mark.parametrize("group", ["", "config"])
+def test_the_list_of_commands_cuts_no_sentence(group: str, called: Called) -> None:
+    _, listed, _ = called(*group.split(), "--help")
+    assert "..." not in listed.replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ("pull get download install fetch instal", "ensure"),
+        ("ls List", "list"),
+        ("rm delete uninstall remov", "remove"),
+        ("info", "show"),
+        ("which", "path"),
+        ("check verfy", "verify"),
+        ("version", "--version"),
+        ("help", "--help"),
+    ],
+)
+def test_a_command_of_another_name_is_guessed_by_its_meaning(
+    words: str, command: str, called: Called
+) -> None:
+    for word in words.split():
+        code, out, err = called(word, "whisper-base")
+        assert (code, out) == (EXIT_USAGE, "")
+        assert err.splitlines()[0] == f"error: no such command {word}; did you mean {command}?"
+        assert f"modelfetch {command}" in err.splitlines()[1]
+
+
+def test_a_word_without_a_meaning_gets_no_guess(called: Called) -> None:
+    assert called("qqqq")[2].splitlines()[0] == "error: no such command qqqq"
+    assert "\x1b" not in called("\x1b[2J")[2]
+    assert meant("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
+
+
+def test_commands_of_config_are_guessed_too(called: Called) -> None:
+    assert "no such command get; did you mean show?" in called("config", "get")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "name", "message"),
+    [
+        ("ensure --nope", 2, "usage", "--nope"),
+        ("pull", 2, "usage", "did you mean ensure?"),
+        ("ensure", 2, "usage", "no model is named"),
+        ("ensure demo --to=", 2, "usage", "--to is empty"),
+        ("ensure whisper-bas", 3, "unknown_model", "Did you mean 'whisper-base'?"),
+        ("ensure broken", 3, "bad_manifest", "broken.toml"),
+        ("show whisper-bas", 3, "unknown_model", "whisper-bas"),
+        ("path demo", 4, "offline", "demo is not here"),
+        ("plan demo --prefer nobody", 2, "usage", "nobody"),
+        ("config set network.files x", 2, "config", "network.files"),
+        ("jobs --server nowhere", 2, "usage", ""),
+    ],
+)
+def test_with_json_an_error_before_a_run_is_a_document(
+    words: str, code: int, name: str, message: str, called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELFETCH_CACHE_DIR", str(Path.cwd() / "cache"))
+    monkeypatch.setenv("MODELFETCH_CATALOG", str(Path.cwd() / "catalog"))
+    Path("catalog").mkdir()
+    Path("catalog/broken.toml").write_text("schema = 1\n")
+    ended, out, err = called(*words.split(), "--json")
+    assert (ended, err) == (code, "")
+    error = json.loads(out)["error"]
+    assert error["code"] == name
+    assert message in error["message"]
+    assert error["hint"]
+
+
+def test_with_json_several_wrong_settings_are_each_told(called: Called) -> None:
+    Path("modelfetch.toml").write_text("[network]\nfiles = 0\nnope = 1\n")
+    code, out, _ = called("list", "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["code"], len(error["details"])) == (2, "config", 2)
+
+
+def test_config_says_what_has_no_effect_yet(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELFETCH_CACHE_DIR", str(Path.cwd() / "cache"))
+    code, out, err = called("config", "set", "lan.enabled", "true")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[1] == "note: no effect yet: lan.enabled"
+    told = json.loads(called("config", "show", "--json")[1])
+    vain = {name: fact["no_effect_yet"] for name, fact in told.items() if "no_effect_yet" in fact}
+    assert vain["sources.order"] == "peer in sources.order"
+    assert vain["lan.enabled"] == "lan.enabled"
+    assert "network.files" not in vain
+    lines = {line.split()[0]: line for line in called("config", "show")[1].splitlines()}
+    assert lines["cache.stale_days"].endswith("default (no effect yet)")
+    assert lines["sources.order"].endswith("default (peer: no effect yet)")

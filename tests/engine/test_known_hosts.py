@@ -1,0 +1,88 @@
+"""Every host that is known, from wherever, in the order of asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelfetch.engine.known_hosts import Standing, standings
+from modelfetch.history.health import measure
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.net.probe import Question
+from modelfetch.settings import SETTINGS, Settings
+from modelfetch.settings.values import build
+from tests.history.material import NOW, attempt, failure
+
+MANIFEST = Manifest(
+    "m",
+    "1",
+    (FileSpec("a", 1, "0" * 64, urls=("https://files.example:8443/a", "https://b.example/a")),),
+    mirrors=("https://b.example/{path}", "https://c.example/{path}"),
+)
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {setting.name: setting.default for setting in SETTINGS}
+    named = {
+        "sources.mirrors": ("https://user:secret@a.example/{path}?key=secret", "https://b.example/{path}"),
+        "ipfs.gateways": ("https://g.example", "http://127.0.0.1:8080"),
+        "huggingface.endpoint": "https://hf.example/base",
+    }
+    return build(values | named | {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def named(found: list[Standing]) -> list[tuple[str, str, int | None, str]]:
+    return [(each.kind, each.host, each.place, each.known_from) for each in found]
+
+
+def test_hosts_come_from_settings_and_catalogs_in_the_order_of_kinds() -> None:
+    assert named(standings(settings(), [MANIFEST], {})) == [
+        ("mirror", "a.example", 1, "settings"),
+        ("mirror", "b.example", 2, "settings"),
+        ("mirror", "c.example", 3, "catalog"),
+        ("ipfs", "g.example", 1, "settings"),
+        ("ipfs", "127.0.0.1:8080", 2, "settings"),
+        ("huggingface", "hf.example", 1, "settings"),
+        ("url", "files.example:8443", 1, "catalog"),
+        ("url", "b.example", 2, "catalog"),
+    ]
+
+
+def test_health_orders_within_a_kind_and_never_across() -> None:
+    health = measure([*[failure(host="a.example")] * 5, attempt(host="c.example")], NOW)
+    found = standings(settings(), [MANIFEST], health)
+    assert [each.host for each in found if each.kind == "mirror"] == ["b.example", "c.example", "a.example"]
+    assert list(dict.fromkeys(each.kind for each in found)) == ["mirror", "ipfs", "huggingface", "url"]
+    reasons = {each.host: each.reason for each in found if each.kind == "mirror"}
+    assert reasons == {
+        "a.example": "unhealthy: 0 % of 5 tries",
+        "b.example": "not asked yet",
+        "c.example": "healthy: 100 % of 1 try, first byte 100 ms, 1.00 MB/s",
+    }
+
+
+def test_a_kind_that_is_not_in_use_has_no_place() -> None:
+    found = standings(settings(sources__order=("url", "ipfs")), [MANIFEST], {})
+    assert [each.kind for each in found[:4]] == ["url", "url", "ipfs", "ipfs"]
+    assert {each.reason for each in found[4:]} == {"its kind is not in use"}
+    assert {each.place for each in found[4:]} == {None}
+
+
+def test_hosts_of_the_past_are_told_but_not_those_of_this_machine() -> None:
+    rows = [attempt(host="old.example"), attempt(host="127.0.0.1:40001"), attempt(host="[::1]:40002")]
+    assert [
+        (each.host, each.reason) for each in standings(settings(), [], measure(rows, NOW)) if not each.place
+    ] == [("old.example", "named nowhere any more")]
+
+
+def test_a_node_of_this_machine_that_is_configured_is_told() -> None:
+    health = measure([attempt(source="ipfs", host="127.0.0.1:8080")], NOW)
+    [node] = [each for each in standings(settings(), [], health) if each.host == "127.0.0.1:8080"]
+    assert (node.health is not None, node.known_from) == (True, "settings")
+
+
+def test_what_is_asked_is_harmless_and_has_no_secret() -> None:
+    questions = {each.host: each.question for each in standings(settings(), [MANIFEST], {})}
+    assert questions["a.example"] == Question("https://a.example/")
+    assert questions["files.example:8443"] == Question("https://files.example:8443/")
+    assert questions["hf.example"] == Question("https://hf.example/")
+    assert questions["g.example"] == Question("https://g.example/ipfs/bafkqaaa?format=raw", is_head=False)

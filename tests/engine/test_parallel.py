@@ -1,0 +1,430 @@
+"""A file over several connections: the same promises as over one, whatever happens to any of them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from modelfetch.cancel import Cancellation
+from modelfetch.engine.candidates import Candidate
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileQuarantined,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.segments import Sharing
+from modelfetch.engine.sink import Filling, Lane
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.client import Client
+from modelfetch.net.limits import Limits
+from modelfetch.sources.base import Stream
+from modelfetch.sources.mirror import MirrorSource
+from modelfetch.store import Store
+from tests.engine.fakes import (
+    EAGER,
+    NOT_FOUND,
+    OK,
+    Answer,
+    FakeOffer,
+    Gate,
+    Laboratory,
+    SpyDisk,
+    body,
+    code,
+    crash,
+    cut,
+    flipped,
+    last,
+    model,
+    of,
+    refuse,
+    workers,
+)
+from tests.origin import Origin, Request, faults
+from tests.patience import HELD, IN_TIME
+
+CONTENT = body(900_000)
+MODEL = model("m", {"f.bin": CONTENT})
+
+
+def pause() -> None:
+    """Let the others have a turn."""
+    time.sleep(0.002)
+
+
+SLOW = Answer(piece=20_000, before_piece=pause)
+FAST = replace(EAGER, eager=IN_TIME, sample=100_000, sample_seconds=IN_TIME, enough=0.0)
+"""Any connection is fast enough alone, which is known from its 100 kB, whenever they come."""
+
+
+def together(lab: Laboratory, **how: object) -> Runtime:
+    return lab.runtime(sharing=EAGER, **how)  # type: ignore[arg-type]
+
+
+def got(lab: Laboratory) -> bool:
+    return lab.read(MODEL, "f.bin") == CONTENT
+
+
+def starts(offer: FakeOffer) -> set[int]:
+    """Where in the file somebody began to fetch."""
+    return set(offer.asked)
+
+
+def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
+    answer = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: len(starts(offer)) >= 3))
+    offer = lab.serve(CONTENT, answer)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert all(stream.is_closed for stream in offer.streams)
+    assert not workers()
+
+
+def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT)
+    runtime = lab.runtime(sharing=FAST)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert offer.asked == [0, 162_000], "the part it would have had in company, and the rest"
+    assert runtime.hosts.is_fast("a.example")
+
+
+def test_a_host_known_to_be_fast_is_asked_for_all_at_once(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT)
+    runtime = lab.runtime(sharing=FAST)
+    runtime.hosts.note_speed("a.example", is_fast=True)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert offer.asked == [0]
+
+
+def test_one_connection_is_all_where_no_more_are_wanted(lab: Laboratory) -> None:
+    offer = lab.serve(CONTENT, SLOW)
+    assert code(lab.ensure(MODEL)) == 0
+    assert starts(offer) == {0}
+
+
+def test_progress_counts_what_all_of_them_brought(lab: Laboratory) -> None:
+    lab.serve(CONTENT, SLOW)
+    told = of(lab.ensure(MODEL, runtime=together(lab)), Progress)
+    assert told[-1].received == len(CONTENT)
+    assert [event.received for event in told] == sorted(event.received for event in told)
+
+
+def test_the_bytes_of_all_of_them_are_counted(lab: Laboratory) -> None:
+    lab.serve(CONTENT, SLOW)
+    committed = of(lab.ensure(MODEL, runtime=together(lab)), FileCommitted)
+    assert len(CONTENT) <= committed[0].fetched <= len(CONTENT) + 5 * SLOW.piece
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT, Fault.STALL, Fault.CONNECT, Fault.SERVER])
+def test_company_that_is_refused_is_no_failure(lab: Laboratory, fault: Fault) -> None:
+    lab.serve(CONTENT, SLOW, refuse(fault), refuse(fault), refuse(fault), refuse(fault), SLOW)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert not of(events, SourceFailed)
+
+
+@pytest.mark.parametrize("piece", [7_000, 64_000])
+def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: int) -> None:
+    broken = [cut(most=30_000) for _ in range(2)]
+    lab.serve(CONTENT, Answer(piece=piece, before_piece=pause), *broken, SLOW)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+
+
+@pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
+def test_nothing_that_happens_to_company_ends_the_run(lab: Laboratory, error: Exception) -> None:
+    lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
+    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    assert code(events) == 0
+    assert got(lab)
+
+
+def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "modelfetch-company":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    offer = lab.serve(CONTENT, SLOW)
+    assert code(lab.ensure(MODEL, runtime=together(lab))) == 0
+    assert starts(offer) == {0}
+
+
+def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laboratory) -> None:
+    """What begins where the part of the first connection ends is free again: no byte of it was asked for."""
+    offer = lab.serve(CONTENT)
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        filling = Filling(lab.runtime(), partial)
+        filling.segments.spread(3)
+        segment = filling.segments.take()
+        assert segment is not None
+        lane = Lane(Candidate(offer, 0), segment)
+        assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
+        assert (lane.segment, lane.segment.left) == (segment, 0)
+
+
+@pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
+def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: Sharing) -> None:
+    content = body(16_000_000)
+    manifest = model("m", {"f.bin": content})
+    lab.serve(content, cut(most=2_000_000))
+    events = lab.ensure(manifest, runtime=lab.runtime(sharing=sharing))
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
+    assert {event.reason for event in of(events, RetryScheduled)} == {"cut on purpose"}
+
+
+def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: Laboratory) -> None:
+    """The first connection gives it up; another one brings its last byte, and all of them are wrong."""
+    wrong, others_are_there, was_left = flipped(CONTENT, 777_777), threading.Event(), threading.Event()
+
+    def wait_to_be_left() -> None:
+        others_are_there.set()
+        was_left.wait(HELD)
+
+    pieces = iter(range(9))
+    too_long = SourceError(Fault.SIZE, "too long")
+    first = Answer(
+        sends=wrong,
+        piece=20_000,
+        most=40_000,
+        error=too_long,
+        before_piece=lambda: others_are_there.wait(HELD) if next(pieces) else None,
+    )
+    lab.serve(CONTENT, first, Answer(sends=wrong, piece=20_000, before_piece=wait_to_be_left))
+    second = lab.serve(CONTENT, OK, kind="url", host="b.example")
+    told: list[Event] = []
+    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
+    for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
+        told.append(event)
+        if isinstance(event, SourceFailed):
+            was_left.set()
+    assert code(told) == 0
+    assert got(lab)
+    assert [event.host for event in of(told, SourceFailed)].count("a.example") == 1
+    assert second.asked[-1] == 0 or not of(told, FileQuarantined)
+
+
+def test_the_first_connection_fails_and_falls_back_while_others_go_on(lab: Laboratory) -> None:
+    lab.serve(CONTENT, cut(most=40_000), SLOW, SLOW, SLOW, SLOW, NOT_FOUND, host="a.example")
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+
+
+def test_a_source_of_whole_files_is_asked_for_whole_files(lab: Laboratory) -> None:
+    whole = Answer(whole=True, piece=20_000, before_piece=pause)
+    lab.serve(CONTENT, whole)
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.04], ids=["near", "far"])
+def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -> None:
+    """What is asked for may be on its way when somebody else gets it: the ranges are the bound."""
+    cancel = Cancellation()
+    client = Client(Limits(), cancel)
+    with Origin() as origin:
+        origin.add("f.bin", CONTENT)
+        all_asked, numbers = threading.Event(), count(1)
+
+        def note(_request: Request) -> bool:
+            if next(numbers) == 5:
+                all_asked.set()
+            return True
+
+        origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
+        origin.fault("*", faults.late(wait))
+        sharing = replace(EAGER, waste=Sharing().waste, stuck=IN_TIME)
+        runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
+        events = lab.ensure(MODEL, runtime=runtime)
+        client.close()
+    assert code(events) == 0
+    spans = [re.fullmatch(r"bytes=(\d+)-(\d+)", request.range or "") for request in origin.requests]
+    asked = sum(int(span[2]) + 1 - int(span[1]) for span in spans if span)
+    assert len(CONTENT) <= asked <= 1.1 * len(CONTENT)
+    assert len(origin.requests) >= 5
+
+
+def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get(lab: Laboratory) -> None:
+    """Others asked for parts before it was known that there are none to be had."""
+    asked = threading.Barrier(5)
+    first = Answer(whole=True, piece=20_000)
+    offer = lab.serve(CONTENT, first)
+    asking = offer.open
+
+    def open_together(offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
+        if offer.asked.count(0) == 0 or offset:
+            asked.wait(HELD)  # all of them ask at the same time
+        return asking(offset, end, first_byte)
+
+    offer.open = open_together  # type: ignore[method-assign]
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked.count(0) == 1
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT)
+
+
+def test_a_source_of_whole_files_fills_gaps_between_bytes_of_an_earlier_run(lab: Laboratory) -> None:
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        partial.put(100_000, CONTENT[100_000:200_000], "mirror earlier")
+        partial.put(400_000, CONTENT[400_000:700_000], "mirror earlier")
+    offer = lab.serve(CONTENT, Answer(whole=True))
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked[-1] == 0
+
+
+def test_gaps_of_an_earlier_run_are_all_that_is_asked_for(lab: Laboratory) -> None:
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        partial.put(0, CONTENT[:250_000], "mirror earlier")
+        partial.put(400_000, CONTENT[400_000:700_000], "mirror earlier")
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(MODEL)
+    assert code(events) == 0
+    assert got(lab)
+    assert offer.asked == [250_000, 700_000]
+    assert of(events, FileCommitted)[0].fetched == 350_000
+
+
+def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> None:
+    first_waits = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: bool(second.asked)))
+    first = lab.serve(CONTENT, first_waits, host="a.example")
+    second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    runtime = together(lab)
+    for _ in range(6):  # others have most of the room
+        assert runtime.hosts.enter("a.example")
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    assert got(lab)
+    assert 0 in starts(first)
+
+
+def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:
+    lab.serve(CONTENT, Answer(sends=flipped(CONTENT, 777_777), piece=20_000, before_piece=pause))
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    events = lab.ensure(MODEL, runtime=together(lab))
+    assert code(events) == 0
+    assert got(lab)
+    assert [event.source for event in of(events, FileQuarantined)] == ["mirror a.example"]
+    assert [(event.host, event.fault) for event in of(events, SourceFailed)] == [("a.example", "hash")]
+
+
+def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
+    wrong = Answer(sends=body(len(CONTENT), 1), piece=20_000, before_piece=pause)
+    lab.serve(CONTENT, wrong, host="a.example")
+    lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    runtime = together(lab)
+    for _ in range(7):
+        assert runtime.hosts.enter("a.example")
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileQuarantined)
+
+
+def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) -> None:
+    """Else a restart of the file, for the next source, would have others at work in it."""
+    lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
+    first = lab.serve(CONTENT, OK, SLOW, host="a.example")
+    second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
+    late = replace(EAGER, eager=IN_TIME, sample=1 << 40, sample_seconds=0.02)
+    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    assert code(events) == 0
+    assert got(lab)
+    assert of(events, FileQuarantined)
+    assert (first.asked[0], first.asked[-1], second.asked) == (100_000, 0, [])
+
+
+def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
+    written: list[int] = []
+
+    def refuses(operation: str, path: object) -> bool:
+        if operation == "write" and str(path).endswith("data"):
+            written.append(1)
+        return len(written) > 20
+
+    lab.serve(CONTENT, SLOW)
+    store = Store(lab.root, disk=SpyDisk(refuses))
+    events = lab.ensure(MODEL, runtime=together(lab, store=store))
+    assert code(events) == last(events).exit_code != 0
+    assert not list(lab.root.glob("blobs/**/*"))[1:] or not lab.place(MODEL, "f.bin").exists()
+    assert not workers()
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    until = time.monotonic() + IN_TIME
+    while not is_true() and time.monotonic() < until:
+        time.sleep(0.002)
+    assert is_true()
+
+
+def test_cancelling_keeps_what_all_of_them_brought(lab: Laboratory) -> None:
+    cancel = Cancellation()
+    gates = [Gate(cancel) for _ in range(5)]
+
+    def hold(gate: Gate) -> Answer:
+        calls = iter(range(1000))
+        return Answer(piece=20_000, before_piece=lambda: gate() if next(calls) == 3 else None)
+
+    lab.serve(CONTENT, *map(hold, gates))
+    runtime = together(lab, cancel=cancel)
+    following = threading.Thread(target=lambda: lab.ensure(MODEL, runtime=runtime))
+    following.start()
+    wait_for(lambda: all(gate.reached.is_set() for gate in gates))
+    cancel.cancel()
+    following.join(IN_TIME)
+    assert not following.is_alive()
+    assert not workers()
+    assert lab.store.held(MODEL.files[0]) == 5 * 3 * 20_000
+    offer = Laboratory(lab.root).serve(CONTENT, OK)
+    other = Laboratory(lab.root)
+    offer = other.serve(CONTENT, OK)
+    events = other.ensure(MODEL)
+    assert code(events) == 0
+    assert of(events, FileCommitted)[0].fetched == len(CONTENT) - 5 * 3 * 20_000
+    assert len(offer.asked) == 5
+
+
+def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None:
+    cancel = Cancellation()
+    gate = Gate(cancel)
+    silent = Answer(piece=20_000, before_piece=gate)
+    lab.serve(CONTENT, SLOW, silent, SLOW)
+    started = time.monotonic()
+    runtime = lab.runtime(sharing=replace(EAGER, stuck=0.05), cancel=cancel)
+    events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert got(lab)
+    assert time.monotonic() - started < IN_TIME
+    gate.opened.set()
+
+
+def test_a_host_that_asked_for_less_gets_less(lab: Laboratory) -> None:
+    first = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: len(offer.asked) >= 2))
+    offer = lab.serve(CONTENT, first, refuse(Fault.BUSY), SLOW)
+    runtime = together(lab)
+    assert code(lab.ensure(MODEL, runtime=runtime)) == 0
+    for _ in range(5):
+        runtime.hosts.enter("a.example")
+    assert not runtime.hosts.enter("a.example")

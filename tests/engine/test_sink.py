@@ -1,0 +1,54 @@
+"""Who may write while a file is begun anew."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from modelfetch.engine.sink import Filling, Lane
+from modelfetch.engine.transfer import candidates_for
+from modelfetch.model.manifest import FileSpec
+from modelfetch.store import Store
+from tests.engine.fakes import OK, Laboratory, SpyDisk, body, sha256
+from tests.patience import HELD, IN_TIME
+
+CONTENT = body(100_000)
+FILE = FileSpec("f.bin", len(CONTENT), sha256(CONTENT))
+
+
+def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: Laboratory) -> None:
+    """A helper that was told to end may still hold a piece; it must not stand among the bytes that follow."""
+    reached, go = threading.Event(), threading.Event()
+
+    def hold(operation: str, path: Path) -> bool:
+        if operation == "write" and path.name == "data" and not reached.is_set():
+            reached.set()
+            go.wait(HELD)
+        return False
+
+    store = Store(lab.root, disk=SpyDisk(hold))
+    offer = lab.serve(CONTENT, OK, OK)
+    [candidate] = candidates_for([offer])
+    with store.partial(FILE, exclusive=True) as partial:
+        filling = Filling(lab.runtime(store=store), partial)
+        segment = filling.segments.take()
+        assert segment is not None
+        pieces = filling.copy(Lane(candidate, segment), offer.open(0), FILE.size)
+        helper = threading.Thread(target=lambda: list(pieces))
+        helper.start()
+        assert reached.wait(IN_TIME)
+
+        def begin_anew() -> None:
+            with filling.alone():
+                partial.restart()
+                filling.start_over()
+
+        first = threading.Thread(target=begin_anew)
+        first.start()
+        first.join(0.05)
+        assert first.is_alive(), "it waits for the piece that is being written"
+        go.set()
+        first.join(IN_TIME)
+        helper.join(IN_TIME)
+        assert partial.received == 0, "nothing of the helper's came after it"
+        assert filling.suppliers == {}

@@ -1,0 +1,256 @@
+"""Small files over a kept connection: the right bytes or an error, whatever the server sends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from modelfetch.cancel import Cancellation, Cancelled
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.client import Client
+from modelfetch.net.keepalive import split
+from modelfetch.net.urls import Credential
+from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
+from tests.origin import Content, Origin, Proxy, faults
+from tests.origin import Fault as OriginFault
+from tests.patience import IN_TIME
+
+PATH = "/files/big.bin"
+
+
+@pytest.fixture
+def cancel() -> Cancellation:
+    return Cancellation()
+
+
+@pytest.fixture
+def ours(cancel: Cancellation) -> Iterator[Client]:
+    """A client without kept connections at the start of the test."""
+    client = Client(PATIENT, cancel)
+    yield client
+    client.close()
+
+
+def fetch(client: Client, url: str, credential: Credential | None = None) -> bytes:
+    return client.fetch(url, SIZE, credential)
+
+
+def refused(client: Client, url: str) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        fetch(client, url)
+    return caught.value
+
+
+# When all goes well
+
+
+def test_files_come_over_one_connection_each_asked_for_alike(served: Origin) -> None:
+    client = Client(PATIENT, Cancellation())
+    try:
+        assert [fetch(client, served.url(PATH)) for _ in range(4)] == [FILE] * 4
+    finally:
+        client.close()
+    assert served.connections == 1
+    assert {(request.target, request.headers) for request in served.requests} == {
+        (PATH, tuple(served.requests[0].headers))
+    }, "not one header field more or less"
+
+
+def test_a_client_that_is_closed_leaves_no_connection_behind(origin: Origin, url: str) -> None:
+    client = Client(PATIENT, Cancellation())
+    fetch(client, url)
+    client.close()
+    origin.until(lambda origin: origin.active == 0)
+
+
+def test_threads_do_not_share_a_connection(origin: Origin, ours: Client, url: str) -> None:
+    origin.fault("*", faults.late(0.05))
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(fetch(ours, url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [FILE] * 4
+    assert origin.connections == 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.chunked(),
+        faults.chunked_with_length(),
+        faults.no_length(),
+        faults.http_1_0(),
+        faults.stale_keepalive(),
+        faults.ignored_range(),
+        faults.glued(3),
+        faults.continues(2),
+        faults.two_lengths(0),
+        faults.header("Connection", "close"),
+        faults.header("Content-Encoding", "identity"),
+    ],
+    ids=lambda fault: fault.name,
+)
+@pytest.mark.parametrize("after", [0, 1], ids=["first", "later"])
+def test_answers_of_other_forms_are_read_in_the_ordinary_way(
+    origin: Origin, ours: Client, url: str, fault: OriginFault, after: int
+) -> None:
+    origin.fault("*", fault, after=after, times=3)
+    assert [fetch(ours, url) for _ in range(5)] == [FILE] * 5
+
+
+def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: str) -> None:
+    origin.fault("*", faults.hops(2), after=1)
+    assert [fetch(ours, url) for _ in range(3)] == [FILE] * 3
+
+
+# When it does not
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (faults.status(404), Fault.NOT_FOUND),
+        (faults.status(401), Fault.AUTHORISATION),
+        (faults.status(429, retry_after=7), Fault.BUSY),
+        (faults.status(500), Fault.SERVER),
+        (faults.wrong_length(+5), Fault.SIZE),
+        (faults.wrong_length(-5), Fault.SIZE),
+        (faults.other_range(start=7), Fault.PROTOCOL),
+        (faults.no_content_range(), Fault.PROTOCOL),
+        (faults.gzipped(), Fault.PROTOCOL),
+        (faults.html_login(), Fault.SIZE),
+        (faults.other_revision(Content.random("new", SIZE + 1)), Fault.SIZE),
+        (faults.big_header(), Fault.PROTOCOL),
+        (faults.many_headers(300), Fault.PROTOCOL),
+        (faults.no_answer(), Fault.CUT),
+        (faults.no_answer(reset=True), Fault.CUT),
+        (faults.cut(0.5), Fault.CUT),
+        (faults.raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Fault.PROTOCOL),
+        (faults.redirect_loop(), Fault.REDIRECT),
+    ],
+    ids=lambda value: value.name if isinstance(value, OriginFault) else value,
+)
+@pytest.mark.parametrize("after", [0, 1], ids=["first", "later"])
+def test_an_answer_of_no_use_is_an_error_over_any_connection(
+    origin: Origin, ours: Client, url: str, fault: OriginFault, expected: Fault, after: int
+) -> None:
+    origin.fault("*", fault, after=after)
+    for _ in range(after):
+        assert fetch(ours, url) == FILE
+    assert refused(ours, url).fault is expected
+    origin.heal()
+    assert fetch(ours, url) == FILE, "nothing of it is left for the next file"
+
+
+def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> None:
+    fetch(ours, url)
+    origin.fault("*", faults.status(429, retry_after=7))
+    assert refused(ours, url).retry_after == 7
+
+
+@pytest.mark.parametrize("at", [0.5, 0.999], ids=["half of it", "all but the last bytes"])
+def test_an_answer_that_stops_on_its_way_is_waited_for_once(origin: Origin, url: str, at: float) -> None:
+    """The connection lives, so another one would be as slow."""
+    client = Client(HASTY, Cancellation())
+    try:
+        assert fetch(client, url) == FILE
+        origin.fault("*", faults.stall(at))
+        assert refused(client, url).fault is Fault.STALL
+    finally:
+        client.close()
+    assert len(origin.requests) == 2
+
+
+def test_a_silent_server_is_left_in_time(origin: Origin, url: str) -> None:
+    client = Client(HASTY, Cancellation())
+    fetch(client, url)
+    origin.fault("*", faults.stall())
+    began = time.monotonic()
+    assert refused(client, url).fault is Fault.TIMEOUT
+    assert time.monotonic() - began < IN_TIME
+    client.close()
+
+
+def test_a_dripping_server_is_left_in_time(origin: Origin, url: str) -> None:
+    client = Client(HASTY, Cancellation())
+    fetch(client, url)
+    origin.fault("*", faults.trickle(1, 0.05))
+    began = time.monotonic()
+    assert refused(client, url).fault is Fault.STALL
+    assert time.monotonic() - began < IN_TIME
+    client.close()
+
+
+def test_cancelling_wakes_a_kept_connection(
+    origin: Origin, ours: Client, url: str, cancel: Cancellation
+) -> None:
+    fetch(ours, url)
+    origin.fault("*", faults.stall())
+    threading.Timer(0.05, cancel.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        fetch(ours, url)
+    assert time.monotonic() - began < IN_TIME
+
+
+# Secrets and detours
+
+
+def test_a_credential_is_never_sent_for_somebody_else(origin: Origin, ours: Client, url: str) -> None:
+    """A connection belongs to who opened it, not only to where it leads."""
+    credential = Credential.bearer(url, CANARY)
+    fetch(ours, url, credential)
+    fetch(ours, url)
+    fetch(ours, url, credential)
+    assert [request.header("Authorization") for request in origin.requests] == [
+        f"Bearer {CANARY}",
+        None,
+        f"Bearer {CANARY}",
+    ]
+
+
+def test_an_error_shows_no_secret(origin: Origin, ours: Client, url: str) -> None:
+    credential = Credential.bearer(url, CANARY)
+    fetch(ours, url, credential)
+    origin.fault("*", faults.status(403))
+    with pytest.raises(SourceError) as caught:
+        fetch(ours, url, credential)
+    assert CANARY not in everything_shown(caught.value)
+
+
+def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Origin() as origin, Proxy(to=origin.port) as proxy:
+        origin.add("big.bin", CONTENT)
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        client = Client(PATIENT, Cancellation())
+        url = origin.url(PATH).replace("127.0.0.1", "origin.example")
+        assert [fetch(client, url) for _ in range(3)] == [FILE] * 3
+        assert all(request.target.startswith("http://") for request in proxy.requests)
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://h/a/b.bin", ("http://h", "/a/b.bin")),
+        ("https://h:8443/a%20b/c", ("https://h:8443", "/a%20b/c")),
+        ("http://h/a/..b", ("http://h/a/..b", "")),
+        ("http://h/a/../b", ("http://h/a/../b", "")),
+        ("http://h/a//b", ("http://h/a//b", "")),
+        ("http://h/a b", ("http://h/a b", "")),
+        ("http://h/a\r\nX: y", ("http://h/a\r\nX: y", "")),
+        ("http://h/a%zz", ("http://h/a%zz", "")),
+        ("http://h/ü", ("http://h/ü", "")),
+        ("http://h/a?b=c", ("http://h/a?b=c", "")),
+        ("http://user:pass@h/a", ("http://user:pass@h/a", "")),
+        ("http://h", ("http://h", "")),
+        ("http://h/a\n", ("http://h/a\n", "")),
+    ],
+)
+def test_only_plain_urls_are_asked_for_like_this(url: str, parts: tuple[str, str]) -> None:
+    assert split(url) == parts

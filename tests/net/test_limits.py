@@ -1,0 +1,256 @@
+"""One rule for all of an exchange: how long anything but bytes of the file may keep coming."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import httpcore
+import pytest
+
+from modelfetch.cancel import Cancellation
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.client import Client
+from modelfetch.net.httpcore_backend import MOST_INTERIM, Heads
+from modelfetch.net.limits import Limits, Watch
+from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
+from tests.origin.channel import Channel
+from tests.origin.listener import Listener
+
+LIMITS = Limits(connect_timeout=10.0, stall_timeout=30.0, min_speed=1000.0)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % SIZE
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+# The rule by itself
+
+
+class Time:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def watch(time: Time) -> Watch:
+    return Watch(LIMITS, time)
+
+
+def test_silence_counts_from_the_request_on(time: Time, watch: Watch) -> None:
+    assert watch.left() == 30.0
+    time.now += 29.0
+    assert watch.left() == 1.0
+    time.now += 1.0
+    with pytest.raises(TimeoutError):
+        watch.left()
+
+
+def test_only_a_wanted_byte_ends_the_silence(time: Time, watch: Watch) -> None:
+    time.now += 29.0
+    watch.gain(1)
+    assert watch.left() == 30.0
+
+
+def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: Watch) -> None:
+    time.now += 20.0
+    watch.pause()
+    time.now += 1000.0
+    watch.go_on()
+    assert watch.left() == 10.0
+
+
+def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, watch: Watch) -> None:
+    for left in (10.0, 6.0, 2.0):
+        with watch.connecting() as seconds:
+            assert seconds == left
+            time.now += 4.0
+    with pytest.raises(TimeoutError), watch.connecting():
+        pytest.fail("nothing is left to connect in")
+    assert watch.left() == 30.0
+
+
+def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: Watch) -> None:
+    with watch.hurried(0.5):
+        assert watch.left() == 0.5
+        time.now += 0.5
+        with pytest.raises(TimeoutError):
+            watch.left()
+    assert watch.left() == 29.5
+
+
+def test_nothing_is_waited_for_when_all_is_there(watch: Watch) -> None:
+    watch.finish()
+    assert watch.left() == 0.0
+
+
+def test_a_late_first_byte_is_no_trickle(time: Time, watch: Watch) -> None:
+    """An IPFS gateway looks for a file for twenty seconds, and then is as quick as others."""
+    time.now += 29.0
+    for _ in range(10):
+        watch.gain(2000)
+        watch.check()
+        time.now += 1.0
+
+
+def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> None:
+    watch = Watch(LIMITS, time, first_byte=5.0)
+    with watch.connecting() as seconds:
+        assert seconds == 5.0
+    assert watch.left() == 5.0
+    watch.gain(1)
+    assert watch.left() == 30.0
+
+
+def test_a_trickle_is_ended(time: Time, watch: Watch) -> None:
+    watch.gain(1)
+    for _ in range(29):
+        time.now += 1.0
+        watch.gain(999)
+        watch.check()
+    time.now += 1.0
+    watch.gain(999)
+    with pytest.raises(SourceError) as caught:
+        watch.check()
+    assert caught.value.fault is Fault.STALL
+
+
+# Interim answers
+
+
+def test_a_few_interim_answers_are_passed_over() -> None:
+    heads = Heads()
+    for byte in b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * MOST_INTERIM + b"HTTP/1.1 200 OK\r\n\r\n":
+        heads.feed(bytes([byte]))
+    heads.feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)  # the body may say what it likes
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n"])
+def test_more_are_not(end: bytes) -> None:
+    with pytest.raises(httpcore.RemoteProtocolError):
+        Heads().feed((b"HTTP/1.1 100 Continue" + end) * (MOST_INTERIM + 1))
+
+
+# Over the wire: servers that never stop sending, and never send what is wanted
+
+Serve = Callable[[Channel], None]
+
+
+@pytest.fixture
+def patient(time: Time, direct_from: float) -> Iterator[Client]:
+    """A client for which time passes only as the server has it."""
+    client = Client(replace(LIMITS, direct_from=direct_from), Cancellation(), time)
+    yield client
+    client.close()
+
+
+def endless(begin: bytes, drip: bytes, time: Time, *, late: float = 0.0, every: float = 1.0) -> Serve:
+    """Answer each request with ``begin``, and drip on for as long as anybody listens.
+
+    Args:
+        begin: What comes at once.
+        drip: Comes byte by byte, again and again; empty to fall silent.
+        time: Passes with each byte.
+        late: Seconds before the answer.
+        every: Seconds between two bytes.
+    """
+
+    def serve(channel: Channel) -> None:
+        while channel.read_head() is not None:
+            time.now += late
+            channel.sock.sendall(begin)
+            for byte in itertools.cycle(drip) if drip else ():
+                time.now += every
+                channel.sock.sendall(bytes([byte]))
+                channel.wait(0.001)
+
+    return serve
+
+
+def asked(client: Client, serve: Serve) -> tuple[Got, int]:
+    """What came of one request, and over how many connections."""
+    with closing(Listener(serve)) as listener:
+        got = get(client, f"http://127.0.0.1:{listener.port}/x")
+        return got, listener.accepted
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("begin", "drip", "fault"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: ", b"x", Fault.TIMEOUT, id="head"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n", Fault.TIMEOUT, id="interim answers"),
+        pytest.param(CHUNKED, b"0", Fault.STALL, id="size of a chunk"),
+        pytest.param(CHUNKED + b"1;x=", b"x", Fault.STALL, id="extension of a chunk"),
+        pytest.param(HEAD + b"\r\n", FILE[:1000], Fault.STALL, id="body"),
+        pytest.param(CHUNKED, b"1\r\nx\r\n", Fault.STALL, id="chunks of a byte"),
+    ],
+)
+def test_what_drips_is_left(patient: Client, time: Time, begin: bytes, drip: bytes, fault: Fault) -> None:
+    got, connections = asked(patient, endless(begin, drip, time))
+    assert got.failure.fault is fault
+    assert got.failure.retry
+    assert connections == 1
+
+
+def test_interim_answers_for_ever_are_left_at_once(patient: Client, time: Time) -> None:
+    """Sent as quickly as can be, by which no limit of time is reached."""
+    got, _ = asked(patient, endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"", time))
+    assert got.failure.fault is Fault.PROTOCOL
+
+
+@pytest.mark.parametrize("drip", [b"", b"0"], ids=["silent", "dripping"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 5000", b"Transfer-Encoding: chunked"])
+def test_the_body_of_an_error_is_not_waited_for(
+    patient: Client, time: Time, framing: bytes, drip: bytes
+) -> None:
+    began = time.now
+    got, _ = asked(patient, endless(b"HTTP/1.1 404 No\r\n" + framing + b"\r\n\r\n", drip, time, every=0.1))
+    assert got.failure.fault is Fault.NOT_FOUND
+    assert time.now - began < LIMITS.stall_timeout
+
+
+def test_redirects_have_one_budget_together(patient: Client, time: Time) -> None:
+    """Each late, with a body that never ends; eleven of them would cost eleven times the patience."""
+    begin = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    got, connections = asked(patient, endless(begin, b"0", time, late=7.0, every=0.1))
+    assert got.failure.fault is Fault.TIMEOUT
+    assert connections <= 5
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    "tail", [b"", b"0\r\nX-Trailer: ", b"00000"], ids=["nothing", "trailers", "last chunk"]
+)
+def test_nothing_is_waited_for_once_the_file_is_there(patient: Client, time: Time, tail: bytes) -> None:
+    began, body = time.now, b"%x\r\n%b\r\n" % (SIZE, FILE)
+    got, _ = asked(patient, endless(CHUNKED + body + tail, b"", time, late=1.0))
+    assert got.error is None
+    assert got.data == FILE
+    assert time.now == began + 1.0
+
+
+def test_a_kept_connection_is_watched_alike(patient: Client, time: Time) -> None:
+    """As those of batches are: the first answer is good, the second never comes."""
+
+    def serve(channel: Channel) -> None:
+        channel.read_head()
+        channel.sock.sendall(HEAD + b"\r\n" + FILE)
+        endless(b"HTTP/1.1 200 OK\r\nX: ", b"x", time)(channel)
+
+    with closing(Listener(serve)) as listener:
+        url = f"http://127.0.0.1:{listener.port}/x/y.bin"
+        assert patient.fetch(url, SIZE, None) == FILE
+        with pytest.raises(SourceError) as caught:
+            patient.fetch(url, SIZE, None)
+    assert caught.value.fault is Fault.TIMEOUT

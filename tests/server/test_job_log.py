@@ -1,0 +1,176 @@
+"""The log of a job: many read it at once, each at its own pace, and nobody waits for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished
+from modelfetch.server.event_streams import Alarm, entries, last_event_id
+from modelfetch.server.job_log import FOLLOWERS, RING, Crowded, Entry, Log
+from modelfetch.server.job_state import Life
+
+
+def fact(n: int) -> Entry:
+    return Entry(n, "file_started", "{}")
+
+
+def progress(n: int) -> Entry:
+    return Entry(n, "progress", "{}")
+
+
+def numbers(found: list[Entry]) -> list[int]:
+    return [entry.n for entry in found]
+
+
+def test_facts_are_kept_and_progress_is_kept_while_it_is_new() -> None:
+    log = Log(progress(n) if n % 10 else fact(n) for n in range(10_000))
+    kept = numbers(log.after(-1, 100_000))
+    assert kept == sorted(kept)
+    assert [n for n in kept if n % 10 == 0] == list(range(0, 10_000, 10))
+    newest = [n for n in range(10_000) if n % 10][-RING:]
+    assert [n for n in kept if n % 10] == newest
+    assert log.last == 9_999
+
+
+@pytest.mark.parametrize("after", [-1, 0, 4, 5, 98, 99, 1000])
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+def test_reading_on_in_pieces_gives_everything_once(after: int, limit: int) -> None:
+    log = Log(progress(n) if n % 3 else fact(n) for n in range(100))
+    read: list[int] = []
+    while batch := log.after(read[-1] if read else after, limit):
+        assert len(batch) <= limit
+        read += numbers(batch)
+    assert read == list(range(after + 1, 100))
+
+
+def test_an_empty_log_has_no_last_entry() -> None:
+    assert Log().last is None
+    assert Log().after(-1, 10) == []
+
+
+def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left() -> None:
+    log, woken = Log(), []
+    with log.following(lambda: woken.append("one")), log.following(lambda: woken.append("two")):
+        log.append(fact(0))
+        log.end("[DONE]")
+    log.append(fact(1))
+    assert sorted(woken) == ["one", "one", "two", "two"]
+
+
+def test_followers_are_bounded() -> None:
+    log = Log()
+    calls: list[Callable[[], None]] = [threading.Event().set for _ in range(FOLLOWERS)]
+    entered = [log.following(call) for call in calls]
+    for following in entered:
+        following.__enter__()
+    with pytest.raises(Crowded), log.following(threading.Event().set):
+        pass
+    entered.pop().__exit__(None, None, None)
+    with log.following(threading.Event().set):
+        pass
+
+
+def test_writing_and_reading_at_once_loses_and_doubles_nothing() -> None:
+    log, count = Log(), 20_000
+
+    def write() -> None:
+        for n in range(count):
+            log.append(progress(n) if n % 2 else fact(n))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read: list[int] = []
+    while writer.is_alive() or log.after(read[-1] if read else -1, 1):
+        read += numbers(log.after(read[-1] if read else -1, 64))
+    writer.join()
+    assert all(one < two for one, two in pairwise(read))
+    assert [n for n in read if n % 2 == 0] == list(range(0, count, 2))
+
+
+# Streams
+
+
+async def collect(log: Log, after: int = -1) -> list[bytes]:
+    alarm = Alarm()
+    with log.following(alarm.ring):
+        return [piece async for piece in entries(log, after, alarm)]
+
+
+def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
+    async def run() -> list[bytes]:
+        log = Log([fact(0)])
+        reading = asyncio.create_task(collect(log))
+        for n in range(1, 4):
+            await asyncio.sleep(0.005)
+            threading.Thread(target=log.append, args=(fact(n),)).start()
+        await asyncio.sleep(0.02)
+        assert not reading.done()
+        log.end("[DONE]")
+        return await reading
+
+    pieces = asyncio.run(run())
+    assert b"".join(pieces).split(b"\n\n") == [
+        *(b"id: %d\nevent: file_started\ndata: {}" % n for n in range(4)),
+        b"data: [DONE]",
+        b"",
+    ]
+
+
+def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
+    """Whoever looks for entries first and for the end second tells the end too early."""
+
+    async def run() -> None:
+        for _ in range(200):
+            log = Log()
+            reading = asyncio.create_task(collect(log))
+            await asyncio.sleep(0)
+
+            def write(log: Log = log) -> None:
+                log.append(fact(0))
+                log.end("[DONE]")
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            assert (await reading)[-1] == b"data: [DONE]\n\n"
+            assert b"".join(await reading).startswith(b"id: 0\n")
+            writer.join()
+
+    asyncio.run(run())
+
+
+def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
+    async def make() -> Alarm:
+        return Alarm()
+
+    asyncio.run(make()).ring()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message", "told"),
+    [
+        ("completed", None, "[DONE]"),
+        ("cancelled", "cancelled", "[CANCELLED]"),
+        ("failed", "no source", "[ERROR] no source"),
+        ("failed", "a\nb\r\nc\u2028d", "[ERROR] a b c d"),
+        ("failed", "", "[ERROR]"),
+        ("failed", None, "[ERROR]"),
+        ("failed", "[DONE]", "[ERROR] [DONE]"),
+    ],
+)
+def test_the_marker_is_one_line(outcome: Outcome, message: str | None, told: str) -> None:
+    error = None if message is None else ErrorInfo("x", message, "")
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    assert Life(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
+
+
+@pytest.mark.parametrize(
+    ("value", "after"), [("0", 0), (" 17 ", 17), (None, -1), ("", -1), ("-3", -1), ("1e3", -1), ("٣", -1)]
+)
+def test_last_event_id_is_a_number_or_nothing(value: str | None, after: int) -> None:
+    assert last_event_id(value) == after
