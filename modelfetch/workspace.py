@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history import AttemptRow, History
-    from modelfetch.reporters.history_rows import Chronicle
+    from modelfetch.reporters.history_rows import HistoryRows
     from modelfetch.reporters.recorder import Recorder
 
 _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
@@ -154,10 +154,10 @@ class Workspace:
         """Make the reporter that remembers one run."""
         from modelfetch.reporters.recorder import Recorder
 
-        def begin() -> Chronicle:
-            from modelfetch.reporters.history_rows import Chronicle
+        def begin() -> HistoryRows:
+            from modelfetch.reporters.history_rows import HistoryRows
 
-            return Chronicle(self.history(), self._known)
+            return HistoryRows(self.history(), self._known)
 
         def found(directories: list[str]) -> None:
             count(str(self.loaded.cache_dir), directories, create=True)
@@ -242,11 +242,11 @@ class Workspace:
             UsageError: An option names no kind of source.
         """
         from modelfetch.engine.ensure import Request, ensure
-        from modelfetch.engine.export import Elsewhere
+        from modelfetch.engine.export import Export
         from modelfetch.engine.file import Mode
 
         to = absolute(to, working_directory()) if to is not None else None
-        elsewhere = Elsewhere(to, self.loaded.hf_cache if layout_hf else None)
+        elsewhere = Export(to, self.loaded.hf_cache if layout_hf else None)
         elsewhere.check(manifests, self.store)
         if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
             options = replace(options, connections=1)

@@ -19,7 +19,7 @@ from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.text import inert, sanitise
-from modelfetch.remote import Job, NoTokenError, Run, Server, find_address, nobody
+from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, nobody
 from modelfetch.reporters import choose, error_lines, symbols_for
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -29,7 +29,7 @@ _OPTIONS = frozenset({"--server", "--token", "--quiet", "--json"})
 """What ``ensure`` can be told when it is a server that does it."""
 
 
-def connect(server: str | None, token: str | None) -> Server:
+def connect(server: str | None, token: str | None) -> ServerClient:
     """Find the server that options and environment name.
 
     Raises:
@@ -43,7 +43,7 @@ def connect(server: str | None, token: str | None) -> Server:
         raise
     if address.is_exposed:
         say(f"warning: anyone on the way to {address.base} can read the token: use https, or a tunnel")
-    return Server(address)
+    return ServerClient(address)
 
 
 def _require_somebody(base: str) -> None:
@@ -89,7 +89,7 @@ def ensure(
     leave(finished)
 
 
-def watch(server: Server, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
+def watch(server: ServerClient, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
     """Follow jobs to their end, or until a signal; say at the end what is left to say."""
     run = Run(server, jobs, tap=_print_original if json else None)
     reporters = choose(
@@ -161,7 +161,7 @@ def _project_models() -> Sequence[str]:
     return models
 
 
-def _submit(server: Server, names: Sequence[str]) -> list[Job]:
+def _submit(server: ServerClient, names: Sequence[str]) -> list[Job]:
     """Submit all or, where one is refused, none."""
     orders = dict(server.find_model(name) for name in dict.fromkeys(names))
     jobs: list[Job] = []
@@ -174,7 +174,7 @@ def _submit(server: Server, names: Sequence[str]) -> list[Job]:
     return jobs
 
 
-def _withdraw(server: Server, jobs: Sequence[Job]) -> None:
+def _withdraw(server: ServerClient, jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.is_ours:
             try:

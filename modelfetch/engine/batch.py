@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.batch_connections import Lanes, patience
+from modelfetch.engine.batch_connections import BatchConnections, patience
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import Mode, News, Obtained, committed, obtain
@@ -28,7 +28,7 @@ from modelfetch.store.dir_handles import limit
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.store import Group, Loose
+    from modelfetch.store import GroupCommit, Staged
 
 FEWEST: Final = 32
 """Small files from which on a batch is worth it: fewer take the ordinary way in a fifth of a second."""
@@ -74,7 +74,7 @@ class _Fetched:
     number: int
     job: Job
     offer: HttpOffer
-    loose: Loose
+    loose: Staged
     began: float
     wait: float
     """Seconds until all of it was there."""
@@ -164,7 +164,7 @@ class Batch:
 
     # The quick way
 
-    def _quickly(self, group: Group) -> Iterator[News]:
+    def _quickly(self, group: GroupCommit) -> Iterator[News]:
         clock = self._runtime.clock
         pending: list[_Fetched] = []
         committed_at = clock()
@@ -183,7 +183,7 @@ class Batch:
             raise refusal
         yield self._commit(group, pending)
 
-    def _parcels(self, group: Group) -> Iterator[list[_Fetched]]:
+    def _parcels(self, group: GroupCommit) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
         self._patience = patience(wait)
         most = affordable(most_threads(self._runtime.files), limit())
@@ -193,7 +193,7 @@ class Batch:
         else:
             yield from self._fetch_by(threads, group)
 
-    def _sample(self, group: Group) -> Generator[list[_Fetched], None, float]:
+    def _sample(self, group: GroupCommit) -> Generator[list[_Fetched], None, float]:
         """Fetch the first files, and say how long the quickest took."""
         waits: list[float] = []
         while self._waiting and len(waits) < SAMPLE:
@@ -204,9 +204,9 @@ class Batch:
                 break
         return min(waits, default=0.0)
 
-    def _fetch_by(self, threads: int, group: Group) -> Iterator[list[_Fetched]]:
+    def _fetch_by(self, threads: int, group: GroupCommit) -> Iterator[list[_Fetched]]:
         error: BaseException | None = None
-        lanes = Lanes(self._runtime.cancel)
+        lanes = BatchConnections(self._runtime.cancel)
         fetching = [self._fetch_in(lanes, number, group) for number in range(threads)]
         with closing(merge(fetching, threads, self._runtime.cancel)) as merged:
             for happened in merged:
@@ -218,7 +218,9 @@ class Batch:
         if error is not None:
             raise error
 
-    def _fetch_in(self, lanes: Lanes, number: int, group: Group) -> Generator[list[_Fetched], None, None]:
+    def _fetch_in(
+        self, lanes: BatchConnections, number: int, group: GroupCommit
+    ) -> Generator[list[_Fetched], None, None]:
         """Fetch files in one of several lanes, when its turn has come."""
         if not lanes.enter(number):
             return
@@ -228,7 +230,7 @@ class Batch:
             lanes.leave(is_over=not self._waiting)
 
     def _fetch(
-        self, group: Group, most: float = math.inf, lanes: Lanes | None = None
+        self, group: GroupCommit, most: float = math.inf, lanes: BatchConnections | None = None
     ) -> Generator[list[_Fetched], None, None]:
         """Fetch files until none is left; what one thread does."""
         clock, parcel = self._runtime.clock, list[_Fetched]()
@@ -260,7 +262,7 @@ class Batch:
         except IndexError:
             return None
 
-    def _fetch_one(self, group: Group, number: int) -> _Fetched | None:
+    def _fetch_one(self, group: GroupCommit, number: int) -> _Fetched | None:
         """Fetch a file from the source that comes first; None where that is not possible like this.
 
         Raises:
@@ -300,7 +302,7 @@ class Batch:
         if error.fault in _OF_THE_HOST or self._failures >= FAILURES:
             self._waiting.clear()
 
-    def _commit(self, group: Group, pending: Sequence[_Fetched]) -> News:
+    def _commit(self, group: GroupCommit, pending: Sequence[_Fetched]) -> News:
         """Store what was fetched; what cannot be is left."""
         stored = {each.file.sha256 for each in group.commit([fetched.loose for fetched in pending])}
         placed = [fetched for fetched in pending if fetched.loose.file.sha256 in stored]

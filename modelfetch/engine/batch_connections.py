@@ -36,7 +36,7 @@ def patience(wait: float) -> float:
     return max(PATIENCE_SECONDS, PATIENCE_WAITS * wait)
 
 
-class Lanes:
+class BatchConnections:
     """Lets lanes begin one after the other. Thread-safe.
 
     Args:

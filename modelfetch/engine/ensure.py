@@ -21,7 +21,7 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.engine.export import Elsewhere
+from modelfetch.engine.export import Export
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
     CACHE,
@@ -34,7 +34,7 @@ from modelfetch.engine.file import (
     obtain_rivals,
     unpacked,
 )
-from modelfetch.engine.locking import Noticeboard, acquire
+from modelfetch.engine.locking import LockNotes, acquire
 from modelfetch.engine.pace import FEW, LARGE
 from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planned, take_inventory
 from modelfetch.engine.progress import Deadline, with_heartbeat
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
 
-Key = tuple[str, str, str, str]
+FileKey = tuple[str, str, str, str]
 """Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""
 
 _CANCELLED_EXIT: Final = 130
@@ -58,7 +58,7 @@ Failure = ModelfetchError | Cancelled
 """What may end a run before its end; anything else is a bug."""
 
 
-def key_of(manifest: Manifest, file: FileSpec) -> Key:
+def key_of(manifest: Manifest, file: FileSpec) -> FileKey:
     """What a file of a model is told apart by."""
     return *model_key(manifest), file.path
 
@@ -74,13 +74,13 @@ class Request:
 
     manifests: Sequence[Manifest]
     mode: Mode = field(default_factory=Mode)
-    elsewhere: Elsewhere = field(default_factory=Elsewhere)
+    elsewhere: Export = field(default_factory=Export)
     """Places outside the cache that get the files as well."""
     consulted: Sequence[Consulted] = ()
     """Files that decided what the models are, for the receipts."""
     circumstances: Sequence[str] = ()
     """What else decided it: :func:`modelfetch.warm.circumstances`."""
-    distrusted: Collection[Key] = frozenset()
+    distrusted: Collection[FileKey] = frozenset()
     """Files that must be obtained anew, whatever their stat says."""
 
 
@@ -124,16 +124,16 @@ class Run:
         self._runtime = runtime
         self._request = request
         self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
-        self._board = Noticeboard(runtime.clock)
+        self._board = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
         """By name of its model: every lock of a model that we hold."""
         self._waiting: dict[int, tuple[Inventory, set[str]]] = {}
         """By identity of its manifest: a model that is not ready, and the paths it still needs."""
-        self._sources: dict[Key, str] = {}
+        self._sources: dict[FileKey, str] = {}
         """Where each finished file came from."""
         self._fetched: dict[int, int] = {}
         """By identity of its manifest: bytes that came in for a model."""
-        self._errors: dict[Key, ModelfetchError] = {}
+        self._errors: dict[FileKey, ModelfetchError] = {}
         self._placed: set[int] = set()
         """By identity of its manifest: models of which a file got its place in this run."""
         self._notes: dict[int, str] = {}
@@ -313,7 +313,7 @@ class Run:
             self._notes.get(id(manifest), ""),
         )
 
-    def has(self, key: Key) -> bool:
+    def has(self, key: FileKey) -> bool:
         """Whether a file is there and verified."""
         return key in self._sources
 
@@ -329,7 +329,7 @@ class Run:
             for file in manifest.files
         ]
 
-    def _result(self, model: str, file: FileSpec, key: Key, reason: str) -> FileResult:
+    def _result(self, model: str, file: FileSpec, key: FileKey, reason: str) -> FileResult:
         if key in self._sources:
             return FileResult(model, file.path, "completed", "", self._sources[key], file.size)
         if key in self._errors:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExportPlace:
     """Where a file goes as well."""
 
     directory: Path
@@ -31,7 +31,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Export:
     """Where else files go."""
 
     to: Path | None = None
@@ -41,19 +41,19 @@ class Elsewhere:
 
     It is theirs: what is there already is used or left alone, and never replaced."""
 
-    def places(self, manifest: Manifest) -> Iterator[Place]:
+    def places(self, manifest: Manifest) -> Iterator[ExportPlace]:
         """Yield the places of every file.
 
         Raises:
             UsageError: The model does not come from Hugging Face, so its libraries would not look for it.
         """
         if self.to is not None:
-            yield from (Place(self.to, file.path, file, replaces=True) for file in manifest.files)
+            yield from (ExportPlace(self.to, file.path, file, replaces=True) for file in manifest.files)
         if self.hub_cache is not None:
             repo = _repo(manifest)
             snapshot = self.hub_cache / cache_folder(repo) / "snapshots" / repo.revision
             for file in manifest.files:
-                yield Place(snapshot, file.huggingface_path or file.path, file, replaces=False)
+                yield ExportPlace(snapshot, file.huggingface_path or file.path, file, replaces=False)
 
     def notes(self, manifest: Manifest) -> Iterator[tuple[Path, str, str]]:
         """Yield directory, path and text of small files that go with them.
@@ -87,7 +87,7 @@ class Elsewhere:
                     store.guest.is_free(place.directory, place.path, place.file)
 
 
-def _check_name(manifest: Manifest, place: Place) -> None:
+def _check_name(manifest: Manifest, place: ExportPlace) -> None:
     clause = why_unplaceable(place.path, windows=os.name == "nt")
     if clause and not place.replaces:
         raise UsageError(

@@ -74,7 +74,7 @@ class _Notice:
     written: float = float("-inf")
 
 
-class Noticeboard:
+class LockNotes:
     """Writes the progress of models into the notes of their locks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

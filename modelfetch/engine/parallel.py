@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.candidates import Candidate, ready_at
-from modelfetch.engine.sink import Filling, Lane
+from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.responses import Unranged
@@ -27,7 +27,7 @@ _TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
 """How a host may say that it has enough of our connections."""
 
 
-class Company:
+class ParallelConnections:
     """The further lanes of one file.
 
     Args:
@@ -36,7 +36,7 @@ class Company:
         candidates: The sources; the list changes while the first lane finds out about them.
     """
 
-    def __init__(self, runtime: Runtime, filling: Filling, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, runtime: Runtime, filling: Sink, candidates: Sequence[Candidate]) -> None:
         self._runtime = runtime
         self._filling = filling
         self._candidates = candidates
@@ -102,7 +102,7 @@ class Company:
         segment = segments.take()
         if segment is None:
             return False
-        lane = Lane(candidate, segment)
+        lane = Connection(candidate, segment)
         try:
             self._fill(lane)
         except SourceError as error:
@@ -123,14 +123,14 @@ class Company:
                 return candidate
         return None
 
-    def _fill(self, lane: Lane) -> None:
+    def _fill(self, lane: Connection) -> None:
         """Fetch a part, in as many answers as that takes while each of them brings something."""
         written = -1
         while lane.segment.left and lane.written > written and not self._is_dismissed:
             written = lane.written
             self._take(lane)
 
-    def _take(self, lane: Lane) -> None:
+    def _take(self, lane: Connection) -> None:
         """Take what one answer gives."""
         end = lane.segment.end
         stream = lane.candidate.offer.open(lane.segment.position, end)

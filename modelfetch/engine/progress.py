@@ -31,9 +31,9 @@ second, and who begins to follow shall not wait for a server that is slow to sen
 MOVED_SECONDS = 2 * PROGRESS_SECONDS
 """The same for a file that got on. Twice the pause of whoever tells of it itself, who so comes first."""
 
-Key = tuple[str, str]
+FileId = tuple[str, str]
 """Model and path."""
-Positions = Mapping[Key, Callable[[], int]]
+Positions = Mapping[FileId, Callable[[], int]]
 """How many bytes of the files under way are there now. May change at any time."""
 
 Happened = Event | Done[T] | None
@@ -59,7 +59,7 @@ def with_heartbeat(
         clock: Monotonic seconds.
         positions: Where to look.
     """
-    told: dict[Key, _Told] = {}
+    told: dict[FileId, _Told] = {}
     for item in happened:
         now = clock()
         if isinstance(item, Progress):

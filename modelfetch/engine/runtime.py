@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.pace import Pace
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import DeadlineError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -63,7 +63,7 @@ class Runtime:
     """Shared with the runs beside this one that the limit holds for, too."""
     files: int = 4
     """Files in work at the same time."""
-    sharing: Sharing = field(default_factory=Sharing)
+    sharing: SplitPolicy = field(default_factory=SplitPolicy)
     """How a large file is fetched over several connections."""
     timeout: float | None = None
     """Seconds for the whole run, counted from here, or None."""

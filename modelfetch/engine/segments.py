@@ -25,7 +25,7 @@ hold where Linux sizes them (tcp_wmem 4 MiB, tcp_rmem 6 MiB). They were sent for
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class SplitPolicy:
     """When and how a file is fetched over several connections."""
 
     connections: int = 4
@@ -83,7 +83,7 @@ class Segments:
     """
 
     def __init__(
-        self, missing: Iterable[tuple[int, int]], sharing: Sharing, clock: Clock = time.monotonic
+        self, missing: Iterable[tuple[int, int]], sharing: SplitPolicy, clock: Clock = time.monotonic
     ) -> None:
         self._free = list(missing)
         self._taken: list[Segment] = []
@@ -235,7 +235,7 @@ def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
     return [(edges[index], edges[index + 1]) for index in range(parts) if edges[index] < edges[index + 1]]
 
 
-class Verdict:
+class SpeedProbe:
     """Whether the first connection of a file is to get company, found out from what it brings. Thread-safe.
 
     Args:
@@ -244,7 +244,7 @@ class Verdict:
         clock: Monotonic seconds.
     """
 
-    def __init__(self, sharing: Sharing, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(self, sharing: SplitPolicy, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
         self._sharing = sharing
         self._pace = pace or Pace()
         self._clock = clock

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.rate_limit import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
@@ -26,7 +26,7 @@ from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
 from modelfetch.sources.mirror import MirrorSource, UrlSource
-from modelfetch.sources.private_network import Watch, Watched
+from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
 from modelfetch.store import Store
 from modelfetch.store.dir_handles import limit
 
@@ -100,7 +100,7 @@ def assemble(
         min_speed=_min_speed(network),
         stall_timeout=network.stall_timeout,
         files=affordable(network.files, limit()),
-        sharing=Sharing(connections=options.connections or network.connections),
+        sharing=SplitPolicy(connections=options.connections or network.connections),
         timeout=options.timeout,
         lock_timeout=options.lock_timeout,
         name=options.name,
@@ -147,7 +147,7 @@ def _watched(
         ("huggingface.endpoint", (settings.huggingface.endpoint,)),
     ):
         places[loaded.origins[name] == project] += urls
-    watch = Watch(frozenset(models), places[False], places[True], notices.add)
+    watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
     if not watch.is_needed:
         return sources
     return {kind: Watched(source, watch) for kind, source in sources.items()}

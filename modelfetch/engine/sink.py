@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from modelfetch.engine.segments import Segment, Segments, Verdict
+from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.retry import RESET_BYTES
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Lane:
+class Connection:
     """One connection at work on a file."""
 
     candidate: Candidate
@@ -30,7 +30,7 @@ class Lane:
     """Bytes it has written."""
 
 
-class Filling:
+class Sink:
     """The bytes of one file on their way into its partial. Lanes may be on several threads.
 
     Attributes:
@@ -43,7 +43,7 @@ class Filling:
     """
 
     def __init__(self, runtime: Runtime, partial: Partial) -> None:
-        self.verdict = Verdict(runtime.sharing, runtime.pace)
+        self.verdict = SpeedProbe(runtime.sharing, runtime.pace)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
@@ -84,7 +84,7 @@ class Filling:
         """Count the same bytes as progress again: those that came so far were wrong."""
         self._high = 0
 
-    def copy(self, lane: Lane, stream: Stream, until: int) -> Iterator[int]:
+    def copy(self, lane: Connection, stream: Stream, until: int) -> Iterator[int]:
         """Write what a stream gives, as far as the lane is to fetch it.
 
         Args:
@@ -132,7 +132,7 @@ class Filling:
             self.fetched += count
 
     def _write(
-        self, lane: Lane, piece: bytes | memoryview, start: int, until: int, *, is_whole: bool
+        self, lane: Connection, piece: bytes | memoryview, start: int, until: int, *, is_whole: bool
     ) -> None:
         """Write those bytes of a piece that the lane is to fetch."""
         end = start + len(piece)
@@ -153,7 +153,7 @@ class Filling:
             if segment.left or not self._go_on(lane, until, is_whole=is_whole):
                 return
 
-    def _go_on(self, lane: Lane, until: int, *, is_whole: bool) -> bool:
+    def _go_on(self, lane: Connection, until: int, *, is_whole: bool) -> bool:
         """Go on with the next free bytes, unless the answer ends before them: nobody would send them."""
         if lane.segment.end >= until:
             return False
@@ -171,7 +171,7 @@ class Filling:
         """Whether one place supplied every byte that is there."""
         return set(self.suppliers) <= {candidate.offer.address}
 
-    def _credit(self, lane: Lane, count: int) -> None:
+    def _credit(self, lane: Connection, count: int) -> None:
         """Count what was written. Progress is what was never there before, else two could go on for ever."""
         with self._lock:
             lane.written += count

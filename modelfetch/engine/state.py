@@ -33,11 +33,11 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.totals import FileState, Key, Ledger, Meter, Phase, Totals
+from modelfetch.engine.totals import FileId, FileState, Ledger, Meter, Phase, Totals
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
 
-__all__ = ["FileState", "Key", "ModelState", "Phase", "RunState", "Totals"]
+__all__ = ["FileId", "FileState", "ModelState", "Phase", "RunState", "Totals"]
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class RunState:
 
     operation: Literal["ensure", "verify"] = "ensure"
     models: dict[str, ModelState] = field(default_factory=dict)
-    waits: dict[Key, LockWaiting] = field(default_factory=dict)
+    waits: dict[FileId, LockWaiting] = field(default_factory=dict)
     """Locks waited for; the path is empty where a whole model is locked."""
     finished: RunFinished | None = None
     began: float | None = None
@@ -71,12 +71,12 @@ class RunState:
     _ledger: Ledger = field(default_factory=Ledger)
 
     @property
-    def files(self) -> dict[Key, FileState]:
+    def files(self) -> dict[FileId, FileState]:
         """Every file, in the order of the plans."""
         return self._ledger.files
 
     @property
-    def active(self) -> dict[Key, FileState]:
+    def active(self) -> dict[FileId, FileState]:
         """The files under way, in the order they were started."""
         return self._ledger.active
 

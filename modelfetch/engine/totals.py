@@ -95,7 +95,7 @@ class Meter:
 Phase = Literal["queued", "fetching", "retrying", "verifying", "done", "failed"]
 """Where a file is. ``verifying``: its bytes are there and are being judged, or put in place."""
 
-Key = tuple[str, str]
+FileId = tuple[str, str]
 """Model and path: what names a file in a run."""
 
 _ACTIVE: Final[frozenset[Phase]] = frozenset({"fetching", "retrying", "verifying"})
@@ -131,7 +131,7 @@ class FileState:
     meter: Meter = field(default_factory=Meter, repr=False)
 
     @property
-    def key(self) -> Key:
+    def key(self) -> FileId:
         """What names the file in the run."""
         return self.model, self.file
 
@@ -196,8 +196,8 @@ class Totals:
 class Ledger:
     """All files of a run; :meth:`move` is the only way to change where one is."""
 
-    files: dict[Key, FileState] = field(default_factory=dict)
-    active: dict[Key, FileState] = field(default_factory=dict)
+    files: dict[FileId, FileState] = field(default_factory=dict)
+    active: dict[FileId, FileState] = field(default_factory=dict)
     phases: Counter[Phase] = field(default_factory=Counter)
     _received: int = 0
     _size: int = 0

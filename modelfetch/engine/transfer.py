@@ -26,9 +26,9 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed
-from modelfetch.engine.parallel import Company
+from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
-from modelfetch.engine.sink import Filling, Lane
+from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.responses import Unranged
@@ -63,8 +63,8 @@ class Transfer:
     candidates: list[Candidate]
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """Why each source was left, in that order."""
-    filling: Filling = field(init=False)
-    _company: Company = field(init=False)
+    filling: Sink = field(init=False)
+    _company: ParallelConnections = field(init=False)
     _ticker: Ticker = field(init=False)
     _holding: Candidate | None = None
     """The source to go on with while it is merely waited for."""
@@ -74,8 +74,8 @@ class Transfer:
     """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
 
     def __post_init__(self) -> None:
-        self.filling = Filling(self.runtime, self.partial)
-        self._company = Company(self.runtime, self.filling, self.candidates)
+        self.filling = Sink(self.runtime, self.partial)
+        self._company = ParallelConnections(self.runtime, self.filling, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
 
     def run(self) -> Iterator[Event]:
@@ -135,7 +135,7 @@ class Transfer:
                 self.filling.share_again()  # somebody left without giving back what it had
             yield from self._watch(candidate)
             return
-        lane = Lane(candidate, segment)
+        lane = Connection(candidate, segment)
         try:
             yield from self._receive(lane)
         except SourceError as error:
@@ -159,7 +159,7 @@ class Transfer:
         if self._ticker.due():
             yield self._progress(candidate)
 
-    def _receive(self, lane: Lane) -> Iterator[Event]:
+    def _receive(self, lane: Connection) -> Iterator[Event]:
         """Take what one answer of one source gives."""
         candidate, hosts, host = lane.candidate, self.runtime.hosts, lane.candidate.offer.host
         down = hosts.down(host)
@@ -178,7 +178,7 @@ class Transfer:
         yield self._progress(candidate)
         hosts.welcome(host)
 
-    def _copy(self, lane: Lane) -> Generator[Event, None, bool]:
+    def _copy(self, lane: Connection) -> Generator[Event, None, bool]:
         """Take what one answer gives.
 
         Returns:
@@ -201,7 +201,7 @@ class Transfer:
             raise SourceError(Fault.CUT, f"ended {lane.segment.left} bytes too early")
         return bool(lane.segment.left)
 
-    def _open(self, lane: Lane) -> tuple[Stream, int]:
+    def _open(self, lane: Connection) -> tuple[Stream, int]:
         """Ask for what a lane is to fetch; the answer, and where it is to end."""
         if lane.candidate.offer.kind != LOCAL:
             self.filling.verdict.ask()

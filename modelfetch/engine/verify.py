@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, Key, Request, Run, code_of, finished, key_of, model_key
+from modelfetch.engine.ensure import Failure, FileKey, Request, Run, code_of, finished, key_of, model_key
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -61,7 +61,7 @@ class VerifyRequest:
 
 _UNLISTED: Final = "is in the model's directory, but its manifest does not list it"
 
-Strange = dict[Key, FileResult]
+Strange = dict[FileKey, FileResult]
 """How each file ended that no manifest lists; empty without ``strict``, as they are none of the model's."""
 
 
@@ -78,7 +78,7 @@ class Finding:
         return self.fault if is_plain else f"{self.fault} ({self.reason})"
 
 
-Findings = dict[Key, Finding | None]
+Findings = dict[FileKey, Finding | None]
 """What was found of each file looked at so far; None where all is right."""
 
 
@@ -213,7 +213,7 @@ def _put_aside(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Even
         )
 
 
-def _bad_in(found: Findings) -> dict[Key, Finding]:
+def _bad_in(found: Findings) -> dict[FileKey, Finding]:
     return {key: finding for key, finding in found.items() if finding is not None}
 
 

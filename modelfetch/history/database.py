@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from modelfetch.history.database_file import Inode, Place
+from modelfetch.history.database_file import DatabaseFile, Inode
 from modelfetch.history.errors import Damaged, Endless, Unavailable, patiently, translated
 from modelfetch.history.schema import VERSION, create, is_ours
 
@@ -60,7 +60,7 @@ class Database:
 
     def __init__(self, path: Path, is_cancelled: Callable[[], bool] = _never) -> None:
         self.is_hurried = False
-        self._place = Place(path)
+        self._place = DatabaseFile(path)
         self._is_cancelled = is_cancelled
         self._writer: sqlite3.Connection | None = None
         self._written: Inode | None = None
@@ -101,7 +101,7 @@ class Database:
         """
         if not self._place.look():
             return None
-        watch = Watch(allowed(wait), self._is_cancelled)
+        watch = StatementLimit(allowed(wait), self._is_cancelled)
         # Without a log nobody has it open, and SQLite need not make its side files to read it.
         if not self._place.has_log:
             try:
@@ -113,7 +113,7 @@ class Database:
         return self._query(query, "mode=ro", wait, watch)
 
     def _query(
-        self, query: Callable[[sqlite3.Connection], T], mode: str, wait: float, watch: Watch
+        self, query: Callable[[sqlite3.Connection], T], mode: str, wait: float, watch: StatementLimit
     ) -> T | None:
         with translated():
             connection = self._connect(mode, wait)
@@ -140,7 +140,7 @@ class Database:
         connection = patiently(self._begin, wait, self._place.sign_of_life)
         with translated():
             try:
-                with Watch(allowed(wait), self._is_cancelled).over(connection):
+                with StatementLimit(allowed(wait), self._is_cancelled).over(connection):
                     if not _version(connection):
                         raise Damaged("its tables are gone")
                     yield connection
@@ -170,7 +170,7 @@ class Database:
             self._place.look()
             connection = self._connect("mode=rw", 0.0)
             try:
-                with Watch(allowed(0.0), self._is_cancelled).over(connection):
+                with StatementLimit(allowed(0.0), self._is_cancelled).over(connection):
                     # Only the log is synced, when it is folded in: a power cut may cost the last few runs.
                     connection.execute("PRAGMA synchronous = NORMAL")
                     if not _version(connection):
@@ -202,7 +202,7 @@ class Database:
     # Mending
 
     def move_aside(self) -> Path | None:
-        """Give the damaged file another name; see :meth:`.Place.move_aside`."""
+        """Give the damaged file another name; see :meth:`.DatabaseFile.move_aside`."""
         self.close()
         return self._place.move_aside()
 
@@ -256,7 +256,7 @@ def allowed(wait: float) -> float:
     return max(LEAST_SECONDS, WAITS * wait)
 
 
-class Watch:
+class StatementLimit:
     """Ends the statements of one use when their time is up, the run is cancelled, or a signal came.
 
     Args:

@@ -22,7 +22,7 @@ _JOURNAL: Final = "-journal"
 of the disk as its super-journal, which is then deleted."""
 
 
-class Place:
+class DatabaseFile:
     """Where a database lies.
 
     Attributes:

@@ -14,7 +14,7 @@ from modelfetch.net.errors import source_error
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
-    from modelfetch.net.limits import Watch
+    from modelfetch.net.limits import StallTimer
     from modelfetch.net.responses import Accept
 
 
@@ -34,7 +34,7 @@ class Body:
         self,
         response: httpx.Response,
         accepted: Accept,
-        watch: Watch,
+        watch: StallTimer,
         cancel: Cancellation,
         *,
         size: int,

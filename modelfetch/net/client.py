@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelfetch.net.body import Body
     from modelfetch.net.limits import Limits, Memory
     from modelfetch.net.responses import Ask
-    from modelfetch.net.session import Exchange
+    from modelfetch.net.session import Session
 
 
 class Client:
@@ -34,7 +34,7 @@ class Client:
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
-        self._made: Exchange | None = None
+        self._made: Session | None = None
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """Ask ``url`` for the rest of a file and judge the answer.
@@ -86,7 +86,7 @@ class Client:
             if self._made is not None:
                 self._made.close()
 
-    def _exchange(self, url: str) -> Exchange:
+    def _exchange(self, url: str) -> Session:
         """Load httpx (50 ms), and beside it the trust anchors, where the first request needs them.
 
         Raises:
@@ -101,10 +101,10 @@ class Client:
                     trust = Trust()
                     if is_secure(url):
                         trust.begin()
-                    from modelfetch.net.session import Exchange
+                    from modelfetch.net.session import Session
                 except ImportError as error:
                     raise missing(error) from error
-                self._made = Exchange(self._limits, self._cancel, trust, self._clock)
+                self._made = Session(self._limits, self._cancel, trust, self._clock)
             return self._made
 
 

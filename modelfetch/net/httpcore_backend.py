@@ -1,8 +1,8 @@
 """The connections that httpcore speaks HTTP over: each step of them asks the watch of its exchange.
 
 httpcore hands the values of a request's ``timeout`` extension down to the connection as they are. A
-:class:`~modelfetch.net.limits.Watch` among them is asked anew at each read, so that the limits hold whatever
-part of an answer is on its way. A plain number is a limit for each step, as httpcore has it.
+:class:`.StallTimer` among them is asked anew at each read, so that the limits hold whatever part of an answer
+is on its way. A plain number is a limit for each step, as httpcore has it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from modelfetch.net.connect import Addresses, connect
-from modelfetch.net.limits import Watch
+from modelfetch.net.limits import StallTimer
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
-Patience = float | Watch | None
+Patience = float | StallTimer | None
 
 MOST_INTERIM: Final = 5
 """Interim answers (1xx) taken before the real one; servers send one or two."""
@@ -106,7 +106,7 @@ class Wire(httpcore.NetworkStream):
             self._sock.settimeout(_seconds(timeout))
             return self._sock.recv(max_bytes)
 
-    def read_past(self, max_bytes: int, watch: Watch) -> bytes:
+    def read_past(self, max_bytes: int, watch: StallTimer) -> bytes:
         """Read past the parser of httpcore, which must not be used on this answer afterwards.
 
         Raises:
@@ -266,12 +266,12 @@ class Heads:
 
 
 def _seconds(timeout: Patience) -> float | None:
-    return timeout.left() if isinstance(timeout, Watch) else timeout
+    return timeout.left() if isinstance(timeout, StallTimer) else timeout
 
 
 @contextmanager
 def _connecting(timeout: Patience) -> Iterator[float | None]:
-    if isinstance(timeout, Watch):
+    if isinstance(timeout, StallTimer):
         with timeout.connecting() as seconds:
             yield seconds
     else:

@@ -18,7 +18,7 @@ from modelfetch.net.errors import source_error
 from modelfetch.net.responses import Answer
 
 if TYPE_CHECKING:
-    from modelfetch.net.limits import Watch
+    from modelfetch.net.limits import StallTimer
 
 HEAD_BYTES: Final = 16 * 1024
 """The largest head taken; servers send some 300 bytes, the front ends of hubs up to 3 KiB."""
@@ -37,7 +37,7 @@ _HEAD: Final = re.compile(
 """Status line and header fields (RFC 9112, 4 and 5), none of them folded."""
 
 
-class Keeper(Protocol):
+class SocketOwner(Protocol):
     """What a socket's life hangs on."""
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ def is_last(headers: Mapping[str, str]) -> bool:
     return "close" in headers.get("connection", "").lower()
 
 
-class Persistent:
+class KeepAliveConnection:
     """A connection over which nothing is on its way. For one thread at a time.
 
     Attributes:
@@ -69,7 +69,7 @@ class Persistent:
         fields: The header fields every request has, each line ended.
     """
 
-    def __init__(self, sock: socket.socket, keeper: Keeper, fields: bytes) -> None:
+    def __init__(self, sock: socket.socket, keeper: SocketOwner, fields: bytes) -> None:
         self.is_open = True
         self._socket = sock
         self._keeper = keeper
@@ -77,7 +77,7 @@ class Persistent:
         self._timeout = 0.0
         """Seconds that are set at the socket."""
 
-    def ask(self, path: str, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
+    def ask(self, path: str, size: int, watch: StallTimer) -> tuple[Answer, bytes] | None:
         """Ask for a file of ``size`` bytes, and read all of the answer.
 
         Returns:
@@ -110,7 +110,7 @@ class Persistent:
         self.is_open = False
         self._keeper.close()
 
-    def _read(self, data: bytearray, size: int, watch: Watch) -> tuple[Answer, bytes] | None:
+    def _read(self, data: bytearray, size: int, watch: StallTimer) -> tuple[Answer, bytes] | None:
         while (end := data.find(_END) + len(_END)) < len(_END):
             if data:
                 self._wait(watch.left())

@@ -25,7 +25,7 @@ class Limits:
     """For all connections that one exchange needs, each with all its addresses."""
     stall_timeout: float = 30.0
     """Longest time without a byte of the file, from the request on, whatever else comes; see
-    :class:`Watch`."""
+    :class:`StallTimer`."""
     min_speed: float = 1024.0
     """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
     direct_from: float = 4 << 20
@@ -52,7 +52,7 @@ _STEPS = 16
 """Parts of a window in which reads are added up, so that their number, up to millions, does not matter."""
 
 
-class Watch:
+class StallTimer:
     """Measures how long wanted bytes are waited for. For one thread at a time.
 
     Only time in which the source is waited for counts: not the disk, not our own rate limit. Connections have

@@ -21,7 +21,7 @@ from modelfetch.net.chunks import Chunks
 from modelfetch.net.httpcore_backend import Wire
 
 if TYPE_CHECKING:
-    from modelfetch.net.limits import Watch
+    from modelfetch.net.limits import StallTimer
 
 BUFFER_BYTES = 256 * 1024
 """What is gathered before it is handed on: TLS gives 16 KiB at a time, too little for each write and hash.
@@ -76,7 +76,7 @@ def wire_of(response: httpx.Response, length: int) -> Wire | None:
     return wire if is_plainly_chunked and isinstance(wire, Wire) else None
 
 
-def chunked_pieces(wire: Wire, watch: Watch) -> Iterator[bytes]:
+def chunked_pieces(wire: Wire, watch: StallTimer) -> Iterator[bytes]:
     """Yield a chunked body. It ends early where the connection does.
 
     Args:
@@ -111,7 +111,7 @@ def _is_bare(response: httpx.Response, length: int) -> bool:
 
 
 def pieces(
-    response: httpx.Response, sock: socket.socket, length: int, watch: Watch
+    response: httpx.Response, sock: socket.socket, length: int, watch: StallTimer
 ) -> Iterator[bytes | memoryview]:
     """Yield the body, never more than ``length`` bytes. It ends early where the connection does.
 
@@ -148,14 +148,14 @@ def _buffer(length: int) -> Iterator[memoryview]:
             _large.release()
 
 
-def _rest(sock: socket.socket, left: int, watch: Watch, buffer: memoryview) -> Iterator[memoryview]:
+def _rest(sock: socket.socket, left: int, watch: StallTimer, buffer: memoryview) -> Iterator[memoryview]:
     sock.settimeout(min(HOLD_SECONDS, watch.left()))
     while left and (count := _fill(sock, buffer[:left], watch)):
         left -= count
         yield buffer[:count]
 
 
-def _fill(sock: socket.socket, room: memoryview, watch: Watch) -> int:
+def _fill(sock: socket.socket, room: memoryview, watch: StallTimer) -> int:
     """Read until ``room`` is full or what is there has waited long enough; 0 bytes are the end."""
     asked, filled = time.monotonic(), 0
     while filled < len(room):

@@ -17,8 +17,8 @@ from modelfetch.net.body import Body
 from modelfetch.net.connect import Families
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
 from modelfetch.net.httpx_client import came_from_public, leads_inside, new_client
-from modelfetch.net.keepalive import MAX_HEADERS, Persistent, is_last, split
-from modelfetch.net.limits import Clock, Limits, Memory, Watch
+from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, is_last, split
+from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.responses import Accept, Answer, Ask, judge, length_of, strong_etag
 from modelfetch.net.urls import Credential, host_of, is_secure, next_hop, origin
 
@@ -38,7 +38,7 @@ _Way = tuple[str, Credential | None]
 """An origin as URLs have it, and who asks there."""
 
 
-class Exchange:
+class Session:
     """The connections of one run, and what is asked over them."""
 
     def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock) -> None:
@@ -61,7 +61,7 @@ class Exchange:
         )
         """The second is for redirects from the public internet. It has connections of its own: one that the
         user's own address opened may lead where they must not."""
-        self._kept: defaultdict[_Way, deque[Persistent]] = defaultdict(deque)
+        self._kept: defaultdict[_Way, deque[KeepAliveConnection]] = defaultdict(deque)
         """Connections in which nobody asks anything right now."""
 
     def prepare(self, url: str) -> None:
@@ -84,20 +84,20 @@ class Exchange:
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
-        watch = Watch(self._limits, self._clock, ask.first_byte)
+        watch = StallTimer(self._limits, self._clock, ask.first_byte)
         response, accepted = self._accepted(url, ask, credential, memory, watch)
         return self._body(response, accepted, watch, ask.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        watch = Watch(self._limits, self._clock)
+        watch = StallTimer(self._limits, self._clock)
         start, path = split(url)
         kept = self._kept[start, credential]
         found = self._by_kept(kept, path, size, watch) if path and kept else None
         if found is not None:
             return found
         if first_byte is not None:
-            watch = Watch(self._limits, self._clock, first_byte)
+            watch = StallTimer(self._limits, self._clock, first_byte)
         response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
         body = self._body(response, accepted, watch, size)
         sock = self._lane_socket(response, url, size) if path else None
@@ -106,7 +106,7 @@ class Exchange:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
             data = body.read()
-        kept.append(Persistent(sock, body, _fields(response.request)))
+        kept.append(KeepAliveConnection(sock, body, _fields(response.request)))
         return data
 
     def _lane_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
@@ -120,11 +120,13 @@ class Exchange:
             return None
         return raw_body.socket_of(response, size)
 
-    def _body(self, response: httpx.Response, accepted: Accept, watch: Watch, size: int) -> Body:
+    def _body(self, response: httpx.Response, accepted: Accept, watch: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from
         return Body(response, accepted, watch, self._cancel, size=size, direct_from=direct_from)
 
-    def _by_kept(self, kept: deque[Persistent], path: str, size: int, watch: Watch) -> bytes | None:
+    def _by_kept(
+        self, kept: deque[KeepAliveConnection], path: str, size: int, watch: StallTimer
+    ) -> bytes | None:
         """Ask over a connection that is there already; None to ask over another one.
 
         Raises:
@@ -146,7 +148,7 @@ class Exchange:
         return answered[1] or None if isinstance(verdict, Accept) else None
 
     def _accepted(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
     ) -> tuple[httpx.Response, Accept]:
         """Ask until an answer can be used."""
         while True:
@@ -163,7 +165,7 @@ class Exchange:
             ask = replace(verdict.ask, etag="")  # each hop gets the validator that is its own, or none
 
     def _follow(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: Watch
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
     ) -> tuple[httpx.Response, str]:
         """Send the request, following redirects; the answer and the address it came from."""
         public, asked = False, host_of(url)
@@ -184,7 +186,9 @@ class Exchange:
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
 
-    def _send(self, http: httpx.Client, url: str, headers: dict[str, str], watch: Watch) -> httpx.Response:
+    def _send(
+        self, http: httpx.Client, url: str, headers: dict[str, str], watch: StallTimer
+    ) -> httpx.Response:
         """One request. A kept-alive connection that turns out to be of no use is replaced, uncounted.
 
         It had died meanwhile, or gave what is no HTTP: perhaps bytes that an earlier answer had too many.
@@ -247,7 +251,7 @@ def _fields(request: httpx.Request) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
-def _answer(response: httpx.Response, ask: Ask, watch: Watch, *, redirected: bool) -> Answer:
+def _answer(response: httpx.Response, ask: Ask, watch: StallTimer, *, redirected: bool) -> Answer:
     excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, watch)
     return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
 
@@ -272,7 +276,7 @@ def _may_be_used(response: httpx.Response, size: int) -> bool:
     return stated in ("*", str(size))
 
 
-def _excerpt(response: httpx.Response, watch: Watch) -> str:
+def _excerpt(response: httpx.Response, watch: StallTimer) -> str:
     """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
     data = b""
     with contextlib.suppress(httpx.HTTPError), watch.hurried(EXCERPT_SECONDS):

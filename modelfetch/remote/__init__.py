@@ -4,7 +4,7 @@
 everything that tells about a run tells about a job.
 """
 
-from modelfetch.remote.client import Job, Server, Snapshot, shorten
+from modelfetch.remote.client import Job, ServerClient, Snapshot, shorten
 from modelfetch.remote.errors import nobody
 from modelfetch.remote.follower import Patience
 from modelfetch.remote.remote_run import Run
@@ -16,7 +16,7 @@ __all__ = [
     "NoTokenError",
     "Patience",
     "Run",
-    "Server",
+    "ServerClient",
     "Snapshot",
     "find_address",
     "nobody",

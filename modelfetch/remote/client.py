@@ -42,7 +42,7 @@ class _Listed:
     jobs: tuple[Snapshot, ...]
 
 
-class Server:
+class ServerClient:
     """One server. Its methods ask once, and wait for the answer; several threads may use them.
 
     Besides what they say themselves, all raise

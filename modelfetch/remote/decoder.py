@@ -22,7 +22,7 @@ _MARKERS: Final = ("[DONE]", "[CANCELLED]", "[ERROR]")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Received:
     """One record of a job, for the first time."""
 
     job: Job
@@ -38,7 +38,7 @@ class OtherVersionError(Exception):
     """The server's records have a form that cannot be read here."""
 
 
-class Ear:
+class Decoder:
     """Takes the messages of a job's stream, which may begin anew in the middle.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ear:
         if self.last is None:
             self._offset = self._clock() - date
 
-    def take(self, message: Message) -> Told | None:
+    def take(self, message: Message) -> Received | None:
         """Take one message; give the record in it if it is a new one.
 
         Raises:
@@ -86,19 +86,19 @@ class Ear:
         self.last, self._run = number, str(document.get("run"))
         return self._told(document)
 
-    def conclude(self, finished: RunFinished) -> Told:
+    def conclude(self, finished: RunFinished) -> Received:
         """Put an end that the server did not tell into the form in which it would have."""
         number = 0 if self.last is None else self.last + 1
         record = Record(self._run, number, datetime.now(UTC), finished, RunState())
         return self._told(to_json(record))
 
-    def _told(self, document: dict[str, Any]) -> Told:
+    def _told(self, document: dict[str, Any]) -> Received:
         event = None
         with suppress(ValueError):
             event = from_json(document)
         if isinstance(event, RunFinished):
             self.finished = event
-        return Told(self._job, document, event, self._time(document.get("at")))
+        return Received(self._job, document, event, self._time(document.get("at")))
 
     def _time(self, stamp: object) -> float:
         """A time of the server's day as our monotonic seconds; never in the future."""

@@ -14,8 +14,8 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.net.json_api import Stream
 from modelfetch.net.retry import Jitter, RetryPolicy, backoff
-from modelfetch.remote.client import Job, Server, shorten
-from modelfetch.remote.decoder import Ear, OtherVersionError, Told
+from modelfetch.remote.client import Job, ServerClient, shorten
+from modelfetch.remote.decoder import Decoder, OtherVersionError, Received
 from modelfetch.remote.errors import may_pass, refused, unavailable, unreachable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Line:
     """Since when, in monotonic seconds."""
 
 
-Heard = Told | Line
+Heard = Received | Line
 
 
 class _Away(Exception):  # noqa: N818 - not an error as long as there is patience
@@ -80,7 +80,7 @@ class Listener:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerClient,
         job: Job,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -89,7 +89,7 @@ class Listener:
         self._job = job
         self._patience = patience or Patience()
         self._clock = clock
-        self._ear = Ear(job, clock)
+        self._ear = Decoder(job, clock)
         self._contact = clock()
         self._was_heard = False
         self._away_since: float | None = None
@@ -159,7 +159,7 @@ class Listener:
             if self._ear.marker is not None:
                 return
 
-    def _take(self, messages: list[Message]) -> list[Told]:
+    def _take(self, messages: list[Message]) -> list[Received]:
         try:
             return [told for message in messages if (told := self._ear.take(message)) is not None]
         except OtherVersionError:

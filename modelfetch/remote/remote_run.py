@@ -18,8 +18,8 @@ from modelfetch.engine.state import RunState
 from modelfetch.engine.workers import Done, merge
 from modelfetch.errors import ModelfetchError
 from modelfetch.model.units import format_size
-from modelfetch.remote.client import CANCEL_SECONDS, Job, Server, shorten
-from modelfetch.remote.decoder import Told
+from modelfetch.remote.client import CANCEL_SECONDS, Job, ServerClient, shorten
+from modelfetch.remote.decoder import Received
 from modelfetch.remote.follower import Heard, Line, Listener, Patience
 from modelfetch.threads import start
 
@@ -50,7 +50,7 @@ class Run:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerClient,
         jobs: Sequence[Job],
         *,
         tap: Tap | None = None,
@@ -101,7 +101,7 @@ class Run:
 
     def _take(self, item: Heard | Done[RunFinished] | None) -> Iterator[Event]:
         match item:
-            case Told():
+            case Received():
                 yield from self._tell(item)
             case Line(wait=""):
                 self._lines.pop(item.job, None)
@@ -113,7 +113,7 @@ class Run:
                 pass
         yield from self._silences()
 
-    def _tell(self, told: Told) -> Iterator[Event]:
+    def _tell(self, told: Received) -> Iterator[Event]:
         self._lines.pop(told.job, None)
         if self._tap is not None:
             self._tap(told.document)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
-from modelfetch.reporters.deferred import Late
+from modelfetch.reporters.deferred import DeferredReporter
 from modelfetch.reporters.jsonl import JsonLines
 from modelfetch.reporters.lines import Lines
 from modelfetch.reporters.words import error_lines, failure_lines, symbols_for
@@ -46,7 +46,7 @@ def choose(
     if quiet:
         return ()
     if _can_draw(stderr, environ):
-        return (Late(lambda: _bars(stderr, notices)),)
+        return (DeferredReporter(lambda: _bars(stderr, notices)),)
     return (Lines(stderr, notices),)
 
 

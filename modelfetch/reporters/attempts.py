@@ -27,7 +27,7 @@ from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
-    from modelfetch.engine.state import Key
+    from modelfetch.engine.state import FileId
 
 _NO_SOURCE_LEFT = "no source was left"
 
@@ -49,8 +49,8 @@ class Attempts:
     """The attempts of one run."""
 
     def __init__(self) -> None:
-        self._open: dict[Key, _Open] = {}
-        self._told: set[Key] = set()
+        self._open: dict[FileId, _Open] = {}
+        self._told: set[FileId] = set()
         """Files of which an attempt was told."""
 
     def take(self, record: Record) -> Iterator[AttemptRow]:
@@ -106,7 +106,7 @@ class Attempts:
             yield replace(row, fault=EXHAUSTED, message=_NO_SOURCE_LEFT)
 
     def _end(
-        self, record: Record, key: Key, outcome: Outcome, fault: str = "", message: str = ""
+        self, record: Record, key: FileId, outcome: Outcome, fault: str = "", message: str = ""
     ) -> Iterator[AttemptRow]:
         attempt = self._open.pop(key, None)
         if attempt is None:  # a host known to be down was not even asked

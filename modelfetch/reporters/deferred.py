@@ -11,10 +11,10 @@ from modelfetch.engine.events import FileKept, FileStarted, Planned, Progress, R
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
     from modelfetch.engine.stream import Reporter
-    from modelfetch.engine.totals import Key
+    from modelfetch.engine.totals import FileId
 
 
-class Opening:
+class ReporterOpening:
     """Knows when the opening of a run is over.
 
     A transfer yields its first progress right before it asks, and the next one when bytes came or nothing did
@@ -22,7 +22,7 @@ class Opening:
     """
 
     def __init__(self) -> None:
-        self._asked: set[Key] = set()
+        self._asked: set[FileId] = set()
 
     def has(self, record: Record) -> bool:
         """Whether a record belongs to the opening. To be asked once for each record, in their order."""
@@ -57,7 +57,7 @@ class Held:
             reporter.report(self._records.popleft())
 
 
-class Late:
+class DeferredReporter:
     """A reporter that is made, and told everything, when the opening of a run is over.
 
     Args:
@@ -67,7 +67,7 @@ class Late:
     def __init__(self, make: Callable[[], Reporter]) -> None:
         self._make = make
         self._made: Reporter | None = None
-        self._opening = Opening()
+        self._opening = ReporterOpening()
         self._held = Held()
 
     def report(self, record: Record) -> None:

@@ -29,7 +29,7 @@ from modelfetch.reporters import words
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
-    from modelfetch.engine.state import Key, RunState
+    from modelfetch.engine.state import FileId, RunState
     from modelfetch.reporters.words import Symbols
 
 Kind = Literal["retry", "fallback", "lost", "detail"]
@@ -59,9 +59,9 @@ class Note:
 class _Told:
     """A failure that was told for one file, and how often it came back for others."""
 
-    file: Key
+    file: FileId
     summary: Note
-    others: set[Key] = field(default_factory=set)
+    others: set[FileId] = field(default_factory=set)
 
 
 class Notes:

@@ -22,7 +22,7 @@ from modelfetch.reporters.narration import narrate
 from modelfetch.sources.base import LOCAL
 
 if TYPE_CHECKING:
-    from modelfetch.engine.state import Key
+    from modelfetch.engine.state import FileId
     from modelfetch.engine.totals import Totals
     from modelfetch.model.manifest import Manifest
 
@@ -68,7 +68,7 @@ class _Batch:
     events: list[Record] = field(default_factory=list)
 
 
-class Chronicle:
+class HistoryRows:
     """Remembers one run: itself, its files, attempts, CIDs and events.
 
     Args:
@@ -88,8 +88,8 @@ class Chronicle:
         self._quarters = 0
         self._stalls = 0
         self._failures = 0
-        self._fetched: Counter[Key] = Counter()
-        self._committed: set[Key] = set()
+        self._fetched: Counter[FileId] = Counter()
+        self._committed: set[FileId] = set()
 
     @property
     def notice(self) -> str:

@@ -23,7 +23,7 @@ from modelfetch.reporters.words import ASCII
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
     from modelfetch.engine.state import RunState
-    from modelfetch.engine.totals import FileState, Key
+    from modelfetch.engine.totals import FileId, FileState
     from modelfetch.notices import Notices
 
 MANY: Final = 100
@@ -43,7 +43,7 @@ class Lines:
     def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         self._out = out
         self._notes = Notes(ASCII, notices)
-        self._marks: dict[Key, tuple[float, float]] = {}
+        self._marks: dict[FileId, tuple[float, float]] = {}
         """When, and at what percentage, each file or wait had its last line."""
 
     def report(self, record: Record) -> None:
@@ -105,7 +105,7 @@ class Lines:
         resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
         return [f"started, {format_size(event.size)}{resumed}"]
 
-    def _is_due(self, key: Key, now: float, percent: float) -> bool:
+    def _is_due(self, key: FileId, now: float, percent: float) -> bool:
         at, before = self._marks.get(key, (float("-inf"), 0.0))
         is_due = now - at >= EVERY_SECONDS or percent // EVERY_PERCENT != before // EVERY_PERCENT
         if is_due:

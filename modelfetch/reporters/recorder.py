@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
 from modelfetch.model.text import sanitise
-from modelfetch.reporters.deferred import Held, Opening
+from modelfetch.reporters.deferred import Held, ReporterOpening
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
-    from modelfetch.reporters.history_rows import Chronicle
+    from modelfetch.reporters.history_rows import HistoryRows
 
 _STILL = (RunStarted, Planned, FileKept, ModelReady)
 """What happens in a run that finds everything there."""
@@ -28,14 +28,14 @@ class Recorder:
     """
 
     def __init__(
-        self, begin: Callable[[], Chronicle], found: Callable[[list[str]], None] | None = None
+        self, begin: Callable[[], HistoryRows], found: Callable[[list[str]], None] | None = None
     ) -> None:
         self._begin = begin
         self._found = found
         self._directories: list[str] = []
-        self._chronicle: Chronicle | None = None
+        self._chronicle: HistoryRows | None = None
         self._held = Held()
-        self._opening = Opening()
+        self._opening = ReporterOpening()
         self._is_worth_it = self._is_broken = False
 
     @property
@@ -66,7 +66,7 @@ class Recorder:
         if self._chronicle is not None:
             self._held.tell(self._chronicle)
 
-    def _try_to_begin(self) -> Chronicle:
+    def _try_to_begin(self) -> HistoryRows:
         """Open the chronicle; Ctrl-C in between is no reason not to try again."""
         try:
             return self._begin()

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
-    from modelfetch.server.login_limits import Door
+    from modelfetch.server.login_limits import LoginLimits
 
 HEAD_SECONDS: Final = 10.0
 """How long a request may take to say what it wants."""
@@ -37,7 +37,7 @@ class Connection(H11Protocol):
     read_seconds: ClassVar[float] = READ_SECONDS
     _asking: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
-    _door: Door | None = None
+    _door: LoginLimits | None = None
     is_known = False
 
     def __init__(

@@ -17,7 +17,7 @@ from modelfetch.reporters.narration import narrate
 from modelfetch.server.error_responses import dumps
 from modelfetch.server.job_log import Entry, Log
 from modelfetch.server.job_snapshot import Facts, Snapshot, snapshot
-from modelfetch.server.job_state import Life, Order
+from modelfetch.server.job_state import JobState, Order
 
 if TYPE_CHECKING:
     from modelfetch.engine.state import RunState
@@ -51,10 +51,10 @@ class PastJob:
         return str(self.full["title"])
 
     @property
-    def life(self) -> Life:
+    def life(self) -> JobState:
         """How it went."""
         full, error = self.full, self.full["error"]
-        return Life(
+        return JobState(
             datetime.fromisoformat(full["created_at"]),
             full["status"],
             _time(full["started_at"]),
@@ -108,7 +108,7 @@ class Job:
         self.version = 0
         self.lock = threading.RLock()
         self.log = Log()
-        self.life = Life(now())
+        self.life = JobState(now())
         self._now = now
         self._clock = clock
         self._state: RunState | None = None

@@ -17,7 +17,7 @@ from modelfetch.server.error_responses import Refusal, refused
 from modelfetch.server.job import Job, PastJob, utc_now
 from modelfetch.server.job_log import Entry, Log
 from modelfetch.server.job_state import Operation, Order
-from modelfetch.server.job_store import SUBMIT_SECONDS, Keeper, interrupted
+from modelfetch.server.job_store import SUBMIT_SECONDS, JobStore, interrupted
 from modelfetch.server.runner import Engine, skip, start
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Jobs:
     """
 
     def __init__(
-        self, engine: Engine, keeper: Keeper, *, parallel: int, now: Callable[[], datetime] = utc_now
+        self, engine: Engine, keeper: JobStore, *, parallel: int, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._engine = engine
         self._keeper = keeper

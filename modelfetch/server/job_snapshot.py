@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.events import RunFinished, Status
     from modelfetch.engine.state import RunState
     from modelfetch.engine.totals import FileState, Phase
-    from modelfetch.server.job_state import Life, Order
+    from modelfetch.server.job_state import JobState, Order
 
 Snapshot = dict[str, Any]
 """The form described in ``docs/reference/http-api.md``."""
@@ -47,7 +47,7 @@ class Facts:
     order: Order
     title: str
     retry_of: str | None
-    life: Life
+    life: JobState
     committed: int
     """Bytes that came over the network for files that are done."""
     last_event_id: int | None
@@ -132,7 +132,7 @@ def _maybe(at: datetime | None) -> str | None:
     return None if at is None else timestamp(at)
 
 
-def _totals(life: Life, state: RunState | None) -> dict[str, Any]:
+def _totals(life: JobState, state: RunState | None) -> dict[str, Any]:
     if state is None:
         return dict(_NOTHING)
     totals = state.totals
@@ -140,7 +140,7 @@ def _totals(life: Life, state: RunState | None) -> dict[str, Any]:
     return figures | (_STILL if life.is_over else {})
 
 
-def _waiting(life: Life, state: RunState | None) -> dict[str, Any] | None:
+def _waiting(life: JobState, state: RunState | None) -> dict[str, Any] | None:
     wait = state.waiting if state is not None and not life.is_over else None
     if wait is None:
         return None
@@ -162,7 +162,7 @@ def _under_way(state: RunState | None) -> int:
     )
 
 
-def _file(file: FileState, life: Life, now: float) -> dict[str, Any]:
+def _file(file: FileState, life: JobState, now: float) -> dict[str, Any]:
     figures = rates(file) | (_STILL if life.is_over else {})
     status = _STATUS[file.phase]
     is_left = life.is_over and status in ("queued", "running")
@@ -188,7 +188,7 @@ def _word(file: FileState) -> str:
     return "falling back" if is_falling_back else file.phase
 
 
-def _phase(life: Life, state: RunState | None, files: list[dict[str, Any]]) -> str:
+def _phase(life: JobState, state: RunState | None, files: list[dict[str, Any]]) -> str:
     """Name what a job that is not over is doing, by what its liveliest file does."""
     if life.status == "queued":
         return "queued"

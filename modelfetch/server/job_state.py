@@ -27,7 +27,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class JobState:
     """How far a job's life is. Each step gives a new value; a step that cannot be is a bug."""
 
     created_at: datetime
@@ -54,12 +54,12 @@ class Life:
             return f"[ERROR] {sanitise(self.error.message if self.error is not None else '')}".rstrip()
         return "[DONE]" if self.status == "completed" else "[CANCELLED]"
 
-    def begun(self, at: datetime) -> Life:
+    def begun(self, at: datetime) -> JobState:
         """From the queue into work."""
         assert self.status == "queued", "only what waits can begin"
         return replace(self, status="running", started_at=at)
 
-    def ended(self, end: RunFinished, at: datetime) -> Life:
+    def ended(self, end: RunFinished, at: datetime) -> JobState:
         """To its end, from the queue or from work."""
         assert not self.is_over, "a life ends once"
         return replace(self, status=end.outcome, finished_at=at, error=end.error, exit_code=end.exit_code)

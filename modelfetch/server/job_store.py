@@ -71,7 +71,7 @@ class JobHistory(Protocol):
         """Remove jobs and their events."""
 
 
-class Keeper:
+class JobStore:
     """Writes what changed, and reads what was kept."""
 
     def __init__(self, history: JobHistory, clock: Callable[[], float] = time.monotonic) -> None:
@@ -268,7 +268,7 @@ BEYOND: Final = 100_000
 the end must come behind all of them: it is hours of progress, of which ten seconds may be lost."""
 
 
-def interrupted(snapshot: Snapshot, keeper: Keeper, now: datetime) -> Snapshot:
+def interrupted(snapshot: Snapshot, keeper: JobStore, now: datetime) -> Snapshot:
     """Give a job of an earlier server its end, if it has none; its log gets one too.
 
     Args:

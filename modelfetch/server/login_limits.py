@@ -25,7 +25,7 @@ WAITING: Final = 64
 """Wrong tokens that wait at the same time; those beyond are sent away."""
 
 
-class Guest(Protocol):
+class Visitor(Protocol):
     """A connection."""
 
     is_known: bool
@@ -35,7 +35,7 @@ class Guest(Protocol):
         """Cut it, at once."""
 
 
-class Door:
+class LoginLimits:
     """Holds the connections of strangers to a number: one more, and the one that is there longest has to go.
 
     It has had the most time to show a token, which takes an owner's client no longer than one round trip.
@@ -43,9 +43,9 @@ class Door:
 
     def __init__(self, room: int = STRANGERS) -> None:
         self._room = room
-        self._strangers: dict[Guest, None] = {}
+        self._strangers: dict[Visitor, None] = {}
 
-    def enter(self, guest: Guest) -> None:
+    def enter(self, guest: Visitor) -> None:
         """Let somebody in."""
         if len(self._strangers) >= self._room:
             oldest = next(iter(self._strangers))
@@ -53,7 +53,7 @@ class Door:
             oldest.turn_away()
         self._strangers[guest] = None
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: Visitor) -> None:
         """Somebody went, or is no stranger any more."""
         self._strangers.pop(guest, None)
 

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.server.job_queue import Jobs, Known
     from modelfetch.server.listen_address import Address
-    from modelfetch.server.runner import Workshop
+    from modelfetch.server.runner import ServerWorkspace
 
 _CODES: Final = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "bad_method"}
 
 
-def build(jobs: Jobs, workshop: Workshop, history: History, address: Address, token: str) -> ASGIApp:
+def build(jobs: Jobs, workshop: ServerWorkspace, history: History, address: Address, token: str) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -180,7 +180,7 @@ class LookRoutes:
     """Everything that changes nothing, and the reset of the metrics."""
 
     jobs: Jobs
-    workshop: Workshop
+    workshop: ServerWorkspace
     history: History
     disk: status.DiskUse = field(default_factory=status.DiskUse)
 

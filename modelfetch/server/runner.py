@@ -44,13 +44,13 @@ class Engine(Protocol):
         """Make those who are told of a run beside its job."""
 
 
-Told = Callable[[Job, Entry], None]
+Received = Callable[[Job, Entry], None]
 
 
 class Scribe:
     """Tells a job what happens in its run, and others that the job has changed."""
 
-    def __init__(self, job: Job, told: Told) -> None:
+    def __init__(self, job: Job, told: Received) -> None:
         self._job = job
         self._told = told
 
@@ -62,7 +62,7 @@ class Scribe:
         """Nothing was taken."""
 
 
-def drive(job: Job, engine: Engine, told: Told) -> None:
+def drive(job: Job, engine: Engine, told: Received) -> None:
     """Run a job that has begun to its end, in the calling thread."""
     try:
         finished = follow(_gated(job, _begin(job, engine)), [Scribe(job, told), *engine.reporters()])
@@ -71,7 +71,7 @@ def drive(job: Job, engine: Engine, told: Told) -> None:
     job.end(finished)
 
 
-def skip(job: Job, told: Told) -> None:
+def skip(job: Job, told: Received) -> None:
     """End a job that never began."""
     end = stopped(CANCELLED_IN_QUEUE) if job.is_stopped else CANCELLED_IN_QUEUE
     job.end(follow(iter([end]), [Scribe(job, told)]))
@@ -97,7 +97,7 @@ def _bug(error: Exception) -> RunFinished:
     return RunFinished("failed", 1, 0.0, (), info)
 
 
-def start(job: Job, engine: Engine, told: Told, after: Callable[[Job], None]) -> None:
+def start(job: Job, engine: Engine, told: Received, after: Callable[[Job], None]) -> None:
     """Run a job in a thread of its own, and call ``after`` from there when it is over."""
 
     def run() -> None:
@@ -113,7 +113,7 @@ def start(job: Job, engine: Engine, told: Told, after: Callable[[Job], None]) ->
         after(job)
 
 
-class Workshop:
+class ServerWorkspace:
     """The engine of the jobs (:class:`modelfetch.server.runner.Engine`).
 
     Settings and catalogs are read anew for each use, so a manifest that was added is known at once.

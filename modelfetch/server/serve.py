@@ -27,11 +27,11 @@ from modelfetch.model.text import quote, sanitise
 from modelfetch.server.connection_timeouts import DOOR, HEAD_SECONDS, Connection
 from modelfetch.server.guard import HEAD
 from modelfetch.server.job_queue import Jobs
-from modelfetch.server.job_store import Keeper
+from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
-from modelfetch.server.login_limits import BACKLOG, Door
+from modelfetch.server.login_limits import BACKLOG, LoginLimits
 from modelfetch.server.routes import build
-from modelfetch.server.runner import Workshop
+from modelfetch.server.runner import ServerWorkspace
 from modelfetch.settings.redaction import endpoint
 
 CONNECTIONS: Final = 512
@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._jobs = jobs
         self._listening = listening
-        self._door = Door()
+        self._door = LoginLimits()
         self._ignored = {number for number in HANDLED_SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -131,12 +131,12 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
     token = _token(options.token)
     public = _public(options.public_url)
     is_tls = _check_tls(options.cert, options.key)
-    workshop = Workshop(flags)
+    workshop = ServerWorkspace(flags)
     workspace = workshop.open()
     with _bind(options.host, options.port) as listener, workspace.history() as history:
         bound, port = listener.getsockname()[:2]
         address = Address(options.host, bound, port, is_tls, public)
-        jobs = Jobs(workshop, Keeper(history), parallel=workspace.loaded.settings.serve.jobs)
+        jobs = Jobs(workshop, JobStore(history), parallel=workspace.loaded.settings.serve.jobs)
         app = build(jobs, workshop, history, address, token)
         server = Server(config(app, options), jobs, lambda: listening(address, token))
         with _hangup(server):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
 
 
-class Watch:
+class PrivateNetworkWatch:
     """Says of each host once that it lies inside, before the first request to it.
 
     Args:
@@ -71,7 +71,7 @@ class Watch:
 class Watched:
     """A source whose offers are looked at."""
 
-    def __init__(self, source: Source, watch: Watch) -> None:
+    def __init__(self, source: Source, watch: PrivateNetworkWatch) -> None:
         self.kind = source.kind
         self._source = source
         self._watch = watch

@@ -7,7 +7,7 @@ arrived are not fetched twice; a killed run, a full disk or a power cut needs no
 """
 
 from modelfetch.store.disk import Disk
-from modelfetch.store.group_commit import Group, Loose
+from modelfetch.store.group_commit import GroupCommit, Staged
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.linking import Placed
 from modelfetch.store.locks import Lock
@@ -21,11 +21,10 @@ from modelfetch.store.store import Store
 __all__ = [
     "Consulted",
     "Disk",
-    "Group",
+    "GroupCommit",
     "Hashing",
     "Hit",
     "Lock",
-    "Loose",
     "Partial",
     "Placed",
     "Quarantined",
@@ -33,6 +32,7 @@ __all__ = [
     "ReceiptError",
     "ReceiptFile",
     "Removal",
+    "Staged",
     "Stamp",
     "Store",
 ]

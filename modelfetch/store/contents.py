@@ -79,7 +79,7 @@ class Contents:
         return self._layout.blob(sha256)
 
     def looking(self) -> AbstractContextManager[None]:
-        """A block in which this thread looks at many files, and makes none: see :meth:`.Beneath.steady`."""
+        """A block in which this thread looks at many files, and makes none: see :meth:`.SafePaths.steady`."""
         return self._disk.steady(only_looks=True)
 
     def find_blob(self, file: FileSpec) -> Path | None:

@@ -41,7 +41,7 @@ _MAYBE_LINK: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 
-Key = tuple[str, str]
+DirectoryKey = tuple[str, str]
 """A root, and a path: from another root, the same path may lead through links."""
 Identity = tuple[int, int]
 """Device and inode."""
@@ -54,7 +54,7 @@ class AstrayError(OSError):
         super().__init__(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
-class Handle:
+class DirectoryHandle:
     """An open directory, and how many operations are using it.
 
     Attributes:
@@ -73,7 +73,7 @@ class Handle:
         """Whether later operations may find it; else the last one that uses it closes it."""
 
 
-class Handles:
+class DirectoryHandles:
     """Directories below roots, opened name by name from the root on. POSIX only.
 
     A handle stays the directory it was opened as, whatever has its path by now. So before it is used again it
@@ -86,9 +86,9 @@ class Handles:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[Key, Handle] = {}
+        self._kept: dict[DirectoryKey, DirectoryHandle] = {}
         """The one that was used last is the last."""
-        self._pinned: dict[Key, Handle] = {}
+        self._pinned: dict[DirectoryKey, DirectoryHandle] = {}
 
     def pin(self, root: str, path: str) -> None:
         """Use a directory as it was opened now, whatever becomes of its path, until :meth:`unpin`.
@@ -108,7 +108,7 @@ class Handles:
         if handle is not None:
             self.release(handle)
 
-    def hold(self, root: str, path: str) -> Handle:
+    def hold(self, root: str, path: str) -> DirectoryHandle:
         """Open a root or a directory below it; :meth:`release` lets go of it.
 
         Args:
@@ -131,7 +131,7 @@ class Handles:
                 handle.users += 1
         return self._prove(key, handle)
 
-    def _prove(self, key: Key, handle: Handle | None) -> Handle:
+    def _prove(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
         """Make sure that a handle is what its path names, or open that."""
         try:
             found = _look(key[1])
@@ -147,7 +147,7 @@ class Handles:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key[1])
         return self._open(key)
 
-    def release(self, handle: Handle) -> None:
+    def release(self, handle: DirectoryHandle) -> None:
         """Let go of a handle."""
         with self._lock:
             handle.users -= 1
@@ -175,11 +175,11 @@ class Handles:
                 self._let_go(key)
         return bool(unused)
 
-    def _open(self, key: Key) -> Handle:
+    def _open(self, key: DirectoryKey) -> DirectoryHandle:
         root, path = key
         fd = self._open_name(root, None, _TO_PASS) if path == root else self._open_below(key, _TO_PASS)
         try:
-            handle = Handle(fd)
+            handle = DirectoryHandle(fd)
         except BaseException:
             os.close(fd)
             raise
@@ -191,7 +191,7 @@ class Handles:
                 self._let_go(next(iter(self._kept)))
         return handle
 
-    def _open_below(self, key: Key, flags: int) -> int:
+    def _open_below(self, key: DirectoryKey, flags: int) -> int:
         root, path = key
         above, _, name = path.rpartition("/")
         parent = self.hold(root, above or "/")
@@ -212,7 +212,7 @@ class Handles:
                 raise
         return os.open(name, flags, dir_fd=at)
 
-    def _give_up(self, key: Key, handle: Handle) -> None:
+    def _give_up(self, key: DirectoryKey, handle: DirectoryHandle) -> None:
         """Let go of a handle that is not what its path names any more."""
         with self._lock:
             if self._kept.get(key) is handle:
@@ -220,7 +220,7 @@ class Handles:
             handle.users -= 1
             _close_unused(handle)
 
-    def _let_go(self, key: Key) -> None:
+    def _let_go(self, key: DirectoryKey) -> None:
         handle = self._kept.pop(key)
         handle.is_kept = False
         _close_unused(handle)
@@ -235,17 +235,17 @@ def _look(path: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _is_link(name: str, parent: Handle) -> bool:
+def _is_link(name: str, parent: DirectoryHandle) -> bool:
     try:
         return stat.S_ISLNK(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode)
     except OSError:
         return False
 
 
-def _close_unused(handle: Handle) -> None:
+def _close_unused(handle: DirectoryHandle) -> None:
     if not handle.users and not handle.is_kept:
         os.close(handle.fd)
 
 
-HANDLES: Final = Handles()
+HANDLES: Final = DirectoryHandles()
 """Those of this process: a bounded number, however many caches it has open."""

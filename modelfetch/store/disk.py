@@ -1,4 +1,4 @@
-"""The one seam to the disk: every touch of the cache is a method here, and passes :meth:`.Seam.perform`.
+"""The operations on the disk: every access to the cache is a method here.
 
 What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
 is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, Seam
+from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
 from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
 from modelfetch.store.syscalls import (
     SAFE,
@@ -36,7 +36,7 @@ from modelfetch.store.syscalls import (
 
 if TYPE_CHECKING:
     from modelfetch.notices import Notices
-    from modelfetch.store.safe_paths import Beneath
+    from modelfetch.store.safe_paths import SafePaths
 
 if sys.platform != "win32":
     import fcntl
@@ -60,7 +60,7 @@ _NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, 
 """A file system without modes (FAT, SMB, many in user space), or one that does not let us change them."""
 
 
-class Disk(Seam):
+class Disk(DiskOperations):
     """The operations the store needs, on the real file system. File descriptors are plain integers."""
 
     rename_pauses: ClassVar[tuple[float, ...]] = (0.01, 0.04, 0.16, 0.64) if sys.platform == "win32" else ()
@@ -68,7 +68,7 @@ class Disk(Seam):
     (huggingface/transformers#2450)."""
 
     def __init__(
-        self, *, fsync: bool = True, beneath: Beneath | None = None, notices: Notices | None = None
+        self, *, fsync: bool = True, beneath: SafePaths | None = None, notices: Notices | None = None
     ) -> None:
         """Use the real disk.
 

@@ -2,7 +2,7 @@
 
 The only place where an ``OSError`` of the cache becomes a :class:`~modelfetch.errors.StoreError`.
 
-How the store reaches the disk: every operation passes :meth:`Seam.perform`, below a guarded root only.
+Every operation on the disk passes :meth:`DiskOperations.perform`, below a guarded root only.
 
 What a caller has to expect comes back as a value; everything else is a
 :class:`~modelfetch.errors.StoreError`.
@@ -23,7 +23,7 @@ from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
 from modelfetch.store.dir_handles import AstrayError
-from modelfetch.store.safe_paths import Beneath
+from modelfetch.store.safe_paths import SafePaths
 
 _ELSEWHERE: Final = "or put the cache elsewhere with --cache-dir"
 _AGAIN: Final = "Something else changed the cache meanwhile; try again."
@@ -119,29 +119,29 @@ def not_ours(directory: Path) -> StoreError:
 T = TypeVar("T")
 
 
-class Seam:
+class DiskOperations:
     """What all operations of :class:`modelfetch.store.disk.Disk` have in common."""
 
-    def __init__(self, *, beneath: Beneath | None = None, notices: Notices | None = None) -> None:
+    def __init__(self, *, beneath: SafePaths | None = None, notices: Notices | None = None) -> None:
         """Reach the disk.
 
         Args:
             beneath: How paths below a root are reached, instead of the best way there is here.
             notices: Who is told of what this disk cannot do, and of what is left alone.
         """
-        self._beneath = beneath or Beneath()
+        self._beneath = beneath or SafePaths()
         self.notices = notices or Notices()
 
     def guard(self, root: Path) -> None:
-        """Follow no link below a directory any more; see :meth:`.Beneath.guard`."""
+        """Follow no link below a directory any more; see :meth:`.SafePaths.guard`."""
         self._beneath.guard(root)
 
     def steady(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
-        """A block with many operations in few directories, as :meth:`.Beneath.steady` has it."""
+        """A block with many operations in few directories, as :meth:`.SafePaths.steady` has it."""
         return self._beneath.steady(only_looks=only_looks)
 
     def pin(self, path: Path) -> Callable[[], None]:
-        """Hold a directory open, as :meth:`.Beneath.pin` has it; what is returned lets go of it."""
+        """Hold a directory open, as :meth:`.SafePaths.pin` has it; what is returned lets go of it."""
         return self._must("open", path, lambda: self._beneath.pin(path))
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002

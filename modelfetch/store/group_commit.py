@@ -30,7 +30,7 @@ Places = Sequence[tuple[Manifest, FileSpec]]
 
 
 @dataclass(frozen=True, slots=True)
-class Loose:
+class Staged:
     """A verified file that has no name yet under which it could be found."""
 
     file: FileSpec
@@ -43,7 +43,7 @@ class Loose:
     """Where it belongs in the models that need it."""
 
 
-class Group:
+class GroupCommit:
     """A directory of files that are to be stored together; leaving a ``with`` block removes what is left.
 
     :meth:`write` may be called by several threads at once, all else by one at a time.
@@ -80,7 +80,7 @@ class Group:
         finally:
             self._unpin()
 
-    def write(self, places: Places, data: bytes) -> Loose | None:
+    def write(self, places: Places, data: bytes) -> Staged | None:
         """Write a file, if these are its bytes; None if they are not.
 
         Raises:
@@ -94,9 +94,9 @@ class Group:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
-        return Loose(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
+        return Staged(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
 
-    def commit(self, loose: Sequence[Loose]) -> list[Loose]:
+    def commit(self, loose: Sequence[Staged]) -> list[Staged]:
         """Give files their final names, among the blobs and in the models.
 
         The names in the models are safe from a power cut once the receipt is written.
@@ -112,7 +112,7 @@ class Group:
             placed = {each.file.sha256 for each in self._commit(loose)}
         return [each for each in loose if each.file.sha256 in placed]
 
-    def _commit(self, loose: Sequence[Loose]) -> Iterator[Loose]:
+    def _commit(self, loose: Sequence[Staged]) -> Iterator[Staged]:
         """Store by digest: each of the 256 directories of blobs is opened once then, not for each file."""
         ordered = sorted(loose, key=lambda each: each.file.sha256)
         ready = [each for each in ordered if self._is_ours(each)]
@@ -122,7 +122,7 @@ class Group:
         for folder, together in groupby(ready, key=lambda each: each.blob.parent):
             yield from self._publish(folder, list(together))
 
-    def _publish(self, folder: Path, together: Sequence[Loose]) -> list[Loose]:
+    def _publish(self, folder: Path, together: Sequence[Staged]) -> list[Staged]:
         """Give files their names in one directory of blobs, and in the models."""
         new = [each for each in together if self._disk.lstat(each.blob) is None]
         for each in new:
@@ -130,12 +130,12 @@ class Group:
         self._disk.sync_directory(folder)
         return [each for each in new if self._place(each)]
 
-    def _is_ours(self, loose: Loose) -> bool:
+    def _is_ours(self, loose: Staged) -> bool:
         """Compare what we wrote with what has its name: only inodes of our own get a final name."""
         named = self._disk.lstat(loose.path)
         return named is not None and _inode(named) == loose.inode
 
-    def _make_directories(self, ready: Sequence[Loose]) -> None:
+    def _make_directories(self, ready: Sequence[Staged]) -> None:
         """Make what is missing; the directories of blobs, of which there are many, are then synced as one."""
         disk, root, blobs = self._disk, self._layout.root, self._layout.blobs
         folders = {each.blob.parent for each in ready} - self._made
@@ -149,7 +149,7 @@ class Group:
             make_directories(disk, root, folder, durable=True)
         self._made |= folders | above
 
-    def _place(self, loose: Loose) -> bool:
+    def _place(self, loose: Staged) -> bool:
         """Give a blob its names in the models; False when something else has one of them by now."""
         for target in loose.targets:
             is_linked = self._disk.link_free(loose.blob, target)

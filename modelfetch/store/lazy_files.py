@@ -25,7 +25,7 @@ _TRIES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PartialPlace:
     """Where the files of a download go.
 
     Attributes:
@@ -89,7 +89,7 @@ class LazyFiles:
         opened: The files, where there are some to go on in.
     """
 
-    def __init__(self, place: Place, file: FileSpec, opened: OpenFiles | None = None) -> None:
+    def __init__(self, place: PartialPlace, file: FileSpec, opened: OpenFiles | None = None) -> None:
         self.place = place
         self._file = file
         self._opened = opened

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from modelfetch.store.quarantine import Quarantined
 
 
-class Guest:
+class ForeignDirectory:
     """Looks and places there, with the bytes of one cache."""
 
     def __init__(self, disk: Disk, layout: Layout, directories: Directories) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import BLOCK, closing, has_real_directory
 from modelfetch.store.journal import Journal, is_foreign, parse
-from modelfetch.store.lazy_files import LazyFiles, Place
+from modelfetch.store.lazy_files import LazyFiles, PartialPlace
 from modelfetch.store.partial import Partial
 from modelfetch.store.partial_files import OpenFiles
 from modelfetch.store.partial_slots import Slot, read_journal, slots
@@ -57,7 +57,7 @@ class Opening:
         Raises:
             StoreError: The disk refused.
         """
-        place = Place(self.disk, root, folder, self.exclusive)
+        place = PartialPlace(self.disk, root, folder, self.exclusive)
         if not has_real_directory(self.disk, root, folder):
             return self._wrap(LazyFiles(place, self.file))
         if self.exclusive and (taken := self._take_over(place)):
@@ -77,7 +77,7 @@ class Opening:
     def _wrap(self, files: LazyFiles) -> Partial:
         return Partial(self.file, files, self.hashing)
 
-    def _take_over(self, place: Place) -> Partial | None:
+    def _take_over(self, place: PartialPlace) -> Partial | None:
         """Go on in a dead run's file; None where there is none that may be taken."""
         slot = Slot(place.folder)
         opened = OpenFiles.take_over(self.disk, slot, self.file)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError, Handle
+from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError, DirectoryHandle
 
 T = TypeVar("T")
 
@@ -29,19 +29,19 @@ _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 
 
 _MOST_HELD: Final = MOST // 2
-"""Directories that a thread has in use in a block of :meth:`Beneath.steady`."""
+"""Directories that a thread has in use in a block of :meth:`SafePaths.steady`."""
 
 
 class _Steady(threading.local):
-    """What a thread has found of directories in a block of :meth:`Beneath.steady`."""
+    """What a thread has found of directories in a block of :meth:`SafePaths.steady`."""
 
-    found: dict[str, Handle] | None = None
+    found: dict[str, DirectoryHandle] | None = None
     """The directories it has open, by path, the one used last at the end; None outside of a block."""
     absent: set[str] | None = None
     """Paths of directories that are not there; None where the block may make some."""
 
 
-class Beneath:
+class SafePaths:
     """Carries out operations on paths, below its roots without following a link.
 
     A path that lies below no root is used as it is. Threads may share it.
@@ -78,7 +78,7 @@ class Beneath:
         """
         steady = self._steady
         before = steady.found, steady.absent
-        found: dict[str, Handle] = {}
+        found: dict[str, DirectoryHandle] = {}
         steady.found, steady.absent = found, set() if only_looks else None
         try:
             yield
@@ -159,7 +159,7 @@ class Beneath:
         finally:
             os.close(fd)
 
-    def _hold(self, root: str, directory: str) -> Handle:
+    def _hold(self, root: str, directory: str) -> DirectoryHandle:
         """Open a directory; in a block of :meth:`steady` it stays in use."""
         found, absent = self._steady.found, self._steady.absent
         if absent and directory in absent:
@@ -186,7 +186,7 @@ class Beneath:
         return None
 
 
-def _in(directory: Handle, name: str, call: Callable[[str, int | None], T]) -> T:
+def _in(directory: DirectoryHandle, name: str, call: Callable[[str, int | None], T]) -> T:
     """Carry out an operation on a name in an open directory; again, where too many files were open."""
     try:
         return call(name, directory.fd)

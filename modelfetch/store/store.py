@@ -15,10 +15,10 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
-from modelfetch.store.group_commit import Group
+from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.layout import inside
-from modelfetch.store.linking import Guest, Placed, install, place_free
+from modelfetch.store.linking import ForeignDirectory, Placed, install, place_free
 from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
@@ -65,7 +65,7 @@ class Store(Contents):
         """
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
         self._hashing = hashing or Hashing()
-        self.guest = Guest(self._disk, self._layout, self._directories)
+        self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
 
     # Storing
 
@@ -128,13 +128,13 @@ class Store(Contents):
         partial.forget()
         return Placed(blob, quarantined)
 
-    def group(self) -> Group:
+    def group(self) -> GroupCommit:
         """Begin to store small files together.
 
         Raises:
             StoreError: The disk refused.
         """
-        return Group(self._disk, self._layout, self._directories)
+        return GroupCommit(self._disk, self._layout, self._directories)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.

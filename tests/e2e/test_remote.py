@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from modelfetch.engine.events import ErrorInfo, Event, ModelReady, RunFinished, RunStarted
-from modelfetch.remote import Address, Server
+from modelfetch.remote import Address, ServerClient
 from tests.e2e.command import Command, Result, Running, assert_fails
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
@@ -54,7 +54,7 @@ class House:
     @property
     def jobs(self) -> list[dict[str, Any]]:
         """What the server knows, the newest first."""
-        with closing(Server(Address(self.url.partition("/#")[0], TOKEN))) as server:
+        with closing(ServerClient(Address(self.url.partition("/#")[0], TOKEN))) as server:
             found: list[dict[str, Any]] = server.jobs_document()["jobs"]
             return found
 
@@ -416,7 +416,7 @@ def test_a_check_that_is_attached_to_prints_what_is_bad(house: House, served: Se
     bad = house.server.directory(served) / "small.bin"
     bad.unlink()
     bad.write_bytes(b"x" * 1000)
-    with closing(Server(Address(house.url.partition("/#")[0], TOKEN))) as server:
+    with closing(ServerClient(Address(house.url.partition("/#")[0], TOKEN))) as server:
         job = server.submit("model_verify", "m")
     result = house.client("attach", job.id)
     assert (result.code, result.lines) == (5, ["m\tsmall.bin\thash"]), result.err

@@ -25,11 +25,11 @@ from modelfetch.engine.events import (
     RetryScheduled,
     RunFinished,
 )
-from modelfetch.engine.export import Elsewhere
+from modelfetch.engine.export import Export
 from modelfetch.engine.file import Mode
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.verify import VerifyRequest, verify
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -42,9 +42,9 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 
-EAGER = Sharing(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
+EAGER = SplitPolicy(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
 """Everybody is called at once, however small the file."""
-ALONE = Sharing(connections=1)
+ALONE = SplitPolicy(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
 QUICK = RetryPolicy(base=0.001, cap=0.002)
 """The real rules, with waits too short to notice."""
@@ -262,7 +262,7 @@ class Laboratory:
         lock_timeout: float | None = None,
         sources: Sequence[Source] | None = None,
         clock: Clock = time.monotonic,
-        sharing: Sharing | None = None,
+        sharing: SplitPolicy | None = None,
     ) -> Runtime:
         """Make the runtime of one run; ``seconds`` is its time limit."""
         return Runtime(
@@ -287,7 +287,7 @@ class Laboratory:
         to: Path | None = None,
     ) -> Generator[Event, None, None]:
         """Run ensure, an event at a time."""
-        request = Request(manifests, Mode(offline=offline, force=force), Elsewhere(to))
+        request = Request(manifests, Mode(offline=offline, force=force), Export(to))
         yield from ensure(runtime or self.runtime(), request)
 
     def ensure(

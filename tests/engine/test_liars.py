@@ -11,7 +11,7 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import FileQuarantined, SourceFailed
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
 from modelfetch.sources.mirror import MirrorSource
@@ -51,7 +51,7 @@ IN_BATCHES = [
 
 @contextmanager
 def run_of(
-    lab: Laboratory, *origins: Origin, sharing: Sharing = ALONE, stall: float = IN_TIME
+    lab: Laboratory, *origins: Origin, sharing: SplitPolicy = ALONE, stall: float = IN_TIME
 ) -> Iterator[Runtime]:
     """The runtime of a run that knows some mirrors, and waits ``stall`` seconds for a byte."""
     cancel = Cancellation()
@@ -73,7 +73,7 @@ def run_of(
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_liar_is_left_for_an_honest_source(
-    lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, sharing: Sharing
+    lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, sharing: SplitPolicy
 ) -> None:
     with Origin() as liar, Origin() as honest:
         liar.add("f.bin", CONTENT)

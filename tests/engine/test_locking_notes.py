@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.engine.events import Event, FileCommitted, LockWaiting, Planned, PlannedFile, Progress
-from modelfetch.engine.locking import Noticeboard, acquire
+from modelfetch.engine.locking import LockNotes, acquire
 from modelfetch.engine.runtime import Runtime
 from modelfetch.store import Lock, Store
 from tests.engine.fakes import FakeClock, FakeTime, Laboratory, body, model
@@ -36,7 +36,7 @@ def other(tmp_path: Path) -> Lock:
 
 
 def test_what_is_there_counts_from_the_plan_on(tmp_path: Path, held: Lock) -> None:
-    board = Noticeboard(FakeClock())
+    board = LockNotes(FakeClock())
     board.hold("m", held)
     board.heard(PLAN)
     assert other(tmp_path).progress() == (200, 1000)
@@ -44,7 +44,7 @@ def test_what_is_there_counts_from_the_plan_on(tmp_path: Path, held: Lock) -> No
 
 def test_a_note_is_written_once_a_second_at_most(tmp_path: Path, held: Lock) -> None:
     clock = FakeClock()
-    board = Noticeboard(clock)
+    board = LockNotes(clock)
     board.hold("m", held)
     seen = []
     events: list[Event] = [PLAN, *(at(100 + 10 * step) for step in range(1, 31))]
@@ -57,7 +57,7 @@ def test_a_note_is_written_once_a_second_at_most(tmp_path: Path, held: Lock) -> 
 
 def test_a_committed_file_counts_whole(tmp_path: Path, held: Lock) -> None:
     clock = FakeClock()
-    board = Noticeboard(clock)
+    board = LockNotes(clock)
     board.hold("m", held)
     board.heard(PLAN)
     clock.now += 1
@@ -66,7 +66,7 @@ def test_a_committed_file_counts_whole(tmp_path: Path, held: Lock) -> None:
 
 
 def test_models_whose_lock_is_not_ours_are_left_alone(tmp_path: Path, held: Lock) -> None:
-    board = Noticeboard(FakeClock())
+    board = LockNotes(FakeClock())
     board.heard(PLAN)
     assert other(tmp_path).progress() == (0, 0)
     assert held.effective

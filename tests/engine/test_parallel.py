@@ -22,8 +22,8 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.runtime import Runtime
-from modelfetch.engine.segments import Sharing
-from modelfetch.engine.sink import Filling, Lane
+from modelfetch.engine.segments import SplitPolicy
+from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
@@ -170,17 +170,17 @@ def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laborato
     """What begins where the part of the first connection ends is free again: no byte of it was asked for."""
     offer = lab.serve(CONTENT)
     with lab.store.partial(MODEL.files[0], True) as partial:
-        filling = Filling(lab.runtime(), partial)
+        filling = Sink(lab.runtime(), partial)
         filling.segments.spread(3)
         segment = filling.segments.take()
         assert segment is not None
-        lane = Lane(Candidate(offer, 0), segment)
+        lane = Connection(Candidate(offer, 0), segment)
         assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
         assert (lane.segment, lane.segment.left) == (segment, 0)
 
 
 @pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
-def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: Sharing) -> None:
+def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: SplitPolicy) -> None:
     content = body(16_000_000)
     manifest = model("m", {"f.bin": content})
     lab.serve(content, cut(most=2_000_000))
@@ -254,7 +254,7 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
 
         origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
         origin.fault("*", faults.late(wait))
-        sharing = replace(EAGER, waste=Sharing().waste, stuck=IN_TIME)
+        sharing = replace(EAGER, waste=SplitPolicy().waste, stuck=IN_TIME)
         runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
         events = lab.ensure(MODEL, runtime=runtime)
         client.close()

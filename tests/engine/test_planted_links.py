@@ -13,7 +13,7 @@ import pytest
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
-from modelfetch.store.safe_paths import HAS_HANDLES, Beneath
+from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 from tests.engine.fakes import Laboratory, body, flipped, last, model, sha256
 from tests.store.material import run_child
 
@@ -71,7 +71,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path, template: Path) -> Labor
         pytest.skip("no handles here")
     shutil.copytree(template, tmp_path / "cache")
     lab = Laboratory(tmp_path / "cache")
-    disk = Disk(fsync=False, beneath=Beneath(by_handle=request.param))
+    disk = Disk(fsync=False, beneath=SafePaths(by_handle=request.param))
     lab.store = Store(lab.root, disk=disk)
     for content in (LARGE, SMALL, WANTED, TORN):
         lab.serve(content)
@@ -184,7 +184,7 @@ def test_the_owner_is_told_of_what_is_left_alone(
 class SwappingDisk(Disk):
     """Puts a link where a directory was, right before one operation on something below it."""
 
-    def __init__(self, beneath: Beneath, directory: Path, victim: Path, nth: int) -> None:
+    def __init__(self, beneath: SafePaths, directory: Path, victim: Path, nth: int) -> None:
         super().__init__(fsync=False, beneath=beneath)
         self._directory = directory
         self._victim = victim
@@ -224,7 +224,7 @@ def test_swapping_a_directory_for_a_link_between_check_and_use_does_not_help(
         directory, victim = lab.root / place.replace("GROUP", dead), tmp_path / str(nth) / "victim"
         shutil.copytree(directory, victim)
         before = snapshot(victim)
-        disk = SwappingDisk(Beneath(), directory, victim, nth)
+        disk = SwappingDisk(SafePaths(), directory, victim, nth)
         lab.store = Store(lab.root, disk=disk)
         assert code_of(verb, lab) in (0, 5, 7)
         assert snapshot(victim) == before

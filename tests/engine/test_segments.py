@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.engine.segments import Segment, Segments, Sharing, Verdict, cut
+from modelfetch.engine.segments import Segment, Segments, SpeedProbe, SplitPolicy, cut
 from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
-SHARING = Sharing(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB, waste=1.0)
+SHARING = SplitPolicy(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB, waste=1.0)
 """Small files, and no care for bytes that are on their way."""
 
 
@@ -223,8 +223,8 @@ def test_no_byte_is_given_twice_or_forgotten(steps: list[tuple[int, int]]) -> No
 # The verdict
 
 
-def verdict(clock: FakeClock, **rules: float) -> Verdict:
-    return Verdict(Sharing(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock=clock)
+def verdict(clock: FakeClock, **rules: float) -> SpeedProbe:
+    return SpeedProbe(SplitPolicy(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock=clock)
 
 
 def test_a_fast_connection_gets_no_company() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from modelfetch.engine.sink import Filling, Lane
+from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.transfer import candidates_for
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Store
@@ -30,10 +30,10 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
     offer = lab.serve(CONTENT, OK, OK)
     [candidate] = candidates_for([offer])
     with store.partial(FILE, exclusive=True) as partial:
-        filling = Filling(lab.runtime(store=store), partial)
+        filling = Sink(lab.runtime(store=store), partial)
         segment = filling.segments.take()
         assert segment is not None
-        pieces = filling.copy(Lane(candidate, segment), offer.open(0), FILE.size)
+        pieces = filling.copy(Connection(candidate, segment), offer.open(0), FILE.size)
         helper = threading.Thread(target=lambda: list(pieces))
         helper.start()
         assert reached.wait(IN_TIME)

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
-from modelfetch.engine.batch_connections import FIRST, GROWTH, Lanes
+from modelfetch.engine.batch_connections import FIRST, GROWTH, BatchConnections
 from modelfetch.engine.events import Progress
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
@@ -95,7 +95,7 @@ def test_a_server_of_few_threads_is_not_starved(lab: Laboratory, threads: int) -
 
 
 def test_lanes_begin_as_answers_prove_them_useful() -> None:
-    lanes = Lanes(Cancellation())
+    lanes = BatchConnections(Cancellation())
     assert all(lanes.enter(number) for number in range(FIRST))
     begun: list[bool] = []
     waiting = threading.Thread(target=lambda: begun.append(lanes.enter(FIRST)))
@@ -109,7 +109,7 @@ def test_lanes_begin_as_answers_prove_them_useful() -> None:
 
 
 def test_after_a_silence_no_more_lanes_begin() -> None:
-    lanes = Lanes(Cancellation())
+    lanes = BatchConnections(Cancellation())
     assert all(lanes.enter(number) for number in range(FIRST))
     assert lanes.note_silence(), "others are there to do its work"
     for _ in range(FIRST):
@@ -123,7 +123,7 @@ def test_after_a_silence_no_more_lanes_begin() -> None:
 
 
 def test_the_only_lane_goes_on_whatever_happens() -> None:
-    lanes = Lanes(Cancellation())
+    lanes = BatchConnections(Cancellation())
     assert lanes.enter(0)
     assert not lanes.note_silence()
 
@@ -132,4 +132,4 @@ def test_a_cancelled_run_lets_nobody_wait() -> None:
     cancel = Cancellation()
     cancel.cancel()
     with pytest.raises(Cancelled):
-        Lanes(cancel).enter(FIRST)
+        BatchConnections(cancel).enter(FIRST)

@@ -19,7 +19,7 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.transfer import Transfer, candidates_for
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -255,7 +255,7 @@ def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answe
 
 
 @pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
-def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: Sharing) -> None:
+def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: SplitPolicy) -> None:
     offer = lab.serve(CONTENT, Answer(most=10_000))
     events = lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))
     assert code(events) == 0
@@ -704,10 +704,10 @@ def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_who_completed_it(l
     assert left(events) == []
 
 
-@pytest.mark.parametrize("sharing", [Sharing(), EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("sharing", [SplitPolicy(), EAGER], ids=["one connection", "several"])
 @pytest.mark.parametrize("begun", [3 * MIB, 4 * MIB], ids=["begun", "complete"])
 def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
-    lab: Laboratory, begun: int, sharing: Sharing
+    lab: Laboratory, begun: int, sharing: SplitPolicy
 ) -> None:
     """The rest comes first: nobody waits until earlier bytes are read again."""
     content = body(4 * MIB)

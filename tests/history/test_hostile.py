@@ -17,7 +17,7 @@ import pytest
 
 from modelfetch.history import EventRow, History
 from modelfetch.history.database import Database
-from modelfetch.history.database_file import Place
+from modelfetch.history.database_file import DatabaseFile
 from modelfetch.history.errors import Damaged, Endless, Unavailable
 from tests.history.material import attempt, run
 from tests.history.test_sick import aside, remember, use_everything
@@ -318,7 +318,7 @@ def test_a_link_put_there_between_look_and_use_is_noticed(path: Path, tmp_path: 
     elsewhere = tmp_path / "elsewhere" / "state.db"
     remember(path, 1)
     remember(elsewhere, 1)
-    place = Place(path)
+    place = DatabaseFile(path)
     assert place.look()
     path.unlink()
     path.symlink_to(elsewhere)

@@ -20,7 +20,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.record import Record
 from modelfetch.history import CidRow, History
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.reporters.history_rows import EVENTS, Chronicle
+from modelfetch.reporters.history_rows import EVENTS, HistoryRows
 from modelfetch.reporters.recorder import Recorder, recorded
 from tests.history.material import held_by_another
 from tests.scripted import (
@@ -58,7 +58,7 @@ class Counting(History):
 
 def recorder(history: History, *manifests: Manifest) -> Recorder:
     known = {manifest.name: manifest for manifest in manifests}
-    return Recorder(lambda: Chronicle(history, known.get))
+    return Recorder(lambda: HistoryRows(history, known.get))
 
 
 def remember(history: History, timed: list[Timed], *manifests: Manifest) -> Recorder:
@@ -226,13 +226,13 @@ def test_ctrl_c_while_the_history_is_loaded_loses_no_run(history: Counting, mome
 
     impatience = iter([KeyboardInterrupt])
 
-    class Interrupted(Chronicle):
+    class Interrupted(HistoryRows):
         def report(self, record: Record) -> None:
             super().report(record)
             for interrupt in impatience:
                 raise interrupt
 
-    def begin() -> Chronicle:
+    def begin() -> HistoryRows:
         if moment == "before it is open":
             for interrupt in impatience:
                 raise interrupt
@@ -358,7 +358,7 @@ def test_a_locked_history_is_waited_for_once_at_the_end(path: Path) -> None:
 def test_a_chronicle_that_breaks_is_dropped_and_the_records_go_on(
     history: Counting, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> Chronicle:
+    def broken() -> HistoryRows:
         raise ZeroDivisionError("on purpose")
 
     records = list(recorded(_stream(at_once(download())), Recorder(broken)))

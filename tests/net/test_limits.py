@@ -14,7 +14,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.httpcore_backend import MOST_INTERIM, Heads
-from modelfetch.net.limits import Limits, Watch
+from modelfetch.net.limits import Limits, StallTimer
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
 from tests.origin.listener import Listener
@@ -43,11 +43,11 @@ def time() -> Time:
 
 
 @pytest.fixture
-def watch(time: Time) -> Watch:
-    return Watch(LIMITS, time)
+def watch(time: Time) -> StallTimer:
+    return StallTimer(LIMITS, time)
 
 
-def test_silence_counts_from_the_request_on(time: Time, watch: Watch) -> None:
+def test_silence_counts_from_the_request_on(time: Time, watch: StallTimer) -> None:
     assert watch.left() == 30.0
     time.now += 29.0
     assert watch.left() == 1.0
@@ -56,13 +56,13 @@ def test_silence_counts_from_the_request_on(time: Time, watch: Watch) -> None:
         watch.left()
 
 
-def test_only_a_wanted_byte_ends_the_silence(time: Time, watch: Watch) -> None:
+def test_only_a_wanted_byte_ends_the_silence(time: Time, watch: StallTimer) -> None:
     time.now += 29.0
     watch.gain(1)
     assert watch.left() == 30.0
 
 
-def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: Watch) -> None:
+def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: StallTimer) -> None:
     time.now += 20.0
     watch.pause()
     time.now += 1000.0
@@ -70,7 +70,7 @@ def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: Watch) ->
     assert watch.left() == 10.0
 
 
-def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, watch: Watch) -> None:
+def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, watch: StallTimer) -> None:
     for left in (10.0, 6.0, 2.0):
         with watch.connecting() as seconds:
             assert seconds == left
@@ -80,7 +80,7 @@ def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, wa
     assert watch.left() == 30.0
 
 
-def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: Watch) -> None:
+def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: StallTimer) -> None:
     with watch.hurried(0.5):
         assert watch.left() == 0.5
         time.now += 0.5
@@ -89,12 +89,12 @@ def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: Watc
     assert watch.left() == 29.5
 
 
-def test_nothing_is_waited_for_when_all_is_there(watch: Watch) -> None:
+def test_nothing_is_waited_for_when_all_is_there(watch: StallTimer) -> None:
     watch.finish()
     assert watch.left() == 0.0
 
 
-def test_a_late_first_byte_is_no_trickle(time: Time, watch: Watch) -> None:
+def test_a_late_first_byte_is_no_trickle(time: Time, watch: StallTimer) -> None:
     """An IPFS gateway looks for a file for twenty seconds, and then is as quick as others."""
     time.now += 29.0
     for _ in range(10):
@@ -104,7 +104,7 @@ def test_a_late_first_byte_is_no_trickle(time: Time, watch: Watch) -> None:
 
 
 def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> None:
-    watch = Watch(LIMITS, time, first_byte=5.0)
+    watch = StallTimer(LIMITS, time, first_byte=5.0)
     with watch.connecting() as seconds:
         assert seconds == 5.0
     assert watch.left() == 5.0
@@ -112,7 +112,7 @@ def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> N
     assert watch.left() == 30.0
 
 
-def test_a_trickle_is_ended(time: Time, watch: Watch) -> None:
+def test_a_trickle_is_ended(time: Time, watch: StallTimer) -> None:
     watch.gain(1)
     for _ in range(29):
         time.now += 1.0

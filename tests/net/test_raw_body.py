@@ -21,7 +21,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.net.body import Body
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Memory, Watch
+from modelfetch.net.limits import Memory, StallTimer
 from modelfetch.net.raw_body import LARGE_BYTES, socket_of
 from modelfetch.net.responses import Accept, Ask
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
@@ -238,7 +238,7 @@ def test_an_answer_without_a_connection_is_read_by_httpx() -> None:
     headers, request = {"Content-Length": str(SIZE)}, httpx.Request("GET", "http://x/")
     response = httpx.Response(200, headers=headers, request=request, stream=httpx.ByteStream(FILE))
     body = Body(
-        response, Accept(0, SIZE), Watch(EAGER), Cancellation(), size=SIZE, direct_from=EAGER.direct_from
+        response, Accept(0, SIZE), StallTimer(EAGER), Cancellation(), size=SIZE, direct_from=EAGER.direct_from
     )
     assert b"".join(bytes(piece) for piece in body) == FILE
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from modelfetch.remote import Server
+from modelfetch.remote import ServerClient
 from tests.remote.scripted import Answer, Script, serving
 
-Connect = Callable[[dict[str, list[Answer]]], tuple[Server, Script]]
+Connect = Callable[[dict[str, list[Answer]]], tuple[ServerClient, Script]]
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def connect() -> Iterator[Connect]:
     """Serve answers, and give a client for them."""
     with ExitStack() as stack:
 
-        def begin(answers: dict[str, list[Answer]]) -> tuple[Server, Script]:
+        def begin(answers: dict[str, list[Answer]]) -> tuple[ServerClient, Script]:
             script = Script(answers)
             address = stack.enter_context(serving(script))
-            return stack.enter_context(closing(Server(address))), script
+            return stack.enter_context(closing(ServerClient(address))), script
 
         yield begin

@@ -17,7 +17,7 @@ from modelfetch.errors import (
     UnknownModelError,
     UsageError,
 )
-from modelfetch.remote import Address, Job, Server, Snapshot
+from modelfetch.remote import Address, Job, ServerClient, Snapshot
 from tests.origin.listener import refusing_port
 from tests.remote.conftest import Connect
 from tests.remote.scripted import JOB, TOKEN, Answer, document, refusal, snapshot, stream, whole
@@ -143,7 +143,7 @@ def test_every_refusal_names_the_server_what_was_wanted_and_what_to_do(
 
 
 def test_nobody_there_is_told_with_what_to_do() -> None:
-    with refusing_port() as port, closing(Server(Address(f"http://127.0.0.1:{port}", TOKEN))) as server:
+    with refusing_port() as port, closing(ServerClient(Address(f"http://127.0.0.1:{port}", TOKEN))) as server:
         error = why(UnavailableError, server.jobs)
     assert error.message == f"cannot list the jobs: modelfetch server at {server.base}: connection refused"
     assert "modelfetch serve" in error.hint

@@ -13,8 +13,8 @@ import pytest
 
 from modelfetch.engine.events import RunFinished
 from modelfetch.net.retry import RetryPolicy
-from modelfetch.remote import Job, Patience, Server
-from modelfetch.remote.decoder import Told
+from modelfetch.remote import Job, Patience, ServerClient
+from modelfetch.remote.decoder import Received
 from modelfetch.remote.follower import Line, Listener
 from tests.patience import IN_TIME
 from tests.remote.conftest import Connect
@@ -43,23 +43,25 @@ STORY = told(download(FILES[-2:]))
 EVENTS = download(FILES[-2:])
 
 
-def listen(server: Server, patience: Patience = HASTY) -> tuple[list[Told], list[Line], RunFinished]:
+def listen(
+    server: ServerClient, patience: Patience = HASTY
+) -> tuple[list[Received], list[Line], RunFinished]:
     """Everything told, how the line was, and the end."""
     following = Listener(server, Job(JOB, "whisper-base"), patience).listen()
-    records: list[Told] = []
+    records: list[Received] = []
     lines: list[Line] = []
     while True:
         try:
             heard = next(following)
         except StopIteration as stop:
             return records, lines, stop.value
-        if isinstance(heard, Told):
+        if isinstance(heard, Received):
             records.append(heard)
         else:
             lines.append(heard)
 
 
-def documents(records: Sequence[Told]) -> list[dict[str, Any]]:
+def documents(records: Sequence[Received]) -> list[dict[str, Any]]:
     return [record.document for record in records]
 
 
@@ -156,20 +158,20 @@ def test_a_refusal_that_may_pass_is_waited_out(connect: Connect, answer: Answer)
 def test_a_server_that_was_away_is_found_again() -> None:
     script = Script({STREAM: [stream(frames(STORY[:5])), stream(frames(STORY[5:]), DONE)]})
     with serving(script) as address:
-        server = Server(address)
+        server = ServerClient(address)
         following = Listener(server, Job(JOB, "m"), Patience(5, HASTY.policy)).listen()
         heard = [next(following) for _ in range(6)]
     waits = [next(following), next(following)]
     assert all(isinstance(line, Line) and line.wait for line in waits)
     with closing(server), serving(script, int(address.base.rpartition(":")[2])):
         heard += following
-    assert [item.document for item in heard if isinstance(item, Told)] == STORY
+    assert [item.document for item in heard if isinstance(item, Received)] == STORY
 
 
 def test_patience_with_a_server_that_stays_away_has_an_end(connect: Connect) -> None:
     script = Script({STREAM: [stream(frames(STORY[:5]))]})
     with serving(script) as address:
-        server = Server(address)
+        server = ServerClient(address)
         following = Listener(server, Job(JOB, "m"), HASTY).listen()
         for _ in range(6):
             next(following)
@@ -177,7 +179,7 @@ def test_patience_with_a_server_that_stays_away_has_an_end(connect: Connect) -> 
     with closing(server):
         *_, last = following
     assert 0.2 < time.monotonic() - started < IN_TIME
-    assert isinstance(last, Told)
+    assert isinstance(last, Received)
     assert isinstance(last.event, RunFinished)
     assert last.event.error is not None
     assert (last.event.exit_code, last.event.error.code) == (6, "unavailable")

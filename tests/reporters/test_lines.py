@@ -230,7 +230,7 @@ def chosen(
 
 
 def test_the_face_fits_where_it_is_shown() -> None:
-    assert chosen(Terminal()) == ["Late"]  # and then bars
+    assert chosen(Terminal()) == ["DeferredReporter"]  # and then bars
     assert chosen(io.StringIO()) == ["Lines"]
     assert chosen(Terminal(), quiet=True) == []
     assert chosen(Terminal(), json=True) == chosen(io.StringIO(), json=True, quiet=True) == ["JsonLines"]
@@ -241,10 +241,10 @@ def test_the_face_fits_where_it_is_shown() -> None:
     [
         ("CI", "true", "Lines"),
         ("CI", "1", "Lines"),
-        ("CI", "", "Late"),
-        ("CI", "false", "Late"),
+        ("CI", "", "DeferredReporter"),
+        ("CI", "false", "DeferredReporter"),
         ("TERM", "dumb", "Lines"),
-        ("TERM", "xterm-256color", "Late"),
+        ("TERM", "xterm-256color", "DeferredReporter"),
     ],
 )
 def test_ci_and_dumb_terminals_get_lines(name: str, value: str, face: str) -> None:

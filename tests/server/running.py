@@ -24,10 +24,10 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_state import Order
-from modelfetch.server.job_store import Keeper
+from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
 from modelfetch.server.routes import build
-from modelfetch.server.runner import Engine, Workshop
+from modelfetch.server.runner import Engine, ServerWorkspace
 from modelfetch.server.serve import Options, Server, config
 from tests.patience import IN_TIME
 
@@ -118,13 +118,15 @@ class Served:
         connection: type[Connection] = Connection,
     ) -> None:
         self._history = history or History(root / "state.db")
-        self._keeper = Keeper(self._history)
+        self._keeper = JobStore(self._history)
         self.jobs = Jobs(engine or FakeEngine(), self._keeper, parallel=parallel)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.address = Address("127.0.0.1", "127.0.0.1", self.port)
         environ = {"HOME": str(root), "MODELFETCH_CACHE_DIR": str(root / "cache")}
-        self.workshop = engine if isinstance(engine, Workshop) else Workshop({}, environ=environ, cwd=root)
+        self.workshop = (
+            engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
+        )
         self._listening = threading.Event()
         self._server = Server(config(self._app(), Options(), connection), self.jobs, self._listening.set)
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.server.runner import Workshop
+from modelfetch.server.runner import ServerWorkspace
 from modelfetch.store import Store
 from tests.engine.fakes import workers
 from tests.origin import Fault, Origin, ServedModel, faults, model
@@ -29,7 +29,7 @@ def real(tmp_path: Path, served: ServedModel, **settings: str) -> Iterator[Serve
         "MODELFETCH_CACHE_FSYNC": "false",
         **settings,
     }
-    with Served(tmp_path, Workshop({}, environ=environ, cwd=tmp_path)) as server:
+    with Served(tmp_path, ServerWorkspace({}, environ=environ, cwd=tmp_path)) as server:
         yield server
 
 

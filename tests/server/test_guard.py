@@ -17,9 +17,9 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.server.error_responses import Refusal, refuse
 from modelfetch.server.guard import Guard
 from modelfetch.server.job_queue import Jobs
-from modelfetch.server.job_store import Keeper
+from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
-from modelfetch.server.runner import Workshop
+from modelfetch.server.runner import ServerWorkspace
 from tests.patience import IN_TIME
 from tests.server.running import TOKEN, FakeEngine, Served, until
 
@@ -116,7 +116,7 @@ def test_a_body_that_is_cut_off_is_no_bug(served: Served, caplog: pytest.LogCapt
 
 def test_a_setting_that_went_wrong_is_told_and_mended_without_a_restart(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "MODELFETCH_CACHE_DIR": str(tmp_path / "cache")}
-    with Served(tmp_path, Workshop({}, environ=environ, cwd=tmp_path)) as served:
+    with Served(tmp_path, ServerWorkspace({}, environ=environ, cwd=tmp_path)) as served:
         (tmp_path / "modelfetch.toml").write_text("[network]\nfiles = 0\n")
         answer = served.ask("GET", "/v1/models")
         assert (answer.status, answer.code) == (500, "config")
@@ -156,7 +156,7 @@ class Broken:
 def test_a_bug_in_keeping_jobs_ends_neither_the_job_nor_the_keeping(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    keeper = Keeper(Broken())  # type: ignore[arg-type]
+    keeper = JobStore(Broken())  # type: ignore[arg-type]
     jobs = Jobs(FakeEngine(), keeper, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     until(lambda: "jobs could not be kept" in caplog.text, "the report")

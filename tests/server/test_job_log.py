@@ -13,7 +13,7 @@ import pytest
 from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished
 from modelfetch.server.event_streams import Alarm, entries, last_event_id
 from modelfetch.server.job_log import FOLLOWERS, RING, Crowded, Entry, Log
-from modelfetch.server.job_state import Life
+from modelfetch.server.job_state import JobState
 
 
 def fact(n: int) -> Entry:
@@ -166,7 +166,7 @@ def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
 def test_the_marker_is_one_line(outcome: Outcome, message: str | None, told: str) -> None:
     error = None if message is None else ErrorInfo("x", message, "")
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    assert Life(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
+    assert JobState(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.state import RunState
 from modelfetch.server.job_snapshot import MANY, Facts, Snapshot, brief, moving, snapshot
-from modelfetch.server.job_state import Life, Order
+from modelfetch.server.job_state import JobState, Order
 
 AT = datetime(2026, 11, 20, 6, tzinfo=UTC)
 FILES = (
@@ -43,7 +43,7 @@ FALLBACK = SourceFailed(
     "m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "ipfs", "b.example"
 )
 LOST = SourceFailed("m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "", "")
-RUNNING = Life(AT).begun(AT)
+RUNNING = JobState(AT).begun(AT)
 
 
 def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
@@ -53,7 +53,7 @@ def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
     return state
 
 
-def shot(events: Sequence[Event], life: Life = RUNNING, now: float = 0.0) -> Snapshot:
+def shot(events: Sequence[Event], life: JobState = RUNNING, now: float = 0.0) -> Snapshot:
     facts = Facts("job-1", Order("model_download", "m"), "T", None, life, 0, 3, "words")
     return snapshot(facts, fold(events) if events else None, now)
 
@@ -74,7 +74,7 @@ def test_the_phase_is_the_word_for_what_goes_on(phase: str) -> None:
 
 
 def test_a_job_that_did_not_begin_is_queued() -> None:
-    found = shot([], Life(AT))
+    found = shot([], JobState(AT))
     assert (found["status"], found["phase"], found["files"]) == ("queued", "queued", [])
     assert (found["received"], found["size"], found["percent"]) == (0, 0, 0.0)
     assert found["started_at"] is None
@@ -173,9 +173,9 @@ def test_of_many_files_a_stream_gets_those_that_move() -> None:
 
 def test_a_life_goes_from_the_queue_through_work_to_one_end() -> None:
     end = RunFinished("completed", 0, 1.0, (), None)
-    life = Life(AT).begun(AT).ended(end, AT)
+    life = JobState(AT).begun(AT).ended(end, AT)
     assert (life.status, life.is_over, life.is_retryable) == ("completed", True, False)
-    steps: list[Callable[[], Life]] = [
+    steps: list[Callable[[], JobState]] = [
         lambda: life.begun(AT),
         lambda: life.ended(end, AT),
         lambda: RUNNING.begun(AT),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.server.login_limits import FORGET_SECONDS, Crowded, Door, Guesses
+from modelfetch.server.login_limits import FORGET_SECONDS, Crowded, Guesses, LoginLimits
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
 
@@ -28,7 +28,7 @@ class Seat:
 
 def test_one_stranger_too_many_and_the_oldest_goes() -> None:
     cut: list[Seat] = []
-    door = Door(room=3)
+    door = LoginLimits(room=3)
     seats = [Seat(cut, at) for at in range(6)]
     for seat in seats[:3]:
         door.enter(seat)

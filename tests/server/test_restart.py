@@ -27,7 +27,7 @@ from modelfetch.history import History
 from modelfetch.server.job import Job, PastJob
 from modelfetch.server.job_queue import KEPT, KEPT_DAYS, Jobs
 from modelfetch.server.job_state import Order
-from modelfetch.server.job_store import Keeper
+from modelfetch.server.job_store import JobStore
 from modelfetch.store.temporary import tag
 from tests.patience import IN_TIME
 from tests.server.running import FakeEngine, Served, until
@@ -65,7 +65,7 @@ ENDED = threading.Event()
 """Set when the tests are over: until then nothing of a killed server moves."""
 
 
-class Deaf(Keeper):
+class Deaf(JobStore):
     """The keeper of a server that was killed: it writes nothing any more."""
 
     is_killed = False
@@ -206,7 +206,7 @@ def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
 
 def test_what_was_cleared_in_the_moment_of_its_end_does_not_come_back(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1)
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert isinstance(job, Job)
     assert job.over.wait(IN_TIME)
@@ -254,7 +254,7 @@ def run(jobs: Jobs, model: str = "m") -> str:
 
 def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1, now=Days())
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=Days())
     ids = [run(jobs) for _ in range(KEPT + 3)]
     until(lambda: len(jobs.all()) == KEPT)
     assert [job.id for job in jobs.all()] == ids[3:]
@@ -267,14 +267,14 @@ def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
 def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     days = Days()
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), Keeper(history), parallel=1, now=days)
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
     old = run(jobs)
     days.now += timedelta(days=KEPT_DAYS)
     new = run(jobs)
     assert [job.id for job in jobs.all()] == [new]
     jobs.stop()
     days.now += timedelta(days=KEPT_DAYS)
-    again = Jobs(FakeEngine(), Keeper(history), parallel=1, now=days)
+    again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
     assert again.all() == []
     assert old not in {row.id for row in history.jobs()}
     again.stop()

@@ -12,7 +12,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.model.manifest import Manifest
-from modelfetch.store import Disk, Group, Loose, Store
+from modelfetch.store import Disk, GroupCommit, Staged, Store
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk, without_links
 from tests.store.material import WHEN, ensure, is_present, leftovers, model, noise, wrong_finals
 
@@ -20,7 +20,7 @@ CONTENTS = {f"part-{n % 2}/{n}.bin": noise(100 + n, seed=n) for n in range(5)}
 MANIFEST = model(CONTENTS)
 
 
-def write(group: Group, manifest: Manifest, contents: Mapping[str, bytes]) -> list[Loose]:
+def write(group: GroupCommit, manifest: Manifest, contents: Mapping[str, bytes]) -> list[Staged]:
     loose = [group.write([(manifest, file)], contents[file.path]) for file in manifest.files]
     assert all(loose)
     return [each for each in loose if each is not None]
@@ -32,7 +32,7 @@ def install(store: Store) -> None:
         store_all(store, group)
 
 
-def store_all(store: Store, group: Group) -> None:
+def store_all(store: Store, group: GroupCommit) -> None:
     assert len(group.commit(write(group, MANIFEST, CONTENTS))) == len(CONTENTS)
     write_receipt(store)
 

@@ -13,7 +13,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk
 from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError
-from modelfetch.store.safe_paths import HAS_HANDLES, Beneath
+from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 
 resource = pytest.importorskip("resource", reason="POSIX limits")
 pytestmark = pytest.mark.skipif(not HAS_HANDLES, reason="directories cannot be held open here")
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[True, False], ids=["held open", "looked over"])
 def disk(request: pytest.FixtureRequest, root: Path) -> Disk:
-    disk = Disk(beneath=Beneath(by_handle=request.param))
+    disk = Disk(beneath=SafePaths(by_handle=request.param))
     disk.guard(root)
     return disk
 

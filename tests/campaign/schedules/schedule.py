@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from modelfetch.engine.segments import Sharing
+from modelfetch.engine.segments import SplitPolicy
 from tests.campaign.schedules import troubles
 from tests.origin import Content, Fault, Request, faults
 
@@ -96,7 +96,7 @@ class Plan:
     """Whether another process does the same at the same time, to its end."""
     is_forced: bool = False
     files: int = 4
-    sharing: Sharing = field(default_factory=Sharing)
+    sharing: SplitPolicy = field(default_factory=SplitPolicy)
 
     def __str__(self) -> str:
         when = f"event {self.events}" if self.events is not None else f"{self.seconds:.2f} s"
@@ -242,11 +242,11 @@ def _plan(chance: random.Random, ending: Ending, files: int) -> Plan:
     )
 
 
-def _sharing(chance: random.Random) -> Sharing:
+def _sharing(chance: random.Random) -> SplitPolicy:
     """Company for files of some 100 kB, called at once or late, and with as much or as little waste."""
     if chance.random() < 0.15:
-        return Sharing(connections=1)
-    return Sharing(
+        return SplitPolicy(connections=1)
+    return SplitPolicy(
         connections=chance.choice([2, 4, 5, 8]),
         worth=0,
         least=chance.choice([10_000, 50_000]),
