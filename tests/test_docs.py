@@ -295,7 +295,7 @@ def test_python_examples_use_what_exists(page: Path) -> None:
 
 # Architecture
 
-MODULE = re.compile(r"(?<![\w<>*./-])(?:[\w-]+/)*[\w-]+\.(?:py|jsonl)\b")
+MODULE = re.compile(r"(?<![\w<>*./-])(?:[\w-]+/)*[\w-]+\.(?:py|jsonl|js)\b")
 FOLDER = re.compile(r"(?<![\w./-])(?:modelfetch|tests|docs)(?:/[\w-]+)+(?!/?[\w.<*-])")
 RUNNABLE = re.compile(r"python -m (tests(?:\.\w+)*)")
 
