@@ -29,11 +29,16 @@ from modelfetch.model.parse import parse_manifest
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
+from tests.test_imports import HOMES, LAYERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md")]
+PAGES = [*TOP, *sorted(DOCS.rglob("*.md"))]
+ARCHITECTURE = DOCS / "explanation" / "architecture.md"
+ABOUT_CODE = [ROOT / "CONTRIBUTING.md", *sorted((DOCS / "explanation").glob("*.md"))]
+"""Pages that name modules."""
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 CODE = sorted((ROOT / "modelfetch").rglob("*.py"))
 
@@ -286,6 +291,45 @@ def test_python_examples_use_what_exists(page: Path) -> None:
                 assert all(hasattr(module, alias.name) for alias in node.names)
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "modelfetch":
                 assert hasattr(importlib.import_module("modelfetch"), node.attr)
+
+
+# Architecture
+
+MODULE = re.compile(r"(?<![\w<>*./-])(?:[\w-]+/)*[\w-]+\.(?:py|jsonl|js)\b")
+FOLDER = re.compile(r"(?<![\w./-])(?:modelfetch|tests|docs)(?:/[\w-]+)+(?!/?[\w.<*-])")
+RUNNABLE = re.compile(r"python -m (tests(?:\.\w+)*)")
+
+
+def named_in(page: Path) -> set[str]:
+    """Every path of a module or directory of the repository that a page names, also in its code blocks."""
+    text = page.read_text("utf-8")
+    runnable = (name.replace(".", "/") for name in RUNNABLE.findall(text))
+    return {*MODULE.findall(text), *FOLDER.findall(text), *runnable}
+
+
+@pytest.mark.parametrize("page", ABOUT_CODE, ids=lambda page: str(page.stem))
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    """Relative to the repository, or to the package."""
+    roots = (ROOT, ROOT / "modelfetch")
+    assert [
+        name for name in sorted(named_in(page)) if not any((root / name).exists() for root in roots)
+    ] == []
+
+
+def test_paths_are_found_in_pages() -> None:
+    named = named_in(ARCHITECTURE) | named_in(ROOT / "CONTRIBUTING.md")
+    assert {"engine/ensure.py", "warm.py", "tests/data/events.jsonl", "tests/panel", "tests/bench"} <= named
+
+
+def test_the_architecture_shows_the_layers_and_the_packages_of_others() -> None:
+    """In the order of the import rules, the last layer first."""
+    [picture] = blocks(ARCHITECTURE, "text")
+    rows = re.findall(r"^(\w+) .*?(?:\[(.+)\])?$", picture, re.MULTILINE)
+    assert [layer for layer, _ in reversed(rows)] == [*LAYERS]
+    shown = {layer: foreign.split(", ") for layer, foreign in rows if foreign}
+    assert shown == {
+        layer: found for layer in LAYERS if (found := sorted(name for name in HOMES if layer in HOMES[name]))
+    }
 
 
 # Pages and links
