@@ -213,14 +213,18 @@ def _own_outages(attempts: Sequence[AttemptRow]) -> set[int]:
 
 def _outage(attempts: Sequence[AttemptRow], numbers: Sequence[int]) -> list[int]:
     """The same for the attempts of one run, given by their indices."""
-    found = [(number, attempts[number]) for number in numbers]
-    unreached = [(number, each) for number, each in found if each.fault in _UNREACHED]
-    answered = [each for _, each in found if each.fault not in _UNREACHED | _STALLS]
-    heard = {(each.source, each.host) for each in answered}
-    last = max((_end(each) for each in answered), default=None)
-    later = [(number, each) for number, each in unreached if last is None or _end(each) > last]
-    is_ours = not heard or any((each.source, each.host) in heard for _, each in later)
-    return [number for number, _ in later] if is_ours else []
+    unreached = [number for number in numbers if attempts[number].fault in _UNREACHED]
+    answered = [number for number in numbers if attempts[number].fault not in _UNREACHED | _STALLS]
+    if not answered:
+        return unreached
+    last_answer = max(_end(attempts[number]) for number in answered)
+    later = [number for number in unreached if _end(attempts[number]) > last_answer]
+    lost_hosts = _hosts(attempts, answered) & _hosts(attempts, later)
+    return later if lost_hosts else []
+
+
+def _hosts(attempts: Sequence[AttemptRow], numbers: Sequence[int]) -> set[Host]:
+    return {(attempts[number].source, attempts[number].host) for number in numbers}
 
 
 def _end(attempt: AttemptRow) -> datetime:

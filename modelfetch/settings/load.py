@@ -16,7 +16,7 @@ from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.settings import hf_environment, layers
-from modelfetch.settings.config_files import Owners, find_project, is_there, read_toml, trusted_owners
+from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
 from modelfetch.settings.locations import (
     NOWHERE,
@@ -88,39 +88,54 @@ def load(
         ConfigError: Any file, variable or flag is wrong; all faults are told at once.
     """
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
-    is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
-    owners = trusted_owners(environ)
-    user_config = _user_config(environ, cwd, config_file, is_named=is_named)
-    search = find_project(cwd, owners)
-    user = _user_layer(user_config)
-    project = _project_layer(search.found, owners)
-    refused = confine(project, layers.from_defaults().values | user.values)
+    files = _read_files(environ, cwd, config_file)
+    # Confined before the merge, by the user's own values: what a flag allows one run, a project may not ask.
+    refused = confine(files.project, layers.from_defaults().values | files.user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
-    merged = layers.merge([layers.from_defaults(), user, project, *above])
-    token, withheld = _guarded(hf_environment.token(environ, home), merged, user, project)
+    merged = layers.merge([layers.from_defaults(), files.user, files.project, *above])
+    token, withheld = _guarded(hf_environment.token(environ, home), merged, files)
     merged.origins["hf_token"] = token.origin
     return Loaded(
         settings=build(merged.values),
         origins=merged.origins,
         cache_dir=cache_directory(str(merged.values["cache_dir"]), cwd, home),
         offline=bool(merged.values["offline"]),
-        user_config=user_config,
-        project_file=search.found,
-        catalog_user=user_config.parent / "catalog",
-        catalog_project=_beside(search.found, merged.lists.get("catalog", ())),
+        user_config=files.user_config,
+        project_file=files.search.found,
+        catalog_user=files.user_config.parent / "catalog",
+        catalog_project=_beside(files.search.found, merged.lists.get("catalog", ())),
         catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
-        consulted=(user_config, *search.visited),
-        passed_over=search.notices,
-        notices=(
-            *_absence(user_config, is_named=is_named),
-            *search.notices,
-            *refused,
-            *filter(None, (token.notice, withheld)),
-            *idle_notices(merged),
-        ),
+        consulted=(files.user_config, *files.search.visited),
+        passed_over=files.search.notices,
+        notices=(*files.notices, *refused, *filter(None, (token.notice, withheld)), *idle_notices(merged)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The user's file and the project's file, and what they say."""
+
+    user_config: Path
+    search: Search
+    user: Layer
+    project: Layer
+    notices: tuple[str, ...]
+
+
+def _read_files(environ: Mapping[str, str], cwd: Path | None, config_file: Path | None) -> _Files:
+    is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
+    owners = trusted_owners(environ)
+    user_config = _user_config(environ, cwd, config_file, is_named=is_named)
+    search = find_project(cwd, owners)
+    return _Files(
+        user_config=user_config,
+        search=search,
+        user=_user_layer(user_config),
+        project=_project_layer(search.found, owners),
+        notices=(*_absence(user_config, is_named=is_named), *search.notices),
     )
 
 
@@ -153,9 +168,7 @@ def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[
     return layers.from_tables(document or {}, origin, lists=lists)
 
 
-def _guarded(
-    token: hf_environment.Token, merged: Layer, user: Layer, project: Layer
-) -> tuple[hf_environment.Token, str]:
+def _guarded(token: hf_environment.Token, merged: Layer, files: _Files) -> tuple[hf_environment.Token, str]:
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
@@ -163,8 +176,8 @@ def _guarded(
     the project's author wants. Whoever means it has the endpoint in a place of their own.
     """
     name = "huggingface.endpoint"
-    confirmed = merged.values[name] in (BY_NAME[name].default, user.values.get(name))
-    if token.secret is None or confirmed or merged.origins[name] != project.origins.get(name):
+    confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
+    if token.secret is None or confirmed or merged.origins[name] != files.project.origins.get(name):
         return token, ""
     where = shown(merged.values[name])
     notice = (

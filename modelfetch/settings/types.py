@@ -273,22 +273,30 @@ def _items(text: str) -> list[str]:
     return [item for part in text.split(",") if (item := part.strip())]
 
 
+_TOML_NAMES: Final[dict[type, str]] = {dict: "a table", list: "a list", tuple: "a list"}
+
+
 def _described(value: object) -> str:
+    """Describe a rejected value in a message: plain values by their text, others by their type."""
     match value:
+        case str():
+            return quote(_without_secrets(value))
         case bool():
-            return "true" if value else "false"
+            return str(value).lower()
+        case int() if abs(value) >= SIZE_LIMIT:
+            # Written out it could fill pages, and Python refuses to convert more than 4300 digits.
+            return "a number of more than 63 bits"
         case int():
-            return f"{value}" if abs(value) < SIZE_LIMIT else "a number of more than 63 bits"
+            return str(value)
         case float():
             return f"{value:g}"
-        case str():
-            return quote(redact(value) if "://" in value or "@" in value else value)
-        case dict():
-            return "a table"
-        case list() | tuple():
-            return "a list"
         case _:
-            return f"a {type(value).__name__}"
+            return _TOML_NAMES.get(type(value), f"a {type(value).__name__}")
+
+
+def _without_secrets(text: str) -> str:
+    """Mask what an address may hold, also in text that only resembles one."""
+    return redact(text) if "://" in text or "@" in text else text
 
 
 Reach = Literal["any", "at most", "at least", "never"]
