@@ -26,9 +26,6 @@ from modelfetch.settings.config_files import Owners, is_there, is_trusted, passe
 
 Origin = Literal["built-in", "user", "project", "environment"]
 
-EMBEDDED: Final = frozenset({"demo"})
-"""Built-in models whose origin is inside modelfetch, so that their manifests name no source."""
-
 _SETTING: Final[dict[Origin, str]] = {
     "built-in": "the built-in catalog",
     "user": "the user's catalog",

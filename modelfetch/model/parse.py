@@ -49,19 +49,6 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
 
 
-def parse_manifest(text: str, where: str) -> Manifest:
-    """Read a manifest.
-
-    Args:
-        text: TOML.
-        where: What to call its origin in messages: a file, or the kind of reference it came from.
-
-    Raises:
-        ManifestError: The manifest breaks its contract; the error lists every fault.
-    """
-    return _parse(text, sanitise(where), file_name=None)
-
-
 def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
     """Read a manifest from a file, which must be called ``<name>.toml``.
 
@@ -73,7 +60,13 @@ def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
         ManifestError: The file cannot be read, or the manifest breaks its contract.
     """
     where = sanitise(str(path))
-    return _parse(_read(path, where, content), where, file_name=path.name)
+    faults = Faults()
+    manifest = _manifest(_root(_read(path, where, content), where, faults))
+    # A name with a fault of its own reads as an empty string.
+    if manifest.name and path.name != f"{manifest.name}.toml":
+        faults.add("name", f"is {quote(manifest.name)}, but the file is called {quote(path.name)}")
+    faults.raise_any(where)
+    return manifest
 
 
 def _read(path: Path, where: str, content: bytes | None) -> str:
@@ -85,15 +78,6 @@ def _read(path: Path, where: str, content: bytes | None) -> str:
         raise ManifestError(where, [why_not_text(error)]) from error
     except ValueError as error:
         raise ManifestError(where, [str(error)]) from error
-
-
-def _parse(text: str, where: str, file_name: str | None) -> Manifest:
-    faults = Faults()
-    manifest = _manifest(_root(text, where, faults))
-    if file_name and manifest.name and file_name != f"{manifest.name}.toml":
-        faults.add("name", f"is {quote(manifest.name)}, but the file is called {quote(file_name)}")
-    faults.raise_any(where)
-    return manifest
 
 
 def _root(text: str, where: str, faults: Faults) -> Table:

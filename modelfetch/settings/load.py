@@ -89,7 +89,7 @@ def load(
     """
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
     files = _read_files(environ, cwd, config_file)
-    # Confined before the merge, by the user's own values: what a flag allows one run, a project may not ask.
+    # Compared with defaults and the user's file only: environment and flags override the project anyway.
     refused = confine(files.project, layers.from_defaults().values | files.user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
     merged = layers.merge([layers.from_defaults(), files.user, files.project, *above])

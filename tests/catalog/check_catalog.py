@@ -17,12 +17,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfetch.catalog.builtin import BUILTIN
-from modelfetch.catalog.lookup import EMBEDDED, Index, read_index
+from modelfetch.catalog.lookup import Index, read_index
 from modelfetch.errors import ManifestError
 from modelfetch.ipfs.cid import Cid, raw_sha256
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.units import format_size
+
+EMBEDDED = frozenset({"demo"})
+"""Models whose files are embedded in modelfetch, so that their manifests list no source."""
 
 COMMIT_HOSTS = ("raw.githubusercontent.com", "media.githubusercontent.com")
 COMMIT = re.compile(r"/[0-9a-f]{40}/")
