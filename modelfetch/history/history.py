@@ -206,17 +206,9 @@ class History:
         where = {"started_at >= ?": since, "run GLOB ?": named}
         return self._rows(RunRow, where, "started_at DESC, rowid DESC", limit)
 
-    def files(self, run: str) -> list[FileRow]:
-        """How the files of a run ended, in the order in which they did."""
-        return self._rows(FileRow, {"run = ?": run}, "rowid")
-
     def attempts(self, *, since: datetime | None = None, run: str | None = None) -> list[AttemptRow]:
         """The attempts, in the order in which they ended."""
         return self._rows(AttemptRow, {"started_at >= ?": since, "run = ?": run}, "rowid")
-
-    def cids(self) -> list[CidRow]:
-        """The CIDs, the one seen last first."""
-        return self._rows(CidRow, {}, "seen_at DESC, cid")
 
     def events(self, run: str) -> list[dict[str, Any]]:
         """The events of a run in the form of ``--json``, each with its narration as ``human``."""

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modelfetch.history import AttemptRow, RunRow
+from modelfetch.history.schema import decode, select
+
+R = TypeVar("R")
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """Rows have to be younger than the retention, so the clock is the real one."""
@@ -74,6 +77,11 @@ def query(path: Path, statement: str) -> list[Any]:
     """Ask the file itself."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(statement).fetchall()
+
+
+def rows(path: Path, kind: type[R]) -> list[R]:
+    """Every row of one kind, in the order written."""
+    return [decode(kind, values) for values in query(path, select(kind, {}, "rowid")[0])]
 
 
 HOLD = """

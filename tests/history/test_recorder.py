@@ -18,11 +18,11 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.record import Record
-from modelfetch.history import CidRow, History
+from modelfetch.history import CidRow, FileRow, History
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.reporters.history_rows import EVENTS, HistoryRows
 from modelfetch.reporters.recorder import Recorder, recorded
-from tests.history.material import held_by_another
+from tests.history.material import held_by_another, rows
 from tests.scripted import (
     FILES,
     MODEL,
@@ -88,7 +88,7 @@ def test_a_download_leaves_its_run_files_attempts_and_events(history: Counting) 
     assert run.finished_at is not None
     assert run.seconds == pytest.approx((run.finished_at - run.started_at).total_seconds())
     assert run.seconds > 0
-    files = history.files("r1")
+    files = rows(history.path, FileRow)
     assert {(row.file, row.size) for row in files} == set(FILES)
     assert {(row.status, row.source, row.fetched == row.size) for row in files} == {
         ("completed", "huggingface hf.example", True)
@@ -145,7 +145,7 @@ def test_a_check_that_read_something_is_remembered_and_asked_nobody(history: Cou
     assert [(run.operation, run.outcome, run.fetched) for run in history.runs()] == [
         ("verify", "completed", 0)
     ]
-    assert (len(history.files("r1")), history.attempts()) == (len(FILES), [])
+    assert (len(rows(history.path, FileRow)), history.attempts()) == (len(FILES), [])
 
 
 def test_a_run_that_failed_with_nothing_done_is_remembered(history: Counting) -> None:
@@ -170,7 +170,7 @@ def test_files_that_were_kept_beside_others_are_hits(history: Counting) -> None:
     ]
     remember(history, at_once([*events, *completed([("a", SIZE), ("b", SIZE)], SIZE)]))
     assert [(row.file, row.outcome) for row in history.attempts()] == [("b", "hit"), ("a", "cancelled")]
-    assert {row.file: row.source for row in history.files("r1")} == {
+    assert {row.file: row.source for row in rows(history.path, FileRow)} == {
         "a": "huggingface hf.example",
         "b": "huggingface",
     }
@@ -312,7 +312,7 @@ def test_attempts_know_what_their_model_is(history: Counting) -> None:
 
 def test_a_cid_counts_what_gateways_did_with_it_and_nothing_else(history: Counting) -> None:
     remember(history, at_once(tried("huggingface", "hf.example")), manifest())
-    [row] = history.cids()
+    [row] = rows(history.path, CidRow)
     assert (row.cid, row.sha256, row.model, row.file) == ("bafkreia", "5" * 64, MODEL, "a")
     assert (row.successes, row.failures) == (0, 1)
 
@@ -320,17 +320,17 @@ def test_a_cid_counts_what_gateways_did_with_it_and_nothing_else(history: Counti
 def test_a_file_of_a_directory_is_known_by_what_gateways_are_asked_for(history: Counting) -> None:
     whole = manifest(files=(FileSpec("a", SIZE, "5" * 64),), ipfs_cid="bafybeid")
     remember(history, at_once(tried("mirror", "m.example")), whole)
-    assert [row.cid for row in history.cids()] == ["bafybeid/a"]
+    assert [row.cid for row in rows(history.path, CidRow)] == ["bafybeid/a"]
 
 
 def test_the_addresses_of_another_version_are_not_taken_for_those_of_this_one(history: Counting) -> None:
     remember(history, at_once(tried("mirror", "m.example")), manifest(version="2"))
-    assert history.cids() == []
+    assert rows(history.path, CidRow) == []
 
 
 def test_a_run_of_a_model_that_no_catalog_has_is_remembered_all_the_same(history: Counting) -> None:
     remember(history, at_once(tried("mirror", "m.example")))
-    assert (len(history.runs()), history.cids()) == (1, [])
+    assert (len(history.runs()), rows(history.path, CidRow)) == (1, [])
     assert {row.kind for row in history.attempts()} == {"model"}
 
 
