@@ -25,11 +25,12 @@ from modelfetch.history.health import status_of
 from modelfetch.history.rows import CACHE, EXHAUSTED, AttemptRow, RunRow
 from modelfetch.history.schema import stamp
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.settings.table import SOURCE_KINDS
 
 if TYPE_CHECKING:
     from modelfetch.store import Hit, Receipt, ReceiptFile
 
-KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
+KINDS: Final = SOURCE_KINDS
 """Every kind of source; each has an entry in the output, even without attempts."""
 
 _RECORD: Final[dict[str, Callable[[AttemptRow], Any]]] = {

@@ -17,7 +17,7 @@ from modelfetch.model.text import sanitise
 from modelfetch.settings.config_files import read_toml
 from modelfetch.settings.layers import unknown_key
 from modelfetch.settings.table import BY_NAME, RUN_SETTINGS
-from modelfetch.settings.types import Plain, Setting
+from modelfetch.settings.types import Setting, TomlValue
 
 _MODE = 0o600
 """Mode of a new file: mirrors may hold credentials. A file that is there keeps its own mode."""
@@ -78,10 +78,10 @@ def _setting(key: str) -> Setting:
     raise ConfigError(unknown_key(section, name), hint=hint)
 
 
-def _plain(setting: Setting, text: str) -> Plain:
-    plain = setting.form.plain(text)
+def _plain(setting: Setting, text: str) -> TomlValue:
+    plain = setting.form.from_text(text)
     try:
-        setting.form.check(plain)
+        setting.form.validate(plain)
     except ValueError as error:
         raise ConfigError(f"{setting.name}: {error}", hint="Nothing was changed.") from error
     return plain

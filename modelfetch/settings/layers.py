@@ -60,7 +60,7 @@ class Layer:
             place: Starts the fault: origin, and key where the origin does not name it.
         """
         try:
-            self.values[setting.name] = setting.form.check(raw)
+            self.values[setting.name] = setting.form.validate(raw)
         except ValueError as error:
             self.faults.append(f"{place}: {error}")
         else:
@@ -172,7 +172,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
 
 def _take_variable(layer: Layer, setting: Setting, name: str, text: str) -> None:
     origin = f"environment {name}"
-    layer.take(setting, setting.form.plain(text), origin, origin)
+    layer.take(setting, setting.form.from_text(text), origin, origin)
 
 
 def _looks_like_ours(name: str) -> bool:
@@ -212,5 +212,5 @@ def from_flags(flags: Mapping[str, object]) -> Layer:
             layer.faults.append(f"argument {quote(name)}: no such setting.{did_you_mean(name, known)}")
         elif raw is not None and raw != "":
             origin = f"flag {setting.flag}" if setting.flag else f"argument {name}"
-            layer.take(setting, setting.form.plain(raw) if isinstance(raw, str) else raw, origin, origin)
+            layer.take(setting, setting.form.from_text(raw) if isinstance(raw, str) else raw, origin, origin)
     return layer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from modelfetch.history.metrics import KINDS, RECORD_FIELDS, health, metrics_records, summary
-from modelfetch.settings import SOURCE_KINDS
 from tests.history.material import attempt, failure, hit
 
 GATEWAY = {"source": "ipfs", "host": "gate.example"}
@@ -90,7 +89,6 @@ def test_the_summary_counts_and_takes_the_mean_of_the_successes() -> None:
 
 
 def test_every_kind_of_source_has_its_entry() -> None:
-    assert KINDS == SOURCE_KINDS
     assert list(summary([])) == ["total", "cache_hits", "cancelled", "all_layers_exhausted", *KINDS]
     assert list(health([])) == [*KINDS, "cache"]
     assert health([])["ipfs"] == {"status": "unknown", "success_rate": 0.0, "avg_latency_ms": 0}

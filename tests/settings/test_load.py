@@ -112,7 +112,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def write(path: Path, setting: Setting, text: str) -> None:
-    path.write_text(tomli_w.dumps({setting.section: {setting.key: setting.form.plain(text)}}))
+    path.write_text(tomli_w.dumps({setting.section: {setting.key: setting.form.from_text(text)}}))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -122,7 +122,7 @@ def test_precedence_and_origin_of_every_setting(setting: Setting, machine: Machi
 
     def expect(value: str, origin: str, flags: Mapping[str, object] | None = None) -> None:
         loaded = machine.load(flags)
-        assert loaded.settings.value(setting.name) == setting.form.check(setting.form.plain(value))
+        assert loaded.settings.value(setting.name) == setting.form.validate(setting.form.from_text(value))
         assert loaded.origins[setting.name] == origin
         assert loaded.origins.keys() >= {row.name for row in SETTINGS}
 

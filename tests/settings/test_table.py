@@ -13,7 +13,7 @@ import pytest
 
 from modelfetch.settings import SETTINGS, Setting, Settings, shown
 from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
-from modelfetch.settings.types import Plain, Value
+from modelfetch.settings.types import TomlValue, Value
 from modelfetch.settings.values import build
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -79,7 +79,7 @@ def defaults() -> Settings:
     return build({setting.name: setting.default for setting in SETTINGS})
 
 
-def toml(value: Plain) -> str:
+def toml(value: TomlValue) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -95,7 +95,7 @@ def row(setting: Setting) -> str:
     """What the reference page must say about a setting; copy it there from a failing test."""
     names = "<br>".join(f"`{name}`" for name in (setting.name, setting.variable, setting.flag) if name)
     meaning = setting.meaning + (" No effect yet." if setting.is_idle else "")
-    cells = (names, setting.form.expected, f"`{toml(setting.written)}`", meaning, setting.reason)
+    cells = (names, setting.form.expected, f"`{toml(setting.toml_default)}`", meaning, setting.reason)
     return f"| {' | '.join(cells)} |"
 
 
@@ -186,7 +186,7 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
     ("name", "raw", "value"), [(name, *case) for name, cases in GOOD.items() for case in cases]
 )
 def test_good_values_are_taken(name: str, raw: object, value: Value) -> None:
-    taken = BY_NAME[name].form.check(raw)
+    taken = BY_NAME[name].form.validate(raw)
     assert (taken, type(taken)) == (value, type(value))
 
 
@@ -229,19 +229,19 @@ BAD: Mapping[str, list[object]] = {
 @pytest.mark.parametrize(("name", "raw"), [(name, case) for name, cases in BAD.items() for case in cases])
 def test_bad_values_are_refused_with_a_short_reason(name: str, raw: object) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
-        BY_NAME[name].form.check(raw)
+        BY_NAME[name].form.validate(raw)
     assert len(str(caught.value)) < 250
 
 
 def test_a_misspelt_kind_of_source_gets_a_guess() -> None:
     with pytest.raises(ValueError, match="Did you mean 'huggingface'"):
-        BY_NAME["sources.order"].form.check(["hugingface"])
+        BY_NAME["sources.order"].form.validate(["hugingface"])
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_what_is_shown_can_be_typed_again(setting: Setting) -> None:
     """The text of ``config show`` is what ``config set`` reads, for every default."""
-    assert setting.form.check(setting.form.plain(shown(setting.default))) == setting.default
+    assert setting.form.validate(setting.form.from_text(shown(setting.default))) == setting.default
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,10 @@ def test_what_is_shown_can_be_typed_again(setting: Setting) -> None:
 )
 def test_yes_and_no_are_read_from_text(text: str, *, value: bool) -> None:
     form = BY_NAME["lan.enabled"].form
-    assert form.check(form.plain(text)) is value
+    assert form.validate(form.from_text(text)) is value
 
 
 def test_lists_are_read_from_text() -> None:
     form = BY_NAME["sources.order"].form
-    assert form.check(form.plain(" url , local,,")) == ("url", "local")
-    assert BY_NAME["ipfs.gateways"].form.plain("none") == []
+    assert form.validate(form.from_text(" url , local,,")) == ("url", "local")
+    assert BY_NAME["ipfs.gateways"].form.from_text("none") == []
