@@ -1,8 +1,12 @@
-"""Loading: every place settings come from, laid over each other, each value with its origin.
+"""Loading the settings: merge all places, record the origin of each value, and collect notices.
 
-Precedence, weakest first: default, user's file, project's file, environment, flag.
+Precedence, lowest first: default, user's file, project's file, environment, flag. A value replaces one of
+lower precedence as a whole; lists are not joined. Values that a project's file may not set
+(:mod:`modelfetch.settings.project`) and the token for an endpoint that only a project names are withheld. A
+setting without effect yet is a notice, so that nobody wonders why it changes nothing.
 
-Settings that nothing reads yet: whoever sets one is told, and not left to wonder.
+For example, with ``files = 8`` under ``[network]`` in the user's file and ``MODELFETCH_NETWORK_FILES=2``,
+``settings.network.files`` is 2 and ``origins["network.files"]`` is ``environment MODELFETCH_NETWORK_FILES``.
 """
 
 from __future__ import annotations
@@ -34,37 +38,37 @@ from modelfetch.settings.values import Secret, Settings, build, shown
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything settings and environment say for one run. Paths are absolute."""
+    """The configuration of one run. Paths are absolute."""
 
     settings: Settings
     origins: Mapping[str, str]
     """Where each value comes from, by ``section.key``; also ``cache_dir``, ``offline`` and ``hf_token``."""
     cache_dir: Path
-    """Root of the cache."""
+    """Root directory of the cache."""
     offline: bool
     """Whether the network must not be used."""
     user_config: Path
-    """The user's file, whether it exists or not."""
+    """The user's file; it may not exist."""
     project_file: Path | None
-    """The nearest ``modelfetch.toml``."""
+    """The nearest ``modelfetch.toml`` with a trusted owner, or None."""
     catalog_user: Path
-    """The user's own catalog, a directory beside the user's file, whether it exists or not."""
+    """The user's catalog: the directory ``catalog`` beside the user's file; it may not exist."""
     catalog_project: tuple[Path, ...]
-    """Catalogs the project names: directories or files."""
+    """Catalogs of the project's file: directories or files."""
     catalog_environment: tuple[Path, ...]
-    """Catalogs ``MODELFETCH_CATALOG`` names: directories or files."""
+    """Catalogs of ``MODELFETCH_CATALOG``: directories or files."""
     models: tuple[str, ...]
-    """Models the project wants."""
+    """Models of the project's file, fetched by ``ensure`` without a name."""
     hf_token: Secret | None
     """Token for ``settings.huggingface.endpoint``, and for no other origin."""
     hf_cache: Path
-    """Cache directory of the Hugging Face libraries, whether it exists or not."""
+    """Cache directory of the Hugging Face libraries; it may not exist."""
     consulted: tuple[Path, ...]
-    """Every configuration file that was read, or looked for and not there."""
+    """Every configuration file that was read or searched."""
     passed_over: tuple[str, ...]
-    """Those of the notices that tell of a project's file which does not count."""
+    """The notices about project files that are ignored because of their owner."""
     notices: tuple[str, ...]
-    """What a person should know about how the settings were found; a line each, free of controls."""
+    """Messages for the user about the configuration; one line each, without control characters."""
 
 
 def load(
@@ -74,18 +78,18 @@ def load(
     cwd: Path | None,
     config_file: Path | None = None,
 ) -> Loaded:
-    """Read the configuration for one run.
+    """Load the configuration of one run.
 
     Args:
-        flags: Settings given for this run, by name (``network.files``, ``cache_dir``, ``offline``); None is
-            not given. Text is read as in the environment.
+        flags: Settings for this run, by name (``network.files``, ``cache_dir``, ``offline``); None means not
+            given. Text is read as in the environment.
         environ: The environment, usually ``os.environ``.
-        cwd: Directory in which relative paths start and the search for a project begins; None where there is
-            none any more.
-        config_file: The user's file, instead of the one ``MODELFETCH_CONFIG`` or the system names.
+        cwd: Base of relative paths and start of the search for a project; None if the working directory was
+            removed.
+        config_file: The user's file, in place of ``MODELFETCH_CONFIG`` and the standard path.
 
     Raises:
-        ConfigError: Any file, variable or flag is wrong; all faults are told at once.
+        ConfigError: A file, variable or flag is wrong; the message lists all faults.
     """
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
     files = _read_files(environ, cwd, config_file)
@@ -116,7 +120,7 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The user's file and the project's file, and what they say."""
+    """The user's file and the project's file with their values."""
 
     user_config: Path
     search: Search
@@ -147,7 +151,7 @@ def _user_config(
     except ConfigError:
         if is_named:
             raise
-        return NOWHERE / "config.toml"  # without a home there is none
+        return NOWHERE / "config.toml"  # no home directory, so there is no user's file
 
 
 def _user_layer(path: Path) -> Layer:
@@ -171,9 +175,12 @@ def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[
 def _guarded(token: hf_environment.Token, merged: Layer, files: _Files) -> tuple[hf_environment.Token, str]:
     """Withhold the token from an endpoint that only a project's file names.
 
-    A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
-    server of its choice. The notice says so and no more: how to have it sent would teach people to do what
-    the project's author wants. Whoever means it has the endpoint in a place of their own.
+    A project comes with a clone or an archive from anyone; it must not send the user's token to a server of
+    its choice. The token is sent if the user's file or the environment names the endpoint too. The notice
+    does not say so, because a malicious project would rely on users following such an instruction.
+
+    Returns:
+        The token to use, and a notice or an empty string.
     """
     name = "huggingface.endpoint"
     confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
@@ -202,21 +209,22 @@ def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
 
 
 NO_EFFECT: Final = "no effect yet"
+"""Marks settings that the program accepts but does not use yet, in notices and in ``config show``."""
 
 
 def idle_notices(merged: Layer) -> Iterator[str]:
-    """One line about all that was set in vain, each with its place."""
-    told = [
+    """Yield one line that lists all settings without effect, each with its origin, if any is set."""
+    idle = [
         f"{part} ({merged.origins[name]})"
         for name, value in merged.values.items()
         if merged.origins[name] != "default" and (part := idle_part(name, value))
     ]
-    if told:
-        yield f"{NO_EFFECT}: {', '.join(told)}"
+    if idle:
+        yield f"{NO_EFFECT}: {', '.join(idle)}"
 
 
 def idle_part(name: str, value: Value) -> str:
-    """What of a setting has no effect yet: its name, or the kinds in it; empty if all has."""
+    """Return the part of a setting without effect yet: its name, kinds in it, or an empty string."""
     if name == "sources.order" and isinstance(value, tuple):
         kinds = [kind for kind in IDLE_KINDS if kind in value]
         return f"{', '.join(kinds)} in {name}" if kinds else ""

@@ -90,7 +90,7 @@ def test_a_wrong_value_that_is_there_can_be_mended(path: Path) -> None:
         ("network.flies", "4", "unknown key 'network.flies'. Did you mean 'files'?"),
         ("files", "4", "unknown key 'files'. It belongs under [network]."),
         ("", "4", "unknown key ''"),
-        ("cache_dir", "/x", "cache_dir cannot be kept in a file"),
+        ("cache_dir", "/x", "cache_dir cannot be set in a file"),
         (
             "sources.mirrors",
             "https://me:hunter2@a.example",

@@ -323,7 +323,7 @@ def test_without_a_home_there_is_no_file_of_the_user_and_nothing_else_is_missing
 
 def test_what_needs_a_home_says_so(homeless: Machine) -> None:
     homeless.environ["MODELFETCH_CACHE_DIR"] = "~/models"
-    assert "'models' cannot be found: the home directory is not known" in homeless.fault()
+    assert "'models' cannot be found: the home directory is unknown" in homeless.fault()
     del homeless.environ["MODELFETCH_CACHE_DIR"]
     assert homeless.fault() == "no home directory is known for the cache"
 
@@ -665,7 +665,7 @@ def test_all_faults_of_all_places_are_told_at_once_each_with_its_place(machine: 
         f"{user}network.files: expected a whole number from 1 to 64, not 'four'",
         f"{user}unknown key 'network.flies'. Did you mean 'files'?",
         f"{user}unknown key 'netwrk'. Did you mean 'network'?",
-        f'{project}models: expected a list of texts, written as models = ["..."]',
+        f'{project}models: expected a list of strings, written as models = ["..."]',
         f"{project}unknown key 'catalogue'. Did you mean 'catalog'?",
         f"{project}retry: expected a table, written as [retry]",
         f"{project}unknown key 'lan.attempts'. It belongs under [retry].",
