@@ -3,8 +3,8 @@
 A project's file is the nearest ``modelfetch.toml`` in the working directory or above it. It decides which
 bytes a program loads, and in a shared directory such as ``/tmp`` another user may have put it there (Git had
 this vulnerability, CVE-2022-24765). So only files owned by the current user, by root, or by the user who
-called ``sudo`` are trusted. Other files are ignored with a notice. The user's own file is read whoever owns
-it, because the user named it or it lies in the user's directory.
+called ``sudo`` are trusted. Other files are ignored with a notice. The owner of the user's own
+file is not checked, because the user named it or it lies in the user's directory.
 """
 
 from __future__ import annotations

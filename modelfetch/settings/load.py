@@ -3,7 +3,7 @@
 Precedence, lowest first: default, user's file, project's file, environment, flag. A value replaces one of
 lower precedence as a whole; lists are not joined. Values that a project's file may not set
 (:mod:`modelfetch.settings.project`) and the token for an endpoint that only a project names are withheld. A
-setting without effect yet is a notice, so that nobody wonders why it changes nothing.
+setting that has no effect yet is reported in a notice.
 
 For example, with ``files = 8`` under ``[network]`` in the user's file and ``MODELFETCH_NETWORK_FILES=2``,
 ``settings.network.files`` is 2 and ``origins["network.files"]`` is ``environment MODELFETCH_NETWORK_FILES``.

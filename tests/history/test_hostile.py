@@ -18,7 +18,7 @@ import pytest
 from modelfetch.history import EventRow, History
 from modelfetch.history.database import Database
 from modelfetch.history.database_file import DatabaseFile
-from modelfetch.history.errors import Damaged, Endless, Unavailable
+from modelfetch.history.errors import Damaged, TooSlow, Unavailable
 from tests.history.material import attempt, run
 from tests.history.test_sick import aside, remember, use_everything
 
@@ -234,7 +234,7 @@ def forge(connection: sqlite3.Connection, table: str, column: str, value: object
 
 # What lies beside it
 
-SIDES = ["-wal", "-shm", "-journal"]
+SIDE_SUFFIXES = ["-wal", "-shm", "-journal"]
 
 
 def link(beside: Path, victim: Path) -> None:
@@ -253,7 +253,7 @@ def directory(beside: Path, _victim: Path) -> None:
     beside.mkdir()
 
 
-@pytest.mark.parametrize("suffix", SIDES)
+@pytest.mark.parametrize("suffix", SIDE_SUFFIXES)
 @pytest.mark.parametrize("make", [link, hard_link, fifo, directory])
 @pytest.mark.parametrize("has_database", [True, False], ids=["beside one", "alone"])
 def test_what_sqlite_would_open_beside_it_is_never_opened(
@@ -319,7 +319,7 @@ def test_a_link_put_there_between_look_and_use_is_noticed(path: Path, tmp_path: 
     remember(path, 1)
     remember(elsewhere, 1)
     place = DatabaseFile(path)
-    assert place.look()
+    assert place.inspect()
     path.unlink()
     path.symlink_to(elsewhere)
     with closing(sqlite3.connect(path)) as connection, pytest.raises(Unavailable, match="being replaced"):
@@ -335,5 +335,5 @@ def test_a_hard_link_is_passed_over(path: Path, tmp_path: Path) -> None:
 
 
 def test_trouble_has_one_root_for_whoever_goes_on_without_it() -> None:
-    assert issubclass(Endless, Unavailable)
-    assert not issubclass(Endless, Damaged)
+    assert issubclass(TooSlow, Unavailable)
+    assert not issubclass(TooSlow, Damaged)

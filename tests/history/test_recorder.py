@@ -342,7 +342,7 @@ def test_a_sick_history_does_not_fail_the_run_and_says_so(history: Counting) -> 
     history.path.mkdir()
     reporter = recorder(history)
     assert play(at_once(download()), reporter).outcome == "completed"
-    assert "could not be written: it is not a plain file" in reporter.notice
+    assert "could not be written: it is not a regular file" in reporter.notice
 
 
 def test_a_locked_history_is_waited_for_once_at_the_end(path: Path) -> None:

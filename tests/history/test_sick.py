@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.history import History
-from modelfetch.history.errors import QUEUE, Unavailable, patiently
+from modelfetch.history.errors import QUEUE_FACTOR, Unavailable, retry_while_locked
 from modelfetch.history.schema import VERSION
 from tests.engine.fakes import FakeClock
 from tests.history.material import NOW, attempt, held_by_another, query, run
@@ -73,7 +73,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(
         history.write(runs=[run("r2")], attempts=[attempt(run="r2")])
         [kept] = aside(path)
         assert str(kept) in history.notice
-        assert "a new one is begun" in history.notice
+        assert "a new one was started" in history.notice
         assert [row.run for row in history.runs()] == ["r2"]
         assert len(history.attempts()) == 1
     assert kept.read_bytes() == bad
@@ -201,7 +201,7 @@ def test_a_newer_version_is_left_alone(path: Path) -> None:
     assert (path.read_bytes(), aside(path)) == (before, [])
 
 
-@pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE * 2), (False, 2)])
+@pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE_FACTOR * 2), (False, 2)])
 def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(moves: bool, tries: int) -> None:
     """Each try takes half of the patience; in the end that is over in any case."""
     clock, tried = FakeClock(), 0
@@ -213,7 +213,7 @@ def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(move
         raise Unavailable("locked", is_transient=True)
 
     with pytest.raises(Unavailable):
-        patiently(locked, 1.0, lambda: tried if moves else 0, clock)
+        retry_while_locked(locked, 1.0, lambda: tried if moves else 0, clock)
     assert tried == tries
 
 
@@ -259,7 +259,7 @@ def test_what_is_not_a_plain_file_is_not_touched(path: Path, tmp_path: Path, kin
         os.mkfifo(path)
     with History(path, wait=0.1) as history:
         use_everything(history)
-        assert "it is not a plain file" in history.notice
+        assert "it is not a regular file" in history.notice
     assert not target.exists()
 
 
