@@ -255,9 +255,9 @@ def test_only_a_whole_lower_case_digest_is_one(digest: str) -> None:
         ("file:///etc/passwd", "must start with https://"),
         ("//example.org/x", "must start with https://"),
         ("example.org/x", "must start with https://"),
-        ("https://", "names no host"),
-        ("https:///x", "names no host"),
-        ("https://example.org:0/x", "names no host"),
+        ("https://", "has no host"),
+        ("https:///x", "has no host"),
+        ("https://example.org:0/x", "has no host"),
         ("https://example.org:99999/x", "is not a URL"),
         ("https://[::1/x", "is not a URL"),
         ("https://user@example.org/x", "user name or password"),
@@ -314,7 +314,7 @@ def test_a_fault_never_repeats_an_address(key: str) -> None:
 
 def test_a_newer_schema_asks_for_a_newer_modelfetch_and_says_no_more() -> None:
     assert faults('schema = 2\nname = 7\nnovelty = "x"') == [
-        "schema: made for a newer modelfetch; upgrade modelfetch to use it"
+        "schema: written for a newer modelfetch; upgrade modelfetch to use it"
     ]
 
 
