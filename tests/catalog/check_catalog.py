@@ -126,7 +126,7 @@ def check_sizes(manifests: Iterable[Manifest]) -> Iterator[str]:
 
 
 def check_index(models: dict[str, Manifest], index: Index) -> Iterator[str]:
-    """Aliases lead to models and hide none; exactly the licences that need words have them."""
+    """Aliases lead to models and hide none; exactly the licenses that need a notice have one."""
     for alias, name in index.aliases.items():
         if alias in models:
             yield f"_index.toml: alias {alias} is the name of a model"
@@ -134,7 +134,7 @@ def check_index(models: dict[str, Manifest], index: Index) -> Iterator[str]:
             yield f"_index.toml: alias {alias} stands for {name}, which is no model"
     wanted = {name for name, manifest in models.items() if not is_permissive(manifest.license)}
     for name in sorted(wanted ^ index.license_notices.keys()):
-        clause = "needs words about its licence" if name in wanted else "needs no words about a licence"
+        clause = "needs a license notice" if name in wanted else "needs no license notice"
         yield f"_index.toml: {name} {clause}"
 
 
