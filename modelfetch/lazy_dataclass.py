@@ -24,7 +24,7 @@ else:
     from operator import attrgetter
     from threading import RLock
 
-    _LOCK = RLock()  # reentrant: creating one attribute may read another
+    _LOCK = RLock()
 
     def dataclass(*, slots, frozen=False):
         """Make a class a dataclass with slots; ``frozen`` is as for :func:`dataclasses.dataclass`.

@@ -158,11 +158,11 @@ class Database:
             try:
                 with StatementLimit(time_limit(wait), self._is_cancelled).applied_to(connection):
                     if not _version(connection):
-                        raise Damaged("its tables are gone")
+                        raise Damaged("its tables were deleted")
                     yield connection
                     connection.execute("COMMIT")
             except BaseException:
-                self.close()  # which rolls back
+                self.close()  # SQLite rolls back when a connection is closed
                 raise
 
     def _begin(self) -> sqlite3.Connection:
@@ -202,12 +202,15 @@ class Database:
         import sqlite3
 
         uri = f"{self.path.as_uri()}?{mode}"
+        # No isolation level: transactions are started here, not by the Python module. Threads may share a
+        # connection because the lock of History lets one of them use it at a time.
         connection = sqlite3.connect(
             uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False
         )
         try:
             self._file.require_opened(_opened(connection))
-            # https://www.sqlite.org/security.html, untrusted database files
+            # As https://www.sqlite.org/security.html recommends for untrusted database files: a schema cannot
+            # call functions with side effects, and damaged pages are detected when they are loaded.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
@@ -242,7 +245,7 @@ def _version(connection: sqlite3.Connection) -> int:
     if version > VERSION:
         raise Unavailable("a newer modelfetch wrote it")
     if (version != VERSION or not is_expected_schema(entries)) and (version or entries):
-        raise Damaged("other tables than ours")
+        raise Damaged("its tables are not those of modelfetch")
     return int(version)
 
 

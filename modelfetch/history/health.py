@@ -183,10 +183,10 @@ def measure(attempts: Iterable[AttemptRow], now: datetime) -> dict[Host, Health]
             this disk) do not count.
         now: The time from which the age of attempts is measured.
     """
-    asked = [attempt for attempt in attempts if _is_judged(attempt)]
-    excused = _own_outages(asked)
+    judged = [attempt for attempt in attempts if _is_judged(attempt)]
+    excused = _own_outages(judged)
     sums: dict[Host, _Sums] = {}
-    for number, attempt in enumerate(asked):
+    for number, attempt in enumerate(judged):
         if number not in excused:
             age = max(0.0, (now - attempt.started_at).total_seconds())
             host = sums.setdefault((attempt.source, attempt.host), _Sums())

@@ -145,7 +145,7 @@ class History:
         remembered: list[Row] = [*runs, *files, *attempts, *cids, *events] if self._days else []
         rows = [*remembered, *jobs, *job_events]
         with self._lock:
-            self._pending = [*self._pending, *rows][-PENDING_ROWS:]
+            self._pending = [*self._pending, *rows][-PENDING_ROWS:]  # the newest rows, if there are too many
             if self._pending or not self._days:
                 self._flush(self._patience if wait is None else min(wait, self._patience))
 
@@ -266,7 +266,7 @@ class History:
             self._note_problem(verb, unavailable.reason)
             self._is_too_slow = isinstance(unavailable, TooSlow)
             if not unavailable.is_transient:
-                self._pending.clear()
+                self._pending.clear()  # a retry would fail too
         return None
 
     def _move_aside(self) -> None:

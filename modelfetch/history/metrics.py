@@ -127,7 +127,7 @@ def health(rows: Sequence[AttemptRow]) -> dict[str, Any]:
     ``success_rate`` and ``hit_rate`` are percent with two decimals, always numbers. ``hit_rate`` is the share
     of the requested files that were in the cache; a file counts once, however many attempts it took.
     """
-    asked = {(row.run, row.model, row.file) for row in rows}
+    requested = {(row.run, row.model, row.file) for row in rows}
     hits = {(row.run, row.model, row.file) for row in rows if row.outcome == "hit"}
     kinds = {
         kind: {
@@ -137,7 +137,7 @@ def health(rows: Sequence[AttemptRow]) -> dict[str, Any]:
         }
         for kind, tally in _by_kind(rows).items()
     }
-    return {**kinds, CACHE: {"hit_rate": _percent(len(hits) / len(asked) if asked else None)}}
+    return {**kinds, CACHE: {"hit_rate": _percent(len(hits) / len(requested) if requested else None)}}
 
 
 def _by_kind(rows: Iterable[AttemptRow]) -> dict[str, _Tally]:

@@ -168,11 +168,11 @@ def select(
         order: The sort order, in SQL.
         limit: Most rows to return.
     """
-    asked = {condition: value for condition, value in where.items() if value is not None}
-    conditions = f" WHERE {' AND '.join(asked)}" if asked else ""
+    given = {condition: value for condition, value in where.items() if value is not None}
+    conditions = f" WHERE {' AND '.join(given)}" if given else ""
     most = MAX_ROWS if limit is None else min(limit, MAX_ROWS)
-    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order} LIMIT {most:d}"  # noqa: S608 - our own words
-    return statement, [_sql_value(value) for value in asked.values()]
+    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order} LIMIT {most:d}"  # noqa: S608 - no text of a user
+    return statement, [_sql_value(value) for value in given.values()]
 
 
 def encode(row: Row) -> tuple[SqlValue, ...]:

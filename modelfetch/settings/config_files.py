@@ -37,7 +37,8 @@ def trusted_owners(environ: Mapping[str, str]) -> Owners:
     if find is None:
         return None
     user: int = find()
-    # sudo sets SUDO_UID to the user who called it; only a process of root can have come from there.
+    # sudo sets SUDO_UID to the user who called it. Other users could set it to any value, so it counts for
+    # root only.
     caller = environ.get("SUDO_UID", "") if user == _ROOT else ""
     return {user, _ROOT, *([int(caller)] if caller.isascii() and caller.isdecimal() else [])}
 
@@ -124,7 +125,7 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
 
 def _read(path: Path, owners: Owners) -> bytes | None:
     try:
-        # One byte more than allowed, to tell a file of exactly that size from a larger one.
+        # One byte more than allowed, to detect a larger file.
         data = _read_own(path) if owners is None else read_regular(path, SIZE_CAP + 1, _owned_by(owners))
     except (OSError, ValueError) as error:
         if not is_there(path):
