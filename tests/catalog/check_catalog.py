@@ -92,7 +92,7 @@ def check_file(manifest: Manifest, file: FileSpec) -> Iterator[str]:
 
 
 def check_cid(text: str, sha256: str) -> Iterator[str]:
-    """A file's CID in the catalog is always a raw one, so that it says the same as the SHA-256."""
+    """The CID of a file is always a raw one, which has the same digest as its sha256."""
     try:
         cid = Cid.parse(text)
     except ValueError as error:
@@ -103,7 +103,7 @@ def check_cid(text: str, sha256: str) -> Iterator[str]:
 
 
 def check_url(url: str, sha256: str) -> Iterator[str]:
-    """Addresses are encrypted, public and unsigned; a commit or a digest in one is really there."""
+    """Addresses are encrypted, public and unsigned, and pinned by a commit or the right digest."""
     parts = urlsplit(url)
     if parts.scheme != "https":
         yield "is not https"

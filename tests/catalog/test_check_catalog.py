@@ -1,4 +1,4 @@
-"""The script that checks the built-in catalog: content with ours, it finds what is wrong in another."""
+"""The script that checks the built-in catalog accepts it and finds the faults of another one."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The words, keys and numbers of metrics, to the letter."""
+"""Keys, words and numbers of the metrics, exactly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_record_of_a_success() -> None:
     }
 
 
-def test_a_record_of_an_error_has_its_type_and_words() -> None:
+def test_a_record_of_an_error_has_type_and_message() -> None:
     [record] = metrics_records([failure("busy", message="rate limited")])
     assert (record["status"], record["error_type"], record["error_message"]) == (
         "error",
@@ -54,7 +54,7 @@ def test_a_record_of_an_error_has_its_type_and_words() -> None:
     assert "gateway" not in record, "only IPFS has gateways"
 
 
-def test_a_hit_and_an_exhausted_file_have_the_words_of_old() -> None:
+def test_records_of_a_hit_and_of_an_exhausted_file() -> None:
     kept, lost = metrics_records([hit(), EXHAUSTED])
     assert (kept["layer"], kept["status"], kept["bytes_downloaded"]) == ("cache", "hit", 0)
     assert lost["status"] == "all_layers_exhausted"

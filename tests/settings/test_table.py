@@ -92,7 +92,7 @@ def toml(value: TomlValue) -> str:
 
 
 def row(setting: Setting) -> str:
-    """What the reference page must say about a setting; copy it there from a failing test."""
+    """The row that the reference page must have; copy it there from a failing test."""
     names = "<br>".join(f"`{name}`" for name in (setting.name, setting.variable, setting.flag) if name)
     meaning = setting.meaning + (" No effect yet." if setting.is_idle else "")
     cells = (names, setting.form.expected, f"`{toml(setting.toml_default)}`", meaning, setting.reason)
@@ -150,7 +150,7 @@ def test_the_reference_page_has_every_variable(variable: str) -> None:
     )
 
 
-def test_the_reference_page_says_what_our_own_variables_mean() -> None:
+def test_the_reference_page_describes_the_variables_of_modelfetch() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{variable}` | {meaning} |" in page for variable, meaning in ENVIRONMENT.items())
 
@@ -185,7 +185,7 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
 @pytest.mark.parametrize(
     ("name", "raw", "value"), [(name, *case) for name, cases in GOOD.items() for case in cases]
 )
-def test_good_values_are_taken(name: str, raw: object, value: Value) -> None:
+def test_good_values_are_accepted(name: str, raw: object, value: Value) -> None:
     taken = BY_NAME[name].form.validate(raw)
     assert (taken, type(taken)) == (value, type(value))
 
@@ -233,13 +233,13 @@ def test_bad_values_are_refused_with_a_short_reason(name: str, raw: object) -> N
     assert len(str(caught.value)) < 250
 
 
-def test_a_misspelt_kind_of_source_gets_a_guess() -> None:
+def test_a_misspelled_kind_of_source_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match="Did you mean 'huggingface'"):
         BY_NAME["sources.order"].form.validate(["hugingface"])
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_what_is_shown_can_be_typed_again(setting: Setting) -> None:
+def test_shown_values_can_be_set_again(setting: Setting) -> None:
     """The text of ``config show`` is what ``config set`` reads, for every default."""
     assert setting.form.validate(setting.form.from_text(shown(setting.default))) == setting.default
 
