@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -153,6 +154,20 @@ def test_the_reference_page_has_every_variable(variable: str) -> None:
 def test_the_reference_page_describes_the_variables_of_modelfetch() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{variable}` | {meaning} |" in page for variable, meaning in ENVIRONMENT.items())
+
+
+@pytest.mark.parametrize(
+    ("reach", "rule"), [("never", "ignored"), ("at most", "at most"), ("at least", "at least")]
+)
+def test_the_reference_page_lists_what_a_project_may_not_set(reach: str, rule: str) -> None:
+    page = PAGE.read_text(encoding="utf-8").partition("| settings | in a project's file |")[2]
+    rows = [row.split(" | ") for row in page.partition("\n\n")[0].splitlines()]
+    [names] = [cells[0] for cells in rows if cells[-1].startswith(rule)]
+    listed = re.findall(r"`([^`]+)`", names)
+    limited = {
+        setting.name for setting in SETTINGS if {setting.name, f"[{setting.section}]"}.intersection(listed)
+    }
+    assert limited == {setting.name for setting in SETTINGS if setting.project == reach}
 
 
 def test_default_gateways_are_independent_and_none_is_dead() -> None:
