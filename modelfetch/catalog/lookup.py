@@ -26,7 +26,7 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.text import did_you_mean, quote, sanitise
 from modelfetch.model.toml import parse_toml
-from modelfetch.settings.config_files import Owners, is_there, is_trusted, passed_over
+from modelfetch.settings.config_files import Owners, ignored_notice, is_there, is_trusted
 
 Origin = Literal["built-in", "user", "project", "environment"]
 
@@ -222,13 +222,13 @@ def _trusted(path: Path, owners: Owners, notices: list[str]) -> list[CatalogEntr
     A directory must have a trusted owner too, since its owner decides which manifests are in it.
     """
     if os.path.lexists(path) and not is_trusted(path, owners):
-        notices.append(passed_over(sanitise(str(path))))
+        notices.append(ignored_notice(sanitise(str(path))))
         return []
     entries = list(_named(path, "project"))
     good = [entry for entry in entries if entry.path == path or is_trusted(entry.path, owners)]
     if strange := [entry.name for entry in entries if entry not in good]:
         more = f" (and {len(strange) - 1} more there)" if len(strange) > 1 else ""
-        notices.append(passed_over(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
+        notices.append(ignored_notice(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
     return good
 
 

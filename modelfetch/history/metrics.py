@@ -202,21 +202,21 @@ def _escaped(label: str) -> str:
     return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _asked_a_source(row: AttemptRow) -> bool:
+def _is_attempt(row: AttemptRow) -> bool:
     """Whether the row is an attempt of a source: neither a cache hit nor the row of an exhausted file."""
     return bool(row.source) and row.source != CACHE
 
 
 def _failed(row: AttemptRow) -> bool:
-    return row.outcome == "error" and _asked_a_source(row)
+    return row.outcome == "error" and _is_attempt(row)
 
 
 def _succeeded(row: AttemptRow) -> bool:
-    return row.outcome == "success" and _asked_a_source(row)
+    return row.outcome == "success" and _is_attempt(row)
 
 
 def _had_first_byte(row: AttemptRow) -> bool:
-    return row.first_byte is not None and _asked_a_source(row)
+    return row.first_byte is not None and _is_attempt(row)
 
 
 def _is_hit(row: AttemptRow) -> bool:
@@ -226,9 +226,9 @@ def _is_hit(row: AttemptRow) -> bool:
 _SOURCE: Final = ("source", "host")
 
 _ATTEMPT_FAMILIES: Final = (
-    _Family("attempts", "Attempts by source and outcome.", _asked_a_source, (*_SOURCE, "outcome")),
+    _Family("attempts", "Attempts by source and outcome.", _is_attempt, (*_SOURCE, "outcome")),
     _Family("faults", "Failed attempts by source and fault.", _failed, (*_SOURCE, "fault")),
-    _Family("received_bytes", "Bytes received by source.", _asked_a_source, _SOURCE, "received"),
+    _Family("received_bytes", "Bytes received by source.", _is_attempt, _SOURCE, "received"),
     _Family("success_seconds", "Seconds spent in successes.", _succeeded, _SOURCE, "seconds"),
     _Family("first_byte_seconds", "Seconds spent until first bytes.", _had_first_byte, _SOURCE, "first_byte"),
     _Family("first_bytes", "Attempts that had a first byte.", _had_first_byte, _SOURCE),

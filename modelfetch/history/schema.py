@@ -262,7 +262,7 @@ def _check_event(event: Mapping[str, Any]) -> None:
 
 
 def _json(text: Any, kind: type) -> Any:
-    document = json.loads(_text(text), parse_constant=_refuse, parse_float=_finite)
+    document = json.loads(_text(text), parse_constant=_reject_constant, parse_float=_finite)
     level = [document]
     for _ in range(MAX_DEPTH):
         level = [item for each in level for item in _inside(each)]
@@ -290,5 +290,5 @@ def _finite(text: str) -> float:
     return number
 
 
-def _refuse(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")

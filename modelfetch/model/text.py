@@ -50,15 +50,15 @@ def sanitise(text: str) -> str:
     command.
     """
     plain = visible(text)
-    return _COMMAND.sub(_broken, plain) if "##" in plain or "::" in plain else plain
+    return _COMMAND.sub(_break_command, plain) if "##" in plain or "::" in plain else plain
 
 
 def visible(text: str) -> str:
     """Return the visible characters of a text, on a single line."""
-    return text if text.isascii() and text.isprintable() else _UNUSUAL.sub(_shown, text)
+    return text if text.isascii() and text.isprintable() else _UNUSUAL.sub(_replacement, text)
 
 
-def _broken(found: re.Match[str]) -> str:
+def _break_command(found: re.Match[str]) -> str:
     return "# #" if found[0] == "##" else f"{found[0]} "
 
 
@@ -77,7 +77,7 @@ def media_type(text: str) -> str:
     return found if _MEDIA_TYPE.fullmatch(found) else ""
 
 
-def _shown(found: re.Match[str]) -> str:
+def _replacement(found: re.Match[str]) -> str:
     character = found[0]
     if character in _BREAKS:
         return " "

@@ -57,7 +57,7 @@ def is_trusted(path: Path, owners: Owners) -> bool:
         return False
 
 
-def passed_over(what: str) -> str:
+def ignored_notice(what: str) -> str:
     """Return the notice that a project's file is ignored, with what to do if it is trusted."""
     return (
         f"{what} belongs to another user and is ignored; run as that user, or name its catalog with "
@@ -74,7 +74,7 @@ class Search:
     visited: tuple[Path, ...]
     """Every path that was checked, in order; ends with ``found`` if there is one."""
     notices: tuple[str, ...]
-    """One line for each ignored file, see :func:`passed_over`."""
+    """One line for each ignored file, see :func:`ignored_notice`."""
 
 
 def find_project(directory: Path | None, owners: Owners) -> Search:
@@ -93,7 +93,7 @@ def find_project(directory: Path | None, owners: Owners) -> Search:
             continue
         if is_trusted(candidate, owners):
             return Search(candidate, tuple(visited), tuple(notices))
-        notices.append(passed_over(sanitise(str(candidate))))
+        notices.append(ignored_notice(sanitise(str(candidate))))
     return Search(None, tuple(visited), tuple(notices))
 
 

@@ -40,7 +40,7 @@ _SERVICE: Final = re.compile(
 """``NAME=value`` of a variable that Kubernetes sets for a service, see :func:`is_of_a_service`. The value is
 part of the pattern because ``MODELFETCH_SERVE_PORT=9000`` must count as an unknown setting."""
 
-_LIKENESS: Final = 0.75
+_SIMILARITY: Final = 0.75
 """Similarity (difflib ratio) from which an unknown variable counts as a misspelled setting. Other
 variables that start with ``MODELFETCH_`` are ignored."""
 
@@ -170,8 +170,8 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _add_variable(layer, setting, name, text)
-        elif not is_of_a_service(name, text) and _looks_like_ours(name):
-            layer.faults.append(f"environment {sanitise(name)}: no such setting.{_guess_variable(name)}")
+        elif not is_of_a_service(name, text) and _looks_like_setting(name):
+            layer.faults.append(f"environment {sanitise(name)}: no such setting.{_suggest_variable(name)}")
     return layer
 
 
@@ -180,12 +180,12 @@ def _add_variable(layer: Layer, setting: Setting, name: str, text: str) -> None:
     layer.add(setting, setting.form.from_text(text), origin, origin)
 
 
-def _looks_like_ours(name: str) -> bool:
+def _looks_like_setting(name: str) -> bool:
     """Return whether an unknown variable is a misspelled setting; ``MODELFETCH_VERSION`` in CI is not."""
     if not name.startswith(_PREFIX) or name in ENVIRONMENT:
         return False
     sections = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
-    return name.startswith(sections) or bool(_guess_variable(name))
+    return name.startswith(sections) or bool(_suggest_variable(name))
 
 
 def is_of_a_service(name: str, text: str) -> bool:
@@ -196,11 +196,11 @@ def is_of_a_service(name: str, text: str) -> bool:
     return _SERVICE.fullmatch(f"{name}={text}") is not None
 
 
-def _guess_variable(name: str) -> str:
+def _suggest_variable(name: str) -> str:
     from difflib import get_close_matches
 
     known = [variable.removeprefix(_PREFIX) for variable in (*BY_VARIABLE, *ENVIRONMENT)]
-    close = get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_LIKENESS)
+    close = get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_SIMILARITY)
     return f" Did you mean {quote(_PREFIX + close[0])}?" if close else ""
 
 

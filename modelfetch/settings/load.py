@@ -97,7 +97,7 @@ def load(
     refused = confine(files.project, layers.from_defaults().values | files.user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
     merged = layers.merge([layers.from_defaults(), files.user, files.project, *above])
-    token, withheld = _guarded(hf_environment.token(environ, home), merged, files)
+    token, withheld = _withhold_token(hf_environment.token(environ, home), merged, files)
     merged.origins["hf_token"] = token.origin
     return Loaded(
         settings=build(merged.values),
@@ -107,8 +107,8 @@ def load(
         user_config=files.user_config,
         project_file=files.search.found,
         catalog_user=files.user_config.parent / "catalog",
-        catalog_project=_beside(files.search.found, merged.lists.get("catalog", ())),
-        catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
+        catalog_project=_in_project(files.search.found, merged.lists.get("catalog", ())),
+        catalog_environment=_path_list(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
@@ -139,7 +139,7 @@ def _read_files(environ: Mapping[str, str], cwd: Path | None, config_file: Path 
         search=search,
         user=_user_layer(user_config),
         project=_project_layer(search.found, owners),
-        notices=(*_absence(user_config, is_named=is_named), *search.notices),
+        notices=(*_missing_notice(user_config, is_named=is_named), *search.notices),
     )
 
 
@@ -172,7 +172,9 @@ def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[
     return layers.from_tables(document or {}, origin, lists=lists)
 
 
-def _guarded(token: hf_environment.Token, merged: Layer, files: _Files) -> tuple[hf_environment.Token, str]:
+def _withhold_token(
+    token: hf_environment.Token, merged: Layer, files: _Files
+) -> tuple[hf_environment.Token, str]:
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not send the user's token to a server of
@@ -194,15 +196,15 @@ def _guarded(token: hf_environment.Token, merged: Layer, files: _Files) -> tuple
     return hf_environment.Token(None, "withheld"), notice
 
 
-def _beside(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
+def _in_project(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(project.parent / entry for entry in entries) if project else ()
 
 
-def _listed(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
+def _path_list(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
     return tuple(absolute(expand(entry, home), cwd) for entry in text.split(os.pathsep) if entry.strip())
 
 
-def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
+def _missing_notice(path: Path, *, is_named: bool) -> Iterator[str]:
     if is_named and not is_there(path):
         where = sanitise(str(path))
         yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."
