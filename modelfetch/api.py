@@ -1,4 +1,4 @@
-"""modelfetch from Python: three functions over the same engine the command line uses.
+"""The Python API: three functions on the engine that the command line uses.
 
     >>> import modelfetch
     >>> directory = modelfetch.ensure("whisper-base")                # doctest: +SKIP
@@ -6,8 +6,8 @@
     ...     print(record.event)
     >>> results = modelfetch.verify("whisper-base", repair=True)     # doctest: +SKIP
 
-Settings come from the same places as for the command: project file, environment, the user's file. Nothing is
-printed. Failures are the errors of :mod:`modelfetch.errors`.
+Settings are loaded as for the command: from the environment, the project's file and the user's file. Nothing
+is printed. Failures raise the errors of :mod:`modelfetch.errors`.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ def ensure(
     timeout: float | None = None,
     lock_timeout: float | None = None,
 ) -> Path:
-    """Make a model present and verified.
+    """Fetch and verify a model, unless it is already in the cache.
 
     Args:
         name: A model of the catalogs.
-        cache_dir: Root of the cache, instead of the configured one.
-        offline: Use what is on this disk only; ``MODELFETCH_OFFLINE=1`` asks for the same.
-        prefer: Kind of source to ask first.
-        only: Kinds of source that may be used; empty means all configured ones.
-        force: Fetch everything anew.
+        cache_dir: Root of the cache, in place of the configured one.
+        offline: Do not use the network; same as ``MODELFETCH_OFFLINE=1``.
+        prefer: Kind of source to try first.
+        only: Kinds of sources to use; empty means all configured ones.
+        force: Fetch all files again.
         timeout: Seconds for the whole run.
         lock_timeout: Seconds to wait for another process.
 
@@ -76,13 +76,13 @@ def ensure(
 
     Raises:
         UnknownModelError: No catalog has a model of this name.
-        ManifestError: Its manifest is wrong.
+        ManifestError: Its manifest is invalid.
         UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
-        AuthorisationError: A source wants credentials.
-        UnavailableError: No source could deliver.
-        StoreError: The disk refused.
+        AuthorisationError: A source requires credentials.
+        UnavailableError: No source could deliver a file.
+        StoreError: The disk is full, read-only or damaged, or permission is denied.
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
     """
@@ -95,7 +95,7 @@ def ensure(
             directory = Path(record.event.path)
         elif isinstance(record.event, RunFinished):
             raise_for(record.event)
-    assert directory is not None, "a completed run of one model made it ready"
+    assert directory is not None, "a completed run of one model has made it ready"
     return directory
 
 
@@ -105,22 +105,22 @@ def stream(
     options: RunOptions | None = None,
     force: bool = False,
 ) -> Generator[Record, None, None]:
-    """Make models present and verified, telling everything that happens.
+    """Fetch and verify models, yielding a record for every event.
 
-    The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are told there and
-    not raised. Closing the iterator cancels the run and keeps what is good.
+    The last record has the event :class:`~modelfetch.engine.events.RunFinished`, which reports failures; they
+    are not raised. Closing the iterator cancels the run; verified data is kept.
 
     Args:
-        names: Models of the catalogs; none means the project's.
-        cache_dir: Root of the cache, instead of the configured one.
-        options: What this run asks for beyond the settings.
-        force: Fetch everything anew.
+        names: Models of the catalogs; none means those of the project's file.
+        cache_dir: Root of the cache, in place of the configured one.
+        options: Options of this run that override the settings.
+        force: Fetch all files again.
 
     Raises:
         UnknownModelError: No catalog has a model of this name.
-        ManifestError: A manifest is wrong.
-        UsageError: No name is given and no project names any; or an option or (as ConfigError) a setting is
-            wrong.
+        ManifestError: A manifest is invalid.
+        UsageError: No name is given and no project's file has any; or an option or (as ConfigError) a setting
+            is wrong.
     """
     workspace = _workspace(cache_dir)
     manifests = workspace.manifests(names)
@@ -138,18 +138,18 @@ def verify(
     """Check the files of models against their manifests.
 
     Args:
-        names: Models of the catalogs; none means everything present.
-        cache_dir: Root of the cache, instead of the configured one.
+        names: Models of the catalogs; none means all models in the cache.
+        cache_dir: Root of the cache, in place of the configured one.
         quick: Read only files whose size, time or inode changed since they were verified.
-        repair: Obtain bad and missing files anew.
-        strict: Count files in a model's directory that its manifest does not list as failures; with
-            ``repair`` they are put into quarantine.
+        repair: Fetch bad and missing files again.
+        strict: Report files in a model's directory that its manifest does not list as failures; with
+            ``repair`` they are moved to quarantine.
 
     Returns:
-        How each file ended; all of them are right.
+        The result of each file; all files are intact.
 
     Raises:
-        IntegrityError: A file is bad or missing, and was not (or could not be) put right.
+        IntegrityError: A file is bad or missing, and was not (or could not be) repaired.
         ModelfetchError: As for :func:`ensure`.
     """
     workspace = _workspace(cache_dir)
@@ -161,10 +161,10 @@ def verify(
 
 
 def raise_for(finished: RunFinished) -> None:
-    """Raise the error a run ended with, if any.
+    """Raise the error of a run, if it failed.
 
     Raises:
-        ModelfetchError: Of the class its code names.
+        ModelfetchError: The error, of the class with its code.
         KeyboardInterrupt: The run was interrupted.
     """
     if finished.outcome == "cancelled":

@@ -1,4 +1,4 @@
-"""Every error modelfetch raises, split by who can do something about it.
+"""The errors that modelfetch raises, grouped by who can correct them.
 
 ::
 
@@ -16,8 +16,8 @@
     ├── DeadlineError                    timeout         10   the run's own time limit was reached
     └── SourceError                      (never ends a run by itself: one source failed for one file)
 
-An error carries facts in its message, and in ``hint`` one line that says what to do next. This module
-imports nothing of the package.
+The message of an error says what happened and where; its ``hint`` says in one line what to do next. This
+module imports no other module of the package, so that every module can use it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ModelfetchError(Exception):
 
 
 class UsageError(ModelfetchError):
-    """The call itself is wrong: an unknown option value, a name that cannot be a model."""
+    """The call is wrong: an unknown option value, or an invalid model name."""
 
     code = "usage"
     exit_code = 2
@@ -67,10 +67,10 @@ class UnknownModelError(ModelfetchError):
 
 
 class ManifestError(ModelfetchError):
-    """A manifest breaks its contract.
+    """A manifest is invalid.
 
     Attributes:
-        where: The file (or other origin) of the manifest.
+        where: The file of the manifest.
         faults: Every fault found, each ``key: what is wrong``.
     """
 
@@ -81,7 +81,7 @@ class ManifestError(ModelfetchError):
         self.where = where
         self.faults = tuple(faults)
         rest = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        super().__init__(f"{where}: {faults[0]}{rest}", hint="Mend the manifest; every fault is listed.")
+        super().__init__(f"{where}: {faults[0]}{rest}", hint="Correct the manifest; every fault is listed.")
 
 
 class OfflineError(ModelfetchError):
@@ -106,7 +106,7 @@ class UnavailableError(ModelfetchError):
 
 
 class StoreError(ModelfetchError):
-    """The disk refused: full, read-only, denied, or damaged."""
+    """The disk is full, read-only or damaged, or permission is denied."""
 
     code = "disk"
     exit_code = 7
@@ -120,68 +120,68 @@ class LockTimeoutError(ModelfetchError):
 
 
 class AuthorisationError(ModelfetchError):
-    """A source has the file but wants credentials, and no other source could deliver it."""
+    """A source requires credentials for the file, and no other source could deliver it."""
 
     code = "unauthorised"
     exit_code = 9
 
 
 class DeadlineError(ModelfetchError):
-    """The run's own time limit (``--timeout``) was reached; what is good was kept."""
+    """The time limit of the run (``--timeout``) was reached. Verified data was kept."""
 
     code = "timeout"
     exit_code = 10
 
 
 class Fault(StrEnum):
-    """Why one source failed for one file: the key of retry rules, messages and statistics."""
+    """Why one source failed for one file; retry rules, messages and statistics depend on it."""
 
     CONNECT = "connect"
-    """Name not resolved at the moment, refused, reset or timed out before a connection stood."""
+    """No connection: the host cannot be resolved, or it refused, reset or did not answer in time."""
     TLS = "tls"
-    """The certificate or the handshake was refused; never retried, never bypassed."""
+    """The certificate or the handshake failed; never retried, never bypassed."""
     PROXY = "proxy"
-    """The proxy refused, or wants credentials."""
+    """The proxy refused the connection, or requires credentials."""
     TIMEOUT = "timeout"
     """No first byte in time."""
     STALL = "stall"
-    """Bytes stopped coming, or came slower than the floor."""
+    """The transfer stalled, or was slower than ``network.min_speed``."""
     CUT = "cut"
-    """The body ended before its last byte."""
+    """The response body ended early."""
     BUSY = "busy"
-    """408, 425, 429, 503: the server asks to come back later."""
+    """408, 425, 429, 503: the server asks to retry later."""
     SERVER = "server"
     """500, 502, 504, 52x: the server failed."""
     NOT_FOUND = "not_found"
-    """404, 410, 451: not here."""
+    """404, 410, 451: the server does not have the file."""
     AUTHORISATION = "authorisation"
-    """401, 403: credentials are missing, wrong, or not enough."""
+    """401, 403: credentials are missing, wrong or insufficient."""
     PROTOCOL = "protocol"
-    """An answer that contradicts the request or itself; repeating it unchanged is no use."""
+    """A response that contradicts the request or itself; an unchanged retry would fail again."""
     REDIRECT = "redirect"
     """A redirect that must not be followed."""
     SIZE = "size"
-    """The source has other content under this address: another length than the manifest pins."""
+    """The source has other content at this address: its size is not the pinned one."""
     HASH = "hash"
-    """The right number of bytes, but not the pinned ones."""
+    """The size is right, but the digest is not the pinned one."""
     MISSING = "missing"
-    """A file that should be on this disk is not."""
+    """A file is missing on disk."""
     UNLISTED = "unlisted"
-    """A file lies in a model's directory that its manifest does not list."""
+    """A file in a model's directory is not listed in its manifest."""
 
     @property
     def is_transient(self) -> bool:
-        """Whether asking the same source again, later, may help (reference: retry classes)."""
+        """Whether a later retry of the same source may succeed."""
         return self in _TRANSIENT
 
     @property
     def is_integrity(self) -> bool:
-        """Whether the source did answer, with bytes that are not the pinned ones."""
+        """Whether the source answered with data that is not the pinned one."""
         return self in (Fault.SIZE, Fault.HASH)
 
     @property
     def is_unreached(self) -> bool:
-        """Whether the host was not even reached."""
+        """Whether no connection to the host was established."""
         return self in (Fault.CONNECT, Fault.PROXY)
 
 
@@ -189,14 +189,14 @@ _TRANSIENT = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL, Fault.CUT, Fa
 
 
 class SourceError(ModelfetchError):
-    """One source failed for one file. The transfer decides whether to retry it or to ask the next.
+    """One source failed for one file. The transfer decides whether to retry it or to try the next one.
 
     Attributes:
         fault: The class of the failure.
-        retry: Whether asking the same source again, later, may help.
-        retry_after: Seconds the server asked us to wait, or None.
-        detail: What the error that ends a run says beyond ``message``, such as two digests; may be empty.
-        elsewhere: The host that failed, where a redirect led away from the one that was asked; else empty.
+        retry: Whether a later retry of the same source may succeed.
+        retry_after: Seconds to wait as requested by the server, or None.
+        detail: Added to the message if the error ends a run, such as two digests; may be empty.
+        elsewhere: The host that failed, if a redirect led to another host; else empty.
     """
 
     code = "source"
@@ -222,10 +222,10 @@ class SourceError(ModelfetchError):
 
 
 def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """The Ctrl-C that became an error on its way, if one did.
+    """Return the KeyboardInterrupt that caused an error, if one did.
 
-    Libraries turn whatever comes up in the middle of them into errors of their own, and Python 3.11 does with
-    what comes up in ``__set_name__``, of which importing ``enum`` or ``typing`` has many.
+    A library may catch the exception of a Ctrl-C and raise its own error instead. So does Python 3.11 during
+    ``__set_name__``, which runs many times while ``enum`` or ``typing`` is imported.
     """
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, KeyboardInterrupt):

@@ -1,9 +1,13 @@
-"""The dataclass of this project: the standard one with slots, worked out when it is first used.
+"""A dataclass decorator with slots that creates its methods on first use, to start faster.
 
 Up to Python 3.12 the standard decorator compiles six functions for each class, half a millisecond in all.
-This package has a hundred such classes on the way to its first request, and makes values of a third of them.
-Here a class gets its slots at once, in a hundredth of a millisecond; its fields and its constructor are
-worked out for the first who needs them, and what is the same for all classes is shared.
+This package imports about a hundred such classes before its first request and creates values of a third of
+them. Here a class gets its slots immediately, in a hundredth of a millisecond. Fields and constructor are
+created on first use; methods that are the same for all classes are shared.
+
+The decorator is used like the standard one, ``@dataclass(frozen=True, slots=True)``, and the functions of
+:mod:`dataclasses` (``fields``, ``replace``, ``asdict``) work on its classes. Type checkers see the standard
+decorator.
 """
 
 from __future__ import annotations
@@ -20,34 +24,37 @@ else:
     from operator import attrgetter
     from threading import RLock
 
-    _WORKING = RLock()
+    _LOCK = RLock()
 
     def dataclass(*, slots, frozen=False):
         """Make a class a dataclass with slots; ``frozen`` is as for :func:`dataclasses.dataclass`.
 
-        What the class defines itself is left as it is. It may not extend another dataclass.
+        Methods that the class defines itself are kept. It must not extend another dataclass.
         """
-        assert slots, "the standard decorator is for classes without"
+        assert slots, "use the standard decorator for classes without slots"
         shared = _SHARED | (_FROZEN if frozen else _CHANGEABLE)
 
         def decorate(cls):
-            late = {name: _Late(cls, work_out) for name, work_out in _WORKED_OUT.items()}
+            late = {name: _Late(cls, create) for name, create in _CREATORS.items()}
             members = {**shared, **late, **_own(cls, implied=shared), "__slots__": tuple(_names(cls))}
             made = type(cls)(cls.__name__, cls.__bases__, members)
             made.__qualname__ = cls.__qualname__
             for name, each in late.items():
-                each.belong(made, name)
+                each.attach(made, name)
             return made
 
         return decorate
 
     def _names(cls):
-        """The names of the fields, in order."""
+        """Return the names of the fields, in order."""
         notes = inspect.get_annotations(cls).items()
         return [name for name, note in notes if not note.startswith("ClassVar")]
 
     def _own(cls, implied):
-        """What a class defines besides its fields; a None that is implied is that of ``__hash__``."""
+        """Return what a class defines besides its fields.
+
+        Python sets ``__hash__`` to None in a class that defines ``__eq__``; such a None does not count.
+        """
         unwanted = {*_names(cls), *_STORAGE}
         return {
             name: found
@@ -56,28 +63,28 @@ else:
         }
 
     class _Late:
-        """Stands in a class for an attribute that is worked out when it is asked for."""
+        """Descriptor that creates an attribute of a class when it is first read."""
 
-        __slots__ = ("_made", "_name", "_plain", "_work_out")
+        __slots__ = ("_create", "_made", "_name", "_plain")
 
-        def __init__(self, plain, work_out):
-            self._plain, self._work_out = plain, work_out
+        def __init__(self, plain, create):
+            self._plain, self._create = plain, create
 
-        def belong(self, made, name):
-            """Learn its place; no ``__set_name__``, for Python 3.11 makes a RuntimeError of Ctrl-C in one."""
+        def attach(self, made, name):
+            """Set class and name. In a ``__set_name__``, Python 3.11 would turn Ctrl-C into RuntimeError."""
             self._made, self._name = made, name
 
         def __get__(self, instance, owner):
-            with _WORKING:
-                if vars(self._made)[self._name] is self:  # else another thread was faster
-                    setattr(self._made, self._name, self._work_out(self._made, self._plain))
+            with _LOCK:
+                if vars(self._made)[self._name] is self:  # otherwise another thread has created it
+                    setattr(self._made, self._name, self._create(self._made, self._plain))
             found = vars(self._made)[self._name]
-            # Bound as the attribute itself is: inspect, from 3.13 on, asks what stands in a class for itself.
+            # Bind it as a read of the attribute would: inspect, from 3.13 on, calls __get__ of what it finds.
             bind = getattr(type(found), "__get__", None)
             return found if bind is None else bind(found, instance, owner)
 
     def _fields(plain):
-        """The fields by name, as they are written."""
+        """Return the fields by name, as the class defines them."""
         written = {name: vars(plain).get(name, dataclasses.MISSING) for name in _names(plain)}
         return {
             name: found if isinstance(found, dataclasses.Field) else dataclasses.field(default=found)
@@ -85,7 +92,7 @@ else:
         }
 
     def _constructor(made, plain):
-        """Compile ``__init__``; it sets the slots themselves, so that nothing else needs to be able to."""
+        """Compile ``__init__``, which sets the slots directly, past the ``__setattr__`` of a frozen class."""
         parameters, lines, scope = ["self"], [], {}
         for name, field in _fields(plain).items():
             if not field.init:
@@ -106,21 +113,21 @@ else:
         scope["__init__"].__qualname__ = f"{made.__qualname__}.__init__"
         return scope["__init__"]
 
-    def _compared(made, plain):  # noqa: ARG001 - as all that is worked out
+    def _compared(made, plain):  # noqa: ARG001 - the signature of all creators
         return attrgetter("__class__", *(name for name, field in _fields(plain).items() if field.compare))
 
     def _matched(made, plain):  # noqa: ARG001
         return tuple(name for name, field in _fields(plain).items() if field.init)
 
     def _standard(made, plain):  # noqa: ARG001
-        """The fields as the standard library finds them, for its functions."""
+        """Return the fields as the functions of the standard library expect them."""
         members = {name: found for name, found in vars(plain).items() if name not in _STORAGE}
-        members["__doc__"] = "Without one it would make one up, which takes a few milliseconds."
+        members["__doc__"] = "Set because the standard decorator would compute one, in milliseconds."
         like = type(plain)(plain.__name__, plain.__bases__, members)
         return dataclasses.dataclass(init=False, repr=False, eq=False)(like).__dataclass_fields__
 
     _STORAGE = ("__dict__", "__weakref__")
-    _WORKED_OUT = {
+    _CREATORS = {
         "__init__": _constructor,
         "__compared__": _compared,
         "__match_args__": _matched,

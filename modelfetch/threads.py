@@ -1,4 +1,7 @@
-"""Starting threads where there may be none to be had: in a container whose limit of processes is reached."""
+"""Starting threads when the system may refuse them, as in a container at its limit of processes.
+
+Then :func:`start` returns None, for callers that can do without the thread, and :func:`require` raises.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,29 @@ from modelfetch.errors import StoreError
 
 
 def start(work: Callable[[], object], name: str) -> threading.Thread | None:
-    """Start a thread that ends with the process, whatever it is at.
+    """Start a daemon thread, which does not keep the process alive.
 
     Returns:
-        The thread; None where the system has none to give (pids cgroup, RLIMIT_NPROC, no memory for a stack).
+        The thread; None if the system allows no more (pids cgroup, RLIMIT_NPROC, no memory for a stack).
     """
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the one way in which Python says so
+    except RuntimeError:  # "can't start new thread"; Python gives no error code
         return None
     return thread
 
 
 def require(work: Callable[[], object], name: str) -> threading.Thread:
-    """Start a thread that nothing can do without.
+    """Start a daemon thread, or fail.
 
     Raises:
-        StoreError: The system has none to give.
+        StoreError: The system allows no more threads.
     """
     thread = start(work, name)
     if thread is None:
         raise StoreError(
-            "the system lets this process start no more threads",
+            "the system allows this process no more threads",
             hint="Raise the limit of processes (ulimit -u, or pids.max of the container), or end some.",
         )
     return thread

@@ -25,7 +25,7 @@ from modelfetch.cli.help import EXIT_USAGE
 from modelfetch.engine.events import Event
 from modelfetch.engine.stream import SIGINT_EXIT, Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
-from modelfetch.model.parse import parse_manifest
+from modelfetch.model.parse import load_manifest
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
@@ -277,7 +277,7 @@ def test_toml_examples_are_valid(page: Path) -> None:
     for block in blocks(page, "toml"):
         document = tomllib.loads(block)
         if "schema" in document:
-            parse_manifest(block, str(page))
+            load_manifest(Path(f"{document['name']}.toml"), block.encode())
         else:
             assert from_tables(document, str(page), lists=PROJECT_LISTS).faults == []
 

@@ -1,4 +1,9 @@
-"""The built-in manifests: files of the package, in a directory or inside a zip archive with the program."""
+"""Access to the built-in manifests, in the directory of the package or inside a zip archive.
+
+A program packed by zipapp, shiv or PEX runs from an archive. Its manifests have no files of their own, so
+they are read through :mod:`importlib.resources`. For all other purposes a manifest has the path that it would
+have in a directory.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +15,22 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 BUILTIN: Final = Path(__file__).parent
-"""The directory of the built-in manifests. Inside an archive its paths are names only: nothing opens them."""
+"""The directory of the built-in manifests. Inside an archive its paths only serve as names."""
 
 
 @cache
 def archive() -> Path | None:
-    """The archive that the package lies in (zipapp, shiv, PEX); None where it is installed in a directory."""
+    """Return the archive that has the package (zipapp, shiv, PEX); None if it is installed in a directory."""
     if BUILTIN.is_dir():
         return None
     return next((above for above in BUILTIN.parents if above.is_file()), None)
 
 
 def paths() -> list[Path]:
-    """List what lies in the directory.
+    """List the directory of the built-in manifests.
 
     Raises:
-        OSError: It cannot be listed.
+        OSError: The directory cannot be listed.
     """
     if archive() is None:
         return list(BUILTIN.iterdir())
@@ -33,20 +38,20 @@ def paths() -> list[Path]:
 
 
 def content(path: Path) -> bytes | None:
-    """Read a file of the directory from the archive; None where it is a file of the system.
+    """Read a file of the directory from the archive; return None if there is no archive.
 
     Args:
-        path: As :func:`paths` gives it.
+        path: A path from :func:`paths`.
     """
     return None if archive() is None else _resources().joinpath(path.name).read_bytes()
 
 
 def consulted(path: Path) -> Path:
-    """The file of the system that decides what a manifest says."""
+    """Return the file on disk that holds a manifest: the archive or the manifest itself."""
     return archive() or path
 
 
 def _resources() -> Traversable:
-    from importlib.resources import files  # takes longer to import than all manifests to list
+    from importlib.resources import files  # importing it takes longer than listing all manifests
 
     return files("modelfetch.catalog")

@@ -1,7 +1,11 @@
-"""Finding a manifest by name: built-in, user's, project's and environment's catalogs, later ones winning.
+"""Looking up manifests by name in all catalogs.
 
-Opening a catalog lists directories and reads no manifest; looking a model up reads that one file. A directory
-counts by its files called ``<name>.toml``; what is not called like a model is passed over.
+There are the built-in catalog, the user's, those of the project's file, and those of ``MODELFETCH_CATALOG``;
+a later one overrides earlier ones. Opening a catalog lists directories and reads no manifest; a look-up reads
+one file. A manifest is called ``<name>.toml``; files with other names are ignored.
+
+A model of a project that replaces a built-in model, or one of the user's catalog, is reported in a notice,
+since a project comes with a repository that another person wrote.
 """
 
 from __future__ import annotations
@@ -22,12 +26,9 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.text import did_you_mean, quote, sanitise
 from modelfetch.model.toml import parse_toml
-from modelfetch.settings.config_files import Owners, is_there, is_trusted, passed_over
+from modelfetch.settings.config_files import Owners, ignored_notice, is_there, is_trusted
 
 Origin = Literal["built-in", "user", "project", "environment"]
-
-EMBEDDED: Final = frozenset({"demo"})
-"""Built-in models whose origin is inside modelfetch, so that their manifests name no source."""
 
 _SETTING: Final[dict[Origin, str]] = {
     "built-in": "the built-in catalog",
@@ -39,24 +40,24 @@ _SETTING: Final[dict[Origin, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """Where the manifest of a model was found; it was not read yet."""
+    """A model of a catalog, with the path of its manifest."""
 
     name: str
     origin: Origin
     path: Path
-    """The manifest's file."""
+    """The manifest, which was not read yet."""
     replaces: Origin | None = None
-    """Whose model of this name, built-in or the user's, a project put its own in place of."""
+    """The catalog, built-in or the user's, whose model of this name a project's model replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What the built-in catalog says about its models beside their manifests."""
+    """Aliases and license notices of the built-in catalog, from ``_index.toml``."""
 
     aliases: dict[str, str]
-    """Other name to name of a model."""
+    """Names of models by alias."""
     license_notices: dict[str, str]
-    """Name of a model to one sentence about its licence."""
+    """Notices of one sentence by name of the model."""
 
 
 def read_index(directory: Path) -> Index:
@@ -71,22 +72,22 @@ _builtin_index = cache(lambda: read_index(BUILTIN))
 
 
 class Catalog:
-    """Every model known here, by name.
+    """Every known model, by name.
 
     Attributes:
-        passed_over: Notices about what a project names and does not count.
+        passed_over: Notices about catalogs of a project that are ignored because of their owner.
     """
 
     def __init__(
         self, entries: Sequence[CatalogEntry], consulted: Sequence[Path], passed_over: Sequence[str] = ()
     ) -> None:
-        self._entries = _winning(entries)
+        self._entries = _merged(entries)
         self._consulted = list(consulted)
         self.passed_over = tuple(passed_over)
         self._used: dict[str, CatalogEntry] = {}
-        """Models whose manifest was asked for."""
-        self._read: dict[Path, tuple[_Look, Manifest]] = {}
-        """What was read so far, and what the files looked like; a large one takes a tenth of a second."""
+        """Models that were looked up, by name."""
+        self._read: dict[Path, tuple[_FileState, Manifest]] = {}
+        """Manifests that were read, with the state of their files: a large one takes 0.1 s to read."""
 
     @classmethod
     def open(
@@ -97,16 +98,17 @@ class Catalog:
         environment: Sequence[Path],
         owners: Owners = None,
     ) -> Catalog:
-        """List the catalogs; built-in models are always there.
+        """List the catalogs, including the built-in one.
 
         Args:
-            user: The user's catalog directory, which may be absent.
-            project: Directories and files a project names.
+            user: The user's catalog directory; it may not exist.
+            project: Directories and files of the project's file.
             environment: Directories and files of ``MODELFETCH_CATALOG``.
-            owners: Whose files of a project count. Other catalogs were named by the user in person.
+            owners: Users whose files of a project are trusted. The user chose the other catalogs, so their
+                owners are not checked.
 
         Raises:
-            ConfigError: A directory or file that was named is missing or cannot be listed.
+            ConfigError: A directory or file of project or environment is missing or cannot be listed.
         """
         entries = list(_listing(BUILTIN, "built-in"))
         if user is not None:
@@ -120,36 +122,36 @@ class Catalog:
 
     @property
     def consulted(self) -> tuple[Path, ...]:
-        """Every file and directory whose presence, absence or content decided what was found so far.
+        """Every file and directory whose presence, absence or content decided the results so far.
 
-        Catalogs beside the built-in one, in the order of the call, then the manifests read.
+        They are the catalogs except the built-in one, then the manifests that were read.
         """
         return tuple(dict.fromkeys(self._consulted))
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a person should know about the catalogs and the models asked for so far; a line each."""
+        """Messages for the user about the catalogs and the models looked up so far; one line each."""
         return (*self.passed_over, *map(_taken_over, self.taken_over))
 
     @property
     def taken_over(self) -> list[CatalogEntry]:
-        """The models asked for so far whose name, built-in or the user's, is a project's here."""
+        """The models looked up so far that replace a built-in model or one of the user's catalog."""
         return [entry for entry in self._used.values() if entry.replaces is not None]
 
     def of_project(self) -> frozenset[str]:
-        """Give the names of the models that a project's catalog describes."""
+        """Return the names of the models of the project's catalogs."""
         return frozenset(entry.name for entry in self._entries.values() if entry.origin == "project")
 
     def names(self) -> list[str]:
-        """Give the names of all models, sorted; aliases are not among them."""
+        """Return the names of all models, sorted, without aliases."""
         return sorted(self._entries)
 
     def aliases(self) -> dict[str, str]:
-        """Give other names of built-in models, each with the name it stands for."""
+        """Return the aliases of built-in models, each with the name of the model."""
         return dict(_builtin_index().aliases)
 
     def entry(self, name: str) -> CatalogEntry:
-        """Find a model by its name or by another name of it; a name that is a model is never an alias.
+        """Find a model by name or alias; a name takes precedence over an equal alias.
 
         Raises:
             UnknownModelError: No catalog has such a model.
@@ -164,11 +166,11 @@ class Catalog:
         return found
 
     def get(self, name: str) -> Manifest:
-        """Read the manifest of a model, given by its name or another name of it.
+        """Read the manifest of a model, given by name or alias.
 
         Raises:
             UnknownModelError: No catalog has such a model.
-            ManifestError: Its manifest is wrong.
+            ManifestError: The manifest is invalid.
         """
         entry = self.entry(name)
         is_built_in = entry.origin == "built-in"
@@ -182,28 +184,28 @@ class Catalog:
     def _load(self, path: Path, content: bytes | None) -> Manifest:
         if content is not None:
             return load_manifest(path, content)
-        look = _look(path)
+        state = _file_state(path)
         known = self._read.get(path)
-        if known is None or known[0] != look or look is None:
-            self._read[path] = known = look, load_manifest(path)
+        if known is None or known[0] != state or state is None:
+            self._read[path] = known = state, load_manifest(path)
         return known[1]
 
 
-def _winning(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:
-    """Lay catalogs over each other; later ones win. A name that a project takes over remembers from whom."""
+def _merged(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:
+    """Merge catalogs; later entries override earlier ones. A project's entry notes what it replaces."""
     found: dict[str, CatalogEntry] = {}
     for entry in entries:
         before = found.get(entry.name)
         if entry.origin == "project":
             alias: Origin | None = "built-in" if entry.name in _builtin_index().aliases else None
             replaces = before.replaces or _of_others(before.origin) if before is not None else alias
-            entry = replace(entry, replaces=replaces)  # noqa: PLW2901 - the same entry, with what it does
+            entry = replace(entry, replaces=replaces)  # noqa: PLW2901 - the same entry
         found[entry.name] = entry
     return found
 
 
 def _of_others(origin: Origin) -> Origin | None:
-    """The origin, if it is not the project itself."""
+    """Return the origin, or None if it is the project itself."""
     return None if origin == "project" else origin
 
 
@@ -215,26 +217,26 @@ def _taken_over(entry: CatalogEntry) -> str:
 
 
 def _trusted(path: Path, owners: Owners, notices: list[str]) -> list[CatalogEntry]:
-    """Give the manifests of a path that a project names, but what belongs to other users; that is told.
+    """Return the manifests of a path of a project with trusted owners; add notices about the others.
 
-    Of a directory its owner decides, too: he says which manifests are in it.
+    A directory must have a trusted owner too, since its owner decides which manifests are in it.
     """
     if os.path.lexists(path) and not is_trusted(path, owners):
-        notices.append(passed_over(sanitise(str(path))))
+        notices.append(ignored_notice(sanitise(str(path))))
         return []
     entries = list(_named(path, "project"))
     good = [entry for entry in entries if entry.path == path or is_trusted(entry.path, owners)]
     if strange := [entry.name for entry in entries if entry not in good]:
         more = f" (and {len(strange) - 1} more there)" if len(strange) > 1 else ""
-        notices.append(passed_over(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
+        notices.append(ignored_notice(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
     return good
 
 
-_Look = tuple[int, int, int] | None
+_FileState = tuple[int, int, int] | None
 
 
-def _look(path: Path) -> _Look:
-    """What would differ if the file had been written since; None where it cannot be looked at."""
+def _file_state(path: Path) -> _FileState:
+    """Return size, time and inode, which change if the file is written or replaced; None on failure."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -243,7 +245,7 @@ def _look(path: Path) -> _Look:
 
 
 def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:
-    """Give the manifests of a path that somebody wrote down: the file of one, or a directory."""
+    """Return the manifests of a path: one manifest, or a directory of manifests."""
     if path.suffix != ".toml":
         return _listing(path, origin)
     try:
@@ -251,7 +253,7 @@ def _named(path: Path, origin: Origin) -> Iterable[CatalogEntry]:
     except (OSError, ValueError) as error:
         raise _unusable(path, origin, error) from error
     if why_bad_name(path.stem):
-        raise _unusable(path, origin, "not called like a model")
+        raise _unusable(path, origin, "the file name is not a model name")
     return [CatalogEntry(path.stem, origin, path)]
 
 

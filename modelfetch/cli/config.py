@@ -102,7 +102,7 @@ def set_(
         return
     say(f"set {key} in {target}")
     form = BY_NAME[key].form
-    if idle := idle_part(key, form.check(form.plain(value.strip()))):
+    if idle := idle_part(key, form.validate(form.from_text(value.strip()))):
         say(f"note: {NO_EFFECT}: {idle}")
 
 

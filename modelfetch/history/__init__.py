@@ -1,8 +1,9 @@
-"""What was remembered of earlier runs: runs, files, attempts, CIDs, events and jobs, in one SQLite file.
+"""The history of earlier runs: runs, files, attempts, CIDs, events and jobs in one SQLite file.
 
-Derived from the stream of events and never needed: losing it loses no model. The only package that imports
-sqlite3. Metrics are sums over its rows (:mod:`modelfetch.history.metrics`), the order of hosts follows from
-them (:mod:`modelfetch.history.health`).
+The history is derived from the stream of events. No run depends on it: if the file is lost, damaged or
+locked, models are still fetched. This is the only package that imports sqlite3. Metrics are sums over its
+rows (:mod:`modelfetch.history.metrics`); the order in which hosts are tried follows from their health
+(:mod:`modelfetch.history.health`).
 """
 
 from modelfetch.history.health import Health, Miss, rank, status_of

@@ -1,12 +1,15 @@
-"""One SQLite file that may be in any state, used so that its state never matters to anyone else.
+"""Access to the SQLite file of the history, which may be in any state.
 
-sqlite3 is imported when the file is really used. What goes wrong comes out as one of two exceptions: the file
-is :class:`~modelfetch.history.errors.Damaged`, or it is :class:`~modelfetch.history.errors.Unavailable`.
+The file is untrusted input: it may be damaged, written by another program, or crafted. So
 
-An end to every statement: a database is input, and what one asks of it may never end.
+* its schema must be exactly that of this package; no view or trigger of another author is ever run;
+* every statement has a time limit. A view can recurse forever, and so can an ordinary table whose pages point
+  at each other. SQLite calls a handler every few thousand steps, which can stop the statement
+  (https://www.sqlite.org/c3ref/progress_handler.html);
+* every failure becomes one of two exceptions: :class:`~modelfetch.history.errors.Damaged` if the file must be
+  replaced, :class:`~modelfetch.history.errors.Unavailable` if it cannot be used now.
 
-A view may count to infinity, and so may an ordinary table whose pages point at each other. SQLite asks a
-handler every few thousand steps whether to go on (https://www.sqlite.org/c3ref/progress_handler.html).
+sqlite3 is imported on first use, because the import takes milliseconds that most runs do not need.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.history.database_file import DatabaseFile, Inode
-from modelfetch.history.errors import Damaged, Endless, Unavailable, patiently, translated
-from modelfetch.history.schema import VERSION, create, is_ours
+from modelfetch.history.errors import Damaged, TooSlow, Unavailable, retry_while_locked, translated
+from modelfetch.history.schema import VERSION, create, is_expected_schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,14 +32,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LOOK: Final = (
+_READ_SCHEMA: Final = (
     "SELECT user_version, type, name, tbl_name, sql"
     " FROM pragma_user_version LEFT JOIN sqlite_master LIMIT 100"
 )
-"""One statement, so that all comes from the same moment: another process may be making the tables. It counts
-nothing: SQLite counts the rows of a table in one step, which no handler can end."""
-_CELL: Final = 64 << 20
-"""Bytes of a value at most; the snapshot of a job of 20,000 files has five million."""
+"""Reads version and schema in one statement, so in one snapshot: another process may be creating the tables.
+It does not count rows: SQLite counts the rows of a table in one step, which no handler can stop. The limit is
+far above the number of our tables and indexes, and bounds what a crafted schema can return."""
+_MAX_VALUE_BYTES: Final = 64 << 20
+"""Largest value, in bytes; the snapshot of a job with 20,000 files has five million."""
+
+STEPS: Final = 10_000
+"""Instructions of SQLite's virtual machine between two calls of the handler: about a millisecond."""
+MIN_SECONDS: Final = 1.0
+"""Least time limit of statements, in seconds, however short the wait for locks: a slow disk is no attack."""
+WAIT_FACTOR: Final = 2.0
+"""Time limit of the statements of one use, as a multiple of the wait for locks."""
 
 
 def _never() -> bool:
@@ -44,84 +55,89 @@ def _never() -> bool:
 
 
 class Database:
-    """Reads with a connection of its own each time; writes with one that is kept until :meth:`close`.
+    """The SQLite file: every read opens a connection; all writes share one, kept until :meth:`close`.
 
-    Whatever the file holds, only tables of ours are ever asked: its schema is compared with ours in the same
-    transaction, so that no view and no trigger of somebody else takes part.
+    The schema is compared with the expected one in the transaction that uses it, so it cannot change between
+    check and use.
 
     Args:
-        path: The file; it and its directory are made by the first transaction, never by reading.
-        is_cancelled: Whether nothing of it is wanted any more; asked during each statement.
+        path: The file. The first write creates it and its directory; a read never does.
+        is_cancelled: Whether to stop; called during each statement.
 
     Attributes:
-        is_hurried: Whether somebody waits for the end: then nothing is synced, and the log stays for the next
-            one to fold in. A power cut may cost what was written since, as it may cost the last few runs.
+        is_hurried: Whether the user waits for the process to end. Then nothing is synced, and the
+            write-ahead log is left for the next process to checkpoint. A power cut may lose what was written
+            since then.
     """
 
     def __init__(self, path: Path, is_cancelled: Callable[[], bool] = _never) -> None:
         self.is_hurried = False
-        self._place = DatabaseFile(path)
+        self._file = DatabaseFile(path)
         self._is_cancelled = is_cancelled
         self._writer: sqlite3.Connection | None = None
         self._written: Inode | None = None
-        """The file the writer is connected to, whatever has its name by now."""
+        """The file that the writer is connected to; another file may have the path by now."""
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self._place.path
+        return self._file.path
 
     def close(self) -> None:
-        """Let go of the file; what was written is then in the file itself, and its log is gone."""
+        """Close the file; SQLite then checkpoints the write-ahead log into it and deletes the log."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            with suppress(Exception):  # a log that cannot be folded in stays, and is folded in later
+            with suppress(Exception):  # a log that cannot be checkpointed stays for the next process
                 self._close(writer)
 
     def _close(self, writer: sqlite3.Connection) -> None:
-        """Close a connection; the last one that may write folds the log in, with two syncs."""
-        if not self.is_hurried or self._written != self._place.inode():
+        """Close the writer; if hurried, without the checkpoint and its two syncs.
+
+        SQLite checkpoints when the last connection that may write is closed. While a read-only connection is
+        open, the writer is not the last one.
+        """
+        if not self.is_hurried or self._written != self._file.inode():
             writer.close()
             return
         with closing(self._connect("mode=ro", 0.0)) as last:
-            last.execute(
-                "SELECT user_version FROM pragma_user_version"
-            ).fetchone()  # by which it opens the log
+            # SQLite opens the log at the first read.
+            last.execute("SELECT user_version FROM pragma_user_version").fetchone()
             writer.close()
 
     # Reading
 
     def read(self, query: Callable[[sqlite3.Connection], T], wait: float) -> T | None:
-        """Run a query; None when there is nothing to read yet. Leaves no trace beside the file.
+        """Run a query; return None if there are no tables yet. Creates no files.
 
         Raises:
-            Damaged: The file is not one of ours.
+            Damaged: The file is damaged or has another schema.
             Unavailable: It cannot be read, or not within ``wait`` seconds.
-            Endless: What was asked did not come to its end.
+            TooSlow: The query exceeded its time limit.
         """
-        if not self._place.look():
+        if not self._file.inspect():
             return None
-        watch = StatementLimit(allowed(wait), self._is_cancelled)
-        # Without a log nobody has it open, and SQLite need not make its side files to read it.
-        if not self._place.has_log:
+        limit = StatementLimit(time_limit(wait), self._is_cancelled)
+        # Without a log no process has the file open. Then it can be read as immutable, for which SQLite
+        # creates no side files.
+        if not self._file.has_log:
             try:
-                return self._query(query, "mode=ro&immutable=1", 0.0, watch)
-            except Endless:
+                return self._query(query, "mode=ro&immutable=1", 0.0, limit)
+            except TooSlow:
                 raise
-            except (Damaged, Unavailable):  # somebody may have begun to write meanwhile
+            except (Damaged, Unavailable):  # another process may have started to write
                 pass
-        return self._query(query, "mode=ro", wait, watch)
+        return self._query(query, "mode=ro", wait, limit)
 
     def _query(
-        self, query: Callable[[sqlite3.Connection], T], mode: str, wait: float, watch: StatementLimit
+        self, query: Callable[[sqlite3.Connection], T], mode: str, wait: float, limit: StatementLimit
     ) -> T | None:
         with translated():
             connection = self._connect(mode, wait)
             try:
-                with watch.over(connection):
+                with limit.applied_to(connection):
                     connection.execute("BEGIN")
                     return query(connection) if _version(connection) else None
-            except (ValueError, OverflowError) as error:  # values that no row of ours has
+            except (ValueError, OverflowError) as error:  # a value that this package never writes
                 raise Damaged(str(error)) from error
             finally:
                 connection.close()
@@ -130,85 +146,87 @@ class Database:
 
     @contextmanager
     def transaction(self, wait: float) -> Iterator[sqlite3.Connection]:
-        """Write everything or nothing.
+        """Run a block in one transaction.
 
         Raises:
-            Damaged: The file is not one of ours.
+            Damaged: The file is damaged or has another schema.
             Unavailable: It cannot be written, or not within ``wait`` seconds.
-            Endless: What was asked did not come to its end.
+            TooSlow: The statements exceeded their time limit.
         """
-        connection = patiently(self._begin, wait, self._place.sign_of_life)
+        connection = retry_while_locked(self._begin, wait, self._file.log_state)
         with translated():
             try:
-                with StatementLimit(allowed(wait), self._is_cancelled).over(connection):
+                with StatementLimit(time_limit(wait), self._is_cancelled).applied_to(connection):
                     if not _version(connection):
-                        raise Damaged("its tables are gone")
+                        raise Damaged("its tables were deleted")
                     yield connection
                     connection.execute("COMMIT")
             except BaseException:
-                self.close()  # which rolls back
+                self.close()  # SQLite rolls back when a connection is closed
                 raise
 
     def _begin(self) -> sqlite3.Connection:
-        if self._place.look():
-            self._place.require_access()
+        if self._file.inspect():
+            self._file.require_access()
         else:
-            self._place.make()
-        if self._writer is not None and self._written == self._place.inode():
+            self._file.create()
+        if self._writer is not None and self._written == self._file.inode():
             connection = self._writer
-        else:  # the first time, or another process has moved the file aside
+        else:  # the first write, or another process moved the file aside
             connection = self._open()
         with translated():
             if self.is_hurried:
                 connection.execute("PRAGMA synchronous = OFF")
+            # IMMEDIATE takes the write lock now: a read lock cannot be upgraded once another process wrote.
             connection.execute("BEGIN IMMEDIATE")
         return connection
 
     def _open(self) -> sqlite3.Connection:
         self.close()
         with translated():
-            self._place.look()
+            self._file.inspect()
             connection = self._connect("mode=rw", 0.0)
             try:
-                with StatementLimit(allowed(0.0), self._is_cancelled).over(connection):
-                    # Only the log is synced, when it is folded in: a power cut may cost the last few runs.
+                with StatementLimit(time_limit(0.0), self._is_cancelled).applied_to(connection):
+                    # NORMAL syncs at checkpoints only: a power cut may lose the last runs, never the file.
                     connection.execute("PRAGMA synchronous = NORMAL")
                     if not _version(connection):
-                        _found(connection)
+                        _create_tables(connection)
             except BaseException:
                 connection.close()
                 raise
-        self._writer, self._written = connection, self._place.used
+        self._writer, self._written = connection, self._file.used
         return connection
 
     def _connect(self, mode: str, wait: float) -> sqlite3.Connection:
         import sqlite3
 
         uri = f"{self.path.as_uri()}?{mode}"
+        # No isolation level: transactions are started here, not by the Python module. Threads may share a
+        # connection because the lock of History lets one of them use it at a time.
         connection = sqlite3.connect(
             uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=False
         )
         try:
-            self._place.require_opened(_opened(connection))
-            # https://www.sqlite.org/security.html, untrusted database files
+            self._file.require_opened(_opened(connection))
+            # As https://www.sqlite.org/security.html recommends for untrusted database files: a schema cannot
+            # call functions with side effects, and damaged pages are detected when they are loaded.
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _CELL)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    # Mending
-
     def move_aside(self) -> Path | None:
-        """Give the damaged file another name; see :meth:`.DatabaseFile.move_aside`."""
+        """Rename the damaged file; see :meth:`.DatabaseFile.move_aside`."""
         self.close()
-        return self._place.move_aside()
+        return self._file.move_aside()
 
 
 def _opened(connection: sqlite3.Connection) -> bytes:
-    """The path of the file that a connection is to; bytes, for it need not be UTF-8."""
+    """Return the path of the file that a connection opened; bytes, since it may not be UTF-8."""
     connection.text_factory = bytes
     path = connection.execute("PRAGMA database_list").fetchone()[2]
     connection.text_factory = str
@@ -216,25 +234,28 @@ def _opened(connection: sqlite3.Connection) -> bytes:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """The version of the tables; 0 when there are none yet.
+    """Return the version of the schema; 0 if there are no tables yet.
 
     Raises:
-        Unavailable: It is newer than this program.
-        Damaged: Other tables than ours are there, or anything beside them.
+        Unavailable: A newer version of the program wrote the file.
+        Damaged: The schema is not exactly the expected one.
     """
-    rows = connection.execute(_LOOK).fetchall()
+    rows = connection.execute(_READ_SCHEMA).fetchall()
     version, entries = rows[0][0], [tuple(row[1:]) for row in rows if row[1] is not None]
     if version > VERSION:
         raise Unavailable("a newer modelfetch wrote it")
-    if (version != VERSION or not is_ours(entries)) and (version or entries):
-        raise Damaged("other tables than ours")
+    if (version != VERSION or not is_expected_schema(entries)) and (version or entries):
+        raise Damaged("its tables are not those of modelfetch")
     return int(version)
 
 
-def _found(connection: sqlite3.Connection) -> None:
-    """Make the tables, unless another process was quicker. Nothing is there yet to be lost by a power cut."""
+def _create_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables, unless another process did so first.
+
+    Without syncs: the file is new, so a power cut can lose nothing.
+    """
     connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA journal_mode = MEMORY")  # so that no journal file is ever one of ours
+    connection.execute("PRAGMA journal_mode = MEMORY")  # so that this package never writes a journal file
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     if not _version(connection):
@@ -243,25 +264,17 @@ def _found(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-STEPS: Final = 10_000
-"""Instructions of SQLite's machine between two looks at the clock: about a millisecond."""
-LEAST_SECONDS: Final = 1.0
-"""What statements may take at least, however short the patience with locks: a slow disk is no attack."""
-WAITS: Final = 2.0
-"""How many times as long as a lock is waited for the statements of one use may take."""
-
-
-def allowed(wait: float) -> float:
-    """Seconds that the statements of one use of the file may take, where a lock is waited for so long."""
-    return max(LEAST_SECONDS, WAITS * wait)
+def time_limit(wait: float) -> float:
+    """Return the time limit of the statements of one use, in seconds, for a given wait for locks."""
+    return max(MIN_SECONDS, WAIT_FACTOR * wait)
 
 
 class StatementLimit:
-    """Ends the statements of one use when their time is up, the run is cancelled, or a signal came.
+    """Stops the statements of one use at their time limit, on cancellation, or on a signal.
 
     Args:
-        seconds: What they may take together.
-        is_cancelled: Whether their result is wanted no more.
+        seconds: Time limit of all statements together.
+        is_cancelled: Whether to stop.
     """
 
     def __init__(self, seconds: float, is_cancelled: Callable[[], bool]) -> None:
@@ -270,13 +283,13 @@ class StatementLimit:
         self._interrupt: BaseException | None = None
 
     @contextmanager
-    def over(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Watch over the statements of a block.
+    def applied_to(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Apply the limit to the statements of a block.
 
         Raises:
-            Endless: Their time was up.
-            Unavailable: They were cancelled.
-            KeyboardInterrupt: A signal came meanwhile; it is the one that its handler raised.
+            TooSlow: The time limit was reached.
+            Unavailable: The statements were cancelled.
+            KeyboardInterrupt: A signal arrived; the exception is the one that the signal's handler raised.
         """
         import sqlite3
 
@@ -289,16 +302,17 @@ class StatementLimit:
             if self._is_cancelled():
                 raise Unavailable("") from None
             if time.monotonic() >= self._until:
-                raise Endless from None
+                raise TooSlow from None
             raise
         finally:
             connection.set_progress_handler(None, 0)
 
     def _verdicts(self) -> Generator[bool, None, None]:
-        """Say each time whether to stop.
+        """Yield, at each call of the handler, whether to stop.
 
-        A generator and no function: a signal's handler runs where this one goes on, inside of the ``try``.
-        What a function raises on its way in is swallowed by sqlite3, and with it a Ctrl-C.
+        This is a generator because of Ctrl-C: Python runs signal handlers when it enters Python code. A
+        generator resumes inside the ``try``, so the exception is caught and kept. In a plain function it
+        would be raised before the ``try``, and sqlite3 would swallow it.
         """
         while True:
             try:

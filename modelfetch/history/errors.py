@@ -1,4 +1,8 @@
-"""What may be wrong with the file, as two exceptions, and the patience with those who have it locked."""
+"""Exceptions of the history file, and retrying while another process has it locked.
+
+:class:`Damaged` means that the file must be replaced, :class:`Unavailable` that it cannot be used now;
+:func:`translated` turns every exception of sqlite3 into one of them by its result code.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAUSE_SECONDS: Final = 0.02
-"""Longest wait between two tries to get the lock. Short and random, so that among fifty writers none starves:
-SQLite's own wait grows to a tenth of a second, in which every other writer gets its turn."""
-QUEUE: Final = 12
-"""How many times as long is waited for a queue that moves as for one that stands still."""
+MAX_PAUSE_SECONDS: Final = 0.02
+"""Longest pause between two attempts to get the lock. Pauses are short and random, so that none of fifty
+writers starves: SQLite's own pauses grow to a tenth of a second, in which all others get the lock first."""
+QUEUE_FACTOR: Final = 12
+"""Longest total wait as a multiple of the wait without progress: a queue that moves is worth waiting for."""
 
 # Primary result codes, https://www.sqlite.org/rescode.html
 _BUSY: Final = frozenset({5, 6, 15})  # BUSY, LOCKED, PROTOCOL
@@ -36,15 +40,15 @@ _REASONS: Final = {
 
 
 class Damaged(Exception):  # noqa: N818 - a state of the file, answered by moving it aside
-    """The file is not, or no longer, one of ours."""
+    """The file is damaged, or another program wrote it."""
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of the file, answered by going on without it
     """The file cannot be used now.
 
     Attributes:
-        reason: Why, for a person; empty where that goes without saying.
-        is_transient: Whether it may work in a moment.
+        reason: Why, for the user; empty if no notice is needed.
+        is_transient: Whether a retry may succeed.
     """
 
     def __init__(self, reason: str, *, is_transient: bool = False) -> None:
@@ -53,8 +57,8 @@ class Unavailable(Exception):  # noqa: N818 - a state of the file, answered by g
         self.is_transient = is_transient
 
 
-class Endless(Unavailable):
-    """What was asked of the file did not come to its end; asking again would cost the same time again."""
+class TooSlow(Unavailable):
+    """A statement reached its time limit; a retry would take the same time again."""
 
     def __init__(self) -> None:
         super().__init__("it takes too long to read")
@@ -62,7 +66,7 @@ class Endless(Unavailable):
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The one place where exceptions of sqlite3 become ours."""
+    """Translate exceptions of sqlite3 in a block."""
     try:
         import sqlite3
     except ImportError:
@@ -70,14 +74,14 @@ def translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise _judged(error) from error
+        raise _translate(error) from error
 
 
-def _judged(error: sqlite3.Error) -> Exception:
+def _translate(error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # raised by the module itself: text that is not UTF-8
+    if code is None:  # raised by the Python module, not by SQLite: text that is not UTF-8
         return Damaged(sanitise(str(error)))
-    primary = code & 0xFF
+    primary = code & 0xFF  # extended codes keep the primary one in the low byte
     if primary in _BUSY:
         return Unavailable("another process has it locked", is_transient=True)
     if primary in _DAMAGED:
@@ -85,29 +89,33 @@ def _judged(error: sqlite3.Error) -> Exception:
     return Unavailable(_REASONS.get(primary, sanitise(str(error))))
 
 
-def patiently(
+def retry_while_locked(
     act: Callable[[], T],
     wait: float,
-    sign_of_life: Callable[[], object],
+    log_state: Callable[[], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Try again while somebody else has the lock.
+    """Call a function again while another process has the file locked.
 
     Args:
-        act: What to try.
-        wait: Seconds without a sign of life after which to give up; a queue that moves is worth more.
-        sign_of_life: Something that changes whenever a holder of the lock gets on.
+        act: The function.
+        wait: Seconds to wait while no other process writes; each write of another process extends the wait,
+            up to ``wait * QUEUE_FACTOR`` in total.
+        log_state: Returns a value that changes whenever a process writes.
         clock: Monotonic seconds.
+
+    Raises:
+        Unavailable: The file stayed locked, or cannot be used for another reason.
     """
     began = clock()
-    seen, until = sign_of_life(), began + wait
+    seen, until = log_state(), began + wait
     while True:
         try:
             return act()
         except Unavailable as error:
-            now, sign = clock(), sign_of_life()
+            now, sign = clock(), log_state()
             if sign != seen:
-                seen, until = sign, min(now + wait, began + wait * QUEUE)
+                seen, until = sign, min(now + wait, began + wait * QUEUE_FACTOR)
             if not error.is_transient or now >= until:
                 raise
-        time.sleep(random.uniform(0.001, PAUSE_SECONDS))  # noqa: S311 - no secret, only disorder
+        time.sleep(random.uniform(0.001, MAX_PAUSE_SECONDS))  # noqa: S311 - no secret

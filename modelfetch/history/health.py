@@ -1,20 +1,22 @@
-"""How hosts fare, measured on this machine, and the order in which that puts them. Pure.
+"""Health of hosts, measured on this machine, and the order in which hosts are tried. Pure functions.
 
-Failures to reach a host do not count where nothing at all could be reached: that was this machine. Every
-other attempt weighs half as much for every :data:`HALF_LIFE_DAYS` days that passed since. Out of the weights
-``w`` of a host's attempts come
+Failures to connect do not count if no host could be reached: then this machine was offline. Every other
+attempt has a weight ``w``, which halves every :data:`HALF_LIFE_DAYS` days. The weights of a host's attempts
+give
 
-* its share of success, ``sum(w of successes) / sum(w)``, for people;
-* its trust, ``(sum(w of successes) + 1) / (sum(w) + 1)``, for decisions: as if one attempt had gone well, so
-  that a single failure does not condemn a host, and one of long ago is forgiven;
-* the median of its times to the first byte, each counted by its weight;
-* its speed, ``sum(w * bytes) / sum(w * seconds)`` over successes of more than :data:`SPEED_BYTES`.
+* its share of success, ``sum(w of successes) / sum(w)``, which is shown to the user;
+* its trust, ``(sum(w of successes) + 1) / (sum(w) + 1)``, which decides: one success is assumed, so that a
+  single failure does not make a host unhealthy, and an old one no longer matters;
+* the weighted median of its times to the first byte;
+* its speed, ``sum(w * bytes) / sum(w * seconds)`` over successes with more than :data:`SPEED_BYTES`.
 
-Hosts of one kind are asked in the order of :func:`rank`: those that are healthy, or unknown, first; then the
-degraded; then the unhealthy. Among equals the one comes first from which :data:`REFERENCE_BYTES` would be had
-sooner, ``(first byte + REFERENCE_BYTES / speed) / trust``. What is not known of a host is taken to be as good
-as the best that is known, so a new one is behind the best only if it stands there in the configuration. The
-order of kinds is never changed.
+:func:`rank` orders the hosts of one kind: healthy and unknown hosts first, then degraded, then unhealthy
+ones. Within a class, the host with the shortest expected time for :data:`REFERENCE_BYTES` comes first:
+``(first byte + REFERENCE_BYTES / speed) / trust``. Unknown values are assumed to equal the best known ones,
+so a new host is tried before the best known host if it precedes that one in the configuration. The order of
+kinds never changes.
+
+For example, a host with 9 recent successes and 1 recent failure has the share 0.9 and the trust 10 / 11.
 """
 
 from __future__ import annotations
@@ -32,63 +34,64 @@ from modelfetch.model.units import format_rate
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
 Host = tuple[str, str]
-"""Kind of source, and host."""
+"""Kind of source, and host name."""
 
 HALF_LIFE_DAYS: Final = 3.0
-"""Days after which an attempt counts half: a gateway's bad evening is forgotten within a week or two."""
+"""Days after which an attempt counts half: a gateway's bad evening no longer matters after a week or two."""
 HEALTHY: Final = 0.9
-"""Share of success from which a host is healthy: one failure in ten is what retries are for."""
+"""Least trust (in metrics: share) of a healthy host: retries cope with one failure in ten."""
 DEGRADED: Final = 0.5
-"""Share from which it is degraded; below it, asking it is wasted time more often than not."""
+"""Least trust (in metrics: share) of a degraded host; below it, attempts fail more often than not."""
 SPEED_BYTES: Final = 256 * 1024
-"""Bytes an attempt needs to tell a speed; fewer come within the first window of TCP (RFC 6928)."""
+"""An attempt with fewer bytes does not measure speed: TCP is still in slow start, from an initial window of
+ten segments (RFC 6928)."""
 REFERENCE_BYTES: Final = 16 * 1024 * 1024
-"""The amount by which speed and time to the first byte are weighed against each other."""
+"""Size of the transfer for which hosts are compared; weighs speed against time to the first byte."""
 
 MISS_DAYS: Final = 1.0
-"""How long a host that did not have a file is not expected to have it."""
+"""Days for which a host that did not have a file is expected not to have it."""
 
 Miss = tuple[str, str, str, int]
 """Host, model, path and size of a file that the host did not have."""
 
 _NO_HOST: Final = frozenset({"", CACHE, "local"})
-"""Sources that are no hosts: no source left, this cache, this disk."""
+"""Values of ``source`` without a host: no source left, this cache, this disk."""
 _MANIFEST: Final = "manifest"
-"""The host of an address that cannot be right: nobody was asked."""
+"""Stands in place of the host if the address in the manifest is invalid; no host was contacted."""
 _MISSES: Final = frozenset({Fault.NOT_FOUND.value, Fault.SERVER.value, Fault.TIMEOUT.value})
-"""How a gateway says that it did not find a file (in time), besides not having it: 502, 504, or nothing."""
+"""Answers of a gateway that did not find a file in time: 404, but also 502, 504 or no answer."""
 _UNREACHED: Final = frozenset({Fault.CONNECT.value, Fault.PROXY.value})
-"""Faults of those of whom nothing was reached, perhaps because nothing could be."""
+"""Faults without a connection; the cause may be this machine."""
 _STALLS: Final = frozenset({Fault.STALL.value, Fault.TIMEOUT.value})
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one host fared."""
+    """Health of one host."""
 
     samples: int
-    """Attempts that were judged."""
+    """Attempts with a verdict."""
     share: float
     """Share of success, 0 to 1; recent attempts count more."""
     trust: float
-    """The same, drawn towards 1 where little or only old things are known."""
+    """The share, closer to 1 if attempts are few or old."""
     first_byte: float | None
-    """Median of the seconds to the first byte, or None."""
+    """Median of the seconds to the first byte; None if unknown."""
     speed: float | None
-    """Bytes per second, or None."""
+    """Bytes per second; None if unknown."""
     stalls: int
-    """How often it fell silent."""
+    """Number of stalled attempts."""
     last: datetime
-    """When it was asked last."""
+    """Start of the last attempt."""
 
     @property
     def status(self) -> Status:
-        """The word for its trust."""
+        """The class of its trust."""
         return status_of(self.trust)
 
     @property
     def pace(self) -> float | None:
-        """Seconds that :data:`REFERENCE_BYTES` would take; None while its speed is unknown."""
+        """Expected seconds for :data:`REFERENCE_BYTES`; None if the speed is unknown."""
         return (self.first_byte or 0.0) + REFERENCE_BYTES / self.speed if self.speed else None
 
     def __str__(self) -> str:
@@ -104,7 +107,7 @@ class Health:
 
 
 def facts(health: Health | None) -> dict[str, Any]:
-    """The health of a host in JSON: share from 0 to 1, seconds, bytes per second; what is unknown is null."""
+    """Return the health of a host for JSON: share from 0 to 1, seconds, bytes per second; null if unknown."""
     if health is None:
         unknown = dict.fromkeys(("success", "first_byte", "speed"))
         return {"status": "unknown", **unknown, "stalls": 0, "samples": 0, "last": None}
@@ -120,7 +123,7 @@ def facts(health: Health | None) -> dict[str, Any]:
 
 
 def status_of(share: float | None) -> Status:
-    """The word for a share of success; None is ``unknown``."""
+    """Return the class of a share of success or trust; ``unknown`` for None."""
     if share is None:
         return "unknown"
     if share >= HEALTHY:
@@ -130,7 +133,7 @@ def status_of(share: float | None) -> Status:
 
 @dataclass(slots=True)
 class _Sums:
-    """What is added up for one host."""
+    """Weighted sums over the attempts of one host."""
 
     samples: int = 0
     weight: float = 0.0
@@ -160,7 +163,7 @@ class _Sums:
             self.seconds += weight * seconds
 
     def health(self) -> Health:
-        assert self.last is not None, "made for an attempt"
+        assert self.last is not None, "created for an attempt"
         return Health(
             samples=self.samples,
             share=self.good / self.weight if self.weight else 0.0,
@@ -173,17 +176,17 @@ class _Sums:
 
 
 def measure(attempts: Iterable[AttemptRow], now: datetime) -> dict[Host, Health]:
-    """Add attempts up for every host that was asked.
+    """Return the health of every host.
 
     Args:
-        attempts: In any order. Those without a verdict (cancelled), and those of no host (cache, this disk),
-            do not count.
-        now: When.
+        attempts: Attempts in any order. Those without a verdict (cancelled) and those without a host (cache,
+            this disk) do not count.
+        now: The time from which the age of attempts is measured.
     """
-    asked = [attempt for attempt in attempts if _is_judged(attempt)]
-    excused = _own_outages(asked)
+    judged = [attempt for attempt in attempts if _is_judged(attempt)]
+    excused = _own_outages(judged)
     sums: dict[Host, _Sums] = {}
-    for number, attempt in enumerate(asked):
+    for number, attempt in enumerate(judged):
         if number not in excused:
             age = max(0.0, (now - attempt.started_at).total_seconds())
             host = sums.setdefault((attempt.source, attempt.host), _Sums())
@@ -197,10 +200,10 @@ def _is_judged(attempt: AttemptRow) -> bool:
 
 
 def _own_outages(attempts: Sequence[AttemptRow]) -> set[int]:
-    """Find the failures that say nothing about a host, because nothing at all could be reached.
+    """Find the failures to connect that were caused by an outage of this machine's network.
 
-    Those of a run in which nobody answered, and those after the last answer of a run if they include a host
-    that had answered before.
+    They are all failures of a run in which no host answered, and those after the last answer of a run if one
+    of them is of a host that had answered before.
 
     Returns:
         Their indices.
@@ -212,15 +215,19 @@ def _own_outages(attempts: Sequence[AttemptRow]) -> set[int]:
 
 
 def _outage(attempts: Sequence[AttemptRow], numbers: Sequence[int]) -> list[int]:
-    """The same for the attempts of one run, given by their indices."""
-    found = [(number, attempts[number]) for number in numbers]
-    unreached = [(number, each) for number, each in found if each.fault in _UNREACHED]
-    answered = [each for _, each in found if each.fault not in _UNREACHED | _STALLS]
-    heard = {(each.source, each.host) for each in answered}
-    last = max((_end(each) for each in answered), default=None)
-    later = [(number, each) for number, each in unreached if last is None or _end(each) > last]
-    is_ours = not heard or any((each.source, each.host) in heard for _, each in later)
-    return [number for number, _ in later] if is_ours else []
+    """Return the same for the attempts of one run, given by their indices."""
+    unreached = [number for number in numbers if attempts[number].fault in _UNREACHED]
+    answered = [number for number in numbers if attempts[number].fault not in _UNREACHED | _STALLS]
+    if not answered:
+        return unreached
+    last_answer = max(_end(attempts[number]) for number in answered)
+    later = [number for number in unreached if _end(attempts[number]) > last_answer]
+    lost_hosts = _hosts(attempts, answered) & _hosts(attempts, later)
+    return later if lost_hosts else []
+
+
+def _hosts(attempts: Sequence[AttemptRow], numbers: Sequence[int]) -> set[Host]:
+    return {(attempts[number].source, attempts[number].host) for number in numbers}
 
 
 def _end(attempt: AttemptRow) -> datetime:
@@ -228,10 +235,10 @@ def _end(attempt: AttemptRow) -> datetime:
 
 
 def missed(attempts: Iterable[AttemptRow]) -> frozenset[Miss]:
-    """What hosts did not have when they were asked last.
+    """Return the files that hosts did not have at the last attempt.
 
     Args:
-        attempts: In the order in which they ended.
+        attempts: Attempts in the order in which they ended.
     """
     has: dict[Miss, bool] = {}
     for each in attempts:
@@ -242,7 +249,7 @@ def missed(attempts: Iterable[AttemptRow]) -> frozenset[Miss]:
 
 
 def _median(weighted: Sequence[tuple[float, float]]) -> float | None:
-    """The value in the middle, each counted by its weight."""
+    """Return the weighted median, or None without values."""
     middle, passed = sum(weight for _, weight in weighted) / 2, 0.0
     for value, weight in sorted(weighted):
         passed += weight
@@ -252,7 +259,7 @@ def _median(weighted: Sequence[tuple[float, float]]) -> float | None:
 
 
 class Hosted(Protocol):
-    """Anything that comes from a host: an offer of a source."""
+    """Anything with a host: an offer of a source."""
 
     @property
     def kind(self) -> str:
@@ -267,7 +274,7 @@ H = TypeVar("H", bound=Hosted)
 
 
 def rank(offers: Sequence[H], health: Mapping[Host, Health]) -> list[H]:
-    """Put the offers of one kind into the order in which they should be asked; equals keep theirs."""
+    """Sort the offers of one kind in the order to try them; offers of equal rank keep their order."""
     known = {(offer.kind, offer.host): health.get((offer.kind, offer.host)) for offer in offers}
     best = min((each.pace for each in known.values() if each and each.pace), default=0.0)
     scores = {host: score(found, best) for host, found in known.items()}
@@ -277,11 +284,11 @@ def rank(offers: Sequence[H], health: Mapping[Host, Health]) -> list[H]:
 
 
 def score(health: Health | None, best: float) -> tuple[int, float] | None:
-    """Where a host belongs: its class, then expected seconds; smaller is asked sooner, None is unknown.
+    """Return the rank of a host: its class, then expected seconds; lower comes first, None is unknown.
 
     Args:
-        health: How it fared; None when it was never asked.
-        best: The pace to assume where it is not known.
+        health: Its health; None if there was no attempt.
+        best: The pace to assume if it is unknown.
     """
     if health is None:
         return None

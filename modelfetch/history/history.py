@@ -1,4 +1,11 @@
-"""The history of a cache: written at the ends of files and runs, read by commands, never in anybody's way."""
+"""The history of a cache: written at the end of files and runs, read by commands.
+
+It must never make a run fail or wait for long:
+
+* a damaged file is renamed and a new one is started;
+* a locked file is waited for once; then rows are kept in memory and written with the next ones;
+* a file that cannot be used is skipped, with one notice for the user.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from modelfetch.history.database import Database
-from modelfetch.history.errors import Damaged, Endless, Unavailable
+from modelfetch.history.errors import Damaged, TooSlow, Unavailable
 from modelfetch.history.health import MISS_DAYS, Health, Miss, measure, missed
 from modelfetch.history.rows import (
     AttemptRow,
@@ -33,28 +40,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 FILE: Final = "state.db"
-"""Its name below the root of the cache."""
+"""Its name in the root directory of the cache."""
 WAIT_SECONDS: Final = 5.0
-"""How long a write waits for others: a batch takes a millisecond, so that is the turn of thousands."""
+"""How long a write waits for a lock. A batch takes a millisecond, so thousands of writers get their turn."""
 PRUNE_SECONDS: Final = 3600.0
-"""Between two removals of what is too old, in one process."""
+"""Least time between two deletions of old rows in one process."""
 PENDING_ROWS: Final = 20_000
-"""Rows kept in memory while the file is locked: more than any manifest has files."""
+"""Most rows kept in memory while the file is locked; no manifest has more files."""
 RECENT_ATTEMPTS: Final = 500
-"""Attempts from which health is measured: the newest, read and folded in some milliseconds."""
+"""Attempts from which health is measured: the newest ones, which take a few milliseconds to read."""
 
 
 class History:
-    """What was remembered of earlier runs, and where this one is remembered. Thread-safe.
+    """The history of a cache. Thread-safe.
 
-    No method fails because of the state of the file: one that is damaged is moved aside and a new one is
-    begun; one that cannot be used now is passed over. :attr:`notice` says so.
+    No method fails because of the state of the file, see above; :attr:`notice` has the message for the user.
 
     Args:
-        path: The file. It is opened when it is used, and made when something is written.
-        days: How long runs are remembered; 0 remembers none.
+        path: The file. It is opened on first use and created by the first write.
+        days: How long runs are kept; 0 keeps none.
         wait: Seconds to wait for other processes.
-        is_cancelled: Whether nothing of it is wanted any more; ends what is under way.
+        is_cancelled: Whether to stop; also stops a statement in progress.
     """
 
     def __init__(
@@ -69,14 +75,14 @@ class History:
         self._days = days
         self._wait = wait
         self._patience = wait
-        """Seconds left to wait; renewed by success, so that one that stays locked is waited for only once."""
+        """Seconds left to wait for a lock; reset by success. A file that stays locked delays only once."""
         self._lock = threading.Lock()
         self._pending: list[Row] = []
         self._pruned = float("-inf")
         self._moved = ""
         self._unusable = ""
-        self._is_endless = False
-        """Whether the file once took too long: it is not asked a second time."""
+        self._is_too_slow = False
+        """Whether the file once reached its time limit; it is not used again."""
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +94,7 @@ class History:
 
     @property
     def notice(self) -> str:
-        """One line for a person about what is wrong with the file, or empty."""
+        """One line for the user about a problem of the file, or empty."""
         return self._moved or self._unusable
 
     @property
@@ -97,14 +103,14 @@ class History:
         return self._database.path
 
     def close(self) -> None:
-        """Write what is still to be written, and let go of the file; it may be used again."""
+        """Write pending rows and close the file; the next use opens it again."""
         with self._lock:
             if self._pending:
                 self._flush(self._patience)
             self._database.close()
 
     def hurry(self) -> None:
-        """Sync nothing any more, for somebody waits for the end of this process."""
+        """Stop syncing, because the user waits for the process to end."""
         self._database.is_hurried = True
 
     # Writing
@@ -121,49 +127,49 @@ class History:
         job_events: Iterable[JobEventRow] = (),
         wait: float | None = None,
     ) -> None:
-        """Remember rows, all in one transaction.
+        """Write rows, all in one transaction.
 
-        Runs, files, events and jobs replace an earlier row with their key; the counts of CIDs are added.
+        Runs, files, events and jobs replace an earlier row with the same key; counts of CIDs are added.
 
         Args:
-            runs: Runs that began or ended.
-            files: How files ended.
-            attempts: How attempts ended.
-            cids: CIDs seen, each with what is to be counted for it.
+            runs: Runs that started or ended.
+            files: Results of files.
+            attempts: Results of attempts.
+            cids: CIDs, each with the counts to add.
             events: Events of runs.
-            jobs: Jobs as they are now.
+            jobs: Jobs in their current state.
             job_events: Events of jobs.
-            wait: Seconds to wait for other processes, instead of those given to the constructor. Rows that
-                found the file locked are written with the next ones, or by :meth:`close`.
+            wait: Seconds to wait for other processes, if less than the constructor's. If the file stays
+                locked, the rows are written with the next ones, or by :meth:`close`.
         """
         remembered: list[Row] = [*runs, *files, *attempts, *cids, *events] if self._days else []
         rows = [*remembered, *jobs, *job_events]
         with self._lock:
-            self._pending = [*self._pending, *rows][-PENDING_ROWS:]
+            self._pending = [*self._pending, *rows][-PENDING_ROWS:]  # the newest rows, if there are too many
             if self._pending or not self._days:
                 self._flush(self._patience if wait is None else min(wait, self._patience))
 
     def reset(self) -> int:
-        """Forget every attempt, and so all metrics and the health of every host; runs stay.
+        """Delete every attempt, and with them all metrics and the health of hosts; runs are kept.
 
         Returns:
-            How many were forgotten.
+            The number of deleted attempts.
         """
         with self._lock:
             if not self.path.exists():
                 return 0
-            # With a condition: without one SQLite drops the whole table in one step, which nothing can end.
-            return self._careful(lambda: self._delete("attempts", " WHERE true", ()), "written") or 0
+            # Without a condition SQLite would empty the table in one step, which no time limit can stop.
+            return self._with_recovery(lambda: self._delete("attempts", " WHERE true", ()), "written") or 0
 
     def forget_jobs(self, ids: Sequence[str]) -> None:
-        """Forget jobs and their events."""
+        """Delete jobs and their events."""
         with self._lock:
             self._pending = [row for row in self._pending if _job_of(row) not in ids]
             if not ids or not self.path.exists():
                 return
-            places = ", ".join("?" * len(ids))
-            self._careful(lambda: self._delete("jobs", f" WHERE id IN ({places})", ids), "written")
-            self._careful(lambda: self._delete("job_events", f" WHERE job IN ({places})", ids), "written")
+            listed = f"IN ({', '.join('?' * len(ids))})"
+            self._with_recovery(lambda: self._delete("jobs", f" WHERE id {listed}", ids), "written")
+            self._with_recovery(lambda: self._delete("job_events", f" WHERE job {listed}", ids), "written")
 
     def _delete(self, table: str, where: str, values: Sequence[str]) -> int:
         with self._database.transaction(self._wait) as connection:
@@ -173,7 +179,7 @@ class History:
         if not self._days and not self._pending and not self.path.exists():
             return
         began = time.monotonic()
-        self._careful(lambda: self._write_all(wait), "written")
+        self._with_recovery(lambda: self._write_all(wait), "written")
         if self._pending:
             self._patience = max(0.0, self._patience - (time.monotonic() - began))
 
@@ -195,47 +201,40 @@ class History:
     def runs(
         self, *, since: datetime | None = None, name: str | None = None, limit: int | None = None
     ) -> list[RunRow]:
-        """The runs, the newest first.
+        """Return runs, newest first.
 
         Args:
-            since: Only those that began then or later.
-            name: Only those whose name begins like this.
-            limit: The most to give.
+            since: Only runs that started then or later.
+            name: Only runs whose name starts with this.
+            limit: Most runs to return.
         """
+        # A star in the given name must not act as a wildcard.
         named = None if name is None else f"{name.replace('*', '')}*"
         where = {"started_at >= ?": since, "run GLOB ?": named}
         return self._rows(RunRow, where, "started_at DESC, rowid DESC", limit)
 
-    def files(self, run: str) -> list[FileRow]:
-        """How the files of a run ended, in the order in which they did."""
-        return self._rows(FileRow, {"run = ?": run}, "rowid")
-
     def attempts(self, *, since: datetime | None = None, run: str | None = None) -> list[AttemptRow]:
-        """The attempts, in the order in which they ended."""
+        """Return attempts in the order in which they ended."""
         return self._rows(AttemptRow, {"started_at >= ?": since, "run = ?": run}, "rowid")
 
-    def cids(self) -> list[CidRow]:
-        """The CIDs, the one seen last first."""
-        return self._rows(CidRow, {}, "seen_at DESC, cid")
-
     def events(self, run: str) -> list[dict[str, Any]]:
-        """The events of a run in the form of ``--json``, each with its narration as ``human``."""
+        """Return the events of a run in the form of ``--json``, each with its narration as ``human``."""
         return [row.event for row in self._rows(EventRow, {"run = ?": run}, "n")]
 
     def jobs(self) -> list[JobRow]:
-        """The jobs, the newest first."""
+        """Return jobs, newest first."""
         return self._rows(JobRow, {}, "created_at DESC, rowid DESC")
 
     def job_events(self, job: str, after: int = -1) -> list[dict[str, Any]]:
-        """The events of a job whose number is higher, in order."""
+        """Return the events of a job with a number above ``after``, in order."""
         return [row.event for row in self._rows(JobEventRow, {"job = ?": job, "n > ?": after}, "n")]
 
     def health(self, now: datetime) -> dict[tuple[str, str], Health]:
-        """How every host fared lately, by kind and host."""
+        """Return the health of every recently used host, by kind and host."""
         return measure(self._rows(AttemptRow, {"host > ?": ""}, "rowid DESC", RECENT_ATTEMPTS), now)
 
     def misses(self, source: str, now: datetime) -> frozenset[Miss]:
-        """Which files the hosts of a kind of source did not have within the last day."""
+        """Return the files that hosts of a kind of source did not have within the last day."""
         where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
         return missed(self._rows(AttemptRow, where, "rowid"))
 
@@ -246,13 +245,13 @@ class History:
             return [decode(kind, found) for found in connection.execute(statement, values)]
 
         with self._lock:
-            return self._careful(lambda: self._database.read(fetch, self._wait), "read") or []
+            return self._with_recovery(lambda: self._database.read(fetch, self._wait), "read") or []
 
-    # Illness
+    # Recovery
 
-    def _careful(self, act: Callable[[], T], verb: str) -> T | None:
-        """Do something to the file, and once more with a new one if it is damaged."""
-        if self._is_endless:
+    def _with_recovery(self, act: Callable[[], T], verb: str) -> T | None:
+        """Call a function that uses the file; if the file is damaged, move it aside and call it again."""
+        if self._is_too_slow:
             self._pending.clear()
             return None
         try:
@@ -262,20 +261,20 @@ class History:
                 self._move_aside()
                 return act()
         except Damaged:
-            self._trouble(verb, "it is damaged")
+            self._note_problem(verb, "it is damaged")
         except Unavailable as unavailable:
-            self._trouble(verb, unavailable.reason)
-            self._is_endless = isinstance(unavailable, Endless)
+            self._note_problem(verb, unavailable.reason)
+            self._is_too_slow = isinstance(unavailable, TooSlow)
             if not unavailable.is_transient:
-                self._pending.clear()
+                self._pending.clear()  # a retry would fail too
         return None
 
     def _move_aside(self) -> None:
         kept = self._database.move_aside()
         if kept is not None:
-            self._moved = f"the history was damaged and is now {sanitise(str(kept))}; a new one is begun"
+            self._moved = f"the history was damaged and is now {sanitise(str(kept))}; a new one was started"
 
-    def _trouble(self, verb: str, reason: str) -> None:
+    def _note_problem(self, verb: str, reason: str) -> None:
         where = sanitise(str(self.path))
         self._unusable = f"the history ({where}) could not be {verb}: {reason}" if reason else ""
 

@@ -1,6 +1,7 @@
-"""What is remembered, as values: one dataclass per table, its fields in the order of the columns.
+"""The rows of the history: one dataclass per table, its fields in the order of the columns.
 
-Times are aware and kept to the millisecond, durations are seconds, amounts are bytes.
+Times have a time zone and are stored to the millisecond, durations are in seconds, amounts in bytes.
+``docs/reference/history.md`` describes the tables for users.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Any, Literal
 from modelfetch.lazy_dataclass import dataclass
 
 Outcome = Literal["success", "error", "hit", "cancelled"]
-"""How an attempt ended. ``hit``: the bytes were in this cache. ``cancelled``: nobody can say, because the run
-ended first, or because bytes of several sources turned out not to fit together."""
+"""How an attempt ended. ``hit``: the file was in this cache. ``cancelled``: no verdict, because the run ended
+first, or because data of several sources together had a wrong digest."""
 
 CACHE = "cache"
-"""The source of a hit."""
+"""The source of a cache hit."""
 EXHAUSTED = "all_layers_exhausted"
-"""The fault of the row that says a file had no source left; its source and host are empty."""
+"""The fault of the row of a file that no source could deliver; its source and host are empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,22 @@ class RunRow:
     models: tuple[str, ...]
     started_at: datetime
     finished_at: datetime | None
-    """None while it runs, and for ever if its process was killed."""
+    """None while the run is active, and forever if its process was killed."""
     outcome: str
     """``running``, ``completed``, ``failed`` or ``cancelled``."""
     exit_code: int | None
     fetched: int
-    """Bytes that came over the network, good or not."""
+    """Bytes received over the network, verified or not."""
     error: str
-    """Why it did not complete, or empty."""
+    """Why the run did not complete, or empty."""
     seconds: float = 0.0
     failures: int = 0
-    """Attempts that failed, each of which made another one necessary."""
+    """Failed attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """How one file of a run ended."""
+    """The result of one file of a run."""
 
     run: str
     model: str
@@ -52,7 +53,7 @@ class FileRow:
     status: str
     """A status of :mod:`modelfetch.engine.events`."""
     source: str
-    """``kind`` or ``kind host``; empty when nobody supplied it."""
+    """``kind`` or ``kind host``; empty if no source supplied the file."""
     size: int
     fetched: int
     seconds: float
@@ -62,41 +63,41 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRow:
-    """One source asked for one file, once."""
+    """One attempt to fetch one file from one source."""
 
     run: str
     model: str
     file: str
     source: str
-    """Kind of source; ``cache`` for a hit; empty where no source was left."""
+    """Kind of source; ``cache`` for a hit; empty if no source was left."""
     host: str
     attempt: int
-    """1 for the first try of this source for this file, then counting up."""
+    """Number of the attempt of this source for this file, from 1."""
     started_at: datetime
     first_byte: float | None
-    """Seconds from the start of this attempt to its first new byte; None when none came."""
+    """Seconds from the start of the attempt to its first new byte; None without one."""
     seconds: float
-    """From the start of this attempt to its end."""
+    """Duration of the attempt."""
     resumed: int
-    """Bytes that were there when it began."""
+    """Bytes on disk when the attempt started."""
     received: int
-    """New bytes of this attempt."""
+    """Bytes received by the attempt."""
     size: int
-    """Bytes of the whole file."""
+    """Size of the whole file."""
     outcome: Outcome
     fault: str
     """A :class:`modelfetch.errors.Fault`, :data:`EXHAUSTED`, or empty."""
     message: str
     kind: str = "model"
-    """What the manifest is: ``model``, ``worker`` or ``dataset``."""
+    """Kind of the manifest: ``model``, ``worker`` or ``dataset``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CidRow:
-    """One address of IPFS, and how often it led to the right bytes."""
+    """One IPFS address, and how often it led to a verified file."""
 
     cid: str
-    """What gateways are asked for: a file's CID, or ``<directory CID>/<path>``."""
+    """The requested address: the CID of a file, or ``<directory CID>/<path>``."""
     sha256: str
     model: str
     file: str
@@ -126,7 +127,7 @@ class JobRow:
     started_at: datetime | None
     finished_at: datetime | None
     retry_of: str
-    """The job it repeats, or empty."""
+    """The job that this one repeats, or empty."""
     error: dict[str, Any] | None
     snapshot: dict[str, Any]
 
@@ -141,4 +142,4 @@ class JobEventRow:
 
 
 Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow
-"""Anything that is remembered."""
+"""Any row of the history."""

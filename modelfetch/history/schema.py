@@ -1,4 +1,9 @@
-"""The tables, and how rows get into and out of them."""
+"""The tables of the history, and the conversion of rows to SQL values and back.
+
+A row is a dataclass of :mod:`modelfetch.history.rows`. Times are stored as text
+(``2026-11-20T06:00:01.100Z``), lists and objects as JSON. The file may come from elsewhere, so :func:`decode`
+checks the type and range of every value against the annotation of its field.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +23,17 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 R = TypeVar("R")
-Plain = str | int | float | None
+SqlValue = str | int | float | None
 
 VERSION: Final = 1
-"""``PRAGMA user_version`` of the tables below. A file with a higher one is left alone."""
+"""``PRAGMA user_version`` of the tables below. A file with a higher version is not used."""
 
-MOST_ROWS: Final = 500_000
-"""Rows that are read at most: those of a month in which a file was fetched every five seconds."""
-DEPTH: Final = 16
-"""Levels of a JSON document at most; ours have four. Python's own limit depends on where it is read."""
-LARGEST: Final = 2**63
-"""Every number is below this: more would only overflow where it is shown."""
+MAX_ROWS: Final = 500_000
+"""Most rows that are read: a month with one fetched file every five seconds has about as many."""
+MAX_DEPTH: Final = 16
+"""Most levels of a JSON document; ours have four. Python's own limit depends on the depth of the stack."""
+NUMBER_LIMIT: Final = 2**63
+"""Upper bound of every number: SQLite integers have 64 bits, and larger numbers overflow when formatted."""
 
 TABLES: Final[dict[type[Any], str]] = {
     RunRow: "runs",
@@ -80,7 +85,7 @@ CREATE INDEX attempts_run ON attempts (run)
 _ADD_CIDS: Final = """ ON CONFLICT (cid) DO UPDATE SET sha256 = excluded.sha256, model = excluded.model,
     file = excluded.file, seen_at = excluded.seen_at, successes = successes + excluded.successes,
     failures = failures + excluded.failures"""
-"""What was counted for a CID before is added to, not replaced."""
+"""Adds to the counts of a CID instead of replacing them."""
 
 _PRUNE: Final = (
     "DELETE FROM events WHERE run IN (SELECT run FROM runs WHERE started_at < :before)",
@@ -92,43 +97,43 @@ _PRUNE: Final = (
 
 
 _STRICT: Final = " STRICT"
-"""Typed columns, which SQLite has from 3.37 on."""
+"""Enforces column types; SQLite has it since 3.37 (https://www.sqlite.org/stricttables.html)."""
 
 
 def create(connection: Connection) -> None:
-    """Make the tables; strict ones where SQLite has them."""
+    """Create the tables, strict ones if this SQLite supports them."""
     import sqlite3
 
     strict = _STRICT if sqlite3.sqlite_version_info >= (3, 37) else ""
     for statement in _statements(strict):
-        connection.execute(statement)  # not executescript(), which would end the transaction
+        connection.execute(statement)  # executescript() would commit the transaction
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @cache
 def _statements(strict: str) -> list[str]:
-    return [_plainly(statement) for statement in _CREATE.format(strict=strict).split(";")]
+    return [_on_one_line(statement) for statement in _CREATE.format(strict=strict).split(";")]
 
 
-def _plainly(statement: str) -> str:
-    """A statement whose line breaks do not matter."""
+def _on_one_line(statement: str) -> str:
+    """Return a statement on one line, so that statements compare equal whatever their line breaks."""
     return " ".join(statement.split())
 
 
-def is_ours(entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
-    """Whether a schema is exactly the one that :func:`create` makes, here or with an older SQLite.
+def is_expected_schema(entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
+    """Return whether a schema is exactly the one of :func:`create`, with strict tables or without.
 
     Args:
-        entries: Type, name, table and statement of each, as ``sqlite_master`` has them. An index that SQLite
-            makes for a key has no statement.
+        entries: Type, name, table and statement of each entry of ``sqlite_master``. The index that SQLite
+            creates for a primary key has no statement.
     """
-    found = sorted(_plainly(sql) for _, _, _, sql in entries if isinstance(sql, str))
+    found = sorted(_on_one_line(sql) for _, _, _, sql in entries if isinstance(sql, str))
     others = [kind for kind, _, _, sql in entries if not isinstance(sql, str)]
     return set(others) <= {"index"} and found in (sorted(_statements(_STRICT)), sorted(_statements("")))
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:
-    """Write rows of any kind; one with the key of an earlier one replaces it."""
+    """Insert rows of any kind; a row replaces an earlier one with the same key."""
     for kind in TABLES:
         values = [encode(row) for row in rows if isinstance(row, kind)]
         if values:
@@ -142,37 +147,37 @@ def _insertion(kind: type[Any]) -> str:
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Forget runs and what belongs to them; jobs have limits of their own."""
+    """Delete runs before a time and all that belongs to them; jobs have their own limits."""
     for statement in _PRUNE:
         connection.execute(statement, {"before": stamp(before)})
 
 
 def stamp(at: datetime) -> str:
-    """Write a time so that texts sort as times do: UTC, milliseconds, ``Z``."""
+    """Format a time so that texts sort like times: UTC, milliseconds, ``Z``."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def select(
     kind: type[Any], where: Mapping[str, Any], order: str, limit: int | None = None
-) -> tuple[str, list[Plain]]:
-    """Put a query for whole rows together: the statement, and the values for it.
+) -> tuple[str, list[SqlValue]]:
+    """Return a query for whole rows: the statement and its values.
 
     Args:
-        kind: The rows.
-        where: Conditions with one ``?``, and the value for it; a condition whose value is None is left out.
-        order: What to sort by.
-        limit: The most rows to give.
+        kind: The kind of rows.
+        where: Conditions with one ``?`` each, and their values; a condition with the value None is omitted.
+        order: The sort order, in SQL.
+        limit: Most rows to return.
     """
-    asked = {condition: value for condition, value in where.items() if value is not None}
-    conditions = f" WHERE {' AND '.join(asked)}" if asked else ""
-    most = MOST_ROWS if limit is None else min(limit, MOST_ROWS)
-    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order} LIMIT {most:d}"  # noqa: S608 - our own words
-    return statement, [_plain(value) for value in asked.values()]
+    given = {condition: value for condition, value in where.items() if value is not None}
+    conditions = f" WHERE {' AND '.join(given)}" if given else ""
+    most = MAX_ROWS if limit is None else min(limit, MAX_ROWS)
+    statement = f"SELECT * FROM {TABLES[kind]}{conditions} ORDER BY {order} LIMIT {most:d}"  # noqa: S608 - no text of a user
+    return statement, [_sql_value(value) for value in given.values()]
 
 
-def encode(row: Row) -> tuple[Plain, ...]:
-    """Give a row the form of the database."""
-    return tuple([_plain(getattr(row, name)) for name in _names(cast("Any", type(row)))])
+def encode(row: Row) -> tuple[SqlValue, ...]:
+    """Convert a row to SQL values."""
+    return tuple([_sql_value(getattr(row, name)) for name in _names(cast("Any", type(row)))])
 
 
 @cache
@@ -180,23 +185,23 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _plain(value: Any) -> Plain:
+def _sql_value(value: Any) -> SqlValue:
     match value:
-        case str():  # paths and messages may hold lone surrogates, which UTF-8 has no form for
+        case str():  # paths and messages may hold lone surrogates, which UTF-8 cannot encode
             return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
         case datetime():
             return stamp(value)
         case tuple() | dict():
             return json.dumps(value, separators=(",", ":"))
         case _:
-            return cast("Plain", value)
+            return cast("SqlValue", value)
 
 
 def decode(kind: type[R], values: Sequence[Any]) -> R:
-    """Make a row of what the database gave.
+    """Convert SQL values to a row.
 
     Raises:
-        ValueError: It holds something that no row of this kind holds.
+        ValueError: A value does not fit the type of its field.
     """
     try:
         readers = _readers(cast("Any", kind))
@@ -214,7 +219,7 @@ def _readers(kind: type[Any]) -> list[Callable[[Any], Any]]:
 
 
 def _reader(hint: Any) -> Callable[[Any], Any]:
-    """What turns a column into a field; a file from elsewhere has any value in any column."""
+    """Return the function that checks and converts a column by the annotation of its field."""
     if get_origin(hint) is UnionType:  # or None
         reader = _reader(get_args(hint)[0])
         return lambda value: None if value is None else reader(value)
@@ -238,7 +243,7 @@ def _text(value: Any) -> str:
 
 
 def _number(kind: type[int] | type[float], value: Any) -> Any:
-    if not isinstance(value, int | kind) or not 0 <= value < LARGEST:  # which what is not finite is not
+    if not isinstance(value, int | kind) or not 0 <= value < NUMBER_LIMIT:  # false for infinity and NaN
         raise TypeError
     return kind(value)
 
@@ -250,16 +255,16 @@ def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
 
 
 def _check_event(event: Mapping[str, Any]) -> None:
-    """Words that are told have a time."""
+    """Check what ``modelfetch log`` needs: an event with narration has text and a time."""
     if event.get("human"):
         _text(event["human"])
         parse_time(event.get("at", ""))
 
 
 def _json(text: Any, kind: type) -> Any:
-    document = json.loads(_text(text), parse_constant=_refuse, parse_float=_finite)
+    document = json.loads(_text(text), parse_constant=_reject_constant, parse_float=_finite)
     level = [document]
-    for _ in range(DEPTH):
+    for _ in range(MAX_DEPTH):
         level = [item for each in level for item in _inside(each)]
         if not level:
             break
@@ -285,5 +290,5 @@ def _finite(text: str) -> float:
     return number
 
 
-def _refuse(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")

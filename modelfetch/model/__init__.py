@@ -1,6 +1,6 @@
-"""What a model is: a list of files, each pinned by size and SHA-256.
+"""Models: lists of files, each pinned by size and SHA-256.
 
-Pure: values, rules and text, no network and no writing. A manifest comes in as TOML
-(:mod:`modelfetch.model.parse`) and goes on as frozen values (:mod:`modelfetch.model.manifest`); paths that
-are not safe on every operating system never get past the parser (:mod:`modelfetch.model.paths`).
+The package has values, rules and text; it uses no network and writes no files. A manifest is read from TOML
+(:mod:`modelfetch.model.parse`) into frozen values (:mod:`modelfetch.model.manifest`). The parser rejects
+paths that are not safe on every operating system (:mod:`modelfetch.model.paths`).
 """

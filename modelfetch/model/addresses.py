@@ -1,4 +1,8 @@
-"""Which addresses a manifest or a setting may name. Pure: nothing is asked."""
+"""Rules for the addresses in manifests and settings. Pure functions without network access.
+
+An address is an ``http`` or ``https`` URL in visible ASCII, percent-encoded, without credentials and without
+a fragment. A mirror is such a URL with fields in its path: ``https://m.example/{name}/{version}/{path}``.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,26 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _VISIBLE: Final = re.compile(r"[!-~]+")
-_UNSAFE: Final = re.compile(r'[\\"<>^`|]')
+_UNENCODED: Final = re.compile(r'[\\"<>^`|]')
+"""Visible characters that RFC 3986 does not allow in a URL unencoded; braces have a message of their own."""
 _FIELD: Final = re.compile(r"\{(path|sha256|name|version)\}")
 
 URL_CHARACTERS: Final = 8192
-"""Longest address; servers commonly refuse request lines beyond 8 KiB."""
+"""Longest address; servers commonly reject request lines of more than 8 KiB."""
 
 
 def why_bad_url(url: str) -> str:
-    """Say why a text cannot be used as the address of a file.
+    """Check the address of a file.
 
     Returns:
-        A clause that continues the sentence "the address ...", or an empty string when it can.
+        What is wrong, as a clause that continues "the address ...", or an empty string.
     """
     if len(url) > URL_CHARACTERS:
         return f"is longer than {URL_CHARACTERS} characters"
-    if not _VISIBLE.fullmatch(url) or _UNSAFE.search(url):
+    if not _VISIBLE.fullmatch(url) or _UNENCODED.search(url):
         return "contains a character that must be percent-encoded"
     if "{" in url or "}" in url:
-        return "contains braces, as a template would"
+        return "contains braces, which only a template may have"
     return _why_bad_parts(url)
 
 
@@ -38,7 +43,7 @@ def _why_bad_parts(url: str) -> str:
     if parts.scheme not in ("https", "http"):
         return "must start with https:// or http://"
     if not parts.hostname or port == 0:
-        return "names no host"
+        return "has no host"
     if "@" in parts.netloc:
         return "contains a user name or password; credentials never belong in an address"
     if "#" in url:
@@ -47,10 +52,10 @@ def _why_bad_parts(url: str) -> str:
 
 
 def why_bad_template(template: str) -> str:
-    """Say why a text cannot be used as a mirror: a URL with ``{path} {sha256} {name} {version}`` in its path.
+    """Check a mirror template: a URL with ``{path} {sha256} {name} {version}`` in its path.
 
     Returns:
-        A clause that continues the sentence "the template ...", or an empty string when it can.
+        What is wrong, as a clause that continues "the template ...", or an empty string.
     """
     plain = _FIELD.sub("x", template)
     if "{" in plain or "}" in plain:
@@ -60,5 +65,5 @@ def why_bad_template(template: str) -> str:
     if "{" in urlsplit(template).netloc:
         return "has a field in its host"
     if "{path}" not in template and "{sha256}" not in template:
-        return "needs {path} or {sha256}, or else every file has the same address"
+        return "needs {path} or {sha256}; without one every file has the same address"
     return ""

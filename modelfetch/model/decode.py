@@ -1,4 +1,9 @@
-"""JSON objects from elsewhere made values: every field checked against its annotation. Pure."""
+"""Decoding of untrusted JSON objects into dataclasses. Pure functions.
+
+Every value is checked against the annotation of its field, so that later code can rely on the types. For
+example, a dataclass with ``size: int`` rejects ``{"size": "big"}`` with
+``size is not a whole number from 0``.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +15,25 @@ from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get
 T = TypeVar("T")
 
 LIMIT: Final = 2**63
-"""Every number is below this, as every size is; more would only overflow where it is shown."""
+"""Upper bound of every number, as of every size; larger numbers would overflow when formatted."""
+
+_NUMBERS: Final[dict[Any, str]] = {int: "a whole number from 0", float: "a number from 0"}
 
 
 def decode(kind: type[T], document: object, where: str = "") -> T:
-    """Make a dataclass of a JSON object.
+    """Convert a JSON object to a dataclass.
 
-    Understood are texts, truth values, numbers (finite, and none of them negative), ``Literal``, dataclasses,
-    tuples of one kind of item, and any of these or None. Keys that are no field are passed over: a newer
-    writer may have more to say.
+    Supported types of fields are ``str``, ``bool``, ``int`` and ``float`` (finite and not negative),
+    ``Literal``, dataclasses, tuples with one type of item, and each of these or None. Unknown keys are
+    ignored, since a newer version may write more of them.
 
     Args:
         kind: The dataclass.
         document: The object.
-        where: What the object is in a larger one, as ``error.hint``; messages begin with it.
+        where: Path of the object in a larger one, such as ``error.hint``; messages start with it.
 
     Raises:
-        ValueError: It is no object, lacks a field without a default, or a value is not what the field holds.
+        ValueError: It is not an object, lacks a field without a default, or a value has the wrong type.
     """
     if not isinstance(document, dict):
         raise ValueError(f"{where or 'it'} is not an object")  # noqa: TRY004 - of the data, not of the call
@@ -42,7 +49,7 @@ def decode(kind: type[T], document: object, where: str = "") -> T:
 
 @cache
 def _forms(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """The fields of a dataclass: name, resolved annotation, and whether it must be given."""
+    """Return name, resolved annotation and whether it is required, of each field of a dataclass."""
     hints = get_type_hints(kind)
     return tuple(
         (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
@@ -69,7 +76,7 @@ def _decoded(where: str, form: Any, value: object) -> object:
 
 def _one_of(where: str, choices: tuple[Any, ...], value: object) -> object:
     if value not in choices:
-        raise ValueError(f"{where} is none of {', '.join(choices)}")
+        raise ValueError(f"{where} is not one of {', '.join(choices)}")
     return value
 
 
@@ -82,9 +89,9 @@ def _items(where: str, form: Any, value: object) -> tuple[Any, ...]:
 def _plain(where: str, form: Any, value: object) -> object:
     if form in (str, bool):
         if not isinstance(value, form):
-            raise ValueError(f"{where} is not {'a text' if form is str else 'true or false'}")
+            raise ValueError(f"{where} is not {'a string' if form is str else 'true or false'}")
         return value
     is_number = isinstance(value, form | int) and not isinstance(value, bool)
-    if is_number and 0 <= cast("float", value) < LIMIT:  # which what is not finite is not
+    if is_number and 0 <= cast("float", value) < LIMIT:  # false for infinity and NaN
         return form(value)
-    raise ValueError(f"{where} is not a number such as it must be")
+    raise ValueError(f"{where} is not {_NUMBERS[form]}")

@@ -1,4 +1,8 @@
-"""A manifest as values: what a model consists of, and where it may be had."""
+"""The values of a manifest: the files of a model and the sources that may deliver them.
+
+The values are frozen and were validated by :mod:`modelfetch.model.parse`. Sources are hints: the size and
+SHA-256 of a file decide whether its data is accepted, whichever source it came from.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +33,23 @@ _PERMISSIVE: Final = frozenset(
         "Zlib",
     }
 )
-"""SPDX identifiers of licences that ask for no more than keeping a notice."""
+"""SPDX identifiers of licenses that require no more than keeping a notice."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """One file, pinned by size and digest, and more places where it may be had."""
+    """One file, pinned by size and digest, with sources of its own."""
 
     path: str
-    """Where it lies in the model's directory: relative, ``/``-separated, safe on every operating system."""
+    """Path in the model's directory: relative, with ``/``, safe on every operating system."""
     size: int
-    """Bytes, exact."""
+    """Exact size in bytes."""
     sha256: str
-    """64 lower-case hexadecimal digits."""
+    """64 lowercase hexadecimal digits."""
     cid: str | None = None
     """The file's own IPFS CID."""
     huggingface_path: str | None = None
-    """Its path in the Hugging Face repository, where that differs from ``path``."""
+    """Its path in the Hugging Face repository, if different from ``path``."""
     urls: tuple[str, ...] = ()
 
 
@@ -56,17 +60,17 @@ class HuggingFaceRepo:
     repo: str
     """``owner/name``."""
     revision: str
-    """The full commit: 40 lower-case hexadecimal digits."""
+    """The full commit: 40 lowercase hexadecimal digits."""
     type: RepoType = "model"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A model: its pinned files, and the sources that may supply their bytes."""
+    """A model: its pinned files, and the sources that may deliver them."""
 
     name: str
     version: str
-    """Names the directory, so that a new pin never overwrites an old one."""
+    """Becomes the name of a directory, so that a new version never overwrites an old one."""
     files: tuple[FileSpec, ...]
     kind: Kind = "model"
     title: str = ""
@@ -75,23 +79,23 @@ class Manifest:
     homepage: str = ""
     huggingface: HuggingFaceRepo | None = None
     ipfs_cid: str | None = None
-    """A directory whose entries are the files' paths."""
+    """CID of a directory that has the files under their paths."""
     mirrors: tuple[str, ...] = ()
     """URL templates with ``{path}``, ``{sha256}``, ``{name}``, ``{version}``."""
     license_notice: str = ""
-    """What to know about the licence before use; from the built-in catalog, never from a manifest's TOML."""
+    """Note about the license for the user; from the built-in catalog, never from a manifest's TOML."""
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Size of all files together, in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def identity(self) -> str:
-        """SHA-256, in hexadecimal, of what the files are.
+        """SHA-256 of the pinned files, in hexadecimal.
 
         It covers the sorted ``[path, size, sha256]`` triples as JSON without white space, in UTF-8. Sources,
-        titles and the order in the manifest do not count.
+        titles and the order in the manifest are not part of it.
         """
         return _identity(self.files)
 
@@ -112,13 +116,13 @@ class Manifest:
 
 
 _KNOWN: Final[dict[int, tuple[tuple[FileSpec, ...], str]]] = {}
-"""By ``id`` of the files: the files, which keep the number theirs, and their identity."""
+"""Identities by ``id`` of the tuple of files. The tuple is kept, so that its id is not reused."""
 _MOST_KNOWN: Final = 256
-"""Identities remembered: more than a catalog has models."""
+"""Most cached identities; more than a catalog has models."""
 
 
 def _identity(files: tuple[FileSpec, ...]) -> str:
-    """Work an identity out once: it takes 50 ms for 20,000 files, and every look at the cache asks for it."""
+    """Compute an identity once: it takes 50 ms for 20,000 files, and every look-up in the cache needs it."""
     known = _KNOWN.get(id(files))
     if known is not None and known[0] is files:
         return known[1]
@@ -132,5 +136,5 @@ def _identity(files: tuple[FileSpec, ...]) -> str:
 
 
 def is_permissive(license: str) -> bool:  # noqa: A002 - the field's name, as callers write it
-    """Whether a licence needs no word before the first download: an exact SPDX match, nothing guessed."""
+    """Return whether a license needs no notice before the first download, by its exact SPDX identifier."""
     return license in _PERMISSIVE

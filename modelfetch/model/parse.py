@@ -1,7 +1,8 @@
-"""TOML text to :class:`~modelfetch.model.manifest.Manifest`, with every fault reported at once.
+"""Parsing of manifests: TOML to :class:`~modelfetch.model.manifest.Manifest`.
 
-The one validator: whatever is not said by the format described in ``docs/reference/manifest.md`` is refused
-here, so that no later code has to ask whether a digest is a digest or a path stays inside its directory.
+The format is described in ``docs/reference/manifest.md``; anything else is rejected here. So later code need
+not check again that a digest is a digest or that a path stays inside its directory. All faults are reported
+at once, each with its key: ``files[3].sha256: 'x' must be 64 of 0-9 a-f``.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from modelfetch.model.toml import Check, Faults, Table, parse_toml, why_not_text
 from modelfetch.model.units import SIZE_LIMIT
 
 SCHEMA: Final = 1
+"""The version of the format; a manifest states it as ``schema``."""
 BYTES_LIMIT: Final = 4 * 1024 * 1024
-"""Largest manifest, in bytes (The Update Framework caps its metadata likewise, against endless data)."""
+"""Largest manifest, in bytes (The Update Framework limits its metadata too, against endless data)."""
 FILES_LIMIT: Final = 20_000
+"""Most files of a manifest."""
 WORDS_LIMIT: Final = 1000
-"""Longest title or licence, in characters: it is shown as one line."""
+"""Longest title or license, in characters: it is shown as one line."""
 
 _ROOT: Final = (
     "schema",
@@ -49,31 +52,24 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
 
 
-def parse_manifest(text: str, where: str) -> Manifest:
-    """Read a manifest.
-
-    Args:
-        text: TOML.
-        where: What to call its origin in messages: a file, or the kind of reference it came from.
-
-    Raises:
-        ManifestError: The manifest breaks its contract; the error lists every fault.
-    """
-    return _parse(text, sanitise(where), file_name=None)
-
-
 def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
     """Read a manifest from a file, which must be called ``<name>.toml``.
 
     Args:
         path: The file.
-        content: What it holds, where it lies inside an archive.
+        content: The content of the file, if it lies inside an archive.
 
     Raises:
-        ManifestError: The file cannot be read, or the manifest breaks its contract.
+        ManifestError: The file cannot be read, or the manifest is invalid; the error lists all faults.
     """
     where = sanitise(str(path))
-    return _parse(_read(path, where, content), where, file_name=path.name)
+    faults = Faults()
+    manifest = _manifest(_root(_read(path, where, content), where, faults))
+    # A name with a fault of its own reads as an empty string.
+    if manifest.name and path.name != f"{manifest.name}.toml":
+        faults.add("name", f"is {quote(manifest.name)}, but the file is called {quote(path.name)}")
+    faults.raise_any(where)
+    return manifest
 
 
 def _read(path: Path, where: str, content: bytes | None) -> str:
@@ -87,17 +83,8 @@ def _read(path: Path, where: str, content: bytes | None) -> str:
         raise ManifestError(where, [str(error)]) from error
 
 
-def _parse(text: str, where: str, file_name: str | None) -> Manifest:
-    faults = Faults()
-    manifest = _manifest(_root(text, where, faults))
-    if file_name and manifest.name and file_name != f"{manifest.name}.toml":
-        faults.add("name", f"is {quote(manifest.name)}, but the file is called {quote(file_name)}")
-    faults.raise_any(where)
-    return manifest
-
-
 def _root(text: str, where: str, faults: Faults) -> Table:
-    """Read what must be right before a single key means anything: size, syntax and schema."""
+    """Check size, syntax and schema; without them no key has a meaning."""
     if len(text) > BYTES_LIMIT:
         raise ManifestError(where, ["larger than 4 MiB"])
     try:
@@ -106,7 +93,7 @@ def _root(text: str, where: str, faults: Faults) -> Table:
         raise ManifestError(where, [f"not valid TOML: {error}"]) from error
     schema = data.get("schema")
     if type(schema) is int and schema > SCHEMA:
-        raise ManifestError(where, ["schema: made for a newer modelfetch; upgrade modelfetch to use it"])
+        raise ManifestError(where, ["schema: written for a newer modelfetch; upgrade modelfetch to use it"])
     if type(schema) is not int or schema != SCHEMA:
         faults.add("schema", f"must be {SCHEMA}" if "schema" in data else "missing")
     return Table(data, "", _ROOT, faults)
@@ -140,7 +127,7 @@ def _huggingface(table: Table | None) -> HuggingFaceRepo | None:
 
 
 def _files(tables: Iterable[Table]) -> tuple[FileSpec, ...]:
-    """Read all files, and find what is wrong between them: names that clash, one digest with two sizes."""
+    """Read all files, and check them against each other: clashing paths, one digest with two sizes."""
     read = [(table, _file(table)) for table in tables]
     for index, clause in clashes([file.path for _, file in read]):
         table, file = read[index]

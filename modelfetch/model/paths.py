@@ -1,8 +1,11 @@
-"""Which file names a manifest may use: the same verdict on every operating system.
+"""Rules for paths, names and versions in manifests; the result is the same on every operating system.
 
-A path is accepted or refused, never rewritten: a rewritten name is a second name for the same thing, which
-is how ``..``, drive letters and device names came back in other tools (CVE-2026-15717, CVE-2024-37032). Names
-are allow-listed, so what nobody thought of is refused too. Pure: nothing here looks at a disk.
+A path is accepted or rejected, never rewritten. A rewritten path is a second name for the same file, which
+led to path traversal by ``..``, drive letters and device names in other tools (CVE-2026-15717,
+CVE-2024-37032). Characters are allow-listed, so unforeseen ones are rejected too. Pure functions: nothing
+here accesses a disk.
+
+For example, ``onnx/model.onnx`` is safe; ``../x``, ``a//b``, ``nul.txt`` and ``C:/x`` are not.
 """
 
 from __future__ import annotations
@@ -15,38 +18,40 @@ from typing import Final
 from modelfetch.model.text import is_hidden, quote
 
 SEGMENT_BYTES: Final = 255
-"""Longest name between slashes, in UTF-8 bytes (ext4, XFS and APFS; NTFS counts 255 UTF-16 units)."""
+"""Longest name between slashes, in UTF-8 bytes (ext4, XFS and APFS; NTFS allows 255 UTF-16 units)."""
 
 PATH_BYTES: Final = 1024
-"""Longest path, in UTF-8 bytes (``PATH_MAX`` of macOS, the smallest of the systems supported)."""
+"""Longest path, in UTF-8 bytes (``PATH_MAX`` of macOS, the smallest of the supported systems)."""
 
 DEPTH: Final = 32
-"""Most names in a path; no model published comes near, and every check stays linear."""
+"""Most names in a path. Published models have far fewer, and the limit keeps every check linear."""
 
 _ORDINARY: Final = re.compile(
     r"(?:(?:[0-9][A-Za-z0-9_+-]*|[A-Za-z_+][A-Za-z0-9_+-]{4,})(?:\.[A-Za-z0-9_+-]+)*(?:/(?!\Z)|\Z)){1,8}"
 )
-"""Most paths there are, known to be safe at a glance: nothing of theirs could be a device."""
+"""Matches most paths, which are safe without further checks. The first part of a name has at least five
+characters or starts with a digit, so it cannot be a Windows device such as ``con`` or ``lpt1``."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _IDENTITY: Final = re.compile(r"[0-9a-f]{12}(?:[0-9a-f]{52})?")
 _ASCII: Final = re.compile(r"[A-Za-z0-9._+-]*")
 _WORDS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
-"""Unicode categories allowed outside ASCII: letters, their marks, and decimal digits."""
+"""Allowed Unicode categories outside of ASCII: letters, their marks, and decimal digits."""
 
 _NOT_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]|[ .]\Z')
-"""Signs no name has there, and ends that are dropped (Microsoft: Naming Files, Paths, and Namespaces)."""
+"""Characters that Windows does not allow, and trailing ones that it drops (Microsoft: Naming Files, Paths,
+and Namespaces)."""
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"}
     | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"}
 )
-"""Names Windows opens as devices, whatever the suffix (Microsoft: Naming Files, Paths, and Namespaces)."""
+"""Names that Windows opens as devices, with any suffix (Microsoft: Naming Files, Paths, and Namespaces)."""
 
 
 def why_unsafe(path: str) -> str:
-    """Say why a path must not be used for a file on disk.
+    """Check the path of a file on disk.
 
     Returns:
-        A clause that continues the sentence "the path ...", or an empty string when the path is safe.
+        Why it is not safe, as a clause that continues "the path ...", or an empty string.
     """
     if len(path) <= SEGMENT_BYTES and _ORDINARY.fullmatch(path):
         return ""
@@ -68,14 +73,15 @@ def _why_unsafe_segment(segment: str) -> str:
     if refused := _first_refused(segment):
         return f"contains {_named(refused)}; allowed are letters, digits and . _ + -"
     if not unicodedata.is_normalized("NFC", segment):
-        return "is not in Unicode normalisation form NFC"
+        return "is not in Unicode normalization form NFC"
+    # A leading "-" reads like an option of a command; Windows drops a trailing "." from a name.
     if segment.startswith("-") or segment.endswith(".") or _is_device(segment):
         return "has a part that starts with '-', ends with '.' or is a device on Windows"
     return ""
 
 
 def _first_refused(segment: str) -> str:
-    """Give the first character that is not on the allow-list, or an empty string."""
+    """Return the first character that is not allowed, or an empty string."""
     if _ASCII.fullmatch(segment):
         return ""
     return next((character for character in segment if not _is_allowed(character)), "")
@@ -97,10 +103,10 @@ def _is_device(segment: str) -> bool:
 
 
 def why_unsafe_remote(path: str) -> str:
-    """Say why a path must not be asked of a server; laxer, since it never becomes a name on disk.
+    """Check a path that is only requested from a server; laxer, since it never becomes a name on disk.
 
     Returns:
-        A clause that continues the sentence "the path ...", or an empty string when the path is usable.
+        Why it cannot be used, as a clause that continues "the path ...", or an empty string.
     """
     if not path or len(path) > PATH_BYTES:
         return f"is empty or longer than {PATH_BYTES} characters"
@@ -112,16 +118,17 @@ def why_unsafe_remote(path: str) -> str:
 
 
 def why_unplaceable(path: str, *, windows: bool) -> str:
-    """Say why a file cannot have a name of a repository on this disk: in a layout that other programs made.
+    """Check a path of a repository that another program's layout has on this disk.
 
-    Such names may have spaces and signs that :func:`why_unsafe` refuses, as far as the system takes them.
+    Such a path may have spaces and other characters that :func:`why_unsafe` rejects, if the system allows
+    them.
 
     Args:
-        path: Its path in the repository.
-        windows: Whether the disk follows the rules of Windows.
+        path: The path in the repository.
+        windows: Whether the rules of Windows apply.
 
     Returns:
-        A clause that continues the sentence "the path ...", or an empty string when it can.
+        Why it cannot be used, as a clause that continues "the path ...", or an empty string.
     """
     if clause := why_unsafe_remote(path):
         return clause
@@ -134,19 +141,19 @@ def why_unplaceable(path: str, *, windows: bool) -> str:
 
 
 def caseless(path: str) -> str:
-    """Reduce a path to what a case-insensitive, normalising file system compares.
+    """Return the form of a path that a case-insensitive, normalizing file system compares.
 
-    Canonical caseless matching (The Unicode Standard, 3.13, D145). Two paths with the same result may be one
-    file on Windows or macOS.
+    It is that of canonical caseless matching (The Unicode Standard, 3.13, D145). Two paths with the same form
+    may be the same file on Windows or macOS.
     """
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 def clashes(paths: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Find paths that cannot stand beside an earlier one on every file system; empty ones are passed over.
+    """Find paths that clash with an earlier one on some file system; empty paths are skipped.
 
     Yields:
-        The index of the later path, and a clause that continues the sentence "the path ...".
+        The index of the later path, and what is wrong, as a clause that continues "the path ...".
     """
     files: dict[str, str] = {}
     directories: dict[str, str] = {}
@@ -161,7 +168,7 @@ def clashes(paths: Sequence[str]) -> Iterator[tuple[int, str]]:
 
 
 def _parents(path: str, key: str) -> Iterator[tuple[str, str]]:
-    """Give each directory above a path: its caseless key and its spelling."""
+    """Yield the directories above a path, each as its caseless form and its spelling."""
     segments, keys = path.split("/"), key.split("/")
     for depth in range(1, len(segments)):
         yield "/".join(keys[:depth]), "/".join(segments[:depth])
@@ -185,10 +192,10 @@ def _clash(
 
 
 def why_bad_name(name: str) -> str:
-    """Say why a text cannot be the name of a model; names become directories of the cache.
+    """Check the name of a model, which becomes a directory of the cache.
 
     Returns:
-        A clause that continues the sentence "the name ...", or an empty string when it can.
+        What is wrong, as a clause that continues "the name ...", or an empty string.
     """
     if not _NAME.fullmatch(name):
         return "must be 1 to 128 of a-z 0-9 . _ - and start with a letter or a digit"
@@ -196,10 +203,10 @@ def why_bad_name(name: str) -> str:
 
 
 def why_bad_version(version: str) -> str:
-    """Say why a text cannot be a version: the rule of names, and one more for the receipt's sake.
+    """Check a version: the rules of names apply, and it must not collide with the file of a receipt.
 
     Returns:
-        A clause that continues the sentence "the version ...", or an empty string when it can.
+        What is wrong, as a clause that continues "the version ...", or an empty string.
     """
     if version.endswith(".json"):
         return "must not end in .json: the receipt of another version may have that name"
@@ -207,12 +214,12 @@ def why_bad_version(version: str) -> str:
 
 
 def why_bad_label(label: str) -> str:
-    """Say why a text cannot name the directory of a version: a version, or ``<version>+<identity>``.
+    """Check the name of a version's directory: a version, or ``<version>+<identity>``.
 
-    A version has no ``+``, so no version is ever mistaken for the directory of another manifest.
+    A version has no ``+``, so a version cannot be mistaken for the directory of another manifest.
 
     Returns:
-        A clause that continues the sentence "the version ...", or an empty string when it can.
+        What is wrong, as a clause that continues "the version ...", or an empty string.
     """
     version, plus, identity = label.partition("+")
     if plus and not _IDENTITY.fullmatch(identity):

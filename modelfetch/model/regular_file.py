@@ -1,4 +1,8 @@
-"""Files that come with somebody else's repository: a link in it may lead to anything on this machine."""
+"""Reading files that come with a project, without blocking.
+
+A repository from elsewhere may contain a link to anything on this machine: a pipe, a terminal, or a file of
+the kernel without an end. Only regular files are read, and only up to a limit.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,24 @@ from pathlib import Path
 from typing import Final
 
 _FLAGS: Final = os.O_RDONLY | (
-    getattr(os, "O_NONBLOCK", 0)  # never wait for the other end of a pipe, a terminal or the kernel's log
+    getattr(os, "O_NONBLOCK", 0)  # opening a pipe, a terminal or the kernel's log must not block
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
 
 
 def read_regular(path: Path, most: int, check: Callable[[os.stat_result], None] = lambda _: None) -> bytes:
-    """Read the beginning of a regular file without ever waiting for it; links are followed.
+    """Read the start of a regular file without blocking; links are followed.
 
     Args:
         path: The file.
-        most: Bytes to read at most; a file of the kernel may be endless, whatever its size says.
-        check: Looks at the open file before it is read, as the name may lead elsewhere by then; raises.
+        most: Most bytes to read; a file of the kernel may be endless, whatever size it reports.
+        check: Called with the status of the open file before it is read, and raises to reject it. The status
+            of the path would not do, since the path may be replaced in between.
 
     Raises:
-        OSError: It cannot be read now.
-        ValueError: It is no regular file.
+        OSError: The file cannot be read.
+        ValueError: It is not a regular file.
     """
     fd = os.open(path, _FLAGS)
     try:

@@ -1,4 +1,9 @@
-"""Reading the tables of a TOML document with every fault noted, none of them fatal by itself."""
+"""Reading a TOML document by type, collecting all faults.
+
+:class:`Table` reads the keys of one table. A wrong value adds a fault and reads as an empty value, so that
+reading continues; :meth:`Faults.raise_any` raises them together. A fault names its key:
+``files[3].size: must be an integer, not a string``.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +17,20 @@ from modelfetch.errors import ManifestError
 from modelfetch.model.text import did_you_mean, quote, sanitise
 
 Check = Callable[[str], str]
-"""Gives a clause that says what is wrong with a text, or an empty string."""
+"""Returns what is wrong with a string, as a clause, or an empty string."""
 
 FAULTS_SHOWN: Final = 1000
-"""Faults kept; more are counted only. Nobody reads on, and a hostile document costs no more memory."""
+"""Most faults that are kept; further ones are only counted, which bounds the memory."""
 
 _KEY_PARTS: Final = 32
+"""Most parts of a dotted key; a manifest and a configuration file need two."""
 _LONG_KEY: Final = re.compile(
     r"""(?:\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+)""" + f"{{{_KEY_PARTS}}}"
 )
-"""A dotted key of very many parts: ``tomllib`` needs time and memory by the square of their number."""
+"""A dotted key with too many parts: ``tomllib`` needs quadratic time and memory for them."""
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-"""How text begins that PowerShell wrote with ``>``."""
+"""Byte order marks of UTF-16, in which PowerShell writes files with ``>``."""
 
 _TYPES: Final[dict[type, str]] = {
     bool: "a boolean",
@@ -37,13 +43,13 @@ _TYPES: Final[dict[type, str]] = {
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse a TOML document from anywhere; it may begin with a byte order mark.
+    """Parse an untrusted TOML document; it may start with a byte order mark.
 
     Raises:
-        ValueError: It is not TOML, or not such as a person would write; the message names line and column
-            where they are known.
+        ValueError: It is not TOML, or is nested or dotted too deeply; the message has line and column if they
+            are known.
     """
-    text = text.removeprefix("\ufeff")  # the byte order mark that editors on Windows put there
+    text = text.removeprefix("\ufeff")  # editors on Windows write a byte order mark
     if long := _LONG_KEY.search(text):
         raise ValueError(f"dotted key of more than {_KEY_PARTS} parts (at {_position(text, long.start())})")
     try:
@@ -55,7 +61,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def why_not_text(error: UnicodeDecodeError) -> str:
-    """Give a clause that says why a TOML file is no text in UTF-8."""
+    """Return why a TOML file is not UTF-8, as a clause."""
     if error.object.startswith(_UTF_16):
         return "is UTF-16 text; save it as UTF-8"
     line = error.object.count(b"\n", 0, error.start) + 1
@@ -68,14 +74,14 @@ def _position(text: str, index: int) -> str:
 
 
 class Faults:
-    """The faults of one document, each ``key: what is wrong``."""
+    """Faults of one document, each as ``key: what is wrong``."""
 
     def __init__(self) -> None:
         self._found: list[str] = []
         self._count = 0
 
     def add(self, key: str, clause: str) -> None:
-        """Note a fault of a key, given as ``files[3].sha256``."""
+        """Add a fault of a key, given as ``files[3].sha256``."""
         self._count += 1
         if self._count <= FAULTS_SHOWN:
             self._found.append(f"{key}: {clause}")
@@ -86,10 +92,10 @@ class Faults:
         return self._count >= FAULTS_SHOWN
 
     def raise_any(self, where: str) -> None:
-        """End the reading of a document.
+        """Raise all faults, if there are any.
 
         Raises:
-            ManifestError: At least one fault was noted.
+            ManifestError: At least one fault was added.
         """
         if more := self._count - len(self._found):
             self._found.append(f"and {more} more faults")
@@ -98,10 +104,10 @@ class Faults:
 
 
 class Table:
-    """One table: its keys read by type, faults noted under their full name.
+    """One table, whose keys are read by type.
 
-    A value that is missing or wrong reads as an empty string or tuple, None or -1, so that reading goes
-    on; nothing read may be used before :meth:`Faults.raise_any`.
+    A missing or wrong value reads as an empty string or tuple, None or -1. Values may only be used after
+    :meth:`Faults.raise_any`.
     """
 
     def __init__(self, data: dict[str, Any], name: str, known: Collection[str], faults: Faults) -> None:
@@ -113,18 +119,18 @@ class Table:
             self.fault(sanitise(key[:60]), f"unknown key.{guess}")
 
     def fault(self, key: str, clause: str) -> None:
-        """Note a fault of one of this table's keys."""
+        """Add a fault of a key of this table."""
         self._faults.add(f"{self._name}.{key}" if self._name else key, clause)
 
     def text(self, key: str, check: Check, *, default: str | None = None) -> str:
-        """Read a string; one without a default must be there."""
+        """Read a string; it is required if there is no default."""
         value = self._value(key, str, is_required=default is None)
         if value is None:
             return default or ""
         return str(value) if self._passes(key, value, check) else ""
 
     def optional_text(self, key: str, check: Check) -> str | None:
-        """Read a string that may be absent."""
+        """Read an optional string."""
         return self.text(key, check) if key in self._data else None
 
     def texts(self, key: str, check: Check, *, is_required: bool = False) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ class Table:
         )
 
     def integer(self, key: str, limit: int) -> int:
-        """Read an integer that must be there, in ``range(limit)``; a boolean is none."""
+        """Read a required integer in ``range(limit)``; a boolean is not an integer."""
         value = self._value(key, int, is_required=True)
         if value is not None and 0 <= value < limit:
             return int(value)
@@ -145,12 +151,12 @@ class Table:
         return -1
 
     def table(self, key: str, known: Collection[str]) -> Table | None:
-        """Read a table that may be absent."""
+        """Read an optional table."""
         value = self._value(key, dict)
         return None if value is None else Table(value, key, known, self._faults)
 
     def tables(self, key: str, known: Collection[str], limit: int) -> Iterator[Table]:
-        """Read an array of one to ``limit`` tables."""
+        """Read a required array of one to ``limit`` tables."""
         values = self._value(key, list, is_required=True)
         if values is not None and not 0 < len(values) <= limit:
             self.fault(key, f"must have 1 to {limit} entries, not {len(values)}")
@@ -161,7 +167,7 @@ class Table:
                 yield Table(value, name, known, self._faults)
 
     def _value(self, key: str, kind: type, *, is_required: bool = False) -> Any:
-        """Give the value of a key if it has the right type; else None."""
+        """Return the value of a key if it has the right type, else None."""
         if key not in self._data:
             if is_required:
                 self.fault(key, "missing")
@@ -178,7 +184,7 @@ class Table:
     def _passes(self, key: str, value: str, check: Check) -> bool:
         clause = check(value)
         if clause:
-            # An address may hold a password or a signature; it is never repeated.
+            # An address may hold a password or a signature, so messages do not repeat it.
             is_address = "://" in value or "@" in value
             self.fault(key, clause if is_address else f"{quote(value)} {clause}")
         return not clause

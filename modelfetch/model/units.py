@@ -1,7 +1,7 @@
-"""Sizes, rates, durations and times: how they are shown and how they are read.
+"""Parsing and formatting of sizes, rates, durations and times.
 
-Sizes are shown in decimal SI units (1 kB = 1000 B), as disks and networks are sold; binary units are
-understood on input, by their IEC names only (``KiB``, ``MiB``, ...).
+Sizes are formatted in decimal SI units (1 kB = 1000 B), as vendors of disks and networks do. Binary units are
+accepted as input by their IEC names only (``KiB``, ``MiB``, ...).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhdw])", re.ASCII 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 SIZE_LIMIT: Final = 2**63
-"""Every size is below this: file offsets are signed 64-bit numbers on POSIX and Windows alike."""
+"""Upper bound of every size: file offsets are signed 64-bit numbers on POSIX and Windows."""
 
 
 def format_rate(bytes_per_s: float) -> str:
-    """Show a rate given in bytes per second: ``12.3 MB/s``."""
+    """Format a rate in bytes per second: ``12.3 MB/s``."""
     return f"{format_size(round(bytes_per_s))}/s"
 
 
 def format_duration(s: float) -> str:
-    """Show a number of seconds by its two largest units: ``3s``, ``1m 32s``, ``2h 05m``, ``3d 04h``."""
+    """Format a duration in seconds with its two largest units: ``3s``, ``1m 32s``, ``2h 05m``, ``3d 04h``."""
     minutes, seconds = divmod(round(s), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -58,7 +58,10 @@ def format_duration(s: float) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Read a time span, in seconds: ``90s``, ``45m``, ``24h``, ``7d``, ``2w``.
+    """Parse a time span: ``90s``, ``45m``, ``24h``, ``7d``, ``2w``.
+
+    Returns:
+        Seconds.
 
     Raises:
         ValueError: The text is not a time span.
@@ -72,15 +75,15 @@ def parse_duration(text: str) -> float:
 def _number(digits: str) -> int | Decimal:
     if "." not in digits:
         return int(digits)
-    from decimal import Decimal  # a millisecond, which no run should pay for its defaults
+    from decimal import Decimal  # takes a millisecond to import, and the defaults need no fractions
 
     return Decimal(digits)
 
 
 def parse_size(text: str) -> int:
-    """Read a number of bytes: ``500``, ``8M`` and ``8 MB`` (decimal), ``1 KiB`` (binary), ``1.5GB``.
+    """Parse a number of bytes: ``500``, ``8M`` and ``8 MB`` (decimal), ``1 KiB`` (binary), ``1.5GB``.
 
-    Units are read without regard to case. A fraction of a byte is rounded.
+    The case of units does not matter. A fraction of a byte is rounded.
 
     Raises:
         ValueError: The text is not a size, or the size is not below 2**63 bytes.
@@ -95,11 +98,12 @@ def parse_size(text: str) -> int:
 
 
 def parse_time(text: Any) -> datetime:
-    """Read a time that a file from elsewhere states; it can be compared with others, and shown in any zone.
+    """Parse an untrusted ISO 8601 time with a time zone.
 
     Raises:
-        ValueError: It is no time.
-        TypeError: It is no text, or a time of no zone, or too far from ours.
+        ValueError: It is not a time.
+        TypeError: It is not a string, has no time zone, or is in the first or last possible year, from which
+            it could not be converted to every time zone.
     """
     at = datetime.fromisoformat(text)
     if at.tzinfo is None or not 1 < at.year < 9999:

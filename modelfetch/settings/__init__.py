@@ -1,8 +1,7 @@
-"""Settings: one table of them, where they come from, and how the user's file is changed.
+"""Settings: their table, loading them with the origin of each value, and editing the user's file.
 
-Every setting is a row of :data:`SETTINGS`; :func:`load` lays defaults, files, environment and flags over each
-other and says for each value where it comes from. The user's file is
-changed by :mod:`modelfetch.settings.edit`.
+Every setting is a row of :data:`SETTINGS`. :func:`load` merges defaults, files, environment and flags and
+records where each value comes from. :mod:`modelfetch.settings.edit` changes the user's file.
 """
 
 from modelfetch.settings.load import Loaded, load

@@ -1,9 +1,10 @@
-"""Configuration files: where they are, and how their bytes become tables.
+"""Configuration files: finding a project's file, checking its owner, and reading TOML.
 
-Whose files of a project are believed: those of the user who runs, and of root.
-
-A project's file decides which bytes a program loads, and it is found by walking upwards from wherever the
-command happens to run. Git met the same trap (CVE-2022-24765).
+A project's file is the nearest ``modelfetch.toml`` in the working directory or above it. It decides which
+bytes a program loads, and in a shared directory such as ``/tmp`` another user may have put it there (Git had
+this vulnerability, CVE-2022-24765). So only files owned by the current user, by root, or by the user who
+called ``sudo`` are trusted. Other files are ignored with a notice. The owner of the user's own
+file is not checked, because the user named it or it lies in the user's directory.
 """
 
 from __future__ import annotations
@@ -19,31 +20,34 @@ from modelfetch.model.text import sanitise
 from modelfetch.model.toml import parse_toml, why_not_text
 
 PROJECT_FILE: Final = "modelfetch.toml"
-"""Name of a project's file, looked for in the working directory and every directory above it."""
+"""Name of a project's file."""
 
 SIZE_CAP: Final = 1 << 20
-"""Bytes of a configuration file that are read at most; a real one has a few hundred."""
+"""Largest configuration file, in bytes; a real one has a few hundred."""
 _ROOT: Final = 0
+"""User id of root."""
 
 Owners = Collection[int] | None
-"""User ids that are believed; None where the system has no such numbers, and everybody is."""
+"""User ids whose files are trusted; None trusts everyone: on Windows files have no user ids."""
 
 
 def trusted_owners(environ: Mapping[str, str]) -> Owners:
-    """Give the users whose files of a project count: who runs this, root, and who called ``sudo``."""
+    """Return the users whose project files are trusted: the current user, root, and who called ``sudo``."""
     find = getattr(os, "geteuid", None)
     if find is None:
         return None
     user: int = find()
+    # sudo sets SUDO_UID to the user who called it. Other users could set it to any value, so it counts for
+    # root only.
     caller = environ.get("SUDO_UID", "") if user == _ROOT else ""
     return {user, _ROOT, *([int(caller)] if caller.isascii() and caller.isdecimal() else [])}
 
 
 def is_trusted(path: Path, owners: Owners) -> bool:
-    """Whether a file belongs to one of these users: the name itself, and what it leads to if it is a link.
+    """Return whether a file belongs to one of these users; of a symbolic link, both the link and its target.
 
-    The directory that holds it is not looked at: who owns the file wrote the words, and directories of other
-    users (a group's checkout, a mounted volume) are common.
+    The directory is not checked: the owner of the file wrote its content, and directories of other users (a
+    group's checkout, a mounted volume) are common.
     """
     if owners is None:
         return True
@@ -53,8 +57,8 @@ def is_trusted(path: Path, owners: Owners) -> bool:
         return False
 
 
-def passed_over(what: str) -> str:
-    """Say that a project's file does not count, and what makes it count."""
+def ignored_notice(what: str) -> str:
+    """Return the notice that a project's file is ignored, with what to do if it is trusted."""
     return (
         f"{what} belongs to another user and is ignored; run as that user, or name its catalog with "
         "MODELFETCH_CATALOG if you trust it."
@@ -63,22 +67,22 @@ def passed_over(what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search for a project's file found."""
+    """Result of the search for a project's file."""
 
     found: Path | None
-    """The nearest project file that may be used."""
+    """The nearest project file with a trusted owner."""
     visited: tuple[Path, ...]
-    """Every place looked at, in order; the last one is ``found`` if there is one."""
+    """Every path that was checked, in order; ends with ``found`` if there is one."""
     notices: tuple[str, ...]
-    """A line for each file that was passed over, see :func:`passed_over`."""
+    """One line for each ignored file, see :func:`ignored_notice`."""
 
 
 def find_project(directory: Path | None, owners: Owners) -> Search:
-    """Look for ``modelfetch.toml`` in a directory and upwards.
+    """Search ``modelfetch.toml`` in a directory and in all directories above it.
 
     Args:
-        directory: Where to begin; absolute. None where there is no such directory.
-        owners: Whose files count.
+        directory: Where to start; an absolute path, or None if there is no working directory.
+        owners: Users whose files are trusted.
     """
     visited: list[Path] = []
     notices: list[str] = []
@@ -89,7 +93,7 @@ def find_project(directory: Path | None, owners: Owners) -> Search:
             continue
         if is_trusted(candidate, owners):
             return Search(candidate, tuple(visited), tuple(notices))
-        notices.append(passed_over(sanitise(str(candidate))))
+        notices.append(ignored_notice(sanitise(str(candidate))))
     return Search(None, tuple(visited), tuple(notices))
 
 
@@ -98,14 +102,15 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
 
     Args:
         path: The file.
-        owners: Whose files count; asked of the open file, since the name may lead elsewhere by now.
+        owners: Users whose files are trusted. The open file is checked, since the path may have been replaced
+            after the search.
 
     Returns:
-        Its tables, or None when there is no such file, or none that this user can reach.
+        Its tables, or None if the file does not exist or the user may not enter its directory.
 
     Raises:
-        ValueError: It belongs to somebody else, cannot be read, is too large, or is not valid TOML in UTF-8;
-            the message says where.
+        ValueError: The file belongs to another user, cannot be read, is too large, or is not valid TOML in
+            UTF-8; the message says where.
     """
     data = _read(path, owners)
     if data is None:
@@ -120,7 +125,8 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
 
 def _read(path: Path, owners: Owners) -> bytes | None:
     try:
-        data = _read_own(path) if owners is None else read_regular(path, SIZE_CAP + 1, _of(owners))
+        # One byte more than allowed, to detect a larger file.
+        data = _read_own(path) if owners is None else read_regular(path, SIZE_CAP + 1, _owned_by(owners))
     except (OSError, ValueError) as error:
         if not is_there(path):
             return None
@@ -131,12 +137,12 @@ def _read(path: Path, owners: Owners) -> bytes | None:
 
 
 def _read_own(path: Path) -> bytes:
-    """Read a file that the user named; it may be a pipe (``MODELFETCH_CONFIG=<(...)``), and is waited for."""
+    """Read the user's file; it may be a pipe (``MODELFETCH_CONFIG=<(...)``), which may block."""
     with path.open("rb") as file:
         return file.read(SIZE_CAP + 1)
 
 
-def _of(owners: Collection[int]) -> Callable[[os.stat_result], None]:
+def _owned_by(owners: Collection[int]) -> Callable[[os.stat_result], None]:
     def check(found: os.stat_result) -> None:
         if found.st_uid not in owners:
             raise ValueError("it belongs to another user")
@@ -145,10 +151,10 @@ def _of(owners: Collection[int]) -> Callable[[os.stat_result], None]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file, for this user: where a directory on the way may not be entered is none.
+    """Return whether a file exists and this user can reach it.
 
-    So a home or a working directory that belongs to somebody else (``sudo -u``, a container's random user)
-    counts as one without any file of ours.
+    A file in a directory that the user may not enter counts as absent, so that commands work in the home or
+    working directory of another user (``sudo -u``, a container with a random user).
     """
     try:
         path.stat()

@@ -1,6 +1,8 @@
-"""Changing the user's file: one value at a time, checked, and never half written.
+"""Editing the user's file: set or remove one value, for ``config set`` and ``config unset``.
 
-The rest of the file keeps its values and their order; comments are not kept, since tomli-w writes none.
+The value is validated first, then the whole file is replaced in one step, so that a crash leaves the old or
+the new file. Other values keep their order; comments are lost, because tomli-w does not write them. A file
+that is not valid TOML is never overwritten.
 """
 
 from __future__ import annotations
@@ -17,41 +19,42 @@ from modelfetch.model.text import sanitise
 from modelfetch.settings.config_files import read_toml
 from modelfetch.settings.layers import unknown_key
 from modelfetch.settings.table import BY_NAME, RUN_SETTINGS
-from modelfetch.settings.types import Plain, Setting
+from modelfetch.settings.types import Setting, TomlValue
 
 _MODE = 0o600
-"""Mode of a new file: mirrors may hold credentials. A file that is there keeps its own mode."""
+"""Mode of a new file: mirrors may hold credentials. An existing file keeps its mode."""
 
 _DIRECTORY_MODE = 0o700
 """Mode of a new configuration directory (XDG Base Directory Specification, last paragraph)."""
 
 
 def set_value(path: Path, key: str, text: str) -> None:
-    """Set ``section.key`` in a configuration file, which is created if need be.
+    """Set ``section.key`` in a configuration file; create the file if it does not exist.
 
     Args:
-        path: The user's file; a symbolic link stays one.
+        path: The user's file; of a symbolic link the target is replaced.
         key: Name of the setting.
         text: The value as in an environment variable: lists separated by commas.
 
     Raises:
-        ConfigError: Key or value are wrong, or the file cannot be read as TOML or written; it is unchanged.
+        ConfigError: Key or value are wrong, or the file is not valid TOML or cannot be written; it is
+            unchanged.
     """
     setting = _setting(key)
-    plain = _plain(setting, text.strip())
+    value = _toml_value(setting, text.strip())
     tables = _tables(path)
-    _section(tables, setting, path)[setting.key] = plain
+    _section(tables, setting, path)[setting.key] = value
     _write(path, tables)
 
 
 def unset_value(path: Path, key: str) -> bool:
-    """Take ``section.key`` out of a configuration file, so that the weaker places decide again.
+    """Remove ``section.key`` from a configuration file, so that the default applies again.
 
     Returns:
-        Whether it was there.
+        Whether the file had the key.
 
     Raises:
-        ConfigError: The key is unknown, or the file cannot be read as TOML or written; it is unchanged.
+        ConfigError: The key is unknown, or the file is not valid TOML or cannot be written; it is unchanged.
     """
     setting = _setting(key)
     tables = _tables(path)
@@ -70,21 +73,20 @@ def _setting(key: str) -> Setting:
         return setting
     for row in RUN_SETTINGS:
         if key == row.name:
-            raise ConfigError(
-                f"{key} cannot be kept in a file", hint=f"Use {row.flag} or set {row.variable}."
-            )
+            raise ConfigError(f"{key} cannot be set in a file", hint=f"Use {row.flag} or set {row.variable}.")
     section, _, name = key.rpartition(".")
     hint = "`modelfetch config show` lists every setting."
     raise ConfigError(unknown_key(section, name), hint=hint)
 
 
-def _plain(setting: Setting, text: str) -> Plain:
-    plain = setting.form.plain(text)
+def _toml_value(setting: Setting, text: str) -> TomlValue:
+    """Validate a value and return it as written by the user, with its unit."""
+    value = setting.form.from_text(text)
     try:
-        setting.form.check(plain)
+        setting.form.validate(value)
     except ValueError as error:
         raise ConfigError(f"{setting.name}: {error}", hint="Nothing was changed.") from error
-    return plain
+    return value
 
 
 def _tables(path: Path) -> dict[str, Any]:
@@ -116,22 +118,23 @@ def _write(path: Path, tables: dict[str, Any]) -> None:
     except OSError as error:
         raise ConfigError(
             f"{sanitise(str(path))}: cannot be written: {error.strerror}",
-            hint="Mend its permissions, or name another file with MODELFETCH_CONFIG.",
+            hint="Correct its permissions, or name another file with MODELFETCH_CONFIG.",
         ) from error
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Put new content in place of a file in one step; what was there is whole until then."""
+    """Replace the content of a file in one step: write a temporary file, sync it, rename it."""
     mode = _mode(target)
     target.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+    # In the same directory: rename() is atomic within one file system only.
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     try:
-        _create(beside, data)
-        beside.chmod(mode)
-        beside.replace(target)
+        _create(temporary, data)
+        temporary.chmod(mode)
+        temporary.replace(target)
     except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise
 
 
@@ -140,11 +143,11 @@ def _create(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(path, flags, _MODE), "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # before the rename, or a power cut may leave an empty file under the name
 
 
 def _mode(target: Path) -> int:
-    """The mode the file shall have; a device such as ``/dev/null`` must not be replaced by a file."""
+    """Return the mode for the new content; refuse a device such as ``/dev/null``, which must stay one."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:

@@ -1,7 +1,10 @@
-"""What the Hugging Face libraries keep on this machine: their token and their cache.
+"""The environment of the Hugging Face libraries: token, cache directory and offline mode.
 
-The variables and their order are those of huggingface_hub, so that whoever has logged in there is logged in
-here, and what was downloaded there need not be downloaded again.
+Variables and their precedence are those of huggingface_hub. So a user who ran ``hf auth login`` is logged in
+here too, and files in the cache of the libraries need not be fetched again.
+
+For example, the token is ``HF_TOKEN``, else ``HUGGING_FACE_HUB_TOKEN``, else the content of the file
+``HF_TOKEN_PATH``, else of ``$HF_HOME/token``.
 """
 
 from __future__ import annotations
@@ -20,38 +23,38 @@ from modelfetch.settings.locations import expand
 from modelfetch.settings.values import Secret
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
-"""What can stand in an Authorization header as one word: visible ASCII (RFC 9110 section 5.5)."""
+"""Visible ASCII without spaces, which an Authorization header can carry (RFC 9110 section 5.5)."""
 
 _TOKENS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Variables that hold a token, the strongest first; the second one is the older name."""
+"""Variables that hold a token, highest precedence first; the second is the older name."""
 
 _NO_TOKEN: Final = "HF_HUB_DISABLE_IMPLICIT_TOKEN"  # noqa: S105 - the name of a variable
 
 _OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""huggingface_hub reads both, and so does whoever sets one of them mean all of its tools."""
+"""huggingface_hub reads both, so either one turns its offline mode on."""
 
 _READ_CAP: Final = 8192
-"""Bytes of a token file that are read; a token has about 40."""
+"""Bytes read of a token file; a token has about 40."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token, if there is one, and where it comes from."""
+    """A token, if there is one, and its origin."""
 
     secret: Secret | None
     origin: str
     notice: str = ""
-    """Why a token that is there cannot be used; empty if all is well."""
+    """Why the stored token cannot be used, or empty."""
 
 
 def token(environ: Mapping[str, str], home: Path) -> Token:
     """Find the user's token: a variable of :data:`_TOKENS`, else the file in which the libraries store it.
 
-    A token file that cannot be used is told in a notice only: public models need none. With
-    ``HF_HUB_DISABLE_IMPLICIT_TOKEN`` there is none, as for the libraries when no call names one.
+    A token file that cannot be used is only a notice, since public models need no token. With
+    ``HF_HUB_DISABLE_IMPLICIT_TOKEN`` there is no token, as in the libraries.
 
     Raises:
-        ConfigError: The variable holds what no header can carry; the message does not show it.
+        ConfigError: The variable holds characters that a header cannot carry; the message does not show them.
     """
     if _is_true(environ, _NO_TOKEN):
         return Token(None, f"environment {_NO_TOKEN}")
@@ -68,17 +71,17 @@ def token(environ: Mapping[str, str], home: Path) -> Token:
 
 
 def offline(environ: Mapping[str, str]) -> str:
-    """The variable by which the libraries are told not to use the network; empty where none says so."""
+    """Return the variable that turns on the offline mode of the libraries, or an empty string."""
     return next((name for name in _OFFLINE if _is_true(environ, name)), "")
 
 
 def _is_true(environ: Mapping[str, str], name: str) -> bool:
-    """Whether a variable is set, by the libraries' own reading: anything but these words is no."""
+    """Return whether a variable is true as huggingface_hub reads it: every other word is false."""
     return environ.get(name, "").strip().upper() in ("1", "ON", "YES", "TRUE")
 
 
 def cache(environ: Mapping[str, str], home: Path) -> Path:
-    """The cache directory of the libraries, whether it exists or not."""
+    """Return the cache directory of the libraries; it may not exist."""
     named = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
     return _path(named, environ, home) if named else _base(environ, home) / "hub"
 
@@ -113,7 +116,7 @@ def _stored(path: Path) -> Token:
         return Token(None, "not set")
     if _TOKEN.fullmatch(text):
         return Token(Secret(text), origin)
-    return Token(None, "not set", f"{origin}: holds something else than a token; none is sent.")
+    return Token(None, "not set", f"{origin}: the content is not a token; none is sent.")
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -1,8 +1,12 @@
-"""Loading: every place settings come from, laid over each other, each value with its origin.
+"""Loading the settings: merge all places, record the origin of each value, and collect notices.
 
-Precedence, weakest first: default, user's file, project's file, environment, flag.
+Precedence, lowest first: default, user's file, project's file, environment, flag. A value replaces one of
+lower precedence as a whole; lists are not joined. Values that a project's file may not set
+(:mod:`modelfetch.settings.project`) and the token for an endpoint that only a project names are withheld. A
+setting that has no effect yet is reported in a notice.
 
-Settings that nothing reads yet: whoever sets one is told, and not left to wonder.
+For example, with ``files = 8`` under ``[network]`` in the user's file and ``MODELFETCH_NETWORK_FILES=2``,
+``settings.network.files`` is 2 and ``origins["network.files"]`` is ``environment MODELFETCH_NETWORK_FILES``.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.settings import hf_environment, layers
-from modelfetch.settings.config_files import Owners, find_project, is_there, read_toml, trusted_owners
+from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
 from modelfetch.settings.locations import (
     NOWHERE,
@@ -34,37 +38,37 @@ from modelfetch.settings.values import Secret, Settings, build, shown
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything settings and environment say for one run. Paths are absolute."""
+    """The configuration of one run. Paths are absolute."""
 
     settings: Settings
     origins: Mapping[str, str]
     """Where each value comes from, by ``section.key``; also ``cache_dir``, ``offline`` and ``hf_token``."""
     cache_dir: Path
-    """Root of the cache."""
+    """Root directory of the cache."""
     offline: bool
     """Whether the network must not be used."""
     user_config: Path
-    """The user's file, whether it exists or not."""
+    """The user's file; it may not exist."""
     project_file: Path | None
-    """The nearest ``modelfetch.toml``."""
+    """The nearest ``modelfetch.toml`` with a trusted owner, or None."""
     catalog_user: Path
-    """The user's own catalog, a directory beside the user's file, whether it exists or not."""
+    """The user's catalog: the directory ``catalog`` beside the user's file; it may not exist."""
     catalog_project: tuple[Path, ...]
-    """Catalogs the project names: directories or files."""
+    """Catalogs of the project's file: directories or files."""
     catalog_environment: tuple[Path, ...]
-    """Catalogs ``MODELFETCH_CATALOG`` names: directories or files."""
+    """Catalogs of ``MODELFETCH_CATALOG``: directories or files."""
     models: tuple[str, ...]
-    """Models the project wants."""
+    """Models of the project's file, fetched by ``ensure`` without a name."""
     hf_token: Secret | None
     """Token for ``settings.huggingface.endpoint``, and for no other origin."""
     hf_cache: Path
-    """Cache directory of the Hugging Face libraries, whether it exists or not."""
+    """Cache directory of the Hugging Face libraries; it may not exist."""
     consulted: tuple[Path, ...]
-    """Every configuration file that was read, or looked for and not there."""
+    """Every configuration file that was read or searched."""
     passed_over: tuple[str, ...]
-    """Those of the notices that tell of a project's file which does not count."""
+    """The notices about project files that are ignored because of their owner."""
     notices: tuple[str, ...]
-    """What a person should know about how the settings were found; a line each, free of controls."""
+    """Messages for the user about the configuration; one line each, without control characters."""
 
 
 def load(
@@ -74,53 +78,68 @@ def load(
     cwd: Path | None,
     config_file: Path | None = None,
 ) -> Loaded:
-    """Read the configuration for one run.
+    """Load the configuration of one run.
 
     Args:
-        flags: Settings given for this run, by name (``network.files``, ``cache_dir``, ``offline``); None is
-            not given. Text is read as in the environment.
+        flags: Settings for this run, by name (``network.files``, ``cache_dir``, ``offline``); None means not
+            given. Text is read as in the environment.
         environ: The environment, usually ``os.environ``.
-        cwd: Directory in which relative paths start and the search for a project begins; None where there is
-            none any more.
-        config_file: The user's file, instead of the one ``MODELFETCH_CONFIG`` or the system names.
+        cwd: Base of relative paths and start of the search for a project; None if the working directory was
+            removed.
+        config_file: The user's file, in place of ``MODELFETCH_CONFIG`` and the standard path.
 
     Raises:
-        ConfigError: Any file, variable or flag is wrong; all faults are told at once.
+        ConfigError: A file, variable or flag is wrong; the message lists all faults.
     """
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
-    is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
-    owners = trusted_owners(environ)
-    user_config = _user_config(environ, cwd, config_file, is_named=is_named)
-    search = find_project(cwd, owners)
-    user = _user_layer(user_config)
-    project = _project_layer(search.found, owners)
-    refused = confine(project, layers.from_defaults().values | user.values)
+    files = _read_files(environ, cwd, config_file)
+    # Compared with defaults and the user's file only: environment and flags override the project anyway.
+    refused = confine(files.project, layers.from_defaults().values | files.user.values)
     above = [layers.from_environment(environ), layers.from_flags(flags)]
-    merged = layers.merge([layers.from_defaults(), user, project, *above])
-    token, withheld = _guarded(hf_environment.token(environ, home), merged, user, project)
+    merged = layers.merge([layers.from_defaults(), files.user, files.project, *above])
+    token, withheld = _withhold_token(hf_environment.token(environ, home), merged, files)
     merged.origins["hf_token"] = token.origin
     return Loaded(
         settings=build(merged.values),
         origins=merged.origins,
         cache_dir=cache_directory(str(merged.values["cache_dir"]), cwd, home),
         offline=bool(merged.values["offline"]),
-        user_config=user_config,
-        project_file=search.found,
-        catalog_user=user_config.parent / "catalog",
-        catalog_project=_beside(search.found, merged.lists.get("catalog", ())),
-        catalog_environment=_listed(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
+        user_config=files.user_config,
+        project_file=files.search.found,
+        catalog_user=files.user_config.parent / "catalog",
+        catalog_project=_in_project(files.search.found, merged.lists.get("catalog", ())),
+        catalog_environment=_path_list(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
-        consulted=(user_config, *search.visited),
-        passed_over=search.notices,
-        notices=(
-            *_absence(user_config, is_named=is_named),
-            *search.notices,
-            *refused,
-            *filter(None, (token.notice, withheld)),
-            *idle_notices(merged),
-        ),
+        consulted=(files.user_config, *files.search.visited),
+        passed_over=files.search.notices,
+        notices=(*files.notices, *refused, *filter(None, (token.notice, withheld)), *idle_notices(merged)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The user's file and the project's file with their values."""
+
+    user_config: Path
+    search: Search
+    user: Layer
+    project: Layer
+    notices: tuple[str, ...]
+
+
+def _read_files(environ: Mapping[str, str], cwd: Path | None, config_file: Path | None) -> _Files:
+    is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
+    owners = trusted_owners(environ)
+    user_config = _user_config(environ, cwd, config_file, is_named=is_named)
+    search = find_project(cwd, owners)
+    return _Files(
+        user_config=user_config,
+        search=search,
+        user=_user_layer(user_config),
+        project=_project_layer(search.found, owners),
+        notices=(*_missing_notice(user_config, is_named=is_named), *search.notices),
     )
 
 
@@ -132,7 +151,7 @@ def _user_config(
     except ConfigError:
         if is_named:
             raise
-        return NOWHERE / "config.toml"  # without a home there is none
+        return NOWHERE / "config.toml"  # no home directory, so there is no user's file
 
 
 def _user_layer(path: Path) -> Layer:
@@ -153,18 +172,21 @@ def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[
     return layers.from_tables(document or {}, origin, lists=lists)
 
 
-def _guarded(
-    token: hf_environment.Token, merged: Layer, user: Layer, project: Layer
+def _withhold_token(
+    token: hf_environment.Token, merged: Layer, files: _Files
 ) -> tuple[hf_environment.Token, str]:
     """Withhold the token from an endpoint that only a project's file names.
 
-    A project comes with a clone or an archive from anyone; it must not be able to send the user's token to a
-    server of its choice. The notice says so and no more: how to have it sent would teach people to do what
-    the project's author wants. Whoever means it has the endpoint in a place of their own.
+    A project comes with a clone or an archive from anyone; it must not send the user's token to a server of
+    its choice. The token is sent if the user's file or the environment names the endpoint too. The notice
+    does not say so, because a malicious project would rely on users following such an instruction.
+
+    Returns:
+        The token to use, and a notice or an empty string.
     """
     name = "huggingface.endpoint"
-    confirmed = merged.values[name] in (BY_NAME[name].default, user.values.get(name))
-    if token.secret is None or confirmed or merged.origins[name] != project.origins.get(name):
+    confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
+    if token.secret is None or confirmed or merged.origins[name] != files.project.origins.get(name):
         return token, ""
     where = shown(merged.values[name])
     notice = (
@@ -174,36 +196,37 @@ def _guarded(
     return hf_environment.Token(None, "withheld"), notice
 
 
-def _beside(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
+def _in_project(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(project.parent / entry for entry in entries) if project else ()
 
 
-def _listed(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
+def _path_list(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
     return tuple(absolute(expand(entry, home), cwd) for entry in text.split(os.pathsep) if entry.strip())
 
 
-def _absence(path: Path, *, is_named: bool) -> Iterator[str]:
+def _missing_notice(path: Path, *, is_named: bool) -> Iterator[str]:
     if is_named and not is_there(path):
         where = sanitise(str(path))
         yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."
 
 
 NO_EFFECT: Final = "no effect yet"
+"""Marks settings that the program accepts but does not use yet, in notices and in ``config show``."""
 
 
 def idle_notices(merged: Layer) -> Iterator[str]:
-    """One line about all that was set in vain, each with its place."""
-    told = [
+    """Yield one line that lists all settings without effect, each with its origin, if any is set."""
+    idle = [
         f"{part} ({merged.origins[name]})"
         for name, value in merged.values.items()
         if merged.origins[name] != "default" and (part := idle_part(name, value))
     ]
-    if told:
-        yield f"{NO_EFFECT}: {', '.join(told)}"
+    if idle:
+        yield f"{NO_EFFECT}: {', '.join(idle)}"
 
 
 def idle_part(name: str, value: Value) -> str:
-    """What of a setting has no effect yet: its name, or the kinds in it; empty if all has."""
+    """Return the part of a setting without effect yet: its name, kinds in it, or an empty string."""
     if name == "sources.order" and isinstance(value, tuple):
         kinds = [kind for kind in IDLE_KINDS if kind in value]
         return f"{', '.join(kinds)} in {name}" if kinds else ""

@@ -1,4 +1,10 @@
-"""Places on this machine: the home directory, the user's file, the cache."""
+"""Paths on this machine: home directory, user's file and cache.
+
+The user's file and the cache lie in the standard directories of the system (platformdirs), for example
+``~/.config/modelfetch/config.toml`` and ``~/.cache/modelfetch`` on Linux, unless a variable or flag names
+others. A container may have no home directory, and a working directory may have been removed; a path that
+depends on one of them is an error only when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +17,17 @@ from modelfetch.errors import ConfigError
 from modelfetch.model.text import quote
 
 NOWHERE: Final = Path(os.path.abspath(os.devnull), "nowhere")  # noqa: PTH100 - must not be resolved
-"""Stands for a directory that is not known: nothing is ever found below it, or made there."""
+"""Stands for an unknown directory: a path below a device, where no file exists and none can be created."""
 
 
 def home_directory(environ: Mapping[str, str]) -> Path:
-    """The user's home; where none is known, :data:`NOWHERE`."""
+    """Return the user's home directory, or :data:`NOWHERE` if it is unknown."""
     home = Path(environ.get("USERPROFILE" if os.name == "nt" else "HOME") or os.path.expanduser("~"))  # noqa: PTH111
     return home if home.is_absolute() else NOWHERE
 
 
 def working_directory() -> Path | None:
-    """Where this process was started; None where that was removed meanwhile, or cannot be known."""
+    """Return the working directory; None if it was removed or cannot be determined."""
     try:
         return Path.cwd()
     except OSError:
@@ -29,10 +35,10 @@ def working_directory() -> Path | None:
 
 
 def absolute(path: Path, cwd: Path | None) -> Path:
-    """Make a path that somebody named independent of the working directory.
+    """Make a path absolute.
 
     Raises:
-        ConfigError: It depends on a directory that is not known.
+        ConfigError: The path depends on a home or working directory that is unknown.
     """
     if path.is_relative_to(NOWHERE):
         lost, what = path.relative_to(NOWHERE), "home"
@@ -41,22 +47,22 @@ def absolute(path: Path, cwd: Path | None) -> Path:
     else:
         return path if cwd is None else cwd / path
     raise ConfigError(
-        f"{quote(str(lost))} cannot be found: the {what} directory is not known, or is gone",
+        f"{quote(str(lost))} cannot be found: the {what} directory is unknown or was removed",
         hint="Give it as an absolute path.",
     )
 
 
 def expand(text: str, home: Path) -> Path:
-    """Turn a leading ``~`` into the home directory: where no shell was (a Dockerfile's ENV), none did it."""
+    """Replace a leading ``~`` by the home directory; a value without a shell (Dockerfile ENV) keeps it."""
     path = Path(text)
     return home.joinpath(*path.parts[1:]) if path.parts[:1] == ("~",) else path
 
 
 def user_config_path(environ: Mapping[str, str], cwd: Path | None, config_file: Path | None = None) -> Path:
-    """The user's file: as given, else ``MODELFETCH_CONFIG``, else where this system keeps such files.
+    """Return the user's file: as given, else ``MODELFETCH_CONFIG``, else the standard path of the system.
 
     Raises:
-        ConfigError: None is named, and the system has no home directory to look in.
+        ConfigError: None is named and the home directory is unknown.
     """
     if config_file is not None:
         return absolute(config_file, cwd)
@@ -66,10 +72,10 @@ def user_config_path(environ: Mapping[str, str], cwd: Path | None, config_file: 
 
 
 def cache_directory(given: str, cwd: Path | None, home: Path) -> Path:
-    """The root of the cache: as given, else where this system keeps caches.
+    """Return the root of the cache: as given, else the standard cache directory of the system.
 
     Raises:
-        ConfigError: None is given, and the system has no home directory to keep it in.
+        ConfigError: None is given and the home directory is unknown.
     """
     return absolute(expand(given, home), cwd) if given else _platform_directory("cache")
 
@@ -82,10 +88,11 @@ def _platform_directory(kind: Literal["cache", "config"]) -> Path:
 
 
 def require_home(find: Callable[[], Path], kind: Literal["cache", "config"]) -> Path:
-    """Refuse what is found without a home directory (a container's user without an account and ``HOME``).
+    """Return the path that platformdirs finds, if there is a home directory.
 
-    Some versions of platformdirs raise then, others answer a relative ``~/...``, which would be made in
-    whatever directory the command runs.
+    There is none for a user without an account and without ``HOME``, as in some containers. Then some
+    versions of platformdirs raise, and others return a relative ``~/...``, which would create a directory
+    called ``~`` in the working directory.
 
     Raises:
         ConfigError: There is no home directory.

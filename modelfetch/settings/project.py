@@ -1,8 +1,10 @@
-"""What a project's file may not decide, since it comes with somebody else's repository.
+"""Limits on a project's file, which comes with a repository that another person wrote.
 
-It may say which models there are, where they come from and how they are fetched, since digests decide what is
-right. It may not weaken what the cache promises, say what the server does, or make runs wait for longer than
-their user would.
+It may set which models there are, where they are fetched from and how, since digests verify every byte. It
+may not weaken the durability of the cache, configure the server, or make runs wait longer than the user's own
+settings allow. The column ``project`` of the table of settings has the rule of each setting. A value that
+breaks its rule is ignored with a notice:
+``project file /src/app/modelfetch.toml sets cache.fsync, which a project may not; it is ignored.``
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from modelfetch.settings.values import shown
 
 
 def confine(project: Layer, own: Mapping[str, Value]) -> list[str]:
-    """Take out of a project's layer what it may not decide.
+    """Remove values that a project may not set from its layer.
 
     Args:
-        project: Its values; changed.
-        own: What holds without it, of defaults and the user's own file.
+        project: The project's values; changed.
+        own: The values without the project: defaults and the user's file.
 
     Returns:
-        A notice for each value that was taken out, naming file and key.
+        A notice for each removed value, with file and key.
     """
     refused = list(_refused(project, own))
     for name, _ in refused:
@@ -39,7 +41,7 @@ def _refused(project: Layer, own: Mapping[str, Value]) -> Iterator[tuple[str, st
 
 
 def _why_not(setting: Setting, value: Value, own: Value) -> str:
-    """Say why a project may not give a setting this value; empty where it may."""
+    """Return why a project may not set this value, as part of a sentence; empty if it may."""
     if setting.project == "never":
         return ", which a project may not"
     if _is_beyond(setting, value, own):
@@ -48,12 +50,12 @@ def _why_not(setting: Setting, value: Value, own: Value) -> str:
 
 
 def _is_beyond(setting: Setting, value: Value, own: Value) -> bool:
-    """Whether a value asks for more patience, or more of the network, than the user's own."""
+    """Return whether a value waits longer, or uses more of the network, than the user's own value."""
     if setting.project == "at most":
         return _number(value) > _number(own)
     return setting.project == "at least" and _number(value) < _number(own)
 
 
 def _number(value: Value) -> float:
-    """The value as a number; no limit is the largest."""
+    """Return the value as a number; no limit counts as infinite."""
     return value if isinstance(value, int | float) else math.inf

@@ -1,9 +1,10 @@
-"""Secrets taken out of text that nobody composed for people: what an unexpected exception says. Pure.
+"""Redaction: masking secrets in addresses and in text, and validating the addresses of settings.
 
-Messages of ours never hold any; the text of a bug may hold an address with its query, a header, a path below
-the home directory, or the value of a variable.
-
-Addresses in settings: what is accepted, and how they are shown without their secrets.
+A mirror may have credentials in its address, so addresses are only shown through :func:`redact`, for example
+as ``https://***@models.example.org/{path}?***``. The text of an unexpected exception may hold more: an
+address with a query, a header, a path below the home directory, or the value of a variable.
+:func:`redact_text` masks all of these. :func:`endpoint`, :func:`gateway` and :func:`template` validate the
+addresses of settings; their messages show the address redacted. Pure functions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from modelfetch.model.addresses import why_bad_template, why_bad_url
 from modelfetch.model.text import quote
 
 MASK: Final = "***"
+"""Replaces a secret."""
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _HEADER: Final = re.compile(r"\b(Bearer|Basic|Digest|Negotiate)\s+[\w.~+/=:-]+", re.IGNORECASE | re.ASCII)
@@ -26,20 +28,21 @@ _NAMED: Final = re.compile(
     r"(?!\s)(?:'[^']*'|\"[^\"]*\"|[^\s,;&)}\]]+)",
     re.IGNORECASE | re.ASCII,
 )
-"""``token=...``, ``"password": "..."``: a name that says so, and what it is given."""
+"""``token=...`` or ``"password": "..."``: the name of a secret, then its value."""
 _SHAPES: Final = re.compile(r"\b(hf|ghp|gho|github_pat|sk|xox[abp]|AKIA)([_-]?)[A-Za-z0-9_-]{16,}")
-"""Tokens that are known by how they begin."""
+"""Tokens with a known prefix: Hugging Face, GitHub, OpenAI, Slack, AWS."""
 _SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECASE)
-_LEAST: Final = 8
-"""Characters of a variable's value that is looked for in text; a shorter one would be found in words."""
+_SHORTEST_SECRET: Final = 8
+"""Least length of a variable's value to mask in text; a shorter value could be part of a word."""
 
 
 def redact_text(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Take out of text what may be secret: credentials, parts of addresses after ``?``, the home directory.
+    """Mask secrets in text: credentials, queries of addresses, and the path of the home directory.
 
     Args:
         text: Any number of lines.
-        environ: The environment, instead of that of the process: its secrets are known by their values, too.
+        environ: The environment, by default that of the process; values of variables such as ``HF_TOKEN``
+            are masked wherever they occur.
     """
     variables = os.environ if environ is None else environ
     for secret in _secrets(variables):
@@ -53,7 +56,8 @@ def redact_text(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 def _secrets(variables: Mapping[str, str]) -> Iterable[str]:
     found = [value for name, value in variables.items() if _SECRET_NAMES.search(name)]
-    return sorted((value for value in found if len(value) >= _LEAST), key=len, reverse=True)
+    # Longest first: a secret may be part of a longer one.
+    return sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _without_home(text: str, variables: Mapping[str, str]) -> str:
@@ -63,14 +67,14 @@ def _without_home(text: str, variables: Mapping[str, str]) -> str:
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _USERINFO: Final = re.compile(r"(?<=://)[\w.~!$&'()*+,;=:%-]+@", re.ASCII)
-"""A user name, and a password after a colon (RFC 3986 section 3.2.1)."""
+"""User name, and password after a colon (RFC 3986 section 3.2.1)."""
 
 
 def redact(url: str) -> str:
-    """Show an address without userinfo, query and fragment: each of them may be a secret.
+    """Mask user name, password, query and fragment of an address: each may be a secret.
 
-    An address that cannot be taken apart loses everything up to its last ``@``, since a password may hold
-    any character.
+    If the address cannot be parsed, everything up to its last ``@`` is masked, since a password may hold any
+    character.
     """
     try:
         parts = urlsplit(url)
@@ -93,20 +97,20 @@ def _redact_blindly(text: str) -> str:
 
 
 def endpoint(text: str) -> str:
-    """Check the base address of a service; a trailing slash is dropped.
+    """Validate the base address of a service and remove a trailing slash.
 
     Raises:
-        ValueError: The text is not an http(s) address, or carries credentials, a query or a fragment.
+        ValueError: The text is not an http(s) address, or has credentials, a query or a fragment.
     """
     if clause := why_bad_url(text):
         raise ValueError(f"{_shown(text)} {clause}")
     if "?" in text:
-        raise ValueError(f"{_shown(text)} has a query; a base address is continued with a path")
+        raise ValueError(f"{_shown(text)} has a query; a path is appended to a base address")
     return text.rstrip("/")
 
 
 def gateway(text: str) -> str:
-    """Check the base address of an IPFS path gateway; a trailing ``/ipfs`` is dropped, it is added later.
+    """Validate the base address of an IPFS path gateway and remove a trailing ``/ipfs``, added later.
 
     Raises:
         ValueError: As for :func:`endpoint`.
@@ -115,13 +119,13 @@ def gateway(text: str) -> str:
 
 
 def template(text: str) -> str:
-    """Check a mirror template such as ``https://models.example.org/{name}/{version}/{path}``.
+    """Validate a mirror template such as ``https://models.example.org/{name}/{version}/{path}``.
 
-    Unlike a manifest's mirrors, which anyone may read, it may hold a user name and password: they belong to
-    that mirror's origin alone.
+    Unlike a mirror in a manifest, which anyone may read, it may have a user name and password. They are sent
+    to the origin of that mirror only.
 
     Raises:
-        ValueError: The text is not such a template.
+        ValueError: The text is not a mirror template.
     """
     if clause := why_bad_template(_USERINFO.sub("", text, count=1)):
         raise ValueError(f"{_shown(text)} {clause}")

@@ -1,7 +1,13 @@
-"""The one table of settings: name, form, default, meaning, and why the default is what it is.
+"""The table of settings: the only place that describes them.
 
-Everything else about settings (reading files and the environment, ``config``, the reference page) is a walk
-over these rows.
+Each row has the section and key in TOML, the form of the value, the default, the meaning with its unit, and
+the reason for the default. Everything else is derived from the rows: the environment variable and the name
+on the command line (:class:`~modelfetch.settings.types.Setting`), what files, environment and flags may set
+(:mod:`modelfetch.settings.layers`), ``config show`` and ``config set``, and the tables of
+``docs/reference/configuration.md``, which a test compares with the rows.
+
+For example, the row ``network``, ``files`` is ``files = 8`` under ``[network]`` in a file,
+``MODELFETCH_NETWORK_FILES=8`` in the environment and ``--files 8`` on the command line.
 """
 
 from __future__ import annotations
@@ -27,27 +33,27 @@ SOURCE_KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
 """Every kind of source, in the default order: nearest and cheapest first, shared public services last."""
 
 IDLE_KINDS: Final = ("peer",)
-"""Those of them that have no effect yet."""
+"""Kinds of sources that have no effect yet."""
 
 GATEWAYS: Final = ("https://gateway.pinata.cloud", "https://ipfs.filebase.io", "https://ipfs.4everland.io")
 """Public path gateways of three independent operators that serve whole files to programs.
 
-Left out, each for a reason: cloudflare-ipfs.com (gone since August 2024); w3s.link and nftstorage.link (they
-only redirect to dweb.link); ipfs.io and dweb.link (one operator; since 21 September 2026 they answer programs
-with 429 and a ``Sunset`` header, see gatewaychanges.ipfs.io); trustless-gateway.link (the same operator; raw
-blocks and CAR only, 406 for a file); a node at http://127.0.0.1:8080 (any program may own that port; who runs
-a node adds it).
+Not in the list: cloudflare-ipfs.com (shut down in August 2024); w3s.link and nftstorage.link (they only
+redirect to dweb.link); ipfs.io and dweb.link (one operator; since 21 September 2026 they answer programs with
+429 and a ``Sunset`` header, see gatewaychanges.ipfs.io); trustless-gateway.link (the same operator; raw
+blocks and CAR only, 406 for a file); a local node at http://127.0.0.1:8080 (any program may listen on that
+port, so users with a node add it themselves).
 """
 
 ENVIRONMENT: Final = {
     "MODELFETCH_CONFIG": "The user's configuration file.",
-    "MODELFETCH_CATALOG": "More catalogs: directories or TOML files, separated as in PATH. They win.",
-    "MODELFETCH_SERVE_TOKEN": "The token of `modelfetch serve`, for the server and for those who ask it.",
-    "MODELFETCH_SERVER": "The server that `jobs`, `attach`, `cancel` and `retry` ask, as `--server`.",
+    "MODELFETCH_CATALOG": "Catalogs that win over others: directories or TOML files, separated as in PATH.",
+    "MODELFETCH_SERVE_TOKEN": "The token of `modelfetch serve`, for the server and its clients.",
+    "MODELFETCH_SERVER": "The server of `jobs`, `attach`, `cancel` and `retry`, as with `--server`.",
 }
-"""The variables of our own that have no flag and no place in a file, with their meaning."""
+"""Variables of modelfetch that no file may set, with their meaning."""
 
-
+# 86,400 seconds are a day, 36,500 days are a hundred years.
 _SECONDS: Final = Number(0, 86_400, above=True)
 _DAYS: Final = Integer(0, 36_500)
 _PARALLEL: Final = Integer(1, 64)
@@ -58,15 +64,15 @@ SETTINGS: Final = (
         "order",
         Kinds(SOURCE_KINDS),
         list(SOURCE_KINDS),
-        "Kinds of sources that may be used, in the order they are asked; a kind left out is never used.",
-        "nearest first; the public services that others pay for last",
+        "Kinds of sources to use, in the order they are tried; a kind left out is never used.",
+        "nearest first; shared public services last",
     ),
     Setting(
         "sources",
         "mirrors",
         Addresses("a list of URL templates", template),
         [],
-        "URL templates of mirrors, with {path}, {sha256}, {name} and {version} filled in.",
+        "URL templates of mirrors; {path}, {sha256}, {name} and {version} are filled in.",
         "no mirror is known to serve every model",
     ),
     Setting(
@@ -74,15 +80,15 @@ SETTINGS: Final = (
         "gateways",
         Addresses("a list of gateway addresses", gateway),
         list(GATEWAYS),
-        "IPFS path gateways, asked as `GATEWAY/ipfs/CID`; an empty list turns IPFS off.",
-        "three independent operators; a node of your own belongs first",
+        "IPFS path gateways, requested as `GATEWAY/ipfs/CID`; an empty list turns IPFS off.",
+        "three independent operators; put a node of your own first",
     ),
     Setting(
         "huggingface",
         "endpoint",
         Address("an http(s) address", endpoint),
         "https://huggingface.co",
-        "Hugging Face or a mirror of its shape; the only origin that is sent the token.",
+        "Hugging Face, or a mirror with the same paths; the only origin that is sent the token.",
         "where the pinned revisions are published",
     ),
     Setting(
@@ -91,7 +97,7 @@ SETTINGS: Final = (
         _PARALLEL,
         4,
         "Files fetched at the same time.",
-        "more files than that at once only split the same link",
+        "more files at once only share the same bandwidth",
         flag="--files",
     ),
     Setting(
@@ -99,8 +105,8 @@ SETTINGS: Final = (
         "connections",
         _PARALLEL,
         4,
-        "Connections to one file at the same time, where one alone is slow.",
-        "some hosts hold each connection back; more than a few look like abuse",
+        "Connections to one file at the same time, where a single one is slow.",
+        "some hosts limit each connection; more than a few look like abuse",
         flag="--connections",
     ),
     Setting(
@@ -108,7 +114,7 @@ SETTINGS: Final = (
         "connect_timeout",
         _SECONDS,
         10,
-        "Seconds until a connection must stand, with all addresses of a host and after all redirects.",
+        "Seconds to establish a connection, including all addresses of a host and all redirects.",
         "addresses are tried a quarter of a second apart",
         project="at most",
     ),
@@ -117,8 +123,8 @@ SETTINGS: Final = (
         "stall_timeout",
         _SECONDS,
         30,
-        "Seconds without a byte of the file after which a source is left, whatever else it sends.",
-        "a blocked read ends at this limit only, so it also bounds a slow cancel",
+        "Seconds without a byte of the file after which a source is given up, whatever else it sends.",
+        "a blocked read ends only at this limit, so it also bounds a slow cancel",
         project="at most",
     ),
     Setting(
@@ -126,8 +132,8 @@ SETTINGS: Final = (
         "min_speed",
         Rate(),
         "1 KiB",
-        "Slowest transfer that is let run, in bytes per second; 0 lets every one run.",
-        "slower than that, 100 MB take more than a day",
+        "Slowest transfer that may continue, in bytes per second; 0 turns this limit off.",
+        "at less than that, 100 MB take more than a day",
         project="at least",
     ),
     Setting(
@@ -135,8 +141,8 @@ SETTINGS: Final = (
         "limit_rate",
         Rate(limitless=True),
         NONE,
-        "Most bytes per second over all connections together; none or 0 is without limit.",
-        "whoever asks for a model usually waits for it",
+        "Most bytes per second over all connections together; none or 0 means no limit.",
+        "users usually wait for the model",
         flag="--limit-rate",
         project="at most",
     ),
@@ -145,8 +151,8 @@ SETTINGS: Final = (
         "attempts",
         Integer(1, 100),
         5,
-        "Tries of one source for one file before the next source; 8 MiB of new good bytes start over.",
-        "four waits, 7.5 seconds at most, ride out a restart; then another source is quicker",
+        "Attempts of one source for one file before the next source; 8 MiB of new data reset the count.",
+        "four delays, 7.5 seconds at most, outlast a restart; after that another source is faster",
         project="at most",
     ),
     Setting(
@@ -154,8 +160,8 @@ SETTINGS: Final = (
         "base",
         _SECONDS,
         0.5,
-        "Seconds the first wait lies below; each further limit is twice the one before (full jitter).",
-        "a lost connection is usually good again within a second",
+        "Upper bound of the first retry delay, in seconds; doubles with each attempt (full jitter).",
+        "a lost connection usually works again within a second",
         project="at most",
     ),
     Setting(
@@ -163,8 +169,8 @@ SETTINGS: Final = (
         "cap",
         _SECONDS,
         30,
-        "Seconds no wait of our own choice exceeds.",
-        "longer waits look like a hang",
+        "Longest retry delay, in seconds, unless a server sends Retry-After.",
+        "longer delays look like a hang",
         project="at most",
     ),
     Setting(
@@ -172,7 +178,7 @@ SETTINGS: Final = (
         "retry_after_cap",
         Number(0, 86_400),
         300,
-        "Longest Retry-After of a server, in seconds, that is waited for.",
+        "Longest Retry-After of a server that is waited for, in seconds.",
         "rate limits of public services reset within five minutes",
         project="at most",
     ),
@@ -181,8 +187,8 @@ SETTINGS: Final = (
         "fsync",
         Flag(),
         True,
-        "Whether files are forced to disk before they get their final name.",
-        "without it a power cut leaves empty files under final names; it costs about 0.25 s per GiB",
+        "Whether files are synced to disk before they get their final name.",
+        "without it a power cut can leave empty files under final names; it costs about 0.25 s per GiB",
         project="never",
     ),
     Setting(
@@ -190,7 +196,7 @@ SETTINGS: Final = (
         "partial_days",
         _DAYS,
         7,
-        "Days an interrupted download is kept for resuming.",
+        "Days to keep an interrupted download for resuming.",
         "a week covers an interrupted working week",
         project="never",
         is_idle=True,
@@ -200,8 +206,8 @@ SETTINGS: Final = (
         "quarantine_days",
         _DAYS,
         7,
-        "Days bytes that failed verification are kept for inspection.",
-        "time to look at them; they are never used",
+        "Days to keep data that failed verification for inspection.",
+        "enough time to inspect it; it is never used",
         project="never",
         is_idle=True,
     ),
@@ -210,7 +216,7 @@ SETTINGS: Final = (
         "version_days",
         _DAYS,
         90,
-        "Days a version is kept after a newer one of the same model was made present.",
+        "Days to keep a version after a newer version of the same model was fetched.",
         "going back within a quarter needs no network",
         project="never",
         is_idle=True,
@@ -220,8 +226,8 @@ SETTINGS: Final = (
         "warn_size",
         Size(),
         "20 GiB",
-        "Bytes of cache above which a warning is given; 0 never warns.",
-        "a share of a laptop's disk that its owner would want to know about",
+        "Size of the cache, in bytes, above which a warning is printed; 0 turns it off.",
+        "a noticeable share of a laptop's disk",
         project="never",
         is_idle=True,
     ),
@@ -231,7 +237,7 @@ SETTINGS: Final = (
         _DAYS,
         90,
         "Days after which a check for a newer version upstream is due.",
-        "pins are exact, so age is a hint and never a fault",
+        "pins are exact, so age is a hint and never an error",
         project="never",
         is_idle=True,
     ),
@@ -241,7 +247,7 @@ SETTINGS: Final = (
         _DAYS,
         7,
         "Days past that age during which a failed check is not reported.",
-        "an upstream may be away for a week",
+        "an upstream may be down for a week",
         project="never",
         is_idle=True,
     ),
@@ -250,8 +256,8 @@ SETTINGS: Final = (
         "days",
         _DAYS,
         30,
-        "Days runs, and how sources fared in them, are remembered; 0 remembers nothing.",
-        "a month shows what changed; health is judged by the last days anyway",
+        "Days to keep the history of runs and sources; 0 keeps none.",
+        "a month shows what changed; host health depends on the last days anyway",
         project="never",
     ),
     Setting(
@@ -259,8 +265,8 @@ SETTINGS: Final = (
         "enabled",
         Flag(),
         False,
-        "Whether peers on the local network are looked for (mDNS).",
-        "announcing oneself on a network is for its owner to decide",
+        "Whether to look for peers on the local network (mDNS).",
+        "the owner of a network decides who announces services on it",
         project="never",
         is_idle=True,
     ),
@@ -269,8 +275,8 @@ SETTINGS: Final = (
         "jobs",
         _PARALLEL,
         2,
-        "Jobs `modelfetch serve` runs at the same time; the others wait in its queue.",
-        "one small model need not wait behind a large one; more only split the same link",
+        "Jobs that `modelfetch serve` runs at the same time; others wait in its queue.",
+        "a small model need not wait for a large one; more jobs only share the same bandwidth",
         project="never",
     ),
 )
@@ -282,8 +288,8 @@ RUN_SETTINGS: Final = (
         "cache_dir",
         Directory(),
         "",
-        "Directory of the cache; empty is the usual place of this system.",
-        "a project must not decide where on this disk is written",
+        "Directory of the cache; empty means the standard cache directory of the system.",
+        "a project must not choose where files are written",
         flag="--cache-dir",
     ),
     Setting(
@@ -292,11 +298,11 @@ RUN_SETTINGS: Final = (
         Flag(),
         False,
         "Whether the network must not be used at all.",
-        "missing files are usually wanted",
+        "missing files usually have to be fetched",
         flag="--offline",
     ),
 )
-"""What a flag or a variable may set, but no file."""
+"""Settings that a flag or a variable may set, but no file."""
 
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 """Settings by ``section.key``."""
@@ -309,5 +315,5 @@ SECTIONS: Final = tuple(dict.fromkeys(setting.section for setting in SETTINGS))
 
 
 def keys(section: str) -> tuple[str, ...]:
-    """The keys of one section."""
+    """Return the keys of one section, in the order of the table."""
     return tuple(setting.key for setting in SETTINGS if setting.section == section)

@@ -1,10 +1,11 @@
-"""The forms a setting's value may have: how each is read from text, checked, and described.
+"""Types of the table of settings: a setting, and the form of its value.
 
-A value comes as text (environment, ``config set``, a flag) or as what TOML holds. :meth:`Form.plain` turns
-text into what TOML would hold, :meth:`Form.check` turns that into the value the program uses; so every way in
-passes one and the same check.
+A value arrives as text (environment, ``config set``, a flag) or as a TOML value (a file). Both take the same
+way, so that the rules are the same everywhere: :meth:`Form.from_text` turns text into the TOML value that
+means the same, and :meth:`Form.validate` turns a TOML value into the value the program uses. For example, the
+form :class:`Rate` reads the text ``8M/s`` as the string ``"8M/s"`` and validates that as 8000000.
 
-What one row of the table of settings says.
+Messages of a form say what was expected and what was given instead; they never show a secret of an address.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from modelfetch.model.units import SIZE_LIMIT, parse_size
 from modelfetch.settings.redaction import redact
 
 Value = bool | int | float | str | tuple[str, ...] | None
-"""A setting's value as the program uses it; sizes are int bytes, None means without limit."""
+"""A setting's value as the program uses it; sizes are bytes, None means no limit."""
 
-Plain = bool | int | float | str | list[str]
-"""A setting's value as TOML holds it."""
+TomlValue = bool | int | float | str | list[str]
+"""A setting's value as written in TOML."""
 
 NONE: Final = "none"
-"""The word for no limit, and in text for the empty list."""
+"""No limit; in text, also the empty list."""
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+"""At most 18 digits, which always fit into 63 bits; longer ones are not read as integers."""
+
 _TRUTH: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -36,40 +39,40 @@ _TRUTH: Final = {
 
 
 class Form(Protocol):
-    """What a value must look like."""
+    """The type of a setting's value and its limits."""
 
     @property
     def expected(self) -> str:
-        """The form in words, to follow "expected"."""
+        """Describe the form, to follow the word "expected" in messages and for the reference page."""
 
-    def plain(self, text: str) -> Plain:
-        """Read text as what TOML would hold; text without such a meaning is returned as it is."""
+    def from_text(self, text: str) -> TomlValue:
+        """Convert text to the TOML value; text that does not fit is returned unchanged, for ``validate``."""
 
-    def check(self, value: object) -> Value:
-        """Turn what TOML holds into the value.
+    def validate(self, value: object) -> Value:
+        """Convert a TOML value to the value the program uses.
 
         Raises:
-            ValueError: The value has another form; the message says which was expected.
+            ValueError: The value does not have this form; the message says what was expected.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A whole number within bounds, both included."""
+    """A whole number from ``least`` to ``most``."""
 
     least: int
     most: int
 
     @property
     def expected(self) -> str:
-        """The form in words."""
+        """Describe the form."""
         return f"a whole number from {self.least} to {self.most}"
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``4``."""
         return int(text) if _INTEGER.fullmatch(text) else text
 
-    def check(self, value: object) -> Value:
+    def validate(self, value: object) -> Value:
         """Check type and bounds."""
         if isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most:
             return value
@@ -78,7 +81,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number from ``least`` (or only above it) to ``most``."""
+    """A number from ``least`` to ``most``; with ``above``, ``least`` itself is too small."""
 
     least: float
     most: float
@@ -86,11 +89,11 @@ class Number:
 
     @property
     def expected(self) -> str:
-        """The form in words."""
+        """Describe the form."""
         start = f"above {self.least:g}, at most" if self.above else f"from {self.least:g} to"
         return f"a number {start} {self.most:g}"
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``4`` and ``0.5``."""
         if _INTEGER.fullmatch(text):
             return int(text)
@@ -99,8 +102,8 @@ class Number:
         except ValueError:
             return text
 
-    def check(self, value: object) -> Value:
-        """Check type and bounds; not a number (nan) is within no bounds."""
+    def validate(self, value: object) -> Value:
+        """Check type and bounds; NaN is outside of every range."""
         if isinstance(value, int | float) and not isinstance(value, bool) and self._has(value):
             return float(value)
         raise mismatch(self, value)
@@ -115,11 +118,11 @@ class Flag:
 
     expected: str = "true or false"
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``true``, ``1``, ``yes``, ``on`` and their opposites."""
         return _TRUTH.get(text.casefold(), text)
 
-    def check(self, value: object) -> Value:
+    def validate(self, value: object) -> Value:
         """Check the type."""
         if isinstance(value, bool):
             return value
@@ -132,32 +135,32 @@ class Size:
 
     expected: str = "a size such as 500 (bytes), '8M' or '20 GiB'"
 
-    def plain(self, text: str) -> Plain:
-        """Read ``500``; text with a unit stays text, which people can read again later."""
+    def from_text(self, text: str) -> TomlValue:
+        """Read ``500``; text with a unit stays text, so that ``config set`` writes the unit to the file."""
         return int(text) if _INTEGER.fullmatch(text) else text
 
-    def check(self, value: object) -> Value:
-        """Turn it into bytes."""
+    def validate(self, value: object) -> Value:
+        """Convert to bytes."""
         return _bytes(self, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A number of bytes per second, or with ``limitless`` also none at all."""
+    """A number of bytes per second; with ``limitless``, also no limit."""
 
     limitless: bool = False
 
     @property
     def expected(self) -> str:
-        """The form in words."""
+        """Describe the form."""
         return f"bytes per second such as 500, '1 KiB' or '8M'{f', or {NONE!r}' if self.limitless else ''}"
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``500``; text with a unit stays text."""
         return int(text) if _INTEGER.fullmatch(text) else text
 
-    def check(self, value: object) -> Value:
-        """Turn it into bytes per second; ``none``, and for a limit 0 too, mean without limit."""
+    def validate(self, value: object) -> Value:
+        """Convert to bytes per second; ``none`` (and 0, with ``limitless``) means no limit: None."""
         if self.limitless and isinstance(value, str) and value.casefold() == NONE:
             return None
         rate = _bytes(self, value.removesuffix("/s") if isinstance(value, str) else value)
@@ -166,21 +169,21 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """A list of known words, at least one, in an order that matters."""
+    """A list of one or more known words; their order matters."""
 
     choices: tuple[str, ...]
 
     @property
     def expected(self) -> str:
-        """The form in words."""
+        """Describe the form."""
         return f"a list of one or more of {', '.join(self.choices)}"
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``local,mirror``."""
         return _items(text)
 
-    def check(self, value: object) -> Value:
-        """Check every word."""
+    def validate(self, value: object) -> Value:
+        """Check that every word is known; a repeated word counts once."""
         words = _texts(self, value)
         for word in words:
             if word not in self.choices:
@@ -194,17 +197,17 @@ class Kinds:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address; ``read`` checks it and gives it its normal form."""
+    """One address; ``read`` checks and normalizes it."""
 
     expected: str
     read: Callable[[str], str]
 
-    def plain(self, text: str) -> Plain:
-        """Text is text."""
+    def from_text(self, text: str) -> TomlValue:
+        """Return the text."""
         return text
 
-    def check(self, value: object) -> Value:
-        """Check the address."""
+    def validate(self, value: object) -> Value:
+        """Check and normalize the address."""
         if isinstance(value, str):
             return self.read(value)
         raise mismatch(self, value)
@@ -212,17 +215,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """A list of addresses, which may be empty; ``read`` checks each and gives it its normal form."""
+    """A list of addresses, which may be empty; ``read`` checks and normalizes each."""
 
     expected: str
     read: Callable[[str], str]
 
-    def plain(self, text: str) -> Plain:
+    def from_text(self, text: str) -> TomlValue:
         """Read ``https://a.example,https://b.example``."""
         return _items(text)
 
-    def check(self, value: object) -> Value:
-        """Check every address; one given twice counts once."""
+    def validate(self, value: object) -> Value:
+        """Check and normalize every address; a repeated one counts once."""
         return tuple(dict.fromkeys(self.read(text) for text in _texts(self, value)))
 
 
@@ -232,11 +235,11 @@ class Directory:
 
     expected: str = "the path of a directory"
 
-    def plain(self, text: str) -> Plain:
-        """Text is text."""
+    def from_text(self, text: str) -> TomlValue:
+        """Return the text."""
         return text
 
-    def check(self, value: object) -> Value:
+    def validate(self, value: object) -> Value:
         """Check the type."""
         if isinstance(value, str | PurePath) and "\0" not in str(value):
             return str(value)
@@ -244,7 +247,7 @@ class Directory:
 
 
 def mismatch(form: Form, value: object) -> ValueError:
-    """Say what was expected and what came instead, without showing a secret an address may hold."""
+    """Create the error for a value of another form; it does not show the secrets of an address."""
     return ValueError(f"expected {form.expected}, not {_described(value)}")
 
 
@@ -273,49 +276,58 @@ def _items(text: str) -> list[str]:
     return [item for part in text.split(",") if (item := part.strip())]
 
 
+_TOML_NAMES: Final[dict[type, str]] = {dict: "a table", list: "a list", tuple: "a list"}
+
+
 def _described(value: object) -> str:
+    """Describe a rejected value in a message: plain values by their text, others by their type."""
     match value:
+        case str():
+            return quote(_without_secrets(value))
         case bool():
-            return "true" if value else "false"
+            return str(value).lower()
+        case int() if abs(value) >= SIZE_LIMIT:
+            # Written out it could fill pages, and Python refuses to convert more than 4300 digits.
+            return "a number of more than 63 bits"
         case int():
-            return f"{value}" if abs(value) < SIZE_LIMIT else "a number of more than 63 bits"
+            return str(value)
         case float():
             return f"{value:g}"
-        case str():
-            return quote(redact(value) if "://" in value or "@" in value else value)
-        case dict():
-            return "a table"
-        case list() | tuple():
-            return "a list"
         case _:
-            return f"a {type(value).__name__}"
+            return _TOML_NAMES.get(type(value), f"a {type(value).__name__}")
+
+
+def _without_secrets(text: str) -> str:
+    """Mask credentials and query, also in text that only resembles an address."""
+    return redact(text) if "://" in text or "@" in text else text
 
 
 Reach = Literal["any", "at most", "at least", "never"]
+"""Values a project's file may set: any, only up to or down to the user's own value, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table."""
+    """One row of the table of settings."""
 
     section: str
-    """The TOML table it stands in; empty for what no file may set."""
+    """Its TOML table; empty for a setting that no file may set."""
     key: str
-    """Its key there."""
+    """Its key in the TOML table."""
     form: Form
-    """What its value must look like."""
-    written: Plain
-    """The default, as one would write it in TOML."""
+    """Type and limits of its value."""
+    toml_default: TomlValue
+    """The default as written in TOML: ``"1 KiB"``, not 1024."""
     meaning: str
-    """What it does, with the unit, in one line."""
+    """What it does, with the unit, in one line of Markdown."""
     reason: str
-    """Why the default is what it is."""
+    """Why this default."""
     flag: str = ""
-    """The command-line option that sets it, if there is one."""
+    """The command-line option that sets it, or empty."""
     project: Reach = "any"
-    """Which values a project's file may give it, compared with the user's own."""
+    """Which values a project's file may set, compared with the user's own value."""
     is_idle: bool = False
-    """Whether nothing reads it yet: it is known, so that a configuration is valid for later versions, too."""
+    """Whether it has no effect yet; it is accepted so that one configuration suits later versions too."""
 
     @property
     def name(self) -> str:
@@ -329,5 +341,5 @@ class Setting:
 
     @property
     def default(self) -> Value:
-        """The default as the program uses it."""
-        return self.form.check(self.written)
+        """The default as the program uses it: 1024 for ``"1 KiB"``."""
+        return self.form.validate(self.toml_default)

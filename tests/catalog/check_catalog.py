@@ -17,12 +17,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelfetch.catalog.builtin import BUILTIN
-from modelfetch.catalog.lookup import EMBEDDED, Index, read_index
+from modelfetch.catalog.lookup import Index, read_index
 from modelfetch.errors import ManifestError
 from modelfetch.ipfs.cid import Cid, raw_sha256
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.units import format_size
+
+EMBEDDED = frozenset({"demo"})
+"""Models whose files are embedded in modelfetch, so that their manifests list no source."""
 
 COMMIT_HOSTS = ("raw.githubusercontent.com", "media.githubusercontent.com")
 COMMIT = re.compile(r"/[0-9a-f]{40}/")
@@ -89,7 +92,7 @@ def check_file(manifest: Manifest, file: FileSpec) -> Iterator[str]:
 
 
 def check_cid(text: str, sha256: str) -> Iterator[str]:
-    """A file's CID in the catalog is always a raw one, so that it says the same as the SHA-256."""
+    """The CID of a file is always a raw one, which has the same digest as its sha256."""
     try:
         cid = Cid.parse(text)
     except ValueError as error:
@@ -100,7 +103,7 @@ def check_cid(text: str, sha256: str) -> Iterator[str]:
 
 
 def check_url(url: str, sha256: str) -> Iterator[str]:
-    """Addresses are encrypted, public and unsigned; a commit or a digest in one is really there."""
+    """Addresses are encrypted, public and unsigned, and pinned by a commit or the right digest."""
     parts = urlsplit(url)
     if parts.scheme != "https":
         yield "is not https"
@@ -123,7 +126,7 @@ def check_sizes(manifests: Iterable[Manifest]) -> Iterator[str]:
 
 
 def check_index(models: dict[str, Manifest], index: Index) -> Iterator[str]:
-    """Aliases lead to models and hide none; exactly the licences that need words have them."""
+    """Aliases lead to models and hide none; exactly the licenses that need a notice have one."""
     for alias, name in index.aliases.items():
         if alias in models:
             yield f"_index.toml: alias {alias} is the name of a model"
@@ -131,7 +134,7 @@ def check_index(models: dict[str, Manifest], index: Index) -> Iterator[str]:
             yield f"_index.toml: alias {alias} stands for {name}, which is no model"
     wanted = {name for name, manifest in models.items() if not is_permissive(manifest.license)}
     for name in sorted(wanted ^ index.license_notices.keys()):
-        clause = "needs words about its licence" if name in wanted else "needs no words about a licence"
+        clause = "needs a license notice" if name in wanted else "needs no license notice"
         yield f"_index.toml: {name} {clause}"
 
 

@@ -1,4 +1,4 @@
-"""The script that checks the built-in catalog: content with ours, it finds what is wrong in another."""
+"""The script that checks the built-in catalog accepts it and finds the faults of another one."""
 
 import os
 import shutil
@@ -93,9 +93,9 @@ whisper-base = "Needless."
             "tts-models.toml: tokenizer.model: cid: is not the raw CID of the file's sha256",
             "_index.toml: alias tts-models is the name of a model",
             "_index.toml: alias gone stands for nothing, which is no model",
-            "_index.toml: faulty needs words about its licence",
-            "_index.toml: tts-models needs words about its licence",
-            "_index.toml: whisper-base needs no words about a licence",
+            "_index.toml: faulty needs a license notice",
+            "_index.toml: tts-models needs a license notice",
+            "_index.toml: whisper-base needs no license notice",
         ]
     )
 

@@ -28,7 +28,7 @@ def opened(
     return Catalog.open(user=user, project=project, environment=environment)
 
 
-def test_built_in_models_are_always_there() -> None:
+def test_built_in_models_are_always_listed() -> None:
     catalog = opened()
     assert "whisper-base" in catalog.names()
     assert catalog.names() == sorted(catalog.names())
@@ -53,7 +53,7 @@ def test_an_alias_leads_to_its_model() -> None:
     assert "pocket-tts-en-int8" not in catalog.names()
 
 
-def test_licences_that_need_words_have_them_only_in_the_built_in_catalog(tmp_path: Path) -> None:
+def test_license_notices_are_only_those_of_the_built_in_catalog(tmp_path: Path) -> None:
     catalog = opened()
     assert "non-commercial" in catalog.get("tts-models").license_notice
     assert "AGPL" in catalog.get("yolov8n").license_notice
@@ -90,7 +90,7 @@ def test_looking_one_model_up_does_not_read_the_others(tmp_path: Path) -> None:
         catalog.get("bad")
 
 
-def test_files_not_called_like_a_model_are_passed_over(tmp_path: Path) -> None:
+def test_files_whose_name_is_not_a_model_name_are_ignored(tmp_path: Path) -> None:
     for name in (
         "_index.toml",
         ".hidden.toml",
@@ -226,7 +226,7 @@ def test_a_second_catalog_of_the_project_still_takes_the_name_over(tmp_path: Pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="owners of POSIX systems")
-def test_a_projects_catalog_of_another_user_is_passed_over(tmp_path: Path) -> None:
+def test_a_projects_catalog_of_another_user_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "project", "m")
     strangers = {path.stat().st_uid + 1}
     for named in (path, path.parent):
@@ -240,7 +240,7 @@ def test_a_projects_catalog_of_another_user_is_passed_over(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give files away")
-def test_single_manifests_of_other_users_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_single_manifests_of_other_users_are_ignored_and_counted(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write(tmp_path / "project", name)
     for name in ("b", "c"):

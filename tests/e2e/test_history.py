@@ -347,7 +347,7 @@ def test_beside_a_corrupt_history_everything_goes_on_and_it_is_said_once(
     (cli.cache / FILE).write_bytes(content)
     result = cli("ensure", "m")
     assert (result.code, result.lines) == (0, [str(cli.directory(served))])
-    assert len(result.told("note: the history was damaged and is now", "a new one is begun")) == 1
+    assert len(result.told("note: the history was damaged and is now", "a new one was started")) == 1
     [kept] = cli.cache.glob(f"{FILE}.corrupt-*")
     assert kept.read_bytes() == content
     assert len(cli("history", "--json").document["runs"]) == 1
@@ -366,5 +366,5 @@ def test_beside_a_history_that_is_no_file_json_and_quiet_stay_clean(
     quiet = cli("ensure", "m", "--force", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
     told = cli("ensure", "m", "--force")
-    assert len(told.told("note: the history", "could not be written: it is not a plain file")) == 1
+    assert len(told.told("note: the history", "could not be written: it is not a regular file")) == 1
     assert cli("history").told("note: the history", "could not be read")

@@ -1,1 +1,1 @@
-"""Tests of what is remembered."""
+"""Tests of the history."""

@@ -1,4 +1,4 @@
-"""Rows and files to remember."""
+"""Rows, and access to the file, for tests of the history."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modelfetch.history import AttemptRow, RunRow
+from modelfetch.history.schema import decode, select
+
+R = TypeVar("R")
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-"""Rows have to be younger than the retention, so the clock is the real one."""
+"""The real time: rows must be younger than the retention."""
 
 
 def run(name: str = "r1", **changes: Any) -> RunRow:
@@ -59,7 +62,7 @@ def attempt(**changes: Any) -> AttemptRow:
 
 
 def failure(fault: str = "server", **changes: Any) -> AttemptRow:
-    """An attempt that gave nothing."""
+    """A failed attempt."""
     values = {"outcome": "error", "fault": fault, "message": "refused", "first_byte": None, "received": 0}
     return attempt(**values | {"seconds": 0.2} | changes)
 
@@ -71,9 +74,14 @@ def hit(**changes: Any) -> AttemptRow:
 
 
 def query(path: Path, statement: str) -> list[Any]:
-    """Ask the file itself."""
+    """Query the file directly."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(statement).fetchall()
+
+
+def rows(path: Path, kind: type[R]) -> list[R]:
+    """Every row of one kind, in the order written."""
+    return [decode(kind, values) for values in query(path, select(kind, {}, "rowid")[0])]
 
 
 HOLD = """
@@ -92,7 +100,7 @@ def held_by_another(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def _another(code: str, path: Path) -> Iterator[None]:
-    """Run code in another process until it is left; it says when it has the lock."""
+    """Run code in another process while the block runs; it prints a line once it has the lock."""
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""From a script of events to attempts: each with its own clock, ended once, blamed rightly."""
+"""Attempts from a script of events: each has its own clock, ends once and has the right fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BEGIN: list[Timed] = [(0.0, RunStarted("ensure", (MODEL,))), (0.0, planned([("a"
 
 
 def fold(*timed: Timed, begin: Iterable[Timed] = BEGIN) -> list[AttemptRow]:
-    """The attempts of a script; that it ends early is told by the stream itself."""
+    """Return the attempts of a script of events."""
     attempts = Attempts()
     rows = [row for record in stamped([*begin, *timed]) for row in attempts.take(record)]
     return [replace(row, first_byte=_ms(row.first_byte), seconds=round(row.seconds, 3)) for row in rows]
@@ -113,7 +113,7 @@ def test_what_was_there_before_is_resumed_and_not_received() -> None:
     assert (row.resumed, row.received, row.first_byte) == (400_000, 600_000, 0.5)
 
 
-def test_a_file_begun_again_from_its_start_counts_all_its_bytes() -> None:
+def test_a_file_restarted_from_zero_counts_all_its_bytes() -> None:
     [row] = fold((0.0, mirror(400_000)), (0.3, mirror(10)), (0.5, mirror(SIZE)), (0.5, verified()))
     assert (row.resumed, row.received, row.first_byte) == (0, SIZE, 0.3)
 
@@ -150,7 +150,7 @@ def test_a_source_that_sent_wrong_bytes_is_blamed() -> None:
     assert (row.outcome, row.fault, row.received) == ("error", "hash", SIZE)
 
 
-def test_nobody_is_blamed_for_bytes_of_several_sources_that_do_not_fit() -> None:
+def test_no_source_is_blamed_for_wrong_data_of_several_sources() -> None:
     both = "huggingface hf.example + mirror m.example"
     rows = fold(
         (0.0, mirror(0)),
@@ -171,7 +171,7 @@ def test_nobody_is_blamed_for_bytes_of_several_sources_that_do_not_fit() -> None
     ]
 
 
-def test_a_host_known_to_be_down_is_not_asked_and_has_no_attempt() -> None:
+def test_a_host_known_to_be_down_is_skipped_and_has_no_attempt() -> None:
     assert fold((0.0, started("a", SIZE)), (0.0, failed("connect"))) == []
 
 
@@ -231,7 +231,7 @@ def test_a_bad_copy_in_the_cache_is_no_attempt_and_no_hit() -> None:
     assert [(row.source, row.outcome, row.seconds) for row in rows] == [("mirror", "success", 0.5)]
 
 
-def test_checking_asks_nobody() -> None:
+def test_verification_makes_no_attempts() -> None:
     begin: list[Timed] = [(0.0, RunStarted("verify", (MODEL,))), *BEGIN[1:]]
     rows = fold(
         (0.0, FileKept(MODEL, "b", SIZE)),
@@ -242,18 +242,18 @@ def test_checking_asks_nobody() -> None:
     assert rows == []
 
 
-def test_repairing_asks_as_ever() -> None:
+def test_repair_makes_attempts() -> None:
     begin: list[Timed] = [(0.0, RunStarted("verify", (MODEL,))), *BEGIN[1:]]
     rows = fold((0.0, mirror(0)), (1.0, mirror(SIZE)), (1.0, verified()), begin=begin)
     assert [row.outcome for row in rows] == ["success"]
 
 
-def test_waiting_is_no_attempt() -> None:
+def test_waiting_for_a_lock_is_no_attempt() -> None:
     end = RunFinished("completed", 0, 1.0, (), None)
     assert fold((0.0, LockWaiting(MODEL, "a", "somebody", 0.0)), (1.0, end)) == []
 
 
-def test_a_file_of_a_batch_is_an_attempt_told_by_its_commit() -> None:
+def test_a_file_of_a_batch_is_one_attempt_that_ends_with_its_commit() -> None:
     [row] = fold(
         (2.0, started("a", SIZE)),
         (2.0, verified()),

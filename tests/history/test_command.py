@@ -13,7 +13,7 @@ from modelfetch.history import FILE, History, RunRow
 
 
 @pytest.mark.parametrize(("runs", "limit", "shown"), [(20, None, 20), (21, None, 20), (3, 2, 2), (3, 3, 3)])
-def test_that_there_are_more_is_said(
+def test_a_note_says_that_there_are_more_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: int, limit: int | None, shown: int
 ) -> None:
     now = datetime.now(UTC)

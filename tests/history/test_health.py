@@ -1,4 +1,4 @@
-"""How hosts are judged, and the order that follows."""
+"""Health of hosts, and the order that follows from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ A = ("mirror", "a.example")
 
 @dataclass(frozen=True)
 class Offered:
-    """An offer without anything behind it."""
+    """An offer without a source."""
 
     host: str
     kind: str = "mirror"
@@ -35,7 +35,7 @@ def order(hosts: str, *rows: AttemptRow) -> str:
 
 
 def rows(host: str, good: int = 0, bad: int = 0, days: float = 0, speed: float = 1e6) -> list[AttemptRow]:
-    """Attempts of one host, as old as said."""
+    """Attempts of one host of a given age."""
     at = NOW - timedelta(days=days)
     seconds = 0.1 + 1_000_000 / speed
     return [
@@ -74,11 +74,11 @@ def test_an_attempt_weighs_half_after_three_days() -> None:
     assert health.trust == pytest.approx((0.5 + 1) / (1.5 + 1))
 
 
-def test_a_clock_set_back_is_no_harm() -> None:
+def test_a_clock_that_was_set_back_changes_nothing() -> None:
     assert of(attempt(started_at=NOW + timedelta(days=400))).share == 1.0
 
 
-def test_one_failure_degrades_and_time_forgives_it() -> None:
+def test_one_failure_makes_a_host_degraded_until_it_is_old() -> None:
     assert [of(failure(started_at=NOW - timedelta(days=days))).status for days in (0, 3, 10)] == [
         "degraded",
         "degraded",
@@ -94,14 +94,14 @@ def test_the_first_byte_is_the_weighted_median_and_outliers_do_not_move_it() -> 
     assert of(*old, attempt(first_byte=0.1)).first_byte == 0.1
 
 
-def test_speed_is_that_of_successes_large_enough_to_tell() -> None:
+def test_speed_is_measured_on_large_successes_only() -> None:
     assert of(attempt(received=256 * 1024)).speed is None
     assert of(attempt(received=256 * 1024 + 1, first_byte=0.1, seconds=1.1)).speed == pytest.approx(262_145)
     assert of(attempt(outcome="error", fault="cut")).speed is None
     assert of(attempt(seconds=0.1)).speed is None, "no time, no speed"
 
 
-def test_silence_is_counted() -> None:
+def test_stalls_are_counted() -> None:
     health = of(failure("stall"), failure("timeout"), failure("server"), attempt())
     assert health.stalls == 2
     assert str(health).endswith(", 2 stalls")
@@ -115,15 +115,15 @@ def test_silence_is_counted() -> None:
         *[(0.5, "degraded"), (0.49, "unhealthy"), (0, "unhealthy")],
     ],
 )
-def test_the_words_and_their_limits(share: float | None, word: str) -> None:
+def test_classes_and_their_thresholds(share: float | None, word: str) -> None:
     assert status_of(share) == word
 
 
-def test_nothing_known_keeps_the_order_of_the_settings() -> None:
+def test_unknown_hosts_keep_the_order_of_the_settings() -> None:
     assert order("cab") == "cab"
 
 
-def test_a_host_that_fails_goes_down() -> None:
+def test_a_failing_host_moves_down() -> None:
     assert order("ab", *rows("a", bad=2)) == "ba"
     assert order("abc", *rows("a", bad=5), *rows("b", good=1, bad=2), *rows("c", good=9)) == "cba"
     assert order("ab", *rows("a", good=2, bad=8), *rows("b", good=1, bad=9)) == "ab"
@@ -134,7 +134,7 @@ def test_among_healthy_hosts_the_faster_one_comes_first() -> None:
 
 
 def test_a_new_host_keeps_its_place_beside_the_best() -> None:
-    """So one put first is asked first, one put last waits until the others are worse than the best."""
+    """A new host in front of the best one is tried first; one behind it is not."""
     known = [*rows("a", good=20, bad=1, speed=1e7), *rows("b", good=20, speed=1e6)]
     assert order("nab", *known) == "nab"
     assert order("anb", *known) == "anb"
@@ -185,28 +185,28 @@ def unreached(host: str, seconds_ago: float = 0, fault: str = "connect", **how: 
 
 
 @pytest.mark.parametrize("fault", ["connect", "proxy"])
-def test_a_run_that_reached_nobody_says_nothing_about_anybody(fault: str) -> None:
+def test_failures_of_a_run_that_reached_no_host_do_not_count(fault: str) -> None:
     rows = [unreached("a.example", fault=fault), unreached("b.example", fault=fault)]
     assert measure(rows, NOW) == {}
 
 
-def test_a_host_that_is_down_while_another_answers_is_to_blame() -> None:
+def test_a_failure_counts_if_another_host_answered() -> None:
     rows = [unreached("a.example", 20), attempt(host="b.example", started_at=NOW - timedelta(seconds=10))]
     assert measure(rows, NOW)[A].share == 0.0
 
 
-def test_an_answer_of_any_kind_shows_that_the_network_was_there() -> None:
+def test_any_answer_shows_that_the_network_was_up() -> None:
     rows = [unreached("a.example", 20), failure("not_found", host="b.example")]
     assert measure(rows, NOW)[A].share == 0.0
 
 
-def test_other_runs_do_not_excuse() -> None:
+def test_answers_of_other_runs_do_not_matter() -> None:
     rows = [unreached("a.example", run="r1"), unreached("a.example", run="r2"), attempt(run="r2", host="b")]
     assert measure(rows, NOW)[A].samples == 1
 
 
-def test_a_network_that_goes_away_in_the_middle_is_nobodys_fault() -> None:
-    """Who had answered cannot be reached either."""
+def test_failures_after_the_network_was_lost_do_not_count() -> None:
+    """A host that had answered before cannot be reached either."""
     rows = [
         unreached("a.example", 60),
         attempt(host="b.example", started_at=NOW - timedelta(seconds=50)),
@@ -220,7 +220,7 @@ def test_a_network_that_goes_away_in_the_middle_is_nobodys_fault() -> None:
     }
 
 
-def test_silence_is_no_answer_and_counts() -> None:
+def test_a_stall_is_no_answer_and_counts() -> None:
     rows = [failure("timeout", host="a.example"), unreached("b.example")]
     assert set(measure(rows, NOW)) == {A}
 
@@ -228,7 +228,7 @@ def test_silence_is_no_answer_and_counts() -> None:
 # What gateways did not have
 
 
-def test_what_was_not_there_is_missed_until_it_is() -> None:
+def test_a_missing_file_is_a_miss_until_it_is_found() -> None:
     assert missed([failure("not_found")]) == {("a.example", "m", "a.bin", 1_000_000)}
     assert missed([failure("not_found"), attempt()]) == frozenset()
     assert missed([attempt(), failure("server")]) != frozenset()

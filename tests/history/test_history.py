@@ -1,4 +1,4 @@
-"""What is written comes back, once, for as long as it should."""
+"""Rows that were written can be read, until they are too old."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from modelfetch.history import CidRow, EventRow, FileRow, History, JobEventRow, JobRow
 from modelfetch.history.schema import TABLES, decode, encode, select
-from tests.history.material import NOW, attempt, hit, query, run
+from tests.history.material import NOW, attempt, hit, query, rows, run
 
 FILE = FileRow("r1", "m", "a.bin", "completed", "mirror a.example", 1000, 900, 1.25, "", NOW)
 CID = CidRow("bafkreia", "a" * 64, "m", "a.bin", NOW, 1, 0)
@@ -47,9 +47,9 @@ def test_the_columns_of_each_table_are_the_fields_of_its_rows(history: History, 
         assert columns == [field.name for field in fields(kind)]
 
 
-def test_reading_makes_nothing(history: History, path: Path) -> None:
-    assert (history.runs(), history.attempts(), history.cids(), history.jobs()) == ([], [], [], [])
-    assert (history.files("r1"), history.events("r1"), history.job_events("j")) == ([], [], [])
+def test_reading_creates_nothing(history: History, path: Path) -> None:
+    assert (history.runs(), history.attempts(), history.jobs()) == ([], [], [])
+    assert (history.events("r1"), history.job_events("j")) == ([], [])
     assert history.health(NOW) == {}
     assert history.reset() == 0
     assert history.notice == ""
@@ -78,7 +78,7 @@ def test_only_the_owner_may_read_it(history: History, path: Path) -> None:
     assert {stat.S_IMODE(entry.stat().st_mode) for entry in files} == {0o600}
 
 
-def test_a_write_is_one_transaction_of_everything(history: History) -> None:
+def test_a_write_is_one_transaction_of_everything(history: History, path: Path) -> None:
     history.write(
         runs=[run()],
         files=[FILE],
@@ -88,11 +88,11 @@ def test_a_write_is_one_transaction_of_everything(history: History) -> None:
         jobs=[JOB],
         job_events=[JobEventRow("job-1", n, {"n": n}) for n in range(3)],
     )
-    assert (history.runs(), history.files("r1"), history.attempts(run="r1")) == ([run()], [FILE], [attempt()])
-    assert (history.cids(), history.jobs()) == ([CID], [JOB])
+    assert (history.runs(), rows(path, FileRow), history.attempts(run="r1")) == ([run()], [FILE], [attempt()])
+    assert (rows(path, CidRow), history.jobs()) == ([CID], [JOB])
     assert history.events("r1") == [{"n": 0}, {"n": 2}]
     assert history.job_events("job-1", after=0) == [{"n": 1}, {"n": 2}]
-    assert (history.attempts(run="other"), history.files("other")) == ([], [])
+    assert history.attempts(run="other") == []
 
 
 def test_a_run_that_ended_replaces_the_one_that_began(history: History) -> None:
@@ -108,16 +108,15 @@ def test_attempts_are_never_merged(history: History) -> None:
     assert history.attempts() == [attempt()] * 3
 
 
-def test_what_a_cid_did_is_added_up(history: History) -> None:
+def test_counts_of_a_cid_are_added(history: History, path: Path) -> None:
     """Registering an address counts nothing; each attempt counts once."""
     history.write(cids=[replace(CID, successes=0), CID])
     history.write(cids=[replace(CID, successes=0, failures=2, sha256="b" * 64)])
-    assert history.cids() == [replace(CID, successes=1, failures=2, sha256="b" * 64)]
+    assert rows(path, CidRow) == [replace(CID, successes=1, failures=2, sha256="b" * 64)]
 
 
 def test_runs_are_given_newest_first_by_name_by_age_and_by_number(history: History) -> None:
-    rows = [run(f"{n}ab", started_at=NOW - timedelta(hours=n)) for n in (2, 1, 3)]
-    history.write(runs=rows)
+    history.write(runs=[run(f"{n}ab", started_at=NOW - timedelta(hours=n)) for n in (2, 1, 3)])
     assert [row.run for row in history.runs()] == ["1ab", "2ab", "3ab"]
     assert [row.run for row in history.runs(limit=2)] == ["1ab", "2ab"]
     assert [row.run for row in history.runs(since=NOW - timedelta(hours=2, minutes=5))] == ["1ab", "2ab"]
@@ -130,7 +129,7 @@ def test_health_is_that_of_the_hosts(history: History) -> None:
     assert list(history.health(NOW)) == [("mirror", "a.example")]
 
 
-def test_what_is_too_old_goes_and_jobs_stay(path: Path) -> None:
+def test_old_rows_are_deleted_and_jobs_are_kept(path: Path) -> None:
     old = NOW - timedelta(days=8)
     with History(path, days=30) as before:
         before.write(
@@ -145,12 +144,13 @@ def test_what_is_too_old_goes_and_jobs_stay(path: Path) -> None:
     with History(path, days=7) as after:
         after.write(attempts=[attempt()])
         assert [row.run for row in after.runs()] == ["new"]
-        assert (len(after.attempts()), [row.cid for row in after.cids()]) == (2, ["other"])
-        assert (after.files("old"), after.events("old"), after.events("new")) == ([], [], [{"n": 0}])
+        assert (len(after.attempts()), [row.cid for row in rows(path, CidRow)]) == (2, ["other"])
+        assert [row.run for row in rows(path, FileRow)] == ["new"]
+        assert (after.events("old"), after.events("new")) == ([], [{"n": 0}])
         assert len(after.jobs()) == 1
 
 
-def test_zero_days_remember_nothing_and_forget_what_was_remembered(path: Path) -> None:
+def test_zero_days_keep_nothing_and_delete_old_rows(path: Path) -> None:
     with History(path, days=0) as none:
         none.write(runs=[run()], attempts=[attempt()])
         assert not path.exists()
@@ -161,14 +161,14 @@ def test_zero_days_remember_nothing_and_forget_what_was_remembered(path: Path) -
         assert (none.runs(), none.attempts(), none.jobs()) == ([], [], [JOB])
 
 
-def test_reset_forgets_attempts_and_nothing_else(history: History) -> None:
+def test_reset_deletes_attempts_and_nothing_else(history: History) -> None:
     history.write(runs=[run()], attempts=[attempt(), hit()], jobs=[JOB])
     assert history.reset() == 2
     assert (history.attempts(), history.health(NOW)) == ([], {})
     assert (history.runs(), history.jobs()) == ([run()], [JOB])
 
 
-def test_jobs_are_forgotten_with_their_events(history: History) -> None:
+def test_jobs_are_deleted_with_their_events(history: History) -> None:
     jobs = [JOB, replace(JOB, id="job-2")]
     history.write(jobs=jobs, job_events=[JobEventRow(job.id, 0, {"n": 0}) for job in jobs])
     history.forget_jobs([])
@@ -197,8 +197,8 @@ def test_conditions_without_a_value_are_left_out() -> None:
     assert values == ["r"]
 
 
-def test_who_hurries_syncs_nothing_and_leaves_the_log_to_the_next_one(path: Path) -> None:
-    """After Ctrl-C a person waits, and a slow disk takes its time for each sync."""
+def test_a_hurried_close_syncs_nothing_and_leaves_the_log(path: Path) -> None:
+    """After Ctrl-C the user waits, and each sync takes time on a slow disk."""
     with History(path) as history:
         history.write(runs=[run("before")])
     with History(path) as cancelled:

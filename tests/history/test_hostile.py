@@ -1,4 +1,4 @@
-"""A database that somebody planted: no command hangs or fails over it, and nothing outside is touched."""
+"""A crafted database: no command hangs or fails because of it, and no other file is changed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import pytest
 from modelfetch.history import EventRow, History
 from modelfetch.history.database import Database
 from modelfetch.history.database_file import DatabaseFile
-from modelfetch.history.errors import Damaged, Endless, Unavailable
+from modelfetch.history.errors import Damaged, TooSlow, Unavailable
 from tests.history.material import attempt, run
-from tests.history.test_sick import aside, remember, use_everything
+from tests.history.test_damaged_file import aside, remember, use_everything
 
 PAGE = 4096
 FOREVER = 1e6
-"""Seconds of patience where something else than the clock has to end it."""
+"""Time limit in seconds of tests in which something else ends the statement."""
 
 COUNT_FOREVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
 
@@ -49,7 +49,7 @@ PLANTED = {
 
 
 def plant(path: Path, script: str) -> None:
-    """Change a history as somebody with SQLite would."""
+    """Change a history with SQLite."""
     remember(path, 3)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(script)
@@ -57,8 +57,8 @@ def plant(path: Path, script: str) -> None:
 
 @pytest.mark.parametrize("script", PLANTED.values(), ids=PLANTED)
 @pytest.mark.parametrize("is_read_first", [True, False], ids=["read first", "written first"])
-def test_only_tables_of_ours_are_asked(path: Path, script: str, *, is_read_first: bool) -> None:
-    """Anything else, and the file is set aside like a damaged one."""
+def test_a_crafted_schema_is_never_used(path: Path, script: str, *, is_read_first: bool) -> None:
+    """The file is moved aside like a damaged one."""
     plant(path, script)
     with History(path, wait=0.1) as history:
         if is_read_first:
@@ -70,7 +70,7 @@ def test_only_tables_of_ours_are_asked(path: Path, script: str, *, is_read_first
     assert len(aside(path)) == 1
 
 
-def test_what_is_planted_under_a_writer_takes_no_part_in_its_next_batch(path: Path) -> None:
+def test_a_trigger_added_under_a_writer_does_not_run(path: Path) -> None:
     with History(path, wait=0.1) as history:
         history.write(runs=[run("before")])
         with closing(sqlite3.connect(path)) as connection:
@@ -80,7 +80,7 @@ def test_what_is_planted_under_a_writer_takes_no_part_in_its_next_batch(path: Pa
 
 
 def endless(path: Path, tables: tuple[str, ...] = ("attempts", "runs", "events", "attempts_started")) -> None:
-    """Make tables and indexes that have our schema, and more rows than the world has time for.
+    """Make tables and indexes with the expected schema whose rows never end.
 
     Their roots point many times at a page that points many times at a page ..., so that a few pages are read
     for ever; to SQLite each row looks like one more.
@@ -125,8 +125,8 @@ def many(below: int, leaf: bytes, *, is_index: bool) -> bytes:
 
 
 @pytest.mark.slow
-def test_an_ordinary_table_without_end_costs_one_limit_of_time(path: Path) -> None:
-    """It has our schema; the clock ends it, it stays where it is, and it is not asked again."""
+def test_an_endless_table_costs_one_time_limit(path: Path) -> None:
+    """It has the expected schema: the time limit ends the statement, the file stays and is not used again."""
     endless(path)
     with History(path, wait=0.1) as history:
         use_everything(history)
@@ -135,8 +135,8 @@ def test_an_ordinary_table_without_end_costs_one_limit_of_time(path: Path) -> No
 
 
 @pytest.mark.parametrize("days", [0, 30])
-def test_writing_to_it_has_an_end_too(path: Path, days: int) -> None:
-    """By the clock, or because SQLite trips over pages that are two things at once."""
+def test_writing_to_an_endless_table_ends_too(path: Path, days: int) -> None:
+    """By the time limit, or because SQLite detects a page with two uses."""
     endless(path)
     with History(path, wait=0.1, days=days) as history:
         history.reset()
@@ -144,7 +144,7 @@ def test_writing_to_it_has_an_end_too(path: Path, days: int) -> None:
         assert history.notice
 
 
-def test_a_cancelled_run_does_not_wait_for_it(path: Path) -> None:
+def test_a_cancelled_run_does_not_wait_for_an_endless_table(path: Path) -> None:
     endless(path)
     asked = iter(range(3))
     with History(path, wait=FOREVER, is_cancelled=lambda: next(asked, None) is None) as history:
@@ -153,7 +153,7 @@ def test_a_cancelled_run_does_not_wait_for_it(path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
-def test_a_signal_comes_through_as_what_its_handler_raises(path: Path) -> None:
+def test_the_exception_of_a_signal_handler_is_raised(path: Path) -> None:
     """In the middle of a statement, where sqlite3 would swallow it."""
 
     class Stopped(KeyboardInterrupt):
@@ -199,9 +199,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("table", "column", "value"), VALUES.values(), ids=VALUES)
-def test_a_value_that_no_row_of_ours_has_counts_as_damage(
-    path: Path, table: str, column: str, value: object
-) -> None:
+def test_a_value_of_another_type_counts_as_damage(path: Path, table: str, column: str, value: object) -> None:
     remember(path, 2)
     with History(path) as history:
         history.write(events=[EventRow("r1", 0, {"n": 0})])
@@ -213,7 +211,7 @@ def test_a_value_that_no_row_of_ours_has_counts_as_damage(
 
 
 def forge(connection: sqlite3.Connection, table: str, column: str, value: object) -> None:
-    """Store any value in a column, whatever its type, as who writes the file's bytes can."""
+    """Store any value in a column, whatever its type."""
     name, sql = connection.execute("SELECT name, sql FROM sqlite_master WHERE name = ?", [table]).fetchone()
     connection.execute("PRAGMA writable_schema = ON")
     loose = sql.replace(" STRICT", "")
@@ -234,7 +232,7 @@ def forge(connection: sqlite3.Connection, table: str, column: str, value: object
 
 # What lies beside it
 
-SIDES = ["-wal", "-shm", "-journal"]
+SIDE_SUFFIXES = ["-wal", "-shm", "-journal"]
 
 
 def link(beside: Path, victim: Path) -> None:
@@ -253,10 +251,10 @@ def directory(beside: Path, _victim: Path) -> None:
     beside.mkdir()
 
 
-@pytest.mark.parametrize("suffix", SIDES)
+@pytest.mark.parametrize("suffix", SIDE_SUFFIXES)
 @pytest.mark.parametrize("make", [link, hard_link, fifo, directory])
 @pytest.mark.parametrize("has_database", [True, False], ids=["beside one", "alone"])
-def test_what_sqlite_would_open_beside_it_is_never_opened(
+def test_crafted_side_files_are_never_opened(
     path: Path, tmp_path: Path, suffix: str, make: Callable[[Path, Path], None], *, has_database: bool
 ) -> None:
     victim = tmp_path / "victim"
@@ -273,7 +271,7 @@ def test_what_sqlite_would_open_beside_it_is_never_opened(
     assert victim.read_bytes() == b"precious"
 
 
-def test_a_journal_is_not_played_back_and_what_it_names_is_not_deleted(path: Path, tmp_path: Path) -> None:
+def test_a_crafted_journal_is_not_played_back(path: Path, tmp_path: Path) -> None:
     """SQLite deletes the super-journal that a journal names, once it has played it back."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -293,8 +291,8 @@ def test_a_journal_is_not_played_back_and_what_it_names_is_not_deleted(path: Pat
     assert victim.exists()
 
 
-def test_making_the_tables_leaves_no_journal_at_any_moment(path: Path) -> None:
-    """One that is there is somebody else's; so none of ours may ever be."""
+def test_creating_the_tables_writes_no_journal(path: Path) -> None:
+    """A journal counts as crafted, so this package must never write one."""
     seen: list[set[str]] = []
 
     class Listed(Database):
@@ -312,21 +310,21 @@ def test_making_the_tables_leaves_no_journal_at_any_moment(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SQLite follows links on POSIX only")
-def test_a_link_put_there_between_look_and_use_is_noticed(path: Path, tmp_path: Path) -> None:
+def test_a_link_created_between_inspection_and_use_is_detected(path: Path, tmp_path: Path) -> None:
     from modelfetch.history.database import _opened
 
     elsewhere = tmp_path / "elsewhere" / "state.db"
     remember(path, 1)
     remember(elsewhere, 1)
     place = DatabaseFile(path)
-    assert place.look()
+    assert place.inspect()
     path.unlink()
     path.symlink_to(elsewhere)
     with closing(sqlite3.connect(path)) as connection, pytest.raises(Unavailable, match="being replaced"):
         place.require_opened(_opened(connection))
 
 
-def test_a_hard_link_is_passed_over(path: Path, tmp_path: Path) -> None:
+def test_a_hard_link_is_not_used(path: Path, tmp_path: Path) -> None:
     remember(path, 1)
     (tmp_path / "another name").hardlink_to(path)
     with History(path, wait=0.1) as history:
@@ -334,6 +332,6 @@ def test_a_hard_link_is_passed_over(path: Path, tmp_path: Path) -> None:
         assert "hard link" in history.notice
 
 
-def test_trouble_has_one_root_for_whoever_goes_on_without_it() -> None:
-    assert issubclass(Endless, Unavailable)
-    assert not issubclass(Endless, Damaged)
+def test_too_slow_is_a_kind_of_unavailable() -> None:
+    assert issubclass(TooSlow, Unavailable)
+    assert not issubclass(TooSlow, Damaged)

@@ -1,13 +1,11 @@
-"""The words, keys and numbers of metrics, to the letter."""
+"""Keys, words and numbers of the metrics, exactly."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
-from modelfetch.history.metrics import KINDS, RECORD_FIELDS, health, metrics_records, prometheus, summary
-from modelfetch.settings import SOURCE_KINDS
-from tests.history.material import attempt, failure, hit, run
+from modelfetch.history.metrics import KINDS, RECORD_FIELDS, health, metrics_records, summary
+from tests.history.material import attempt, failure, hit
 
 GATEWAY = {"source": "ipfs", "host": "gate.example"}
 EXHAUSTED = failure("all_layers_exhausted", source="", host="", file="lost.bin", message="no source was left")
@@ -45,7 +43,7 @@ def test_a_record_of_a_success() -> None:
     }
 
 
-def test_a_record_of_an_error_has_its_type_and_words() -> None:
+def test_a_record_of_an_error_has_type_and_message() -> None:
     [record] = metrics_records([failure("busy", message="rate limited")])
     assert (record["status"], record["error_type"], record["error_message"]) == (
         "error",
@@ -56,7 +54,7 @@ def test_a_record_of_an_error_has_its_type_and_words() -> None:
     assert "gateway" not in record, "only IPFS has gateways"
 
 
-def test_a_hit_and_an_exhausted_file_have_the_words_of_old() -> None:
+def test_records_of_a_hit_and_of_an_exhausted_file() -> None:
     kept, lost = metrics_records([hit(), EXHAUSTED])
     assert (kept["layer"], kept["status"], kept["bytes_downloaded"]) == ("cache", "hit", 0)
     assert lost["status"] == "all_layers_exhausted"
@@ -91,7 +89,6 @@ def test_the_summary_counts_and_takes_the_mean_of_the_successes() -> None:
 
 
 def test_every_kind_of_source_has_its_entry() -> None:
-    assert KINDS == SOURCE_KINDS
     assert list(summary([])) == ["total", "cache_hits", "cancelled", "all_layers_exhausted", *KINDS]
     assert list(health([])) == [*KINDS, "cache"]
     assert health([])["ipfs"] == {"status": "unknown", "success_rate": 0.0, "avg_latency_ms": 0}
@@ -122,42 +119,3 @@ def test_the_hit_rate_is_one_of_files_however_many_attempts_they_took() -> None:
     assert health(rows)["cache"]["hit_rate"] == 50.0
     again = [hit(file="kept.bin", run="r2")]
     assert health(rows + again)["cache"]["hit_rate"] == 66.67
-
-
-def test_the_text_for_prometheus() -> None:
-    text = prometheus(ROWS, [run(), run("r2", outcome="failed")])
-    assert text.endswith("\n")
-    lines = text.splitlines()
-    assert 'modelfetch_attempts{source="ipfs",host="gate.example",outcome="success"} 1' in lines
-    assert 'modelfetch_attempts{source="ipfs",host="gate.example",outcome="error"} 1' in lines
-    assert 'modelfetch_faults{source="mirror",host="a.example",fault="hash"} 1' in lines
-    assert 'modelfetch_received_bytes{source="huggingface",host="hf.example"} 1000000' in lines
-    assert 'modelfetch_success_seconds{source="huggingface",host="hf.example"} 0.4' in lines
-    assert "modelfetch_cache_hits 1" in lines
-    assert "modelfetch_exhausted_files 1" in lines
-    assert 'modelfetch_runs{operation="ensure",outcome="failed"} 1' in lines
-
-
-def test_every_line_for_prometheus_is_well_formed_and_told_of() -> None:
-    sample = re.compile(r'modelfetch_\w+(\{\w+="([^"\\\n]|\\.)*"(,\w+="([^"\\\n]|\\.)*")*\})? [0-9.e+]+')
-    told: set[str] = set()
-    for line in prometheus(ROWS, [run()]).splitlines():
-        if line.startswith("# TYPE"):
-            told.add(line.split()[2])
-            assert line.endswith(" gauge")
-        elif not line.startswith("# HELP"):
-            assert sample.fullmatch(line)
-            assert re.split(r"[{ ]", line)[0] in told
-
-
-def test_hostile_labels_cannot_make_lines() -> None:
-    text = prometheus([attempt(host='evil"\n} 1\\')])
-    assert 'host="evil\\"\\n} 1\\\\"' in text
-
-
-def test_large_numbers_are_written_out() -> None:
-    assert " 3018000000000\n" in prometheus([attempt(received=3_018_000_000_000)])
-
-
-def test_nothing_remembered_gives_figures_all_the_same() -> None:
-    assert "modelfetch_cache_hits 0\n" in prometheus([])

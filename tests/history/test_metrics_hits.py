@@ -1,4 +1,4 @@
-"""Runs that found everything there, as attempts: a bounded number of them."""
+"""Runs that found every file in the cache, as a bounded number of hits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from modelfetch.history.metrics import MOST, attempts_of
+from modelfetch.history.metrics import MAX_HIT_ROWS, attempts_of
 from modelfetch.store import Hit, Receipt, ReceiptFile, Stamp
 
 THEN = datetime(2026, 11, 20, 6, tzinfo=UTC)
@@ -38,10 +38,10 @@ def test_each_file_was_found_by_each_run_in_their_order() -> None:
 
 
 @pytest.mark.slow
-def test_of_too_many_the_latest_are_told() -> None:
-    """Thousands of runs of a model with thousands of files would be looked at for minutes."""
-    hits = [Hit(THEN + timedelta(seconds=second), "m", "1") for second in range(MOST // 3 + 2)]
+def test_the_newest_of_too_many_hits_are_kept() -> None:
+    """Thousands of runs of a model with thousands of files would take minutes."""
+    hits = [Hit(THEN + timedelta(seconds=second), "m", "1") for second in range(MAX_HIT_ROWS // 3 + 2)]
     rows = attempts_of(hits, [MANY], THEN)
     first = next(iter(rows))
     assert first.started_at > THEN
-    assert 1 + sum(1 for _ in islice(rows, MOST)) == MOST
+    assert 1 + sum(1 for _ in islice(rows, MAX_HIT_ROWS)) == MAX_HIT_ROWS

@@ -1,4 +1,4 @@
-"""A run asks hosts in the order of their health, and reads the history for nothing else."""
+"""A run tries hosts in the order of their health, and reads the history only for that."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def remember(cache: Path, rows: Iterable[AttemptRow]) -> None:
 
 
 def asked(cache: Path, *, manifest: Manifest = MIRRORED, options: RunOptions | None = None) -> Sequence[str]:
-    """Who would be asked, in order."""
+    """The hosts in the order in which they would be tried."""
     environ = {"MODELFETCH_CACHE_DIR": str(cache), "MODELFETCH_IPFS_GATEWAYS": GATEWAYS, "HOME": str(cache)}
     loaded = load(flags={}, environ=environ, cwd=cache)
     runtime = assemble(loaded, options or RunOptions(), Cancellation())
@@ -80,7 +80,7 @@ def test_one_host_of_a_kind_needs_no_history(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [FILE]
 
 
-def test_a_damaged_history_ranks_nobody(tmp_path: Path) -> None:
+def test_a_damaged_history_changes_no_order(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"damaged" * 1000)
     assert asked(tmp_path) == ["mirror m.example", "mirror n.example"]
 

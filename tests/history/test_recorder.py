@@ -1,4 +1,4 @@
-"""What a run leaves in the history: everything once, in batches, and nothing when nothing happened."""
+"""What a run writes to the history: every row once, in batches, and nothing if nothing happened."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.record import Record
-from modelfetch.history import CidRow, History
+from modelfetch.history import CidRow, FileRow, History
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.reporters.history_rows import EVENTS, HistoryRows
 from modelfetch.reporters.recorder import Recorder, recorded
-from tests.history.material import held_by_another
+from tests.history.material import held_by_another, rows
 from tests.scripted import (
     FILES,
     MODEL,
@@ -62,7 +62,7 @@ def recorder(history: History, *manifests: Manifest) -> Recorder:
 
 
 def remember(history: History, timed: list[Timed], *manifests: Manifest) -> Recorder:
-    """Let a run with its own time of day be remembered; it is given back closed."""
+    """Record a run with its own clock, and return the closed history."""
     reporter = recorder(history, *manifests)
     for _ in recorded(_stream(timed), reporter):
         pass
@@ -88,7 +88,7 @@ def test_a_download_leaves_its_run_files_attempts_and_events(history: Counting) 
     assert run.finished_at is not None
     assert run.seconds == pytest.approx((run.finished_at - run.started_at).total_seconds())
     assert run.seconds > 0
-    files = history.files("r1")
+    files = rows(history.path, FileRow)
     assert {(row.file, row.size) for row in files} == set(FILES)
     assert {(row.status, row.source, row.fetched == row.size) for row in files} == {
         ("completed", "huggingface hf.example", True)
@@ -140,12 +140,12 @@ def test_a_quick_check_that_found_everything_unchanged_leaves_no_trace(history: 
     assert history.writes == 0
 
 
-def test_a_check_that_read_something_is_remembered_and_asked_nobody(history: Counting) -> None:
+def test_a_verification_that_read_files_is_recorded_without_attempts(history: Counting) -> None:
     remember(history, at_once(check()))
     assert [(run.operation, run.outcome, run.fetched) for run in history.runs()] == [
         ("verify", "completed", 0)
     ]
-    assert (len(history.files("r1")), history.attempts()) == (len(FILES), [])
+    assert (len(rows(history.path, FileRow)), history.attempts()) == (len(FILES), [])
 
 
 def test_a_run_that_failed_with_nothing_done_is_remembered(history: Counting) -> None:
@@ -170,7 +170,7 @@ def test_files_that_were_kept_beside_others_are_hits(history: Counting) -> None:
     ]
     remember(history, at_once([*events, *completed([("a", SIZE), ("b", SIZE)], SIZE)]))
     assert [(row.file, row.outcome) for row in history.attempts()] == [("b", "hit"), ("a", "cancelled")]
-    assert {row.file: row.source for row in history.files("r1")} == {
+    assert {row.file: row.source for row in rows(history.path, FileRow)} == {
         "a": "huggingface hf.example",
         "b": "huggingface",
     }
@@ -183,7 +183,7 @@ def test_a_short_run_is_written_at_once_and_a_long_one_about_every_second(histor
     assert history.writes == 1 + len(FILES) + 1
 
 
-def test_a_run_under_way_is_there_already(path: Path) -> None:
+def test_an_active_run_is_listed(path: Path) -> None:
     history = History(path, days=36_500)
     reporter = recorder(history)
     for record in stamped([(float(n), event) for n, event in enumerate(download()[:7])]):
@@ -245,7 +245,7 @@ def test_ctrl_c_while_the_history_is_loaded_loses_no_run(history: Counting, mome
     assert (kinds[:3], kinds[-1]) == (["run_started", "planned", "file_started"], "run_finished")
 
 
-def test_failed_tries_are_counted_and_bytes_too_good_or_not(history: Counting) -> None:
+def test_failed_attempts_and_all_received_bytes_are_counted(history: Counting) -> None:
     size = 1000
     events: list[Event] = [
         RunStarted("ensure", (MODEL,)),
@@ -312,37 +312,37 @@ def test_attempts_know_what_their_model_is(history: Counting) -> None:
 
 def test_a_cid_counts_what_gateways_did_with_it_and_nothing_else(history: Counting) -> None:
     remember(history, at_once(tried("huggingface", "hf.example")), manifest())
-    [row] = history.cids()
+    [row] = rows(history.path, CidRow)
     assert (row.cid, row.sha256, row.model, row.file) == ("bafkreia", "5" * 64, MODEL, "a")
     assert (row.successes, row.failures) == (0, 1)
 
 
-def test_a_file_of_a_directory_is_known_by_what_gateways_are_asked_for(history: Counting) -> None:
+def test_a_file_of_a_directory_is_recorded_by_its_requested_address(history: Counting) -> None:
     whole = manifest(files=(FileSpec("a", SIZE, "5" * 64),), ipfs_cid="bafybeid")
     remember(history, at_once(tried("mirror", "m.example")), whole)
-    assert [row.cid for row in history.cids()] == ["bafybeid/a"]
+    assert [row.cid for row in rows(history.path, CidRow)] == ["bafybeid/a"]
 
 
 def test_the_addresses_of_another_version_are_not_taken_for_those_of_this_one(history: Counting) -> None:
     remember(history, at_once(tried("mirror", "m.example")), manifest(version="2"))
-    assert history.cids() == []
+    assert rows(history.path, CidRow) == []
 
 
 def test_a_run_of_a_model_that_no_catalog_has_is_remembered_all_the_same(history: Counting) -> None:
     remember(history, at_once(tried("mirror", "m.example")))
-    assert (len(history.runs()), history.cids()) == (1, [])
+    assert (len(history.runs()), rows(history.path, CidRow)) == (1, [])
     assert {row.kind for row in history.attempts()} == {"model"}
 
 
 # Trouble
 
 
-def test_a_sick_history_does_not_fail_the_run_and_says_so(history: Counting) -> None:
+def test_an_unusable_history_is_a_notice_and_does_not_fail_the_run(history: Counting) -> None:
     history.path.parent.mkdir()
     history.path.mkdir()
     reporter = recorder(history)
     assert play(at_once(download()), reporter).outcome == "completed"
-    assert "could not be written: it is not a plain file" in reporter.notice
+    assert "could not be written: it is not a regular file" in reporter.notice
 
 
 def test_a_locked_history_is_waited_for_once_at_the_end(path: Path) -> None:
@@ -355,7 +355,7 @@ def test_a_locked_history_is_waited_for_once_at_the_end(path: Path) -> None:
     assert history.runs() == []
 
 
-def test_a_chronicle_that_breaks_is_dropped_and_the_records_go_on(
+def test_a_recorder_that_fails_is_dropped_and_the_records_continue(
     history: Counting, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> HistoryRows:

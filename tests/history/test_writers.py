@@ -13,7 +13,7 @@ PROCESSES, RECORDS = 8, 50
 
 
 def test_many_writers_lose_nothing(path: Path) -> None:
-    """They make the file together, too."""
+    """They also create the file at the same time."""
     outcomes = write_together(path, PROCESSES, RECORDS)
     assert outcomes == [Outcome(0, "\n")] * PROCESSES
     with History(path) as history:

@@ -1,4 +1,4 @@
-"""Many processes that remember at the same time: ``python -m tests.history.writers FILE NAME RECORDS``."""
+"""Many processes that write at the same time: ``python -m tests.history.writers FILE NAME RECORDS``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.history.material import attempt, run
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one writer."""
+    """The result of one writer."""
 
     code: int
     said: str

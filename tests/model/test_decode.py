@@ -46,7 +46,7 @@ def test_every_field_is_taken_by_its_annotation() -> None:
     assert decode(Outer, GOOD) == expected
 
 
-def test_what_is_no_field_is_passed_over_and_a_default_may_be_left_out() -> None:
+def test_unknown_keys_are_ignored_and_fields_with_defaults_are_optional() -> None:
     document = {key: value for key, value in GOOD.items() if key != "inners"} | {"new": {"a": 1}}
     assert decode(Outer, document).inners == ()
 

@@ -1,4 +1,4 @@
-"""What a manifest says about itself."""
+"""Properties of a manifest: size, identity, files, license."""
 
 import hashlib
 from dataclasses import FrozenInstanceError, replace
@@ -65,7 +65,7 @@ def test_values_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     "identifier", ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "CC0-1.0", "Unlicense", "Zlib"]
 )
-def test_permissive_licences_need_no_words(identifier: str) -> None:
+def test_permissive_licenses_need_no_notice(identifier: str) -> None:
     assert is_permissive(identifier)
 
 

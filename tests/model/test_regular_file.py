@@ -1,4 +1,4 @@
-"""A file of somebody else's repository is read without waiting, whatever a link in it leads to."""
+"""A file that came with a project is read without blocking, whatever it links to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_beginning_of_a_file_is_read_through_links(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX")
 def test_nothing_but_a_regular_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a look before, in which another name could still stand there."""
+    """The open file is checked, not the path, which may be replaced in between."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "directory").mkdir()

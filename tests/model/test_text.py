@@ -61,7 +61,7 @@ def test_nothing_that_steers_a_ci_system_survives(text: str) -> None:
 
 
 @given(st.text(st.sampled_from('#:[]vso"\\\x7f')))
-def test_a_line_of_json_is_inert_and_says_the_same(text: str) -> None:
+def test_an_inert_line_of_json_has_the_same_value(text: str) -> None:
     line = inert(json.dumps({"a": text}))
     assert not COMMAND.search(line)
     assert "\x7f" not in line

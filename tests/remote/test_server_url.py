@@ -58,7 +58,7 @@ def test_options_win_over_the_environment(
     [
         ("127.0.0.1:8765", "must start with"),
         ("ftp://a/", "must start with"),
-        ("http://", "names no host"),
+        ("http://", "has no host"),
         ("http://a:x/", "is not a URL"),
         ("http://me:pw-canary@a/", "user name or password"),
         ("http://a/?install=pw-canary", "has a query"),

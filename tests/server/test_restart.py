@@ -301,7 +301,7 @@ def test_without_a_database_jobs_live_as_long_as_the_server(tmp_path: Path) -> N
         time.sleep(0.05)
         assert isinstance(served.jobs.get(job_id), Job)
         assert [message.event for message in served.story(job_id)] == ["run_started", "run_finished", None]
-        assert "not a plain file" in served.ask("GET", "/v1/status").document["history_notice"]
+        assert "not a regular file" in served.ask("GET", "/v1/status").document["history_notice"]
         assert served.ask("POST", "/v1/jobs/clear").document == {"cleared": [job_id]}
 
 

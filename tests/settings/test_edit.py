@@ -75,7 +75,7 @@ def test_other_values_are_kept_and_so_is_their_order(path: Path) -> None:
     assert tables(path) == before | {"network": {"connections": 3}}
 
 
-def test_a_wrong_value_that_is_there_can_be_mended(path: Path) -> None:
+def test_a_wrong_value_in_the_file_can_be_corrected(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text('[network]\nfiles = "many"\n')
     set_value(path, "network.files", "4")
@@ -90,7 +90,7 @@ def test_a_wrong_value_that_is_there_can_be_mended(path: Path) -> None:
         ("network.flies", "4", "unknown key 'network.flies'. Did you mean 'files'?"),
         ("files", "4", "unknown key 'files'. It belongs under [network]."),
         ("", "4", "unknown key ''"),
-        ("cache_dir", "/x", "cache_dir cannot be kept in a file"),
+        ("cache_dir", "/x", "cache_dir cannot be set in a file"),
         (
             "sources.mirrors",
             "https://me:hunter2@a.example",
@@ -151,7 +151,7 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         set_value(tmp_path / "file" / "config.toml", "network.files", "4")

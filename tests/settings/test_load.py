@@ -112,7 +112,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def write(path: Path, setting: Setting, text: str) -> None:
-    path.write_text(tomli_w.dumps({setting.section: {setting.key: setting.form.plain(text)}}))
+    path.write_text(tomli_w.dumps({setting.section: {setting.key: setting.form.from_text(text)}}))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -122,7 +122,7 @@ def test_precedence_and_origin_of_every_setting(setting: Setting, machine: Machi
 
     def expect(value: str, origin: str, flags: Mapping[str, object] | None = None) -> None:
         loaded = machine.load(flags)
-        assert loaded.settings.value(setting.name) == setting.form.check(setting.form.plain(value))
+        assert loaded.settings.value(setting.name) == setting.form.validate(setting.form.from_text(value))
         assert loaded.origins[setting.name] == origin
         assert loaded.origins.keys() >= {row.name for row in SETTINGS}
 
@@ -202,7 +202,7 @@ def test_without_variables_the_directories_of_the_system_are_used(
     assert loaded.notices == ()
 
 
-def test_a_machine_without_any_home_is_told_what_to_set() -> None:
+def test_without_a_home_directory_the_error_says_what_to_set() -> None:
     def unknown() -> Path:
         raise RuntimeError("could not determine the home directory")
 
@@ -237,7 +237,7 @@ def test_the_word_of_the_hugging_face_libraries_that_there_is_no_network(name: s
         assert (machine.load().offline, machine.load().origins["offline"]) == (False, "default")
 
 
-def test_what_has_no_effect_yet_is_told_once_where_it_is_set(machine: Machine) -> None:
+def test_a_setting_without_effect_is_one_notice_with_its_origin(machine: Machine) -> None:
     assert machine.load().notices == ()
     machine.user_config.write_text("[cache]\npartial_days = 3\n[lan]\nenabled = true\n")
     machine.environ["MODELFETCH_SOURCES_ORDER"] = "peer,url"
@@ -264,7 +264,7 @@ def test_the_given_file_wins_over_the_variable(machine: Machine) -> None:
     assert loaded.user_config == other
 
 
-def test_a_named_file_that_does_not_exist_counts_as_empty_but_is_told(machine: Machine) -> None:
+def test_a_named_file_that_does_not_exist_counts_as_empty_with_a_notice(machine: Machine) -> None:
     machine.user_config.unlink()
     loaded = machine.load()
     assert loaded.origins["network.files"] == "default"
@@ -321,14 +321,14 @@ def test_without_a_home_there_is_no_file_of_the_user_and_nothing_else_is_missing
     assert Catalog.open(user=loaded.catalog_user, project=(), environment=()).names()
 
 
-def test_what_needs_a_home_says_so(homeless: Machine) -> None:
+def test_a_path_that_needs_a_home_directory_is_an_error_without_one(homeless: Machine) -> None:
     homeless.environ["MODELFETCH_CACHE_DIR"] = "~/models"
-    assert "'models' cannot be found: the home directory is not known" in homeless.fault()
+    assert "'models' cannot be found: the home directory is unknown" in homeless.fault()
     del homeless.environ["MODELFETCH_CACHE_DIR"]
     assert homeless.fault() == "no home directory is known for the cache"
 
 
-def test_a_working_directory_that_is_gone_is_none(machine: Machine) -> None:
+def test_a_removed_working_directory_counts_as_none(machine: Machine) -> None:
     def load_anywhere(**environ: str) -> Loaded:
         return load(flags={}, environ=machine.environ | environ, cwd=None)
 
@@ -393,7 +393,7 @@ def test_a_users_file_has_no_models(machine: Machine) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="owners of POSIX systems")
-def test_another_users_file_is_passed_over_and_told(tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_ignored_with_a_notice(tmp_path: Path) -> None:
     """Seen from a user who owns neither file."""
     outer, inner = tmp_path / "modelfetch.toml", tmp_path / "a" / "modelfetch.toml"
     inner.parent.mkdir()
@@ -484,7 +484,7 @@ def test_places_that_cannot_be_looked_at_have_no_project() -> None:
 # Hugging Face
 
 
-def test_hf_endpoint_is_an_environment_variable_like_ours_but_ours_wins(machine: Machine) -> None:
+def test_hf_endpoint_is_overridden_by_modelfetch_huggingface_endpoint(machine: Machine) -> None:
     machine.project_file.write_text('[huggingface]\nendpoint = "https://p.example"\n')
     machine.environ["HF_ENDPOINT"] = "https://hf.example/"
     loaded = machine.load()
@@ -566,7 +566,7 @@ def test_a_token_file_may_begin_with_a_byte_order_mark(machine: Machine) -> None
 
 
 @pytest.mark.parametrize("content", [b"two words", b"\xff\xfe", b"x\x1b[2J"])
-def test_a_token_file_with_something_else_is_told_but_no_error(content: bytes, machine: Machine) -> None:
+def test_a_token_file_without_a_token_is_a_notice_and_no_error(content: bytes, machine: Machine) -> None:
     stored(machine, "home/.cache/huggingface/token").write_bytes(content)
     loaded = machine.load()
     assert loaded.hf_token is None
@@ -574,7 +574,7 @@ def test_a_token_file_with_something_else_is_told_but_no_error(content: bytes, m
     assert "none is sent" in loaded.notices[0]
 
 
-def test_a_token_file_that_is_a_directory_is_told_but_no_error(machine: Machine) -> None:
+def test_a_token_file_that_is_a_directory_is_a_notice_and_no_error(machine: Machine) -> None:
     (machine.home / ".cache" / "huggingface" / "token").mkdir(parents=True)
     assert "none is sent" in machine.load().notices[0]
 
@@ -652,7 +652,7 @@ def test_the_cache_of_the_hugging_face_libraries(
 # Faults
 
 
-def test_all_faults_of_all_places_are_told_at_once_each_with_its_place(machine: Machine) -> None:
+def test_all_faults_of_all_places_are_reported_at_once_with_their_origins(machine: Machine) -> None:
     machine.user_config.write_text('[network]\nfiles = "four"\nflies = 4\n[netwrk]\nfiles = 1\n')
     machine.project_file.write_text(
         'models = "whisper-base"\ncatalogue = []\nretry = 5\n[lan]\nattempts = 3\n'
@@ -665,7 +665,7 @@ def test_all_faults_of_all_places_are_told_at_once_each_with_its_place(machine: 
         f"{user}network.files: expected a whole number from 1 to 64, not 'four'",
         f"{user}unknown key 'network.flies'. Did you mean 'files'?",
         f"{user}unknown key 'netwrk'. Did you mean 'network'?",
-        f'{project}models: expected a list of texts, written as models = ["..."]',
+        f'{project}models: expected a list of strings, written as models = ["..."]',
         f"{project}unknown key 'catalogue'. Did you mean 'catalog'?",
         f"{project}retry: expected a table, written as [retry]",
         f"{project}unknown key 'lan.attempts'. It belongs under [retry].",
@@ -704,7 +704,7 @@ def test_a_byte_order_mark_is_no_fault(machine: Machine) -> None:
     assert machine.load().settings.network.files == 2
 
 
-def test_a_directory_in_place_of_the_file_is_told(machine: Machine) -> None:
+def test_a_directory_in_place_of_the_file_is_an_error(machine: Machine) -> None:
     machine.user_config.unlink()
     machine.user_config.mkdir()
     assert "cannot be read" in machine.fault()
@@ -725,7 +725,7 @@ def test_keys_cannot_reach_the_terminal_raw(machine: Machine) -> None:
         ("MODELFETCH_NETWORK_SOMETHING_ELSE", ""),
     ],
 )
-def test_a_misspelt_variable_is_told(name: str, guess: str, machine: Machine) -> None:
+def test_a_misspelled_variable_is_an_error(name: str, guess: str, machine: Machine) -> None:
     machine.environ[name] = "1"
     message = machine.fault()
     assert message.startswith(f"environment {name}: no such setting.")
@@ -775,7 +775,7 @@ def test_no_setting_could_be_taken_for_a_variable_of_a_service() -> None:
     assert not is_of_a_service("MODELFETCH_SERVE_PORT", "9000"), "somebody takes it for a setting"
 
 
-def test_an_unknown_flag_is_told(machine: Machine) -> None:
+def test_an_unknown_flag_is_an_error(machine: Machine) -> None:
     assert machine.fault({"network.file": 1}) == (
         "argument 'network.file': no such setting. Did you mean 'network.files'?"
     )

@@ -1,4 +1,4 @@
-"""Text that nobody composed for people loses its secrets and keeps its sense."""
+"""Secrets in unexpected text are masked; the rest of the text stays."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_secrets_go_and_the_rest_stays(text: str, expected: str) -> None:
     assert redact_text(text, ENVIRON) == expected
 
 
-def test_without_a_home_nothing_is_taken_for_it() -> None:
+def test_without_a_home_directory_no_path_is_masked() -> None:
     assert redact_text("/x/y", {"HOME": "/"}) == "/x/y"
     assert redact_text("/x/y", {}) == "/x/y"

@@ -55,7 +55,7 @@ def test_no_password_survives_whatever_stands_around_it(prefix: str, user: str, 
 def test_a_refused_mirror_is_named_without_its_secret(mirror: str) -> None:
     form = BY_NAME["sources.mirrors"].form
     with pytest.raises(ValueError, match=r"a\.example") as caught:
-        form.check([mirror])
+        form.validate([mirror])
     assert "hunter2" not in str(caught.value)
     assert "ter2" not in str(caught.value)
 
@@ -63,7 +63,7 @@ def test_a_refused_mirror_is_named_without_its_secret(mirror: str) -> None:
 def test_a_mirror_keeps_its_credentials_but_shows_them_nowhere() -> None:
     mirror = "https://me:hunter2@a.example/{path}?key=hunter2"
     values = {name: setting.default for name, setting in BY_NAME.items()}
-    values["sources.mirrors"] = BY_NAME["sources.mirrors"].form.check([mirror])
+    values["sources.mirrors"] = BY_NAME["sources.mirrors"].form.validate([mirror])
     settings = build(values)
     assert settings.sources.mirrors == (mirror,)
     assert SECRET not in repr(settings)
@@ -73,5 +73,5 @@ def test_a_mirror_keeps_its_credentials_but_shows_them_nowhere() -> None:
 
 def test_an_address_in_the_wrong_place_is_redacted_too() -> None:
     with pytest.raises(ValueError, match=r"\*\*\*@a\.example") as caught:
-        BY_NAME["network.files"].form.check("https://me:hunter2@a.example")
+        BY_NAME["network.files"].form.validate("https://me:hunter2@a.example")
     assert SECRET not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from modelfetch.settings import SETTINGS, Setting, Settings, shown
 from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
-from modelfetch.settings.types import Plain, Value
+from modelfetch.settings.types import TomlValue, Value
 from modelfetch.settings.values import build
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -79,7 +80,7 @@ def defaults() -> Settings:
     return build({setting.name: setting.default for setting in SETTINGS})
 
 
-def toml(value: Plain) -> str:
+def toml(value: TomlValue) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -92,10 +93,10 @@ def toml(value: Plain) -> str:
 
 
 def row(setting: Setting) -> str:
-    """What the reference page must say about a setting; copy it there from a failing test."""
+    """The row that the reference page must have; copy it there from a failing test."""
     names = "<br>".join(f"`{name}`" for name in (setting.name, setting.variable, setting.flag) if name)
     meaning = setting.meaning + (" No effect yet." if setting.is_idle else "")
-    cells = (names, setting.form.expected, f"`{toml(setting.written)}`", meaning, setting.reason)
+    cells = (names, setting.form.expected, f"`{toml(setting.toml_default)}`", meaning, setting.reason)
     return f"| {' | '.join(cells)} |"
 
 
@@ -150,9 +151,23 @@ def test_the_reference_page_has_every_variable(variable: str) -> None:
     )
 
 
-def test_the_reference_page_says_what_our_own_variables_mean() -> None:
+def test_the_reference_page_describes_the_variables_of_modelfetch() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{variable}` | {meaning} |" in page for variable, meaning in ENVIRONMENT.items())
+
+
+@pytest.mark.parametrize(
+    ("reach", "rule"), [("never", "ignored"), ("at most", "at most"), ("at least", "at least")]
+)
+def test_the_reference_page_lists_what_a_project_may_not_set(reach: str, rule: str) -> None:
+    page = PAGE.read_text(encoding="utf-8").partition("| settings | in a project's file |")[2]
+    rows = [row.split(" | ") for row in page.partition("\n\n")[0].splitlines()]
+    [names] = [cells[0] for cells in rows if cells[-1].startswith(rule)]
+    listed = re.findall(r"`([^`]+)`", names)
+    limited = {
+        setting.name for setting in SETTINGS if {setting.name, f"[{setting.section}]"}.intersection(listed)
+    }
+    assert limited == {setting.name for setting in SETTINGS if setting.project == reach}
 
 
 def test_default_gateways_are_independent_and_none_is_dead() -> None:
@@ -185,8 +200,8 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
 @pytest.mark.parametrize(
     ("name", "raw", "value"), [(name, *case) for name, cases in GOOD.items() for case in cases]
 )
-def test_good_values_are_taken(name: str, raw: object, value: Value) -> None:
-    taken = BY_NAME[name].form.check(raw)
+def test_good_values_are_accepted(name: str, raw: object, value: Value) -> None:
+    taken = BY_NAME[name].form.validate(raw)
     assert (taken, type(taken)) == (value, type(value))
 
 
@@ -229,19 +244,19 @@ BAD: Mapping[str, list[object]] = {
 @pytest.mark.parametrize(("name", "raw"), [(name, case) for name, cases in BAD.items() for case in cases])
 def test_bad_values_are_refused_with_a_short_reason(name: str, raw: object) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
-        BY_NAME[name].form.check(raw)
+        BY_NAME[name].form.validate(raw)
     assert len(str(caught.value)) < 250
 
 
-def test_a_misspelt_kind_of_source_gets_a_guess() -> None:
+def test_a_misspelled_kind_of_source_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match="Did you mean 'huggingface'"):
-        BY_NAME["sources.order"].form.check(["hugingface"])
+        BY_NAME["sources.order"].form.validate(["hugingface"])
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_what_is_shown_can_be_typed_again(setting: Setting) -> None:
+def test_shown_values_can_be_set_again(setting: Setting) -> None:
     """The text of ``config show`` is what ``config set`` reads, for every default."""
-    assert setting.form.check(setting.form.plain(shown(setting.default))) == setting.default
+    assert setting.form.validate(setting.form.from_text(shown(setting.default))) == setting.default
 
 
 @pytest.mark.parametrize(
@@ -250,10 +265,10 @@ def test_what_is_shown_can_be_typed_again(setting: Setting) -> None:
 )
 def test_yes_and_no_are_read_from_text(text: str, *, value: bool) -> None:
     form = BY_NAME["lan.enabled"].form
-    assert form.check(form.plain(text)) is value
+    assert form.validate(form.from_text(text)) is value
 
 
 def test_lists_are_read_from_text() -> None:
     form = BY_NAME["sources.order"].form
-    assert form.check(form.plain(" url , local,,")) == ("url", "local")
-    assert BY_NAME["ipfs.gateways"].form.plain("none") == []
+    assert form.validate(form.from_text(" url , local,,")) == ("url", "local")
+    assert BY_NAME["ipfs.gateways"].form.from_text("none") == []

@@ -1,4 +1,4 @@
-"""A file in any state: no method fails, nothing good is lost, and one line says what is wrong."""
+"""A file in any state: no method fails, good rows are kept, and one line reports the problem."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from modelfetch.history import History
-from modelfetch.history.errors import QUEUE, Unavailable, patiently
+from modelfetch.history.errors import QUEUE_FACTOR, Unavailable, retry_while_locked
 from modelfetch.history.schema import VERSION
 from tests.engine.fakes import FakeClock
 from tests.history.material import NOW, attempt, held_by_another, query, run
 
 
 def remember(path: Path, rows: int = 200) -> bytes:
-    """Write a history, and give its bytes."""
+    """Write a history and return its bytes."""
     with History(path) as history:
         history.write(runs=[run()], attempts=[attempt(file=f"{n}.bin") for n in range(rows)])
     return path.read_bytes()
@@ -39,9 +39,7 @@ def use_everything(history: History) -> None:
     history.health(NOW)
     history.runs()
     history.attempts()
-    history.files("r1")
     history.events("r1")
-    history.cids()
     history.jobs()
     history.job_events("j")
     history.write(runs=[run("r2")], attempts=[attempt(run="r2")])
@@ -64,7 +62,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("is_read_first", [True, False], ids=["read first", "written first"])
-def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(
+def test_a_damaged_file_is_moved_aside_and_a_new_one_started(
     path: Path, damage: str, *, is_read_first: bool
 ) -> None:
     bad = DAMAGES[damage](remember(path))
@@ -75,7 +73,7 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(
         history.write(runs=[run("r2")], attempts=[attempt(run="r2")])
         [kept] = aside(path)
         assert str(kept) in history.notice
-        assert "a new one is begun" in history.notice
+        assert "a new one was started" in history.notice
         assert [row.run for row in history.runs()] == ["r2"]
         assert len(history.attempts()) == 1
     assert kept.read_bytes() == bad
@@ -106,7 +104,7 @@ def test_flipped_bytes_never_raise(path: Path, seed: int) -> None:
         use_everything(history)
 
 
-def test_values_that_are_none_of_ours_count_as_damage(path: Path) -> None:
+def test_values_that_are_never_written_count_as_damage(path: Path) -> None:
     remember(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE attempts SET started_at = 'long ago'")
@@ -116,7 +114,7 @@ def test_values_that_are_none_of_ours_count_as_damage(path: Path) -> None:
         assert len(aside(path)) == 1
 
 
-def test_a_database_of_somebody_else_is_moved_aside(path: Path) -> None:
+def test_a_database_of_another_program_is_moved_aside(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE runs (mine)")
@@ -157,8 +155,8 @@ def test_a_file_damaged_while_others_write_is_moved_with_its_log_and_they_follow
         assert [row.run for row in after.runs()] == ["new"]
 
 
-def test_a_new_file_is_not_moved_aside_by_who_still_has_the_old_one(path: Path) -> None:
-    """Two processes find the damage; the second must not take the first one's new file for it."""
+def test_a_process_with_the_old_file_does_not_move_the_new_one_aside(path: Path) -> None:
+    """Two processes find the damage; the second must not move the new file of the first one aside."""
     make(path, b"damaged" * 1000)
     with History(path) as late:
         assert late.runs() == []  # found, and moved aside
@@ -169,7 +167,7 @@ def test_a_new_file_is_not_moved_aside_by_who_still_has_the_old_one(path: Path) 
     assert len(aside(path)) == 1
 
 
-def test_a_file_removed_under_a_long_lived_writer_is_begun_again(path: Path) -> None:
+def test_a_file_removed_under_a_writer_is_created_again(path: Path) -> None:
     with History(path) as history:
         history.write(runs=[run("r1")])
         for entry in path.parent.iterdir():
@@ -203,9 +201,9 @@ def test_a_newer_version_is_left_alone(path: Path) -> None:
     assert (path.read_bytes(), aside(path)) == (before, [])
 
 
-@pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE * 2), (False, 2)])
+@pytest.mark.parametrize(("moves", "tries"), [(True, QUEUE_FACTOR * 2), (False, 2)])
 def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(moves: bool, tries: int) -> None:
-    """Each try takes half of the patience; in the end that is over in any case."""
+    """Each attempt takes half of the wait; the total wait is bounded in any case."""
     clock, tried = FakeClock(), 0
 
     def locked() -> None:
@@ -215,11 +213,11 @@ def test_a_queue_that_moves_is_waited_for_longer_than_one_that_stands_still(move
         raise Unavailable("locked", is_transient=True)
 
     with pytest.raises(Unavailable):
-        patiently(locked, 1.0, lambda: tried if moves else 0, clock)
+        retry_while_locked(locked, 1.0, lambda: tried if moves else 0, clock)
     assert tried == tries
 
 
-def test_a_locked_file_is_waited_for_then_passed_over_and_written_later(path: Path) -> None:
+def test_a_locked_file_is_waited_for_and_written_later(path: Path) -> None:
     remember(path, 1)
     with History(path, wait=0.2) as history:
         with held_by_another(path):
@@ -231,7 +229,7 @@ def test_a_locked_file_is_waited_for_then_passed_over_and_written_later(path: Pa
         assert [row.file for row in history.attempts()] == ["0.bin", "while locked", "after"]
 
 
-def test_what_a_locked_file_held_up_is_written_at_the_end(path: Path) -> None:
+def test_rows_kept_while_the_file_was_locked_are_written_at_the_end(path: Path) -> None:
     remember(path, 1)
     history = History(path)
     with held_by_another(path):
@@ -241,7 +239,7 @@ def test_what_a_locked_file_held_up_is_written_at_the_end(path: Path) -> None:
         assert [row.file for row in after.attempts()] == ["0.bin", "while locked"]
 
 
-def test_a_file_that_stays_locked_costs_no_more_than_the_patience(path: Path) -> None:
+def test_a_file_that_stays_locked_delays_only_once(path: Path) -> None:
     remember(path, 1)
     with held_by_another(path), History(path, wait=0.1) as history:
         history.write(attempts=[attempt()])
@@ -250,7 +248,7 @@ def test_a_file_that_stays_locked_costs_no_more_than_the_patience(path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
-def test_what_is_not_a_plain_file_is_not_touched(path: Path, tmp_path: Path, kind: str) -> None:
+def test_only_a_regular_file_is_used(path: Path, tmp_path: Path, kind: str) -> None:
     path.parent.mkdir()
     target = tmp_path / "target"
     if kind == "directory":
@@ -261,7 +259,7 @@ def test_what_is_not_a_plain_file_is_not_touched(path: Path, tmp_path: Path, kin
         os.mkfifo(path)
     with History(path, wait=0.1) as history:
         use_everything(history)
-        assert "it is not a plain file" in history.notice
+        assert "it is not a regular file" in history.notice
     assert not target.exists()
 
 
@@ -284,8 +282,8 @@ def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, kind: str
     assert victim.read_bytes() == before
 
 
-def test_where_no_cache_can_be_kept_nothing_is_said(tmp_path: Path) -> None:
-    """The parent is a file: stands for every directory that cannot be made, whoever runs the test."""
+def test_without_a_writable_cache_there_is_no_notice(tmp_path: Path) -> None:
+    """The parent is a file, so the directory cannot be created, even by root."""
     (tmp_path / "cache").write_text("")
     with History(tmp_path / "cache" / "state.db") as history:
         use_everything(history)
@@ -296,7 +294,7 @@ needs_a_user = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork an
 
 
 def as_nobody(act: str, path: Path) -> str:
-    """Use the history as a user without privileges, in a process of its own; what it says."""
+    """Use the history as a user without privileges, in another process, and return its notice."""
     path.parent.parent.chmod(0o755)
     for parent in path.parents:
         if parent.is_relative_to(Path("/tmp")) and parent != Path("/tmp"):
@@ -322,7 +320,7 @@ def as_nobody(act: str, path: Path) -> str:
 
 
 @needs_a_user
-def test_a_read_only_cache_is_read_and_written_nothing_into_without_a_word(path: Path) -> None:
+def test_a_read_only_cache_is_read_without_a_notice(path: Path) -> None:
     remember(path, 1)
     path.chmod(0o644)
     path.parent.chmod(0o555)
@@ -335,7 +333,7 @@ def test_a_read_only_cache_is_read_and_written_nothing_into_without_a_word(path:
 
 
 @needs_a_user
-def test_the_history_of_another_user_is_passed_over_without_a_word(path: Path) -> None:
+def test_the_history_of_another_user_is_skipped_without_a_notice(path: Path) -> None:
     """Several users may share a cache; only its owner has a history there."""
     if os.geteuid() != 0:
         pytest.skip("needs two users")
