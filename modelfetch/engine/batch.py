@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.batch_connections import BatchConnections, patience
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
-from modelfetch.engine.file import Mode, News, Obtained, committed, obtain
-from modelfetch.engine.workers import Done, affordable, merge
+from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
+from modelfetch.engine.workers import affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.sources.base import IPFS, HttpOffer
@@ -71,7 +71,6 @@ class _Unanswered(Exception):  # noqa: N818 - a reason for fewer connections, no
 class _Fetched:
     """A file that came, and was the right one."""
 
-    number: int
     job: Job
     offer: HttpOffer
     loose: Staged
@@ -91,18 +90,20 @@ class _Fetched:
             first = False
 
 
-def first_small(runtime: Runtime, work: Sequence[Job], mode: Mode) -> int:
-    """Say from which job on the rest is for a batch; the number of jobs where none is.
+def split_small(runtime: Runtime, work: Sequence[Job], mode: Mode) -> tuple[Sequence[Job], Sequence[Job]]:
+    """Split jobs into those that are fetched one by one, and those for a batch: often none.
 
     Args:
         runtime: Of the run.
-        work: The largest first.
+        work: The jobs, each with a digest of its own.
         mode: Of the run.
     """
     if mode.force or mode.offline or mode.bad or runtime.limit_rate is not None:
-        return len(work)
-    first = next((n for n, job in enumerate(work) if job.file.size <= LARGEST), len(work))
-    return first if len(work) - first >= FEWEST else len(work)
+        return work, []  # a batch neither replaces files nor throttles
+    small = [job for job in work if job.file.size <= LARGEST]
+    if len(small) < FEWEST:
+        return work, []
+    return [job for job in work if job.file.size > LARGEST], small
 
 
 def threads_for(wait: float, most: int) -> int:
@@ -125,32 +126,28 @@ class Batch:
 
     Args:
         runtime: Of the run.
-        work: All jobs of the run.
-        first: The first of those that are for the batch; see :func:`first_small`.
-        new: The numbers of those of which nothing is here yet.
+        work: The jobs, each with a digest of its own; see :func:`split_small`.
+        new: Those of which no byte is on disk yet.
         mode: Of the run.
     """
 
-    def __init__(
-        self, runtime: Runtime, work: Sequence[Job], first: int, new: Sequence[int], mode: Mode
-    ) -> None:
+    def __init__(self, runtime: Runtime, work: Sequence[Job], new: Sequence[Job], mode: Mode) -> None:
         self._runtime = runtime
-        self._work = work
         self._mode = mode
         self._waiting = deque(new)
-        """Nobody has begun these. Emptied to end the batch; shared by its threads."""
-        self._left = set(range(first, len(work)))
-        """These have not ended yet."""
+        """Jobs that no thread has begun. Emptied to end the batch; shared by its threads."""
+        self._left = {job.file.sha256: job for job in work}
+        """Jobs that have not ended yet, by digest."""
+        self._refusal: StoreError | None = None
+        """The first error of the disk in a lane."""
         self._failures = 0
         self._answers = 0
         self._patience: float | None = None
         """Seconds for the first answer over a new connection, once something is known of the others."""
         self._asked: HttpOffer | None = None
 
-    def run(self) -> Generator[Event | News, None, None]:
+    def run(self) -> Generator[Item | Sequence[Item], None, None]:
         """Obtain every file, in the quick way or in the ordinary one.
-
-        The ends are numbered as in all the work.
 
         Raises:
             Cancelled: The run was cancelled.
@@ -164,14 +161,14 @@ class Batch:
 
     # The quick way
 
-    def _quickly(self, group: GroupCommit) -> Iterator[News]:
+    def _quickly(self, group: GroupCommit) -> Iterator[Sequence[Item]]:
         clock = self._runtime.clock
         pending: list[_Fetched] = []
         committed_at = clock()
         refusal: StoreError | None = None
         for parcel in self._parcels(group):
             pending += parcel
-            yield News(tuple(event for fetched in parcel for event in _verified(fetched)))
+            yield [event for fetched in parcel for event in _verified(fetched)]
             if len(pending) >= COMMIT_FILES or clock() - committed_at >= COMMIT_SECONDS:
                 try:
                     yield self._commit(group, pending)
@@ -205,18 +202,13 @@ class Batch:
         return min(waits, default=0.0)
 
     def _fetch_by(self, threads: int, group: GroupCommit) -> Iterator[list[_Fetched]]:
-        error: BaseException | None = None
         lanes = BatchConnections(self._runtime.cancel)
         fetching = [self._fetch_in(lanes, number, group) for number in range(threads)]
         with closing(merge(fetching, threads, self._runtime.cancel)) as merged:
-            for happened in merged:
-                if not isinstance(happened, Done):
-                    yield happened or []
-                elif happened.error is not None:
-                    error = error or happened.error
-                    self._waiting.clear()  # and see the others to their end: leaving them ends the run
-        if error is not None:
-            raise error
+            for parcel in merged:
+                yield parcel or []  # an empty one lets the caller look at the clock
+        if self._refusal is not None:
+            raise self._refusal
 
     def _fetch_in(
         self, lanes: BatchConnections, number: int, group: GroupCommit
@@ -226,6 +218,9 @@ class Batch:
             return
         try:
             yield from self._fetch(group, lanes=lanes)
+        except StoreError as error:  # raised once the other lanes ended: leaving them ends the run
+            self._refusal = self._refusal or error
+            self._waiting.clear()
         finally:
             lanes.leave(is_over=not self._waiting)
 
@@ -235,12 +230,12 @@ class Batch:
         """Fetch files until none is left; what one thread does."""
         clock, parcel = self._runtime.clock, list[_Fetched]()
         told, count, is_proven = clock(), 0, False
-        while count < most and (number := self._next()) is not None:
+        while count < most and (job := self._next()) is not None:
             count += 1
             try:
-                fetched = self._fetch_one(group, number)
+                fetched = self._fetch_one(group, job)
             except _Unanswered:
-                self._waiting.appendleft(number)
+                self._waiting.appendleft(job)
                 if lanes is not None and lanes.note_silence():
                     break
                 continue
@@ -256,20 +251,19 @@ class Batch:
             self._asked.close_idle()  # a server of few threads serves nobody else over what is kept open
         yield parcel
 
-    def _next(self) -> int | None:
+    def _next(self) -> Job | None:
         try:
             return self._waiting.popleft()
         except IndexError:
             return None
 
-    def _fetch_one(self, group: GroupCommit, number: int) -> _Fetched | None:
+    def _fetch_one(self, group: GroupCommit, job: Job) -> _Fetched | None:
         """Fetch a file from the source that comes first; None where that is not possible like this.
 
         Raises:
             _Unanswered: Others got answers while this one waited for its first.
         """
-        job, clock = self._work[number], self._runtime.clock
-        offer = self._offer(job)
+        clock, offer = self._runtime.clock, self._offer(job)
         if offer is None:
             return None
         self._asked, answers, began = offer, self._answers, clock()
@@ -288,7 +282,7 @@ class Batch:
         if loose is None:
             self._count_failure(SourceError(Fault.HASH, "wrong bytes"))
             return None
-        return _Fetched(number, job, offer, loose, began, wait)
+        return _Fetched(job, offer, loose, began, wait)
 
     def _offer(self, job: Job) -> HttpOffer | None:
         """The offer that is asked first, if it is one for a batch and nothing is known against its host."""
@@ -302,30 +296,25 @@ class Batch:
         if error.fault in _OF_THE_HOST or self._failures >= FAILURES:
             self._waiting.clear()
 
-    def _commit(self, group: GroupCommit, pending: Sequence[_Fetched]) -> News:
+    def _commit(self, group: GroupCommit, pending: Sequence[_Fetched]) -> Sequence[Item]:
         """Store what was fetched; what cannot be is left."""
         stored = {each.file.sha256 for each in group.commit([fetched.loose for fetched in pending])}
         placed = [fetched for fetched in pending if fetched.loose.file.sha256 in stored]
         for host in {fetched.offer.host for fetched in placed}:
             self._runtime.hosts.welcome(host)
-        self._left -= {fetched.number for fetched in placed}
-        now = self._runtime.clock()
-        return News(
-            [event for fetched in placed for event in fetched.committed(now)],
-            [Done(fetched.number, fetched.obtained, None) for fetched in placed],
-        )
+        now, items = self._runtime.clock(), list[Item]()
+        for fetched in placed:
+            del self._left[fetched.job.file.sha256]
+            items += fetched.committed(now)
+        return [*items, *(FileDone(fetched.job, fetched.obtained) for fetched in placed)]
 
     # The ordinary way
 
-    def _ordinarily(self) -> Iterator[Event | News]:
-        runtime, numbers = self._runtime, sorted(self._left)
-        tasks = [obtain(runtime, self._work[number], self._mode) for number in numbers]
+    def _ordinarily(self) -> Iterator[Item]:
+        runtime = self._runtime
+        tasks = [obtain_alone(runtime, job, self._mode) for job in self._left.values()]
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
-            for happened in merged:
-                if isinstance(happened, Done):
-                    yield News(ended=[Done(numbers[happened.index], happened.result, happened.error)])
-                elif happened is not None:
-                    yield happened
+            yield from (item for item in merged if item is not None)
 
 
 def _verified(fetched: _Fetched) -> Iterator[Event]:

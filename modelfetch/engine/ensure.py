@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import field, replace
 from datetime import UTC, datetime
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.batch import Batch, first_small
+from modelfetch.engine.batch import Batch, split_small
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -25,20 +25,32 @@ from modelfetch.engine.export import Export
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
     CACHE,
-    End,
+    FileDone,
+    Item,
     Mode,
-    News,
     Obtained,
     displaced,
-    obtain,
+    flatten,
+    obtain_alone,
     obtain_rivals,
-    unpacked,
 )
 from modelfetch.engine.locking import LockNotes, acquire
 from modelfetch.engine.pace import FEW, LARGE
-from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planned, take_inventory
+from modelfetch.engine.plan import (
+    FileKey,
+    Holdings,
+    Inventory,
+    Job,
+    ModelKey,
+    apart,
+    jobs,
+    key_of,
+    model_key,
+    planned,
+    take_inventory,
+)
 from modelfetch.engine.progress import Deadline, with_heartbeat
-from modelfetch.engine.workers import Done, Task, merge
+from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store import Consulted, Lock, ReceiptError
@@ -47,25 +59,12 @@ if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
 
-FileKey = tuple[str, str, str, str]
-"""Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""
-
 _CANCELLED_EXIT: Final = 130
 """As after Ctrl-C: 128 + SIGINT."""
 
 
 Failure = ModelfetchError | Cancelled
 """What may end a run before its end; anything else is a bug."""
-
-
-def key_of(manifest: Manifest, file: FileSpec) -> FileKey:
-    """What a file of a model is told apart by."""
-    return *model_key(manifest), file.path
-
-
-def model_key(manifest: Manifest) -> tuple[str, str, str]:
-    """What a model is told apart by: name and version are claims, which two manifests may both make."""
-    return manifest.name, manifest.version, manifest.identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +126,17 @@ class Run:
         self._board = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
         """By name of its model: every lock of a model that we hold."""
-        self._waiting: dict[int, tuple[Inventory, set[str]]] = {}
-        """By identity of its manifest: a model that is not ready, and the paths it still needs."""
+        self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
+        """Models that are not ready, each with the paths that it still needs."""
         self._sources: dict[FileKey, str] = {}
         """Where each finished file came from."""
-        self._fetched: dict[int, int] = {}
-        """By identity of its manifest: bytes that came in for a model."""
+        self._fetched: dict[ModelKey, int] = {}
+        """Bytes received for each model."""
         self._errors: dict[FileKey, ModelfetchError] = {}
-        self._placed: set[int] = set()
-        """By identity of its manifest: models of which a file got its place in this run."""
-        self._notes: dict[int, str] = {}
-        """By identity of its manifest: why the receipt of a model that is ready could not be written."""
+        self._placed: set[ModelKey] = set()
+        """Models of which this run placed a file."""
+        self._notes: dict[ModelKey, str] = {}
+        """Why the receipt of a model that is ready could not be written."""
 
     def events(self) -> Iterator[Event]:
         """Do the work, and keep those who wait for our locks informed."""
@@ -203,26 +202,26 @@ class Run:
         self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = replace(self._request.mode, bad=self._bad_paths())
-        first = first_small(runtime, plain, mode)
-        new = [number for number in range(first, len(plain)) if not held[number]]
-        tasks: list[Generator[Event | News, None, Obtained | None]] = [
-            obtain(runtime, job, mode) for job in work[:first]
+        others, small = split_small(runtime, plain, mode)
+        tasks: list[Generator[Item | Sequence[Item], None, None]] = [
+            obtain_alone(runtime, job, mode) for job in others
         ]
-        if first < len(plain):
-            tasks.append(Batch(runtime, plain, first, new, mode).run())
-        ends = accumulate(map(len, rivals), initial=len(plain))
-        tasks += [obtain_rivals(runtime, work, range(*span), mode) for span in pairwise(ends)]
+        if small:
+            new = [job for job in small if not held[job.key]]
+            tasks.append(Batch(runtime, small, new, mode).run())
+        tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
         for inventory in pending:
-            self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
+            needed = {file.path for file in inventory.missing}
+            self._waiting[model_key(inventory.manifest)] = inventory, needed
         pace, deadline = (runtime.pace if _are_large(work[:FEW]) else None), Deadline(runtime)
         with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
-            for happened in with_heartbeat(unpacked(merged), runtime.clock, runtime.positions):
-                if isinstance(happened, Done):  # counts, however late
-                    yield from self._account(work[happened.index], happened)
+            for item in with_heartbeat(flatten(merged), runtime.clock, runtime.positions):
+                if isinstance(item, FileDone):  # counts even when the deadline has passed
+                    yield from self._account(item)
                     continue
-                deadline.check(happened)
-                if happened is not None:
-                    yield happened
+                deadline.check(item)
+                if item is not None:
+                    yield item
         runtime.store.sweep()
 
     def _bad_paths(self) -> frozenset[Path]:
@@ -232,9 +231,9 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_disk(self, work: Sequence[Job], held: Sequence[int]) -> None:
+    def _check_disk(self, work: Sequence[Job], held: Mapping[tuple[str, int], int]) -> None:
         store = self._runtime.store
-        needed = sum(job.file.size for job in work) - sum(held)
+        needed = sum(job.file.size - held[job.key] for job in work)
         if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
             store.check_writable()
         elsewhere = self._request.elsewhere
@@ -243,39 +242,41 @@ class Run:
         needed += sum(place.file.size for place in places if not linked[place.directory])
         store.check_space(needed)
 
-    def _held(self, work: Sequence[Job]) -> list[int]:
-        """The bytes of each file that need not be fetched."""
+    def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:
+        """The bytes of each job that need not be fetched."""
         if self._request.mode.force:
-            return [0] * len(work)
+            return dict.fromkeys((job.key for job in work), 0)
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():
-            return [
-                0 if self._is_distrusted(job) else max(holdings.of(*place) for place in job.places)
+            return {
+                job.key: 0 if self._is_distrusted(job) else max(holdings.of(*place) for place in job.places)
                 for job in work
-            ]
+            }
 
     def _is_distrusted(self, job: Job) -> bool:
         distrusted = self._request.distrusted
         return bool(distrusted) and any(key_of(*place) in distrusted for place in job.places)
 
-    def _account(self, job: Job, done: End) -> Iterator[Event]:
-        """Note how a file ended; a model that has its last one is ready."""
-        if isinstance(done.error, StoreError) or not isinstance(done.error, ModelfetchError | None):
-            raise done.error  # the disk ends the whole run; anything unexpected is a bug
+    def _account(self, done: FileDone) -> Iterator[Event]:
+        """Note how a job ended; a model whose last file was obtained is ready."""
+        if isinstance(done.error, StoreError):
+            raise done.error  # the next file would meet the same disk
         if done.error is not None:
-            self._errors |= dict.fromkeys((key_of(*place) for place in job.places), done.error)
-        elif done.result is not None:
-            yield from self._finish(job, done.result)
+            self._errors |= dict.fromkeys((key_of(*place) for place in done.job.places), done.error)
+        elif done.obtained is not None:
+            yield from self._finish(done.job, done.obtained)
 
     def _finish(self, job: Job, obtained: Obtained) -> Iterator[Event]:
         """Strike a file off the lists of the models that need it."""
-        first = id(job.places[0][0])  # shared bytes came in once: they count for the first who needed them
+        first = model_key(job.places[0][0])  # shared bytes were received once, so they count once
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         source = f"{obtained.source} {obtained.host}".strip()
         for manifest, file in job.places:
-            self._sources[key_of(manifest, file)] = source
-            self._placed |= {id(manifest)} if obtained.is_placed else set()
-            inventory, missing = self._waiting[id(manifest)]
+            key = model_key(manifest)
+            self._sources[*key, file.path] = source
+            if obtained.is_placed:
+                self._placed.add(key)
+            inventory, missing = self._waiting[key]
             missing.remove(file.path)
             if not missing:
                 self._write_receipt(inventory)
@@ -285,11 +286,11 @@ class Run:
         manifest, consulted = inventory.manifest, self._request.consulted
         key = model_key(manifest)
         sources = {file.path: self._sources[*key, file.path] for file in inventory.missing}
-        times, placed = dict.fromkeys(sources, datetime.now(UTC)), id(manifest) in self._placed
+        times, placed = dict.fromkeys(sources, datetime.now(UTC)), key in self._placed
         try:
             self._runtime.store.write_receipt(manifest, sources, times, consulted, placed=placed)
         except ReceiptError as error:  # all files are there and right: that is what was asked for
-            self._notes[id(manifest)] = f"its receipt could not be written: {error.message}"
+            self._notes[key] = f"its receipt could not be written: {error.message}"
 
     def _ready(self, inventory: Inventory) -> Iterator[Event]:
         manifest, store = inventory.manifest, self._runtime.store
@@ -309,8 +310,8 @@ class Run:
             str(store.directory(manifest)),
             len(manifest.files),
             manifest.size,
-            self._fetched.get(id(manifest), 0),
-            self._notes.get(id(manifest), ""),
+            self._fetched.get(model_key(manifest), 0),
+            self._notes.get(model_key(manifest), ""),
         )
 
     def has(self, key: FileKey) -> bool:

@@ -24,7 +24,7 @@ from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
 from modelfetch.engine.transfer import Transfer, candidates_for
-from modelfetch.engine.workers import Done, Task
+from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.sources.local import LocalOffer
@@ -64,6 +64,42 @@ class Mode:
     """Fetch everything anew, whatever is there."""
     bad: frozenset[Path] = frozenset()
     """Files on this disk that are known to be wrong: replaced, and never a source."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDone:
+    """The end of a job: what was obtained, or the error."""
+
+    job: Job
+    obtained: Obtained | None
+    error: ModelfetchError | None = None
+
+
+Item = Event | FileDone
+"""What a task of a run yields."""
+
+
+def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | None]:
+    """Yield the items of sequences one by one; batches hand on many items at once."""
+    for item in items:
+        if isinstance(item, Sequence):
+            yield from item
+        else:
+            yield item
+
+
+def obtain_alone(runtime: Runtime, job: Job, mode: Mode) -> Generator[Item, None, None]:
+    """Run one job as a task of its own; its last item is the :class:`FileDone`.
+
+    Raises:
+        Cancelled: The run was cancelled; the good prefix stays.
+    """
+    try:
+        obtained = yield from obtain(runtime, job, mode)
+    except ModelfetchError as error:
+        yield FileDone(job, None, error)
+    else:
+        yield FileDone(job, obtained)
 
 
 def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
@@ -232,40 +268,15 @@ def committed(
     )
 
 
-End = Done[Obtained | None]
-"""A file came to its end, well or not; without a result where that was told otherwise."""
+def obtain_rivals(runtime: Runtime, rivals: Sequence[Job], mode: Mode) -> Generator[Item, None, None]:
+    """Obtain jobs with one digest and different sizes, one after the other, as they share a lock and a place.
 
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """Several events told as one, and the files that came to their end with them."""
-
-    events: Sequence[Event] = ()
-    ended: Sequence[End] = ()
-
-
-def unpacked(happened: Iterator[Event | News | End | None]) -> Iterator[Event | End | None]:
-    """Make single events of what batches tell."""
-    for item in happened:
-        if isinstance(item, News):
-            yield from item.events
-            yield from item.ended
-        else:
-            yield item
-
-
-def obtain_rivals(
-    runtime: Runtime, work: Sequence[Job], numbers: Sequence[int], mode: Mode
-) -> Generator[Event | News, None, None]:
-    """Obtain jobs of one digest and different sizes, one after the other, for they share a lock and a place.
-
-    What was begun comes first: who opens it for another size loses its bytes. Once a size is proven, nobody
-    is asked for another one.
+    The job with the most bytes on disk comes first: opening its partial file for another size would discard
+    them. Once one size is proven, the other jobs fail without a request.
 
     Args:
         runtime: Of the run.
-        work: All jobs of the run.
-        numbers: Which of them are the rivals.
+        rivals: The jobs.
         mode: Of the run.
 
     Raises:
@@ -273,25 +284,23 @@ def obtain_rivals(
         Cancelled: The run was cancelled.
     """
     proven: Job | None = None
-    errors: dict[int, ModelfetchError] = {}
+    failed: list[tuple[Job, ModelfetchError]] = []
     holdings = Holdings(runtime.store)
-    held = {number: max(holdings.of(*place) for place in work[number].places) for number in numbers}
-    for number in sorted(numbers, key=lambda number: -held[number]):
+    for job in sorted(rivals, key=lambda job: -max(holdings.of(*place) for place in job.places)):
         if proven is not None:
-            errors[number] = _refuted(work[number], proven)
+            failed.append((job, _refuted(job, proven)))
             continue
         try:
-            obtained: Obtained = yield from obtain(runtime, work[number], mode)
+            obtained: Obtained = yield from obtain(runtime, job, mode)
         except StoreError:
             raise
         except ModelfetchError as error:
-            errors[number] = error
+            failed.append((job, error))
         else:
-            proven = work[number]
-            yield News(ended=[Done(number, obtained, None)])
-    for number, reason in errors.items():
-        told = reason if proven is None else _refuted(work[number], proven)
-        yield News(ended=[Done(number, None, told)])
+            proven = job
+            yield FileDone(job, obtained)
+    for job, reason in failed:
+        yield FileDone(job, None, reason if proven is None else _refuted(job, proven))
 
 
 def _refuted(job: Job, proven: Job) -> IntegrityError:

@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from modelfetch.store import Store
 
 
+ModelKey = tuple[str, str, str]
+"""Name, version and identity of a model; see :func:`model_key`."""
+FileKey = tuple[str, str, str, str]
+"""The key of a model, and a path. A run may have several versions of a model, and several claims to one."""
+
+
+def model_key(manifest: Manifest) -> ModelKey:
+    """The key of a model. Name and version alone are no key: two manifests may claim the same ones."""
+    return manifest.name, manifest.version, manifest.identity
+
+
+def key_of(manifest: Manifest, file: FileSpec) -> FileKey:
+    """The key of a file of a model."""
+    return *model_key(manifest), file.path
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """One model as found on disk; nothing was read. Kept is what agrees with the receipt by its stat."""
@@ -92,8 +108,8 @@ class Holdings:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._begun = store.begun()
-        self._has_directory: dict[int, bool] = {}
-        """By identity of the manifest's object; of most models that miss a file there is none."""
+        self._has_directory: dict[ModelKey, bool] = {}
+        """Looked up once for each model: most models that miss a file have no directory."""
 
     def of(self, manifest: Manifest, file: FileSpec) -> int:
         """Bytes of a file that are here: all of it, or what a journal says; to be hashed yet."""
@@ -102,9 +118,10 @@ class Holdings:
         return self._store.held(file) if file.sha256 in self._begun else 0
 
     def _is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
-        has_directory = self._has_directory.get(id(manifest))
+        key = model_key(manifest)
+        has_directory = self._has_directory.get(key)
         if has_directory is None:
-            has_directory = self._has_directory[id(manifest)] = self._store.has_directory(manifest)
+            has_directory = self._has_directory[key] = self._store.has_directory(manifest)
         return has_directory and self._store.is_filled(manifest, file)
 
 
@@ -113,6 +130,11 @@ class Job:
     """One digest to obtain, for every place that needs it."""
 
     places: tuple[tuple[Manifest, FileSpec], ...]
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Digest and size, which no other job of a run shares."""
+        return self.file.sha256, self.file.size
 
     @property
     def file(self) -> FileSpec:

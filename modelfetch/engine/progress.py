@@ -14,11 +14,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.engine.events import Event, FileCommitted, Progress, SourceFailed
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
-from modelfetch.engine.workers import Done, T, Task
+from modelfetch.engine.workers import Task
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ FileId = tuple[str, str]
 Positions = Mapping[FileId, Callable[[], int]]
 """How many bytes of the files under way are there now. May change at any time."""
 
-Happened = Event | Done[T] | None
+T = TypeVar("T")
+"""Items that are not events: the ends of files."""
 
 
 @dataclass(slots=True)
@@ -48,8 +49,8 @@ class _Told:
 
 
 def with_heartbeat(
-    happened: Iterator[Happened[T]], clock: Clock, positions: Positions
-) -> Iterator[Happened[T]]:
+    happened: Iterator[Event | T | None], clock: Clock, positions: Positions
+) -> Iterator[Event | T | None]:
     """Pass everything on, and tell how far files are that have not told it themselves.
 
     Progress is absolute, so repeating it changes nothing but the time of the last sign of life.
@@ -68,7 +69,7 @@ def with_heartbeat(
             told[key] = _Told(progress, now)
             yield progress
         else:
-            if told and item is not None and not isinstance(item, Done):
+            if told and item is not None:
                 told.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
             yield item
         for last in told.values():
@@ -121,7 +122,7 @@ class Deadline:
         self._under_way: dict[tuple[str, str], Progress] = {}
         """The files of which bytes are waited for; the one heard of last comes last."""
 
-    def check(self, happened: Event | Done[T] | None) -> None:
+    def check(self, happened: object) -> None:
         """Take note of what happened, and of the time.
 
         Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, FileKey, Request, Run, code_of, finished, key_of, model_key
+from modelfetch.engine.ensure import Failure, Request, Run, code_of, finished
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -23,9 +23,9 @@ from modelfetch.engine.events import (
     Status,
 )
 from modelfetch.engine.file import CACHE, Mode
-from modelfetch.engine.plan import planned, take_inventory
+from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
-from modelfetch.engine.workers import Done, Task, merge
+from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import (
     AuthorisationError,
     Fault,
@@ -93,6 +93,18 @@ class _Item:
     unchanged: bool
     """Whether its stat agrees with the receipt."""
 
+    @property
+    def key(self) -> FileKey:
+        return key_of(self.manifest, self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The end of the check of one file."""
+
+    key: FileKey
+    finding: Finding | None
+
 
 def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
     """Check every file of the requested models; the last event says whether all are right.
@@ -128,22 +140,22 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
         yield planned(runtime, inventory)
         items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
     items.sort(key=lambda item: -item.file.size)
-    tasks = [_check(runtime, item, quick=request.quick) for item in items]
+    tasks = [_check_alone(runtime, item, quick=request.quick) for item in items]
     deadline = Deadline(runtime)
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
         for happened in with_heartbeat(merged, runtime.clock, runtime.positions):
-            if isinstance(happened, Done):  # counts, however late
-                _account(items[happened.index], happened, found)
+            if isinstance(happened, _Checked):  # counts even when the deadline has passed
+                found[happened.key] = happened.finding
                 continue
             deadline.check(happened)
             if happened is not None:
                 yield happened
 
 
-def _account(item: _Item, done: Done[Finding | None], found: Findings) -> None:
-    if done.error is not None:
-        raise done.error
-    found[key_of(item.manifest, item.file)] = done.result
+def _check_alone(runtime: Runtime, item: _Item, *, quick: bool) -> Generator[Event | _Checked, None, None]:
+    """Check one file as a task of its own."""
+    finding = yield from _check(runtime, item, quick=quick)
+    yield _Checked(item.key, finding)
 
 
 def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:

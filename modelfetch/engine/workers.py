@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.engine.pace import FEW, Pace
@@ -35,48 +35,59 @@ daemon thread without anything to write, and is left behind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """A task ended: with its result, or with the exception it raised."""
+class _Ended:
+    """A task ended: normally, or with the exception it raised."""
 
-    index: int
-    result: T | None
-    error: BaseException | None
+    error: BaseException | None = None
 
 
 def merge(
-    tasks: Sequence[Generator[Item, None, T]],
+    tasks: Sequence[Generator[Item, None, object]],
     threads: int,
     cancel: Cancellation,
     idle: float = 0.25,
     pace: Pace | None = None,
-) -> Generator[Item | Done[T] | None, None, None]:
-    """Run tasks in parallel, in their order, and yield what they yield.
+) -> Generator[Item | None, None, None]:
+    """Run tasks in parallel, started in their order, and yield the items that they yield.
 
-    Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing
-    the iterator cancels all work. With a pace, threads beyond the first few wait for their turn.
+    Yields None when no item came for ``idle`` seconds, so that the caller can check the clock. What a task
+    returns is discarded: a task that has a result yields it as an item. An exception raised by a task is
+    raised here and ends the others. So does closing the iterator. With a pace, threads beyond the first few
+    wait for their turn.
+
+    Args:
+        tasks: Generators; each runs in one thread.
+        threads: The most tasks that run at the same time.
+        cancel: Cancelled when this ends before all tasks have, so that the workers end too.
+        idle: Seconds between two looks at the cancellation while nothing happens.
+        pace: When the threads beyond the first few may begin.
 
     Raises:
-        Cancelled: Somebody else cancelled the run, and nothing came from the workers any more.
+        Cancelled: The run was cancelled by another thread, and the workers yield nothing any more.
     """
-    happened: queue.SimpleQueue[Item | Done[T]] = queue.SimpleQueue()
-    waiting = deque(enumerate(tasks))
-    workers = _start(min(threads, len(tasks)), waiting, happened, pace)
+    items: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
+    waiting = deque(tasks)
+    workers = _start(min(threads, len(tasks)), waiting, items, pace)
     if not workers:
         yield from _one_by_one(waiting)
         return
-    left = len(tasks)
+    running = len(tasks)
     try:
-        while left:
+        while running:
             try:
-                item = happened.get(timeout=idle)
+                item = items.get(timeout=idle)
             except queue.Empty:
-                cancel.check()  # cancelled from outside, while a worker is where it cannot be woken
+                cancel.check()  # a worker in a system call cannot notice that it was
                 yield None
                 continue
-            left -= isinstance(item, Done)
-            yield item
+            if not isinstance(item, _Ended):
+                yield item
+                continue
+            running -= 1
+            if item.error is not None:
+                raise item.error
     finally:
-        if left:
+        if running:
             cancel.cancel()
             waiting.clear()
         if pace is not None:
@@ -86,14 +97,14 @@ def merge(
 
 def _start(
     count: int,
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-    happened: queue.SimpleQueue[Item | Done[T]],
+    waiting: deque[Generator[Item, None, object]],
+    items: queue.SimpleQueue[Item | _Ended],
     pace: Pace | None,
 ) -> list[threading.Thread]:
-    """Start so many workers, or as many as there are threads to be had."""
+    """Start this many workers, or fewer where the system refuses further threads."""
     workers: list[threading.Thread] = []
     for n in range(count):
-        work = partial(_work, waiting, happened, pace if n >= FEW else None)
+        work = partial(_work, waiting, items, pace if n >= FEW else None)
         worker = start(work, f"modelfetch-{n}")
         if worker is None:
             break
@@ -101,44 +112,35 @@ def _start(
     return workers
 
 
-def _one_by_one(
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-) -> Generator[Item | Done[T], None, None]:
-    """Run tasks in the calling thread, where there is no other to be had."""
+def _one_by_one(waiting: deque[Generator[Item, None, object]]) -> Generator[Item, None, None]:
+    """Run tasks in the calling thread, where the system refuses even one further thread."""
     while waiting:
-        index, task = waiting.popleft()
-        with closing(task):
-            try:
-                result = yield from task
-            except Exception as error:
-                yield Done(index, None, error)
-            else:
-                yield Done(index, result, None)
+        with closing(waiting.popleft()) as task:
+            yield from task
 
 
 def _work(
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-    happened: queue.SimpleQueue[Item | Done[T]],
+    waiting: deque[Generator[Item, None, object]],
+    items: queue.SimpleQueue[Item | _Ended],
     pace: Pace | None,
 ) -> None:
     if pace is not None:
         pace.wait()
     while True:
         try:
-            index, task = waiting.popleft()
+            task = waiting.popleft()
         except IndexError:
             return
-        happened.put(_run(index, task, happened.put))
+        items.put(_run(task, items.put))
 
 
-def _run(index: int, task: Generator[Item, None, T], tell: Callable[[Item], None]) -> Done[T]:
+def _run(task: Generator[Item, None, object], put: Callable[[Item], None]) -> _Ended:
     try:
-        while True:
-            tell(next(task))
-    except StopIteration as stop:
-        return Done(index, stop.value, None)
-    except BaseException as error:  # handed over to the thread that follows the stream, which waits for it
-        return Done(index, None, error)
+        for item in task:
+            put(item)
+    except BaseException as error:  # even SystemExit: the thread that merges waits for the end of each task
+        return _Ended(error)
+    return _Ended()
 
 
 def join(workers: Sequence[threading.Thread], seconds: float) -> None:

@@ -370,7 +370,7 @@ def steady(event: Event) -> Event:
             return event
 
 
-def of(events: Iterable[Event], kind: type[T]) -> list[T]:
+def of(events: Iterable[object], kind: type[T]) -> list[T]:
     """The events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 

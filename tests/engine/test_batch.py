@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, most_threads, threads_for
+from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, Batch, most_threads, threads_for
 from modelfetch.engine.batch_connections import FIRST
 from modelfetch.engine.events import (
     Event,
@@ -27,6 +27,8 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.file import FileDone, Mode, flatten
+from modelfetch.engine.plan import Inventory, jobs
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
@@ -144,6 +146,19 @@ def test_each_file_is_told_of_as_ever(lab: Laboratory, origin: Origin) -> None:
         assert committed.fetched == len(content)
     assert of(events, ModelReady)[0].fetched == MODEL.size
     assert set(statuses(events).values()) == {"completed"}
+
+
+def test_every_end_carries_its_own_job(lab: Laboratory, origin: Origin) -> None:
+    """Also of a file that is left to the ordinary way, which then comes after files that were after it."""
+    path = list(FILES)[10]
+    origin.fault(path, faults.status(500), times=1)
+    work = jobs([Inventory(MODEL, frozenset())])
+    with run_of(lab, origin) as runtime:
+        ends = of(flatten(Batch(runtime, work, work, Mode()).run()), FileDone)
+    assert len(ends) == len(work)
+    assert {done.job for done in ends} == {*work}
+    assert all(done.obtained is not None and done.obtained.fetched == done.job.file.size for done in ends)
+    assert ends[-1].job.file.path == path
 
 
 def test_the_next_run_finds_everything(lab: Laboratory, origin: Origin) -> None:
