@@ -174,7 +174,7 @@ class Batch:
                     yield self._commit(group, pending)
                 except StoreError as error:
                     refusal = error
-                    self._waiting.clear()  # and see the lanes to their end: leaving them ends the run
+                    self._waiting.clear()  # the lanes end by themselves: until then they write to the group
                 pending, committed_at = [], clock()
         if refusal is not None:
             raise refusal
@@ -202,9 +202,10 @@ class Batch:
         return min(waits, default=0.0)
 
     def _fetch_by(self, threads: int, group: GroupCommit) -> Iterator[list[_Fetched]]:
-        lanes = BatchConnections(self._runtime.cancel)
+        cancel = self._runtime.cancel.child()  # leaving the lanes must not end the run
+        lanes = BatchConnections(cancel)
         fetching = [self._fetch_in(lanes, number, group) for number in range(threads)]
-        with closing(merge(fetching, threads, self._runtime.cancel)) as merged:
+        with closing(merge(fetching, threads, cancel)) as merged:
             for parcel in merged:
                 yield parcel or []  # an empty one lets the caller look at the clock
         if self._refusal is not None:
@@ -218,7 +219,7 @@ class Batch:
             return
         try:
             yield from self._fetch(group, lanes=lanes)
-        except StoreError as error:  # raised once the other lanes ended: leaving them ends the run
+        except StoreError as error:  # raised once the other lanes ended: they write to the same group
             self._refusal = self._refusal or error
             self._waiting.clear()
         finally:
@@ -230,7 +231,7 @@ class Batch:
         """Fetch files until none is left; what one thread does."""
         clock, parcel = self._runtime.clock, list[_Fetched]()
         told, count, is_proven = clock(), 0, False
-        while count < most and (job := self._next()) is not None:
+        while count < most and (job := self._next(lanes)) is not None:
             count += 1
             try:
                 fetched = self._fetch_one(group, job)
@@ -251,7 +252,10 @@ class Batch:
             self._asked.close_idle()  # a server of few threads serves nobody else over what is kept open
         yield parcel
 
-    def _next(self) -> Job | None:
+    def _next(self, lanes: BatchConnections | None) -> Job | None:
+        """The next job that no thread has begun; None where none is left."""
+        if lanes is not None:
+            lanes.check_cancelled()
         try:
             return self._waiting.popleft()
         except IndexError:
@@ -311,9 +315,10 @@ class Batch:
     # The ordinary way
 
     def _ordinarily(self) -> Iterator[Item]:
-        runtime = self._runtime
+        cancel = self._runtime.cancel.child()  # leaving these tasks must not end the run
+        runtime = self._runtime.for_part(cancel)
         tasks = [obtain_alone(runtime, job, self._mode) for job in self._left.values()]
-        with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
+        with closing(merge(tasks, runtime.files, cancel)) as merged:
             yield from (item for item in merged if item is not None)
 
 

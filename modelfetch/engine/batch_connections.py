@@ -70,6 +70,14 @@ class BatchConnections:
             self._working += not self._is_over
             return not self._is_over
 
+    def check_cancelled(self) -> None:
+        """Raise in a lane whose work was cancelled.
+
+        Raises:
+            Cancelled: It was.
+        """
+        self._cancel.check()
+
     def note_answer(self) -> None:
         """A lane got its first answer: that proves some more of them to be of use."""
         with self._changed:

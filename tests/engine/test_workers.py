@@ -185,6 +185,29 @@ def test_a_run_that_ended_is_not_cancelled() -> None:
     assert workers() == []
 
 
+def test_closing_nested_work_ends_its_own_workers_only() -> None:
+    cancel = Cancellation()
+    nested = cancel.child()
+    outer_gate, inner_gate = Gate(cancel), Gate(nested)
+
+    def waiting(gate: Gate) -> Task[str]:
+        yield told("")
+        gate()
+        yield told("opened")
+        return ""
+
+    outer = merge([waiting(outer_gate)], 1, cancel)
+    next(outer)
+    inner = merge([waiting(inner_gate)], 1, nested)
+    next(inner)
+    inner.close()
+    assert nested.cancelled
+    assert not cancel.cancelled
+    assert len(workers()) == 1
+    outer_gate.opened.set()
+    assert [item for item in outer if item is not None] == [told("opened")]
+
+
 def test_an_exception_in_the_follower_cancels_too() -> None:
     cancel = Cancellation()
     gate = Gate(cancel)
