@@ -147,6 +147,8 @@ class Run:
 
     def _work(self) -> Task[None]:
         """Lock, plan, transfer, and say what is ready."""
+        # First of all: models that are ready are copied to places outside the cache too.
+        self._request.elsewhere.check_space(self._manifests.values(), self._runtime.store)
         with ExitStack() as held:
             pending: list[Inventory] = []
             for _, manifest in sorted(self._manifests.items()):
@@ -236,10 +238,6 @@ class Run:
         needed = sum(job.file.size - held[job.key] for job in work)
         if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
             store.check_writable()
-        elsewhere = self._request.elsewhere
-        places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
-        linked = {place.directory: store.can_link_into(place.directory) for place in places}
-        needed += sum(place.file.size for place in places if not linked[place.directory])
         store.check_space(needed)
 
     def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:

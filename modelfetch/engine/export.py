@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
@@ -85,6 +86,39 @@ class Export:
                     )
                 if not place.replaces:
                     store.guest.is_free(place.directory, place.path, place.file)
+
+    def check_space(self, manifests: Iterable[Manifest], store: Store) -> None:
+        """Require space for the copies, on every file system that is not the cache's own.
+
+        On that one files are hard links and take no space. A file that is there with the right size counts
+        as the right one: if it is not, the copy that replaces it may still find the disk full.
+
+        Raises:
+            StoreError: There is too little space; the message names the directory.
+        """
+        targets: dict[int, dict[tuple[Path, str], ExportPlace]] = {}
+        file_systems: dict[Path, int] = {}
+        for place in chain.from_iterable(map(self.places, manifests)):
+            directory = place.directory
+            if directory not in file_systems:  # one lookup for all files of a directory
+                file_systems[directory] = store.file_system(directory)
+            targets.setdefault(file_systems[directory], {})[directory, place.path] = place
+        if targets:
+            targets.pop(store.file_system(), None)
+        for places in targets.values():
+            copies = [
+                place
+                for place in places.values()
+                if not store.has_size(place.directory / place.path, place.file.size)
+            ]
+            if copies:
+                needed, first = sum(place.file.size for place in copies), copies[0]
+                instead = _INSTEAD_OF_TO if first.replaces else _INSTEAD_OF_HUB_CACHE
+                store.check_space(needed, self.to if first.replaces else self.hub_cache, instead)
+
+
+_INSTEAD_OF_TO: Final = "choose another directory with --to"
+_INSTEAD_OF_HUB_CACHE: Final = "leave --layout hf out"
 
 
 def _check_name(manifest: Manifest, place: ExportPlace) -> None:
