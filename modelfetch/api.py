@@ -17,6 +17,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
@@ -86,11 +87,11 @@ def ensure(
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
     """
-    options = RunOptions(
+    run = RunOptions(
         offline=offline, prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
     )
     directory: Path | None = None
-    for record in stream(name, cache_dir=cache_dir, options=options, force=force):
+    for record in _stream([name], EnsureOptions(_settings(cache_dir), run, force)):
         if isinstance(record.event, ModelReady):
             directory = Path(record.event.path)
         elif isinstance(record.event, RunFinished):
@@ -122,9 +123,12 @@ def stream(
         UsageError: No name is given and no project names any; or an option or (as ConfigError) a setting is
             wrong.
     """
-    workspace = _workspace(cache_dir)
-    manifests = workspace.manifests(names)
-    events = workspace.ensure(manifests, options or RunOptions(), force=force)
+    return _stream(names, EnsureOptions(_settings(cache_dir), options or RunOptions(), force))
+
+
+def _stream(names: Sequence[str], options: EnsureOptions) -> Generator[Record, None, None]:
+    workspace = Workspace.open(options.settings)
+    events = workspace.ensure(workspace.manifests(names), options)
     return recorded(records(events), workspace.recorder())
 
 
@@ -152,7 +156,7 @@ def verify(
         IntegrityError: A file is bad or missing, and was not (or could not be) put right.
         ModelfetchError: As for :func:`ensure`.
     """
-    workspace = _workspace(cache_dir)
+    workspace = Workspace.open(_settings(cache_dir))
     manifests = workspace.manifests(names) if names else workspace.present()
     events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = follow(events, [workspace.recorder()])
@@ -174,5 +178,5 @@ def raise_for(finished: RunFinished) -> None:
         raise error(finished.error.message, hint=finished.error.hint)
 
 
-def _workspace(cache_dir: str | os.PathLike[str] | None) -> Workspace:
-    return Workspace.open({"cache_dir": None if cache_dir is None else os.fspath(cache_dir)})
+def _settings(cache_dir: str | os.PathLike[str] | None) -> dict[str, object]:
+    return {"cache_dir": None if cache_dir is None else os.fspath(cache_dir)}

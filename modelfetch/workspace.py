@@ -23,12 +23,13 @@ from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
-from modelfetch.settings.locations import absolute, working_directory
+from modelfetch.settings.locations import working_directory
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import Event, Planned
+    from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history import AttemptRow, History
@@ -227,33 +228,38 @@ class Workspace:
     def ensure(
         self,
         manifests: Sequence[Manifest],
-        options: RunOptions,
+        options: EnsureOptions,
         *,
-        force: bool = False,
-        to: Path | None = None,
-        layout_hf: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Make models present and verified; see :func:`modelfetch.engine.ensure.ensure`.
 
-        ``cancel`` ends the run from another thread; closing the iterator ends it from this one.
+        Args:
+            manifests: The models.
+            options: What the run is asked for. Its settings were used when this workspace was opened.
+            cancel: Ends the run from another thread; closing the iterator ends it from this one.
 
         Raises:
-            UsageError: An option names no kind of source.
+            UsageError: An option names no kind of source, or files cannot go where options want them.
         """
-        from modelfetch.engine.ensure import Request, ensure
-        from modelfetch.engine.export import Export
-        from modelfetch.engine.file import Mode
+        from modelfetch.engine.ensure import ensure
+        from modelfetch.engine.options import Request
 
-        to = absolute(to, working_directory()) if to is not None else None
-        elsewhere = Export(to, self.loaded.hf_cache if layout_hf else None)
-        elsewhere.check(manifests, self.store)
-        if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
-            options = replace(options, connections=1)
-        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
+        request = Request(manifests, options, self.loaded.hf_cache)
+        request.export.check(manifests, self.store)
+        run = options.run
+        if has_demo(manifests):  # one connection, so that a person can follow its cut and its fallback
+            run = replace(run, connections=1)
+        runtime = self._runtime(run, cancel)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
-            return ensure(runtime, Request(addressed, mode, elsewhere, self.consulted, self._circumstances))
+            wanted = replace(
+                request,
+                manifests=addressed,
+                consulted=self.consulted,
+                circumstances=self._circumstances,
+            )
+            return ensure(runtime, wanted)
 
         return _run(runtime, manifests, start)
 
@@ -271,10 +277,9 @@ class Workspace:
 
         ``cancel`` is as for :meth:`ensure`.
         """
-        from modelfetch.engine.file import Mode
         from modelfetch.engine.verify import VerifyRequest, verify
 
-        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options))
+        runtime = self._runtime(options, cancel)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
             request = VerifyRequest(
@@ -282,7 +287,6 @@ class Workspace:
                 quick=quick,
                 repair=repair,
                 strict=strict,
-                mode=mode,
                 consulted=self.consulted,
             )
             return verify(runtime, request)
@@ -300,13 +304,10 @@ class Workspace:
         except OSError:  # the working directory is gone
             return []
 
-    def _is_offline(self, options: RunOptions) -> bool:
-        return options.offline or self.loaded.offline
-
     def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
         from modelfetch.engine.setup import assemble
 
-        offline = self._is_offline(options)
+        offline = options.offline or self.loaded.offline
         return assemble(
             self.loaded,
             replace(options, offline=offline),

@@ -69,35 +69,42 @@ def ensure(
     server does it on its machine, and the paths are those there.
     """
     if server is not None or token is not None:
-        from modelfetch.cli.remote import ensure as ensure_there
+        from modelfetch.cli.remote import ensure_on_server
 
-        ensure_there(context, names or (), server, token, json=json, quiet=quiet)
+        ensure_on_server(context, names or (), server, token, json=json, quiet=quiet)
         return
     from modelfetch.cli.run import run_ensure
+    from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.setup import RunOptions
 
-    code = run_ensure(
-        names or (),
-        {
+    options = EnsureOptions(
+        settings={
             "cache_dir": cache_dir,
             "network.files": files,
             "network.connections": connections,
             "network.limit_rate": limit_rate,
         },
-        RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
+        run=RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
         force=force,
         to=_directory(to),
         layout_hf=layout is Layout.HF,
-        json=json,
-        quiet=quiet,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run_ensure(names or (), options, json=json, quiet=quiet))
 
 
 def _directory(to: str | None) -> Path | None:
-    if to is not None and not to.strip():
+    """The absolute directory of ``--to``.
+
+    Raises:
+        UsageError: It is empty.
+    """
+    from modelfetch.settings.locations import absolute, working_directory
+
+    if to is None:
+        return None
+    if not to.strip():  # as a path it would be the working directory
         raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
-    return None if to is None else Path(to)
+    return absolute(Path(to), working_directory())
 
 
 def plan(

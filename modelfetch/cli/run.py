@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Never
 
 from modelfetch.cli.output import notes, put, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
 from modelfetch.model.text import sanitise
@@ -97,15 +97,7 @@ def leave(finished: RunFinished) -> Never:
 
 
 def run_ensure(
-    names: Sequence[str],
-    flags: Mapping[str, object] | None = None,
-    options: RunOptions | None = None,
-    *,
-    force: bool = False,
-    to: Path | None = None,
-    layout_hf: bool = False,
-    json: bool = False,
-    quiet: bool = False,
+    names: Sequence[str], options: EnsureOptions | None = None, *, json: bool = False, quiet: bool = False
 ) -> int:
     """Make models present, tell about it, and print their directories.
 
@@ -115,10 +107,11 @@ def run_ensure(
     Raises:
         ModelfetchError: The run could not begin.
     """
-    workspace = Workspace.open(flags)
+    options = options or EnsureOptions()
+    workspace = Workspace.open(options.settings)
     manifests = workspace.manifests(names)
     ready = Ready()
-    events = workspace.ensure(manifests, options or RunOptions(), force=force, to=to, layout_hf=layout_hf)
+    events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     if not json:
         for manifest in manifests:

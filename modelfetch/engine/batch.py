@@ -98,7 +98,7 @@ def split_small(runtime: Runtime, work: Sequence[Job], mode: Mode) -> tuple[Sequ
         work: The jobs, each with a digest of its own.
         mode: Of the run.
     """
-    if mode.force or mode.offline or mode.bad or runtime.limit_rate is not None:
+    if mode.force or runtime.offline or mode.bad or runtime.limit_rate is not None:
         return work, []  # a batch neither replaces files nor throttles
     small = [job for job in work if job.file.size <= LARGEST]
     if len(small) < FEWEST:

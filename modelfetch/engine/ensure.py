@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -21,7 +20,6 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.engine.export import Export
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
     CACHE,
@@ -35,6 +33,7 @@ from modelfetch.engine.file import (
     obtain_rivals,
 )
 from modelfetch.engine.locking import LockNotes, acquire
+from modelfetch.engine.options import Request
 from modelfetch.engine.pace import FEW, LARGE
 from modelfetch.engine.plan import (
     FileKey,
@@ -52,8 +51,7 @@ from modelfetch.engine.plan import (
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.lazy_dataclass import dataclass
-from modelfetch.store import Consulted, Lock, ReceiptError
+from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -65,22 +63,6 @@ _CANCELLED_EXIT: Final = 130
 
 Failure = ModelfetchError | Cancelled
 """What may end a run before its end; anything else is a bug."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ensure, and how."""
-
-    manifests: Sequence[Manifest]
-    mode: Mode = field(default_factory=Mode)
-    elsewhere: Export = field(default_factory=Export)
-    """Places outside the cache that get the files as well."""
-    consulted: Sequence[Consulted] = ()
-    """Files that decided what the models are, for the receipts."""
-    circumstances: Sequence[str] = ()
-    """What else decided it: :func:`modelfetch.warm.circumstances`."""
-    distrusted: Collection[FileKey] = frozenset()
-    """Files that must be obtained anew, whatever their stat says."""
 
 
 def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
@@ -122,6 +104,7 @@ class Run:
     def __init__(self, runtime: Runtime, request: Request) -> None:
         self._runtime = runtime
         self._request = request
+        self._export = request.export
         self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
         self._board = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
@@ -148,7 +131,7 @@ class Run:
     def _work(self) -> Task[None]:
         """Lock, plan, transfer, and say what is ready."""
         # First of all: models that are ready are copied to places outside the cache too.
-        self._request.elsewhere.check_space(self._manifests.values(), self._runtime.store)
+        self._export.check_space(self._manifests.values(), self._runtime.store)
         with ExitStack() as held:
             pending: list[Inventory] = []
             for _, manifest in sorted(self._manifests.items()):
@@ -182,7 +165,7 @@ class Run:
         return self._inventory(manifest)
 
     def _inventory(self, manifest: Manifest) -> Inventory:
-        if self._request.mode.force:
+        if self._request.options.force:
             return Inventory(manifest, frozenset(), anew=True)
         return take_inventory(self._runtime, manifest, self._distrusted(manifest))
 
@@ -203,7 +186,7 @@ class Run:
         held = self._held(work)
         self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
-        mode = replace(self._request.mode, bad=self._bad_paths())
+        mode = Mode(self._request.options.force, self._bad_paths())
         others, small = split_small(runtime, plain, mode)
         tasks: list[Generator[Item | Sequence[Item], None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
@@ -234,15 +217,15 @@ class Run:
         )
 
     def _check_disk(self, work: Sequence[Job], held: Mapping[tuple[str, int], int]) -> None:
-        store = self._runtime.store
+        runtime, store = self._runtime, self._runtime.store
         needed = sum(job.file.size - held[job.key] for job in work)
-        if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
+        if needed and not runtime.offline:  # no request is made for bytes that could not be written
             store.check_writable()
         store.check_space(needed)
 
     def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:
         """The bytes of each job that need not be fetched."""
-        if self._request.mode.force:
+        if self._request.options.force:
             return dict.fromkeys((job.key for job in work), 0)
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():
@@ -294,13 +277,13 @@ class Run:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
-        for place in self._request.elsewhere.places(manifest):
+        for place in self._export.places(manifest):
             if place.replaces:
                 placed = store.place_into(place.directory, manifest, place.file, CACHE, path=place.path)
                 yield from displaced(manifest, place.file, placed)
             else:
                 store.guest.place(place.directory, manifest, place.file, place.path)
-        for note in self._request.elsewhere.notes(manifest):
+        for note in self._export.notes(manifest):
             store.note_into(*note)
         yield ModelReady(
             manifest.name,

@@ -59,7 +59,6 @@ IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
 class Mode:
     """How a run treats what is there already."""
 
-    offline: bool = False
     force: bool = False
     """Fetch everything anew, whatever is there."""
     bad: frozenset[Path] = frozenset()
@@ -217,7 +216,7 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
             if mode.force and runtime.store.find_blob(file) is not None:
                 partial.forget()  # what was there stays, and nobody goes on with this
             if isinstance(error, Exhausted):
-                raise file_error(manifest.name, file.path, error, offline=mode.offline) from error
+                raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
             raise
     yield from displaced(manifest, file, placed)
     last = transfer.filling.last

@@ -61,6 +61,8 @@ class Runtime:
     """Seconds over which that is measured (``network.stall_timeout``)."""
     allowance: Allowance = field(default_factory=Allowance)
     """Shared with the runs beside this one that the limit holds for, too."""
+    offline: bool = False
+    """Whether the network may not be used; the sources are then those of this disk."""
     files: int = 4
     """Files in work at the same time."""
     sharing: SplitPolicy = field(default_factory=SplitPolicy)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, Request, Run, code_of, finished
+from modelfetch.engine.ensure import Failure, Run, code_of, finished
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -22,7 +22,8 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.file import CACHE, Mode
+from modelfetch.engine.file import CACHE
+from modelfetch.engine.options import Request
 from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Task, merge
@@ -55,7 +56,6 @@ class VerifyRequest:
     repair: bool = False
     strict: bool = False
     """Whether files that no manifest lists are failures, and with ``repair`` put into quarantine."""
-    mode: Mode = field(default_factory=Mode)
     consulted: Sequence[Consulted] = ()
 
 
@@ -189,9 +189,7 @@ def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterat
     bad = _bad_in(found)
     models = {key[:-1] for key in bad}
     manifests = [manifest for manifest in request.manifests if model_key(manifest) in models]
-    run = Run(
-        runtime, Request(manifests, request.mode, consulted=request.consulted, distrusted=frozenset(bad))
-    )
+    run = Run(runtime, Request(manifests, consulted=request.consulted, distrusted=frozenset(bad)))
     try:
         yield from (event for event in run.events() if not isinstance(event, Planned))
     finally:

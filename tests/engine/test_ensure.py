@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -33,6 +33,7 @@ from modelfetch.engine.events import (
     RunStarted,
 )
 from modelfetch.engine.export import Export
+from modelfetch.engine.options import Request
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.model.manifest import HuggingFaceRepo, Manifest

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import LockWaiting
 from modelfetch.engine.locking import POLL_SECONDS, TELL_SECONDS, acquire
+from modelfetch.engine.options import Request
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import DeadlineError, LockTimeoutError
 from modelfetch.store import Lock, Store
