@@ -41,11 +41,11 @@ from modelfetch.engine.plan import (
     Inventory,
     Job,
     ModelKey,
-    apart,
     jobs,
     key_of,
     model_key,
     planned,
+    split_rivals,
     take_inventory,
 )
 from modelfetch.engine.progress import Deadline, with_heartbeat
@@ -106,7 +106,7 @@ class Run:
         self._request = request
         self._export = request.export
         self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
-        self._board = LockNotes(runtime.clock)
+        self._lock_notes = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
         """By name of its model: every lock of a model that we hold."""
         self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
@@ -125,7 +125,7 @@ class Run:
         """Do the work, and keep those who wait for our locks informed."""
         with closing(self._work()) as work:
             for event in work:
-                self._board.heard(event)
+                self._lock_notes.apply(event)
                 yield event
 
     def _work(self) -> Task[None]:
@@ -160,7 +160,7 @@ class Run:
             yield from acquire(lock, self._runtime, manifest.name)
             held.callback(lock.release)
             self._locks[manifest.name] = lock
-            self._board.hold(manifest.name, lock)
+            self._lock_notes.add(manifest.name, lock)
         self._runtime.store.claim(manifest, exclusive=lock.effective)
         return self._inventory(manifest)
 
@@ -181,7 +181,7 @@ class Run:
     def _obtain(self, pending: Sequence[Inventory]) -> Iterator[Event]:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime = self._runtime
-        plain, rivals = apart(jobs(pending))
+        plain, rivals = split_rivals(jobs(pending))
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
         self._check_disk(work, held)

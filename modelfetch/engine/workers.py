@@ -1,6 +1,13 @@
-"""Many generators, one ordered stream: the only place in the engine where threads start.
+"""Run generators in parallel and merge their items into one stream.
 
-How many files at once the system lets this process have open, and what a run can afford of that.
+Each task is a generator that one worker thread runs. Its items pass a queue to the thread that follows the
+run, so that only this thread changes the state of the run and calls reporters. The parallel connections of
+one file are the only other threads of the engine.
+
+Also the number of files that a run can have in work, given the limit of open files (``ulimit -n``):
+
+    >>> affordable(8, descriptors=None), affordable(8, descriptors=20)
+    (8, 1)
 """
 
 from __future__ import annotations
@@ -27,11 +34,11 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 Task = Generator[Event, None, T]
-"""Work that tells what happens while it runs, and returns a result."""
+"""Work that yields events while it runs, and returns a result."""
 
 LEAVE_SECONDS = 0.5
-"""How long a cancelled run waits for its workers. One that is stuck in a system call (resolving a name) is a
-daemon thread without anything to write, and is left behind."""
+"""The longest time that a cancelled run waits for its workers, in seconds. A worker in a system call that
+cannot be interrupted (resolving a host name) is left behind: a daemon thread with nothing to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +65,9 @@ def merge(
     Args:
         tasks: Generators; each runs in one thread.
         threads: The most tasks that run at the same time.
-        cancel: Cancelled when this ends before all tasks have, so that the workers end too.
-        idle: Seconds between two looks at the cancellation while nothing happens.
-        pace: When the threads beyond the first few may begin.
+        cancel: Cancelled when this ends before all tasks have ended, so that the workers end too.
+        idle: Seconds without an item after which None is yielded.
+        pace: When the threads beyond the first few may start.
 
     Raises:
         Cancelled: The run was cancelled by another thread, and the workers yield nothing any more.
@@ -91,7 +98,7 @@ def merge(
             cancel.cancel()
             waiting.clear()
         if pace is not None:
-            pace.let_go()
+            pace.let_go()  # or threads that still wait for their turn would not end
         join(workers, LEAVE_SECONDS)
 
 
@@ -144,21 +151,26 @@ def _run(task: Generator[Item, None, object], put: Callable[[Item], None]) -> _E
 
 
 def join(workers: Sequence[threading.Thread], seconds: float) -> None:
-    """Wait for threads to end, but not for longer than this in all."""
+    """Wait until threads have ended, at most for this many seconds altogether."""
     until = time.monotonic() + seconds
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
 
 
 RESERVE: Final = 12
-"""Descriptors that a run of one file at a time gets by with, all in all: nine when measured; beside them are
-the directories of the cache that are kept open."""
+"""Descriptors that a run with one file at a time needs, without the directories of the cache that are kept
+open: nine when measured, and three to spare."""
 PER_FILE: Final = 4
-"""Each further file under way: its data, its journal, a lock or directory, and a connection."""
+"""Descriptors for each further file: its data, its journal, a lock or directory, and a connection."""
 
 
 def affordable(files: int, descriptors: int | None) -> int:
-    """How many of so many files may be under way at the same time: one always is."""
+    """The number of files that may be in work at the same time; at least one.
+
+    Args:
+        files: The number asked for.
+        descriptors: The limit of open files; None for no limit.
+    """
     if descriptors is None:
         return files
     left = descriptors - RESERVE - most_kept(descriptors)
