@@ -1,4 +1,16 @@
-"""Make models present and verified: the main job, as a stream of events."""
+"""Make models present and verified, as a stream of events.
+
+A run takes these steps, each of which later ones rely on:
+
+1. check the space in places outside the cache;
+2. for each model: take inventory and, when something is missing, lock the model and take inventory again;
+   models with nothing missing are ready at once;
+3. check the space in the cache, then fetch all missing files, several at a time;
+4. with the last file of a model: write its receipt, fill the places outside the cache, report it ready.
+
+The errors of single files do not stop the others; the gravest one ends the run. An error of the disk ends it
+at once.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +70,18 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
 
 _CANCELLED_EXIT: Final = 130
-"""As after Ctrl-C: 128 + SIGINT."""
+"""The exit code that shells use for Ctrl-C: 128 + SIGINT."""
 
 
 Failure = ModelfetchError | Cancelled
-"""What may end a run before its end; anything else is a bug."""
+"""Exceptions that may end a run early; any other one is a bug."""
 
 
 def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
     """Make every requested model present and verified.
 
-    Expected failures become the last event, :class:`RunFinished`, and never an exception. Closing the
-    iterator cancels the run: what is good stays on disk.
+    Expected failures become the last event, :class:`RunFinished`, and are never raised. Closing the iterator
+    cancels the run: verified bytes stay on disk.
     """
     started = runtime.clock()
     yield RunStarted("ensure", tuple(manifest.name for manifest in request.manifests))
@@ -94,12 +106,12 @@ def finished(error: Failure | None, files: Sequence[FileResult], seconds: float)
 
 
 def code_of(error: Failure | None) -> str:
-    """Why files did not get their turn: the code of what ended the run, or empty."""
+    """The code of the failure that ended a run: why its remaining files were not tried. Empty without one."""
     return "cancelled" if isinstance(error, Cancelled) else error.code if error is not None else ""
 
 
 class Run:
-    """One run of ensure: what is open, what came of each file."""
+    """The state of one run: the locks it holds, and how each file ended. Used by one thread only."""
 
     def __init__(self, runtime: Runtime, request: Request) -> None:
         self._runtime = runtime
@@ -108,11 +120,11 @@ class Run:
         self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
         self._lock_notes = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
-        """By name of its model: every lock of a model that we hold."""
+        """The locks of models that this run holds, by name: versions of a model share one."""
         self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
         """Models that are not ready, each with the paths that it still needs."""
         self._sources: dict[FileKey, str] = {}
-        """Where each finished file came from."""
+        """The source of each file that is present: ``kind host``, or ``cache``."""
         self._fetched: dict[ModelKey, int] = {}
         """Bytes received for each model."""
         self._errors: dict[FileKey, ModelfetchError] = {}
@@ -122,18 +134,19 @@ class Run:
         """Why the receipt of a model that is ready could not be written."""
 
     def events(self) -> Iterator[Event]:
-        """Do the work, and keep those who wait for our locks informed."""
+        """Do the work, and write progress into the notes of the locks, for waiting processes."""
         with closing(self._work()) as work:
             for event in work:
                 self._lock_notes.apply(event)
                 yield event
 
     def _work(self) -> Task[None]:
-        """Lock, plan, transfer, and say what is ready."""
+        """Do the work."""
         # First of all: models that are ready are copied to places outside the cache too.
         self._export.check_space(self._manifests.values(), self._runtime.store)
         with ExitStack() as held:
             pending: list[Inventory] = []
+            # Sorted, so that two runs with the same models lock them in the same order and cannot deadlock.
             for _, manifest in sorted(self._manifests.items()):
                 inventory = yield from self._open(manifest, held)
                 yield planned(self._runtime, inventory)
@@ -150,7 +163,11 @@ class Run:
             raise worst(list(self._errors.values()))
 
     def _open(self, manifest: Manifest, held: ExitStack) -> Task[Inventory]:
-        """Take inventory; when something is missing, again under the model's lock."""
+        """Take inventory; when something is missing, again under the model's lock.
+
+        Another process may have fetched it before it released the lock. A model that is complete needs no
+        lock, so that runs with nothing to do neither wait nor write.
+        """
         inventory = self._inventory(manifest)
         if not inventory.missing:
             return inventory
@@ -241,15 +258,15 @@ class Run:
     def _account(self, done: FileDone) -> Iterator[Event]:
         """Note how a job ended; a model whose last file was obtained is ready."""
         if isinstance(done.error, StoreError):
-            raise done.error  # the next file would meet the same disk
+            raise done.error  # further files would fail in the same way
         if done.error is not None:
             self._errors |= dict.fromkeys((key_of(*place) for place in done.job.places), done.error)
         elif done.obtained is not None:
             yield from self._finish(done.job, done.obtained)
 
     def _finish(self, job: Job, obtained: Obtained) -> Iterator[Event]:
-        """Strike a file off the lists of the models that need it."""
-        first = model_key(job.places[0][0])  # shared bytes were received once, so they count once
+        """Note that a file is present in all models that need it; one without missing files is ready."""
+        first = model_key(job.places[0][0])  # shared bytes were received once: they count for one model
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         source = f"{obtained.source} {obtained.host}".strip()
         for manifest, file in job.places:
@@ -270,7 +287,7 @@ class Run:
         times, placed = dict.fromkeys(sources, datetime.now(UTC)), key in self._placed
         try:
             self._runtime.store.write_receipt(manifest, sources, times, consulted, placed=placed)
-        except ReceiptError as error:  # all files are there and right: that is what was asked for
+        except ReceiptError as error:  # all files are present and verified, so the run did not fail
             self._notes[key] = f"its receipt could not be written: {error.message}"
 
     def _ready(self, inventory: Inventory) -> Iterator[Event]:
@@ -296,14 +313,14 @@ class Run:
         )
 
     def has(self, key: FileKey) -> bool:
-        """Whether a file is there and verified."""
+        """Whether a file is present and verified."""
         return key in self._sources
 
     def results(self, reason: str) -> list[FileResult]:
-        """How every file ended; what was neither kept, obtained nor failed did not get its turn.
+        """How every file ended. A file that was neither kept, obtained nor failed counts as cancelled.
 
         Args:
-            reason: Why it did not: the code of the error that ended the run.
+            reason: The code of the failure that ended the run, for cancelled files.
         """
         return [
             self._result(manifest.name, file, (*key, file.path), reason)
@@ -320,5 +337,5 @@ class Run:
 
 
 def _are_large(work: Sequence[Job]) -> bool:
-    """Whether these files last long enough to find out how many can be fetched at the same time."""
+    """Whether each download takes long enough to measure if further files would gain anything."""
     return all(job.file.size >= LARGE for job in work)

@@ -146,7 +146,7 @@ def _check_name(manifest: Manifest, place: ExportPlace) -> None:
 def _repo(manifest: Manifest) -> HuggingFaceRepo:
     if manifest.huggingface is None:
         raise UsageError(
-            f"{manifest.name} is not a Hugging Face model: the Hugging Face libraries would not find it",
+            f"{manifest.name} does not come from Hugging Face: the Hugging Face libraries would not find it",
             hint="Leave --layout hf out for this model; --to DIR places the files anywhere.",
         )
     return manifest.huggingface
