@@ -1,4 +1,4 @@
-"""modelfetch from Python: three functions over the same engine the command line uses.
+"""The Python interface: three functions over the engine that the command line uses too.
 
     >>> import modelfetch
     >>> directory = modelfetch.ensure("whisper-base")                # doctest: +SKIP
@@ -7,7 +7,7 @@
     >>> results = modelfetch.verify("whisper-base", repair=True)     # doctest: +SKIP
 
 Settings come from the same places as for the command: project file, environment, the user's file. Nothing is
-printed. Failures are the errors of :mod:`modelfetch.errors`.
+printed. Failures are raised as the errors of :mod:`modelfetch.errors`.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def ensure(
     Args:
         name: A model of the catalogs.
         cache_dir: Root of the cache, instead of the configured one.
-        offline: Use what is on this disk only; ``MODELFETCH_OFFLINE=1`` asks for the same.
+        offline: Use files on this disk only, as with ``MODELFETCH_OFFLINE=1``.
         prefer: Kind of source to ask first.
         only: Kinds of source that may be used; empty means all configured ones.
-        force: Fetch everything anew.
-        timeout: Seconds for the whole run.
-        lock_timeout: Seconds to wait for another process.
+        force: Fetch every file again.
+        timeout: Seconds for the whole run; None for no limit.
+        lock_timeout: Seconds to wait for a lock of another process; None for no limit.
 
     Returns:
         The absolute directory of the model.
@@ -81,8 +81,8 @@ def ensure(
         UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
-        AuthorisationError: A source wants credentials.
-        UnavailableError: No source could deliver.
+        AuthorisationError: A source requires credentials.
+        UnavailableError: No source could deliver a file.
         StoreError: The disk refused.
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
@@ -106,16 +106,16 @@ def stream(
     options: RunOptions | None = None,
     force: bool = False,
 ) -> Generator[Record, None, None]:
-    """Make models present and verified, telling everything that happens.
+    """Make models present and verified, and yield a record of every event.
 
-    The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are told there and
-    not raised. Closing the iterator cancels the run and keeps what is good.
+    The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are reported there
+    and not raised. Closing the iterator cancels the run; verified bytes stay on disk.
 
     Args:
-        names: Models of the catalogs; none means the project's.
+        names: Models of the catalogs; the project's when empty.
         cache_dir: Root of the cache, instead of the configured one.
         options: What this run asks for beyond the settings.
-        force: Fetch everything anew.
+        force: Fetch every file again.
 
     Raises:
         UnknownModelError: No catalog has a model of this name.
@@ -142,18 +142,18 @@ def verify(
     """Check the files of models against their manifests.
 
     Args:
-        names: Models of the catalogs; none means everything present.
+        names: Models of the catalogs; all that are present when empty.
         cache_dir: Root of the cache, instead of the configured one.
         quick: Read only files whose size, time or inode changed since they were verified.
-        repair: Obtain bad and missing files anew.
+        repair: Fetch bad and missing files again.
         strict: Count files in a model's directory that its manifest does not list as failures; with
             ``repair`` they are put into quarantine.
 
     Returns:
-        How each file ended; all of them are right.
+        The result of each file; all of them are good.
 
     Raises:
-        IntegrityError: A file is bad or missing, and was not (or could not be) put right.
+        IntegrityError: A file is bad or missing, and was not (or could not be) repaired.
         ModelfetchError: As for :func:`ensure`.
     """
     workspace = Workspace.open(_settings(cache_dir))
@@ -165,10 +165,10 @@ def verify(
 
 
 def raise_for(finished: RunFinished) -> None:
-    """Raise the error a run ended with, if any.
+    """Raise the error that a run ended with, if any.
 
     Raises:
-        ModelfetchError: Of the class its code names.
+        ModelfetchError: Of the class that the error's code stands for.
         KeyboardInterrupt: The run was interrupted.
     """
     if finished.outcome == "cancelled":

@@ -1,6 +1,13 @@
-"""Where commands and the Python interface start: settings, catalogs and cache, found together.
+"""Settings, catalogs and cache together: where commands, the server and the Python interface start.
 
-The engine, and HTTP with it, is imported when a run begins: half of all commands only look.
+A :class:`Workspace` finds models, starts runs of the engine, and gives access to the history:
+
+    >>> workspace = Workspace.open()
+    >>> for event in workspace.ensure(workspace.manifests(["demo"]), EnsureOptions()):   # doctest: +SKIP
+    ...     print(event)
+
+The engine, and HTTP with it, is imported only when a run starts, because half of all commands start none and
+are faster without it.
 """
 
 from __future__ import annotations
@@ -41,14 +48,15 @@ _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Settings and catalogs as they hold in one directory and environment."""
+    """Settings and catalogs as they apply in one directory and environment."""
 
     loaded: Loaded
     catalog: Catalog
     is_here: bool = False
-    """Whether it was opened for this process's own environment and directory, as the next command will be."""
+    """Whether it was opened for this process's own environment and directory, which the next command
+    shares."""
     notices: Notices = field(default_factory=Notices)
-    """What a person should know that came up in a run."""
+    """Notices for the user that come up during a run."""
 
     @classmethod
     def open(
@@ -78,7 +86,7 @@ class Workspace:
 
     @property
     def opening_notices(self) -> tuple[str, ...]:
-        """What a person should know about settings, catalogs and the models asked for so far; a line each."""
+        """Notices for the user about settings, catalogs and the models looked up so far; a line each."""
         return (*self.loaded.notices, *self.catalog.notices)
 
     @property
@@ -93,16 +101,16 @@ class Workspace:
         clause = doubt_about(os.fspath(root))
         return (
             clause
-            and f"the cache {sanitise(str(root))} {clause}: whoever can write to it can replace {_RISK}"
+            and f"the cache {sanitise(str(root))} {clause}: users who can write to it can replace {_RISK}"
         )
 
     @property
     def consulted(self) -> tuple[Consulted, ...]:
-        """Every file that decided what the models are, as it looks now."""
+        """The state of every file that decided what the models are: catalogs and settings."""
         return tuple(map(self.store.consult, (*self.loaded.consulted, *self.catalog.consulted)))
 
     def manifests(self, names: Sequence[str]) -> list[Manifest]:
-        """The manifests of the named models, else of the project's; each once.
+        """The manifests of the named models, or of the project's when none is named; each once.
 
         Raises:
             UsageError: No name is given and no project names any.
@@ -112,7 +120,7 @@ class Workspace:
         try:
             found = [self.catalog.get(name) for name in names or self._wanted]
         except (UsageError, UnknownModelError) as error:
-            if notes := self._passed_over:  # the very thing that is missed may be among it
+            if notes := self._passed_over:  # the missing model may be in a file that was not read
                 raise type(error)("\n".join([error.message, *notes]), hint=error.hint) from error
             raise
         return list({manifest.name: manifest for manifest in found}.values())
@@ -130,13 +138,13 @@ class Workspace:
         return [f"note: {notice}" for notice in (*self.loaded.passed_over, *self.catalog.passed_over)]
 
     def present(self) -> list[Manifest]:
-        """Every model that has a receipt, as the catalog pins it where that is the same content."""
+        """Every model that has a receipt; the catalog's manifest where it pins the same files."""
         return [self._manifest_of(receipt.manifest()) for receipt in self.store.receipts()]
 
     def _manifest_of(self, present: Manifest) -> Manifest:
         known = self._known(present.name)
         if known is None:
-            return present  # no catalog has it any more; the receipt says enough to verify it
+            return present  # no catalog has it any more; the receipt is enough to verify it
         return known if (known.version, known.identity) == (present.version, present.identity) else present
 
     def _known(self, name: str) -> Manifest | None:
@@ -146,13 +154,13 @@ class Workspace:
             return None
 
     def history(self) -> History:
-        """What is remembered of earlier runs; to be closed by whoever asked for it."""
+        """Open the history of earlier runs; the caller closes it."""
         from modelfetch.history import FILE, History
 
         return History(self.loaded.cache_dir / FILE, days=self.loaded.settings.history.days)
 
     def recorder(self) -> Recorder:
-        """Make the reporter that remembers one run."""
+        """Make the reporter that records one run in the history."""
         from modelfetch.reporters.recorder import Recorder
 
         def begin() -> HistoryRows:
@@ -166,11 +174,13 @@ class Workspace:
         return Recorder(begin, found if self.loaded.settings.history.days else None)
 
     def attempts(self, history: History, since: datetime | None = None) -> list[AttemptRow]:
-        """The attempts of every run, in the order in which they ended, also of those that found all there.
+        """The attempts of every run, in the order in which they ended.
+
+        Runs that found everything present are counted in the cache, and are not in the history.
 
         Args:
-            history: Where most of them are remembered.
-            since: Only those of then or later; all that are remembered when None.
+            history: Holds all other attempts.
+            since: The earliest time; None for all attempts in the history.
         """
         from modelfetch.history.metrics import attempts_of
 
@@ -181,10 +191,10 @@ class Workspace:
         return list(merge(rows, hits, key=lambda row: row.started_at + timedelta(seconds=row.seconds)))
 
     def reset_metrics(self, history: History) -> int:
-        """Forget every attempt, and so all metrics and the health of every host; runs stay.
+        """Delete every attempt, and with them all metrics and the health of every host. Runs stay.
 
         Returns:
-            How many were forgotten.
+            The number of deleted attempts.
 
         Raises:
             StoreError: The disk refused.
@@ -197,7 +207,7 @@ class Workspace:
         return forgotten
 
     def is_present(self, manifest: Manifest) -> bool:
-        """Whether a model is here: it has a receipt, and every file looks as it did then."""
+        """Whether a model is present: it has a receipt, and the stat of every file agrees with it."""
         receipt = self.store.receipt(manifest)
         return receipt is not None and all(self.store.kept(manifest, receipt).values())
 
@@ -215,7 +225,7 @@ class Workspace:
         return removal
 
     def plan(self, manifests: Iterable[Manifest], options: RunOptions) -> Iterator[Planned]:
-        """What ensure would do for each model. Writes nothing and asks no network.
+        """What ensure would do for each model. Writes nothing and makes no request.
 
         Raises:
             UsageError: An option names no kind of source.
@@ -273,9 +283,18 @@ class Workspace:
         strict: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
-        """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`.
+        """Check models, and repair them if asked; see :func:`modelfetch.engine.verify.verify`.
 
-        ``cancel`` is as for :meth:`ensure`.
+        Args:
+            manifests: The models.
+            options: What the run is asked for.
+            quick: Whether to read only files whose stat changed since they were verified.
+            repair: Whether to fetch bad and missing files again.
+            strict: Whether files that a manifest does not list are failures.
+            cancel: As for :meth:`ensure`.
+
+        Raises:
+            UsageError: An option names no kind of source.
         """
         from modelfetch.engine.verify import VerifyRequest, verify
 
@@ -295,9 +314,9 @@ class Workspace:
 
     @property
     def _circumstances(self) -> list[str]:
-        """What the warm answer depends on; nothing where it must not be given.
+        """What the fast answer of :mod:`modelfetch.warm` depends on; empty where it must not be given.
 
-        It could not announce that a project took a name over, and that is to be told in every run.
+        That answer prints no notices, but every run must print that a project's catalog replaced a name.
         """
         try:
             return circumstances() if self.is_here and not self.catalog.taken_over else []
@@ -320,7 +339,7 @@ class Workspace:
 def _run(
     runtime: Runtime, manifests: Sequence[Manifest], start: Callable[[Sequence[Manifest]], Iterator[Event]]
 ) -> Generator[Event, None, None]:
-    """Play a run, with the embedded origin beside it if a model needs one, and let go of what it used."""
+    """Run, with the embedded origin beside it if a model needs one; then close connections and files."""
     try:
         with serving(manifests) as addressed:
             yield from start(addressed)

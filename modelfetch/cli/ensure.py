@@ -1,4 +1,10 @@
-"""``ensure`` and ``plan``: the main job, and what it would do."""
+"""The commands ``ensure`` and ``plan``.
+
+``ensure`` turns its options into one :class:`~modelfetch.engine.options.EnsureOptions` and runs, here or,
+with ``--server``, on a server. ``plan`` prints what ``ensure`` would do: which files are missing, from where
+they would come, and whether the disk has room for them. All imports that only one of them needs are in its
+function, so that neither pays for the other.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Layout(StrEnum):
-    """Layouts other programs look for."""
+    """Directory layouts of other programs."""
 
     HF = "hf"
 
@@ -55,7 +61,7 @@ def ensure(
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch everything anew, whatever is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch every file again.")] = False,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -115,9 +121,9 @@ def plan(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say what ensure would do, and write nothing.
+    """Show what ensure would do, and write nothing.
 
-    What is kept, what is missing, where it would come from, and whether the disk has room for it.
+    Lists kept and missing files, from where they would come, and whether the disk has room for them.
     """
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history.health import facts
@@ -174,7 +180,7 @@ def _show_plan(planned: Planned) -> None:
 
 
 def _sources(sources: tuple[str, ...]) -> str:
-    """Name each source once, with how many addresses it has there."""
+    """Name each source once, with its number of addresses."""
     counted = Counter(sources)
     return (
         ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
@@ -182,7 +188,7 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
-    """How each host fared that would be asked, in the order of asking; this disk is none."""
+    """The health of each host that requests would go to, in order; None when it is unknown."""
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
     pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
     if not pairs:
@@ -195,7 +201,7 @@ def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, st
 def _ways(
     workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """How requests would reach those hosts that are asked by proxy, or would be if it could be used."""
+    """The proxy of each host that has one, or the reason why it cannot be used."""
     from modelfetch.net.proxies import of_environment
 
     proxies = of_environment()
@@ -210,7 +216,7 @@ def _ways(
 
 
 def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
-    """Explain the order, where anything is known that it follows from."""
+    """Explain the order of the hosts, when the health of any of them is known."""
     if not any(hosts.values()):
         return
     width = max(len(" ".join(pair)) for pair in hosts)
