@@ -183,7 +183,7 @@ class Run:
 
     def _inventory(self, manifest: Manifest) -> Inventory:
         if self._request.options.force:
-            return Inventory(manifest, frozenset(), anew=True)
+            return Inventory(manifest, frozenset(), force=True)
         return take_inventory(self._runtime, manifest, self._distrusted(manifest))
 
     def _distrusted(self, manifest: Manifest) -> list[str]:

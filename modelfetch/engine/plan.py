@@ -42,7 +42,7 @@ class Inventory:
     manifest: Manifest
     kept: frozenset[str]
     """Paths of files whose stat agrees with the receipt: unchanged since they were verified."""
-    anew: bool = False
+    force: bool = False
     """Whether to fetch every file again (``--force``), so that no byte on disk counts."""
 
     @property
@@ -69,7 +69,7 @@ def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[
 def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     """Describe what ensuring a model would do. Writes nothing and makes no request."""
     manifest = inventory.manifest
-    holdings = None if inventory.anew else Holdings(runtime.store)
+    holdings = None if inventory.force else Holdings(runtime.store)
     with runtime.store.looking():
         files = tuple(_planned_file(runtime, inventory, file, holdings) for file in manifest.files)
     return Planned(

@@ -11,7 +11,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import Event, FileKept
 from modelfetch.engine.workers import LEAVE_SECONDS, Task, merge
-from tests.engine.fakes import Gate, workers
+from tests.engine.fakes import Gate, Laboratory, workers
 from tests.patience import HELD, IN_TIME
 
 
@@ -206,6 +206,17 @@ def test_closing_nested_work_ends_its_own_workers_only() -> None:
     assert len(workers()) == 1
     outer_gate.opened.set()
     assert [item for item in outer if item is not None] == [told("opened")]
+
+
+def test_the_runtime_of_a_part_shares_what_the_run_learns_and_is_cancelled_alone(lab: Laboratory) -> None:
+    runtime = lab.runtime(seconds=HELD, limit_rate=1)
+    part = runtime.for_part(runtime.cancel.child())
+    assert (part.hosts, part.pace, part.deadline) == (runtime.hosts, runtime.pace, runtime.deadline)
+    assert (part.allowance, part.positions) == (runtime.allowance, runtime.positions)
+    part.cancel.cancel()
+    with pytest.raises(Cancelled):
+        part.rate.take(1000)
+    assert not runtime.cancel.cancelled
 
 
 def test_an_exception_in_the_follower_cancels_too() -> None:
