@@ -1,4 +1,4 @@
-"""The Python API: three functions on the engine that the command line uses.
+"""The Python interface: three functions over the engine that the command line uses too.
 
     >>> import modelfetch
     >>> directory = modelfetch.ensure("whisper-base")                # doctest: +SKIP
@@ -6,8 +6,8 @@
     ...     print(record.event)
     >>> results = modelfetch.verify("whisper-base", repair=True)     # doctest: +SKIP
 
-Settings are loaded as for the command: from the environment, the project's file and the user's file. Nothing
-is printed. Failures raise the errors of :mod:`modelfetch.errors`.
+Settings come from the same places as for the command: project file, environment, the user's file. Nothing is
+printed. Failures are raised as the errors of :mod:`modelfetch.errors`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
@@ -59,43 +60,43 @@ def ensure(
     timeout: float | None = None,
     lock_timeout: float | None = None,
 ) -> Path:
-    """Fetch and verify a model, unless it is already in the cache.
+    """Make a model present and verified.
 
     Args:
         name: A model of the catalogs.
-        cache_dir: Root of the cache, in place of the configured one.
-        offline: Do not use the network; same as ``MODELFETCH_OFFLINE=1``.
-        prefer: Kind of source to try first.
-        only: Kinds of sources to use; empty means all configured ones.
-        force: Fetch all files again.
-        timeout: Seconds for the whole run.
-        lock_timeout: Seconds to wait for another process.
+        cache_dir: Root of the cache, instead of the configured one.
+        offline: Use files on this disk only, as with ``MODELFETCH_OFFLINE=1``.
+        prefer: Kind of source to ask first.
+        only: Kinds of source that may be used; empty means all configured ones.
+        force: Fetch every file again.
+        timeout: Seconds for the whole run; None for no limit.
+        lock_timeout: Seconds to wait for a lock of another process; None for no limit.
 
     Returns:
         The absolute directory of the model.
 
     Raises:
         UnknownModelError: No catalog has a model of this name.
-        ManifestError: Its manifest is invalid.
+        ManifestError: Its manifest is wrong.
         UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
         AuthorisationError: A source requires credentials.
         UnavailableError: No source could deliver a file.
-        StoreError: The disk is full, read-only or damaged, or permission is denied.
+        StoreError: The disk refused.
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
     """
-    options = RunOptions(
+    run = RunOptions(
         offline=offline, prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
     )
     directory: Path | None = None
-    for record in stream(name, cache_dir=cache_dir, options=options, force=force):
+    for record in _stream([name], EnsureOptions(_settings(cache_dir), run, force)):
         if isinstance(record.event, ModelReady):
             directory = Path(record.event.path)
         elif isinstance(record.event, RunFinished):
             raise_for(record.event)
-    assert directory is not None, "a completed run of one model has made it ready"
+    assert directory is not None, "a completed run of one model made it ready"
     return directory
 
 
@@ -105,26 +106,29 @@ def stream(
     options: RunOptions | None = None,
     force: bool = False,
 ) -> Generator[Record, None, None]:
-    """Fetch and verify models, yielding a record for every event.
+    """Make models present and verified, and yield a record of every event.
 
-    The last record has the event :class:`~modelfetch.engine.events.RunFinished`, which reports failures; they
-    are not raised. Closing the iterator cancels the run; verified data is kept.
+    The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are reported there
+    and not raised. Closing the iterator cancels the run; verified bytes stay on disk.
 
     Args:
-        names: Models of the catalogs; none means those of the project's file.
-        cache_dir: Root of the cache, in place of the configured one.
-        options: Options of this run that override the settings.
-        force: Fetch all files again.
+        names: Models of the catalogs; the project's when empty.
+        cache_dir: Root of the cache, instead of the configured one.
+        options: What this run asks for beyond the settings.
+        force: Fetch every file again.
 
     Raises:
         UnknownModelError: No catalog has a model of this name.
-        ManifestError: A manifest is invalid.
-        UsageError: No name is given and no project's file has any; or an option or (as ConfigError) a setting
-            is wrong.
+        ManifestError: A manifest is wrong.
+        UsageError: No name is given and no project names any; or an option or (as ConfigError) a setting is
+            wrong.
     """
-    workspace = _workspace(cache_dir)
-    manifests = workspace.manifests(names)
-    events = workspace.ensure(manifests, options or RunOptions(), force=force)
+    return _stream(names, EnsureOptions(_settings(cache_dir), options or RunOptions(), force))
+
+
+def _stream(names: Sequence[str], options: EnsureOptions) -> Generator[Record, None, None]:
+    workspace = Workspace.open(options.settings)
+    events = workspace.ensure(workspace.manifests(names), options)
     return recorded(records(events), workspace.recorder())
 
 
@@ -138,21 +142,21 @@ def verify(
     """Check the files of models against their manifests.
 
     Args:
-        names: Models of the catalogs; none means all models in the cache.
-        cache_dir: Root of the cache, in place of the configured one.
+        names: Models of the catalogs; all that are present when empty.
+        cache_dir: Root of the cache, instead of the configured one.
         quick: Read only files whose size, time or inode changed since they were verified.
         repair: Fetch bad and missing files again.
-        strict: Report files in a model's directory that its manifest does not list as failures; with
-            ``repair`` they are moved to quarantine.
+        strict: Count files in a model's directory that its manifest does not list as failures; with
+            ``repair`` they are put into quarantine.
 
     Returns:
-        The result of each file; all files are intact.
+        The result of each file; all of them are good.
 
     Raises:
         IntegrityError: A file is bad or missing, and was not (or could not be) repaired.
         ModelfetchError: As for :func:`ensure`.
     """
-    workspace = _workspace(cache_dir)
+    workspace = Workspace.open(_settings(cache_dir))
     manifests = workspace.manifests(names) if names else workspace.present()
     events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = follow(events, [workspace.recorder()])
@@ -161,10 +165,10 @@ def verify(
 
 
 def raise_for(finished: RunFinished) -> None:
-    """Raise the error of a run, if it failed.
+    """Raise the error that a run ended with, if any.
 
     Raises:
-        ModelfetchError: The error, of the class with its code.
+        ModelfetchError: Of the class that the error's code stands for.
         KeyboardInterrupt: The run was interrupted.
     """
     if finished.outcome == "cancelled":
@@ -174,5 +178,5 @@ def raise_for(finished: RunFinished) -> None:
         raise error(finished.error.message, hint=finished.error.hint)
 
 
-def _workspace(cache_dir: str | os.PathLike[str] | None) -> Workspace:
-    return Workspace.open({"cache_dir": None if cache_dir is None else os.fspath(cache_dir)})
+def _settings(cache_dir: str | os.PathLike[str] | None) -> dict[str, object]:
+    return {"cache_dir": None if cache_dir is None else os.fspath(cache_dir)}

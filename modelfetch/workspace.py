@@ -1,6 +1,13 @@
-"""Where commands and the Python interface start: settings, catalogs and cache, found together.
+"""Settings, catalogs and cache together: where commands, the server and the Python interface start.
 
-The engine, and HTTP with it, is imported when a run begins: half of all commands only look.
+A :class:`Workspace` finds models, starts runs of the engine, and gives access to the history:
+
+    >>> workspace = Workspace.open()
+    >>> for event in workspace.ensure(workspace.manifests(["demo"]), EnsureOptions()):   # doctest: +SKIP
+    ...     print(event)
+
+The engine, and HTTP with it, is imported only when a run starts, because half of all commands start none and
+are faster without it.
 """
 
 from __future__ import annotations
@@ -23,12 +30,13 @@ from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
-from modelfetch.settings.locations import absolute, working_directory
+from modelfetch.settings.locations import working_directory
 from modelfetch.store import Consulted, Removal, Store
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import Event, Planned
+    from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history import AttemptRow, History
@@ -40,14 +48,15 @@ _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Settings and catalogs as they hold in one directory and environment."""
+    """Settings and catalogs as they apply in one directory and environment."""
 
     loaded: Loaded
     catalog: Catalog
     is_here: bool = False
-    """Whether it was opened for this process's own environment and directory, as the next command will be."""
+    """Whether it was opened for this process's own environment and directory, which the next command
+    shares."""
     notices: Notices = field(default_factory=Notices)
-    """What a person should know that came up in a run."""
+    """Notices for the user that come up during a run."""
 
     @classmethod
     def open(
@@ -77,7 +86,7 @@ class Workspace:
 
     @property
     def opening_notices(self) -> tuple[str, ...]:
-        """What a person should know about settings, catalogs and the models asked for so far; a line each."""
+        """Notices for the user about settings, catalogs and the models looked up so far; a line each."""
         return (*self.loaded.notices, *self.catalog.notices)
 
     @property
@@ -92,16 +101,16 @@ class Workspace:
         clause = doubt_about(os.fspath(root))
         return (
             clause
-            and f"the cache {sanitise(str(root))} {clause}: whoever can write to it can replace {_RISK}"
+            and f"the cache {sanitise(str(root))} {clause}: users who can write to it can replace {_RISK}"
         )
 
     @property
     def consulted(self) -> tuple[Consulted, ...]:
-        """Every file that decided what the models are, as it looks now."""
+        """The state of every file that decided what the models are: catalogs and settings."""
         return tuple(map(self.store.consult, (*self.loaded.consulted, *self.catalog.consulted)))
 
     def manifests(self, names: Sequence[str]) -> list[Manifest]:
-        """The manifests of the named models, else of the project's; each once.
+        """The manifests of the named models, or of the project's when none is named; each once.
 
         Raises:
             UsageError: No name is given and no project names any.
@@ -111,7 +120,7 @@ class Workspace:
         try:
             found = [self.catalog.get(name) for name in names or self._wanted]
         except (UsageError, UnknownModelError) as error:
-            if notes := self._passed_over:  # the very thing that is missed may be among it
+            if notes := self._passed_over:  # the missing model may be in a file that was not read
                 raise type(error)("\n".join([error.message, *notes]), hint=error.hint) from error
             raise
         return list({manifest.name: manifest for manifest in found}.values())
@@ -129,13 +138,13 @@ class Workspace:
         return [f"note: {notice}" for notice in (*self.loaded.passed_over, *self.catalog.passed_over)]
 
     def present(self) -> list[Manifest]:
-        """Every model that has a receipt, as the catalog pins it where that is the same content."""
+        """Every model that has a receipt; the catalog's manifest where it pins the same files."""
         return [self._manifest_of(receipt.manifest()) for receipt in self.store.receipts()]
 
     def _manifest_of(self, present: Manifest) -> Manifest:
         known = self._known(present.name)
         if known is None:
-            return present  # no catalog has it any more; the receipt says enough to verify it
+            return present  # no catalog has it any more; the receipt is enough to verify it
         return known if (known.version, known.identity) == (present.version, present.identity) else present
 
     def _known(self, name: str) -> Manifest | None:
@@ -145,13 +154,13 @@ class Workspace:
             return None
 
     def history(self) -> History:
-        """What is remembered of earlier runs; to be closed by whoever asked for it."""
+        """Open the history of earlier runs; the caller closes it."""
         from modelfetch.history import FILE, History
 
         return History(self.loaded.cache_dir / FILE, days=self.loaded.settings.history.days)
 
     def recorder(self) -> Recorder:
-        """Make the reporter that remembers one run."""
+        """Make the reporter that records one run in the history."""
         from modelfetch.reporters.recorder import Recorder
 
         def begin() -> HistoryRows:
@@ -165,11 +174,13 @@ class Workspace:
         return Recorder(begin, found if self.loaded.settings.history.days else None)
 
     def attempts(self, history: History, since: datetime | None = None) -> list[AttemptRow]:
-        """The attempts of every run, in the order in which they ended, also of those that found all there.
+        """The attempts of every run, in the order in which they ended.
+
+        Runs that found everything present are counted in the cache, and are not in the history.
 
         Args:
-            history: Where most of them are remembered.
-            since: Only those of then or later; all that are remembered when None.
+            history: Holds all other attempts.
+            since: The earliest time; None for all attempts in the history.
         """
         from modelfetch.history.metrics import attempts_of
 
@@ -180,10 +191,10 @@ class Workspace:
         return list(merge(rows, hits, key=lambda row: row.started_at + timedelta(seconds=row.seconds)))
 
     def reset_metrics(self, history: History) -> int:
-        """Forget every attempt, and so all metrics and the health of every host; runs stay.
+        """Delete every attempt, and with them all metrics and the health of every host. Runs stay.
 
         Returns:
-            How many were forgotten.
+            The number of deleted attempts.
 
         Raises:
             StoreError: The disk refused.
@@ -196,7 +207,7 @@ class Workspace:
         return forgotten
 
     def is_present(self, manifest: Manifest) -> bool:
-        """Whether a model is here: it has a receipt, and every file looks as it did then."""
+        """Whether a model is present: it has a receipt, and the stat of every file agrees with it."""
         receipt = self.store.receipt(manifest)
         return receipt is not None and all(self.store.kept(manifest, receipt).values())
 
@@ -214,7 +225,7 @@ class Workspace:
         return removal
 
     def plan(self, manifests: Iterable[Manifest], options: RunOptions) -> Iterator[Planned]:
-        """What ensure would do for each model. Writes nothing and asks no network.
+        """What ensure would do for each model. Writes nothing and makes no request.
 
         Raises:
             UsageError: An option names no kind of source.
@@ -227,33 +238,38 @@ class Workspace:
     def ensure(
         self,
         manifests: Sequence[Manifest],
-        options: RunOptions,
+        options: EnsureOptions,
         *,
-        force: bool = False,
-        to: Path | None = None,
-        layout_hf: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Make models present and verified; see :func:`modelfetch.engine.ensure.ensure`.
 
-        ``cancel`` ends the run from another thread; closing the iterator ends it from this one.
+        Args:
+            manifests: The models.
+            options: What the run is asked for. Its settings were used when this workspace was opened.
+            cancel: Ends the run from another thread; closing the iterator ends it from this one.
 
         Raises:
-            UsageError: An option names no kind of source.
+            UsageError: An option names no kind of source, or files cannot go where options want them.
         """
-        from modelfetch.engine.ensure import Request, ensure
-        from modelfetch.engine.export import Export
-        from modelfetch.engine.file import Mode
+        from modelfetch.engine.ensure import ensure
+        from modelfetch.engine.options import Request
 
-        to = absolute(to, working_directory()) if to is not None else None
-        elsewhere = Export(to, self.loaded.hf_cache if layout_hf else None)
-        elsewhere.check(manifests, self.store)
-        if has_demo(manifests):  # its cut connection and its fallback are for the eye to follow
-            options = replace(options, connections=1)
-        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options), force)
+        request = Request(manifests, options, self.loaded.hf_cache)
+        request.export.check(manifests, self.store)
+        run = options.run
+        if has_demo(manifests):  # one connection, so that a person can follow its cut and its fallback
+            run = replace(run, connections=1)
+        runtime = self._runtime(run, cancel)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
-            return ensure(runtime, Request(addressed, mode, elsewhere, self.consulted, self._circumstances))
+            wanted = replace(
+                request,
+                manifests=addressed,
+                consulted=self.consulted,
+                circumstances=self._circumstances,
+            )
+            return ensure(runtime, wanted)
 
         return _run(runtime, manifests, start)
 
@@ -267,14 +283,22 @@ class Workspace:
         strict: bool = False,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
-        """Check models, and put right what is wrong; see :func:`modelfetch.engine.verify.verify`.
+        """Check models, and repair them if asked; see :func:`modelfetch.engine.verify.verify`.
 
-        ``cancel`` is as for :meth:`ensure`.
+        Args:
+            manifests: The models.
+            options: What the run is asked for.
+            quick: Whether to read only files whose stat changed since they were verified.
+            repair: Whether to fetch bad and missing files again.
+            strict: Whether files that a manifest does not list are failures.
+            cancel: As for :meth:`ensure`.
+
+        Raises:
+            UsageError: An option names no kind of source.
         """
-        from modelfetch.engine.file import Mode
         from modelfetch.engine.verify import VerifyRequest, verify
 
-        runtime, mode = self._runtime(options, cancel), Mode(self._is_offline(options))
+        runtime = self._runtime(options, cancel)
 
         def start(addressed: Sequence[Manifest]) -> Iterator[Event]:
             request = VerifyRequest(
@@ -282,7 +306,6 @@ class Workspace:
                 quick=quick,
                 repair=repair,
                 strict=strict,
-                mode=mode,
                 consulted=self.consulted,
             )
             return verify(runtime, request)
@@ -291,22 +314,19 @@ class Workspace:
 
     @property
     def _circumstances(self) -> list[str]:
-        """What the warm answer depends on; nothing where it must not be given.
+        """What the fast answer of :mod:`modelfetch.warm` depends on; empty where it must not be given.
 
-        It could not announce that a project took a name over, and that is to be told in every run.
+        That answer prints no notices, but every run must print that a project's catalog replaced a name.
         """
         try:
             return circumstances() if self.is_here and not self.catalog.taken_over else []
         except OSError:  # the working directory is gone
             return []
 
-    def _is_offline(self, options: RunOptions) -> bool:
-        return options.offline or self.loaded.offline
-
     def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
         from modelfetch.engine.setup import assemble
 
-        offline = self._is_offline(options)
+        offline = options.offline or self.loaded.offline
         return assemble(
             self.loaded,
             replace(options, offline=offline),
@@ -319,7 +339,7 @@ class Workspace:
 def _run(
     runtime: Runtime, manifests: Sequence[Manifest], start: Callable[[Sequence[Manifest]], Iterator[Event]]
 ) -> Generator[Event, None, None]:
-    """Play a run, with the embedded origin beside it if a model needs one, and let go of what it used."""
+    """Run, with the embedded origin beside it if a model needs one; then close connections and files."""
     try:
         with serving(manifests) as addressed:
             yield from start(addressed)

@@ -1,4 +1,10 @@
-"""``ensure`` and ``plan``: the main job, and what it would do."""
+"""The commands ``ensure`` and ``plan``.
+
+``ensure`` turns its options into one :class:`~modelfetch.engine.options.EnsureOptions` and runs, here or,
+with ``--server``, on a server. ``plan`` prints what ``ensure`` would do: which files are missing, from where
+they would come, and whether the disk has room for them. All imports that only one of them needs are in its
+function, so that neither pays for the other.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Layout(StrEnum):
-    """Layouts other programs look for."""
+    """Directory layouts of other programs."""
 
     HF = "hf"
 
@@ -55,7 +61,7 @@ def ensure(
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch everything anew, whatever is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch every file again.")] = False,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -69,35 +75,42 @@ def ensure(
     server does it on its machine, and the paths are those there.
     """
     if server is not None or token is not None:
-        from modelfetch.cli.remote import ensure as ensure_there
+        from modelfetch.cli.remote import ensure_on_server
 
-        ensure_there(context, names or (), server, token, json=json, quiet=quiet)
+        ensure_on_server(context, names or (), server, token, json=json, quiet=quiet)
         return
     from modelfetch.cli.run import run_ensure
+    from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.setup import RunOptions
 
-    code = run_ensure(
-        names or (),
-        {
+    options = EnsureOptions(
+        settings={
             "cache_dir": cache_dir,
             "network.files": files,
             "network.connections": connections,
             "network.limit_rate": limit_rate,
         },
-        RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
+        run=RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
         force=force,
         to=_directory(to),
         layout_hf=layout is Layout.HF,
-        json=json,
-        quiet=quiet,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(run_ensure(names or (), options, json=json, quiet=quiet))
 
 
 def _directory(to: str | None) -> Path | None:
-    if to is not None and not to.strip():
+    """The absolute directory of ``--to``.
+
+    Raises:
+        UsageError: It is empty.
+    """
+    from modelfetch.settings.locations import absolute, working_directory
+
+    if to is None:
+        return None
+    if not to.strip():  # as a path it would be the working directory
         raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
-    return None if to is None else Path(to)
+    return absolute(Path(to), working_directory())
 
 
 def plan(
@@ -108,9 +121,9 @@ def plan(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say what ensure would do, and write nothing.
+    """Show what ensure would do, and write nothing.
 
-    What is kept, what is missing, where it would come from, and whether the disk has room for it.
+    Lists kept and missing files, from where they would come, and whether the disk has room for them.
     """
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history.health import facts
@@ -167,7 +180,7 @@ def _show_plan(planned: Planned) -> None:
 
 
 def _sources(sources: tuple[str, ...]) -> str:
-    """Name each source once, with how many addresses it has there."""
+    """Name each source once, with its number of addresses."""
     counted = Counter(sources)
     return (
         ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
@@ -175,7 +188,7 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
-    """How each host fared that would be asked, in the order of asking; this disk is none."""
+    """The health of each host that requests would go to, in order; None when it is unknown."""
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
     pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
     if not pairs:
@@ -188,7 +201,7 @@ def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, st
 def _ways(
     workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """How requests would reach those hosts that are asked by proxy, or would be if it could be used."""
+    """The proxy of each host that has one, or the reason why it cannot be used."""
     from modelfetch.net.proxies import of_environment
 
     proxies = of_environment()
@@ -203,7 +216,7 @@ def _ways(
 
 
 def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
-    """Explain the order, where anything is known that it follows from."""
+    """Explain the order of the hosts, when the health of any of them is known."""
     if not any(hosts.values()):
         return
     width = max(len(" ".join(pair)) for pair in hosts)

@@ -1,4 +1,15 @@
-"""From the process to a command and back: signals, exit codes, and no traceback but for bugs."""
+"""Run the command line of this process: signals, exit codes, and a traceback only for bugs.
+
+The most common command lines (``modelfetch ensure NAME``, ``modelfetch verify NAME``) are understood without
+typer, whose import takes more than half as long as that of HTTP. Everything else goes to
+:mod:`modelfetch.cli.app`.
+
+Exit codes are those of the errors (``docs/reference/errors.md``), and:
+
+    1    a bug
+    130  Ctrl-C; other signals have 128 + their number
+    141  the reader of stdout went away, as with ``modelfetch list | head``
+"""
 
 from __future__ import annotations
 
@@ -19,13 +30,13 @@ from modelfetch.version import __version__
 from modelfetch.warm import plain_names
 
 GARBAGE = 50_000
-"""Objects, instead of 700, after which Python looks for cycles among the young ones. Imports make a hundred
-thousand that all stay: looking through them again and again was 6 % of the time until the first request."""
+"""New objects, instead of 700, after which Python collects garbage. Imports create a hundred thousand objects
+that all stay in use; scanning them again and again took 6 % of the time until the first request."""
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
-"""128 + SIGPIPE: what a shell reports of a program whose reader went away."""
+"""128 + SIGPIPE: the exit code that shells report for a program whose reader went away."""
 
 
 def run() -> Never:
@@ -34,26 +45,26 @@ def run() -> Never:
     _signals()
     try:
         code = _call()
-    except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
+    except KeyboardInterrupt as again:  # a second Ctrl-C, while the first one was reported
         code = _cut_short(again)
     end(code)
 
 
 def end(code: int) -> Never:
-    """End the process with an exit code, or with another one where what was asked for was not written."""
+    """End the process with an exit code, or with another one when data for stdout was lost."""
     _leave(_settled(code))
 
 
 def _settled(code: int) -> int:
-    """The exit code after a look at stdout: data that was lost is a failure, and told."""
+    """The exit code, given the state of stdout: lost data is reported and is a failure."""
     try:
         error = streams.lost()
         if error is None:
             return code
-        if isinstance(error, ConnectionError):  # the reader went away, and knows it
+        if isinstance(error, ConnectionError):  # the reader closed the pipe: no news for it, so no message
             return code or EXIT_PIPE
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
-        hint = "Nothing else failed: give its output another place." if code == 0 else ""
+        hint = "Nothing else failed: redirect the output to another place." if code == 0 else ""
         say_error(f"standard output cannot be written: {why}", hint)
     except KeyboardInterrupt as again:
         return _cut_short(again)
@@ -82,10 +93,7 @@ def _call() -> int:
 
 
 def _command() -> int:
-    """Do what the command line says.
-
-    The commonest ones are understood without typer, which takes more than half as long to load as HTTP.
-    """
+    """Run the command line, without typer if possible."""
     is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
     if (names := plain_names(sys.argv[1:], "ensure")) is not None:
         from modelfetch.cli.run import run_ensure
@@ -108,7 +116,7 @@ def _cut_short(end: KeyboardInterrupt) -> int:
 
 
 def _expected(error: ModelfetchError) -> int:
-    """Say what happened and what to do next."""
+    """Print an expected error and its hint; returns its exit code."""
     headline, *details = error.message.splitlines() or [""]  # several wrong settings are a line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
@@ -131,9 +139,10 @@ def _bug() -> int:
 
 
 def _signals() -> None:
-    """SIGTERM and SIGHUP end a run like Ctrl-C does, with their own exit codes.
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does, with their own exit codes.
 
-    One that is ignored from the start stays so: that is how ``nohup`` lets a command outlive its terminal.
+    A signal that is ignored at the start stays ignored: so ``nohup`` keeps a command running without its
+    terminal.
     """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
@@ -141,18 +150,18 @@ def _signals() -> None:
 
 
 def _leave(code: int) -> Never:
-    """End the process at once, whatever signal comes between.
+    """End the process at once, whatever signals arrive meanwhile.
 
-    All is done and on the disk. Taking a few hundred modules apart would take 20 ms, a tenth of a short run,
-    and a signal in the middle of it would be what the process dies of.
+    All work is done and on disk by now. The normal end of the interpreter would take 20 ms for a few hundred
+    modules, a tenth of a short run, and a signal during it would replace the exit code.
     """
     while True:
         try:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # nobody reads it any more
+                with suppress(OSError, ValueError):  # it is closed, or its reader went away
                     stream.flush()
             os._exit(code)
-        except KeyboardInterrupt:  # by an impatient person
+        except KeyboardInterrupt:  # a further Ctrl-C must not change the exit code
             continue
 
 

@@ -55,7 +55,7 @@ def _require_somebody(base: str) -> None:
         raise nobody(base, reply.error)
 
 
-def ensure(
+def ensure_on_server(
     context: typer.Context,
     names: Sequence[str],
     server: str | None,

@@ -1,8 +1,10 @@
-"""Running a stream of events to its end, with the face that suits where the output goes.
+"""Run ``ensure`` and ``verify`` to their end, and report to the terminal, a log or a program.
 
-``ensure`` once its words are understood, by typer or without it.
+The options are parsed already: by typer, or without it in :mod:`modelfetch.cli.entry`. stdout gets the result
+(directories, or bad files), stderr everything for people:
 
-``verify``, once it is known what is asked: check, tell, print what is bad.
+    $ modelfetch ensure demo 2>/dev/null
+    /home/me/.cache/modelfetch/models/demo/1
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Never
 
 from modelfetch.cli.output import notes, put, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
 from modelfetch.model.text import sanitise
@@ -24,27 +26,34 @@ from modelfetch.workspace import Workspace
 
 
 class Ready:
-    """Remembers the directories of the models that became ready."""
+    """A reporter that collects the directories of the models that became ready."""
 
     def __init__(self) -> None:
         self.directories: dict[str, str] = {}
 
     def report(self, record: Record) -> None:
-        """Take note of a model."""
+        """Note the directory of a model."""
         if isinstance(record.event, ModelReady):
             self.directories[record.event.model] = record.event.path
 
     def close(self) -> None:
-        """Nothing was taken."""
+        """Do nothing: there is nothing to close."""
 
 
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
-    """Follow a run, and say at its end what is left to say.
+    """Follow a run to its end, then print notes and the error.
+
+    Args:
+        workspace: Where its notices and history come from.
+        events: The run.
+        json: Whether stdout gets the events.
+        quiet: Whether to print nothing but errors.
+        also: A further reporter.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came again before the end after the first one was known.
+        KeyboardInterrupt: A second Ctrl-C came before the run had ended after the first one.
     """
     try:
         return _run(workspace, events, json=json, quiet=quiet, also=also)
@@ -81,7 +90,7 @@ def _run(
 
 
 def print_bad(finished: RunFinished, *, quiet: bool) -> None:
-    """Print the files that a check found bad on stdout; a terminal has been told while it happened."""
+    """Print bad files on stdout, but not on a terminal, where a reporter showed each one already."""
     if not quiet and sys.stdout.isatty():
         return
     for result in finished.files:
@@ -90,35 +99,34 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
 
 
 def leave(finished: RunFinished) -> Never:
-    """End a command of typer's with the run's exit code."""
+    """End a typer command with the exit code of a run."""
     import typer
 
     raise typer.Exit(finished.exit_code)
 
 
 def run_ensure(
-    names: Sequence[str],
-    flags: Mapping[str, object] | None = None,
-    options: RunOptions | None = None,
-    *,
-    force: bool = False,
-    to: Path | None = None,
-    layout_hf: bool = False,
-    json: bool = False,
-    quiet: bool = False,
+    names: Sequence[str], options: EnsureOptions | None = None, *, json: bool = False, quiet: bool = False
 ) -> int:
-    """Make models present, tell about it, and print their directories.
+    """Make models present, report progress, and print their directories.
+
+    Args:
+        names: The models; the project's when empty.
+        options: All options of the run.
+        json: Whether stdout gets the events instead of the directories.
+        quiet: Whether to print nothing but the directories and errors.
 
     Returns:
         The exit code.
 
     Raises:
-        ModelfetchError: The run could not begin.
+        ModelfetchError: The run could not start.
     """
-    workspace = Workspace.open(flags)
+    options = options or EnsureOptions()
+    workspace = Workspace.open(options.settings)
     manifests = workspace.manifests(names)
     ready = Ready()
-    events = workspace.ensure(manifests, options or RunOptions(), force=force, to=to, layout_hf=layout_hf)
+    events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     if not json:
         for manifest in manifests:
@@ -138,13 +146,23 @@ def run_verify(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Check models, tell about it, and print the files that are not right.
+    """Check models, report progress, and print the files that are not right.
+
+    Args:
+        names: The models; all that are present when empty.
+        flags: Settings for this run alone, by dotted name.
+        options: What runs of every kind can be asked for.
+        quick: Whether to read only files whose stat changed since they were verified.
+        repair: Whether to fetch bad and missing files again.
+        strict: Whether files that a manifest does not list are failures.
+        json: Whether stdout gets the events instead of the bad files.
+        quiet: Whether to print nothing but the bad files and errors.
 
     Returns:
         The exit code.
 
     Raises:
-        ModelfetchError: The run could not begin.
+        ModelfetchError: The run could not start.
     """
     workspace = Workspace.open(flags)
     manifests = workspace.manifests(names) if names else workspace.present()

@@ -1,4 +1,8 @@
-"""``verify``: prove what is here, put right what is not."""
+"""The command ``verify``: check files against their manifests, and repair them if asked.
+
+Parses the options only; :func:`modelfetch.cli.run.run_verify` does the work, also for command lines that are
+understood without typer.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ def verify(
         bool,
         typer.Option("--quick", help="Read only files whose size or time changed since they were verified."),
     ] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files anew.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files again.")] = False,
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Files that a manifest does not list are failures; --repair moves them."
+            "--strict", help="Count files that a manifest does not list as failures; --repair moves them."
         ),
     ] = False,
     offline: options.Offline = False,
@@ -29,9 +33,9 @@ def verify(
 ) -> None:
     """Check files against their manifests, and repair them if asked.
 
-    Every file of the named models, or of everything present, is read. Needs no network but for --repair.
+    Reads every file of the named models, or of all that are present. Uses the network only for --repair.
     Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
-    unlisted. Exit code 5 when there is one; with --repair, when one could not be put right.
+    unlisted. Exit code 5 when there is one; with --repair, when one could not be repaired.
     """
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions

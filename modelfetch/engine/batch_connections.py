@@ -1,8 +1,9 @@
-"""How many connections a batch of small files has: as many as answers prove to be of use.
+"""The number of connections of a batch of small files: as many as answers prove to be useful.
 
-A server may have few threads, each of them held by a connection for as long as that is kept alive. More
-connections than threads are not refused there, but not answered either, and the files that are asked for over
-them wait for those that are done to fall idle.
+A server may have few threads, and each of them serves one connection for as long as that is kept alive.
+Further connections are accepted there but not answered, and the files requested over them wait until another
+connection is idle. So a batch starts with a few connections, adds some for each one that was answered, and
+closes those that get no answer while others do.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
 FIRST: Final = 8
-"""Connections that need no proof; the pools of small servers have about as many threads."""
+"""Connections that need no proof: about as many as the thread pools of small servers have."""
 GROWTH: Final = 8
-"""Connections for each one that was answered. So 64, which 50 ms for an answer call for, are there after one
-round; with 4, two of them cost a batch of 2,000 files a twentieth of its time."""
+"""Further connections for each one that was answered. With 8, the 64 that answers of 50 ms call for are open
+after one round trip; with 4 it takes two, which cost a batch of 2,000 files a twentieth of its time."""
 PATIENCE_SECONDS: Final = 1.0
-"""How long a new connection may wait for its first answer while others get theirs: a server that accepts it
-and has nobody to serve it will not answer before another one is closed."""
+"""Seconds that a new connection may wait for its first answer while others get theirs. A server that accepts
+it and has no thread for it does not answer before another connection is closed."""
 PATIENCE_WAITS: Final = 10
-"""The same in answers, for those that take long."""
+"""The same as a multiple of the usual wait for an answer, for slow servers."""
 LOOK_SECONDS: Final = 0.25
-"""Between two looks at whether the run was cancelled."""
+"""Seconds between two checks whether the run was cancelled."""
 
 
 def patience(wait: float) -> float:
-    """Seconds for the first answer over a new connection.
+    """Seconds to wait for the first answer over a new connection.
 
     Args:
-        wait: Seconds that an answer takes.
+        wait: Seconds that an answer usually takes.
     """
     return max(PATIENCE_SECONDS, PATIENCE_WAITS * wait)
 
 
 class BatchConnections:
-    """Lets lanes begin one after the other. Thread-safe.
+    """Decides when each connection of a batch may start, and when one has to end. Thread-safe.
 
     Args:
-        cancel: Ends the waiting.
+        cancel: Cancels waiting connections.
     """
 
     def __init__(self, cancel: Cancellation) -> None:
@@ -53,13 +54,13 @@ class BatchConnections:
         self._is_over = False
 
     def enter(self, number: int) -> bool:
-        """Wait for the turn of a lane.
+        """Wait until a connection may start.
 
         Args:
-            number: How many others come first.
+            number: The number of connections that start before it.
 
         Returns:
-            Whether it may begin; False when there is no work any more.
+            True when it may start; False when no work is left.
 
         Raises:
             Cancelled: The run was cancelled.
@@ -70,8 +71,16 @@ class BatchConnections:
             self._working += not self._is_over
             return not self._is_over
 
+    def check_cancelled(self) -> None:
+        """Raise when the work was cancelled.
+
+        Raises:
+            Cancelled: It was.
+        """
+        self._cancel.check()
+
     def note_answer(self) -> None:
-        """A lane got its first answer: that proves some more of them to be of use."""
+        """Note the first answer over a connection: further connections are useful too."""
         with self._changed:
             self._answered += 1
             if self._may_grow:
@@ -79,20 +88,20 @@ class BatchConnections:
             self._changed.notify_all()
 
     def note_silence(self) -> bool:
-        """A new connection is not answered, while others are: no more of them, and this one is too many.
+        """Note that a new connection got no answer while others did: no further ones start.
 
         Returns:
-            Whether the lane is to end, because others are there to do its work.
+            Whether this one must end. False for the last one, or nothing would be left to do the work.
         """
         with self._changed:
             self._may_grow = False
             return self._working > 1
 
     def leave(self, *, is_over: bool) -> None:
-        """Note that a lane ended.
+        """Note that a connection ended.
 
         Args:
-            is_over: Whether it found nothing to do any more, so that nobody else needs to begin.
+            is_over: Whether it found no work left, so that no other needs to start.
         """
         with self._changed:
             self._working -= 1

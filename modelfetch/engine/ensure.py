@@ -1,17 +1,28 @@
-"""Make models present and verified: the main job, as a stream of events."""
+"""Make models present and verified, as a stream of events.
+
+A run takes these steps, each of which later ones rely on:
+
+1. check the space in places outside the cache;
+2. for each model: take inventory and, when something is missing, lock the model and take inventory again;
+   models with nothing missing are ready at once;
+3. check the space in the cache, then fetch all missing files, several at a time;
+4. with the last file of a model: write its receipt, fill the places outside the cache, report it ready.
+
+The errors of single files do not stop the others; the gravest one ends the run. An error of the disk ends it
+at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import field, replace
 from datetime import UTC, datetime
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.batch import Batch, first_small
+from modelfetch.engine.batch import Batch, split_small
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -21,74 +32,56 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.engine.export import Export
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
     CACHE,
-    End,
+    FileDone,
+    Item,
     Mode,
-    News,
     Obtained,
     displaced,
-    obtain,
+    flatten,
+    obtain_alone,
     obtain_rivals,
-    unpacked,
 )
 from modelfetch.engine.locking import LockNotes, acquire
+from modelfetch.engine.options import Request
 from modelfetch.engine.pace import FEW, LARGE
-from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planned, take_inventory
+from modelfetch.engine.plan import (
+    FileKey,
+    Holdings,
+    Inventory,
+    Job,
+    ModelKey,
+    jobs,
+    key_of,
+    model_key,
+    planned,
+    split_rivals,
+    take_inventory,
+)
 from modelfetch.engine.progress import Deadline, with_heartbeat
-from modelfetch.engine.workers import Done, Task, merge
+from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.lazy_dataclass import dataclass
-from modelfetch.store import Consulted, Lock, ReceiptError
+from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
 
-FileKey = tuple[str, str, str, str]
-"""Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""
-
 _CANCELLED_EXIT: Final = 130
-"""As after Ctrl-C: 128 + SIGINT."""
+"""The exit code that shells use for Ctrl-C: 128 + SIGINT."""
 
 
 Failure = ModelfetchError | Cancelled
-"""What may end a run before its end; anything else is a bug."""
-
-
-def key_of(manifest: Manifest, file: FileSpec) -> FileKey:
-    """What a file of a model is told apart by."""
-    return *model_key(manifest), file.path
-
-
-def model_key(manifest: Manifest) -> tuple[str, str, str]:
-    """What a model is told apart by: name and version are claims, which two manifests may both make."""
-    return manifest.name, manifest.version, manifest.identity
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ensure, and how."""
-
-    manifests: Sequence[Manifest]
-    mode: Mode = field(default_factory=Mode)
-    elsewhere: Export = field(default_factory=Export)
-    """Places outside the cache that get the files as well."""
-    consulted: Sequence[Consulted] = ()
-    """Files that decided what the models are, for the receipts."""
-    circumstances: Sequence[str] = ()
-    """What else decided it: :func:`modelfetch.warm.circumstances`."""
-    distrusted: Collection[FileKey] = frozenset()
-    """Files that must be obtained anew, whatever their stat says."""
+"""Exceptions that may end a run early; any other one is a bug."""
 
 
 def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
     """Make every requested model present and verified.
 
-    Expected failures become the last event, :class:`RunFinished`, and never an exception. Closing the
-    iterator cancels the run: what is good stays on disk.
+    Expected failures become the last event, :class:`RunFinished`, and are never raised. Closing the iterator
+    cancels the run: verified bytes stay on disk.
     """
     started = runtime.clock()
     yield RunStarted("ensure", tuple(manifest.name for manifest in request.manifests))
@@ -113,43 +106,47 @@ def finished(error: Failure | None, files: Sequence[FileResult], seconds: float)
 
 
 def code_of(error: Failure | None) -> str:
-    """Why files did not get their turn: the code of what ended the run, or empty."""
+    """The code of the failure that ended a run: why its remaining files were not tried. Empty without one."""
     return "cancelled" if isinstance(error, Cancelled) else error.code if error is not None else ""
 
 
 class Run:
-    """One run of ensure: what is open, what came of each file."""
+    """The state of one run: the locks it holds, and how each file ended. Used by one thread only."""
 
     def __init__(self, runtime: Runtime, request: Request) -> None:
         self._runtime = runtime
         self._request = request
+        self._export = request.export
         self._manifests = {model_key(manifest): manifest for manifest in request.manifests}
-        self._board = LockNotes(runtime.clock)
+        self._lock_notes = LockNotes(runtime.clock)
         self._locks: dict[str, Lock] = {}
-        """By name of its model: every lock of a model that we hold."""
-        self._waiting: dict[int, tuple[Inventory, set[str]]] = {}
-        """By identity of its manifest: a model that is not ready, and the paths it still needs."""
+        """The locks of models that this run holds, by name: versions of a model share one."""
+        self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
+        """Models that are not ready, each with the paths that it still needs."""
         self._sources: dict[FileKey, str] = {}
-        """Where each finished file came from."""
-        self._fetched: dict[int, int] = {}
-        """By identity of its manifest: bytes that came in for a model."""
+        """The source of each file that is present: ``kind host``, or ``cache``."""
+        self._fetched: dict[ModelKey, int] = {}
+        """Bytes received for each model."""
         self._errors: dict[FileKey, ModelfetchError] = {}
-        self._placed: set[int] = set()
-        """By identity of its manifest: models of which a file got its place in this run."""
-        self._notes: dict[int, str] = {}
-        """By identity of its manifest: why the receipt of a model that is ready could not be written."""
+        self._placed: set[ModelKey] = set()
+        """Models of which this run placed a file."""
+        self._notes: dict[ModelKey, str] = {}
+        """Why the receipt of a model that is ready could not be written."""
 
     def events(self) -> Iterator[Event]:
-        """Do the work, and keep those who wait for our locks informed."""
+        """Do the work, and write progress into the notes of the locks, for waiting processes."""
         with closing(self._work()) as work:
             for event in work:
-                self._board.heard(event)
+                self._lock_notes.apply(event)
                 yield event
 
     def _work(self) -> Task[None]:
-        """Lock, plan, transfer, and say what is ready."""
+        """Do the work."""
+        # First of all: models that are ready are copied to places outside the cache too.
+        self._export.check_space(self._manifests.values(), self._runtime.store)
         with ExitStack() as held:
             pending: list[Inventory] = []
+            # Sorted, so that two runs with the same models lock them in the same order and cannot deadlock.
             for _, manifest in sorted(self._manifests.items()):
                 inventory = yield from self._open(manifest, held)
                 yield planned(self._runtime, inventory)
@@ -166,7 +163,11 @@ class Run:
             raise worst(list(self._errors.values()))
 
     def _open(self, manifest: Manifest, held: ExitStack) -> Task[Inventory]:
-        """Take inventory; when something is missing, again under the model's lock."""
+        """Take inventory; when something is missing, again under the model's lock.
+
+        Another process may have fetched it before it released the lock. A model that is complete needs no
+        lock, so that runs with nothing to do neither wait nor write.
+        """
         inventory = self._inventory(manifest)
         if not inventory.missing:
             return inventory
@@ -176,13 +177,13 @@ class Run:
             yield from acquire(lock, self._runtime, manifest.name)
             held.callback(lock.release)
             self._locks[manifest.name] = lock
-            self._board.hold(manifest.name, lock)
+            self._lock_notes.add(manifest.name, lock)
         self._runtime.store.claim(manifest, exclusive=lock.effective)
         return self._inventory(manifest)
 
     def _inventory(self, manifest: Manifest) -> Inventory:
-        if self._request.mode.force:
-            return Inventory(manifest, frozenset(), anew=True)
+        if self._request.options.force:
+            return Inventory(manifest, frozenset(), force=True)
         return take_inventory(self._runtime, manifest, self._distrusted(manifest))
 
     def _distrusted(self, manifest: Manifest) -> list[str]:
@@ -197,32 +198,32 @@ class Run:
     def _obtain(self, pending: Sequence[Inventory]) -> Iterator[Event]:
         """Obtain every missing digest, several at a time, and finish each model with its last file."""
         runtime = self._runtime
-        plain, rivals = apart(jobs(pending))
+        plain, rivals = split_rivals(jobs(pending))
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
         self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
-        mode = replace(self._request.mode, bad=self._bad_paths())
-        first = first_small(runtime, plain, mode)
-        new = [number for number in range(first, len(plain)) if not held[number]]
-        tasks: list[Generator[Event | News, None, Obtained | None]] = [
-            obtain(runtime, job, mode) for job in work[:first]
+        mode = Mode(self._request.options.force, self._bad_paths())
+        others, small = split_small(runtime, plain, mode)
+        tasks: list[Generator[Item | Sequence[Item], None, None]] = [
+            obtain_alone(runtime, job, mode) for job in others
         ]
-        if first < len(plain):
-            tasks.append(Batch(runtime, plain, first, new, mode).run())
-        ends = accumulate(map(len, rivals), initial=len(plain))
-        tasks += [obtain_rivals(runtime, work, range(*span), mode) for span in pairwise(ends)]
+        if small:
+            new = [job for job in small if not held[job.key]]
+            tasks.append(Batch(runtime, small, new, mode).run())
+        tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
         for inventory in pending:
-            self._waiting[id(inventory.manifest)] = inventory, {file.path for file in inventory.missing}
+            needed = {file.path for file in inventory.missing}
+            self._waiting[model_key(inventory.manifest)] = inventory, needed
         pace, deadline = (runtime.pace if _are_large(work[:FEW]) else None), Deadline(runtime)
         with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
-            for happened in with_heartbeat(unpacked(merged), runtime.clock, runtime.positions):
-                if isinstance(happened, Done):  # counts, however late
-                    yield from self._account(work[happened.index], happened)
+            for item in with_heartbeat(flatten(merged), runtime.clock, runtime.positions):
+                if isinstance(item, FileDone):  # counts even when the deadline has passed
+                    yield from self._account(item)
                     continue
-                deadline.check(happened)
-                if happened is not None:
-                    yield happened
+                deadline.check(item)
+                if item is not None:
+                    yield item
         runtime.store.sweep()
 
     def _bad_paths(self) -> frozenset[Path]:
@@ -232,50 +233,48 @@ class Run:
             for path in self._distrusted(manifest)
         )
 
-    def _check_disk(self, work: Sequence[Job], held: Sequence[int]) -> None:
-        store = self._runtime.store
-        needed = sum(job.file.size for job in work) - sum(held)
-        if needed and not self._request.mode.offline:  # nobody is asked for what could not be kept
+    def _check_disk(self, work: Sequence[Job], held: Mapping[tuple[str, int], int]) -> None:
+        runtime, store = self._runtime, self._runtime.store
+        needed = sum(job.file.size - held[job.key] for job in work)
+        if needed and not runtime.offline:  # no request is made for bytes that could not be written
             store.check_writable()
-        elsewhere = self._request.elsewhere
-        places = [place for manifest in self._manifests.values() for place in elsewhere.places(manifest)]
-        linked = {place.directory: store.can_link_into(place.directory) for place in places}
-        needed += sum(place.file.size for place in places if not linked[place.directory])
         store.check_space(needed)
 
-    def _held(self, work: Sequence[Job]) -> list[int]:
-        """The bytes of each file that need not be fetched."""
-        if self._request.mode.force:
-            return [0] * len(work)
+    def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:
+        """The bytes of each job that need not be fetched."""
+        if self._request.options.force:
+            return dict.fromkeys((job.key for job in work), 0)
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():
-            return [
-                0 if self._is_distrusted(job) else max(holdings.of(*place) for place in job.places)
+            return {
+                job.key: 0 if self._is_distrusted(job) else max(holdings.of(*place) for place in job.places)
                 for job in work
-            ]
+            }
 
     def _is_distrusted(self, job: Job) -> bool:
         distrusted = self._request.distrusted
         return bool(distrusted) and any(key_of(*place) in distrusted for place in job.places)
 
-    def _account(self, job: Job, done: End) -> Iterator[Event]:
-        """Note how a file ended; a model that has its last one is ready."""
-        if isinstance(done.error, StoreError) or not isinstance(done.error, ModelfetchError | None):
-            raise done.error  # the disk ends the whole run; anything unexpected is a bug
+    def _account(self, done: FileDone) -> Iterator[Event]:
+        """Note how a job ended; a model whose last file was obtained is ready."""
+        if isinstance(done.error, StoreError):
+            raise done.error  # further files would fail in the same way
         if done.error is not None:
-            self._errors |= dict.fromkeys((key_of(*place) for place in job.places), done.error)
-        elif done.result is not None:
-            yield from self._finish(job, done.result)
+            self._errors |= dict.fromkeys((key_of(*place) for place in done.job.places), done.error)
+        elif done.obtained is not None:
+            yield from self._finish(done.job, done.obtained)
 
     def _finish(self, job: Job, obtained: Obtained) -> Iterator[Event]:
-        """Strike a file off the lists of the models that need it."""
-        first = id(job.places[0][0])  # shared bytes came in once: they count for the first who needed them
+        """Note that a file is present in all models that need it; one without missing files is ready."""
+        first = model_key(job.places[0][0])  # shared bytes were received once: they count for one model
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
         source = f"{obtained.source} {obtained.host}".strip()
         for manifest, file in job.places:
-            self._sources[key_of(manifest, file)] = source
-            self._placed |= {id(manifest)} if obtained.is_placed else set()
-            inventory, missing = self._waiting[id(manifest)]
+            key = model_key(manifest)
+            self._sources[*key, file.path] = source
+            if obtained.is_placed:
+                self._placed.add(key)
+            inventory, missing = self._waiting[key]
             missing.remove(file.path)
             if not missing:
                 self._write_receipt(inventory)
@@ -285,23 +284,23 @@ class Run:
         manifest, consulted = inventory.manifest, self._request.consulted
         key = model_key(manifest)
         sources = {file.path: self._sources[*key, file.path] for file in inventory.missing}
-        times, placed = dict.fromkeys(sources, datetime.now(UTC)), id(manifest) in self._placed
+        times, placed = dict.fromkeys(sources, datetime.now(UTC)), key in self._placed
         try:
             self._runtime.store.write_receipt(manifest, sources, times, consulted, placed=placed)
-        except ReceiptError as error:  # all files are there and right: that is what was asked for
-            self._notes[id(manifest)] = f"its receipt could not be written: {error.message}"
+        except ReceiptError as error:  # all files are present and verified, so the run did not fail
+            self._notes[key] = f"its receipt could not be written: {error.message}"
 
     def _ready(self, inventory: Inventory) -> Iterator[Event]:
         manifest, store = inventory.manifest, self._runtime.store
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
-        for place in self._request.elsewhere.places(manifest):
+        for place in self._export.places(manifest):
             if place.replaces:
                 placed = store.place_into(place.directory, manifest, place.file, CACHE, path=place.path)
                 yield from displaced(manifest, place.file, placed)
             else:
                 store.guest.place(place.directory, manifest, place.file, place.path)
-        for note in self._request.elsewhere.notes(manifest):
+        for note in self._export.notes(manifest):
             store.note_into(*note)
         yield ModelReady(
             manifest.name,
@@ -309,19 +308,19 @@ class Run:
             str(store.directory(manifest)),
             len(manifest.files),
             manifest.size,
-            self._fetched.get(id(manifest), 0),
-            self._notes.get(id(manifest), ""),
+            self._fetched.get(model_key(manifest), 0),
+            self._notes.get(model_key(manifest), ""),
         )
 
     def has(self, key: FileKey) -> bool:
-        """Whether a file is there and verified."""
+        """Whether a file is present and verified."""
         return key in self._sources
 
     def results(self, reason: str) -> list[FileResult]:
-        """How every file ended; what was neither kept, obtained nor failed did not get its turn.
+        """How every file ended. A file that was neither kept, obtained nor failed counts as cancelled.
 
         Args:
-            reason: Why it did not: the code of the error that ended the run.
+            reason: The code of the failure that ended the run, for cancelled files.
         """
         return [
             self._result(manifest.name, file, (*key, file.path), reason)
@@ -338,5 +337,5 @@ class Run:
 
 
 def _are_large(work: Sequence[Job]) -> bool:
-    """Whether these files last long enough to find out how many can be fetched at the same time."""
+    """Whether each download takes long enough to measure if further files would gain anything."""
     return all(job.file.size >= LARGE for job in work)

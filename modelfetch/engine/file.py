@@ -1,6 +1,14 @@
-"""One file from start to finish: lock, look, transfer, commit, put in place.
+"""Obtain one file: lock, check what is on disk, transfer, commit, place.
 
-One digest that manifests of a run give several sizes: one of them may be right, the others are told so.
+A job is one digest, which several models may need. Its bytes come from the first of these that has them:
+
+1. the places themselves, as in a cache that was copied: hashed, and nothing is written;
+2. the blob of an earlier run: hashed before it is used;
+3. the sources of the run.
+
+The lock of the digest is held all the time, so that two processes do not fetch the same bytes. Each task ends
+with one :class:`FileDone`. Jobs that claim one digest for several sizes run one after the other: at most one
+of them can be right, and the manifests of the others are wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
 from modelfetch.engine.transfer import Transfer, candidates_for
-from modelfetch.engine.workers import Done, Task
+from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.sources.local import LocalOffer
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
     from modelfetch.store import Placed
 
 CACHE = "cache"
-"""The source of bytes that lay in this cache already."""
+"""The source of bytes that were in this cache already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,59 +54,94 @@ class Obtained:
     source: str
     host: str
     fetched: int
-    """Bytes that came in for it, good or not; 0 when they were on this disk."""
+    """Bytes received for it, good or bad; 0 when they were on this disk."""
     is_placed: bool = True
-    """Whether it got its place in this run; False where it stood there already."""
+    """Whether this run placed it; False where it was in place already."""
 
 
 IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
-"""The right bytes stood in every place, only not as the receipt says."""
+"""The right bytes were in every place, only with another stat than the receipt says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a run treats what is there already."""
+    """How a run treats files that are on disk already."""
 
-    offline: bool = False
     force: bool = False
-    """Fetch everything anew, whatever is there."""
+    """Fetch every file again, whatever is on disk."""
     bad: frozenset[Path] = frozenset()
-    """Files on this disk that are known to be wrong: replaced, and never a source."""
+    """Files on this disk that are known to be damaged: they are replaced, and never used as a source."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDone:
+    """The end of a job: what was obtained, or the error."""
+
+    job: Job
+    obtained: Obtained | None
+    error: ModelfetchError | None = None
+
+
+Item = Event | FileDone
+"""What a task of a run yields."""
+
+
+def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | None]:
+    """Yield the items of sequences one by one; batches hand on many items at once."""
+    for item in items:
+        if isinstance(item, Sequence):
+            yield from item
+        else:
+            yield item
+
+
+def obtain_alone(runtime: Runtime, job: Job, mode: Mode) -> Generator[Item, None, None]:
+    """Run one job as a task of its own; its last item is the :class:`FileDone`.
+
+    Raises:
+        Cancelled: The run was cancelled; verified bytes stay on disk.
+    """
+    try:
+        obtained = yield from obtain(runtime, job, mode)
+    except ModelfetchError as error:
+        yield FileDone(job, None, error)
+    else:
+        yield FileDone(job, obtained)
 
 
 def obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
     """Make one file present and verified in every place that needs it.
 
     Raises:
-        ModelfetchError: No source could, the disk refused, or a lock was held for too long.
-        Cancelled: The run was cancelled; the good prefix stays.
+        ModelfetchError: No source had it, the disk refused, or a lock was held for too long.
+        Cancelled: The run was cancelled; verified bytes stay on disk.
     """
-    return (yield from _put_aside_once(_obtain(runtime, job, mode), len(job.places)))
+    return (yield from _report_quarantine_once(_obtain(runtime, job, mode), len(job.places)))
 
 
-def _put_aside_once(work: Task[Obtained], places: int) -> Task[Obtained]:
-    """Tell where bad bytes of a file went once that is settled: before its last commit, or its failure.
+def _report_quarantine_once(work: Task[Obtained], places: int) -> Task[Obtained]:
+    """Hold back the quarantine events of a file, and report the last one before its last commit or failure.
 
-    Quarantine keeps one entry for each file, the newest. Of two wrong answers, or of one and of a damaged
-    copy that was replaced, the first entry is gone before anybody could look.
+    Quarantine keeps only the newest entry for each file. After a second wrong answer, or when a damaged copy
+    is replaced too, the path in an earlier event no longer exists.
     """
-    put_aside: list[FileQuarantined] = []
+    quarantined: list[FileQuarantined] = []
     try:
         while True:
             event = next(work)
             places -= isinstance(event, FileCommitted)
             if isinstance(event, FileQuarantined):
-                put_aside = [event]
+                quarantined = [event]
                 continue
             if not places:
-                yield from put_aside
-                put_aside = []
+                yield from quarantined
+                quarantined = []
             yield event
     except StopIteration as stop:
         obtained: Obtained = stop.value
         return obtained
     except (ModelfetchError, Cancelled):
-        yield from put_aside
+        yield from quarantined
         raise
     finally:
         work.close()
@@ -111,7 +154,7 @@ def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
     yield from acquire(lock, runtime, manifest.name, file.path)
     try:
         if not mode.force and (yield from _is_in_place(runtime, job, mode)):
-            yield from _told(runtime, job, IN_PLACE, runtime.clock() - started)
+            yield from _report_in_place(runtime, job, runtime.clock() - started)
             return IN_PLACE
         obtained = None if mode.force else (yield from _from_cache(runtime, job, exclusive=lock.effective))
         if obtained is None:
@@ -123,9 +166,9 @@ def _obtain(runtime: Runtime, job: Job, mode: Mode) -> Task[Obtained]:
 
 
 def _is_in_place(runtime: Runtime, job: Job, mode: Mode) -> Task[bool]:
-    """Whether the right bytes stand in every place already, as in a cache that was copied or unpacked.
+    """Whether the right bytes are in every place already, as in a cache that was copied or unpacked.
 
-    Nothing is written for it: such a cache may be read-only.
+    Nothing is written, because such a cache may be read-only.
     """
     paths = [runtime.store.directory(manifest) / file.path for manifest, file in job.places]
     size, sha256 = job.file.size, job.file.sha256
@@ -135,7 +178,7 @@ def _is_in_place(runtime: Runtime, job: Job, mode: Mode) -> Task[bool]:
 
 
 def _is_right(runtime: Runtime, job: Job, paths: Sequence[Path], sha256: str) -> Task[bool]:
-    """Hash files before they are trusted, and tell."""
+    """Whether the SHA-256 of every file is the right one. Reports the hashing as progress."""
     manifest, file = job.places[0]
     yield FileStarted(manifest.name, file.path, file.size, file.size)
     for path in paths:
@@ -146,7 +189,7 @@ def _is_right(runtime: Runtime, job: Job, paths: Sequence[Path], sha256: str) ->
 
 
 def _from_cache(runtime: Runtime, job: Job, *, exclusive: bool) -> Task[Obtained | None]:
-    """Use the blob if it is there and still right."""
+    """Use the blob if there is one and its SHA-256 is right."""
     file = job.file
     path = runtime.store.find_blob(file)
     if path is None or not (yield from _is_right(runtime, job, [path], file.sha256)):
@@ -156,7 +199,7 @@ def _from_cache(runtime: Runtime, job: Job, *, exclusive: bool) -> Task[Obtained
 
 
 def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
-    """Fetch a file; where the disk refuses, say what of it the next run will find."""
+    """Fetch a file; when the disk refuses, report how much of it the next run will find."""
     try:
         return (yield from _from_sources(runtime, job, mode, exclusive=exclusive))
     except StoreError:
@@ -179,9 +222,9 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
             placed = runtime.store.commit(partial, displaced_source=CACHE)
         except BaseException as error:
             if mode.force and runtime.store.find_blob(file) is not None:
-                partial.forget()  # what was there stays, and nobody goes on with this
+                partial.forget()  # the file on disk stays in use, so no later run would resume this
             if isinstance(error, Exhausted):
-                raise file_error(manifest.name, file.path, error, offline=mode.offline) from error
+                raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
             raise
     yield from displaced(manifest, file, placed)
     last = transfer.filling.last
@@ -191,7 +234,7 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
-    """Tell of bad bytes that had the name until their replacement was verified."""
+    """Report that bad bytes under a file's name were quarantined once their replacement was verified."""
     if placed.quarantined is not None:
         kept = placed.quarantined
         yield FileQuarantined(
@@ -200,7 +243,7 @@ def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Ev
 
 
 def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
-    """The offers of every manifest that needs this digest, each once, without files not to be trusted."""
+    """The offers of every manifest that needs this digest, without duplicates and untrusted files."""
     offers: dict[str, Offer] = {}
     for offer in runtime.offers(*job.places):
         if not (isinstance(offer, LocalOffer) and (mode.force or offer.path in mode.bad)):
@@ -213,59 +256,34 @@ def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> It
         placed = runtime.store.place(manifest, file, CACHE)
         yield from displaced(manifest, file, placed)
         yield committed(manifest, file, placed.path, obtained, seconds)
-        obtained = replace(obtained, fetched=0)  # shared bytes came in once
+        obtained = replace(obtained, fetched=0)  # shared bytes were received once, so they count once
 
 
-def _told(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:
+def _report_in_place(runtime: Runtime, job: Job, seconds: float) -> Iterator[Event]:
     for manifest, file in job.places:
         path = runtime.store.directory(manifest) / file.path
-        yield committed(manifest, file, path, obtained, seconds)
+        yield committed(manifest, file, path, IN_PLACE, seconds)
 
 
 def committed(
     manifest: Manifest, file: FileSpec, path: Path, obtained: Obtained, seconds: float
 ) -> FileCommitted:
-    """Tell that a file stands under its final name."""
+    """The event that a file has its final name."""
     source, host, fetched = obtained.source, obtained.host, obtained.fetched
     return FileCommitted(
         manifest.name, file.path, str(path), file.size, file.sha256, source, host, fetched, seconds
     )
 
 
-End = Done[Obtained | None]
-"""A file came to its end, well or not; without a result where that was told otherwise."""
+def obtain_rivals(runtime: Runtime, rivals: Sequence[Job], mode: Mode) -> Generator[Item, None, None]:
+    """Obtain jobs with one digest and different sizes, one after the other, as they share a lock and a place.
 
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """Several events told as one, and the files that came to their end with them."""
-
-    events: Sequence[Event] = ()
-    ended: Sequence[End] = ()
-
-
-def unpacked(happened: Iterator[Event | News | End | None]) -> Iterator[Event | End | None]:
-    """Make single events of what batches tell."""
-    for item in happened:
-        if isinstance(item, News):
-            yield from item.events
-            yield from item.ended
-        else:
-            yield item
-
-
-def obtain_rivals(
-    runtime: Runtime, work: Sequence[Job], numbers: Sequence[int], mode: Mode
-) -> Generator[Event | News, None, None]:
-    """Obtain jobs of one digest and different sizes, one after the other, for they share a lock and a place.
-
-    What was begun comes first: who opens it for another size loses its bytes. Once a size is proven, nobody
-    is asked for another one.
+    The job with the most bytes on disk comes first: opening its partial file for another size would discard
+    them. Once one size is proven, the other jobs fail without a request.
 
     Args:
         runtime: Of the run.
-        work: All jobs of the run.
-        numbers: Which of them are the rivals.
+        rivals: The jobs.
         mode: Of the run.
 
     Raises:
@@ -273,32 +291,30 @@ def obtain_rivals(
         Cancelled: The run was cancelled.
     """
     proven: Job | None = None
-    errors: dict[int, ModelfetchError] = {}
+    failed: list[tuple[Job, ModelfetchError]] = []
     holdings = Holdings(runtime.store)
-    held = {number: max(holdings.of(*place) for place in work[number].places) for number in numbers}
-    for number in sorted(numbers, key=lambda number: -held[number]):
+    for job in sorted(rivals, key=lambda job: -max(holdings.of(*place) for place in job.places)):
         if proven is not None:
-            errors[number] = _refuted(work[number], proven)
+            failed.append((job, _refuted(job, proven)))
             continue
         try:
-            obtained: Obtained = yield from obtain(runtime, work[number], mode)
+            obtained: Obtained = yield from obtain(runtime, job, mode)
         except StoreError:
             raise
         except ModelfetchError as error:
-            errors[number] = error
+            failed.append((job, error))
         else:
-            proven = work[number]
-            yield News(ended=[Done(number, obtained, None)])
-    for number, reason in errors.items():
-        told = reason if proven is None else _refuted(work[number], proven)
-        yield News(ended=[Done(number, None, told)])
+            proven = job
+            yield FileDone(job, obtained)
+    for job, reason in failed:
+        yield FileDone(job, None, reason if proven is None else _refuted(job, proven))
 
 
 def _refuted(job: Job, proven: Job) -> IntegrityError:
-    """The error of a manifest whose size is wrong, given the job of one whose size is right."""
+    """The error for a manifest with a wrong size, given a job whose size was proven."""
     (manifest, file), (other, _) = job.places[0], proven.places[0]
     return IntegrityError(
         f"{manifest.name}: {file.path}: its manifest says {file.size} bytes, but those with this SHA-256 are "
         f"{proven.file.size}, as verified for {other.name}",
-        hint=f"Mend size or sha256 in the manifest of {manifest.name}.",
+        hint=f"Correct size or sha256 in the manifest of {manifest.name}.",
     )

@@ -1,6 +1,8 @@
-"""Waiting for another process, telling who it is.
+"""Wait for a lock that another process holds, and report who holds it and how far that process is.
 
-What those who wait for our locks may read: how far we are with each model.
+While a run waits it yields ``lock_waiting`` events, every five seconds, or every second while the holder
+makes progress. While a run holds the lock of a model, it writes its own progress into the note of that lock,
+where waiting processes read it.
 """
 
 from __future__ import annotations
@@ -18,15 +20,21 @@ if TYPE_CHECKING:
     from modelfetch.store import Lock
 
 POLL_SECONDS = 0.1
-"""Between two tries: short against a download, cheap against a processor."""
-TELL_SECONDS = 5.0
-"""Between two events about the same wait: the longest silence a follower should see."""
-NEWS_SECONDS = 1.0
-"""Between two events when the holder got on meanwhile: as often as it says how far it is."""
+"""Seconds between two attempts: short compared to a download, and cheap for the processor."""
+REPORT_SECONDS = 5.0
+"""Seconds between two events about the same wait: the longest silence that a follower should see."""
+PROGRESS_SECONDS = 1.0
+"""The same while the holder makes progress: as often as it writes its note (:data:`EVERY_SECONDS`)."""
 
 
 def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterator[LockWaiting]:
-    """Take a lock, waiting for its holder as long as the run allows.
+    """Acquire a lock, waiting for its holder for as long as the run allows.
+
+    Args:
+        lock: The lock.
+        runtime: Of the run.
+        model: The model that the lock is for, as the events name it.
+        file: The file that it is for; empty for the lock of a model.
 
     Raises:
         LockTimeoutError: ``--lock-timeout`` passed.
@@ -35,23 +43,23 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
     """
     started, what = runtime.clock(), f"{model}: {file}" if file else model
     lock.who = runtime.name
-    told: LockWaiting | None = None
+    reported: LockWaiting | None = None
     while not lock.try_acquire():
-        runtime.pace.let_go()
+        runtime.pace.let_go()  # a file that waits leaves the link to others
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
             raise _timeout(lock, what, waited)
-        seen = LockWaiting(model, file, lock.holder(), waited, *lock.progress())
-        if told is None or _is_due(seen, told):
-            told = seen
-            yield seen
-        runtime.check_deadline(f"{what}, held by {seen.holder}")
+        waiting = LockWaiting(model, file, lock.holder(), waited, *lock.progress())
+        if reported is None or _is_due(waiting, reported):
+            reported = waiting
+            yield waiting
+        runtime.check_deadline(f"{what}, held by {waiting.holder}")
         runtime.cancel.sleep(POLL_SECONDS)
 
 
-def _is_due(seen: LockWaiting, told: LockWaiting) -> bool:
-    silence = NEWS_SECONDS if seen.received != told.received else TELL_SECONDS
-    return seen.waited - told.waited >= silence
+def _is_due(waiting: LockWaiting, reported: LockWaiting) -> bool:
+    silence = PROGRESS_SECONDS if waiting.received != reported.received else REPORT_SECONDS
+    return waiting.waited - reported.waited >= silence
 
 
 def _timeout(lock: Lock, what: str, waited: float) -> LockTimeoutError:
@@ -62,15 +70,18 @@ def _timeout(lock: Lock, what: str, waited: float) -> LockTimeoutError:
 
 
 EVERY_SECONDS = 1.0
-"""Between two notes on one model: each is a small file replaced, and readers look no more often."""
+"""Seconds between two notes on one model: each replaces a small file, and waiting processes read no more
+often."""
 
 
 @dataclass(slots=True)
-class _Notice:
+class _Held:
+    """A lock that this run holds, and the progress to write into its note."""
+
     lock: Lock
     size: int = 0
     received: dict[str, int] = field(default_factory=dict)
-    """Bytes held of each file, by path."""
+    """Bytes of each file on disk, by path."""
     written: float = float("-inf")
 
 
@@ -79,35 +90,34 @@ class LockNotes:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._notices: dict[str, _Notice] = {}
+        self._held: dict[str, _Held] = {}
 
-    def hold(self, model: str, lock: Lock) -> None:
-        """Remember the lock of a model, which is held as long as its events are heard."""
-        self._notices[model] = _Notice(lock)
+    def add(self, model: str, lock: Lock) -> None:
+        """Add the lock of a model; the run holds it until its last event."""
+        self._held[model] = _Held(lock)
 
-    def heard(self, event: Event) -> None:
-        """Take note of one event of the run."""
-        notice = self._notices.get(getattr(event, "model", ""))
-        if notice is not None:
-            _apply(event, notice)
-            self._write(notice)
+    def apply(self, event: Event) -> None:
+        """Apply one event of the run; every second it writes the note of the model's lock."""
+        held = self._held.get(getattr(event, "model", ""))
+        if held is not None:
+            _apply(event, held)
+            self._write(held)
 
-    def _write(self, notice: _Notice) -> None:
+    def _write(self, held: _Held) -> None:
         now = self._clock()
-        if now - notice.written >= EVERY_SECONDS:
-            notice.written = now
-            notice.lock.note(sum(notice.received.values()), notice.size)
+        if now - held.written >= EVERY_SECONDS:
+            held.written = now
+            held.lock.note(sum(held.received.values()), held.size)
 
 
-def _apply(event: Event, notice: _Notice) -> None:
-    """Most events say nothing about bytes."""
+def _apply(event: Event, held: _Held) -> None:
     match event:
         case Planned():
-            notice.size += event.size
-            notice.received |= {file.file: file.held for file in event.files}
+            held.size += event.size  # added up: several versions of a model share its lock
+            held.received |= {file.file: file.held for file in event.files}
         case Progress():
-            notice.received[event.file] = event.received
+            held.received[event.file] = event.received
         case FileCommitted():
-            notice.received[event.file] = event.size
-        case _:
+            held.received[event.file] = event.size
+        case _:  # no other event reports bytes
             pass

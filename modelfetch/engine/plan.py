@@ -1,4 +1,9 @@
-"""What is there, what is missing, and where it would come from."""
+"""What a run finds on disk, what is missing, and from where it would be fetched.
+
+No file of a model is read, and no request is made: a file counts as present when its stat (size, time, inode)
+agrees with the receipt of its model. Missing files become jobs, one for each digest, so that bytes shared by
+several files or models are fetched once.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +19,31 @@ if TYPE_CHECKING:
     from modelfetch.store import Store
 
 
+ModelKey = tuple[str, str, str]
+"""Name, version and identity of a model; see :func:`model_key`."""
+FileKey = tuple[str, str, str, str]
+"""The key of a model, and a path. A run may have several versions of a model, and several claims to one."""
+
+
+def model_key(manifest: Manifest) -> ModelKey:
+    """The key of a model. Name and version alone are no key: two manifests may claim the same ones."""
+    return manifest.name, manifest.version, manifest.identity
+
+
+def key_of(manifest: Manifest, file: FileSpec) -> FileKey:
+    """The key of a file of a model."""
+    return *model_key(manifest), file.path
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """One model as found on disk; nothing was read. Kept is what agrees with the receipt by its stat."""
+    """One model as found on disk, by stat alone."""
 
     manifest: Manifest
     kept: frozenset[str]
-    """Paths of files that are there and unchanged since they were verified."""
-    anew: bool = False
-    """Whether everything is to be fetched again, so that nothing that lies here counts."""
+    """Paths of files whose stat agrees with the receipt: unchanged since they were verified."""
+    force: bool = False
+    """Whether to fetch every file again (``--force``), so that no byte on disk counts."""
 
     @property
     def missing(self) -> list[FileSpec]:
@@ -31,10 +52,10 @@ class Inventory:
 
 
 def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[str] = ()) -> Inventory:
-    """Look at what is there of a model.
+    """Find out which files of a model are present.
 
     Args:
-        runtime: The cache to look into.
+        runtime: Of the run; its cache is examined.
         manifest: The model.
         distrusted: Paths that count as missing whatever their stat says.
     """
@@ -46,9 +67,9 @@ def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[
 
 
 def planned(runtime: Runtime, inventory: Inventory) -> Planned:
-    """Describe what ensuring a model would do. Writes nothing, asks no network."""
+    """Describe what ensuring a model would do. Writes nothing and makes no request."""
     manifest = inventory.manifest
-    holdings = None if inventory.anew else Holdings(runtime.store)
+    holdings = None if inventory.force else Holdings(runtime.store)
     with runtime.store.looking():
         files = tuple(_planned_file(runtime, inventory, file, holdings) for file in manifest.files)
     return Planned(
@@ -66,10 +87,10 @@ def planned(runtime: Runtime, inventory: Inventory) -> Planned:
 
 
 def license_notice(manifest: Manifest) -> str:
-    """What to know before use; empty for permissive licences."""
+    """What a user must know before use; empty for permissive licenses."""
     if manifest.license_notice or is_permissive(manifest.license):
         return manifest.license_notice
-    return "read its terms before use" if manifest.license else "no licence is stated"
+    return "read its terms before use" if manifest.license else "no license is stated"
 
 
 def _planned_file(
@@ -84,46 +105,53 @@ def _planned_file(
 
 
 class Holdings:
-    """What need not be fetched of files that are looked at one after the other; nothing of it is read.
+    """The bytes of files that are on disk already and need not be fetched. No file is read.
 
-    What they have in common is looked up once, so these are short-lived.
+    Partial downloads and directories are listed once for all files, so use an instance for one pass only.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._begun = store.begun()
-        self._has_directory: dict[int, bool] = {}
-        """By identity of the manifest's object; of most models that miss a file there is none."""
+        self._has_directory: dict[ModelKey, bool] = {}
+        """Looked up once for each model: most models that miss a file have no directory."""
 
     def of(self, manifest: Manifest, file: FileSpec) -> int:
-        """Bytes of a file that are here: all of it, or what a journal says; to be hashed yet."""
+        """Bytes of a file on disk: all of it, or as many as a journal says. They are still to be hashed."""
         if self._store.find_blob(file) is not None or self._is_filled(manifest, file):
             return file.size
         return self._store.held(file) if file.sha256 in self._begun else 0
 
     def _is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
-        has_directory = self._has_directory.get(id(manifest))
+        key = model_key(manifest)
+        has_directory = self._has_directory.get(key)
         if has_directory is None:
-            has_directory = self._has_directory[id(manifest)] = self._store.has_directory(manifest)
+            has_directory = self._has_directory[key] = self._store.has_directory(manifest)
         return has_directory and self._store.is_filled(manifest, file)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One digest to obtain, for every place that needs it."""
+    """One digest to obtain, for every file of every model that needs it."""
 
     places: tuple[tuple[Manifest, FileSpec], ...]
 
     @property
+    def key(self) -> tuple[str, int]:
+        """Digest and size, which no other job of a run shares."""
+        return self.file.sha256, self.file.size
+
+    @property
     def file(self) -> FileSpec:
-        """The file, as its first place describes it."""
+        """The file, as the first manifest describes it."""
         return self.places[0][1]
 
 
 def jobs(inventories: Sequence[Inventory]) -> list[Job]:
-    """What to obtain: each digest once, the largest first, so that no large file is left alone at the end.
+    """Make the jobs of a run: each digest once, the largest file first.
 
-    A digest to which manifests give several sizes is a job for each of them; see :func:`apart`.
+    A large file that began last would be fetched alone at the end, with the other threads idle. A digest to
+    which manifests give several sizes is a job for each size; see :func:`split_rivals`.
     """
     places: dict[tuple[str, int], list[tuple[Manifest, FileSpec]]] = {}
     for manifest, file in _missing(inventories):
@@ -131,11 +159,11 @@ def jobs(inventories: Sequence[Inventory]) -> list[Job]:
     return sorted((Job(tuple(group)) for group in places.values()), key=lambda job: -job.file.size)
 
 
-def apart(work: Sequence[Job]) -> tuple[list[Job], list[list[Job]]]:
-    """Tell jobs that have their digest to themselves from those that claim one for different sizes.
+def split_rivals(work: Sequence[Job]) -> tuple[list[Job], list[list[Job]]]:
+    """Split jobs into those with a digest of their own, and groups that claim one digest for several sizes.
 
     Returns:
-        The former, in their order, and groups of the latter.
+        The former in their order, and the groups.
     """
     by_digest: dict[str, list[Job]] = {}
     for job in work:

@@ -1,11 +1,12 @@
-"""Signs of life from files whose own thread has nothing to tell, so that no follower waits in the dark.
+"""Progress of files, also while their own threads have nothing to report, and the time limit of a run.
 
-Whoever fetches tells at most ten times a second, and not at all while it waits for the next byte. So what
-came last before a pause would be told only after it. Here the follower's thread looks for itself.
+A thread that fetches yields progress at most ten times a second, and none while it waits for the next byte.
+So the bytes that it received last before a stall would be reported only after the stall. The thread that
+follows the run therefore reads the positions itself and yields progress for files that were silent for too
+long.
 
-Hashing a file on disk while telling how far it is.
-
-The time limit of a run (``--timeout``), and what the run was at when it was reached.
+Hashing a file on disk yields progress in the same way. :class:`Deadline` checks the time limit
+(``--timeout``) with each item, and knows which file the run was waiting for when it was reached.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.engine.events import Event, FileCommitted, Progress, SourceFailed
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
-from modelfetch.engine.workers import Done, T, Task
+from modelfetch.engine.workers import Task
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -26,52 +27,54 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
 
 SILENCE_SECONDS = 1.0
-"""The longest time without a progress event for a file under way: seconds without a byte are counted by the
-second, and who begins to follow shall not wait for a server that is slow to send."""
+"""The longest time without a progress event for a file in work. Reporters count the seconds without a byte,
+and a client that starts to follow a job must not have to wait for a slow server."""
 MOVED_SECONDS = 2 * PROGRESS_SECONDS
-"""The same for a file that got on. Twice the pause of whoever tells of it itself, who so comes first."""
+"""The same for a file whose position changed. Twice the interval of the thread that fetches it, so that its
+own report normally comes first."""
 
 FileId = tuple[str, str]
 """Model and path."""
 Positions = Mapping[FileId, Callable[[], int]]
-"""How many bytes of the files under way are there now. May change at any time."""
+"""The bytes received so far of each file in work. Entries may change at any time."""
 
-Happened = Event | Done[T] | None
+T = TypeVar("T")
+"""Items that are not events: the ends of files."""
 
 
 @dataclass(slots=True)
-class _Told:
-    """What was told last about a file, and when."""
+class _Reported:
+    """The progress reported last for a file, and when."""
 
     progress: Progress
     at: float
 
 
 def with_heartbeat(
-    happened: Iterator[Happened[T]], clock: Clock, positions: Positions
-) -> Iterator[Happened[T]]:
-    """Pass everything on, and tell how far files are that have not told it themselves.
+    items: Iterator[Event | T | None], clock: Clock, positions: Positions
+) -> Iterator[Event | T | None]:
+    """Pass every item on, and add progress for files that reported none for too long.
 
-    Progress is absolute, so repeating it changes nothing but the time of the last sign of life.
+    Progress is absolute, so repeating it changes nothing but the time of the last report.
 
     Args:
-        happened: What the files tell; None now and then when nothing does.
+        items: Items of all files; None now and then while there are none.
         clock: Monotonic seconds.
-        positions: Where to look.
+        positions: The bytes received of each file in work.
     """
-    told: dict[FileId, _Told] = {}
-    for item in happened:
+    reported: dict[FileId, _Reported] = {}
+    for item in items:
         now = clock()
         if isinstance(item, Progress):
             key = item.model, item.file
-            progress = _not_behind(item, told.get(key), positions)
-            told[key] = _Told(progress, now)
+            progress = _not_behind(item, reported.get(key), positions)
+            reported[key] = _Reported(progress, now)
             yield progress
         else:
-            if told and item is not None and not isinstance(item, Done):
-                told.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
+            if reported and item is not None:  # any other event of a file ends the stage that had progress
+                reported.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
             yield item
-        for last in told.values():
+        for last in reported.values():
             progress = _now(last.progress, positions)
             has_moved = progress.received != last.progress.received
             if now - last.at >= (MOVED_SECONDS if has_moved else SILENCE_SECONDS):
@@ -80,14 +83,17 @@ def with_heartbeat(
 
 
 def _now(progress: Progress, positions: Positions) -> Progress:
-    """Bring a progress up to date."""
+    """Replace the position of a progress by the current one."""
     position = positions.get((progress.model, progress.file))
     received = progress.received if position is None else position()
     return progress if received == progress.received else replace(progress, received=received)
 
 
-def _not_behind(progress: Progress, last: _Told | None, positions: Positions) -> Progress:
-    """Replace one that was on its way while later bytes were told of; one that begins again is as it is."""
+def _not_behind(progress: Progress, last: _Reported | None, positions: Positions) -> Progress:
+    """Bring a progress up to date that was still in the queue while a later position was reported from here.
+
+    A file that starts again from an earlier byte has that byte as its current position, and keeps it.
+    """
     is_behind = last is not None and progress.received < last.progress.received
     return _now(progress, positions) if is_behind else progress
 
@@ -110,7 +116,7 @@ def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path)
 
 
 class Deadline:
-    """Watches the clock while events pass.
+    """Checks the time limit of a run with each item that it yields.
 
     Args:
         runtime: Of the run.
@@ -118,29 +124,29 @@ class Deadline:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._under_way: dict[tuple[str, str], Progress] = {}
-        """The files of which bytes are waited for; the one heard of last comes last."""
+        self._in_work: dict[tuple[str, str], Progress] = {}
+        """The last progress of each file in work, the most recent one last."""
 
-    def check(self, happened: Event | Done[T] | None) -> None:
-        """Take note of what happened, and of the time.
+    def check(self, item: object) -> None:
+        """Note an item, and raise when the time is up.
 
         Raises:
-            DeadlineError: It is up.
+            DeadlineError: It is.
         """
-        if self._runtime.deadline is None:  # as most runs have it; thousands of small files pass here
+        if self._runtime.deadline is None:  # as in most runs; thousands of small files come here
             return
-        match happened:
+        match item:
             case Progress(model=model, file=file):
-                self._under_way.pop((model, file), None)
-                self._under_way[model, file] = happened
+                self._in_work.pop((model, file), None)
+                self._in_work[model, file] = item
             case FileCommitted(model=model, file=file) | SourceFailed(model=model, file=file):
-                self._under_way.pop((model, file), None)
+                self._in_work.pop((model, file), None)
             case _:
                 pass
         self._runtime.check_deadline(self._doing())
 
     def _doing(self) -> str:
-        if not self._under_way:
+        if not self._in_work:
             return ""
-        last = next(reversed(self._under_way.values()))
+        last = next(reversed(self._in_work.values()))
         return f"{last.model}: {last.file} from {last.source} {last.host}".rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
@@ -61,6 +61,8 @@ class Runtime:
     """Seconds over which that is measured (``network.stall_timeout``)."""
     allowance: Allowance = field(default_factory=Allowance)
     """Shared with the runs beside this one that the limit holds for, too."""
+    offline: bool = False
+    """Whether the network may not be used; the sources are then those of this disk."""
     files: int = 4
     """Files in work at the same time."""
     sharing: SplitPolicy = field(default_factory=SplitPolicy)
@@ -95,6 +97,19 @@ class Runtime:
         object.__setattr__(self, "deadline", deadline)
         hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
         object.__setattr__(self, "hosts", hosts)
+
+    def for_part(self, cancel: Cancellation) -> Runtime:
+        """This runtime for a part of the run that can be cancelled alone.
+
+        Hosts, pace and deadline stay those of the run, and the rate limit shares its allowance.
+
+        Args:
+            cancel: A child of the run's cancellation.
+        """
+        part = replace(self, cancel=cancel)
+        for name in ("pace", "deadline", "hosts"):
+            object.__setattr__(part, name, getattr(self, name))
+        return part
 
     def check_deadline(self, doing: str) -> None:
         """Raise when the run's time is up.

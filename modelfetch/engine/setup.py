@@ -99,6 +99,7 @@ def assemble(
         allowance=_ALLOWANCE,
         min_speed=_min_speed(network),
         stall_timeout=network.stall_timeout,
+        offline=options.offline,
         files=affordable(network.files, limit()),
         sharing=SplitPolicy(connections=options.connections or network.connections),
         timeout=options.timeout,

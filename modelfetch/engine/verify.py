@@ -1,15 +1,27 @@
-"""Prove that what is here is what the manifests pin, and put right what is not."""
+"""Check files on disk against their manifests, and repair them if asked.
+
+Every file is hashed, or with ``quick`` only those whose stat changed. A finding is reported as a failed
+source ``cache``, with one of these faults:
+
+    missing   no regular file has the name
+    size      its length is not the one in the manifest
+    hash      its SHA-256 is not the one in the manifest
+    unlisted  a file in the model's directory is not in the manifest (a failure only with ``strict``)
+
+A repair is an ordinary run of ensure that trusts none of the bad files, so that bad bytes are replaced only
+by verified ones.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, FileKey, Request, Run, code_of, finished, key_of, model_key
+from modelfetch.engine.ensure import Failure, Run, code_of, finished
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -22,10 +34,11 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.file import CACHE, Mode
-from modelfetch.engine.plan import planned, take_inventory
+from modelfetch.engine.file import CACHE
+from modelfetch.engine.options import Request
+from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
-from modelfetch.engine.workers import Done, Task, merge
+from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import (
     AuthorisationError,
     Fault,
@@ -51,27 +64,27 @@ class VerifyRequest:
 
     manifests: Sequence[Manifest]
     quick: bool = False
-    """Read only files whose size, time or inode changed since they were verified."""
+    """Whether to read only files whose size, time or inode changed since they were verified."""
     repair: bool = False
+    """Whether to fetch bad and missing files again."""
     strict: bool = False
-    """Whether files that no manifest lists are failures, and with ``repair`` put into quarantine."""
-    mode: Mode = field(default_factory=Mode)
+    """Whether unlisted files are failures, and with ``repair`` put into quarantine."""
     consulted: Sequence[Consulted] = ()
 
 
 _UNLISTED: Final = "is in the model's directory, but its manifest does not list it"
 
-Strange = dict[FileKey, FileResult]
-"""How each file ended that no manifest lists; empty without ``strict``, as they are none of the model's."""
+Unlisted = dict[FileKey, FileResult]
+"""The result of each unlisted file; empty without ``strict``, as they are no files of the model then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is not right about a file."""
+    """What is wrong with a file."""
 
     fault: Fault
     reason: str
-    """The same in words, with both digests or sizes."""
+    """The fault in words, with both digests or sizes."""
 
     def __str__(self) -> str:
         is_plain = self.fault in (Fault.MISSING, Fault.UNLISTED)
@@ -79,11 +92,11 @@ class Finding:
 
 
 Findings = dict[FileKey, Finding | None]
-"""What was found of each file looked at so far; None where all is right."""
+"""The finding for each file checked so far; None for a good file."""
 
 
 _UNDELIVERED = (AuthorisationError, IntegrityError, OfflineError, UnavailableError)
-"""Why a repair may fail while the verdict stays what was found: files that are not right."""
+"""Errors of a repair that do not replace the result of the check: the run still fails with ``integrity``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +106,39 @@ class _Item:
     unchanged: bool
     """Whether its stat agrees with the receipt."""
 
+    @property
+    def key(self) -> FileKey:
+        return key_of(self.manifest, self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The end of the check of one file."""
+
+    key: FileKey
+    finding: Finding | None
+
 
 def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
-    """Check every file of the requested models; the last event says whether all are right.
+    """Check every file of the requested models; the last event says whether all are good.
 
-    A file that is not right is told as :class:`SourceFailed` of the source ``cache``, with fault ``missing``,
-    ``size`` or ``hash``. With ``repair`` it is then obtained anew, and the bad bytes are quarantined once
-    their replacement was verified. A file in a model's directory that its manifest does not list is told the
-    same way, with fault ``unlisted``; only with ``strict`` it is a failure.
+    Each finding is a :class:`SourceFailed` of the source ``cache``. With ``repair`` bad files are then
+    fetched again, and their bytes are quarantined once the replacement was verified. Expected failures become
+    the last event, :class:`RunFinished`, and are never raised.
     """
     started = runtime.clock()
     yield RunStarted("verify", tuple(manifest.name for manifest in request.manifests))
     found: Findings = {}
-    unlisted: Strange = {}
+    unlisted: Unlisted = {}
     error: Failure | None = None
     try:
         yield from _check_all(runtime, request, found)
         yield from _look_for_unlisted(runtime, request, unlisted)
         if request.repair:
             yield from _repair(runtime, request, found)
-        error = _not_ok(found, unlisted)
+        error = _integrity_error(found, unlisted)
     except _UNDELIVERED as failure:
-        error = _not_put_right(found, failure)
+        error = _not_repaired(found, failure)
     except (ModelfetchError, Cancelled) as failure:
         error = failure
     files = [*_results(request.manifests, found, code_of(error)), *unlisted.values()]
@@ -128,26 +152,26 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
         yield planned(runtime, inventory)
         items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
     items.sort(key=lambda item: -item.file.size)
-    tasks = [_check(runtime, item, quick=request.quick) for item in items]
+    tasks = [_check_alone(runtime, item, quick=request.quick) for item in items]
     deadline = Deadline(runtime)
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
-        for happened in with_heartbeat(merged, runtime.clock, runtime.positions):
-            if isinstance(happened, Done):  # counts, however late
-                _account(items[happened.index], happened, found)
+        for item in with_heartbeat(merged, runtime.clock, runtime.positions):
+            if isinstance(item, _Checked):  # counts even when the deadline has passed
+                found[item.key] = item.finding
                 continue
-            deadline.check(happened)
-            if happened is not None:
-                yield happened
+            deadline.check(item)
+            if item is not None:
+                yield item
 
 
-def _account(item: _Item, done: Done[Finding | None], found: Findings) -> None:
-    if done.error is not None:
-        raise done.error
-    found[key_of(item.manifest, item.file)] = done.result
+def _check_alone(runtime: Runtime, item: _Item, *, quick: bool) -> Generator[Event | _Checked, None, None]:
+    """Check one file as a task of its own."""
+    finding = yield from _check(runtime, item, quick=quick)
+    yield _Checked(item.key, finding)
 
 
 def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:
-    """Check one file; what is not right, or None."""
+    """Check one file; returns the finding, or None for a good file."""
     model, file = item.manifest.name, item.file
     path = runtime.store.directory(item.manifest) / file.path
     if quick and item.unchanged:
@@ -173,39 +197,37 @@ def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]
 
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
-    """Obtain the bad files anew; what was put right is all right in ``found``."""
+    """Fetch the bad files again; the finding of each repaired file becomes None."""
     bad = _bad_in(found)
     models = {key[:-1] for key in bad}
     manifests = [manifest for manifest in request.manifests if model_key(manifest) in models]
-    run = Run(
-        runtime, Request(manifests, request.mode, consulted=request.consulted, distrusted=frozenset(bad))
-    )
+    run = Run(runtime, Request(manifests, consulted=request.consulted, distrusted=frozenset(bad)))
     try:
         yield from (event for event in run.events() if not isinstance(event, Planned))
     finally:
         found.update((key, None) for key in bad if run.has(key))
 
 
-def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Strange) -> Iterator[Event]:
-    """Tell of what programs that load a whole directory would read beside the model's files."""
+def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Unlisted) -> Iterator[Event]:
+    """Report unlisted files, which programs that load a whole directory would read too."""
     for manifest in request.manifests:
         runtime.check_deadline(manifest.name)
         for path in runtime.store.unlisted(manifest):
-            yield _strange(manifest.name, path)
+            yield _report_unlisted(manifest.name, path)
             if request.strict:
                 key = (*model_key(manifest), path)
                 unlisted[key] = FileResult(manifest.name, path, "failed", Fault.UNLISTED, CACHE, 0)
                 if request.repair:
-                    yield from _put_aside(runtime, manifest, path)
+                    yield from _quarantine(runtime, manifest, path)
                     unlisted[key] = replace(unlisted[key], status="completed")
 
 
-def _strange(model: str, path: str) -> SourceFailed:
+def _report_unlisted(model: str, path: str) -> SourceFailed:
     hint = f"Look at it; modelfetch verify --repair --strict {model} puts it into quarantine."
     return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, _UNLISTED, hint, 0, "", "")
 
 
-def _put_aside(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Event]:
+def _quarantine(runtime: Runtime, manifest: Manifest, path: str) -> Iterator[Event]:
     kept = runtime.store.quarantine_unlisted(manifest, path)
     if kept is not None:
         yield FileQuarantined(
@@ -217,28 +239,28 @@ def _bad_in(found: Findings) -> dict[FileKey, Finding]:
     return {key: finding for key, finding in found.items() if finding is not None}
 
 
-def _not_ok(found: Findings, unlisted: Strange) -> IntegrityError | None:
-    strange = {
+def _integrity_error(found: Findings, unlisted: Unlisted) -> IntegrityError | None:
+    failed = {
         key: Finding(Fault.UNLISTED, _UNLISTED)
         for key, result in unlisted.items()
         if result.status == "failed"
     }
-    bad = {**_bad_in(found), **strange}
+    bad = {**_bad_in(found), **failed}
     if not bad:
         return None
     (model, *_, path), finding = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    command = f"modelfetch verify --repair {'--strict ' if strange else ''}"
+    command = f"modelfetch verify --repair {'--strict ' if failed else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found) + len(strange)} files are not right: {model}: {path}: {finding}{more}",
-        hint=f"Put them right: {command}{' '.join(sorted({name for name, *_ in bad}))}",
+        f"{len(bad)} of {len(found) + len(failed)} files are not right: {model}: {path}: {finding}{more}",
+        hint=f"Repair them: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 
 
-def _not_put_right(found: Findings, cause: ModelfetchError) -> IntegrityError:
+def _not_repaired(found: Findings, cause: ModelfetchError) -> IntegrityError:
     bad = _bad_in(found)
     return IntegrityError(
-        f"{len(bad)} of {len(found)} files are not right and could not be put right: {cause.message}",
+        f"{len(bad)} of {len(found)} files are not right and could not be repaired: {cause.message}",
         hint=cause.hint,
     )
 
@@ -252,7 +274,13 @@ def _results(manifests: Sequence[Manifest], found: Findings, reason: str) -> lis
 
 
 def _result(model: str, file: FileSpec, found: Finding | str | None) -> FileResult:
-    """How one file ended; text stands for what kept it from being looked at."""
+    """How one file ended.
+
+    Args:
+        model: The model.
+        file: The file.
+        found: The finding; None for a good file; a code for a file that was not checked.
+    """
     if found is None:
         return FileResult(model, file.path, "completed", "", CACHE, file.size)
     status: Status = "failed" if isinstance(found, Finding) else "cancelled"

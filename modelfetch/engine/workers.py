@@ -1,6 +1,13 @@
-"""Many generators, one ordered stream: the only place in the engine where threads start.
+"""Run generators in parallel and merge their items into one stream.
 
-How many files at once the system lets this process have open, and what a run can afford of that.
+Each task is a generator that one worker thread runs. Its items pass a queue to the thread that follows the
+run, so that only this thread changes the state of the run and calls reporters. The parallel connections of
+one file are the only other threads of the engine.
+
+Also the number of files that a run can have in work, given the limit of open files (``ulimit -n``):
+
+    >>> affordable(8, descriptors=None), affordable(8, descriptors=20)
+    (8, 1)
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.engine.pace import FEW, Pace
@@ -27,73 +34,84 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 Task = Generator[Event, None, T]
-"""Work that tells what happens while it runs, and returns a result."""
+"""Work that yields events while it runs, and returns a result."""
 
 LEAVE_SECONDS = 0.5
-"""How long a cancelled run waits for its workers. One that is stuck in a system call (resolving a name) is a
-daemon thread without anything to write, and is left behind."""
+"""The longest time that a cancelled run waits for its workers, in seconds. A worker in a system call that
+cannot be interrupted (resolving a host name) is left behind: a daemon thread with nothing to write."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
-    """A task ended: with its result, or with the exception it raised."""
+class _Ended:
+    """A task ended: normally, or with the exception it raised."""
 
-    index: int
-    result: T | None
-    error: BaseException | None
+    error: BaseException | None = None
 
 
 def merge(
-    tasks: Sequence[Generator[Item, None, T]],
+    tasks: Sequence[Generator[Item, None, object]],
     threads: int,
     cancel: Cancellation,
     idle: float = 0.25,
     pace: Pace | None = None,
-) -> Generator[Item | Done[T] | None, None, None]:
-    """Run tasks in parallel, in their order, and yield what they yield.
+) -> Generator[Item | None, None, None]:
+    """Run tasks in parallel, started in their order, and yield the items that they yield.
 
-    Yields None when nothing happened for ``idle`` seconds, so that the caller can look at the clock. Closing
-    the iterator cancels all work. With a pace, threads beyond the first few wait for their turn.
+    Yields None when no item came for ``idle`` seconds, so that the caller can check the clock. What a task
+    returns is discarded: a task that has a result yields it as an item. An exception raised by a task is
+    raised here and ends the others. So does closing the iterator. With a pace, threads beyond the first few
+    wait for their turn.
+
+    Args:
+        tasks: Generators; each runs in one thread.
+        threads: The most tasks that run at the same time.
+        cancel: Cancelled when this ends before all tasks have ended, so that the workers end too.
+        idle: Seconds without an item after which None is yielded.
+        pace: When the threads beyond the first few may start.
 
     Raises:
-        Cancelled: Somebody else cancelled the run, and nothing came from the workers any more.
+        Cancelled: The run was cancelled by another thread, and the workers yield nothing any more.
     """
-    happened: queue.SimpleQueue[Item | Done[T]] = queue.SimpleQueue()
-    waiting = deque(enumerate(tasks))
-    workers = _start(min(threads, len(tasks)), waiting, happened, pace)
+    items: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
+    waiting = deque(tasks)
+    workers = _start(min(threads, len(tasks)), waiting, items, pace)
     if not workers:
         yield from _one_by_one(waiting)
         return
-    left = len(tasks)
+    running = len(tasks)
     try:
-        while left:
+        while running:
             try:
-                item = happened.get(timeout=idle)
+                item = items.get(timeout=idle)
             except queue.Empty:
-                cancel.check()  # cancelled from outside, while a worker is where it cannot be woken
+                cancel.check()  # a worker in a system call cannot notice that it was
                 yield None
                 continue
-            left -= isinstance(item, Done)
-            yield item
+            if not isinstance(item, _Ended):
+                yield item
+                continue
+            running -= 1
+            if item.error is not None:
+                raise item.error
     finally:
-        if left:
+        if running:
             cancel.cancel()
             waiting.clear()
         if pace is not None:
-            pace.let_go()
+            pace.let_go()  # or threads that still wait for their turn would not end
         join(workers, LEAVE_SECONDS)
 
 
 def _start(
     count: int,
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-    happened: queue.SimpleQueue[Item | Done[T]],
+    waiting: deque[Generator[Item, None, object]],
+    items: queue.SimpleQueue[Item | _Ended],
     pace: Pace | None,
 ) -> list[threading.Thread]:
-    """Start so many workers, or as many as there are threads to be had."""
+    """Start this many workers, or fewer where the system refuses further threads."""
     workers: list[threading.Thread] = []
     for n in range(count):
-        work = partial(_work, waiting, happened, pace if n >= FEW else None)
+        work = partial(_work, waiting, items, pace if n >= FEW else None)
         worker = start(work, f"modelfetch-{n}")
         if worker is None:
             break
@@ -101,62 +119,58 @@ def _start(
     return workers
 
 
-def _one_by_one(
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-) -> Generator[Item | Done[T], None, None]:
-    """Run tasks in the calling thread, where there is no other to be had."""
+def _one_by_one(waiting: deque[Generator[Item, None, object]]) -> Generator[Item, None, None]:
+    """Run tasks in the calling thread, where the system refuses even one further thread."""
     while waiting:
-        index, task = waiting.popleft()
-        with closing(task):
-            try:
-                result = yield from task
-            except Exception as error:
-                yield Done(index, None, error)
-            else:
-                yield Done(index, result, None)
+        with closing(waiting.popleft()) as task:
+            yield from task
 
 
 def _work(
-    waiting: deque[tuple[int, Generator[Item, None, T]]],
-    happened: queue.SimpleQueue[Item | Done[T]],
+    waiting: deque[Generator[Item, None, object]],
+    items: queue.SimpleQueue[Item | _Ended],
     pace: Pace | None,
 ) -> None:
     if pace is not None:
         pace.wait()
     while True:
         try:
-            index, task = waiting.popleft()
+            task = waiting.popleft()
         except IndexError:
             return
-        happened.put(_run(index, task, happened.put))
+        items.put(_run(task, items.put))
 
 
-def _run(index: int, task: Generator[Item, None, T], tell: Callable[[Item], None]) -> Done[T]:
+def _run(task: Generator[Item, None, object], put: Callable[[Item], None]) -> _Ended:
     try:
-        while True:
-            tell(next(task))
-    except StopIteration as stop:
-        return Done(index, stop.value, None)
-    except BaseException as error:  # handed over to the thread that follows the stream, which waits for it
-        return Done(index, None, error)
+        for item in task:
+            put(item)
+    except BaseException as error:  # even SystemExit: the thread that merges waits for the end of each task
+        return _Ended(error)
+    return _Ended()
 
 
 def join(workers: Sequence[threading.Thread], seconds: float) -> None:
-    """Wait for threads to end, but not for longer than this in all."""
+    """Wait until threads have ended, at most for this many seconds altogether."""
     until = time.monotonic() + seconds
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
 
 
 RESERVE: Final = 12
-"""Descriptors that a run of one file at a time gets by with, all in all: nine when measured; beside them are
-the directories of the cache that are kept open."""
+"""Descriptors that a run with one file at a time needs, without the directories of the cache that are kept
+open: nine when measured, and three to spare."""
 PER_FILE: Final = 4
-"""Each further file under way: its data, its journal, a lock or directory, and a connection."""
+"""Descriptors for each further file: its data, its journal, a lock or directory, and a connection."""
 
 
 def affordable(files: int, descriptors: int | None) -> int:
-    """How many of so many files may be under way at the same time: one always is."""
+    """The number of files that may be in work at the same time; at least one.
+
+    Args:
+        files: The number asked for.
+        descriptors: The limit of open files; None for no limit.
+    """
     if descriptors is None:
         return files
     left = descriptors - RESERVE - most_kept(descriptors)

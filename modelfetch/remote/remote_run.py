@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from modelfetch.cancel import Cancelled
 from modelfetch.engine.events import ErrorInfo, Event, LockWaiting, RunFinished
 from modelfetch.engine.state import RunState
-from modelfetch.engine.workers import Done, merge
+from modelfetch.engine.workers import merge
 from modelfetch.errors import ModelfetchError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.units import format_size
 from modelfetch.remote.client import CANCEL_SECONDS, Job, ServerClient, shorten
 from modelfetch.remote.decoder import Received
@@ -32,6 +33,14 @@ QUIET_SECONDS: Final = 1.0
 """How long a silence is before it is told, and between two times it is told."""
 
 Tap = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The end of one job."""
+
+    job: Job
+    finished: RunFinished
 
 
 class Run:
@@ -86,7 +95,7 @@ class Run:
 
     def events(self) -> Generator[Event, None, None]:
         """Play all jobs as one run, from their beginnings. The last event is the only ``run_finished``."""
-        tasks = [Listener(self._server, job, self._patience, self._clock).listen() for job in self._jobs]
+        tasks = [self._listen(job) for job in self._jobs]
         with closing(merge(tasks, len(tasks), self._server.cancellation, TICK)) as items:
             for item in items:
                 yield from self._take(item)
@@ -95,11 +104,16 @@ class Run:
         self.finished = self._ending()
         yield self.finished
 
+    def _listen(self, job: Job) -> Generator[Heard | _Ended, None, None]:
+        """Follow one job as a task of its own."""
+        finished = yield from Listener(self._server, job, self._patience, self._clock).listen()
+        yield _Ended(job, finished)
+
     def abandoned(self, exit_code: int) -> RunFinished:
         """The end of a run that nobody follows any more, where :meth:`events` did not come to one."""
         return left(exit_code, self._ended, self._going_on, self._state.totals)
 
-    def _take(self, item: Heard | Done[RunFinished] | None) -> Iterator[Event]:
+    def _take(self, item: Heard | _Ended | None) -> Iterator[Event]:
         match item:
             case Received():
                 yield from self._tell(item)
@@ -107,8 +121,9 @@ class Run:
                 self._lines.pop(item.job, None)
             case Line():
                 self._lines[item.job] = item
-            case Done():
-                self._end(item)
+            case _Ended():
+                self._endings[item.job] = item.finished
+                self._lines.pop(item.job, None)
             case None:
                 pass
         yield from self._silences()
@@ -132,14 +147,6 @@ class Run:
             if now - line.since >= QUIET_SECONDS:
                 self._now = now
                 yield LockWaiting(job.model, "", line.wait, now - line.since)
-
-    def _end(self, done: Done[RunFinished]) -> None:
-        if done.error is not None:
-            raise done.error
-        assert done.result is not None, "a task ends with its result or an error"
-        job = self._jobs[done.index]
-        self._endings[job] = done.result
-        self._lines.pop(job, None)
 
     def _has_left(self) -> bool:
         """Whether there is nothing more to wait for once the end was asked for."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, RunFinished
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, bug_words, follow
 from modelfetch.errors import ModelfetchError, StoreError
@@ -158,7 +159,7 @@ class ServerWorkspace:
         manifests = workspace.manifests([order.model])
         if order.operation == "model_verify":
             return workspace.verify(manifests, options, repair=order.repair, cancel=cancel)
-        return workspace.ensure(manifests, options, cancel=cancel)
+        return workspace.ensure(manifests, EnsureOptions(run=options), cancel=cancel)
 
     def reporters(self) -> Sequence[Reporter]:
         """Make those who are told of a run beside its job: the history, as for a command."""

@@ -160,13 +160,19 @@ class Contents:
         """Count the bytes that can still be written to the cache; None when the file system does not say."""
         return free_space(self._disk, self.root)
 
-    def check_space(self, needed: int) -> None:
+    def check_space(self, needed: int, directory: Path | None = None, instead: str = "") -> None:
         """Make sure, before the first byte, that there is room for a number of bytes.
+
+        Args:
+            needed: The bytes.
+            directory: Where they go, there or not yet; the cache when None.
+            instead: What to do other than to free space, for the hint of the error.
 
         Raises:
             StoreError: There is not; the message says how much is needed and how much is free.
         """
-        require_space(self._disk, self.root, needed)
+        instead = instead or "put the cache elsewhere with --cache-dir"
+        require_space(self._disk, self.root if directory is None else directory.absolute(), needed, instead)
 
     def check_writable(self) -> None:
         """Make sure, before the first request, that what comes can be written down. Nothing is written.
@@ -176,9 +182,17 @@ class Contents:
         """
         require_writable(self._disk, self._layout.partials)
 
-    def can_link_into(self, directory: Path) -> bool:
-        """Whether a directory, there or not yet, shares the cache's file system: placing takes no space."""
-        return share_file_system(self._disk, self.root, directory.absolute())
+    def file_system(self, directory: Path | None = None) -> int:
+        """The device number of a directory, there or not yet; of the cache when None.
+
+        Placing files takes no space where this is the number of the cache, as they are hard links then.
+        """
+        return _nearest(self._disk, self.root if directory is None else directory.absolute())[1].st_dev
+
+    def has_size(self, path: Path, size: int) -> bool:
+        """Whether a name leads, through links too, to a regular file of this many bytes."""
+        found = self._disk.stat(path)
+        return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def unlisted(self, manifest: Manifest) -> list[str]:
         """Name what lies in a model's directory and is no file of its manifest; directory loaders read it."""
@@ -207,8 +221,8 @@ def free_space(disk: Disk, directory: Path) -> int | None:
     return disk.free(_nearest(disk, directory)[0])
 
 
-def require_space(disk: Disk, directory: Path, needed: int) -> None:
-    """Make sure that a number of bytes fits, and some slack.
+def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> None:
+    """Make sure that a number of bytes fits, and some slack; ``instead`` is the rest of the error's hint.
 
     Raises:
         StoreError: It does not.
@@ -217,7 +231,7 @@ def require_space(disk: Disk, directory: Path, needed: int) -> None:
     if free is not None and free < wanted:
         raise StoreError(
             f"{sanitise(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
-            hint="Free some space, or put the cache elsewhere with --cache-dir.",
+            hint=f"Free some space, or {instead}.",
         )
 
 
@@ -231,11 +245,6 @@ def require_writable(disk: Disk, directory: Path) -> None:
     code = disk.why_not_writable(nearest) if stat.S_ISDIR(found.st_mode) else errno.ENOTDIR
     if code:
         raise refusal(OSError(code, os.strerror(code)), "write to", nearest)
-
-
-def share_file_system(disk: Disk, one: Path, other: Path) -> bool:
-    """Whether two directories, there or not yet, lie on the same file system."""
-    return _nearest(disk, one)[1].st_dev == _nearest(disk, other)[1].st_dev
 
 
 def _nearest(disk: Disk, directory: Path) -> tuple[Path, os.stat_result]:

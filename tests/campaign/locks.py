@@ -32,7 +32,7 @@ SECONDS = 2.0
 FORKER = """
 import os, sys, time
 from pathlib import Path
-from modelfetch.engine.setup import RunOptions
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
 import modelfetch.engine.ensure, modelfetch.net.client
@@ -42,7 +42,7 @@ def run(number):
     environ = {"MODELFETCH_CACHE_DIR": sys.argv[2], "MODELFETCH_CATALOG": catalog, "HOME": sys.argv[2]}
     environ |= {"MODELFETCH_RETRY_BASE": "0.02"}
     workspace = Workspace.open(environ=environ, cwd=Path(catalog))
-    finished = follow(workspace.ensure(workspace.manifests(["m"]), RunOptions()), [])
+    finished = follow(workspace.ensure(workspace.manifests(["m"]), EnsureOptions()), [])
     if finished.error is not None:
         sys.stdout.write(f"{finished.error.code} {finished.error.message}\\n")
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import modelfetch
-from modelfetch.engine.setup import RunOptions
+from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
 from tests import plain
@@ -167,7 +167,7 @@ class Command:
     def prepare(self, *names: str) -> None:
         """Ensure models in this process: for what comes before and after the command under test."""
         workspace = Workspace.open(environ=self.environment, cwd=self.work)
-        finished = follow(workspace.ensure(workspace.manifests(names), RunOptions()), [])
+        finished = follow(workspace.ensure(workspace.manifests(names), EnsureOptions()), [])
         assert finished.outcome == "completed", finished.error
 
     def serve(self, model: ServedModel) -> ServedModel:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -25,8 +25,7 @@ from modelfetch.engine.events import (
     RetryScheduled,
     RunFinished,
 )
-from modelfetch.engine.export import Export
-from modelfetch.engine.file import Mode
+from modelfetch.engine.options import EnsureOptions, Request
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
@@ -287,8 +286,8 @@ class Laboratory:
         to: Path | None = None,
     ) -> Generator[Event, None, None]:
         """Run ensure, an event at a time."""
-        request = Request(manifests, Mode(offline=offline, force=force), Export(to))
-        yield from ensure(runtime or self.runtime(), request)
+        request = Request(manifests, EnsureOptions(force=force, to=to))
+        yield from ensure(self._runtime(runtime, offline=offline), request)
 
     def ensure(
         self,
@@ -311,10 +310,12 @@ class Laboratory:
         offline: bool = False,
     ) -> list[Event]:
         """Run verify to its end."""
-        request = VerifyRequest(
-            manifests, quick=quick, repair=repair, strict=strict, mode=Mode(offline=offline)
-        )
-        return list(verify(runtime or self.runtime(), request))
+        request = VerifyRequest(manifests, quick=quick, repair=repair, strict=strict)
+        return list(verify(self._runtime(runtime, offline=offline), request))
+
+    def _runtime(self, runtime: Runtime | None, *, offline: bool) -> Runtime:
+        runtime = runtime or self.runtime()
+        return replace(runtime, offline=True) if offline else runtime
 
     def install(self, *manifests: Manifest, contents: Iterable[bytes] = ()) -> None:
         """Make models present by an ordinary run, from a source that is gone afterwards."""
@@ -370,7 +371,7 @@ def steady(event: Event) -> Event:
             return event
 
 
-def of(events: Iterable[Event], kind: type[T]) -> list[T]:
+def of(events: Iterable[object], kind: type[T]) -> list[T]:
     """The events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from modelfetch import errors
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, most_threads, threads_for
-from modelfetch.engine.batch_connections import FIRST
+from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, Batch, most_threads, threads_for
+from modelfetch.engine.batch_connections import FIRST, BatchConnections
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -27,11 +29,14 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.file import FileDone, Mode, flatten
+from modelfetch.engine.plan import Inventory, jobs
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
+from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
@@ -45,11 +50,12 @@ from tests.engine.fakes import (
     last,
     model,
     of,
+    refuse,
     statuses,
     workers,
 )
 from tests.origin import Fault, Origin, Request, faults
-from tests.patience import IN_TIME
+from tests.patience import HELD, IN_TIME
 
 FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
 MODEL = model("m", FILES)
@@ -144,6 +150,19 @@ def test_each_file_is_told_of_as_ever(lab: Laboratory, origin: Origin) -> None:
         assert committed.fetched == len(content)
     assert of(events, ModelReady)[0].fetched == MODEL.size
     assert set(statuses(events).values()) == {"completed"}
+
+
+def test_every_end_carries_its_own_job(lab: Laboratory, origin: Origin) -> None:
+    """Also of a file that is left to the ordinary way, which then comes after files that were after it."""
+    path = list(FILES)[10]
+    origin.fault(path, faults.status(500), times=1)
+    work = jobs([Inventory(MODEL, frozenset())])
+    with run_of(lab, origin) as runtime:
+        ends = of(flatten(Batch(runtime, work, work, Mode()).run()), FileDone)
+    assert len(ends) == len(work)
+    assert {done.job for done in ends} == {*work}
+    assert all(done.obtained is not None and done.obtained.fetched == done.job.file.size for done in ends)
+    assert ends[-1].job.file.path == path
 
 
 def test_the_next_run_finds_everything(lab: Laboratory, origin: Origin) -> None:
@@ -373,6 +392,42 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
     assert code(ensure(lab, origin)) == 0
     assert len(origin.requests) == len(FILES) - done
     assert all_are_there(lab)
+
+
+def test_leaving_the_ordinary_part_of_a_batch_does_not_cancel_the_run(lab: Laboratory) -> None:
+    contents = {f"{n}.bin": body(500, n) for n in range(6)}
+    for content in contents.values():  # no HTTP: all of them are left to the ordinary way
+        lab.serve(content, refuse(errors.Fault.BUSY, retry_after=HELD))
+    work = jobs([Inventory(model("m", contents), frozenset())])
+    runtime = lab.runtime(retry=RetryPolicy(base=HELD, cap=HELD))
+    items = Batch(runtime, work, work, Mode()).run()
+    while not isinstance(next(items), RetryScheduled):
+        pass
+    began = time.monotonic()
+    items.close()
+    assert time.monotonic() - began < IN_TIME
+    assert not runtime.cancel.cancelled
+    assert not workers()
+
+
+def test_a_lane_that_fails_does_not_cancel_the_run(
+    lab: Laboratory, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin.fault("*", faults.late(0.02))
+    work = jobs([Inventory(MODEL, frozenset())])
+    answers = count()
+
+    def fail_late(self: BatchConnections) -> None:
+        if next(answers) == 5:
+            raise ValueError("on purpose")
+
+    monkeypatch.setattr(BatchConnections, "note_answer", fail_late)
+    with run_of(lab, origin) as runtime:
+        with pytest.raises(ValueError, match="on purpose"):
+            list(Batch(runtime, work, work, Mode()).run())
+        assert not runtime.cancel.cancelled
+        assert not workers()
+        assert code(lab.ensure(MODEL, runtime=runtime)) == 0
 
 
 def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:

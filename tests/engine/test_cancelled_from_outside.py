@@ -8,7 +8,8 @@ import time
 import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
+from modelfetch.engine.options import Request
 from modelfetch.engine.workers import Task, merge
 from tests.engine.fakes import Answer, Laboratory, body, last, model
 from tests.patience import HELD, IN_TIME

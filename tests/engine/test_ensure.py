@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -32,8 +32,11 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.errors import Fault, SourceError
-from modelfetch.model.manifest import Manifest
+from modelfetch.engine.export import Export
+from modelfetch.engine.options import Request
+from modelfetch.engine.runtime import Runtime
+from modelfetch.errors import Fault, SourceError, StoreError
+from modelfetch.model.manifest import HuggingFaceRepo, Manifest
 from modelfetch.store import Store
 from tests.engine.fakes import (
     MIB,
@@ -803,11 +806,12 @@ def test_another_file_in_the_way_elsewhere_is_put_aside_and_told(lab: Laboratory
 
 
 class TwoDisks(FullDisk):
-    """Has another file system below one directory."""
+    """Has another file system, with its own free bytes, below one directory."""
 
-    def __init__(self, left: int, other: Path) -> None:
+    def __init__(self, left: int, other: Path, left_there: int) -> None:
         super().__init__(left)
         self._other = other
+        self._left_there = left_there
 
     def stat(self, path: Path) -> os.stat_result | None:
         found = super().stat(path)
@@ -817,15 +821,76 @@ class TwoDisks(FullDisk):
         facts[stat.ST_DEV] += 1
         return os.stat_result(facts)
 
+    def free(self, path: Path) -> int | None:
+        return self._left_there if path.is_relative_to(self._other) else super().free(path)
 
-@pytest.mark.parametrize(("directory", "exit_code"), [("near", 0), ("far", 7)])
-def test_copies_on_another_disk_need_space_too(
-    lab: Laboratory, tmp_path: Path, directory: str, exit_code: int
-) -> None:
+
+def two_disks(lab: Laboratory, here: int, there: int) -> tuple[Runtime, Path]:
+    """A runtime whose cache has some bytes left, and a directory on a file system that has others."""
+    far = lab.root.parent / "far"
+    far.mkdir()
+    return lab.runtime(store=Store(lab.root, disk=TwoDisks(here, far, there))), far / "app"
+
+
+def test_too_little_space_in_the_target_is_found_out_before_the_first_byte(lab: Laboratory) -> None:
+    large, small = lab.serve(LARGE), lab.serve(SMALL)
+    runtime, to = two_disks(lab, 400_000, 200_000)
+    finished = last(lab.ensure(MODEL, runtime=runtime, to=to))
+    assert finished.exit_code == 7
+    assert finished.error is not None
+    assert finished.error.code == "disk"
+    assert finished.error.message == f"{to}: 304 kB are needed, 200 kB are free"
+    assert "--to" in finished.error.hint
+    assert (large.asked, small.asked) == ([], [])
+    assert not to.exists()
+
+
+def test_copies_on_another_disk_take_no_space_of_the_cache(lab: Laboratory) -> None:
     serve(lab)
-    (tmp_path / "far").mkdir()
-    store = Store(lab.root, disk=TwoDisks(400_000, tmp_path / "far"))
-    assert code(lab.ensure(MODEL, runtime=lab.runtime(store=store), to=tmp_path / directory)) == exit_code
+    runtime, to = two_disks(lab, 305_000, 305_000)
+    assert code(lab.ensure(MODEL, runtime=runtime, to=to)) == 0
+    assert (to / "dir" / "large.bin").read_bytes() == LARGE
+
+
+def test_links_on_the_same_disk_take_no_space(lab: Laboratory, tmp_path: Path) -> None:
+    serve(lab)
+    runtime, _ = two_disks(lab, 305_000, 0)
+    assert code(lab.ensure(MODEL, runtime=runtime, to=tmp_path / "near")) == 0
+
+
+def test_copies_of_a_model_that_is_there_need_space_too(lab: Laboratory) -> None:
+    lab.install(MODEL, contents=[LARGE, SMALL])
+    runtime, to = two_disks(lab, 0, 200_000)
+    events = lab.ensure(MODEL, runtime=runtime, to=to)
+    assert code(events) == 7
+    assert not to.exists()
+
+
+def test_copies_that_are_there_need_no_space(lab: Laboratory) -> None:
+    lab.install(MODEL, contents=[LARGE, SMALL])
+    runtime, to = two_disks(lab, 400_000, 2_000)
+    (to / "dir").mkdir(parents=True)
+    (to / "dir" / "large.bin").write_bytes(LARGE)
+    assert code(lab.ensure(MODEL, runtime=runtime, to=to)) == 0
+    assert (to / "small.json").read_bytes() == SMALL
+
+
+def test_targets_on_one_file_system_share_its_space(lab: Laboratory) -> None:
+    serve(lab)
+    runtime, to = two_disks(lab, 400_000, 500_000)
+    repo = HuggingFaceRepo("owner/name", "0" * 40)
+    wanted = [replace(MODEL, huggingface=repo)]
+    for export in (Export(to), Export(hub_cache=to.parent / "hub")):
+        export.check_space(wanted, runtime.store)
+    with pytest.raises(StoreError, match="608 kB are needed, 500 kB are free"):
+        Export(to, to.parent / "hub").check_space(wanted, runtime.store)
+    with pytest.raises(StoreError, match="far/hub") as caught:
+        Export(hub_cache=to.parent / "hub").check_space([*wanted, large_model(repo)], runtime.store)
+    assert "--layout hf" in caught.value.hint
+
+
+def large_model(repo: HuggingFaceRepo) -> Manifest:
+    return replace(model("n", {"other.bin": body(300_000, 9)}), huggingface=repo)
 
 
 def test_a_place_elsewhere_that_cannot_be_written_ends_with_7(lab: Laboratory, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from modelfetch.engine.events import (
     FileVerified,
     Progress,
 )
-from modelfetch.engine.file import Mode, Obtained, obtain
+from modelfetch.engine.file import FileDone, Mode, Obtained, flatten, obtain, obtain_alone, obtain_rivals
 from modelfetch.engine.plan import Inventory, Job, jobs
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError, UnavailableError
@@ -448,6 +449,47 @@ def test_what_fitted_on_the_disk_is_kept(lab: Laboratory) -> None:
     assert later.asked[0] <= 150_000
     assert lab.read(MODEL, "dir/f.bin") == CONTENT
     assert FILE.size == 300_000
+
+
+def test_the_end_of_a_job_carries_the_job_and_what_was_obtained(lab: Laboratory) -> None:
+    lab.serve(CONTENT)
+    wanted = job()
+    *events, done = obtain_alone(lab.runtime(), wanted, Mode())
+    assert done == FileDone(wanted, Obtained("mirror", "a.example", 300_000))
+    assert not of(events, FileDone)
+
+
+@pytest.mark.parametrize(
+    ("answer", "operation", "kind"),
+    [(NOT_FOUND, "", UnavailableError), (OK, "write", StoreError)],
+)
+def test_the_end_of_a_job_carries_the_job_and_its_error(
+    lab: Laboratory, answer: Answer, operation: str, kind: type[ModelfetchError]
+) -> None:
+    lab.serve(CONTENT, answer)
+    disk = SpyDisk(lambda done, path: done == operation and "locks" not in path.parts)
+    wanted = job()
+    *_, done = obtain_alone(lab.runtime(store=Store(lab.root, disk=disk)), wanted, Mode())
+    assert isinstance(done, FileDone)
+    assert (done.job, done.obtained) == (wanted, None)
+    assert isinstance(done.error, kind)
+
+
+def test_the_end_of_each_rival_carries_its_own_job(lab: Laboratory) -> None:
+    lab.serve(CONTENT)
+    wrong = replace(MODEL, name="n", files=(replace(FILE, size=FILE.size + 1),))
+    rivals = jobs([Inventory(manifest, frozenset()) for manifest in (wrong, MODEL)])
+    ends = of(obtain_rivals(lab.runtime(), rivals, Mode()), FileDone)
+    assert {done.job.places[0][0].name: type(done.error) for done in ends} == {
+        "m": type(None),
+        "n": IntegrityError,
+    }
+
+
+def test_sequences_of_items_come_out_one_by_one() -> None:
+    end = FileDone(job(), None, None)
+    event = FileStarted("m", "f", 1, 0)
+    assert list(flatten(iter([event, [], [event, end], None]))) == [event, event, end, None]
 
 
 def test_bad_bytes_of_a_file_are_told_once_with_a_path_that_exists(lab: Laboratory) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import LockWaiting
-from modelfetch.engine.locking import POLL_SECONDS, TELL_SECONDS, acquire
+from modelfetch.engine.locking import POLL_SECONDS, REPORT_SECONDS, acquire
+from modelfetch.engine.options import Request
 from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import DeadlineError, LockTimeoutError
 from modelfetch.store import Lock, Store
@@ -154,7 +155,7 @@ def test_cancelling_ends_the_wait(tmp_path: Path, taken: Lock) -> None:
 
 def test_the_pauses_between_words_are_short_enough_for_a_follower() -> None:
     assert POLL_SECONDS <= 0.5
-    assert TELL_SECONDS <= 5.0
+    assert REPORT_SECONDS <= 5.0
 
 
 def test_another_process_is_named_and_the_run_ends_with_8(lab: Laboratory) -> None:

@@ -36,38 +36,38 @@ def other(tmp_path: Path) -> Lock:
 
 
 def test_what_is_there_counts_from_the_plan_on(tmp_path: Path, held: Lock) -> None:
-    board = LockNotes(FakeClock())
-    board.hold("m", held)
-    board.heard(PLAN)
+    notes = LockNotes(FakeClock())
+    notes.add("m", held)
+    notes.apply(PLAN)
     assert other(tmp_path).progress() == (200, 1000)
 
 
 def test_a_note_is_written_once_a_second_at_most(tmp_path: Path, held: Lock) -> None:
     clock = FakeClock()
-    board = LockNotes(clock)
-    board.hold("m", held)
+    notes = LockNotes(clock)
+    notes.add("m", held)
     seen = []
     events: list[Event] = [PLAN, *(at(100 + 10 * step) for step in range(1, 31))]
     for number, event in enumerate(events):
         clock.now = 1000.0 + number * 0.1
-        board.heard(event)
+        notes.apply(event)
         seen.append(other(tmp_path).progress()[0])
     assert sorted(set(seen)) == [200, 300, 400, 500]
 
 
 def test_a_committed_file_counts_whole(tmp_path: Path, held: Lock) -> None:
     clock = FakeClock()
-    board = LockNotes(clock)
-    board.hold("m", held)
-    board.heard(PLAN)
+    notes = LockNotes(clock)
+    notes.add("m", held)
+    notes.apply(PLAN)
     clock.now += 1
-    board.heard(FileCommitted("m", "big.bin", "/x", 900, "a" * 64, "mirror", "a.example", 800, 1.0))
+    notes.apply(FileCommitted("m", "big.bin", "/x", 900, "a" * 64, "mirror", "a.example", 800, 1.0))
     assert other(tmp_path).progress() == (1000, 1000)
 
 
 def test_models_whose_lock_is_not_ours_are_left_alone(tmp_path: Path, held: Lock) -> None:
-    board = LockNotes(FakeClock())
-    board.heard(PLAN)
+    notes = LockNotes(FakeClock())
+    notes.apply(PLAN)
     assert other(tmp_path).progress() == (0, 0)
     assert held.effective
 

@@ -121,7 +121,7 @@ def test_when_everything_is_fetched_anew_nothing_counts(lab: Laboratory) -> None
     [
         ("MIT", "", ""),
         ("Apache-2.0", "", ""),
-        ("", "", "no licence is stated"),
+        ("", "", "no license is stated"),
         ("AGPL-3.0", "", "read its terms before use"),
         ("AGPL-3.0", "Only for research.", "Only for research."),
         ("MIT", "Trained on films.", "Trained on films."),

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from modelfetch.engine.events import Event, FileVerified, Progress
 from modelfetch.engine.progress import MOVED_SECONDS, SILENCE_SECONDS, with_heartbeat
-from modelfetch.engine.workers import Done
 from tests.engine.fakes import Answer, FakeClock, Gate, Laboratory, body, model
 
 PIECE = 64 * 1024
 
-Item = Event | Done[str] | None
+Item = Event | str | None
 
 
 def progress(file: str, received: int = 1) -> Progress:
@@ -41,7 +40,7 @@ def quiet(seconds: float, begin: float = 0.0) -> list[tuple[float, Item]]:
 
 
 def test_everything_is_passed_on_in_order() -> None:
-    items: list[Item] = [progress("a"), None, FileVerified("m", "a", 10, ""), Done(0, "", None)]
+    items: list[Item] = [progress("a"), None, FileVerified("m", "a", 10, ""), "the end of a"]
     assert heard(*((0.1 * n, item) for n, item in enumerate(items))) == items
 
 

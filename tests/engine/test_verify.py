@@ -118,7 +118,7 @@ def test_rot_that_changed_neither_size_nor_time_is_found(installed: Laboratory) 
     assert last(events).error == ErrorInfo(
         "integrity",
         f"1 of 2 files are not right: m: dir/large.bin: {digests}",
-        "Put them right: modelfetch verify --repair m",
+        "Repair them: modelfetch verify --repair m",
     )
     assert code(events) == 5
 
@@ -182,7 +182,7 @@ def test_every_bad_file_is_named_and_the_good_ones_too(installed: Laboratory) ->
     finished = last(events)
     assert finished.error is not None
     assert finished.error.message.startswith("2 of 4 files are not right")
-    assert finished.error.hint == "Put them right: modelfetch verify --repair m n"
+    assert finished.error.hint == "Repair them: modelfetch verify --repair m n"
 
 
 def test_looking_asks_nobody_and_changes_nothing(installed: Laboratory) -> None:
@@ -444,7 +444,7 @@ def test_strictly_it_is_a_failure(installed: Laboratory, quick: bool) -> None:
     finished = last(events)
     assert finished.error is not None
     assert finished.error.message == "2 of 4 files are not right: m: link.json: unlisted (and 1 more)"
-    assert finished.error.hint == "Put them right: modelfetch verify --repair --strict m"
+    assert finished.error.hint == "Repair them: modelfetch verify --repair --strict m"
     assert (installed.store.directory(MODEL) / "loader.py").exists()
 
 

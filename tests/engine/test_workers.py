@@ -10,8 +10,8 @@ import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import Event, FileKept
-from modelfetch.engine.workers import LEAVE_SECONDS, Done, Task, merge
-from tests.engine.fakes import Gate, workers
+from modelfetch.engine.workers import LEAVE_SECONDS, Task, merge
+from tests.engine.fakes import Gate, Laboratory, workers
 from tests.patience import HELD, IN_TIME
 
 
@@ -30,7 +30,7 @@ def failing(error: BaseException) -> Task[str]:
     raise error
 
 
-def run(tasks: Sequence[Task[str]], threads: int = 4) -> list[Event | Done[str] | None]:
+def run(tasks: Sequence[Task[str]], threads: int = 4) -> list[Event | None]:
     return list(merge(tasks, threads, Cancellation()))
 
 
@@ -42,20 +42,17 @@ def test_one_thread_runs_tasks_one_after_the_other_in_their_order() -> None:
     assert run([task("a"), task("b"), task("c", 0)], threads=1) == [
         told("a0"),
         told("a1"),
-        Done(0, "a", None),
         told("b0"),
         told("b1"),
-        Done(1, "b", None),
-        Done(2, "c", None),
     ]
 
 
-def test_every_task_tells_its_events_in_order_and_ends_once() -> None:
+def test_the_items_of_every_task_come_in_their_order() -> None:
     happened = run([task(str(n), 20) for n in range(10)], threads=3)
     for n in range(10):
         own = [item for item in happened if isinstance(item, FileKept) and item.file.startswith(str(n))]
         assert own == [told(f"{n}{step}") for step in range(20)]
-    assert sorted(item.index for item in happened if isinstance(item, Done)) == list(range(10))
+    assert len(happened) == 200
 
 
 def test_tasks_run_at_the_same_time_but_no_more_than_allowed() -> None:
@@ -76,21 +73,33 @@ def test_tasks_run_at_the_same_time_but_no_more_than_allowed() -> None:
     assert most == 3
 
 
-def test_an_error_is_handed_over_and_the_others_go_on() -> None:
-    error = ValueError("on purpose")
-    happened = run([failing(error), task("b")], threads=1)
-    assert happened == [
-        told("before"),
-        Done(0, None, error),
-        told("b0"),
-        told("b1"),
-        Done(1, "b", None),
-    ]
+def test_an_error_is_raised_after_the_items_before_it_and_ends_the_others() -> None:
+    cancel = Cancellation()
+    gate = Gate(cancel)
+
+    def waiting() -> Task[str]:
+        gate()
+        yield told("never")
+        return ""
+
+    happened = merge([waiting(), failing(ValueError("on purpose")), task("not begun")], 2, cancel, idle=60)
+    assert next(happened) == told("before")
+    with pytest.raises(ValueError, match="on purpose"):
+        list(happened)
+    assert cancel.cancelled
+    assert workers() == []
 
 
-def test_even_an_exit_is_handed_over_instead_of_being_waited_for_forever() -> None:
-    error = SystemExit(3)
-    assert run([failing(error)])[-1] == Done(0, None, error)
+def test_even_an_exit_is_raised_instead_of_waiting_for_the_worker_forever() -> None:
+    with pytest.raises(SystemExit):
+        run([failing(SystemExit(3))])
+
+
+def test_without_threads_tasks_run_in_the_calling_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelfetch.engine.workers.start", lambda _work, _name: None)
+    assert run([task("a"), task("b", 1)]) == [told("a0"), told("a1"), told("b0")]
+    with pytest.raises(ValueError, match="on purpose"):
+        run([failing(ValueError("on purpose"))])
 
 
 def test_silence_is_told() -> None:
@@ -106,7 +115,7 @@ def test_silence_is_told() -> None:
     assert next(happened) is None
     assert next(happened) is None
     gate.opened.set()
-    assert [item for item in happened if item is not None] == [told("late"), Done(0, "", None)]
+    assert [item for item in happened if item is not None] == [told("late")]
 
 
 def test_closing_cancels_what_runs_and_what_waits() -> None:
@@ -174,6 +183,40 @@ def test_a_run_that_ended_is_not_cancelled() -> None:
     list(merge([task("a")], 1, cancel))
     assert not cancel.cancelled
     assert workers() == []
+
+
+def test_closing_nested_work_ends_its_own_workers_only() -> None:
+    cancel = Cancellation()
+    nested = cancel.child()
+    outer_gate, inner_gate = Gate(cancel), Gate(nested)
+
+    def waiting(gate: Gate) -> Task[str]:
+        yield told("")
+        gate()
+        yield told("opened")
+        return ""
+
+    outer = merge([waiting(outer_gate)], 1, cancel)
+    next(outer)
+    inner = merge([waiting(inner_gate)], 1, nested)
+    next(inner)
+    inner.close()
+    assert nested.cancelled
+    assert not cancel.cancelled
+    assert len(workers()) == 1
+    outer_gate.opened.set()
+    assert [item for item in outer if item is not None] == [told("opened")]
+
+
+def test_the_runtime_of_a_part_shares_what_the_run_learns_and_is_cancelled_alone(lab: Laboratory) -> None:
+    runtime = lab.runtime(seconds=HELD, limit_rate=1)
+    part = runtime.for_part(runtime.cancel.child())
+    assert (part.hosts, part.pace, part.deadline) == (runtime.hosts, runtime.pace, runtime.deadline)
+    assert (part.allowance, part.positions) == (runtime.allowance, runtime.positions)
+    part.cancel.cancel()
+    with pytest.raises(Cancelled):
+        part.rate.take(1000)
+    assert not runtime.cancel.cancelled
 
 
 def test_an_exception_in_the_follower_cancels_too() -> None:

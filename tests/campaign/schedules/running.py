@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.ensure import Request, ensure
+from modelfetch.engine.ensure import ensure
 from modelfetch.engine.events import Event, Progress, RunFinished
-from modelfetch.engine.file import Mode
+from modelfetch.engine.options import EnsureOptions, Request
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
@@ -142,7 +142,7 @@ def _follow(runtime: Runtime, manifest: Manifest, plan: Plan) -> list[Event]:
     """Follow a run as far as is planned."""
     told: list[Event] = []
     progress: dict[str, Event] = {}
-    run = ensure(runtime, Request([manifest], Mode(force=plan.is_forced)))
+    run = ensure(runtime, Request([manifest], EnsureOptions(force=plan.is_forced)))
     if plan.ending == "cancel" and plan.events is None:
         threading.Timer(plan.seconds, runtime.cancel.cancel).start()
     until = time.monotonic() + plan.seconds
