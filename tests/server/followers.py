@@ -128,7 +128,7 @@ def follow(root: Path, story: Story, count: int) -> Outcome:
             teller.go.set()
             for reader in readers:
                 reader.join(60)
-            until(lambda: served.jobs.get(job_id).life.is_over, "the end")
+            until(lambda: served.jobs.get(job_id).state.is_over, "the end")
             gc.collect()
             growth = _resident() - before
         for reader in readers:

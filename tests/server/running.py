@@ -118,13 +118,13 @@ class Served:
         connection: type[Connection] = Connection,
     ) -> None:
         self._history = history or History(root / "state.db")
-        self._keeper = JobStore(self._history)
-        self.jobs = Jobs(engine or FakeEngine(), self._keeper, parallel=parallel)
+        self._job_store = JobStore(self._history)
+        self.jobs = Jobs(engine or FakeEngine(), self._job_store, parallel=parallel)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.address = Address("127.0.0.1", "127.0.0.1", self.port)
         environ = {"HOME": str(root), "MODELFETCH_CACHE_DIR": str(root / "cache")}
-        self.workshop = (
+        self.workspace = (
             engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
         )
         self._listening = threading.Event()
@@ -132,7 +132,7 @@ class Served:
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def _app(self) -> ASGIApp:
-        return build(self.jobs, self.workshop, self._history, self.address, TOKEN)
+        return build(self.jobs, self.workspace, self._history, self.address, TOKEN)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -195,7 +195,7 @@ class Served:
 
     def until_over(self, job_id: str) -> Any:
         """Wait for the end of a job, and look at it."""
-        until(lambda: self.jobs.get(job_id).life.is_over, "the end of the job")
+        until(lambda: self.jobs.get(job_id).state.is_over, "the end of the job")
         return self.snapshot(job_id)
 
 

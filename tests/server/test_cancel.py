@@ -131,7 +131,7 @@ def test_a_retry_goes_on_where_the_cancelled_job_stopped(tmp_path: Path) -> None
 
 
 def history(server: Served) -> list[dict[str, object]]:
-    runs = server.workshop.open().history().runs()
+    runs = server.workspace.load().history().runs()
     return [{"outcome": run.outcome} for run in runs]
 
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelfetch.history import JobEventRow, JobRow
 from modelfetch.model.manifest import Manifest
-from modelfetch.server.error_responses import Refusal, refuse
+from modelfetch.server.error_responses import Refusal, error_response
 from modelfetch.server.guard import Guard
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_store import JobStore
@@ -34,7 +34,7 @@ async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
             pass
         await Response("read")(scope, receive, send)
     except Refusal as refusal:
-        await refuse(refusal)(scope, receive, send)
+        await error_response(refusal)(scope, receive, send)
 
 
 def ask(app: ASGIApp, pieces: list[bytes], pause: float) -> tuple[int, bytes]:
@@ -123,7 +123,7 @@ def test_a_setting_that_went_wrong_is_told_and_mended_without_a_restart(tmp_path
         assert "network.files" in answer.document["error"]["message"]
         submitted = served.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "demo"})
         assert submitted.code == "config"
-        assert served.workshop.reporters() == ()
+        assert served.workspace.reporters() == ()
         (tmp_path / "modelfetch.toml").unlink()
         assert served.ask("GET", "/v1/models").status == 200
 
@@ -156,9 +156,9 @@ class Broken:
 def test_a_bug_in_keeping_jobs_ends_neither_the_job_nor_the_keeping(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    keeper = JobStore(Broken())  # type: ignore[arg-type]
-    jobs = Jobs(FakeEngine(), keeper, parallel=1)
+    job_store = JobStore(Broken())  # type: ignore[arg-type]
+    jobs = Jobs(FakeEngine(), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
-    until(lambda: "jobs could not be kept" in caplog.text, "the report")
+    until(lambda: "jobs could not be stored" in caplog.text, "the report")
     jobs.stop()
-    assert jobs.get(job.id).life.status == "completed"
+    assert jobs.get(job.id).state.status == "completed"

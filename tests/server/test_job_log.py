@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished
-from modelfetch.server.event_streams import Alarm, entries, last_event_id
-from modelfetch.server.job_log import FOLLOWERS, RING, Crowded, Entry, Log
+from modelfetch.server.event_streams import ThreadEvent, last_event_id, log_frames
+from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS, Entry, Log, TooManyFollowers
 from modelfetch.server.job_state import JobState
 
 
@@ -33,7 +33,7 @@ def test_facts_are_kept_and_progress_is_kept_while_it_is_new() -> None:
     kept = numbers(log.after(-1, 100_000))
     assert kept == sorted(kept)
     assert [n for n in kept if n % 10 == 0] == list(range(0, 10_000, 10))
-    newest = [n for n in range(10_000) if n % 10][-RING:]
+    newest = [n for n in range(10_000) if n % 10][-MAX_PROGRESS:]
     assert [n for n in kept if n % 10] == newest
     assert log.last == 9_999
 
@@ -56,7 +56,7 @@ def test_an_empty_log_has_no_last_entry() -> None:
 
 def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left() -> None:
     log, woken = Log(), []
-    with log.following(lambda: woken.append("one")), log.following(lambda: woken.append("two")):
+    with log.subscribe(lambda: woken.append("one")), log.subscribe(lambda: woken.append("two")):
         log.append(fact(0))
         log.end("[DONE]")
     log.append(fact(1))
@@ -65,14 +65,14 @@ def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left()
 
 def test_followers_are_bounded() -> None:
     log = Log()
-    calls: list[Callable[[], None]] = [threading.Event().set for _ in range(FOLLOWERS)]
-    entered = [log.following(call) for call in calls]
+    calls: list[Callable[[], None]] = [threading.Event().set for _ in range(MAX_FOLLOWERS)]
+    entered = [log.subscribe(call) for call in calls]
     for following in entered:
         following.__enter__()
-    with pytest.raises(Crowded), log.following(threading.Event().set):
+    with pytest.raises(TooManyFollowers), log.subscribe(threading.Event().set):
         pass
     entered.pop().__exit__(None, None, None)
-    with log.following(threading.Event().set):
+    with log.subscribe(threading.Event().set):
         pass
 
 
@@ -97,9 +97,9 @@ def test_writing_and_reading_at_once_loses_and_doubles_nothing() -> None:
 
 
 async def collect(log: Log, after: int = -1) -> list[bytes]:
-    alarm = Alarm()
-    with log.following(alarm.ring):
-        return [piece async for piece in entries(log, after, alarm)]
+    alarm = ThreadEvent()
+    with log.subscribe(alarm.set):
+        return [piece async for piece in log_frames(log, after, alarm)]
 
 
 def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
@@ -145,10 +145,10 @@ def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
 
 
 def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
-    async def make() -> Alarm:
-        return Alarm()
+    async def make() -> ThreadEvent:
+        return ThreadEvent()
 
-    asyncio.run(make()).ring()
+    asyncio.run(make()).set()
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.state import RunState
-from modelfetch.server.job_snapshot import MANY, Facts, Snapshot, brief, moving, snapshot
+from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES, Facts, Snapshot, brief, limit_files, snapshot
 from modelfetch.server.job_state import JobState, Order
 
 AT = datetime(2026, 11, 20, 6, tzinfo=UTC)
@@ -43,7 +43,7 @@ FALLBACK = SourceFailed(
     "m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "ipfs", "b.example"
 )
 LOST = SourceFailed("m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "", "")
-RUNNING = JobState(AT).begun(AT)
+RUNNING = JobState(AT).started(AT)
 
 
 def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
@@ -53,8 +53,8 @@ def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
     return state
 
 
-def shot(events: Sequence[Event], life: JobState = RUNNING, now: float = 0.0) -> Snapshot:
-    facts = Facts("job-1", Order("model_download", "m"), "T", None, life, 0, 3, "words")
+def shot(events: Sequence[Event], state: JobState = RUNNING, now: float = 0.0) -> Snapshot:
+    facts = Facts("job-1", Order("model_download", "m"), "T", None, state, 0, 3, "words")
     return snapshot(facts, fold(events) if events else None, now)
 
 
@@ -156,16 +156,16 @@ def test_a_brief_snapshot_has_all_but_the_files() -> None:
 
 
 def test_of_many_files_a_stream_gets_those_that_move() -> None:
-    files = tuple(PlannedFile(f"{n}", 10, "a" * 64, "missing", 0, ()) for n in range(MANY + 1))
+    files = tuple(PlannedFile(f"{n}", 10, "a" * 64, "missing", 0, ()) for n in range(MAX_SNAPSHOT_FILES + 1))
     events: list[Event] = [
         RunStarted("ensure", ("m",)),
         Planned("m", "1", "", "MIT", "", "", "/x", 1, 1, files),
         FileStarted("m", "7", 10, 0),
     ]
     full = shot(events)
-    assert [file["file"] for file in moving(full)["files"]] == ["7"]
-    assert moving(full)["files_total"] == MANY + 1
-    assert moving(shot([*BEGUN, PROGRESS]))["files"] == shot([*BEGUN, PROGRESS])["files"]
+    assert [file["file"] for file in limit_files(full)["files"]] == ["7"]
+    assert limit_files(full)["files_total"] == MAX_SNAPSHOT_FILES + 1
+    assert limit_files(shot([*BEGUN, PROGRESS]))["files"] == shot([*BEGUN, PROGRESS])["files"]
 
 
 # Lives
@@ -173,12 +173,12 @@ def test_of_many_files_a_stream_gets_those_that_move() -> None:
 
 def test_a_life_goes_from_the_queue_through_work_to_one_end() -> None:
     end = RunFinished("completed", 0, 1.0, (), None)
-    life = JobState(AT).begun(AT).ended(end, AT)
-    assert (life.status, life.is_over, life.is_retryable) == ("completed", True, False)
+    state = JobState(AT).started(AT).ended(end, AT)
+    assert (state.status, state.is_over, state.is_retryable) == ("completed", True, False)
     steps: list[Callable[[], JobState]] = [
-        lambda: life.begun(AT),
-        lambda: life.ended(end, AT),
-        lambda: RUNNING.begun(AT),
+        lambda: state.started(AT),
+        lambda: state.ended(end, AT),
+        lambda: RUNNING.started(AT),
     ]
     for step in steps:
         with pytest.raises(AssertionError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.server.login_limits import FORGET_SECONDS, Crowded, Guesses, LoginLimits
+from modelfetch.server.login_limits import FORGET_SECONDS, Guesses, LoginLimits, TooManyGuesses
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
 
@@ -18,23 +18,23 @@ class Seat:
     """A connection that only remembers whether it was cut."""
 
     def __init__(self, seats: list[Seat], at: int) -> None:
-        self.is_known = False
+        self.is_authenticated = False
         self._cut = seats
         self.at = at
 
-    def turn_away(self) -> None:
+    def abort(self) -> None:
         self._cut.append(self)
 
 
 def test_one_stranger_too_many_and_the_oldest_goes() -> None:
     cut: list[Seat] = []
-    door = LoginLimits(room=3)
+    door = LoginLimits(limit=3)
     seats = [Seat(cut, at) for at in range(6)]
     for seat in seats[:3]:
-        door.enter(seat)
-    door.leave(seats[1])  # it is known now
+        door.add(seat)
+    door.discard(seats[1])  # it is known now
     for seat in seats[3:]:
-        door.enter(seat)
+        door.add(seat)
     assert [seat.at for seat in cut] == [0, 2]
 
 
@@ -68,7 +68,7 @@ def test_no_more_wait_than_may() -> None:
     async def come(guesses: Guesses) -> str:
         try:
             await guesses.wait()
-        except Crowded:
+        except TooManyGuesses:
             return "sent away"
         return "answered"
 
@@ -101,4 +101,4 @@ def test_a_connection_that_left_makes_room(tmp_path: Path) -> None:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", served.port), IN_TIME):
                 pass
-        until(lambda: not served._server._door._strangers, "nobody to be left")
+        until(lambda: not served._server._login_limits._unauthenticated, "nobody to be left")

@@ -29,7 +29,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.error_responses import Refusal
-from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
+from modelfetch.server.guard import HEADERS, MAX_BODY_BYTES, MAX_HEAD_FIELDS, Request, judge
 from modelfetch.server.job_state import Order
 from modelfetch.server.listen_address import Address
 from tests.patience import HELD, IN_TIME
@@ -488,7 +488,7 @@ def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(
         job_id = served.submit()
         path = f"/v1/jobs/{job_id}/stream"
         with Follower(served.port, path, buffer=4096) as stalled:
-            until(lambda: served.jobs.get(job_id).life.is_over, "the end of the job")
+            until(lambda: served.jobs.get(job_id).state.is_over, "the end of the job")
             connections = served._server.server_state.connections
             until(lambda: not connections, "the end of the connection")
             with pytest.raises((ConnectionError, http.client.IncompleteRead)):
@@ -502,7 +502,7 @@ def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(
 
 
 def test_p40_a_large_body_is_refused_by_its_length(served: Served) -> None:
-    body = b" " * (BODY + 1)
+    body = b" " * (MAX_BODY_BYTES + 1)
     answer = served.ask("POST", "/v1/jobs", body=body, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.code) == (413, "too_large")
 
@@ -517,13 +517,13 @@ def test_p40_a_large_body_without_a_length_is_refused_as_it_comes(served: Served
 
 
 def test_p40_a_body_of_just_that_size_is_read(served: Served) -> None:
-    body = json.dumps(ORDER).encode().ljust(BODY)
+    body = json.dumps(ORDER).encode().ljust(MAX_BODY_BYTES)
     headers = {"Content-Type": "application/json"}
     assert served.ask("POST", "/v1/jobs", body=body, headers=headers).status == 202
 
 
 def test_p41_many_headers_are_refused(served: Served) -> None:
-    headers = {f"X-{n}": "y" for n in range(FIELDS)}
+    headers = {f"X-{n}": "y" for n in range(MAX_HEAD_FIELDS)}
     answer = served.ask("GET", "/v1/jobs", headers=headers)
     assert (answer.status, answer.code) == (431, "headers_too_large")
 

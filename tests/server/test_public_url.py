@@ -7,7 +7,7 @@ import pytest
 from modelfetch.errors import UsageError
 from modelfetch.server.guard import Request, judge_caller
 from modelfetch.server.listen_address import Address
-from modelfetch.server.serve import LEAST_TOKEN, _public, _token
+from modelfetch.server.serve import MIN_TOKEN_LENGTH, _public, _token
 
 PUBLIC = "https://models.example.org/mf"
 
@@ -73,6 +73,6 @@ def test_what_is_no_such_address_is_refused(url: str) -> None:
 
 def test_a_short_token_is_refused_and_not_shown() -> None:
     with pytest.raises(UsageError, match="can be guessed") as caught:
-        _token("s" * (LEAST_TOKEN - 1))
+        _token("s" * (MIN_TOKEN_LENGTH - 1))
     assert "sss" not in caught.value.message + caught.value.hint
-    assert _token("s" * LEAST_TOKEN)
+    assert _token("s" * MIN_TOKEN_LENGTH)

@@ -25,7 +25,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.history import History
 from modelfetch.server.job import Job, PastJob
-from modelfetch.server.job_queue import KEPT, KEPT_DAYS, Jobs
+from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, Jobs
 from modelfetch.server.job_state import Order
 from modelfetch.server.job_store import JobStore
 from modelfetch.store.temporary import tag
@@ -66,7 +66,7 @@ ENDED = threading.Event()
 
 
 class Deaf(JobStore):
-    """The keeper of a server that was killed: it writes nothing any more."""
+    """The job_store of a server that was killed: it writes nothing any more."""
 
     is_killed = False
 
@@ -78,14 +78,14 @@ class Deaf(JobStore):
 def killed_at_work(root: Path) -> str:
     """Leave what a server leaves that was killed in the middle of a job; gives its id."""
     play, history = Killed(), History(root / "state.db")
-    keeper = Deaf(history)
-    jobs = Jobs(FakeEngine(play), keeper, parallel=1)
+    job_store = Deaf(history)
+    jobs = Jobs(FakeEngine(play), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     jobs.submit("model_download", "n")
     assert play.reached.wait(IN_TIME)
-    keeper.flush()
-    keeper.is_killed = True
-    keeper.close()
+    job_store.flush()
+    job_store.is_killed = True
+    job_store.close()
     history.close()
     return job.id
 
@@ -100,12 +100,12 @@ def nothing_left_behind() -> Iterator[None]:
 def test_an_order_is_kept_once_it_was_answered(tmp_path: Path) -> None:
     """A kill in the next moment may cost the log, never the job."""
     history = History(tmp_path / "state.db")
-    keeper = Deaf(history)
-    jobs = Jobs(FakeEngine(Killed()), keeper, parallel=1)
+    job_store = Deaf(history)
+    jobs = Jobs(FakeEngine(Killed()), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert [row.id for row in history.jobs()] == [job.id]
-    keeper.is_killed = True
-    keeper.close()
+    job_store.is_killed = True
+    job_store.close()
     history.close()
 
 
@@ -209,10 +209,10 @@ def test_what_was_cleared_in_the_moment_of_its_end_does_not_come_back(tmp_path: 
     jobs = Jobs(FakeEngine(), JobStore(history), parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert isinstance(job, Job)
-    assert job.over.wait(IN_TIME)
+    assert job.finished.wait(IN_TIME)
     until(lambda: jobs.counts()["running"] == 0)
     jobs.clear()
-    jobs._settle(job)  # by the thread of the job, which comes second
+    jobs._store_ended(job)  # by the thread of the job, which comes second
     assert history.jobs() == []
     jobs.stop()
     history.close()
@@ -255,8 +255,8 @@ def run(jobs: Jobs, model: str = "m") -> str:
 def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
     jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=Days())
-    ids = [run(jobs) for _ in range(KEPT + 3)]
-    until(lambda: len(jobs.all()) == KEPT)
+    ids = [run(jobs) for _ in range(MAX_ENDED + 3)]
+    until(lambda: len(jobs.all()) == MAX_ENDED)
     assert [job.id for job in jobs.all()] == ids[3:]
     assert {row.id for row in history.jobs()} == set(ids[3:])
     assert history.job_events(ids[0]) == []
@@ -269,11 +269,11 @@ def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
     jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
     old = run(jobs)
-    days.now += timedelta(days=KEPT_DAYS)
+    days.now += timedelta(days=MAX_ENDED_DAYS)
     new = run(jobs)
     assert [job.id for job in jobs.all()] == [new]
     jobs.stop()
-    days.now += timedelta(days=KEPT_DAYS)
+    days.now += timedelta(days=MAX_ENDED_DAYS)
     again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
     assert again.all() == []
     assert old not in {row.id for row in history.jobs()}

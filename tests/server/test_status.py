@@ -233,7 +233,7 @@ sys.stdin.read()
 
 
 def test_what_another_process_fetches_is_told_with_how_far_it_is(served: Served) -> None:
-    cache = served.workshop.open().store.root
+    cache = served.workspace.load().store.root
     assert get(served, "/v1/elsewhere") == {"runs": []}
     command = [sys.executable, "-c", NOTE, str(cache), "demo"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -248,7 +248,7 @@ def test_what_another_process_fetches_is_told_with_how_far_it_is(served: Served)
 
 
 def test_what_this_server_fetches_is_not_elsewhere(served: Served) -> None:
-    with served.workshop.open().store.lock_model("demo") as lock:
+    with served.workspace.load().store.lock_model("demo") as lock:
         assert lock.try_acquire()
         assert get(served, "/v1/elsewhere") == {"runs": []}
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
 from typing import Any
 
-from modelfetch.server.event_streams import Stream, Streams, entries, frame
+from modelfetch.server.event_streams import Stream, Streams, event_frame, log_frames
 from modelfetch.server.job_log import Entry, Log
 
 Sent = list[MutableMapping[str, Any]]
@@ -39,7 +39,7 @@ class Reader:
 
 
 def of(log: Log, streams: Streams, after: int = -1) -> Stream:
-    return streams.serve(log.following, partial(entries, log, after))
+    return streams.response(log.subscribe, partial(log_frames, log, after))
 
 
 def test_silence_is_filled_with_comments() -> None:
@@ -86,7 +86,7 @@ def test_to_ask_for_the_head_of_a_stream_opens_none() -> None:
 
 
 def test_a_frame_is_one_event_whatever_is_in_it() -> None:
-    assert frame("jobs", {"a": "x\r\n\r\ndata: [DONE]\u2028<"}) == (
+    assert event_frame("jobs", {"a": "x\r\n\r\ndata: [DONE]\u2028<"}) == (
         b'event: jobs\ndata: {"a":"x\\r\\n\\r\\ndata: [DONE]\\u2028\\u003c"}\n\n'
     )
 
@@ -102,7 +102,7 @@ def test_a_stream_whose_source_breaks_gives_its_place_back() -> None:
         readers = Reader(), Reader()
         for reader in readers:
             with contextlib.suppress(ZeroDivisionError):
-                await streams.serve(Log().following, broken)(reader.scope, reader.receive, reader.send)
+                await streams.response(Log().subscribe, broken)(reader.scope, reader.receive, reader.send)
         return readers[-1].status
 
     assert asyncio.run(run()) == 200
