@@ -13,9 +13,9 @@ import pytest
 
 from modelfetch.engine.events import RunFinished
 from modelfetch.net.retry import RetryPolicy
-from modelfetch.remote import Job, Patience, ServerClient
-from modelfetch.remote.decoder import Received
-from modelfetch.remote.follower import Line, Listener
+from modelfetch.remote import Job, ReconnectPolicy, ServerClient
+from modelfetch.remote.decoder import JobRecord
+from modelfetch.remote.follower import ConnectionState, JobFollower
 from tests.patience import IN_TIME
 from tests.remote.conftest import Connect
 from tests.remote.scripted import (
@@ -37,31 +37,31 @@ from tests.remote.scripted import (
 )
 from tests.scripted import FILES, download
 
-HASTY = Patience(0.3, RetryPolicy(base=0.01, cap=0.02))
+HASTY = ReconnectPolicy(0.3, RetryPolicy(base=0.01, cap=0.02))
 STORY = told(download(FILES[-2:]))
 """All there is to hear of one job."""
 EVENTS = download(FILES[-2:])
 
 
 def listen(
-    server: ServerClient, patience: Patience = HASTY
-) -> tuple[list[Received], list[Line], RunFinished]:
+    server: ServerClient, reconnect: ReconnectPolicy = HASTY
+) -> tuple[list[JobRecord], list[ConnectionState], RunFinished]:
     """Everything told, how the line was, and the end."""
-    following = Listener(server, Job(JOB, "whisper-base"), patience).listen()
-    records: list[Received] = []
-    lines: list[Line] = []
+    following = JobFollower(server, Job(JOB, "whisper-base"), reconnect).follow()
+    records: list[JobRecord] = []
+    lines: list[ConnectionState] = []
     while True:
         try:
             heard = next(following)
         except StopIteration as stop:
             return records, lines, stop.value
-        if isinstance(heard, Received):
+        if isinstance(heard, JobRecord):
             records.append(heard)
         else:
             lines.append(heard)
 
 
-def documents(records: Sequence[Received]) -> list[dict[str, Any]]:
+def documents(records: Sequence[JobRecord]) -> list[dict[str, Any]]:
     return [record.document for record in records]
 
 
@@ -72,7 +72,7 @@ def test_a_job_is_told_from_its_beginning_to_its_end(connect: Connect) -> None:
     assert [record.event for record in records] == EVENTS
     assert finished == EVENTS[-1]
     assert [request.after for request in script.asked] == [None]
-    assert [line.wait for line in lines] == [f"its turn at {server.base}"]
+    assert [line.wait for line in lines] == [f"its turn in the queue of {server.base}"]
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
@@ -159,27 +159,27 @@ def test_a_server_that_was_away_is_found_again() -> None:
     script = Script({STREAM: [stream(frames(STORY[:5])), stream(frames(STORY[5:]), DONE)]})
     with serving(script) as address:
         server = ServerClient(address)
-        following = Listener(server, Job(JOB, "m"), Patience(5, HASTY.policy)).listen()
+        following = JobFollower(server, Job(JOB, "m"), ReconnectPolicy(5, HASTY.backoff)).follow()
         heard = [next(following) for _ in range(6)]
     waits = [next(following), next(following)]
-    assert all(isinstance(line, Line) and line.wait for line in waits)
+    assert all(isinstance(line, ConnectionState) and line.wait for line in waits)
     with closing(server), serving(script, int(address.base.rpartition(":")[2])):
         heard += following
-    assert [item.document for item in heard if isinstance(item, Received)] == STORY
+    assert [item.document for item in heard if isinstance(item, JobRecord)] == STORY
 
 
 def test_patience_with_a_server_that_stays_away_has_an_end(connect: Connect) -> None:
     script = Script({STREAM: [stream(frames(STORY[:5]))]})
     with serving(script) as address:
         server = ServerClient(address)
-        following = Listener(server, Job(JOB, "m"), HASTY).listen()
+        following = JobFollower(server, Job(JOB, "m"), HASTY).follow()
         for _ in range(6):
             next(following)
     started = time.monotonic()
     with closing(server):
         *_, last = following
     assert 0.2 < time.monotonic() - started < IN_TIME
-    assert isinstance(last, Received)
+    assert isinstance(last, JobRecord)
     assert isinstance(last.event, RunFinished)
     assert last.event.error is not None
     assert (last.event.exit_code, last.event.error.code) == (6, "unavailable")

@@ -11,7 +11,7 @@ import pytest
 from modelfetch.engine.events import ErrorInfo, Event, LockWaiting, Progress, RunFinished, RunStarted
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.net.retry import RetryPolicy
-from modelfetch.remote import Job, Patience, Run
+from modelfetch.remote import Job, ReconnectPolicy, Run
 from modelfetch.remote.client import CANCEL_SECONDS
 from tests.patience import HELD, IN_TIME
 from tests.remote.conftest import Connect
@@ -34,7 +34,7 @@ OTHER = "job-0b999999-5b0a-4a3f-8f56-0c5ee6a7a4c1"
 OTHER_STREAM = f"GET /v1/jobs/{OTHER}/stream"
 EVENTS = download(FILES[-2:])
 STORY = told(EVENTS)
-HASTY = Patience(0.5, RetryPolicy(base=0.01, cap=0.02))
+HASTY = ReconnectPolicy(0.5, RetryPolicy(base=0.01, cap=0.02))
 OURS = Job(JOB, "whisper-base", is_ours=True)
 THEIRS = replace(OURS, is_ours=False)
 
@@ -93,7 +93,7 @@ def test_several_jobs_become_one_run_with_one_end(connect: Connect) -> None:
     }
     server, _ = connect(answers)
     tapped: list[dict[str, Any]] = []
-    run = Run(server, [OURS, Job(OTHER, "silero-vad")], tap=tapped.append, patience=HASTY)
+    run = Run(server, [OURS, Job(OTHER, "silero-vad")], tap=tapped.append, reconnect=HASTY)
     *rest, last = list(records(run.events(), clock=run.clock))
     assert isinstance(last.event, RunFinished)
     assert (last.event.outcome, len(last.event.files)) == ("completed", 4)
@@ -122,15 +122,15 @@ def test_a_job_in_the_queue_is_a_wait(connect: Connect) -> None:
     wait = next(following)
     following.close()
     assert isinstance(wait, LockWaiting)
-    assert (wait.model, wait.holder) == ("whisper-base", f"its turn at {server.base}")
+    assert (wait.model, wait.holder) == ("whisper-base", f"its turn in the queue of {server.base}")
     assert wait.waited >= 1
 
 
 def test_a_server_that_is_away_is_a_wait_until_it_is_back(connect: Connect) -> None:
     slow: list[Answer] = [refusal(503, "stopping", "x")] * 3
     server, _ = connect({STREAM: [stream(frames(STORY[:9])), *slow, stream(frames(STORY[9:]), DONE)]})
-    patience = Patience(100, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
-    events = list(Run(server, [OURS], patience=patience, clock=quick).events())
+    reconnect = ReconnectPolicy(100, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
+    events = list(Run(server, [OURS], reconnect=reconnect, clock=quick).events())
     assert waits(events)[-1].holder == f"{server.base}: HTTP 503"
     assert all(wait.waited >= 1 for wait in waits(events))
     assert [event for event in events if not isinstance(event, LockWaiting)] == EVENTS
@@ -187,7 +187,7 @@ def test_what_others_began_goes_on(connect: Connect, exit_code: int) -> None:
     assert isinstance(last, RunFinished)
     assert last.error is not None
     assert (last.outcome, last.exit_code) == ("cancelled", exit_code)
-    assert last.error.message == "job-0b54c6de goes on on the server"
+    assert last.error.message == "job-0b54c6de continues on the server"
     assert seconds < IN_TIME
     assert [request.line for request in script.asked] == [STREAM]
     assert all(record["event"] != "run_finished" for record in tapped)
@@ -200,7 +200,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_long(connect: Connect) 
     last = rest[-1]
     assert isinstance(last, RunFinished)
     assert last.error is not None
-    assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was told to end, and has not yet")
+    assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was cancelled but has not ended yet")
     assert CANCEL_SECONDS / 10 <= seconds < IN_TIME
 
 

@@ -8,7 +8,7 @@ from modelfetch.engine.events import ErrorInfo, FileResult, Outcome, RunFinished
 from modelfetch.engine.failures import _GRAVITY as GRAVITY_OF_FILES
 from modelfetch.engine.totals import Totals
 from modelfetch.remote import Job
-from modelfetch.remote.remote_run import _GRAVITY, combine, left
+from modelfetch.remote.remote_run import _SEVERITY, combine, detached_end
 
 DONE = RunFinished("completed", 0, 3.0, (FileResult("m", "a", "completed", "", "url", 1),), None)
 KEPT = RunFinished("cancelled", 130, 1.0, (), ErrorInfo("cancelled", "cancelled", "x"))
@@ -54,7 +54,7 @@ def test_more_failures_are_counted() -> None:
 
 
 def test_failures_of_jobs_rank_as_failures_of_files_do() -> None:
-    assert tuple(error.code for error in GRAVITY_OF_FILES) == _GRAVITY
+    assert tuple(error.code for error in GRAVITY_OF_FILES) == _SEVERITY
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,21 @@ def test_failures_of_jobs_rank_as_failures_of_files_do() -> None:
     [
         ([KEPT], [], "cancelled: 1.00 MB of 3.00 MB stay on the server", "run the same command again"),
         ([KEPT, DONE, KEPT], [], "cancelled: 1.00 MB of", "run the same command again"),
-        ([DONE], [THEIRS], "job-0b999999 goes on on the server", "modelfetch attach job-0b999999"),
-        ([], [OURS], "job-0b54c6de was told to end, and has not yet", "modelfetch jobs"),
-        ([KEPT], [THEIRS], "stay on the server; job-0b999999 goes on", "modelfetch attach job-0b999999"),
-        ([], [OURS, THEIRS], "was told to end, and has not yet; job-0b999999 goes on", "modelfetch jobs"),
+        ([DONE], [THEIRS], "job-0b999999 continues on the server", "modelfetch attach job-0b999999"),
+        ([], [OURS], "job-0b54c6de was cancelled but has not ended yet", "modelfetch jobs"),
+        ([KEPT], [THEIRS], "stay on the server; job-0b999999 continues", "modelfetch attach job-0b999999"),
+        (
+            [],
+            [OURS, THEIRS],
+            "was cancelled but has not ended yet; job-0b999999 continues",
+            "modelfetch jobs",
+        ),
     ],
 )
 def test_who_leaves_is_told_what_becomes_of_it(
     endings: list[RunFinished], going_on: list[Job], message: str, hint: str
 ) -> None:
-    finished = left(143, endings, going_on, TOTALS)
+    finished = detached_end(143, endings, going_on, TOTALS)
     assert (finished.outcome, finished.exit_code) == ("cancelled", 143)
     assert finished.error is not None
     assert message in finished.error.message
@@ -79,7 +84,7 @@ def test_who_leaves_is_told_what_becomes_of_it(
 
 
 def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
-    finished = left(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
+    finished = detached_end(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
     assert finished.error is not None
     assert finished.error.message == "cancelled"
 

@@ -78,7 +78,7 @@ def test_an_address_of_no_server_is_refused(server: str, words: str) -> None:
 def test_without_a_token_it_is_said_where_to_get_one() -> None:
     with pytest.raises(UsageError) as caught:
         find_address("http://a:1/#nothing=x", None, {})
-    assert "wants a token" in caught.value.message
+    assert "requires a token" in caught.value.message
     assert "MODELFETCH_SERVE_TOKEN" in caught.value.hint
 
 
@@ -105,7 +105,7 @@ def test_who_has_no_token_for_a_server_that_runs_is_told_where_to_get_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
-    with Origin() as somebody, pytest.raises(UsageError, match="wants a token"):
+    with Origin() as somebody, pytest.raises(UsageError, match="requires a token"):
         connect(somebody.endpoint, None)
 
 
