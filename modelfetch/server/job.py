@@ -38,41 +38,45 @@ def utc_now() -> datetime:
 class PastJob:
     """A job that has ended, as its last snapshot was stored."""
 
-    full: Snapshot
+    last_snapshot: Snapshot
     version: ClassVar[int] = 0
     """Constant, because the job no longer changes."""
 
     @property
     def id(self) -> str:
         """``job-`` and a random UUID."""
-        return str(self.full["job_id"])
+        return str(self.last_snapshot["job_id"])
 
     @property
     def order(self) -> Order:
         """What was submitted."""
-        return Order(self.full["operation"], self.full["model"], bool(self.full.get("repair")))
+        return Order(
+            self.last_snapshot["operation"],
+            self.last_snapshot["model"],
+            bool(self.last_snapshot.get("repair")),
+        )
 
     @property
     def title(self) -> str:
         """The model's title."""
-        return str(self.full["title"])
+        return str(self.last_snapshot["title"])
 
     @property
     def state(self) -> JobState:
         """Its final state."""
-        full, error = self.full, self.full["error"]
+        last, error = self.last_snapshot, self.last_snapshot["error"]
         return JobState(
-            datetime.fromisoformat(full["created_at"]),
-            full["status"],
-            parse_optional_time(full["started_at"]),
-            parse_optional_time(full["finished_at"]),
+            datetime.fromisoformat(last["created_at"]),
+            last["status"],
+            parse_optional_time(last["started_at"]),
+            parse_optional_time(last["finished_at"]),
             ErrorInfo(**error) if error is not None else None,
-            full["exit_code"],
+            last["exit_code"],
         )
 
     def snapshot(self) -> Snapshot:
         """Return its last snapshot."""
-        return self.full
+        return self.last_snapshot
 
 
 class Job:

@@ -5,7 +5,8 @@ queued or running returns that job instead of a new one. Ended jobs are stored, 
 ``MAX_ENDED_DAYS`` or when there are more than ``MAX_ENDED``.
 
 One lock guards the queue, the running jobs and the table of all jobs. Nothing slow happens under it: no write
-to the database, no wait for a run.
+to the database, no wait for a run. The one exception is a job for which the system allows no thread: it fails
+and is stored at once.
 """
 
 from __future__ import annotations

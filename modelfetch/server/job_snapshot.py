@@ -104,42 +104,34 @@ def limit_files(full: Snapshot) -> Snapshot:
     """Return a snapshot that leaves out idle files if there are many."""
     if len(full["files"]) <= MAX_SNAPSHOT_FILES:
         return full
-    return full | {
-        "files": [file for file in full["files"] if file["phase"] not in _IDLE][:MAX_SNAPSHOT_FILES]
-    }
+    active = [file for file in full["files"] if file["phase"] not in _IDLE]
+    return full | {"files": active[:MAX_SNAPSHOT_FILES]}
 
 
 def ended_snapshot(kept: Snapshot, end: RunFinished, at: datetime) -> Snapshot:
-    """Return the snapshot of a job that was stored while it was under way, changed to have ended.
+    """Return the snapshot of a job whose server was killed: as it was stored, changed to have ended.
 
     Args:
         kept: The snapshot as it was stored.
         end: How the job ended.
         at: When it ended.
     """
-    files = [
-        file
-        | _NO_RATES
-        | ({"phase": "cancelled", "status": "cancelled", "wait": None} if _is_open(file) else {})
-        for file in kept["files"]
-    ]
-    return (
-        kept
-        | _NO_RATES
-        | {
-            "status": end.outcome,
-            "phase": _OUTCOME[end.outcome],
-            "finished_at": timestamp(at),
-            "files": files,
-            "waiting": None,
-            "error": asdict(end.error) if end.error is not None else None,
-            "exit_code": end.exit_code,
-        }
-    )
+    changes = {
+        "status": end.outcome,
+        "phase": _OUTCOME[end.outcome],
+        "finished_at": timestamp(at),
+        "files": [_ended_file(file) for file in kept["files"]],
+        "waiting": None,
+        "error": asdict(end.error) if end.error is not None else None,
+        "exit_code": end.exit_code,
+    }
+    return kept | _NO_RATES | changes
 
 
-def _is_open(file: dict[str, Any]) -> bool:
-    return file["status"] in ("queued", "running")
+def _ended_file(file: dict[str, Any]) -> dict[str, Any]:
+    is_open = file["status"] in ("queued", "running")
+    changes = {"phase": "cancelled", "status": "cancelled", "wait": None} if is_open else {}
+    return file | _NO_RATES | changes
 
 
 def _optional_timestamp(at: datetime | None) -> str | None:
@@ -186,6 +178,7 @@ def _file(file: FileState, state: JobState, now: float) -> dict[str, Any]:
     status = _STATUS[file.phase]
     # A job may end while files are open: when it is cancelled, or fails by another file.
     is_abandoned = state.is_over and status in ("queued", "running")
+    is_waiting = file.phase == "retrying" and not is_abandoned
     return {
         "file": file.file,
         "size": file.size,
@@ -198,9 +191,7 @@ def _file(file: FileState, state: JobState, now: float) -> dict[str, Any]:
         "attempt": file.attempt,
         "note": file.note,
         "left": {"source": file.left[0], "host": file.left[1]} if file.left is not None else None,
-        "wait": round(max(0.0, file.retry_at - now), 3)
-        if file.phase == "retrying" and not is_abandoned
-        else None,
+        "wait": round(max(0.0, file.retry_at - now), 3) if is_waiting else None,
     }
 
 

@@ -42,7 +42,7 @@ class Engine(Protocol):
             ManifestError: Its manifest is invalid.
         """
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
         """Start the run of an order.
 
         Args:
@@ -94,7 +94,7 @@ class ServerWorkspace:
         """
         return self.load().manifests([model])[0]
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
         """Start the run of an order."""
         workspace, options = self.load(), RunOptions(name=name)
         manifests = workspace.manifests([order.model])
@@ -168,7 +168,7 @@ def _run(job: Job, engine: Engine, on_entry: OnEntry) -> None:
 
 def _lazy_run(job: Job, engine: Engine) -> Generator[Event, None, None]:
     """Start the run with the first event, inside ``follow``, which turns errors of the start into its end."""
-    yield from engine.play(job.order, job.cancel, job.id)
+    yield from engine.start_run(job.order, job.cancel, job.id)
 
 
 def _locked(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:

@@ -55,7 +55,7 @@ def models(workspace: Workspace) -> dict[str, Any]:
     faults: list[dict[str, str]] = []
     for name in workspace.catalog.names():
         try:
-            found.append(_summary(workspace, workspace.catalog.get(name)))
+            found.append(_model_summary(workspace, workspace.catalog.get(name)))
         except ManifestError as error:
             faults.append({"name": name, "message": error.message})
     return {"models": found, "faults": faults}
@@ -71,11 +71,13 @@ def model(workspace: Workspace, name: str) -> dict[str, Any]:
     manifest = workspace.manifests([name])[0]
     kept = workspace.store.kept(manifest, workspace.store.receipt(manifest))
     holdings = Holdings(workspace.store)
-    files = [_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
-    return _summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
+    files = [
+        _model_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files
+    ]
+    return _model_summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
 
 
-def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     aliases = workspace.catalog.aliases()
     is_present = workspace.is_present(manifest)
     holdings = Holdings(workspace.store)
@@ -98,7 +100,7 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
+def _model_file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
     held = file.size if is_kept else holdings.of(manifest, file)
     return {
         "file": file.path,
@@ -185,11 +187,11 @@ def disk_use(root: Path) -> dict[str, int]:
     """Count the bytes on disk of a cache and of its parts; a file with several hard links counts once."""
     seen: set[tuple[int, int]] = set()
     # The parts come first: models link to blobs, and a blob is to count as one.
-    parts = {name: _sum(root / name, seen) for name in ("blobs", "partial", "quarantine")}
-    return {"used": sum(parts.values()) + _sum(root, seen), **parts}
+    parts = {name: _bytes_on_disk(root / name, seen) for name in ("blobs", "partial", "quarantine")}
+    return {"used": sum(parts.values()) + _bytes_on_disk(root, seen), **parts}
 
 
-def _sum(directory: Path, seen: set[tuple[int, int]]) -> int:
+def _bytes_on_disk(directory: Path, seen: set[tuple[int, int]]) -> int:
     """Add up the files below a directory that are not in ``seen``; files removed meanwhile are skipped."""
     total = 0
     for folder, _, names in os.walk(directory):

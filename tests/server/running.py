@@ -67,7 +67,7 @@ class FakeEngine:
             raise UnknownModelError(f"no catalog has {model!r}", hint="modelfetch list shows all models.")
         return self.models[model]
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
         yield from self.play_(order, cancel)
 
     def reporters(self) -> Sequence[Reporter]:
