@@ -20,7 +20,17 @@ from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
 from tests.origin import Origin, ServedModel, faults, model
 from tests.patience import IN_TIME
-from tests.remote.scripted import DONE, Script, document, frames, refusal, serving, snapshot, stream, told
+from tests.remote.scripted import (
+    DONE,
+    Script,
+    document,
+    frames,
+    records_of,
+    refusal,
+    serving,
+    snapshot,
+    stream,
+)
 
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
@@ -437,7 +447,9 @@ def test_nothing_a_server_says_steers_the_terminal(house: House) -> None:
     error = ErrorInfo(EVIL, f"wrong{EVIL}", f"hint{EVIL}")
     answers = {
         "GET /v1/jobs": [document({"jobs": jobs})],
-        f"GET {path}/stream": [stream(frames(told([*events, RunFinished("failed", 6, 1, (), error)])), DONE)],
+        f"GET {path}/stream": [
+            stream(frames(records_of([*events, RunFinished("failed", 6, 1, (), error)])), DONE)
+        ],
         f"DELETE {path}": [refusal(409, f"evil{EVIL}", f"no{EVIL}", f"hint{EVIL}")],
         f"POST {path}/retry": [document({"job_id": job_id}, 202)],
     }

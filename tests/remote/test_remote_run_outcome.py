@@ -1,4 +1,4 @@
-"""One end of several."""
+"""The end of several jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failed(code: str, exit_code: int) -> RunFinished:
 
 
 @pytest.mark.parametrize("ending", [DONE, KEPT, failed("disk", 7)])
-def test_one_end_stays_as_it_is(ending: RunFinished) -> None:
+def test_the_end_of_one_job_is_unchanged(ending: RunFinished) -> None:
     assert combine([ending]) == ending
 
 
@@ -41,7 +41,7 @@ def test_all_files_and_the_longest_time_are_kept() -> None:
         ([DONE, KEPT], "cancelled", 130),
     ],
 )
-def test_the_gravest_end_counts(endings: list[RunFinished], code: str, exit_code: int) -> None:
+def test_the_most_severe_end_wins(endings: list[RunFinished], code: str, exit_code: int) -> None:
     finished = combine(endings)
     assert finished.error is not None
     assert (finished.error.code, finished.exit_code) == (code, exit_code)
@@ -73,7 +73,7 @@ def test_failures_of_jobs_rank_as_failures_of_files_do() -> None:
         ),
     ],
 )
-def test_who_leaves_is_told_what_becomes_of_it(
+def test_a_detached_end_reports_what_each_job_does(
     endings: list[RunFinished], going_on: list[Job], message: str, hint: str
 ) -> None:
     finished = detached_end(143, endings, going_on, TOTALS)
@@ -83,7 +83,7 @@ def test_who_leaves_is_told_what_becomes_of_it(
     assert hint in finished.error.hint
 
 
-def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
+def test_without_a_plan_no_kept_bytes_are_reported() -> None:
     finished = detached_end(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
     assert finished.error is not None
     assert finished.error.message == "cancelled"
@@ -101,5 +101,5 @@ def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
         ("failed", 143, 143),
     ],
 )
-def test_only_what_went_well_exits_with_zero(outcome: Outcome, said: int, exit_code: int) -> None:
+def test_only_success_exits_with_zero(outcome: Outcome, said: int, exit_code: int) -> None:
     assert combine([RunFinished(outcome, said, 0.0, (), None)]).exit_code == exit_code

@@ -1,4 +1,4 @@
-"""A real server on loopback, in a thread; behind it jobs that do what a test tells them to."""
+"""A real server on loopback in a thread, with jobs that yield the events of a test."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def manifest(name: str, kind: str = "model") -> Manifest:
 
 @dataclass
 class FakeEngine:
-    """Knows some models, and plays what it is told instead of downloading them."""
+    """An engine with some models, whose runs yield the events of a test instead of downloading."""
 
     play_: Play = done
     models: dict[str, Manifest] = field(
@@ -75,7 +75,7 @@ class FakeEngine:
 
 
 def until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -84,7 +84,7 @@ def until(condition: Callable[[], object], what: str = "it", seconds: float = PA
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """The answer to one request."""
 
     status: int
     headers: Mapping[str, str]
@@ -101,7 +101,7 @@ class Answer:
 
 
 class Served:
-    """A server under way, and a client for it.
+    """A running server, and a client for it.
 
     Attributes:
         jobs: Its jobs, to look behind the answers.
@@ -188,7 +188,7 @@ class Served:
         """Open a stream."""
         return Follower(self.port, path, after)
 
-    def story(self, job_id: str, after: int | None = None) -> list[Message]:
+    def messages(self, job_id: str, after: int | None = None) -> list[Message]:
         """Read the stream of a job to its end."""
         with self.follow(f"/v1/jobs/{job_id}/stream", after) as follower:
             return list(follower)
@@ -213,7 +213,7 @@ class Message:
 
 
 class Follower:
-    """Reads a stream by the letter of its format, and nothing more forgiving."""
+    """Reads a stream, strictly by its format."""
 
     def __init__(self, port: int, path: str, after: int | None = None, buffer: int | None = None) -> None:
         self._socket = socket.socket()

@@ -1,4 +1,4 @@
-"""The page about the HTTP API says what the server does."""
+"""The documentation of the HTTP API agrees with the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
 from modelfetch.server.routes import DEFAULT_RUNS, MAX_RUNS, InfoRoutes, JobRoutes
 from tests.server.running import Served
-from tests.server.test_job_snapshot import BEGUN, PROGRESS, shot
+from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +29,13 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)\n```", PA
 
 
 def example(key: str) -> Any:
-    """The example that has a key."""
+    """Return the example that has a key."""
     (found,) = (document for document in EXAMPLES if key in document)
     return found
 
 
 def test_the_example_of_a_snapshot_has_its_fields_in_their_order() -> None:
-    snapshot = shot([*BEGUN, PROGRESS])
+    snapshot = make_snapshot([*BEGUN, PROGRESS])
     assert list(example("job_id")) == list(snapshot)
     assert list(example("job_id")["files"][0]) == list(snapshot["files"][0])
 
@@ -73,7 +73,7 @@ def test_every_route_is_on_the_page(served: Served) -> None:
 
 
 def codes() -> set[str]:
-    """The codes of all refusals in the code."""
+    """Return the error codes of all refusals in the code."""
     found: set[str] = set()
     for path in (ROOT / "modelfetch" / "server").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

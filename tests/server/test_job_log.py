@@ -1,4 +1,4 @@
-"""The log of a job: many read it at once, each at its own pace, and nobody waits for anybody."""
+"""The log of a job, read by many followers at once, each at its own speed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def numbers(found: list[Entry]) -> list[int]:
     return [entry.n for entry in found]
 
 
-def test_facts_are_kept_and_progress_is_kept_while_it_is_new() -> None:
+def test_all_events_are_kept_but_of_progress_only_the_latest() -> None:
     log = Log(progress(n) if n % 10 else fact(n) for n in range(10_000))
     kept = numbers(log.after(-1, 100_000))
     assert kept == sorted(kept)
@@ -40,7 +40,7 @@ def test_facts_are_kept_and_progress_is_kept_while_it_is_new() -> None:
 
 @pytest.mark.parametrize("after", [-1, 0, 4, 5, 98, 99, 1000])
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_reading_on_in_pieces_gives_everything_once(after: int, limit: int) -> None:
+def test_reading_in_batches_gives_everything_once(after: int, limit: int) -> None:
     log = Log(progress(n) if n % 3 else fact(n) for n in range(100))
     read: list[int] = []
     while batch := log.after(read[-1] if read else after, limit):
@@ -54,7 +54,7 @@ def test_an_empty_log_has_no_last_entry() -> None:
     assert Log().after(-1, 10) == []
 
 
-def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left() -> None:
+def test_followers_are_woken_by_each_entry_and_the_end_until_they_unsubscribe() -> None:
     log, woken = Log(), []
     with log.subscribe(lambda: woken.append("one")), log.subscribe(lambda: woken.append("two")):
         log.append(fact(0))
@@ -76,7 +76,7 @@ def test_followers_are_bounded() -> None:
         pass
 
 
-def test_writing_and_reading_at_once_loses_and_doubles_nothing() -> None:
+def test_writing_and_reading_at_once_loses_and_repeats_nothing() -> None:
     log, count = Log(), 20_000
 
     def write() -> None:
@@ -102,7 +102,7 @@ async def collect(log: Log, after: int = -1) -> list[bytes]:
         return [piece async for piece in log_frames(log, after, alarm)]
 
 
-def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
+def test_a_stream_waits_for_entries_and_ends_with_the_marker() -> None:
     async def run() -> list[bytes]:
         log = Log([fact(0)])
         reading = asyncio.create_task(collect(log))
@@ -122,8 +122,8 @@ def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
     ]
 
 
-def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
-    """Whoever looks for entries first and for the end second tells the end too early."""
+def test_entries_added_just_before_the_end_are_sent_before_the_marker() -> None:
+    """A stream that read the entries before the marker would end too early."""
 
     async def run() -> None:
         for _ in range(200):
@@ -144,7 +144,7 @@ def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
     asyncio.run(run())
 
 
-def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
+def test_setting_an_event_after_its_loop_has_ended_is_no_error() -> None:
     async def make() -> ThreadEvent:
         return ThreadEvent()
 
