@@ -152,7 +152,7 @@ def test_setting_an_event_after_its_loop_has_ended_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "message", "told"),
+    ("outcome", "message", "marker"),
     [
         ("completed", None, "[DONE]"),
         ("cancelled", "cancelled", "[CANCELLED]"),
@@ -163,10 +163,10 @@ def test_setting_an_event_after_its_loop_has_ended_is_no_error() -> None:
         ("failed", "[DONE]", "[ERROR] [DONE]"),
     ],
 )
-def test_the_marker_is_one_line(outcome: Outcome, message: str | None, told: str) -> None:
+def test_the_marker_is_one_line(outcome: Outcome, message: str | None, marker: str) -> None:
     error = None if message is None else ErrorInfo("x", message, "")
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    assert JobState(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
+    assert JobState(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == marker
 
 
 @pytest.mark.parametrize(

@@ -265,16 +265,16 @@ def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
 
 
 def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
-    days = FakeClock()
+    clock = FakeClock()
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=clock)
     old = run(jobs)
-    days.now += timedelta(days=MAX_ENDED_DAYS)
+    clock.now += timedelta(days=MAX_ENDED_DAYS)
     new = run(jobs)
     assert [job.id for job in jobs.all()] == [new]
     jobs.stop()
-    days.now += timedelta(days=MAX_ENDED_DAYS)
-    again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
+    clock.now += timedelta(days=MAX_ENDED_DAYS)
+    again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=clock)
     assert again.all() == []
     assert old not in {row.id for row in history.jobs()}
     again.stop()
