@@ -169,8 +169,7 @@ class JobFollower:
         for messages in stream:  # an empty list for a heartbeat, which is contact too
             self._last_contact = self._clock()
             for record in self._decode(messages):
-                # Reset only by a record: a proxy that accepts connections and cuts them must not be asked at
-                # once.
+                # Only a record resets the backoff: a proxy may accept connections and cut them at once.
                 self._failures = 0
                 yield record
             if self._decoder.marker is not None:
