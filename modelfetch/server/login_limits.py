@@ -7,7 +7,7 @@ both without locking the owner out:
   them is closed.
 - :class:`Guesses` delays the response to a wrong token, longer with each one.
 
-A connection over which the right token was sent is authenticated until it closes. No limit here applies to it.
+A connection over which the right token was sent is authenticated until it closes. No limit applies to it.
 """
 
 from __future__ import annotations
