@@ -19,7 +19,7 @@ from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
 from modelfetch.model.text import inert, sanitise
-from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, nobody
+from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -52,7 +52,7 @@ def _require_somebody(base: str) -> None:
 
     [reply] = probe([Question(base)])
     if reply.status is None:
-        raise nobody(base, reply.error)
+        raise no_server(base, reply.error)
 
 
 def ensure_on_server(

@@ -1,7 +1,8 @@
-"""The built-in model ``demo``: downloaded for real, from an origin that runs inside this process.
+"""The built-in model ``demo``, fetched from HTTP servers that run inside this process.
 
-It goes through exactly the path every model takes. Only its addresses are special: they exist for the time of
-the run, so they are attached to the manifest when a run begins.
+It is fetched, verified and stored like every model. Only its URLs are special: their servers exist only
+during a run, so they are added to the manifest when the run starts. The run sees a mirror that fails halfway
+and an origin that works, so it shows a fallback that resumes.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ NAME = "demo"
 
 @contextmanager
 def serving(manifests: Sequence[Manifest]) -> Iterator[list[Manifest]]:
-    """Run the embedded origin while it is needed, and give the demo its addresses.
+    """Run the embedded servers if the demo is among the models, and add their URLs to its manifest.
 
     Yields:
-        The manifests, the demo's with a mirror that fails on the way and an address that works.
+        The manifests; that of the demo with a mirror that fails halfway and an origin that works.
     """
     if not has_demo(manifests):
         yield list(manifests)
         return
-    from modelfetch.demo.origin import Origin  # a server is needed for this one model only
+    from modelfetch.demo.origin import Origin  # imported here: no other model needs a server
 
     with Origin(flaky=True) as mirror, Origin() as origin:
         yield [_attach(manifest, mirror.url, origin.url) for manifest in manifests]
 
 
 def has_demo(manifests: Sequence[Manifest]) -> bool:
-    """Whether one of the models is our own demo."""
+    """Whether the built-in demo is among the models."""
     return any(map(_is_demo, manifests))
 
 
 def _is_demo(manifest: Manifest) -> bool:
-    """Whether this is our own demo, and not somebody's model of the same name."""
+    """Whether a manifest is the built-in demo, not a model of a user with the same name."""
     return manifest.name == NAME and {file.path: file.size for file in manifest.files} == SIZES
 
 

@@ -1,4 +1,8 @@
-"""The files of the demo: generated, and the same on every machine."""
+"""The files of the demo: generated, and the same on every machine.
+
+Generated, so that the package need not contain 49 MB. The manifest of the demo pins their digests, as that of
+every model does.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,10 @@ SIZES = {
     "onnx/encoder_model.onnx": 17_654_321,
     "onnx/decoder_model.onnx": 28_765_432,
 }
-"""Bytes of each file: 48.8 MB, shaped like a small speech model."""
+"""Bytes of each file: 48.8 MB in all, divided like a small speech model."""
 
 
 @lru_cache(maxsize=len(SIZES))
 def content(path: str) -> bytes:
-    """The bytes of a file: SHAKE128 (FIPS 202) of its name, so they are the same on every machine."""
+    """Return the content of a file: SHAKE128 (FIPS 202) of its name, which gives any number of bytes."""
     return hashlib.shake_128(b"modelfetch demo\0" + path.encode()).digest(SIZES[path])

@@ -1,4 +1,9 @@
-"""A small HTTP server on the loopback interface, with generated files, at a pace the eye can follow."""
+"""A small HTTP server for the demo, on the loopback interface.
+
+It sends the generated files at a limited speed, so that a person can watch the progress bars, and supports
+``Range``, so that a fetch can resume. A flaky one cuts the connection in the middle of one file and then no
+longer has that file.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +19,19 @@ from modelfetch.demo.content import SIZES, content
 from modelfetch.threads import require
 
 PACE = 11_000_000
-"""Bytes per second and connection: the largest file takes about two and a half seconds."""
+"""Bytes per second and connection: the largest file takes about 2.6 seconds."""
 PIECE = 64 * 1024
+"""Bytes per write: about 170 writes a second, so that progress looks continuous."""
 FLAKY_PATH = "onnx/encoder_model.onnx"
 FLAKY_SHARE = 0.4
-"""A flaky origin sends this share of one file, hangs up, and knows nothing of the file afterwards."""
+"""Share of one file that a flaky server sends; then it cuts the connection, and answers 404 for that file."""
 
 
 class Origin:
-    """The server; a context manager that serves while it is open.
+    """The server; a context manager that serves while it is entered.
 
     Args:
-        flaky: Whether to fail on the way of one file.
+        flaky: Whether to fail in the middle of one file.
         pace: Bytes per second and connection.
     """
 
@@ -36,6 +42,7 @@ class Origin:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Origin:
+        # It polls for the shutdown this often; the default of 0.5 s would delay the end of the run.
         require(partial(self._server.serve_forever, 0.05), "modelfetch-demo")
         return self
 
@@ -47,6 +54,7 @@ class Origin:
 
 
 class _Server(ThreadingHTTPServer):
+    # A connection that is still sending must delay neither the end of the run nor that of the process.
     daemon_threads = True
     block_on_close = False
     pace: float
@@ -54,7 +62,7 @@ class _Server(ThreadingHTTPServer):
     hung_up = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away is its own business."""
+        """Print nothing: a client that disconnects, as a cancelled run does, is no error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -91,10 +99,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: the run has its own voice."""
+        """Print nothing: the reporters of the run own the terminal."""
 
 
 def _paced(body: memoryview, pace: float) -> Iterator[memoryview]:
+    # Measured from the start, so that the inaccuracy of single sleeps does not add up.
     started = time.monotonic()
     for sent in range(0, len(body), PIECE):
         time.sleep(max(0.0, started + sent / pace - time.monotonic()))

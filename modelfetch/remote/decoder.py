@@ -1,4 +1,16 @@
-"""What one follower has heard of one job: each record once, whatever is said twice. Pure."""
+"""Decoding of one job's event stream: each record once, across reconnects. Pure.
+
+A message of the stream carries one record, or is the end marker::
+
+    id: 9
+    event: progress
+    data: {"v":1,"run":"5f0c62a1b9d3","n":9,"at":"2026-11-20T06:00:00.002Z","event":"progress",...}
+
+    data: [DONE]
+
+After a reconnect the server replays the stream from ``Last-Event-ID``. Records whose number was seen before
+are skipped, so a server or proxy that ignores the header and replays everything does no harm.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +30,33 @@ if TYPE_CHECKING:
     from modelfetch.remote.client import Job
 
 _MARKERS: Final = ("[DONE]", "[CANCELLED]", "[ERROR]")
-"""What the last message of a stream begins with."""
+"""Beginnings of the last message of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """One record of a job, for the first time."""
+class JobRecord:
+    """One record of a job, decoded for the first time."""
 
     job: Job
     document: dict[str, Any]
-    """As the server sent it."""
+    """The record as the server sent it."""
     event: Event | None
-    """None when it is of a kind, or of a form, that is not known here."""
+    """None if this version does not know its kind, or a field has another form."""
     at: float
-    """When it happened, on this machine's monotonic clock, as well as the server's clock tells."""
+    """When it happened, on this machine's monotonic clock, estimated from the server's clock."""
 
 
 class OtherVersionError(Exception):
-    """The server's records have a form that cannot be read here."""
+    """The records of the server have a version that this program cannot read."""
 
 
 class Decoder:
-    """Takes the messages of a job's stream, which may begin anew in the middle.
+    """Decodes the messages of a job's stream, which may be replayed after a reconnect.
 
     Attributes:
-        last: Number of the newest record; None before the first.
-        finished: The run's own end, once it was told.
-        marker: The last message of the stream, once it came.
+        last: Number of the newest record, to resume from; None before the first.
+        finished: The ``run_finished`` event, once it was decoded.
+        marker: The end marker of the stream, once it was received.
 
     Args:
         job: The job.
@@ -60,48 +72,50 @@ class Decoder:
         self._run = job.id
         self._offset = 0.0
 
-    def synchronise(self, date: float) -> None:
-        """Learn what the time of day is on the server, in seconds since 1970.
+    def synchronize(self, date: float) -> None:
+        """Set the server's current time, in seconds since 1970.
 
-        With it, records of the past have their true distance in time, and so bytes their true speed.
+        Replayed records then keep their true distances in time, and speeds computed from them are right.
         """
+        # Only before the first record: another offset in the middle could make time run backwards.
         if self.last is None:
             self._offset = self._clock() - date
 
-    def take(self, message: Message) -> Received | None:
-        """Take one message; give the record in it if it is a new one.
+    def decode(self, message: Message) -> JobRecord | None:
+        """Decode one message; None if it has no new record.
 
         Raises:
-            OtherVersionError: It is of another version.
+            OtherVersionError: The record has another version.
         """
         if message.data.startswith(_MARKERS):
             self.marker = message.data
             return None
-        document = _object(message.data)
+        document = _parse_object(message.data)
         number = document.get("n")
+        # Not isinstance: True is an int in Python.
         if type(number) is not int or (self.last is not None and number <= self.last):
             return None
         if document.get("v") != VERSION:
             raise OtherVersionError
         self.last, self._run = number, str(document.get("run"))
-        return self._told(document)
+        return self._record(document)
 
-    def conclude(self, finished: RunFinished) -> Received:
-        """Put an end that the server did not tell into the form in which it would have."""
+    def end_record(self, finished: RunFinished) -> JobRecord:
+        """Make the last record of a job whose server did not send one."""
         number = 0 if self.last is None else self.last + 1
         record = Record(self._run, number, datetime.now(UTC), finished, RunState())
-        return self._told(to_json(record))
+        return self._record(to_json(record))
 
-    def _told(self, document: dict[str, Any]) -> Received:
+    def _record(self, document: dict[str, Any]) -> JobRecord:
         event = None
-        with suppress(ValueError):
+        with suppress(ValueError):  # a newer server may send kinds and forms that are unknown here
             event = from_json(document)
         if isinstance(event, RunFinished):
             self.finished = event
-        return Received(self._job, document, event, self._time(document.get("at")))
+        return JobRecord(self._job, document, event, self._monotonic(document.get("at")))
 
-    def _time(self, stamp: object) -> float:
-        """A time of the server's day as our monotonic seconds; never in the future."""
+    def _monotonic(self, stamp: object) -> float:
+        """Convert a time of the server to this machine's monotonic seconds; never in the future."""
         now = self._clock()
         try:
             at = datetime.fromisoformat(str(stamp))
@@ -110,10 +124,10 @@ class Decoder:
             return now
 
 
-def _object(data: str) -> dict[str, Any]:
-    """The JSON object in a message; an empty one where there is something else."""
+def _parse_object(data: str) -> dict[str, Any]:
+    """Parse the JSON object in a message; an empty one if it is anything else."""
     try:
         document = json.loads(data)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # deep nesting exhausts the parser's stack
         return {}
     return document if isinstance(document, dict) else {}

@@ -1,4 +1,9 @@
-"""What a server's answer means where it is not what was asked for. Pure."""
+"""Errors of requests to a server: no answer, an answer of another program, or an error response. Pure.
+
+Each function returns an error whose message names what was requested and the server::
+
+    cannot list the jobs: modelfetch server at http://127.0.0.1:8765: connection refused
+"""
 
 from __future__ import annotations
 
@@ -23,9 +28,9 @@ if TYPE_CHECKING:
 RUNNING_HINT: Final = (
     "Is it running, and is this its address? `modelfetch serve` starts one and prints the line for --server."
 )
-_JOBS_HINT: Final = "modelfetch jobs shows how things stand there."
-_MAY_PASS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers after which asking again, later, may help: of the server itself, or of a proxy before it."""
+_JOBS_HINT: Final = "modelfetch jobs lists the jobs of the server."
+_TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses of the server, or of a proxy before it, after which a later request may succeed."""
 
 _CLASSES: Final[dict[str, type[ModelfetchError]]] = {
     "unknown_model": UnknownModelError,
@@ -34,60 +39,72 @@ _CLASSES: Final[dict[str, type[ModelfetchError]]] = {
     "already_ended": UsageError,
     "not_retryable": UsageError,
 }
-"""By the codes of ``docs/reference/http-api.md``. With any other, the server could not do what it should."""
+"""Error class by the code of an error response (``docs/reference/http-api.md``). Any other code means that
+the server could not do its work: UnavailableError."""
 
 
-def unavailable(base: str, doing: str, why: str, hint: str) -> UnavailableError:
-    """Say that a server cannot be used.
+def unavailable(base: str, action: str, why: str, hint: str) -> UnavailableError:
+    """Make the error of a server that cannot be used.
 
     Args:
-        base: Its address.
-        doing: What was wanted of it, as in ``list the jobs``.
-        why: What keeps it from that.
+        base: URL of the server.
+        action: What was requested, as in ``list the jobs``.
+        why: The reason.
         hint: What to do next.
     """
-    return UnavailableError(f"{_failed(base, doing)}: {why}", hint=hint)
+    return UnavailableError(f"{_failed(base, action)}: {why}", hint=hint)
 
 
-def unreachable(base: str, doing: str, error: SourceError) -> UnavailableError:
-    """Say that there was no answer, and why."""
-    return unavailable(base, doing, error.message, error.hint or RUNNING_HINT)
+def unreachable(base: str, action: str, error: SourceError) -> UnavailableError:
+    """Make the error of a server that sent no answer."""
+    return unavailable(base, action, error.message, error.hint or RUNNING_HINT)
 
 
-def nobody(base: str, why: str) -> UnavailableError:
-    """Say that no server is there at all."""
+def no_server(base: str, why: str) -> UnavailableError:
+    """Make the error of an address where no server runs."""
     return UnavailableError(f"no modelfetch server runs at {base}: {why}", hint=RUNNING_HINT)
 
 
-def foreign(base: str, doing: str, what: Reply | ValueError) -> UnavailableError:
-    """Say that whatever answered is no modelfetch server, for it said this."""
-    said = what if isinstance(what, ValueError) else f"HTTP {what.status}, {what.kind or 'of no media type'}"
-    return unavailable(base, doing, f"what answered is no modelfetch server ({said})", RUNNING_HINT)
+def not_a_server(base: str, action: str, answer: Reply | ValueError) -> UnavailableError:
+    """Make the error of an answer that no modelfetch server sends.
+
+    Args:
+        base: URL of the server.
+        action: What was requested.
+        answer: The answer, or why it could not be decoded.
+    """
+    if isinstance(answer, ValueError):
+        what = str(answer)
+    else:
+        what = f"HTTP {answer.status}, {answer.kind or 'no media type'}"
+    return unavailable(base, action, f"the answer is from no modelfetch server ({what})", RUNNING_HINT)
 
 
-def refused(base: str, doing: str, reply: Reply) -> ModelfetchError:
-    """Say why a server did not do what was wanted, in its own words."""
-    told = _told(reply)
-    if told is None:
-        return foreign(base, doing, reply)
-    if told.code == "bad_manifest":
-        return ManifestError(_failed(base, doing), [told.message])
-    message = f"{_failed(base, doing)}: {told.message}"
-    if told.code == "bad_token":
+def refusal_error(base: str, action: str, reply: Reply) -> ModelfetchError:
+    """Make the error of an error response, with the server's own message and hint."""
+    info = _error_info(reply)
+    if info is None:
+        return not_a_server(base, action, reply)
+    if info.code == "bad_manifest":
+        return ManifestError(_failed(base, action), [info.message])
+    message = f"{_failed(base, action)}: {info.message}"
+    if info.code == "bad_token":
+        # The server's hint is for HTTP clients in general; this one is about the options of the command.
         return AuthorisationError(message, hint=HINT)
-    return _CLASSES.get(told.code, UnavailableError)(message, hint=told.hint or _JOBS_HINT)
+    return _CLASSES.get(info.code, UnavailableError)(message, hint=info.hint or _JOBS_HINT)
 
 
-def may_pass(reply: Reply) -> bool:
-    """Whether asking again, later, may help."""
-    return reply.status in _MAY_PASS
+def is_temporary(reply: Reply) -> bool:
+    """Whether a later request may succeed."""
+    return reply.status in _TEMPORARY
 
 
-def _failed(base: str, doing: str) -> str:
-    return f"cannot {doing}: modelfetch server at {base}"
+def _failed(base: str, action: str) -> str:
+    return f"cannot {action}: modelfetch server at {base}"
 
 
-def _told(reply: Reply) -> ErrorInfo | None:
+def _error_info(reply: Reply) -> ErrorInfo | None:
+    """Decode the error of an error response; None if it has another form."""
     try:
         return decode(ErrorInfo, (reply.document or {}).get("error"))
     except ValueError:

@@ -1,4 +1,11 @@
-"""Which server is meant, and the token that it wants. Pure."""
+"""The URL of a server and its token, from options and environment. Pure.
+
+``modelfetch serve`` prints both in one line, which ``--server`` accepts::
+
+    http://127.0.0.1:8765/#token=Q3c9...
+
+A token gives full control of a server, so the token of the environment is sent to no server but its own.
+"""
 
 from __future__ import annotations
 
@@ -16,76 +23,79 @@ from modelfetch.model.text import quote
 from modelfetch.settings.redaction import redact
 
 DEFAULT: Final = "http://127.0.0.1:8765"
-"""Where ``modelfetch serve`` listens unless it is told otherwise."""
+"""Where ``modelfetch serve`` listens by default."""
 
 HINT: Final = "Give the whole line that `modelfetch serve` prints: --server 'http://HOST:PORT/#token=...'"
 
 
 class NoTokenError(UsageError):
-    """No token is given for a server.
+    """No token was given for a server.
 
     Attributes:
-        base: Its address.
+        base: URL of the server.
     """
 
     def __init__(self, base: str) -> None:
         self.base = base
         hint = f"{HINT}, or set MODELFETCH_SERVE_TOKEN."
-        super().__init__(f"the server at {base} wants a token, and there is none", hint=hint)
+        super().__init__(f"the server at {base} requires a token, and none was given", hint=hint)
 
 
 _TOKEN: Final = re.compile(r"[!-~]+")
-"""What can be sent in a header without changing its meaning (RFC 9110, 5.5)."""
+"""Characters that a header can contain unambiguously (RFC 9110, 5.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and what opens it."""
+    """URL and token of a server."""
 
     base: str
-    """Scheme, host and port, and the path where a proxy has it below one, without a slash at the end; may be
-    shown."""
-    token: str = field(repr=False)
+    """Scheme, host, port and, behind some proxies, a path; without a trailing slash. Safe to print."""
+    token: str = field(repr=False)  # kept out of tracebacks and logs
 
     @property
     def is_exposed(self) -> bool:
-        """Whether the token crosses a network in the clear, where anybody on the way can read it."""
+        """Whether the token is sent over a network without encryption."""
         return urlsplit(self.base).scheme == "http" and not _is_loopback(self.base)
 
 
 def find_address(server: str | None, token: str | None, environ: Mapping[str, str]) -> Address:
-    """Settle which server is meant.
+    """Find the server to use.
 
     Args:
-        server: What ``--server`` said: an address, with or without ``#token=...``.
-        token: What ``--token`` said; it wins over the one in the address.
-        environ: ``MODELFETCH_SERVER`` says what ``--server`` leaves open. ``MODELFETCH_SERVE_TOKEN`` is the
-            token of that server; where none is named so, of servers on this machine. No other one gets it.
+        server: Value of ``--server``: a URL, with or without ``#token=...``.
+        token: Value of ``--token``; takes precedence over the one in the URL.
+        environ: ``MODELFETCH_SERVER`` is used without ``--server``. ``MODELFETCH_SERVE_TOKEN`` is the token
+            of that server or, if it is not set, of servers on this machine; it is sent to no other server.
 
     Raises:
-        NoTokenError: There is no token.
-        UsageError: The address is none of a server, or the token cannot be sent.
+        NoTokenError: No token was given.
+        UsageError: The URL is not that of a server, or the token cannot be sent in a header.
     """
     given = server or environ.get("MODELFETCH_SERVER", "").strip() or DEFAULT
     url, _, fragment = given.partition("#")
     base = _base(url)
-    kept = environ.get("MODELFETCH_SERVE_TOKEN", "").strip()
+    environ_token = environ.get("MODELFETCH_SERVE_TOKEN", "").strip()
     found = token or _token_in(fragment)
-    if not found and kept:
+    if not found and environ_token:
         _require_owner(base, environ.get("MODELFETCH_SERVER", "").strip())
-        found = kept
+        found = environ_token
     if not found:
         raise NoTokenError(base)
     if not _TOKEN.fullmatch(found):
-        raise UsageError("the token has characters that cannot be sent", hint=HINT)
+        raise UsageError("the token has characters that cannot be sent in a header", hint=HINT)
     return Address(base, found)
 
 
 def _require_owner(base: str, named: str) -> None:
-    """Make sure that the token of the environment belongs to a server.
+    """Require that the token of the environment belongs to a server.
+
+    Args:
+        base: URL of the server.
+        named: Value of ``MODELFETCH_SERVER``.
 
     Raises:
-        UsageError: It belongs to another one.
+        UsageError: It belongs to another server, which would otherwise leak its token to this one.
     """
     owner = named.partition("#")[0].rstrip("/")
     if base == owner or (not owner and _is_loopback(base)):
@@ -98,7 +108,7 @@ def _require_owner(base: str, named: str) -> None:
 
 
 def _is_loopback(base: str) -> bool:
-    """Whether a server can only be on this machine (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
+    """Whether a URL always refers to this machine (RFC 6761, 6.3; RFC 1122, 3.2.1.3)."""
     host = urlsplit(base).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -109,18 +119,21 @@ def _is_loopback(base: str) -> bool:
 
 
 def _base(url: str) -> str:
-    clause = why_bad_url(url) or _why_no_base(url)
+    clause = why_bad_url(url) or _why_not_base(url)
     if clause:
         raise UsageError(f"the server {quote(redact(url))} {clause}", hint=HINT)
     return url.rstrip("/")
 
 
-def _why_no_base(url: str) -> str:
+def _why_not_base(url: str) -> str:
     parts = urlsplit(url)
     return "has a query" if parts.query or "?" in url else ""
 
 
 def _token_in(fragment: str) -> str:
-    """The token in ``token=...``, where every character but ``%`` stands for itself."""
+    """Return the token in ``token=...``.
+
+    Only percent-encoding is decoded. In form encoding ``+`` would be a space, but a token may contain it.
+    """
     values = (part.removeprefix("token=") for part in fragment.split("&") if part.startswith("token="))
     return unquote(next(values, ""))

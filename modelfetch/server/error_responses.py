@@ -1,6 +1,12 @@
-"""What the server says: JSON that is harmless wherever it is printed, and refusals with their reasons.
+"""JSON responses, error responses, and the log of unexpected errors.
 
-What should not happen, told to who runs the server: on stderr, unless logging says otherwise.
+Every response is JSON that is safe to embed in an HTML page and to print on a terminal. Every response that
+is not the requested one has the form of ``docs/reference/http-api.md``::
+
+    {"error":{"code":"unknown_job","message":"there is no job 'job-1'","hint":""}}
+
+Unexpected errors go to the operator of the server by ``logging`` (stderr unless configured otherwise). Their
+details are never sent to a client.
 """
 
 from __future__ import annotations
@@ -18,12 +24,13 @@ from modelfetch.errors import ManifestError, ModelfetchError, UnknownModelError
 from modelfetch.model.text import sanitise
 from modelfetch.settings.redaction import redact_text
 
-_DELICATE: Final = re.compile(r"[<>&]|[^ -~]")
-"""What may end a script in a page, and everything beyond printable ASCII, which may steer a terminal."""
+_UNSAFE: Final = re.compile(r"[<>&]|[^ -~]")
+"""Candidates for escaping: characters that may end a ``<script>`` in a page, and everything beyond printable
+ASCII, which may be a control character of a terminal."""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
-    """A request that is not granted.
+class Refusal(Exception):  # noqa: N818 - becomes an error response; the server itself works as intended
+    """A request that the server does not fulfil, with the reason.
 
     Attributes:
         status: HTTP status.
@@ -40,8 +47,8 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
         self.hint = hint
 
 
-def refused(error: ModelfetchError) -> Refusal:
-    """Say over HTTP what an error of the package says."""
+def refusal_for(error: ModelfetchError) -> Refusal:
+    """Map an error of the package to an HTTP status; code, message and hint stay the same."""
     if isinstance(error, UnknownModelError):
         return Refusal(HTTPStatus.NOT_FOUND, error.code, error.message, error.hint)
     if isinstance(error, ManifestError):
@@ -50,30 +57,38 @@ def refused(error: ModelfetchError) -> Refusal:
 
 
 def dumps(document: object) -> str:
-    """Write JSON in one line that a page or a terminal may hold: only what has a shape stands as itself."""
+    r"""Write JSON in one line, safe for HTML pages and terminals.
+
+    Printable characters of any script stay as they are. ``<``, ``>``, ``&`` and control characters are
+    escaped as JSON allows (``\u003c``).
+    """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _DELICATE.sub(_escape, text)
+    return _UNSAFE.sub(_escape, text)
 
 
 def _escape(found: re.Match[str]) -> str:
     character = found[0]
-    if character in "<>&\x7f":  # json.dumps leaves these as they are
+    if character in "<>&\x7f":  # json.dumps does not escape these
         return f"\\u{ord(character):04x}"
     return character if sanitise(character) == character else json.dumps(character)[1:-1]
 
 
-def answer(document: object, status: int = HTTPStatus.OK) -> Response:
-    """Answer with a JSON document."""
+def json_response(document: object, status: int = HTTPStatus.OK) -> Response:
+    """Make a response with a JSON document, one line that ends with a line feed."""
     return Response(dumps(document) + "\n", status, media_type="application/json")
 
 
-def refuse(refusal: Refusal) -> Response:
-    """Answer a request that is not granted."""
+def error_response(refusal: Refusal) -> Response:
+    """Make the error response of a refusal."""
     error = {"code": refusal.code, "message": refusal.message, "hint": refusal.hint}
-    return answer({"error": error}, refusal.status)
+    return json_response({"error": error}, refusal.status)
 
 
-def report(error: BaseException, what: str) -> None:
-    """Log an exception, line by line, without secrets and without anything that could steer a terminal."""
+def log_exception(error: BaseException, what: str) -> None:
+    """Log an exception with its traceback.
+
+    Secrets are redacted and control characters removed from each line, because a traceback may quote text
+    that a client or a remote server sent, and the log is often read on a terminal.
+    """
     lines = redact_text("".join(traceback.format_exception(error))).splitlines()
     logging.getLogger(__name__).error("%s\n%s", what, "\n".join(map(sanitise, lines)))

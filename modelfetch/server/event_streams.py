@@ -1,8 +1,17 @@
-"""Server-sent events: the log of a job, and the snapshots of all jobs, as streams that end in one way.
+"""Server-sent events: the stream of one job's log, and the stream of snapshots of all jobs.
 
-The format is that of the WHATWG HTML standard, section 9.2, with a line feed as the end of each line.
+The format is that of the WHATWG HTML standard, section 9.2, with a line feed as the end of each line::
 
-All jobs in one stream of snapshots, for pages that show them all.
+    id: 9
+    event: progress
+    data: {"v":1,"n":9,...}
+
+The log of a job is replayed from the position in ``Last-Event-ID`` and ends with a marker such as
+``data: [DONE]``. Snapshots have no ids: a client that reconnects gets the current ones. Both kinds send a
+comment as a heartbeat, and the number of open streams is limited.
+
+Jobs change on their own threads, while streams run on the event loop. A :class:`ThreadEvent` connects the
+two: each stream subscribes one, and looks for new data whenever it was set.
 """
 
 from __future__ import annotations
@@ -19,182 +28,201 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from modelfetch.server.error_responses import Refusal, dumps, refuse
-from modelfetch.server.job_log import Crowded, Entry, Log
-from modelfetch.server.job_snapshot import moving
+from modelfetch.server.error_responses import Refusal, dumps, error_response
+from modelfetch.server.job_log import Entry, Log, TooManyFollowers
+from modelfetch.server.job_snapshot import limit_files
 
 if TYPE_CHECKING:
-    from modelfetch.server.job_queue import Jobs, Known
+    from modelfetch.server.job_queue import AnyJob, Jobs
 
-HEARTBEAT: Final = 10
-"""Seconds between two comments: shorter than the patience of any proxy (nginx: 60)."""
-BATCH: Final = 64
-"""Entries sent in one piece: a replay of thousands is quick, and a stalled reader holds little memory."""
-STREAMS: Final = 256
+HEARTBEAT_SECONDS: Final = 10
+"""Seconds between two comments: less than the read timeout of common proxies (nginx: 60)."""
+BATCH_ENTRIES: Final = 64
+"""Entries sent in one piece: a replay of thousands is fast, and a stalled reader holds little memory."""
+MAX_STREAMS: Final = 256
 """Streams open at the same time."""
+SNAPSHOT_SECONDS: Final = 0.25
+"""Seconds between two snapshots of one job: four a second make a progress bar move smoothly."""
 
 Frames = AsyncIterator[bytes]
-Following = Callable[[Callable[[], None]], AbstractContextManager[None]]
-"""Has what it is given called after each change, as long as it is entered."""
+Subscribe = Callable[[Callable[[], None]], AbstractContextManager[None]]
+"""While its context is entered, the callback it was given is called after each change."""
 
-# It would cut streams off at the end of the server, without their last word. Ours end by themselves.
+# sse-starlette would cancel open streams at shutdown, before the last event of a job was sent. Here each
+# stream ends by itself, because shutdown ends every job first (Server.shutdown).
 AppStatus.enable_automatic_graceful_drain = False
 
 
-class Alarm:
-    """Wakes one task from any thread."""
+# What all streams have in common
+
+
+class ThreadEvent:
+    """An event that any thread may set and one task of the event loop waits for."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        self._is_rung = False
+        self._is_set = False
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake the task, now or when it next waits."""
-        if not self._is_rung:
-            self._is_rung = True
-            with suppress(RuntimeError):  # the loop is closed, so nobody waits
+        # Jobs set it for every entry; without this check the event loop would get a call for each.
+        if not self._is_set:
+            self._is_set = True
+            with suppress(RuntimeError):  # the loop is closed, so no task waits
                 self._loop.call_soon_threadsafe(self._event.set)
 
-    def reset(self) -> None:
-        """Forget what was rung so far; call it before looking for news, never after."""
+    def clear(self) -> None:
+        """Reset it. Call it before looking for new data: the other way round, a change would be missed."""
         self._event.clear()
-        self._is_rung = False
+        self._is_set = False
 
     async def wait(self) -> None:
-        """Wait until it rings."""
+        """Wait until it is set."""
         await self._event.wait()
 
 
 class Streams:
-    """All open streams, which are bounded.
+    """Limits the number of open streams.
 
     Attributes:
         heartbeat: Seconds between two comments.
     """
 
-    def __init__(self, limit: int = STREAMS, heartbeat: float = HEARTBEAT) -> None:
+    def __init__(self, limit: int = MAX_STREAMS, heartbeat: float = HEARTBEAT_SECONDS) -> None:
         self.heartbeat = heartbeat
         self._free = limit
 
-    def serve(self, following: Following, frames: Callable[[Alarm], Frames]) -> Stream:
-        """Make the answer that streams ``frames``, woken by ``following``."""
-        return Stream(self, following, frames)
+    def response(self, subscribe: Subscribe, frames: Callable[[ThreadEvent], Frames]) -> Stream:
+        """Make the response that streams ``frames``, woken by ``subscribe``."""
+        return Stream(self, subscribe, frames)
 
-    def enter(self) -> bool:
-        """Take a place, if there is one."""
+    # No lock: both methods run on the event loop only, and do not await.
+
+    def acquire(self) -> bool:
+        """Reserve one stream; False if the limit is reached."""
         if not self._free:
             return False
         self._free -= 1
         return True
 
-    def leave(self) -> None:
-        """Give a place back."""
+    def release(self) -> None:
+        """Give one stream back."""
         self._free += 1
 
 
 class Stream:
-    """One answer that streams (an ASGI application, as every answer)."""
+    """One streamed response (an ASGI application, as every response of Starlette)."""
 
-    def __init__(self, streams: Streams, following: Following, frames: Callable[[Alarm], Frames]) -> None:
+    def __init__(
+        self, streams: Streams, subscribe: Subscribe, frames: Callable[[ThreadEvent], Frames]
+    ) -> None:
         self._streams = streams
-        self._following = following
+        self._subscribe = subscribe
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the end, or until the reader goes."""
-        if scope["method"] == "HEAD":
+        """Stream until the frames end or the client disconnects."""
+        if scope["method"] == "HEAD":  # no body, so nothing to reserve or to subscribe
             await Response(media_type="text/event-stream")(scope, receive, send)
             return
-        alarm = Alarm()
-        if not self._streams.enter():
-            await _crowded()(scope, receive, send)
+        changed = ThreadEvent()
+        if not self._streams.acquire():
+            await _too_many_followers()(scope, receive, send)
             return
         try:
-            with self._following(alarm.ring):
+            # Subscribed before the first frame is made, so that no change falls between the two.
+            with self._subscribe(changed.set):
                 response = EventSourceResponse(
-                    self._frames(alarm), ping=self._streams.heartbeat, ping_message_factory=_heartbeat
+                    self._frames(changed), ping=self._streams.heartbeat, ping_message_factory=_heartbeat
                 )
                 await response(scope, receive, send)
-        except Crowded:
-            await _crowded()(scope, receive, send)
+        except TooManyFollowers:
+            await _too_many_followers()(scope, receive, send)
         finally:
-            self._streams.leave()
+            self._streams.release()
 
 
-def _crowded() -> Response:
-    message = "as many readers follow already as may"
-    return refuse(Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_followers", message, "Close one of them."))
+def _too_many_followers() -> Response:
+    message = "the limit of open streams is reached"
+    refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_followers", message, "Close one of them.")
+    return error_response(refusal)
 
 
 def _heartbeat() -> ServerSentEvent:
     return ServerSentEvent(comment="heartbeat", sep="\n")
 
 
-def frame(kind: str, document: object) -> bytes:
-    """Write an event that has no number."""
+def event_frame(kind: str, document: object) -> bytes:
+    """Write an event without an id."""
     return f"event: {kind}\ndata: {dumps(document)}\n\n".encode()
 
 
-def numbered(entry: Entry) -> bytes:
-    """Write an entry of a log."""
-    return f"id: {entry.n}\nevent: {entry.kind}\ndata: {entry.data}\n\n".encode()
+# The log of one job
 
 
-async def entries(log: Log, after: int, alarm: Alarm) -> Frames:
-    """Give a job's entries behind a number, then those to come, and its marker."""
+async def log_frames(log: Log, after: int, changed: ThreadEvent) -> Frames:
+    """Stream the entries of a log with a number above ``after``, then new ones, then its end marker."""
     while True:
-        alarm.reset()
-        end = log.marker  # looked at first: nothing is added once it is there
-        batch = log.after(after, BATCH)
+        changed.clear()
+        # The marker is read before the entries: once it is set, no entry is added. In the other order,
+        # entries added between the two reads would be lost.
+        end = log.marker
+        batch = log.after(after, BATCH_ENTRIES)
         if batch:
             after = batch[-1].n
-            yield b"".join(map(numbered, batch))
+            yield b"".join(map(_entry_frame, batch))
         elif end is not None:
             yield f"data: {end}\n\n".encode()
             return
         else:
-            await alarm.wait()
+            await changed.wait()
+
+
+def _entry_frame(entry: Entry) -> bytes:
+    return f"id: {entry.n}\nevent: {entry.kind}\ndata: {entry.data}\n\n".encode()
 
 
 def last_event_id(value: str | None) -> int:
-    """Read ``Last-Event-ID``; what is not a number counts as absent: from the beginning."""
+    """Parse ``Last-Event-ID``; anything but a number counts as absent: -1, which replays everything."""
     text = (value or "").strip()
+    # 15 digits are more than any run has events, and spare the conversion of an endless number.
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else -1
 
 
-PAUSE: Final = 0.25
-"""Seconds between two snapshots of one job: bars move four times a second, which looks alive."""
+# Snapshots of all jobs
 
 
-async def snapshots(jobs: Jobs, alarm: Alarm) -> Frames:
-    """Give a snapshot of each job, and another one after each change; ends with the server."""
-    seen: dict[str, int] = {}
-    alarm.reset()
-    async for piece in _changed(jobs, seen):
+async def snapshot_frames(jobs: Jobs, changed: ThreadEvent) -> Frames:
+    """Stream a snapshot of each job, then one for each change, until the server stops."""
+    seen: dict[str, int] = {}  # the version of each job that was sent last
+    changed.clear()
+    async for piece in _changed_jobs(jobs, seen):
         yield piece
-    yield frame("ready", {"jobs": list(seen)})
+    yield event_frame("ready", {"jobs": list(seen)})
     while True:
-        await alarm.wait()
-        alarm.reset()
+        await changed.wait()
+        changed.clear()
         for gone in seen.keys() - {job.id for job in jobs.all()}:
             del seen[gone]
-            yield frame("gone", {"job_id": gone})
-        async for piece in _changed(jobs, seen):
+            yield event_frame("gone", {"job_id": gone})
+        async for piece in _changed_jobs(jobs, seen):
             yield piece
         if jobs.is_closed:
             return
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(SNAPSHOT_SECONDS)
 
 
-async def _changed(jobs: Jobs, seen: dict[str, int]) -> Frames:
-    """Give the jobs that are not what was seen of them; oldest first."""
+async def _changed_jobs(jobs: Jobs, seen: dict[str, int]) -> Frames:
+    """Stream the jobs whose version differs from the one sent last; oldest first."""
     for job in jobs.all():
+        # Read before the snapshot: a change in between then causes one more snapshot, not a lost one.
         version = job.version
         if seen.get(job.id) != version:
             seen[job.id] = version
-            yield await run_in_threadpool(_frame, job)
+            # In a thread: a snapshot waits for the job's lock, which must not block the event loop.
+            yield await run_in_threadpool(_snapshot_frame, job)
 
 
-def _frame(job: Known) -> bytes:
-    return frame("jobs", moving(job.snapshot()))
+def _snapshot_frame(job: AnyJob) -> bytes:
+    return event_frame("jobs", limit_files(job.snapshot()))

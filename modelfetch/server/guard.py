@@ -1,6 +1,14 @@
-"""Who may ask for what: a pure decision about the head of each request, and what carries it out.
+"""Access control: decides about each request before any route sees it.
 
-The rules stand in ``docs/reference/http-api.md``. They hold before anything else looks at a request.
+The decision is a pure function of the head of a request (:func:`judge`); :class:`Guard` applies it, and
+bounds the body in size and time. The rules are those of ``docs/reference/http-api.md``, checked in this
+order:
+
+1. size of the head;
+2. ``Host``: stops DNS rebinding, where a foreign page makes its own name resolve to this server;
+3. ``Origin`` and ``Sec-Fetch-Site``: stop cross-site requests from a page in the same browser;
+4. the token, for everything but the panel's own files;
+5. type and declared length of the body.
 """
 
 from __future__ import annotations
@@ -16,26 +24,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.server import error_responses
-from modelfetch.server.connection_timeouts import GUEST, Connection
-from modelfetch.server.error_responses import Refusal, refuse
-from modelfetch.server.login_limits import Crowded, Guesses
+from modelfetch.server.connection_timeouts import CONNECTION, Connection
+from modelfetch.server.error_responses import Refusal, error_response
+from modelfetch.server.login_limits import Guesses, TooManyGuesses
 
 if TYPE_CHECKING:
     from modelfetch.server.listen_address import Address
 
-BODY: Final = 64 * 1024
-"""Bytes of a body at most: an order is a hundred."""
-FIELDS: Final = 64
-"""Header fields at most: browsers send about fifteen."""
-HEAD: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
+"""Bytes of a body at most; a job submission has about a hundred."""
+MAX_HEAD_FIELDS: Final = 64
+"""Header fields at most; browsers send about fifteen."""
+MAX_HEAD_BYTES: Final = 16 * 1024
 """Bytes of the head at most."""
 BODY_SECONDS: Final = 10.0
-"""How long a body may take."""
+"""Seconds within which a body must be complete."""
 
 PUBLIC: Final = "/static/"
-"""What lies below it, and the panel itself (``/``), hold no data and need no token; all else does."""
-_SAFE: Final = frozenset({"GET", "HEAD"})
+"""Paths below it, and the panel itself (``/``), hold no data and need no token; all others need it."""
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _OWN_SITE: Final = frozenset({"same-origin", "none"})
+"""Values of ``Sec-Fetch-Site`` for requests of the server's own pages, and of the address bar."""
 
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -49,7 +58,11 @@ HEADERS: Final = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-"""In every answer, unless it has a value of its own. There is no CORS header, ever."""
+"""Added to every response that does not set them itself. There are no CORS headers: no foreign page may read
+a response."""
+
+
+# The rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +73,44 @@ class Request:
     path: str
     """The path as it is routed: decoded, without the query."""
     fields: Sequence[tuple[str, str]]
-    """Names in lower case, and values, in their order."""
+    """Header names in lower case, and values, in the order they were sent."""
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header."""
+        """Return every value of a header."""
         return [value for key, value in self.fields if key == name]
 
     def one(self, name: str) -> str | None:
-        """The value of a header; None when there is none, or more than one."""
+        """Return the value of a header; None when it is absent or sent more than once.
+
+        A proxy and this server might each use another one of two values, so two count as none.
+        """
         values = self.all(name)
         return values[0] if len(values) == 1 else None
 
 
 def judge(request: Request, address: Address, token: str) -> Refusal | None:
-    """Decide about a request; None lets it pass."""
+    """Apply all rules to a request; None accepts it."""
     return judge_caller(request, address) or judge_token(request, token) or judge_body(request)
 
 
 def judge_caller(request: Request, address: Address) -> Refusal | None:
-    """Decide whether it was made for this server, by somebody who may."""
+    """Check that a request has an acceptable size, names this server, and comes from no foreign page."""
     return _judge_size(request) or _judge_host(request, address) or _judge_origin(request, address)
 
 
 def _judge_size(request: Request) -> Refusal | None:
     size = len(request.path) + sum(len(name) + len(value) for name, value in request.fields)
-    if len(request.fields) > FIELDS or size > HEAD:
-        message = f"the head has more than {FIELDS} fields or {HEAD} bytes"
+    if len(request.fields) > MAX_HEAD_FIELDS or size > MAX_HEAD_BYTES:
+        message = f"the head has more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES} bytes"
         return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message)
     return None
 
 
 def _judge_host(request: Request, address: Address) -> Refusal | None:
-    """Answer to our own names only. A target that is no path is for a proxy, and names a host of its own."""
+    """Accept the server's own names only.
+
+    A target that is not a path is a request to a proxy (``GET http://other/``), which this server is not.
+    """
     host, forwarded = request.one("host"), request.all("x-forwarded-host")
     if request.path.startswith("/") and host is not None and all(map(address.allows, [host, *forwarded])):
         return None
@@ -106,33 +125,35 @@ def _judge_host(request: Request, address: Address) -> Refusal | None:
 
 
 def _judge_origin(request: Request, address: Address) -> Refusal | None:
-    """Refuse what a page of somebody else makes a browser send; only a link to the panel may be followed."""
+    """Refuse requests that a page of another origin makes a browser send; a link to the panel is allowed."""
     origins, sites = request.all("origin"), request.all("sec-fetch-site")
     if all(map(address.allows_origin, origins)) and (_OWN_SITE.issuperset(sites) or _is_link(request)):
         return None
-    message = "a page of another origin may not use this server"
+    message = "pages of other origins may not use this server"
     return Refusal(HTTPStatus.FORBIDDEN, "foreign_origin", message)
 
 
 def _is_link(request: Request) -> bool:
+    """Whether a person followed a link to the panel; it has no data, so any page may link to it."""
     return (
-        request.method in _SAFE
+        request.method in _SAFE_METHODS
         and request.path == "/"
         and request.one("sec-fetch-mode") == "navigate"
-        and request.one("sec-fetch-dest") == "document"
+        and request.one("sec-fetch-dest") == "document"  # not a frame of another page
     )
 
 
 def is_public(request: Request) -> bool:
-    """Whether it asks for what needs no token."""
+    """Whether the path needs no token."""
     return request.path == "/" or request.path.startswith(PUBLIC)
 
 
 def judge_token(request: Request, token: str) -> Refusal | None:
-    """Decide whether it has the token, where it needs one."""
+    """Check the token, where the path needs one."""
     if is_public(request):
         return None
     scheme, _, given = (request.one("authorization") or "").partition(" ")
+    # Constant time: `==` would tell by its duration how many leading characters were right.
     is_right = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
     if scheme.lower() == "bearer" and is_right:
         return None
@@ -145,41 +166,59 @@ def judge_token(request: Request, token: str) -> Refusal | None:
 
 
 def judge_body(request: Request) -> Refusal | None:
-    """Decide whether it says of its body what may be said."""
-    kinds, lengths = request.all("content-type"), request.all("content-length")
-    is_json = [kind.partition(";")[0].strip().lower() == "application/json" for kind in kinds]
-    has_body = any(length != "0" for length in lengths) or bool(request.all("transfer-encoding"))
-    if not all(is_json) or (has_body and not is_json):
+    """Check the type and the declared length of the body."""
+    if not _has_valid_type(request):
         message = "a body must be JSON"
         hint = "Send `Content-Type: application/json`."
         return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", message, hint)
-    if any(length.isascii() and length.isdecimal() and int(length[:20]) > BODY for length in lengths):
+    if any(map(_is_too_long, request.all("content-length"))):
         return _too_large()
     return None
 
 
+def _has_valid_type(request: Request) -> bool:
+    """Whether a body is declared as JSON.
+
+    A page of another origin cannot send this type without a CORS preflight, which this server never grants.
+    """
+    lengths = request.all("content-length")
+    is_json = [
+        kind.partition(";")[0].strip().lower() == "application/json" for kind in request.all("content-type")
+    ]
+    has_body = any(length != "0" for length in lengths) or bool(request.all("transfer-encoding"))
+    return all(is_json) and (bool(is_json) or not has_body)
+
+
+def _is_too_long(length: str) -> bool:
+    # 20 digits decide already; int() of a longer text would take time that grows with its square.
+    return length.isascii() and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES
+
+
 def _too_large() -> Refusal:
-    message = f"the body has more than {BODY} bytes"
+    message = f"the body has more than {MAX_BODY_BYTES} bytes"
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
 
 
 def _too_many_guesses() -> Refusal:
-    message = "too many ask with a wrong token"
+    message = "too many requests with a wrong token"
     return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_guesses", message, "Try again in a second.")
 
 
 def _too_slow() -> Refusal:
-    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the body took too long")
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "the body was not complete in time")
+
+
+# Applying them
 
 
 class Guard:
-    """Stands before an application: judges each request, bounds its body, and completes each answer.
+    """ASGI middleware: judges each request, bounds its body, and adds the security headers to each response.
 
     Args:
-        app: Gets what passes.
+        app: Receives the accepted requests.
         address: Where the server listens.
-        token: What opens everything but the panel's own files.
-        body_seconds: How long a body may take.
+        token: Required for everything but the panel's own files.
+        body_seconds: Seconds within which a body must be complete.
     """
 
     def __init__(
@@ -192,74 +231,76 @@ class Guard:
         self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; there are no others than those of HTTP (no web sockets, no lifespan)."""
-        refusal = await self._judge(_head(scope), scope.get("state", {}).get(GUEST))
-        app = self._app if refusal is None else refuse(refusal)
+        """Answer one request. Scopes are always HTTP: web sockets and lifespan are off (see ``serve``)."""
+        refusal = await self._judge(_head(scope), scope.get("state", {}).get(CONNECTION))
+        app = self._app if refusal is None else error_response(refusal)
         try:
-            await app(scope, _Body(receive, self._body_seconds).receive, _completing(send))
-        except Exception as error:  # the application has answered, as far as that was still possible
-            error_responses.report(
-                error, f"a request failed by a bug: {scope['method']} {quote(scope['path'])}"
-            )
+            await app(scope, _Body(receive, self._body_seconds).receive, _with_headers(send))
+        except Exception as error:  # the application sent an error response, if none had begun before
+            what = f"a request failed by a bug: {scope['method']} {quote(scope['path'])}"
+            error_responses.log_exception(error, what)
 
     async def _judge(self, request: Request, connection: Connection | None) -> Refusal | None:
-        """Decide about a request; a wrong token waits for its answer."""
+        """Apply all rules; the response to a wrong token is delayed."""
         refusal = judge_caller(request, self._address)
         if refusal is None and not is_public(request):
-            is_known = connection is not None and connection.is_known
-            refusal = judge_token(request, self._token) if is_known else await self._meet(request, connection)
+            refusal = await self._authenticate(request, connection)
         return refusal or judge_body(request)
 
-    async def _meet(self, request: Request, connection: Connection | None) -> Refusal | None:
+    async def _authenticate(self, request: Request, connection: Connection | None) -> Refusal | None:
         refusal = judge_token(request, self._token)
+        if connection is not None and connection.is_authenticated:
+            return refusal  # the right token came over this connection before, so this is no guess
         if refusal is None:
             if connection is not None:
-                connection.know()
-        elif request.all("authorization"):  # a guess
+                connection.mark_authenticated()
+        elif request.all("authorization"):  # a guess; a request without any token is no attack
             try:
                 await self._guesses.wait()
-            except Crowded:
+            except TooManyGuesses:
                 return _too_many_guesses()
         return refusal
 
 
 def _head(scope: Scope) -> Request:
+    # Latin-1 maps every byte to one character (RFC 9110, 5.5), so decoding cannot fail.
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     return Request(scope["method"], scope["path"], fields)
 
 
-def _completing(send: Send) -> Send:
-    """Add our headers to an answer."""
+def _with_headers(send: Send) -> Send:
+    """Add the security headers to a response."""
 
-    async def complete(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             own = list(message.get("headers", ()))
             names = {name.lower() for name, _ in own}
             message["headers"] = own + [header for header in HEADERS if header[0] not in names]
         await send(message)
 
-    return complete
+    return send_with_headers
 
 
 class _Body:
-    """Bounds a body in bytes and in time, whatever its head said."""
+    """Bounds a body in bytes and in time; a chunked one declares no length in its head."""
 
     def __init__(self, receive: Receive, seconds: float) -> None:
         self._receive = receive
-        self._until = asyncio.get_running_loop().time() + seconds
+        self._deadline = asyncio.get_running_loop().time() + seconds
         self._size = 0
         self._is_complete = False
 
     async def receive(self) -> Message:
-        if self._is_complete:  # what comes now is that the client went, at any time
+        # After the body only `http.disconnect` comes; a stream waits for it without a limit.
+        if self._is_complete:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             raise _too_slow() from None
         self._size += len(message.get("body", b""))
         self._is_complete = not message.get("more_body", False)
-        if self._size > BODY:
+        if self._size > MAX_BODY_BYTES:
             raise _too_large()
         return message

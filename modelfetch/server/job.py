@@ -1,4 +1,10 @@
-"""One job: its life, its log, and the fold of its run."""
+"""One job: its state, its log, and the figures computed from the events of its run.
+
+A :class:`Job` was submitted to this server: one thread runs it, any thread may read it. A :class:`PastJob`
+has ended and exists only as its last snapshot, as it was stored; its log is read from the database on demand.
+Both have the same attributes for reading (``id``, ``order``, ``title``, ``state``, ``version``,
+``snapshot()``).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +22,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.reporters.narration import narrate
 from modelfetch.server.error_responses import dumps
 from modelfetch.server.job_log import Entry, Log
-from modelfetch.server.job_snapshot import Facts, Snapshot, snapshot
+from modelfetch.server.job_snapshot import Facts, Snapshot, parse_optional_time, snapshot
 from modelfetch.server.job_state import JobState, Order
 
 if TYPE_CHECKING:
@@ -24,69 +30,73 @@ if TYPE_CHECKING:
 
 
 def utc_now() -> datetime:
-    """The time of day, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PastJob:
-    """A job that is over, as it was kept; its log is read when it is asked for."""
+    """A job that has ended, as its last snapshot was stored."""
 
-    full: Snapshot
+    last_snapshot: Snapshot
     version: ClassVar[int] = 0
+    """Constant, because the job no longer changes."""
 
     @property
     def id(self) -> str:
         """``job-`` and a random UUID."""
-        return str(self.full["job_id"])
+        return str(self.last_snapshot["job_id"])
 
     @property
     def order(self) -> Order:
-        """What it was to do."""
-        return Order(self.full["operation"], self.full["model"], bool(self.full.get("repair")))
+        """What was submitted."""
+        return Order(
+            self.last_snapshot["operation"],
+            self.last_snapshot["model"],
+            bool(self.last_snapshot.get("repair")),
+        )
 
     @property
     def title(self) -> str:
         """The model's title."""
-        return str(self.full["title"])
+        return str(self.last_snapshot["title"])
 
     @property
-    def life(self) -> JobState:
-        """How it went."""
-        full, error = self.full, self.full["error"]
+    def state(self) -> JobState:
+        """Its final state."""
+        last, error = self.last_snapshot, self.last_snapshot["error"]
         return JobState(
-            datetime.fromisoformat(full["created_at"]),
-            full["status"],
-            _time(full["started_at"]),
-            _time(full["finished_at"]),
+            datetime.fromisoformat(last["created_at"]),
+            last["status"],
+            parse_optional_time(last["started_at"]),
+            parse_optional_time(last["finished_at"]),
             ErrorInfo(**error) if error is not None else None,
-            full["exit_code"],
+            last["exit_code"],
         )
 
     def snapshot(self) -> Snapshot:
-        """Describe it."""
-        return self.full
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+        """Return its last snapshot."""
+        return self.last_snapshot
 
 
 class Job:
     """A job that was submitted to this server.
 
-    One thread runs it (:mod:`modelfetch.server.runner`); any may look at it.
+    One thread runs it (:mod:`modelfetch.server.runner`); any thread may read it.
 
     Attributes:
         id: ``job-`` and a random UUID.
-        order: What it is to do.
+        order: What was submitted.
         title: The model's title.
-        retry_of: The job it does once more, or None.
-        cancel: Ends its run.
-        is_stopped: Whether it is the end of the server that ends it.
-        over: Set once its life ended and its run let go of everything.
-        version: Counts its changes.
-        lock: Held while its run is folded and told; a snapshot is taken under it.
+        retry_of: Id of the job that it retries, or None.
+        cancel: Cancels its run.
+        is_server_stopping: Whether its run is cancelled because the server stops; changes its exit code.
+        finished: Set once its run has ended and released every lock and file.
+        version: Number of changes so far.
+        lock: Held while an event is applied and reported; a snapshot is taken under it, so that state,
+            figures and log agree. Reentrant, because the runner holds it while it calls :meth:`add_record`.
+        log: The records of its run.
+        state: Queued, running or ended.
     """
 
     def __init__(
@@ -103,30 +113,30 @@ class Job:
         self.title = title
         self.retry_of = retry_of
         self.cancel = Cancellation()
-        self.is_stopped = False
-        self.over = threading.Event()
+        self.is_server_stopping = False
+        self.finished = threading.Event()
         self.version = 0
         self.lock = threading.RLock()
         self.log = Log()
-        self.life = JobState(now())
+        self.state = JobState(now())
         self._now = now
         self._clock = clock
-        self._state: RunState | None = None
+        self._run_state: RunState | None = None
         self._committed = 0
         self._human = ""
 
     def begin(self) -> None:
-        """Leave the queue."""
+        """Change the state from queued to running."""
         with self.lock:
-            self.life = self.life.begun(self._now())
+            self.state = self.state.started(self._now())
             self.version += 1
 
-    def hear(self, record: Record) -> Entry:
-        """Take note of the next record of its run."""
+    def add_record(self, record: Record) -> Entry:
+        """Append the next record of its run to the log, and update the figures."""
         words = narrate(record)
         entry = Entry(record.n, record.event.kind, dumps(to_json(record) | {"human": words}))
         with self.lock:
-            self._state = record.state
+            self._run_state = record.state
             self._human = words or self._human
             if isinstance(record.event, FileCommitted):
                 self._committed += record.event.fetched
@@ -135,12 +145,13 @@ class Job:
         return entry
 
     def end(self, finished: RunFinished) -> None:
-        """Its run is over, and let go of everything."""
+        """Change the state to the outcome of its run, which must have released every lock and file."""
         with self.lock:
-            self.life = self.life.ended(finished, self._now())
+            self.state = self.state.ended(finished, self._now())
             self.version += 1
-            self.log.end(self.life.marker)
-        self.over.set()
+            self.log.end(self.state.marker)
+        # Last: whoever waits for it must find the final state.
+        self.finished.set()
 
     def snapshot(self) -> Snapshot:
         """Describe it as it is now."""
@@ -150,9 +161,9 @@ class Job:
                 self.order,
                 self.title,
                 self.retry_of,
-                self.life,
+                self.state,
                 self._committed,
                 self.log.last,
                 self._human,
             )
-            return snapshot(facts, self._state, self._clock())
+            return snapshot(facts, self._run_state, self._clock())

@@ -1,7 +1,8 @@
-"""The log of a job: what happened, in order, for any number of followers at once.
+"""The log of a job: its events in order, readable by any number of followers at once.
 
-A follower is a position in the log and nothing more: it reads on from the last number it saw. So a slow one
-costs no memory and holds up nobody; what it can miss is progress, of which only the latest is kept.
+A follower is only a position in the log: it reads the entries above the last number it saw. So a slow
+follower uses no memory and delays no other one. All events are kept except progress, of which only the latest
+are: each progress event has absolute numbers, so a later one replaces those that were dropped.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import Final
 from modelfetch.engine.events import Progress
 from modelfetch.lazy_dataclass import dataclass
 
-RING: Final = 256
-"""Progress entries kept. Each is absolute, so a newer one makes up for any that fell out."""
-FOLLOWERS: Final = 64
-"""Followers of one job: far more tabs and terminals than a person has, far fewer than hurt."""
+MAX_PROGRESS: Final = 256
+"""Progress entries kept; older ones are dropped."""
+MAX_FOLLOWERS: Final = 64
+"""Followers of one job: more browser tabs and terminals than a person uses, few enough to wake on each
+entry."""
 
 _number = attrgetter("n")
 
@@ -42,21 +44,23 @@ class Entry:
         return self.kind == Progress.kind
 
 
-class Crowded(Exception):  # noqa: N818 - a fact about the log, made an answer by its caller
-    """As many follow this log as may."""
+class TooManyFollowers(Exception):  # noqa: N818 - the stream turns it into a response with status 429
+    """The limit of followers of one log is reached."""
 
 
 class Log:
-    """The entries of one job. Written by one thread, read by any number.
+    """The entries of one job. One thread appends to it, any number of threads read it.
 
     Attributes:
-        marker: How its stream ends (``[DONE]``, ...), once nothing will be added any more; None before.
+        marker: The last line of its stream (``[DONE]``, ...), set once no entry will be added; None before.
     """
 
     def __init__(self, entries: Iterable[Entry] = (), marker: str | None = None) -> None:
         self.marker = marker
-        self._facts: list[Entry] = []
-        self._progress: deque[Entry] = deque(maxlen=RING)
+        # Two sequences, each sorted by number: permanent entries are found by bisection, and dropping old
+        # progress never moves them.
+        self._permanent: list[Entry] = []
+        self._progress: deque[Entry] = deque(maxlen=MAX_PROGRESS)
         self._lock = threading.Lock()
         self._followers: set[Callable[[], None]] = set()
         for entry in entries:
@@ -66,45 +70,45 @@ class Log:
     def last(self) -> int | None:
         """Number of the newest entry; None when there is none."""
         with self._lock:
-            newest = [entries[-1].n for entries in (self._facts, self._progress) if entries]
+            newest = [entries[-1].n for entries in (self._permanent, self._progress) if entries]
         return max(newest, default=None)
 
     def append(self, entry: Entry) -> None:
-        """Add an entry; its number is larger than those before it."""
+        """Add an entry; its number must be larger than all before it."""
         with self._lock:
-            (self._progress if entry.is_replaceable else self._facts).append(entry)
-        self._wake()
+            (self._progress if entry.is_replaceable else self._permanent).append(entry)
+        self._notify()
 
     def end(self, marker: str) -> None:
-        """Say that nothing follows."""
+        """Set the end marker; no entry may be added afterwards."""
         self.marker = marker
-        self._wake()
+        self._notify()
 
     def after(self, n: int, limit: int) -> list[Entry]:
-        """Give the first ``limit`` entries behind number ``n`` that are still kept."""
+        """Return the first ``limit`` entries with a number above ``n`` that are still kept."""
         with self._lock:
-            start = bisect_right(self._facts, n, key=_number)
-            facts = self._facts[start : start + limit]
-            progress = list(self._newer(n))
-        return list(merge(facts, reversed(progress), key=_number))[:limit]
+            start = bisect_right(self._permanent, n, key=_number)
+            permanent = self._permanent[start : start + limit]
+            progress = list(self._newer_progress(n))
+        return list(merge(permanent, reversed(progress), key=_number))[:limit]
 
-    def _newer(self, n: int) -> Iterator[Entry]:
-        """Give the progress behind a number, the newest first."""
+    def _newer_progress(self, n: int) -> Iterator[Entry]:
+        """Iterate over progress with a number above ``n``, newest first; most followers need few."""
         for entry in reversed(self._progress):
             if entry.n <= n:
                 return
             yield entry
 
     @contextmanager
-    def following(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have ``wake`` called, on any thread, after each change; it must be quick.
+    def subscribe(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call ``wake`` on any thread after each change; it must return fast, as the run waits for it.
 
         Raises:
-            Crowded: As many follow as may.
+            TooManyFollowers: The limit of followers is reached.
         """
         with self._lock:
-            if len(self._followers) >= FOLLOWERS:
-                raise Crowded
+            if len(self._followers) >= MAX_FOLLOWERS:
+                raise TooManyFollowers
             self._followers.add(wake)
         try:
             yield
@@ -112,8 +116,9 @@ class Log:
             with self._lock:
                 self._followers.discard(wake)
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         with self._lock:
             followers = tuple(self._followers)
+        # Called without the lock: a follower may read the log, or unsubscribe, at once.
         for wake in followers:
             wake()

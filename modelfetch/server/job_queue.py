@@ -1,4 +1,13 @@
-"""All jobs: the queue, those that run, and those that are over."""
+"""All jobs of a server: queued, running and ended.
+
+Jobs run in the order they were submitted, a fixed number of them at a time. An order that equals one that is
+queued or running returns that job instead of a new one. Ended jobs are stored, and forgotten after
+``MAX_ENDED_DAYS`` or when there are more than ``MAX_ENDED``.
+
+One lock guards the queue, the running jobs and the table of all jobs. Nothing slow happens under it: no write
+to the database, no wait for a run. The one exception is a job for which the system allows no thread: it fails
+and is stored at once.
+"""
 
 from __future__ import annotations
 
@@ -13,72 +22,73 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ModelfetchError
 from modelfetch.model.text import quote
-from modelfetch.server.error_responses import Refusal, refused
+from modelfetch.server.error_responses import Refusal, refusal_for
 from modelfetch.server.job import Job, PastJob, utc_now
 from modelfetch.server.job_log import Entry, Log
 from modelfetch.server.job_state import Operation, Order
-from modelfetch.server.job_store import SUBMIT_SECONDS, JobStore, interrupted
-from modelfetch.server.runner import Engine, skip, start
+from modelfetch.server.job_store import SUBMIT_SECONDS, JobStore
+from modelfetch.server.runner import Engine, end_queued, start
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
 
-QUEUE: Final = 100
-"""Jobs that wait at most."""
-KEPT: Final = 100
-"""Jobs kept after their end, the newest ones."""
-KEPT_DAYS: Final = 7
-"""Days a job is kept after its end."""
-PATIENCE: Final = 2.0
-"""Seconds a run gets to end once it is cancelled; it needs one at most."""
+MAX_QUEUED: Final = 100
+"""Queued jobs at most."""
+MAX_ENDED: Final = 100
+"""Ended jobs kept at most; the newest ones stay."""
+MAX_ENDED_DAYS: Final = 7
+"""Days an ended job is kept."""
+CANCEL_SECONDS: Final = 2.0
+"""Seconds to wait for a cancelled run to end; it takes at most about one."""
 
-Known = Job | PastJob
+AnyJob = Job | PastJob
 
 
 class Jobs:
     """The jobs of one server. All methods may be called from any thread.
 
     Args:
-        engine: Runs them.
-        keeper: Keeps them beyond the life of this server, and knows those of earlier ones.
+        engine: Runs the jobs.
+        job_store: Stores them, and loads those of earlier servers.
         parallel: How many run at the same time.
-        now: The time of day.
+        now: Returns the current time in UTC.
 
     Attributes:
-        is_stopping: Whether nothing is taken any more.
-        is_closed: Whether nothing will change any more.
+        is_stopping: Whether the server stops: submissions are refused.
+        is_closed: Whether all jobs have ended for good; streams of snapshots end then.
     """
 
     def __init__(
-        self, engine: Engine, keeper: JobStore, *, parallel: int, now: Callable[[], datetime] = utc_now
+        self, engine: Engine, job_store: JobStore, *, parallel: int, now: Callable[[], datetime] = utc_now
     ) -> None:
         self._engine = engine
-        self._keeper = keeper
+        self._job_store = job_store
         self._parallel = parallel
         self._now = now
+        # Reentrant: submitting a job under the lock starts it if a place is free, which takes the lock again.
         self._lock = threading.RLock()
         self._queue: deque[Job] = deque()
         self._running: dict[str, Job] = {}
         self._followers: set[Callable[[], None]] = set()
         self.is_stopping = False
         self.is_closed = False
-        loaded = (PastJob(interrupted(snapshot, keeper, now())) for snapshot in keeper.load())
-        self._jobs: dict[str, Known] = {job.id: job for job in loaded}
+        loaded = map(PastJob, job_store.load(now()))
+        self._jobs: dict[str, AnyJob] = {job.id: job for job in loaded}
         """By id, oldest first."""
         self._prune()
 
-    # Looking
+    # Queries
 
-    def all(self) -> list[Known]:
-        """Every job, oldest first."""
+    def all(self) -> list[AnyJob]:
+        """Return every job, oldest first."""
         with self._lock:
             return list(self._jobs.values())
 
-    def get(self, job_id: str) -> Known:
+    def get(self, job_id: str) -> AnyJob:
         """Find a job.
 
         Raises:
-            Refusal: There is none of this id.
+            Refusal: There is no job with this id.
         """
         with self._lock:
             found = self._jobs.get(job_id)
@@ -86,20 +96,20 @@ class Jobs:
             raise Refusal(HTTPStatus.NOT_FOUND, "unknown_job", f"there is no job {quote(job_id)}")
         return found
 
-    def log(self, job: Known) -> Log:
-        """Give the log of a job, from memory or as it was kept."""
+    def log(self, job: AnyJob) -> Log:
+        """Return the log of a job, from memory or from the database."""
         if isinstance(job, Job):
             return job.log
-        return Log(self._keeper.entries(job.id), job.life.marker)
+        return Log(self._job_store.read_log(job.id), job.state.marker)
 
     def counts(self) -> dict[str, int]:
-        """How many wait, and how many run."""
+        """Count the queued and the running jobs."""
         with self._lock:
             return {"queued": len(self._queue), "running": len(self._running)}
 
     @contextmanager
-    def following(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have ``wake`` called, on any thread, after each change of any job; it must be quick."""
+    def subscribe(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call ``wake`` on any thread after each change of any job; it must return fast: runs wait for it."""
         with self._lock:
             self._followers.add(wake)
         try:
@@ -108,144 +118,150 @@ class Jobs:
             with self._lock:
                 self._followers.discard(wake)
 
-    # Acting
+    # Commands
 
-    def submit(self, operation: Operation, model: str, *, repair: bool = False) -> tuple[Known, bool]:
-        """Take an order.
+    def submit(self, operation: Operation, model: str, *, repair: bool = False) -> tuple[AnyJob, bool]:
+        """Submit a job.
 
         Returns:
-            The job that serves it, and whether it is a new one.
+            The job, and whether it is new; False where an equal one was under way.
 
         Raises:
-            Refusal: The model is unknown or of another kind, the queue is full, or the server ends.
+            Refusal: The model is unknown or of another kind, the queue is full, or the server stops.
         """
         try:
             manifest = self._engine.find(model)
         except ModelfetchError as error:
-            raise refused(error) from error
+            raise refusal_for(error) from error
         _check_kind(operation, manifest)
-        return self._take(Order(operation, manifest.name, repair), manifest.title)
+        return self._enqueue(Order(operation, manifest.name, repair), manifest.title)
 
-    def retry(self, job_id: str) -> tuple[Known, bool]:
-        """Do the same as an earlier job once more; the result is that of :meth:`submit`.
+    def retry(self, job_id: str) -> tuple[AnyJob, bool]:
+        """Submit the order of an earlier job again; returns what :meth:`submit` returns.
 
         Raises:
             Refusal: There is no such job, or it neither failed nor was cancelled, or as for :meth:`submit`.
         """
         job = self.get(job_id)
-        if not job.life.is_retryable:
-            message = f"the job is {job.life.status}: there is nothing to retry"
+        if not job.state.is_retryable:
+            message = f"the job is {job.state.status}; only failed and cancelled jobs can be retried"
             raise Refusal(HTTPStatus.CONFLICT, "not_retryable", message)
-        return self._take(job.order, job.title, retry_of=job.id)
+        return self._enqueue(job.order, job.title, retry_of=job.id)
 
     def cancel(self, job_id: str) -> None:
-        """End a job, and wait until it let go of everything.
+        """Cancel a job, and wait until its run has ended and released every lock and file.
 
         Raises:
-            Refusal: There is no such job, or it ended by itself.
+            Refusal: There is no such job, or it has ended already.
         """
         job = self.get(job_id)
-        was_over = job.life.is_over
+        was_over = job.state.is_over
         if isinstance(job, Job) and not was_over:
-            self._end([job])
-        if was_over or (job.life.is_over and job.life.status != "cancelled"):
-            message = f"the job has ended already ({job.life.status})"
+            self._cancel_all([job])
+        # Checked again afterwards: a run may complete or fail before the cancellation reaches it.
+        if was_over or (job.state.is_over and job.state.status != "cancelled"):
+            message = f"the job has ended already ({job.state.status})"
             raise Refusal(HTTPStatus.CONFLICT, "already_ended", message)
 
     def clear(self, job_id: str | None = None) -> list[str]:
-        """Forget ended jobs, all or one; gives their ids.
+        """Forget ended jobs, all or one, and return their ids.
 
         Raises:
-            Refusal: There is no such job, or it is under way.
+            Refusal: There is no such job, or it has not ended.
         """
         chosen = self.all() if job_id is None else [self.get(job_id)]
-        over = [job.id for job in chosen if job.life.is_over]
+        over = [job.id for job in chosen if job.state.is_over]
         if job_id is not None and not over:
-            message = "the job is under way"
+            message = "the job has not ended"
             raise Refusal(HTTPStatus.CONFLICT, "not_ended", message, "Cancel it first.")
         self._forget(over)
         return over
 
     def stop(self) -> None:
-        """End all jobs, keeping what is good, and every stream; nothing is taken any more."""
+        """Cancel all jobs and end every stream; verified data is kept. Submissions are refused."""
         with self._lock:
             self.is_stopping = True
             live = [*self._queue, *self._running.values()]
+        # Set before any run is cancelled: it decides the exit code of each end (143 instead of 130).
         for job in live:
-            job.is_stopped = True
-        self._end(live)
+            job.is_server_stopping = True
+        self._cancel_all(live)
         self.is_closed = True
-        self._wake()
-        self._keeper.close()
+        self._notify()
+        self._job_store.close()
 
-    # Inside
+    # Internals
 
-    def _take(self, order: Order, title: str, retry_of: str | None = None) -> tuple[Known, bool]:
+    def _enqueue(self, order: Order, title: str, retry_of: str | None = None) -> tuple[AnyJob, bool]:
         with self._lock:
             if self.is_stopping:
-                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server ends")
+                raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the server is stopping")
             for live in (*self._running.values(), *self._queue):
-                if live.order == order and not live.life.is_over:
+                if live.order == order and not live.state.is_over:
                     return live, False
-            if len(self._queue) >= QUEUE:
-                message = f"{QUEUE} jobs wait already"
+            if len(self._queue) >= MAX_QUEUED:
+                message = f"the queue is full: {MAX_QUEUED} jobs are waiting"
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "queue_full", message, "Try again later.")
             job = Job(order, title, retry_of=retry_of, now=self._now)
             self._jobs[job.id] = job
             self._queue.append(job)
-            self._keeper.note(job)
-            self._pump()
-        self._keeper.flush(SUBMIT_SECONDS)
-        self._wake()
+            self._job_store.note(job)
+            self._start_queued()
+        # Before the job is reported to its client, so that a kill of the server does not lose it.
+        self._job_store.flush(SUBMIT_SECONDS)
+        self._notify()
         return job, True
 
-    def _pump(self) -> None:
-        """Begin the next jobs, as many as may run."""
+    def _start_queued(self) -> None:
+        """Start queued jobs while fewer than ``parallel`` run."""
         with self._lock:
             while self._queue and len(self._running) < self._parallel and not self.is_stopping:
                 job = self._queue.popleft()
                 job.begin()
                 self._running[job.id] = job
-                start(job, self._engine, self._told, self._ended)
+                start(job, self._engine, self._on_entry, self._on_end)
 
-    def _told(self, job: Job, entry: Entry) -> None:
-        self._keeper.note(job, entry)
-        self._wake()
+    def _on_entry(self, job: Job, entry: Entry) -> None:
+        self._job_store.note(job, entry)
+        self._notify()
 
-    def _ended(self, job: Job) -> None:
-        """Make room for the next job, and let the keeper have this one."""
+    def _on_end(self, job: Job) -> None:
+        """Start the next job, and store this one: in this order, so that no job waits for the database."""
         with self._lock:
             self._running.pop(job.id, None)
-        self._pump()
-        self._settle(job)
+        self._start_queued()
+        self._store_ended(job)
 
-    def _settle(self, job: Job) -> None:
-        """Have a job that is over written down, and keep its log on disk instead of in memory."""
+    def _store_ended(self, job: Job) -> None:
+        """Write an ended job, and replace it by a :class:`PastJob`, whose log uses no memory."""
         with self._lock:
-            if job.id in self._jobs:  # it may have been cleared in this very moment
-                self._keeper.note(job)
-        self._wake()
+            if job.id in self._jobs:  # not if a client has cleared it meanwhile
+                self._job_store.note(job)
+        self._notify()
         if self.is_stopping:
-            return  # the keeper writes once more, for all
-        self._keeper.flush()
-        is_kept = self._keeper.has(job.id, job.log.last or 0)
+            return  # closing the job store writes all of them at once
+        self._job_store.flush()
+        # If the database is unusable, the job stays in memory, so that its log is not lost.
+        is_stored = self._job_store.has_log(job.id, job.log.last or 0)
         with self._lock:
-            if is_kept and job.id in self._jobs:
+            if is_stored and job.id in self._jobs:
                 self._jobs[job.id] = PastJob(job.snapshot())
         self._prune()
 
-    def _end(self, jobs: Sequence[Job]) -> None:
+    def _cancel_all(self, jobs: Sequence[Job]) -> None:
+        """Cancel jobs, then wait for all of them together: the limit is the same for one and for many."""
         for job in jobs:
             if self._unqueue(job):
-                skip(job, self._told)
-                self._settle(job)
+                end_queued(job, self._on_entry)
+                self._store_ended(job)
             else:
                 job.cancel.cancel()
-        until = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + CANCEL_SECONDS
         for job in jobs:
-            job.over.wait(max(0.0, until - time.monotonic()))
+            job.finished.wait(max(0.0, deadline - time.monotonic()))
 
     def _unqueue(self, job: Job) -> bool:
+        """Remove a job from the queue; False if it runs or has ended."""
         with self._lock:
             if job not in self._queue:
                 return False
@@ -253,11 +269,11 @@ class Jobs:
             return True
 
     def _prune(self) -> None:
-        """Forget ended jobs beyond the number and the age that are kept."""
-        over = [job for job in self.all() if job.life.is_over]
+        """Forget ended jobs beyond ``MAX_ENDED``, and those older than ``MAX_ENDED_DAYS``."""
+        over = [job for job in self.all() if job.state.is_over]
         over.sort(key=_finished, reverse=True)
-        oldest = self._now() - timedelta(days=KEPT_DAYS)
-        old = [job.id for place, job in enumerate(over) if place >= KEPT or _finished(job) < oldest]
+        oldest = self._now() - timedelta(days=MAX_ENDED_DAYS)
+        old = [job.id for place, job in enumerate(over) if place >= MAX_ENDED or _finished(job) < oldest]
         if old:
             self._forget(old)
 
@@ -265,23 +281,24 @@ class Jobs:
         with self._lock:
             for job_id in ids:
                 self._jobs.pop(job_id, None)
-        self._keeper.forget(ids)
-        self._wake()
+        self._job_store.forget(ids)
+        self._notify()
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         with self._lock:
             followers = tuple(self._followers)
+        # Called without the lock: a follower may query jobs, or unsubscribe, at once.
         for wake in followers:
             wake()
 
 
-def _finished(job: Known) -> datetime:
-    assert job.life.finished_at is not None, "asked of jobs that are over only"
-    return job.life.finished_at
+def _finished(job: AnyJob) -> datetime:
+    assert job.state.finished_at is not None, "called for ended jobs only"
+    return job.state.finished_at
 
 
 def _check_kind(operation: Operation, manifest: Manifest) -> None:
-    """A worker is installed as a worker, and nothing else is."""
+    """Require ``worker_download`` for manifests of kind ``worker``, and only for them."""
     if operation == "model_verify" or (manifest.kind == "worker") == (operation == "worker_download"):
         return
     right = "worker_download" if manifest.kind == "worker" else "model_download"

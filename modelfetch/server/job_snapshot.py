@@ -1,4 +1,9 @@
-"""A job at one moment, as JSON: the state of the fold, and nothing that is not in it. Pure."""
+"""A snapshot of a job as JSON, computed from its state and the state of its run. Pure.
+
+The form is described in ``docs/reference/http-api.md``. Snapshots are absolute: each one replaces all before
+it, so a client may miss any of them. Two variants have fewer files: :func:`brief` has none, for lists, and
+:func:`limit_files` leaves out idle files of models with many, for streams.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,8 @@ if TYPE_CHECKING:
 Snapshot = dict[str, Any]
 """The form described in ``docs/reference/http-api.md``."""
 
-MANY: Final = 200
-"""Files above which a stream of snapshots leaves out those at rest: 200 are about 50 kB a snapshot."""
+MAX_SNAPSHOT_FILES: Final = 200
+"""Files above which a stream of snapshots leaves out idle ones: 200 files are about 50 kB per snapshot."""
 
 _STATUS: Final[dict[Phase, Status]] = {
     "queued": "queued",
@@ -31,117 +36,123 @@ _STATUS: Final[dict[Phase, Status]] = {
     "failed": "failed",
 }
 _OUTCOME: Final[dict[Status, str]] = {"completed": "done", "failed": "failed", "cancelled": "cancelled"}
-_AT_REST: Final = frozenset({"queued", "done", "cancelled"})
-_NOTHING: Final = {"received": 0, "size": 0, "speed": None, "eta": None, "idle": None, "percent": 0.0}
-_STILL: Final = {"speed": None, "eta": None, "idle": None}
-"""What is known of the pace of something that is over."""
+_IDLE: Final = frozenset({"queued", "done", "cancelled"})
+_NO_FIGURES: Final = {"received": 0, "size": 0, "speed": None, "eta": None, "idle": None, "percent": 0.0}
+_NO_RATES: Final = {"speed": None, "eta": None, "idle": None}
+"""Rates of a job or file that has ended."""
 _LOCAL: Final = frozenset({"", "cache", "local"})
-"""Sources whose bytes came over no network."""
+"""Sources whose bytes did not come over the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a snapshot says beside the state of the run."""
+    """Input of a snapshot beside the state of the run."""
 
     job_id: str
     order: Order
     title: str
     retry_of: str | None
-    life: JobState
+    state: JobState
     committed: int
-    """Bytes that came over the network for files that are done."""
+    """Bytes that were fetched over the network for files that are done."""
     last_event_id: int | None
     human: str
+    """The newest narration line."""
 
 
-def snapshot(facts: Facts, state: RunState | None, now: float) -> Snapshot:
+def snapshot(facts: Facts, run: RunState | None, now: float) -> Snapshot:
     """Describe a job.
 
     Args:
-        facts: What is known beside the run.
-        state: Its run; None before it has one.
-        now: Monotonic seconds, for the wait of files that are tried again.
+        facts: Everything beside the run.
+        run: The state of its run; None before the run has started.
+        now: Monotonic seconds, for the remaining wait of files that are retried.
     """
-    files = [_file(file, facts.life, now) for file in state.files.values()] if state is not None else []
-    life = facts.life
+    files = [_file(file, facts.state, now) for file in run.files.values()] if run is not None else []
+    state = facts.state
     return {
         "job_id": facts.job_id,
         "operation": facts.order.operation,
         "model": facts.order.model,
         "title": facts.title,
         "repair": facts.order.repair,
-        "status": life.status,
-        "phase": _OUTCOME.get(life.status) or _phase(life, state, files),
-        "created_at": timestamp(life.created_at),
-        "started_at": _maybe(life.started_at),
-        "finished_at": _maybe(life.finished_at),
+        "status": state.status,
+        "phase": _OUTCOME.get(state.status) or _phase(state, run, files),
+        "created_at": timestamp(state.created_at),
+        "started_at": _optional_timestamp(state.started_at),
+        "finished_at": _optional_timestamp(state.finished_at),
         "retry_of": facts.retry_of,
-        **_totals(life, state),
+        **_totals(state, run),
         "files_total": len(files),
         "files_done": sum(file["phase"] == "done" for file in files),
         "files": files,
-        "waiting": _waiting(life, state),
-        "fetched": facts.committed + _under_way(state),
-        "error": asdict(life.error) if life.error is not None else None,
-        "exit_code": life.exit_code,
+        "waiting": _waiting(state, run),
+        "fetched": facts.committed + _fetched_so_far(run),
+        "error": asdict(state.error) if state.error is not None else None,
+        "exit_code": state.exit_code,
         "last_event_id": facts.last_event_id,
         "human": facts.human,
     }
 
 
 def brief(full: Snapshot) -> Snapshot:
-    """Leave the files out."""
+    """Return a snapshot without its files."""
     return {key: value for key, value in full.items() if key != "files"}
 
 
-def moving(full: Snapshot) -> Snapshot:
-    """Of many files, leave out those at rest."""
-    if len(full["files"]) <= MANY:
+def limit_files(full: Snapshot) -> Snapshot:
+    """Return a snapshot that leaves out idle files if there are many."""
+    if len(full["files"]) <= MAX_SNAPSHOT_FILES:
         return full
-    return full | {"files": [file for file in full["files"] if file["phase"] not in _AT_REST][:MANY]}
+    active = [file for file in full["files"] if file["phase"] not in _IDLE]
+    return full | {"files": active[:MAX_SNAPSHOT_FILES]}
 
 
-def cut_short(kept: Snapshot, end: RunFinished, at: datetime) -> Snapshot:
-    """Give a job that was kept while it was under way its end."""
-    files = [
-        file
-        | _STILL
-        | ({"phase": "cancelled", "status": "cancelled", "wait": None} if _is_open(file) else {})
-        for file in kept["files"]
-    ]
-    return (
-        kept
-        | _STILL
-        | {
-            "status": end.outcome,
-            "phase": _OUTCOME[end.outcome],
-            "finished_at": timestamp(at),
-            "files": files,
-            "waiting": None,
-            "error": asdict(end.error) if end.error is not None else None,
-            "exit_code": end.exit_code,
-        }
-    )
+def ended_snapshot(kept: Snapshot, end: RunFinished, at: datetime) -> Snapshot:
+    """Return the snapshot of a job whose server was killed: as it was stored, changed to have ended.
+
+    Args:
+        kept: The snapshot as it was stored.
+        end: How the job ended.
+        at: When it ended.
+    """
+    changes = {
+        "status": end.outcome,
+        "phase": _OUTCOME[end.outcome],
+        "finished_at": timestamp(at),
+        "files": [_ended_file(file) for file in kept["files"]],
+        "waiting": None,
+        "error": asdict(end.error) if end.error is not None else None,
+        "exit_code": end.exit_code,
+    }
+    return kept | _NO_RATES | changes
 
 
-def _is_open(file: dict[str, Any]) -> bool:
-    return file["status"] in ("queued", "running")
+def _ended_file(file: dict[str, Any]) -> dict[str, Any]:
+    is_open = file["status"] in ("queued", "running")
+    changes = {"phase": "cancelled", "status": "cancelled", "wait": None} if is_open else {}
+    return file | _NO_RATES | changes
 
 
-def _maybe(at: datetime | None) -> str | None:
+def _optional_timestamp(at: datetime | None) -> str | None:
     return None if at is None else timestamp(at)
 
 
-def _totals(life: JobState, state: RunState | None) -> dict[str, Any]:
-    if state is None:
-        return dict(_NOTHING)
-    totals = state.totals
+def parse_optional_time(text: str | None) -> datetime | None:
+    """Parse a time of a snapshot; None stays None."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _totals(state: JobState, run: RunState | None) -> dict[str, Any]:
+    if run is None:
+        return dict(_NO_FIGURES)
+    totals = run.totals
     figures = {"received": totals.received, "size": totals.size, **rates(totals)}
-    return figures | (_STILL if life.is_over else {})
+    return figures | (_NO_RATES if state.is_over else {})
 
 
-def _waiting(life: JobState, state: RunState | None) -> dict[str, Any] | None:
-    wait = state.waiting if state is not None and not life.is_over else None
+def _waiting(state: JobState, run: RunState | None) -> dict[str, Any] | None:
+    wait = run.waiting if run is not None and not state.is_over else None
     if wait is None:
         return None
     return {
@@ -152,52 +163,55 @@ def _waiting(life: JobState, state: RunState | None) -> dict[str, Any] | None:
     }
 
 
-def _under_way(state: RunState | None) -> int:
-    """Bytes that came over the network for files that are not done."""
-    files: Iterable[FileState] = state.files.values() if state is not None else ()
+def _fetched_so_far(run: RunState | None) -> int:
+    """Count the bytes fetched over the network for files that are not done."""
+    files: Iterable[FileState] = run.files.values() if run is not None else ()
     return sum(
-        max(0, file.received - file.kept)
+        max(0, file.received - file.kept)  # `kept` bytes were on disk before the run
         for file in files
         if file.phase != "done" and file.source not in _LOCAL
     )
 
 
-def _file(file: FileState, life: JobState, now: float) -> dict[str, Any]:
-    figures = rates(file) | (_STILL if life.is_over else {})
+def _file(file: FileState, state: JobState, now: float) -> dict[str, Any]:
+    figures = rates(file) | (_NO_RATES if state.is_over else {})
     status = _STATUS[file.phase]
-    is_left = life.is_over and status in ("queued", "running")
+    # A job may end while files are open: when it is cancelled, or fails by another file.
+    is_abandoned = state.is_over and status in ("queued", "running")
+    is_waiting = file.phase == "retrying" and not is_abandoned
     return {
         "file": file.file,
         "size": file.size,
         "received": file.received,
         **figures,
-        "phase": "cancelled" if is_left else _word(file),
-        "status": "cancelled" if is_left else status,
+        "phase": "cancelled" if is_abandoned else _file_phase(file),
+        "status": "cancelled" if is_abandoned else status,
         "source": file.source,
         "host": file.host,
         "attempt": file.attempt,
         "note": file.note,
         "left": {"source": file.left[0], "host": file.left[1]} if file.left is not None else None,
-        "wait": round(max(0.0, file.retry_at - now), 3) if file.phase == "retrying" and not is_left else None,
+        "wait": round(max(0.0, file.retry_at - now), 3) if is_waiting else None,
     }
 
 
-def _word(file: FileState) -> str:
-    """Name a file's phase; a source was left, and the next one did not answer yet: it falls back."""
+def _file_phase(file: FileState) -> str:
+    """Name the phase of a file."""
+    # The run has no event for it: a source was given up, and the next one has not been asked yet.
     is_falling_back = file.phase == "fetching" and file.attempt == 0 and file.note
     return "falling back" if is_falling_back else file.phase
 
 
-def _phase(life: JobState, state: RunState | None, files: list[dict[str, Any]]) -> str:
-    """Name what a job that is not over is doing, by what its liveliest file does."""
-    if life.status == "queued":
+def _phase(state: JobState, run: RunState | None, files: list[dict[str, Any]]) -> str:
+    """Name the phase of a job that has not ended: the most active phase of its files."""
+    if state.status == "queued":
         return "queued"
-    words = {file["phase"] for file in files}
-    for word in ("fetching", "falling back", "verifying", "retrying"):
-        if word in words:
-            return word
-    if state is not None and state.waiting is not None:
+    phases = {file["phase"] for file in files}
+    for phase in ("fetching", "falling back", "verifying", "retrying"):
+        if phase in phases:
+            return phase
+    if run is not None and run.waiting is not None:
         return "waiting"
     if not files:
         return "planning"
-    return "verifying" if state is not None and state.operation == "verify" else "fetching"
+    return "verifying" if run is not None and run.operation == "verify" else "fetching"

@@ -1,4 +1,12 @@
-"""What a job is to do, and how its life goes: queued, running, and one of three ends. Pure values."""
+"""What a job does, and its states: queued, running, and one of three ends. Pure values.
+
+The states are::
+
+    queued -> running -> completed | failed | cancelled
+    queued -> cancelled | failed
+
+A job that ends never changes again. A retry is a new job.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +25,18 @@ OPERATIONS: Final[tuple[Operation, ...]] = ("model_download", "worker_download",
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a job is to do. Equal orders are the same work, so one job at a time serves them."""
+    """The work that a job was submitted for. Equal orders are the same work, so one job serves them all."""
 
     operation: Operation
     model: str
-    """The model's own name, never an alias."""
+    """The model's own name, never an alias: two aliases of one model must compare equal."""
     repair: bool = False
-    """For ``model_verify``: whether to fetch anew what is not right."""
+    """For ``model_verify``: whether to fetch damaged files again."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """How far a job's life is. Each step gives a new value; a step that cannot be is a bug."""
+    """The state of a job. Each transition returns a new value; an impossible one is a bug."""
 
     created_at: datetime
     status: Status = "queued"
@@ -39,36 +47,36 @@ class JobState:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will happen any more."""
+        """Whether the job has ended."""
         return self.finished_at is not None
 
     @property
     def is_retryable(self) -> bool:
-        """Whether doing it again may change something."""
+        """Whether a retry may lead to another outcome."""
         return self.status in ("failed", "cancelled")
 
     @property
     def marker(self) -> str:
-        """How the stream of a job that is over ends: its last data, in one line."""
+        """The last line of the stream of a job that has ended."""
         if self.status == "failed":
             return f"[ERROR] {sanitise(self.error.message if self.error is not None else '')}".rstrip()
         return "[DONE]" if self.status == "completed" else "[CANCELLED]"
 
-    def begun(self, at: datetime) -> JobState:
-        """From the queue into work."""
-        assert self.status == "queued", "only what waits can begin"
+    def started(self, at: datetime) -> JobState:
+        """Return the state after a queued job has started."""
+        assert self.status == "queued", "only a queued job can start"
         return replace(self, status="running", started_at=at)
 
     def ended(self, end: RunFinished, at: datetime) -> JobState:
-        """To its end, from the queue or from work."""
-        assert not self.is_over, "a life ends once"
+        """Return the state after a queued or running job has ended."""
+        assert not self.is_over, "a job ends once"
         return replace(self, status=end.outcome, finished_at=at, error=end.error, exit_code=end.exit_code)
 
 
 CANCELLED_IN_QUEUE: Final = RunFinished(
     "cancelled", 130, 0.0, (), ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it")
 )
-"""The end of a job that never began; the exit code is that of Ctrl-C."""
+"""End of a job that never started; the exit code is that of Ctrl-C (128 + SIGINT)."""
 
 INTERRUPTED: Final = RunFinished(
     "failed",
@@ -78,20 +86,20 @@ INTERRUPTED: Final = RunFinished(
     ErrorInfo(
         "interrupted",
         "the server was stopped while this job ran",
-        "retry the job; it goes on where it was",
+        "retry the job; it resumes where it stopped",
     ),
 )
-"""The end of a job whose server was killed; the exit code is that of a command which is."""
+"""End of a job whose server was killed; the exit code is that of a killed command (128 + SIGTERM)."""
 
 STOPPED: Final = ErrorInfo(
     "interrupted",
-    "the server was stopped before this job ended; what is good of it is kept",
-    "once the server runs again, the same command or a retry of the job goes on there",
+    "the server was stopped before this job ended; verified data was kept",
+    "once the server runs again, the same command or a retry of the job resumes there",
 )
 
 
 def stopped(end: RunFinished) -> RunFinished:
-    """The end of a job that was cancelled because its server was asked to end: with its exit code, 143."""
-    if end.outcome != "cancelled":
+    """Return the end of a job that was cancelled because its server stops: with its exit code, 143."""
+    if end.outcome != "cancelled":  # it completed or failed before the cancellation reached it
         return end
     return replace(end, exit_code=INTERRUPTED.exit_code, error=STOPPED)

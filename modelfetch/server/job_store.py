@@ -1,10 +1,14 @@
-"""Keeping jobs and their logs beyond the life of the server: written behind, in batches, by one thread.
+"""Storage of jobs and their logs in the history database, beyond the life of the server.
 
-No job waits for the database. What a kill -9 costs is the last second of a log.
+Changes are collected in memory and written in batches by one thread, so that no job waits for the database. A
+``kill -9`` costs at most the last second of a log. Progress is not stored, as later progress replaces it.
 
-What was kept of jobs, looked at before it is believed: the database is a file like any other. Pure.
+The database is a file that any program of the user may have written. Rows are validated before they are used;
+invalid ones are skipped.
 
-Jobs whose server was killed: they failed, and say so.
+A job whose server was killed has no end. The next server that loads it stores one: it failed with the code
+``interrupted``. A row names the process that runs the job, so that two servers with one database do not end
+each other's jobs.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from modelfetch.engine.events import ErrorInfo, Status
 from modelfetch.engine.record import Record, to_json
@@ -28,29 +32,38 @@ from modelfetch.reporters.narration import narrate
 from modelfetch.server import error_responses
 from modelfetch.server.error_responses import dumps
 from modelfetch.server.job_log import Entry
-from modelfetch.server.job_snapshot import Snapshot, cut_short
-from modelfetch.server.job_state import INTERRUPTED
+from modelfetch.server.job_snapshot import Snapshot, ended_snapshot, parse_optional_time
+from modelfetch.server.job_state import INTERRUPTED, Operation
 from modelfetch.store.temporary import maker, tag
 from modelfetch.threads import require
 
 if TYPE_CHECKING:
     from modelfetch.server.job import Job
 
-EVERY_SECONDS: Final = 1.0
-"""Between two batches."""
+BATCH_SECONDS: Final = 1.0
+"""Seconds between two batches."""
 SUBMIT_SECONDS: Final = 0.25
-"""How long an order waits to be written: it is kept once it was answered, unless others hold the database."""
+"""Seconds a submission waits to be written before it is answered. An answered job survives a kill of the
+server, unless other processes lock the database for longer."""
 CLOSE_SECONDS: Final = 0.5
-"""How long the end of the server waits for the last one."""
+"""Seconds the end of the server waits for the last batch."""
 PROGRESS_SECONDS: Final = 10.0
-"""Between two notes of a job that only gets on: what is kept of one that is killed may be that old."""
+"""Seconds between two writes of a job that reports only progress; the stored figures of a killed job may be
+that old."""
+LOST_RECORDS: Final = 100_000
+"""Added to the last stored number when a killed job gets its end. Progress is not stored, so a follower may
+have seen higher numbers, and the end must be above all of them. 100,000 progress records take hours, and at
+most ten seconds of them can be missing."""
 
 _OWNER: Final = "owner"
-"""Key in a stored snapshot that says which process runs the job."""
+"""Key in a stored snapshot: which process runs the job."""
+
+
+# Writing and reading
 
 
 class JobHistory(Protocol):
-    """What is needed of :class:`modelfetch.history.History`."""
+    """The part of :class:`modelfetch.history.History` that is used here."""
 
     def write(
         self,
@@ -59,140 +72,169 @@ class JobHistory(Protocol):
         job_events: Iterable[JobEventRow] = (),
         wait: float | None = None,
     ) -> None:
-        """Add or replace rows; a sick database is no reason to fail, a locked one takes them later."""
+        """Add or replace rows; an unusable database raises no error, and a locked one writes them later."""
 
     def jobs(self) -> list[JobRow]:
-        """Every job."""
+        """Return every job."""
 
     def job_events(self, job: str, after: int = -1) -> list[dict[str, Any]]:
-        """The events of a job behind a number."""
+        """Return the events of a job with a number above ``after``."""
 
     def forget_jobs(self, ids: Sequence[str]) -> None:
         """Remove jobs and their events."""
 
 
 class JobStore:
-    """Writes what changed, and reads what was kept."""
+    """Writes changed jobs in batches, and reads stored ones. All methods may be called from any thread."""
 
     def __init__(self, history: JobHistory, clock: Callable[[], float] = time.monotonic) -> None:
         self._history = history
         self._clock = clock
         self._owner = tag()
+        # Two locks, so that a job that notes a change never waits for a write. `_lock` guards the collected
+        # changes; `_writing` keeps batches in order: two that write at once could store an older snapshot
+        # last.
         self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._jobs: dict[str, Job] = {}
-        """Those that changed since the last batch."""
-        self._noted: dict[str, float] = {}
-        """When each of them was last noted."""
+        self._changed: dict[str, Job] = {}
+        """Jobs that changed since the last batch, by id."""
+        self._noted_at: dict[str, float] = {}
+        """Monotonic time of the last noted change, by job id."""
         self._entries: list[tuple[str, Entry]] = []
         self._stopped = threading.Event()
-        self._thread = require(self._run, "keeper-of-jobs")
+        self._thread = require(self._write_batches, "job-store")
 
     def note(self, job: Job, entry: Entry | None = None) -> None:
-        """Remember to write a job, and a new entry of its log unless later ones make up for it."""
+        """Mark a job for the next batch, with a new entry of its log.
+
+        Progress entries are not stored, and mark the job only every ``PROGRESS_SECONDS``.
+        """
         with self._lock:
             if entry is not None and entry.is_replaceable:
-                if self._clock() - self._noted.get(job.id, 0.0) < PROGRESS_SECONDS:
+                if self._clock() - self._noted_at.get(job.id, 0.0) < PROGRESS_SECONDS:
                     return
             elif entry is not None:
                 self._entries.append((job.id, entry))
-            self._jobs[job.id] = job
-            self._noted[job.id] = self._clock()
+            self._changed[job.id] = job
+            self._noted_at[job.id] = self._clock()
 
     def flush(self, wait: float | None = None) -> None:
-        """Write what was noted so far, waiting so many seconds at most for other processes that write."""
+        """Write all noted changes.
+
+        Args:
+            wait: Seconds to wait at most for other processes that write; None for the default of the history.
+        """
         with self._writing:
             try:
                 self._write(wait)
-            except Exception as error:  # a job is not to suffer from it
-                error_responses.report(error, "jobs could not be kept")
+            except Exception as error:  # a job must not fail because it could not be stored
+                error_responses.log_exception(error, "jobs could not be stored")
+
+    def has_log(self, job_id: str, last: int) -> bool:
+        """Whether the log of a job is stored up to the number ``last``."""
+        return bool(self._history.job_events(job_id, last - 1))
+
+    def read_log(self, job_id: str) -> list[Entry]:
+        """Read the stored log of a job."""
+        events = filter(_is_valid_event, self._history.job_events(job_id))
+        return [Entry(event["n"], event["event"], dumps(event)) for event in events]
+
+    def load(self, now: datetime) -> list[Snapshot]:
+        """Read the snapshots of all ended jobs, oldest first; jobs of killed servers get their end.
+
+        Jobs that another living server runs are left out.
+        """
+        rows = sorted(filter(_is_valid_row, self._history.jobs()), key=lambda row: row.created_at)
+        snapshots = [_without_owner(row.snapshot) for row in rows if not self._is_run_elsewhere(row)]
+        return [self._end_interrupted(snapshot, now) for snapshot in snapshots]
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Delete jobs."""
+        self.flush()  # a change that was noted before would write them again
+        for job_id in ids:
+            self._noted_at.pop(job_id, None)
+        self._history.forget_jobs(ids)
+
+    def close(self) -> None:
+        """Write the last batch and end the thread; a locked database does not delay it for long."""
+        self._stopped.set()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _write_batches(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._stopped.wait(BATCH_SECONDS)
+            self.flush()
 
     def _write(self, wait: float | None) -> None:
         with self._lock:
-            jobs, self._jobs = self._jobs, {}
+            jobs, self._changed = self._changed, {}
             entries, self._entries = self._entries, []
         if jobs or entries:
             self._history.write(
-                jobs=[self._row(job) for job in jobs.values()],
+                jobs=[self._row(job.snapshot()) for job in jobs.values()],
                 job_events=[JobEventRow(job, entry.n, json.loads(entry.data)) for job, entry in entries],
                 wait=wait,
             )
 
-    def has(self, job_id: str, last: int) -> bool:
-        """Whether the log of a job was kept up to a number."""
-        return bool(self._history.job_events(job_id, last - 1))
+    def _end_interrupted(self, snapshot: Snapshot, now: datetime) -> Snapshot:
+        """Store the end of a job whose server was killed, in its row and as the last event of its log."""
+        if snapshot["finished_at"] is not None:
+            return snapshot
+        entry = _interrupted_entry(self.read_log(snapshot["job_id"]), snapshot["last_event_id"] or 0, now)
+        ended = ended_snapshot(snapshot, INTERRUPTED, now) | {"last_event_id": entry.n}
+        event = JobEventRow(ended["job_id"], entry.n, json.loads(entry.data))
+        self._history.write(jobs=[self._row(ended)], job_events=[event])
+        return ended
 
-    def entries(self, job_id: str) -> list[Entry]:
-        """Read the log of a job, as far as it was kept."""
-        events = filter(is_event, self._history.job_events(job_id))
-        return [Entry(event["n"], event["event"], dumps(event)) for event in events]
-
-    def load(self) -> list[dict[str, Any]]:
-        """Read the snapshots of all jobs that no living server runs, oldest first."""
-        rows = sorted(filter(is_whole, self._history.jobs()), key=lambda row: row.created_at)
-        return [_without_owner(row.snapshot) for row in rows if not self._is_elsewhere(row)]
-
-    def forget(self, ids: Sequence[str]) -> None:
-        """Forget jobs for good."""
-        self.flush()  # nothing may bring them back
-        for job_id in ids:
-            self._noted.pop(job_id, None)
-        self._history.forget_jobs(ids)
-
-    def close(self) -> None:
-        """Write the last batch, and end; a database that is locked just now is not waited for."""
-        self._stopped.set()
-        self._thread.join(CLOSE_SECONDS)
-
-    def replace(self, snapshot: dict[str, Any], entry: Entry) -> None:
-        """Write the end of a job of an earlier server."""
-        event = JobEventRow(snapshot["job_id"], entry.n, json.loads(entry.data))
-        self._history.write(jobs=[self._as_row(snapshot)], job_events=[event])
-
-    def _run(self) -> None:
-        is_last = False
-        while not is_last:
-            is_last = self._stopped.wait(EVERY_SECONDS)
-            self.flush()
-
-    def _row(self, job: Job) -> JobRow:
-        return self._as_row(job.snapshot())
-
-    def _as_row(self, snapshot: dict[str, Any]) -> JobRow:
+    def _row(self, snapshot: Snapshot) -> JobRow:
         return JobRow(
             snapshot["job_id"],
             snapshot["operation"],
             snapshot["model"],
             snapshot["status"],
             datetime.fromisoformat(snapshot["created_at"]),
-            _time(snapshot["started_at"]),
-            _time(snapshot["finished_at"]),
+            parse_optional_time(snapshot["started_at"]),
+            parse_optional_time(snapshot["finished_at"]),
             snapshot["retry_of"] or "",
             snapshot["error"],
             snapshot | {_OWNER: self._owner},
         )
 
-    def _is_elsewhere(self, row: JobRow) -> bool:
-        """Whether another server, still alive, has this job under way."""
+    def _is_run_elsewhere(self, row: JobRow) -> bool:
+        """Whether another living server runs this job."""
         owner = str(row.snapshot.get(_OWNER, ""))
-        is_own_number = f"-{os.getpid()}-" in owner  # a container gives every server the same one
-        return row.finished_at is None and not is_own_number and maker(owner) == "alive"
+        # Servers in containers often have the same process id, so a killed one would seem to be alive: this
+        # very process, which has just started and runs no job yet.
+        is_own_pid = f"-{os.getpid()}-" in owner
+        return row.finished_at is None and not is_own_pid and maker(owner) == "alive"
 
 
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _without_owner(snapshot: dict[str, Any]) -> dict[str, Any]:
+def _without_owner(snapshot: dict[str, Any]) -> Snapshot:
     return {key: value for key, value in snapshot.items() if key != _OWNER}
 
 
-_Operation = Literal["model_download", "worker_download", "model_verify"]
-_OVER = ("completed", "failed", "cancelled")
+def _interrupted_entry(log: list[Entry], last: int, now: datetime) -> Entry:
+    """Make the last log entry of a job whose server was killed.
+
+    Args:
+        log: Its stored log.
+        last: Number of its newest event, as far as its stored snapshot knows.
+        now: When it ended.
+    """
+    run = str(json.loads(log[-1].data).get("run")) if log else os.urandom(6).hex()
+    last = max([last, *(entry.n for entry in log[-1:])])
+    record = Record(run, last + LOST_RECORDS, now, INTERRUPTED, RunState())
+    return Entry(record.n, INTERRUPTED.kind, dumps(to_json(record) | {"human": narrate(record)}))
+
+
+# Validating stored rows
+
+_ENDED: Final = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _LeftSource:
     source: str
     host: str
 
@@ -211,16 +253,16 @@ class _File:
     host: str
     attempt: int
     note: str
-    left: _Left | None
+    left: _LeftSource | None
     wait: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What a snapshot holds (:mod:`modelfetch.server.job_snapshot`), as far as anything is done with it."""
+    """The fields of a snapshot (:mod:`modelfetch.server.job_snapshot`) that the server or the panel reads."""
 
     job_id: str
-    operation: _Operation
+    operation: Operation
     model: str
     title: str
     repair: bool
@@ -245,47 +287,21 @@ class _Snapshot:
     human: str
 
 
-def is_whole(row: JobRow) -> bool:
-    """Whether a job was kept in the form that this program gives it."""
+def _is_valid_row(row: JobRow) -> bool:
+    """Whether a stored job has the form that :class:`JobStore` writes."""
     try:
-        kept = decode(_Snapshot, row.snapshot)
-        times = [
-            parse_time(at) for at in (kept.created_at, kept.started_at, kept.finished_at) if at is not None
-        ]
+        snapshot = decode(_Snapshot, row.snapshot)
+        times = [snapshot.created_at, snapshot.started_at, snapshot.finished_at]
+        for time_ in times:
+            if time_ is not None:
+                parse_time(time_)
     except (ValueError, TypeError):
         return False
-    is_over = kept.finished_at is not None
-    return bool(times) and kept.job_id == row.id and is_over == (kept.status in _OVER)
+    is_over = snapshot.finished_at is not None
+    return snapshot.job_id == row.id and is_over == (snapshot.status in _ENDED)
 
 
-def is_event(event: dict[str, Any]) -> bool:
-    """Whether an entry of a log has its number and its kind."""
+def _is_valid_event(event: dict[str, Any]) -> bool:
+    """Whether a stored event has a number and a kind."""
+    # Not isinstance: True is an int in Python.
     return type(event.get("n")) is int and isinstance(event.get("event"), str)
-
-
-BEYOND: Final = 100_000
-"""Added to the last number that was kept. Progress is not kept, so followers may have seen higher ones, and
-the end must come behind all of them: it is hours of progress, of which ten seconds may be lost."""
-
-
-def interrupted(snapshot: Snapshot, keeper: JobStore, now: datetime) -> Snapshot:
-    """Give a job of an earlier server its end, if it has none; its log gets one too.
-
-    Args:
-        snapshot: The job as it was kept.
-        keeper: Who kept it.
-        now: The time of day.
-    """
-    if snapshot["finished_at"] is not None:
-        return snapshot
-    entry = _end(keeper.entries(snapshot["job_id"]), snapshot["last_event_id"] or 0, now)
-    ended = cut_short(snapshot, INTERRUPTED, now) | {"last_event_id": entry.n}
-    keeper.replace(ended, entry)
-    return ended
-
-
-def _end(entries: list[Entry], last: int, now: datetime) -> Entry:
-    run = str(json.loads(entries[-1].data).get("run")) if entries else os.urandom(6).hex()
-    last = max([last, *(entry.n for entry in entries[-1:])])
-    record = Record(run, last + BEYOND, now, INTERRUPTED, RunState())
-    return Entry(record.n, INTERRUPTED.kind, dumps(to_json(record) | {"human": narrate(record)}))

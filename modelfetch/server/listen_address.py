@@ -1,4 +1,9 @@
-"""Where the server listens, and by which names it may be called. Pure."""
+"""The address of the server, and which ``Host`` and ``Origin`` headers are accepted for it. Pure.
+
+Accepting only its own names stops DNS rebinding: a page of ``evil.example`` whose name is made to resolve to
+this machine still sends ``Host: evil.example``. An IP address cannot be rebound, so addresses are safe to
+accept.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +15,27 @@ from urllib.parse import urlsplit
 from modelfetch.lazy_dataclass import dataclass
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
-"""The names of this machine for itself; no page of another origin can make a browser use them for its own."""
+"""Names of this machine for itself; no foreign page can be served under them."""
 
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
-"""The addresses that stand for all of this machine, each with one that can be called."""
-
+"""Addresses that stand for all interfaces, each with one that a client can connect to."""
 
 _PORTS: Final = {"http": 80, "https": 443}
+"""Default ports (RFC 9110, 4.2), which may be left out of a header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a server.
-
-    A page whose name is made to point here (DNS rebinding) still sends its own name as ``Host``; so what is
-    not one of ours is refused. An address in figures cannot be made to point anywhere.
-    """
+    """Where a server listens, and where a reverse proxy publishes it."""
 
     host: str
-    """What it was told to listen on: an IP address or a name."""
+    """The configured host: an IP address or a name."""
     bound: str
-    """The IP address that is."""
+    """The IP address it resolved to."""
     port: int
     tls: bool = False
     public: str = ""
-    """By which address a reverse proxy has it, without a slash at the end; empty where none does."""
+    """URL at which a reverse proxy publishes it, without a trailing slash; empty without a proxy."""
 
     @property
     def scheme(self) -> str:
@@ -49,13 +50,13 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The address for a person on this machine, without a slash at the end."""
+        """URL for clients on this machine, without a trailing slash."""
         host = _WILDCARDS.get(self.bound, self.host)
         return f"{self.scheme}://{_bracketed(host)}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """The address for a person anywhere, without a slash at the end."""
+        """URL for clients anywhere, without a trailing slash."""
         return self.public or self.url
 
     def allows(self, host: str) -> bool:
@@ -64,16 +65,17 @@ class Address:
         return self._is_public(f"{scheme}://{host}") or self._is_own(host)
 
     def _is_own(self, host: str) -> bool:
-        """Whether a name, with its port, is the server's without a proxy."""
+        """Whether a name with its port is the server's own, not that of its proxy."""
         name = self._without_port(host.lower())
         if name is None:
             return False
+        # On all interfaces the server has addresses that it does not know. An IP address cannot be rebound.
         if self.bound in _WILDCARDS and (name == platform.node().lower() or _is_address(name)):
             return True
         return name in (*LOOPBACK, _bracketed(self.host.lower()), _bracketed(self.bound))
 
     def allows_origin(self, origin: str) -> bool:
-        """Whether an ``Origin`` header is of a page of this server (RFC 6454, 7)."""
+        """Whether an ``Origin`` header names a page of this server (RFC 6454, 7)."""
         scheme, _, host = origin.lower().partition("://")
         return self._is_public(origin) or (scheme == self.scheme and self._is_own(host))
 
@@ -81,16 +83,17 @@ class Address:
         return bool(self.public) and _origin(origin) == _origin(self.public)
 
     def _without_port(self, host: str) -> str | None:
-        """The name in a header that has the right port; the usual one may be left out."""
+        """Return the name in a ``Host`` header; None if it has another port than the server."""
         name, separator, port = host.rpartition(":")
         if separator and port == str(self.port):
             return name
-        usual = 443 if self.tls else 80
-        return host if self.port == usual and (not separator or host.endswith("]")) else None
+        # An IPv6 address has colons of its own: `[::1]` ends with a bracket where there is no port.
+        has_no_port = not separator or host.endswith("]")
+        return host if self.port == _PORTS[self.scheme] and has_no_port else None
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address; None where it has more to it, or less."""
+    """Return scheme, host and port of a URL; None if one is missing, or if it has user information."""
     try:
         parts = urlsplit(url.lower())
         port = parts.port or _PORTS[parts.scheme]
@@ -107,7 +110,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_address(name: str) -> bool:
-    """Whether a name in a header is an IP address as it is written in one."""
+    """Whether a name in a header is an IP address in its canonical form, IPv6 in brackets."""
     text = name[1:-1] if name.startswith("[") and name.endswith("]") else name
     address = _address(text)
     return address is not None and _bracketed(text) == name and str(address) == text

@@ -1,7 +1,13 @@
-"""Those who have not shown the token yet: how many there may be, and how often they may guess.
+"""Limits for clients that have not sent the right token: open connections, and guesses.
 
-Whoever has shown it is known for as long as its connection lasts, and none of this holds for it. So a crowd
-that says nothing does not keep the owner out, and neither does one that guesses.
+Two attacks on the server need no token: opening many connections, and guessing the token. These limits bound
+both without locking the owner out:
+
+- :class:`LoginLimits` bounds the number of unauthenticated connections. When one more arrives, the oldest of
+  them is closed.
+- :class:`Guesses` delays the response to a wrong token, longer with each one.
+
+A connection over which the right token was sent is authenticated until it closes. No limit applies to it.
 """
 
 from __future__ import annotations
@@ -9,72 +15,83 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-STRANGERS: Final = 256
-"""Connections without a token at the same time, half of all there may be: the other half is kept for those
-who have it."""
+MAX_UNAUTHENTICATED: Final = 256
+"""Unauthenticated connections open at the same time: half of all connections. The other half is reserved for
+authenticated ones."""
 BACKLOG: Final = 64
-"""Connections that are taken on at once. Requests are read two rounds later, so of those that come together
-fewer than the number above are strangers."""
-FIRST_SECONDS: Final = 0.01
-"""How long the first wrong token waits for its answer; each further one waits twice as long."""
-LONGEST_SECONDS: Final = 1.0
-"""How long one waits at most: a person who pasted the wrong line does not notice less."""
+"""Connections accepted in one round of the event loop. Their requests are read two rounds later, so of
+connections that arrive together fewer than ``MAX_UNAUTHENTICATED`` have not been read yet."""
+FIRST_DELAY_SECONDS: Final = 0.01
+"""Seconds until the first wrong token is answered; doubles with each further one."""
+MAX_DELAY_SECONDS: Final = 1.0
+"""Longest delay in seconds: long enough to make guessing useless, short for a person who pasted a wrong
+line."""
 FORGET_SECONDS: Final = 60.0
-"""Without any wrong token for so long, the next one is the first again."""
-WAITING: Final = 64
-"""Wrong tokens that wait at the same time; those beyond are sent away."""
+"""Seconds without a wrong token after which the delay starts again at the first one."""
+MAX_WAITING_GUESSES: Final = 64
+"""Wrong tokens whose responses are delayed at the same time; further ones are answered with 429 at once."""
 
 
 class Visitor(Protocol):
-    """A connection."""
+    """A connection, as far as the limits need it."""
 
-    is_known: bool
-    """Whether the token was shown over it."""
+    is_authenticated: bool
+    """Whether a request with the right token came over it."""
 
-    def turn_away(self) -> None:
-        """Cut it, at once."""
+    def abort(self) -> None:
+        """Close it at once."""
 
 
 class LoginLimits:
-    """Holds the connections of strangers to a number: one more, and the one that is there longest has to go.
+    """Bounds the number of unauthenticated connections; when one more arrives, the oldest is closed.
 
-    It has had the most time to show a token, which takes an owner's client no longer than one round trip.
+    The oldest is chosen because it had the most time to send a token: the client of an owner sends it with
+    its first request, one round trip after connecting. Rejecting the newest instead would let idle
+    connections lock the owner out.
+
+    Args:
+        limit: Unauthenticated connections open at the same time.
     """
 
-    def __init__(self, room: int = STRANGERS) -> None:
-        self._room = room
-        self._strangers: dict[Visitor, None] = {}
+    def __init__(self, limit: int = MAX_UNAUTHENTICATED) -> None:
+        self._limit = limit
+        # A dict serves as an ordered set, oldest first. No lock: only the event loop uses it.
+        self._unauthenticated: dict[Visitor, None] = {}
 
-    def enter(self, guest: Visitor) -> None:
-        """Let somebody in."""
-        if len(self._strangers) >= self._room:
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
-            oldest.turn_away()
-        self._strangers[guest] = None
+    def add(self, visitor: Visitor) -> None:
+        """Count a new connection; close the oldest one if the limit is reached."""
+        if len(self._unauthenticated) >= self._limit:
+            oldest = next(iter(self._unauthenticated))
+            del self._unauthenticated[oldest]
+            oldest.abort()
+        self._unauthenticated[visitor] = None
 
-    def leave(self, guest: Visitor) -> None:
-        """Somebody went, or is no stranger any more."""
-        self._strangers.pop(guest, None)
+    def discard(self, visitor: Visitor) -> None:
+        """Stop counting a connection that was closed or has authenticated."""
+        self._unauthenticated.pop(visitor, None)
 
 
-class Crowded(Exception):  # noqa: N818 - a fact about the door, made an answer by its caller
-    """As many wrong tokens wait as may."""
+class TooManyGuesses(Exception):  # noqa: N818 - the guard turns it into a response with status 429
+    """Too many responses to wrong tokens are delayed already."""
 
 
 class Guesses:
-    """Has wrong tokens wait for their answers, the longer the more there were.
+    """Delays responses to wrong tokens; each delay is twice the one before, up to a second.
 
-    A right one never waits, whatever crowd is there: to look at none for a while would keep the owner out.
+    The right token is never delayed. A lockout after some wrong tokens would let an attacker lock the owner
+    out, so there is none.
+
+    Args:
+        waiting: Responses that may be delayed at the same time.
     """
 
-    def __init__(self, waiting: int = WAITING) -> None:
+    def __init__(self, waiting: int = MAX_WAITING_GUESSES) -> None:
         self._free = waiting
         self._count = 0
         self._last = float("-inf")
 
     def delay(self, now: float) -> float:
-        """How many seconds another wrong one has to wait.
+        """Count one more wrong token, and return the seconds by which its response is delayed.
 
         Args:
             now: Monotonic seconds.
@@ -82,18 +99,21 @@ class Guesses:
         if now - self._last > FORGET_SECONDS:
             self._count = 0
         self._count, self._last = self._count + 1, now
-        doublings = min(self._count - 1, 10)  # far beyond the longest
-        return min(LONGEST_SECONDS, FIRST_SECONDS * (1 << doublings))
+        doublings = min(
+            self._count - 1, 10
+        )  # 10 doublings exceed the maximum; more would build huge integers
+        return min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * (1 << doublings))
 
     async def wait(self) -> None:
-        """Wait after a wrong one.
+        """Delay the response to a wrong token.
 
         Raises:
-            Crowded: Too many wait.
+            TooManyGuesses: Too many responses are delayed already.
         """
+        # Counted before the check, so that rejected guesses also make the next delay longer.
         seconds = self.delay(asyncio.get_running_loop().time())
         if not self._free:
-            raise Crowded
+            raise TooManyGuesses
         self._free -= 1
         try:
             await asyncio.sleep(seconds)

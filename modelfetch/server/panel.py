@@ -1,4 +1,8 @@
-"""The panel's own files: read once from the package, so that no request ever becomes a path."""
+"""The files of the web panel, read once from the package.
+
+A request looks its path up in a dictionary and never in the file system, so no path in a request
+(``../../etc/passwd``) can reach a file outside the panel.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ _TYPES: Final = {
     ".ico": "image/x-icon",
     ".woff2": "font/woff2",
 }
+"""Media types by suffix. Fixed, because the tables of the machine differ, and browsers refuse scripts and
+styles of another type (the responses have ``nosniff``)."""
 INDEX: Final = "index.html"
 
 
@@ -28,26 +34,26 @@ class Panel:
     """Everything below ``static/``, by its path there."""
 
     def __init__(self, root: Traversable | None = None) -> None:
-        self._files = dict(_read(root or files("modelfetch.server") / "static"))
+        self._files = dict(_read_files(root or files("modelfetch.server") / "static"))
 
-    def answer(self, path: str) -> Response:
-        """Answer with one file.
+    def response(self, path: str) -> Response:
+        """Make the response with one file.
 
         Raises:
-            Refusal: There is none of this name.
+            Refusal: There is no file of this name.
         """
         content = self._files.get(path)
         kind = _TYPES.get(path[path.rfind(".") :])
         if content is None or kind is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "there is nothing here")
+            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "there is no such page")
         return Response(content, media_type=kind)
 
 
-def _read(directory: Traversable, prefix: str = "") -> list[tuple[str, bytes]]:
+def _read_files(directory: Traversable, prefix: str = "") -> list[tuple[str, bytes]]:
     found: list[tuple[str, bytes]] = []
     for entry in directory.iterdir() if directory.is_dir() else ():
         if entry.is_dir():
-            found += _read(entry, f"{prefix}{entry.name}/")
+            found += _read_files(entry, f"{prefix}{entry.name}/")
         else:
             found.append((prefix + entry.name, entry.read_bytes()))
     return found

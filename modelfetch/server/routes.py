@@ -1,10 +1,11 @@
-"""The application: the routes, behind the guard.
+"""The routes of the HTTP API and of the panel, behind the guard.
 
-Handlers that are no coroutines run in threads, so none of them holds up a stream.
+- :class:`JobRoutes`: everything below ``/v1/jobs``: submit, query, follow, cancel, retry, clear;
+- :class:`InfoRoutes`: models, status, history, sources and metrics;
+- the files of the panel.
 
-The routes of jobs: submit, look, follow, cancel, retry, clear.
-
-The routes that only look: models, status, history, sources and metrics.
+Handlers that use the disk or wait for a job are plain functions, which Starlette calls in a thread, or use
+``run_in_threadpool``: the event loop must stay free for the streams.
 """
 
 from __future__ import annotations
@@ -27,72 +28,89 @@ from modelfetch.errors import ModelfetchError
 from modelfetch.history.metrics import health, metrics_records, prometheus, summary
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.server import status
-from modelfetch.server.error_responses import Refusal, answer, refuse, refused
-from modelfetch.server.event_streams import Stream, Streams, entries, last_event_id, snapshots
+from modelfetch.server.error_responses import Refusal, error_response, json_response, refusal_for
+from modelfetch.server.event_streams import Stream, Streams, last_event_id, log_frames, snapshot_frames
 from modelfetch.server.guard import PUBLIC, Guard
 from modelfetch.server.job_snapshot import brief
 from modelfetch.server.panel import INDEX, Panel
 from modelfetch.server.requests import parse_job_id, parse_submission
-from modelfetch.server.status import elsewhere
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
-    from modelfetch.server.job_queue import Jobs, Known
+    from modelfetch.server.job_queue import AnyJob, Jobs
     from modelfetch.server.listen_address import Address
     from modelfetch.server.runner import ServerWorkspace
 
-_CODES: Final = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "bad_method"}
+DEFAULT_RUNS: Final = 50
+"""Runs in the answer of ``/v1/history`` without ``limit``."""
+MAX_RUNS: Final = 1000
+"""Runs in the answer of ``/v1/history`` at most."""
+METRICS_PATHS: Final = ("/api/metrics/downloads", "/gm/api/metrics/downloads")
+"""Where programs query the metrics; the second path is that of an earlier system and stays for its
+clients."""
 
 
-def build(jobs: Jobs, workshop: ServerWorkspace, history: History, address: Address, token: str) -> ASGIApp:
+# The application
+
+
+def build(jobs: Jobs, workspace: ServerWorkspace, history: History, address: Address, token: str) -> ASGIApp:
     """Make the application.
 
     Args:
         jobs: The jobs.
-        workshop: Settings, catalogs and cache.
-        history: What is remembered of earlier runs.
+        workspace: Settings, catalogs and cache.
+        history: The history of earlier runs.
         address: Where the server listens.
-        token: What opens everything but the panel's own files.
+        token: Required for everything but the panel's own files.
     """
-    routes = [*JobRoutes(jobs).routes(), *LookRoutes(jobs, workshop, history).routes(), *_panel()]
-    handlers = {Refusal: _refused, ModelfetchError: _failed, HTTPException: _lost, Exception: _broken}
+    routes = [*JobRoutes(jobs).routes(), *InfoRoutes(jobs, workspace, history).routes(), *_panel_routes()]
+    handlers = {
+        Refusal: _handle_refusal,
+        ModelfetchError: _handle_package_error,
+        HTTPException: _handle_no_route,
+        Exception: _handle_bug,
+    }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), address, token)
 
 
-def _panel() -> list[BaseRoute]:
+async def _handle_refusal(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal), "registered for refusals"
+    return error_response(error)
+
+
+async def _handle_package_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ModelfetchError), "registered for errors of the package"
+    return error_response(refusal_for(error))
+
+
+async def _handle_no_route(_request: Request, error: Exception) -> Response:
+    """Answer a path or a method that no route has."""
+    assert isinstance(error, HTTPException), "registered for these"
+    status_code = HTTPStatus(error.status_code)
+    code = "bad_method" if status_code is HTTPStatus.METHOD_NOT_ALLOWED else "not_found"
+    response = error_response(Refusal(status_code, code, status_code.phrase.lower()))
+    response.headers.update(error.headers or {})  # `Allow`, which RFC 9110, 15.5.6, requires with 405
+    return response
+
+
+async def _handle_bug(_request: Request, _error: Exception) -> Response:
+    """Answer an unexpected error without its details; the guard logs them for the operator."""
+    return error_response(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "bug", "this is a bug in modelfetch"))
+
+
+def _panel_routes() -> list[BaseRoute]:
     panel = Panel()
 
     async def index(_request: Request) -> Response:
-        return panel.answer(INDEX)
+        return panel.response(INDEX)
 
     async def static(request: Request) -> Response:
-        return panel.answer(request.path_params["path"])
+        return panel.response(request.path_params["path"])
 
     return [Route("/", index, methods=["GET"]), Route(f"{PUBLIC}{{path:path}}", static, methods=["GET"])]
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal), "registered for refusals"
-    return refuse(error)
-
-
-async def _failed(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ModelfetchError), "registered for our errors"
-    return refuse(refused(error))
-
-
-async def _broken(_request: Request, _error: Exception) -> Response:
-    """Answer where there is a bug; the guard reports it."""
-    return refuse(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "bug", "this is a bug in modelfetch"))
-
-
-async def _lost(_request: Request, error: Exception) -> Response:
-    """Answer a path or a method that no route has."""
-    assert isinstance(error, HTTPException), "registered for those"
-    status = HTTPStatus(error.status_code)
-    response = refuse(Refusal(status, _CODES.get(status, "not_found"), status.phrase.lower()))
-    response.headers.update(error.headers or {})
-    return response
+# Jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,7 @@ class JobRoutes:
     streams: Streams = field(default_factory=Streams)
 
     def routes(self) -> list[BaseRoute]:
-        """Give the table of routes."""
+        """Return the routes; the fixed paths stand before ``{job_id}``, which would match them too."""
         return [
             Route("/v1/jobs", self.submit, methods=["POST"]),
             Route("/v1/jobs", self.all, methods=["GET"]),
@@ -116,49 +134,49 @@ class JobRoutes:
         ]
 
     async def submit(self, request: Request) -> Response:
-        """Take an order."""
-        order = parse_submission(await _body(request))
-        submit = partial(self.jobs.submit, order.operation, order.model, repair=order.repair)
-        return _taken(*await run_in_threadpool(submit))
+        """Submit a job."""
+        submission = parse_submission(await _body(request))
+        submit = partial(self.jobs.submit, submission.operation, submission.model, repair=submission.repair)
+        return _submitted(*await run_in_threadpool(submit))
 
     def all(self, _request: Request) -> Response:
         """Describe every job, the newest first."""
-        return answer({"jobs": [brief(job.snapshot()) for job in reversed(self.jobs.all())]})
+        return json_response({"jobs": [brief(job.snapshot()) for job in reversed(self.jobs.all())]})
 
     def one(self, request: Request) -> Response:
         """Describe one job."""
-        return answer(self.jobs.get(request.path_params["job_id"]).snapshot())
+        return json_response(self.jobs.get(request.path_params["job_id"]).snapshot())
 
     def cancel(self, request: Request) -> Response:
-        """End a job."""
+        """Cancel a job."""
         job_id = request.path_params["job_id"]
         self.jobs.cancel(job_id)
-        return answer({"job_id": job_id, "status": "cancelled"})
+        return json_response({"job_id": job_id, "status": "cancelled"})
 
     def retry(self, request: Request) -> Response:
-        """Do a job once more."""
-        return _taken(*self.jobs.retry(request.path_params["job_id"]))
+        """Retry a job."""
+        return _submitted(*self.jobs.retry(request.path_params["job_id"]))
 
     async def clear(self, request: Request) -> Response:
-        """Forget jobs that are over."""
+        """Forget ended jobs."""
         job_id = parse_job_id(await _body(request))
-        return answer({"cleared": await run_in_threadpool(self.jobs.clear, job_id)})
+        return json_response({"cleared": await run_in_threadpool(self.jobs.clear, job_id)})
 
     async def follow(self, request: Request) -> Stream:
         """Stream the log of a job."""
         job = self.jobs.get(request.path_params["job_id"])
         log = await run_in_threadpool(self.jobs.log, job)
         after = last_event_id(request.headers.get("last-event-id"))
-        return self.streams.serve(log.following, partial(entries, log, after))
+        return self.streams.response(log.subscribe, partial(log_frames, log, after))
 
     async def follow_all(self, _request: Request) -> Stream:
         """Stream the snapshots of all jobs."""
-        return self.streams.serve(self.jobs.following, partial(snapshots, self.jobs))
+        return self.streams.response(self.jobs.subscribe, partial(snapshot_frames, self.jobs))
 
 
-def _taken(job: Known, is_new: bool) -> Response:
+def _submitted(job: AnyJob, is_new: bool) -> Response:
     document = {"job_id": job.id, "sse_url": f"/v1/jobs/{job.id}/stream"}
-    return answer(document, HTTPStatus.ACCEPTED if is_new else HTTPStatus.OK)
+    return json_response(document, HTTPStatus.ACCEPTED if is_new else HTTPStatus.OK)
 
 
 async def _body(request: Request) -> bytes:
@@ -168,24 +186,20 @@ async def _body(request: Request) -> bytes:
         raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "the body is not complete") from None
 
 
-RUNS: Final = 50
-"""Runs of the history in an answer, unless another number is asked for."""
-MOST_RUNS: Final = 1000
-DOWNLOADS: Final = ("/api/metrics/downloads", "/gm/api/metrics/downloads")
-"""Where programs look for the metrics: here, and where they were before."""
+# Information
 
 
 @dataclass(frozen=True, slots=True)
-class LookRoutes:
-    """Everything that changes nothing, and the reset of the metrics."""
+class InfoRoutes:
+    """Models, status, history, sources and metrics. Only the reset of the metrics changes anything."""
 
     jobs: Jobs
-    workshop: ServerWorkspace
+    workspace: ServerWorkspace
     history: History
     disk: status.DiskUse = field(default_factory=status.DiskUse)
 
     def routes(self) -> list[BaseRoute]:
-        """Give the table of routes."""
+        """Return the routes."""
         return [
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{name:path}", self.model, methods=["GET"]),
@@ -194,10 +208,10 @@ class LookRoutes:
             Route("/v1/history", self.runs, methods=["GET"]),
             Route("/v1/sources", self.sources, methods=["GET"]),
             Route("/metrics", self.prometheus, methods=["GET"]),
-            *(route for path in DOWNLOADS for route in self._downloads(path)),
+            *(route for path in METRICS_PATHS for route in self._metrics_routes(path)),
         ]
 
-    def _downloads(self, path: str) -> list[BaseRoute]:
+    def _metrics_routes(self, path: str) -> list[BaseRoute]:
         return [
             Route(path, self.records, methods=["GET"]),
             Route(f"{path}/summary", self.summary, methods=["GET"]),
@@ -207,63 +221,63 @@ class LookRoutes:
 
     def models(self, _request: Request) -> Response:
         """List the models."""
-        return answer(status.models(self.workshop.open()))
+        return json_response(status.models(self.workspace.load()))
 
     def model(self, request: Request) -> Response:
         """Describe one model."""
-        return answer(status.model(self.workshop.open(), request.path_params["name"]))
+        return json_response(status.model(self.workspace.load(), request.path_params["name"]))
 
     def status(self, _request: Request) -> Response:
         """Describe the server."""
-        workspace = self.workshop.open()
+        workspace = self.workspace.load()
         store = workspace.store
         disk = self.disk.measure(store.root) | {"free": store.free_space()}
         notice = self.history.notice
-        return answer(status.status(workspace, self.jobs.all(), self.jobs.counts(), disk, notice))
+        return json_response(status.status(workspace, self.jobs.all(), self.jobs.counts(), disk, notice))
 
     def elsewhere(self, _request: Request) -> Response:
-        """Say what other processes fetch."""
-        return answer(elsewhere(self.workshop.open()))
+        """List what other processes fetch into the same cache."""
+        return json_response(status.elsewhere(self.workspace.load()))
 
     def runs(self, request: Request) -> Response:
-        """List the runs."""
-        return answer(status.runs(self.history.runs(limit=_limit(request))))
+        """List the runs of the history."""
+        return json_response(status.runs(self.history.runs(limit=_limit(request))))
 
     def sources(self, _request: Request) -> Response:
-        """Say how each source fared."""
+        """List the sources with their health."""
         now = datetime.now(UTC)
-        failures = status.last_failures(self.history.attempts(since=now - status.MEMORY))
-        return answer(status.sources(self.history.health(now), failures))
+        failures = status.last_failures(self.history.attempts(since=now - status.FAILURE_WINDOW))
+        return json_response(status.sources(self.history.health(now), failures))
 
     def records(self, _request: Request) -> Response:
-        """List the attempts."""
-        return answer({"metrics": metrics_records(self._attempts())})
+        """List the attempts of the last day."""
+        return json_response({"metrics": metrics_records(self._attempts())})
 
     def summary(self, _request: Request) -> Response:
-        """Count the attempts."""
-        return answer(summary(self._attempts()))
+        """Count the attempts of the last day."""
+        return json_response(summary(self._attempts()))
 
     def health(self, _request: Request) -> Response:
-        """Judge each kind of source."""
-        return answer(health(self._attempts()))
+        """Report the health of each kind of source over the last day."""
+        return json_response(health(self._attempts()))
 
     def reset(self, _request: Request) -> Response:
         """Forget all attempts."""
-        self.workshop.open().reset_metrics(self.history)
-        return answer({"ok": True, "message": "Metrics reset"})
+        self.workspace.load().reset_metrics(self.history)
+        return json_response({"ok": True, "message": "Metrics reset"})
 
     def prometheus(self, _request: Request) -> Response:
-        """Give everything that is remembered in the text format of Prometheus."""
-        text = prometheus(self.workshop.open().attempts(self.history), self.history.runs())
+        """Report all recorded metrics in the text format of Prometheus."""
+        text = prometheus(self.workspace.load().attempts(self.history), self.history.runs())
         return Response(text + status.job_gauges(self.jobs.counts()), media_type=status.PROMETHEUS)
 
     def _attempts(self) -> list[AttemptRow]:
-        return self.workshop.open().attempts(self.history, datetime.now(UTC) - status.WINDOW)
+        return self.workspace.load().attempts(self.history, datetime.now(UTC) - status.METRICS_WINDOW)
 
 
 def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(RUNS))
+    text = request.query_params.get("limit", str(DEFAULT_RUNS))
     if not (text.isascii() and text.isdecimal() and len(text) < 8):
-        message = "limit is a whole number"
-        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", message, f"At most {MOST_RUNS} are given.")
-    return min(int(text), MOST_RUNS)
+        message = "limit must be a whole number"
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", message, f"At most {MAX_RUNS} are returned.")
+    return min(int(text), MAX_RUNS)

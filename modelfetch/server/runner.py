@@ -1,6 +1,8 @@
-"""Running one job: the same loop over the same engine as a command's, in a thread of its own.
+"""Running jobs: each in a thread of its own, by the same engine that commands use.
 
-What the server works with: settings, catalogs and cache as they are now, and runs on them.
+:class:`ServerWorkspace` is that engine: it reads settings and catalogs and starts runs on them. :func:`start`
+runs one job in a thread. The events of the run pass through :func:`modelfetch.engine.stream.follow`, as in a
+command; a :class:`JobReporter` appends them to the job. Whatever happens, the job ends exactly once.
 """
 
 from __future__ import annotations
@@ -27,102 +29,42 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
 
 
+# The engine
+
+
 class Engine(Protocol):
     """What jobs need of the rest of the package."""
 
     def find(self, model: str) -> Manifest:
-        """Look a model up by its name or an alias.
+        """Look up a model by its name or an alias.
 
         Raises:
             UnknownModelError: No catalog has it.
-            ManifestError: Its manifest is wrong.
+            ManifestError: Its manifest is invalid.
         """
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
-        """Begin the run that an order asks for; others who wait for it are told its name."""
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+        """Start the run of an order.
+
+        Args:
+            order: What to do.
+            cancel: Cancels the run.
+            name: Identifies the run to other processes that wait for its locks.
+        """
 
     def reporters(self) -> Sequence[Reporter]:
-        """Make those who are told of a run beside its job."""
-
-
-Received = Callable[[Job, Entry], None]
-
-
-class Scribe:
-    """Tells a job what happens in its run, and others that the job has changed."""
-
-    def __init__(self, job: Job, told: Received) -> None:
-        self._job = job
-        self._told = told
-
-    def report(self, record: Record) -> None:
-        """Take note of one record."""
-        self._told(self._job, self._job.hear(record))
-
-    def close(self) -> None:
-        """Nothing was taken."""
-
-
-def drive(job: Job, engine: Engine, told: Received) -> None:
-    """Run a job that has begun to its end, in the calling thread."""
-    try:
-        finished = follow(_gated(job, _begin(job, engine)), [Scribe(job, told), *engine.reporters()])
-    except Exception as error:
-        finished = _bug(error)
-    job.end(finished)
-
-
-def skip(job: Job, told: Received) -> None:
-    """End a job that never began."""
-    end = stopped(CANCELLED_IN_QUEUE) if job.is_stopped else CANCELLED_IN_QUEUE
-    job.end(follow(iter([end]), [Scribe(job, told)]))
-
-
-def _begin(job: Job, engine: Engine) -> Generator[Event, None, None]:
-    """Play the run; what goes wrong before its first event ends it too."""
-    yield from engine.play(job.order, job.cancel, job.id)
-
-
-def _gated(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:
-    """Hold the job's lock from an event until the next one is asked for: while it is folded and told."""
-    with closing(events):
-        for event in events:
-            with job.lock:
-                yield stopped(event) if job.is_stopped and isinstance(event, RunFinished) else event
-
-
-def _bug(error: Exception) -> RunFinished:
-    """The run was already told of it as its last record; here it goes to who runs the server."""
-    error_responses.report(error, "a job failed by a bug")
-    info = ErrorInfo("bug", bug_words(error), "")
-    return RunFinished("failed", 1, 0.0, (), info)
-
-
-def start(job: Job, engine: Engine, told: Received, after: Callable[[Job], None]) -> None:
-    """Run a job in a thread of its own, and call ``after`` from there when it is over."""
-
-    def run() -> None:
-        drive(job, engine, told)
-        after(job)
-
-    try:
-        require(run, job.id)
-    except StoreError as error:
-        info = ErrorInfo(error.code, error.message, error.hint)
-        failed = RunFinished("failed", error.exit_code, 0.0, (), info)
-        job.end(follow(iter([failed]), [Scribe(job, told)]))
-        after(job)
+        """Create the reporters that receive the events of a run beside its job."""
 
 
 class ServerWorkspace:
-    """The engine of the jobs (:class:`modelfetch.server.runner.Engine`).
+    """The engine of the jobs (:class:`Engine`).
 
-    Settings and catalogs are read anew for each use, so a manifest that was added is known at once.
+    Settings and catalogs are read again for each use, so a manifest that was added is available at once.
 
     Args:
         flags: Settings given on the command line of the server.
         environ: The environment, instead of that of the process.
-        cwd: Where a project is looked for, instead of the working directory.
+        cwd: Where the configuration of a project is searched, instead of the working directory.
     """
 
     def __init__(
@@ -136,34 +78,114 @@ class ServerWorkspace:
         self._environ = environ
         self._cwd = cwd
 
-    def open(self) -> Workspace:
+    def load(self) -> Workspace:
         """Read settings and list catalogs.
 
         Raises:
-            ConfigError: A setting or a named catalog is wrong.
+            ConfigError: A setting or a named catalog is invalid.
         """
         return Workspace.open(self._flags, environ=self._environ, cwd=self._cwd)
 
     def find(self, model: str) -> Manifest:
-        """Look a model up by its name or an alias.
+        """Look up a model by its name or an alias.
 
         Raises:
             UnknownModelError: No catalog has it.
-            ManifestError: Its manifest is wrong.
+            ManifestError: Its manifest is invalid.
         """
-        return self.open().manifests([model])[0]
+        return self.load().manifests([model])[0]
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
-        """Begin the run that an order asks for; others who wait for it are told its name."""
-        workspace, options = self.open(), RunOptions(name=name)
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+        """Start the run of an order."""
+        workspace, options = self.load(), RunOptions(name=name)
         manifests = workspace.manifests([order.model])
         if order.operation == "model_verify":
             return workspace.verify(manifests, options, repair=order.repair, cancel=cancel)
         return workspace.ensure(manifests, EnsureOptions(run=options), cancel=cancel)
 
     def reporters(self) -> Sequence[Reporter]:
-        """Make those who are told of a run beside its job: the history, as for a command."""
+        """Create the reporter that writes the history, as for a command."""
         try:
-            return (self.open().recorder(),)
-        except ModelfetchError:  # the run itself ends with it, and says so
+            return (self.load().recorder(),)
+        except ModelfetchError:  # the run fails with the same error and reports it
             return ()
+
+
+# Running a job
+
+OnEntry = Callable[[Job, Entry], None]
+"""Called after each new entry in the log of a job."""
+
+
+class JobReporter:
+    """Reporter that appends each record of a run to the log of its job."""
+
+    def __init__(self, job: Job, on_entry: OnEntry) -> None:
+        self._job = job
+        self._on_entry = on_entry
+
+    def report(self, record: Record) -> None:
+        """Append one record."""
+        self._on_entry(self._job, self._job.add_record(record))
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+def start(job: Job, engine: Engine, on_entry: OnEntry, on_end: Callable[[Job], None]) -> None:
+    """Run a job that has begun in a thread of its own, and call ``on_end`` from there afterwards.
+
+    If the system allows no more threads, the job fails, and ``on_end`` is called in this thread.
+    """
+
+    def run() -> None:
+        _run(job, engine, on_entry)
+        on_end(job)
+
+    try:
+        require(run, job.id)
+    except StoreError as error:
+        info = ErrorInfo(error.code, error.message, error.hint)
+        failed = RunFinished("failed", error.exit_code, 0.0, (), info)
+        job.end(follow(iter([failed]), [JobReporter(job, on_entry)]))
+        on_end(job)
+
+
+def end_queued(job: Job, on_entry: OnEntry) -> None:
+    """Cancel a job that is no longer in the queue and never started."""
+    end = stopped(CANCELLED_IN_QUEUE) if job.is_server_stopping else CANCELLED_IN_QUEUE
+    job.end(follow(iter([end]), [JobReporter(job, on_entry)]))
+
+
+def _run(job: Job, engine: Engine, on_entry: OnEntry) -> None:
+    """Run a job to its end in the calling thread."""
+    try:
+        events = _locked(job, _lazy_run(job, engine))
+        finished = follow(events, [JobReporter(job, on_entry), *engine.reporters()])
+    except Exception as error:
+        finished = _bug(error)
+    job.end(finished)
+
+
+def _lazy_run(job: Job, engine: Engine) -> Generator[Event, None, None]:
+    """Start the run with the first event, inside ``follow``, which turns errors of the start into its end."""
+    yield from engine.start_run(job.order, job.cancel, job.id)
+
+
+def _locked(job: Job, events: Generator[Event, None, None]) -> Iterator[Event]:
+    """Hold the job's lock while an event is applied and reported: from the event to the request for the next.
+
+    A snapshot takes the same lock, so it never sees an event in the log that is not in the figures. The lock
+    is free while the engine works on the next event.
+    """
+    with closing(events):
+        for event in events:
+            with job.lock:
+                yield stopped(event) if job.is_server_stopping and isinstance(event, RunFinished) else event
+
+
+def _bug(error: Exception) -> RunFinished:
+    """Log a bug for the operator; the followers of the job got it from ``follow`` as the last record."""
+    error_responses.log_exception(error, "a job failed by a bug")
+    info = ErrorInfo("bug", bug_words(error), "")
+    return RunFinished("failed", 1, 0.0, (), info)

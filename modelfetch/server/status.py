@@ -1,10 +1,8 @@
-"""What is known and present, what is under way, and how much disk it takes.
+"""Everything the API reports besides jobs: models, status, disk use, sources and other processes.
 
-What earlier runs say about sources: the rows of the history, in the forms of the API. Pure.
-
-The four below ``/api/metrics/downloads`` speak of the last day, as the programs that ask for them expect.
-
-What other processes fetch into this cache: read from the notes that they leave for those who wait.
+Each function returns the JSON of one endpoint (``docs/reference/http-api.md``). :class:`DiskUse` measures the
+cache and caches the result. What other processes fetch is read from the lock files that they write for those
+who wait.
 """
 
 from __future__ import annotations
@@ -27,44 +25,59 @@ from modelfetch.version import __version__
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, Health, RunRow
-    from modelfetch.server.job_queue import Known
+    from modelfetch.server.job_queue import AnyJob
     from modelfetch.workspace import Workspace
 
 DISK_SHARE: Final = 50
-"""A measurement of the cache holds this many times as long as it took: 2 % of the time are spent on it."""
+"""A measurement of the cache stays valid for this many times its duration, so at most 2 % of the time goes
+into measuring."""
 DISK_SECONDS: Final = 1.0
-"""How long it holds at least."""
+"""Seconds a measurement stays valid at least."""
 _BLOCK: Final = 512
-"""Bytes of a unit of ``st_blocks`` (POSIX leaves it open; Linux, macOS and the BSDs all use this)."""
+"""Bytes per unit of ``st_blocks`` (POSIX leaves it open; Linux, macOS and the BSDs use this)."""
+FAILURE_WINDOW: Final = timedelta(days=7)
+"""How far back the last failure of a source is searched."""
+METRICS_WINDOW: Final = timedelta(hours=24)
+"""How far back ``/api/metrics/downloads`` looks: its clients expect the last day."""
+PROMETHEUS: Final = "text/plain; version=0.0.4"
+"""Media type of the text format of Prometheus."""
+
+Host = tuple[str, str]
+"""Kind of source, and host."""
+
+
+# Models
 
 
 def models(workspace: Workspace) -> dict[str, Any]:
-    """Every model of the catalogs; manifests that are wrong are named beside them."""
+    """Describe every model of the catalogs; invalid manifests are listed beside them."""
     found: list[dict[str, Any]] = []
     faults: list[dict[str, str]] = []
     for name in workspace.catalog.names():
         try:
-            found.append(_summary(workspace, workspace.catalog.get(name)))
+            found.append(_model_summary(workspace, workspace.catalog.get(name)))
         except ManifestError as error:
             faults.append({"name": name, "message": error.message})
     return {"models": found, "faults": faults}
 
 
 def model(workspace: Workspace, name: str) -> dict[str, Any]:
-    """One model with its files.
+    """Describe one model with its files.
 
     Raises:
         UnknownModelError: No catalog has it.
-        ManifestError: Its manifest is wrong.
+        ManifestError: Its manifest is invalid.
     """
     manifest = workspace.manifests([name])[0]
     kept = workspace.store.kept(manifest, workspace.store.receipt(manifest))
     holdings = Holdings(workspace.store)
-    files = [_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files]
-    return _summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
+    files = [
+        _model_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files
+    ]
+    return _model_summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
 
 
-def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     aliases = workspace.catalog.aliases()
     is_present = workspace.is_present(manifest)
     holdings = Holdings(workspace.store)
@@ -87,7 +100,7 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
+def _model_file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bool) -> dict[str, Any]:
     held = file.size if is_kept else holdings.of(manifest, file)
     return {
         "file": file.path,
@@ -98,17 +111,20 @@ def _file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_kept: bo
     }
 
 
+# The server
+
+
 def status(
-    workspace: Workspace, jobs: Iterable[Known], counts: dict[str, int], disk: dict[str, Any], notice: str
+    workspace: Workspace, jobs: Iterable[AnyJob], counts: dict[str, int], disk: dict[str, Any], notice: str
 ) -> dict[str, Any]:
-    """The server in one look.
+    """Describe the server.
 
     Args:
-        workspace: What is known and present.
+        workspace: Catalogs and cache.
         jobs: Every job, oldest first.
-        counts: How many are queued, and running.
-        disk: What :class:`DiskUse` measured.
-        notice: What is wrong with the history, or empty.
+        counts: Number of queued and running jobs.
+        disk: Result of :class:`DiskUse`.
+        notice: Why the history database cannot be used, or empty.
     """
     known = list(jobs)
     return {
@@ -124,27 +140,27 @@ def status(
     }
 
 
-def _is_download(job: Known) -> bool:
-    return job.order.operation != "model_verify" and not job.life.is_over
+def _is_download(job: AnyJob) -> bool:
+    return job.order.operation != "model_verify" and not job.state.is_over
 
 
 def _present(workspace: Workspace) -> Iterator[Manifest]:
     return (manifest for manifest in workspace.present() if workspace.is_present(manifest))
 
 
-def _errors(jobs: Iterable[Known]) -> dict[str, Any]:
-    """By model, why its last job that came to a verdict failed."""
+def _errors(jobs: Iterable[AnyJob]) -> dict[str, Any]:
+    """Return, by model, the error of its last job that completed or failed, if it failed."""
     errors: dict[str, Any] = {}
     for job in jobs:
-        if job.life.status == "completed":
+        if job.state.status == "completed":
             errors.pop(job.order.model, None)
-        elif job.life.status == "failed":
+        elif job.state.status == "failed":
             errors[job.order.model] = job.snapshot()["error"]
     return errors
 
 
 class DiskUse:
-    """Measures a cache, not too often.
+    """Measures the disk use of a cache, and caches the result: of a large cache it takes seconds.
 
     Args:
         clock: Monotonic seconds.
@@ -157,7 +173,8 @@ class DiskUse:
         self._due_at = float("-inf")
 
     def measure(self, root: Path) -> dict[str, int]:
-        """Count the bytes on disk of a cache and its parts, each inode once."""
+        """Return the bytes on disk of a cache and of its parts; measures only if the last result is old."""
+        # Held while measuring: requests at the same time wait for one result instead of measuring each.
         with self._lock:
             began = self._clock()
             if began >= self._due_at:
@@ -167,19 +184,20 @@ class DiskUse:
 
 
 def disk_use(root: Path) -> dict[str, int]:
-    """Count the bytes on disk of a cache and its parts; what is linked twice is counted once."""
+    """Count the bytes on disk of a cache and of its parts; a file with several hard links counts once."""
     seen: set[tuple[int, int]] = set()
-    parts = {name: _sum(root / name, seen) for name in ("blobs", "partial", "quarantine")}
-    return {"used": sum(parts.values()) + _sum(root, seen), **parts}
+    # The parts come first: models link to blobs, and a blob is to count as one.
+    parts = {name: _bytes_on_disk(root / name, seen) for name in ("blobs", "partial", "quarantine")}
+    return {"used": sum(parts.values()) + _bytes_on_disk(root, seen), **parts}
 
 
-def _sum(directory: Path, seen: set[tuple[int, int]]) -> int:
-    """Add up the files below a directory that were not seen before; what goes meanwhile does not count."""
+def _bytes_on_disk(directory: Path, seen: set[tuple[int, int]]) -> int:
+    """Add up the files below a directory that are not in ``seen``; files removed meanwhile are skipped."""
     total = 0
     for folder, _, names in os.walk(directory):
         for name in names:
             try:
-                found = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - of many thousands
+                found = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - pathlib is slow for many thousands
             except OSError:
                 continue
             inode = found.st_dev, found.st_ino
@@ -189,19 +207,11 @@ def _sum(directory: Path, seen: set[tuple[int, int]]) -> int:
     return total
 
 
-Host = tuple[str, str]
-"""Kind of source, and host."""
-
-MEMORY: Final = timedelta(days=7)
-"""How far back the last failure of a source is looked for."""
-WINDOW: Final = timedelta(hours=24)
-"""How far back the summaries of the API look."""
-PROMETHEUS: Final = "text/plain; version=0.0.4"
-"""The media type of the text format of Prometheus."""
+# History and sources
 
 
 def runs(rows: Iterable[RunRow]) -> dict[str, Any]:
-    """The history, the newest run first."""
+    """Describe the runs of the history, the newest first."""
     return {"runs": [_run_facts(row) for row in rows]}
 
 
@@ -211,16 +221,16 @@ def _run_facts(row: RunRow) -> dict[str, Any]:
 
 
 def last_failures(attempts: Iterable[AttemptRow]) -> dict[Host, AttemptRow]:
-    """The last attempt of each host that failed.
+    """Return the last failed attempt of each host.
 
     Args:
-        attempts: In the order in which they ended.
+        attempts: In the order in which they ended; later ones replace earlier ones.
     """
     return {(row.source, row.host): row for row in attempts if row.outcome == "error"}
 
 
 def sources(health: Mapping[Host, Health], failures: Mapping[Host, AttemptRow]) -> dict[str, Any]:
-    """How each host fared, the ones asked most first."""
+    """Describe the health of each host, those with the most attempts first."""
     ranked = sorted(health.items(), key=lambda item: -item[1].samples)
     return {"sources": [_source(*host, found, failures.get(host)) for host, found in ranked]}
 
@@ -245,33 +255,37 @@ def _failure(row: AttemptRow) -> dict[str, Any]:
 
 
 def job_gauges(counts: Mapping[str, int]) -> str:
-    """The jobs of the server, in the text format of Prometheus."""
+    """Report the number of jobs in the text format of Prometheus."""
     lines = [
-        "# HELP modelfetch_jobs Jobs of this server that are not over.",
+        "# HELP modelfetch_jobs Jobs of this server that have not ended.",
         "# TYPE modelfetch_jobs gauge",
         *(f'modelfetch_jobs{{status="{status}"}} {count}' for status, count in sorted(counts.items())),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
+# Other processes
+
+
 def elsewhere(workspace: Workspace) -> dict[str, Any]:
-    """Every model that another process works on, with how far it is; by name."""
-    return {"runs": [found for name in _noted(workspace) if (found := _run(workspace, name)) is not None]}
+    """Describe the models that other processes fetch, with their progress; sorted by name."""
+    held = _held_models(workspace)
+    return {"runs": [run for name in held if (run := _run_elsewhere(workspace, name)) is not None]}
 
 
-def _noted(workspace: Workspace) -> list[str]:
-    """The models with a note; nearly always there is none, however many models there are."""
+def _held_models(workspace: Workspace) -> list[str]:
+    """Return the models with a holder file beside their lock: one listing instead of one look per model."""
     try:
-        names = set(os.listdir(workspace.store.root / "locks"))  # noqa: PTH208 - of thousands, names will do
+        names = set(os.listdir(workspace.store.root / "locks"))  # noqa: PTH208 - pathlib is slow for thousands of names
     except OSError:
         return []
     return [name for name in workspace.catalog.names() if f"model-{name}.lock.holder" in names]
 
 
-def _run(workspace: Workspace, name: str) -> dict[str, Any] | None:
+def _run_elsewhere(workspace: Workspace, name: str) -> dict[str, Any] | None:
     lock = workspace.store.lock_model(name)
     pid = lock.holder_pid()
-    if pid is None or pid == os.getpid():  # gone, or a job of this server
+    if pid is None or pid == os.getpid():  # it ended, or it is a job of this server
         return None
     received, size = lock.progress()
     return {

@@ -20,7 +20,17 @@ from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
 from tests.origin import Origin, ServedModel, faults, model
 from tests.patience import IN_TIME
-from tests.remote.scripted import DONE, Script, document, frames, refusal, serving, snapshot, stream, told
+from tests.remote.scripted import (
+    DONE,
+    Script,
+    document,
+    frames,
+    records_of,
+    refusal,
+    serving,
+    snapshot,
+    stream,
+)
 
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
@@ -290,7 +300,7 @@ def test_a_signal_only_detaches_from_what_another_began(house: House, number: in
                 result = interrupted(follower, lambda follower: "started" in follower.err, number)
             assert (result.code, result.out) == (128 + number, "")
             assert result.seconds < IN_TIME
-            expected = f"{job[:12]} goes on on the server; modelfetch attach {job[:12]} follows it again"
+            expected = f"{job[:12]} continues on the server; modelfetch attach {job[:12]} follows it again"
             assert result.err.splitlines()[-1] == expected
         assert house.jobs[0]["status"] == "running"
 
@@ -304,7 +314,7 @@ def test_a_second_ctrl_c_leaves_at_once_whatever_the_server_does(house: House) -
     assert result.code == 130
     assert result.seconds < IN_TIME
     assert "Traceback" not in result.err
-    assert "was told to end, and has not yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+    assert "was cancelled but has not ended yet; modelfetch jobs shows" in result.err.splitlines()[-1]
 
 
 def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> None:
@@ -315,7 +325,7 @@ def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> N
         house.process.send_signal(signal.SIGCONT)
     assert result.code == 130
     assert 2 <= result.seconds < IN_TIME
-    assert "was told to end, and has not yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+    assert "was cancelled but has not ended yet; modelfetch jobs shows" in result.err.splitlines()[-1]
 
 
 # A server that dies
@@ -437,7 +447,9 @@ def test_nothing_a_server_says_steers_the_terminal(house: House) -> None:
     error = ErrorInfo(EVIL, f"wrong{EVIL}", f"hint{EVIL}")
     answers = {
         "GET /v1/jobs": [document({"jobs": jobs})],
-        f"GET {path}/stream": [stream(frames(told([*events, RunFinished("failed", 6, 1, (), error)])), DONE)],
+        f"GET {path}/stream": [
+            stream(frames(records_of([*events, RunFinished("failed", 6, 1, (), error)])), DONE)
+        ],
         f"DELETE {path}": [refusal(409, f"evil{EVIL}", f"no{EVIL}", f"hint{EVIL}")],
         f"POST {path}/retry": [document({"job_id": job_id}, 202)],
     }

@@ -1,1 +1,1 @@
-"""The client of a running server, against servers that say what a test wrote down."""
+"""Tests of the client of a server, against servers with scripted answers."""

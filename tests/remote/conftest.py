@@ -1,4 +1,4 @@
-"""Servers of one test, closed with it."""
+"""Fixtures: servers of one test, closed with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Connect = Callable[[dict[str, list[Answer]]], tuple[ServerClient, Script]]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Serve answers, and give a client for them."""
+    """Serve scripted answers, and return a client for them."""
     with ExitStack() as stack:
 
         def begin(answers: dict[str, list[Answer]]) -> tuple[ServerClient, Script]:

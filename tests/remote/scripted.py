@@ -1,4 +1,4 @@
-"""A server that gives the answers written down, one per connection, and remembers what it was asked."""
+"""A server with scripted answers, one per connection, that records the requests."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Asked:
 
 
 Answer = Callable[[Channel], None]
-"""Writes an answer to a connection, and does with it what it likes."""
+"""Writes an answer to a connection."""
 
 
 @dataclass
 class Script:
-    """Answers by method and path, in their order; the last one is given again and again."""
+    """Answers by method and path, in order; the last one is repeated."""
 
     answers: dict[str, list[Answer]]
     asked: list[Asked] = field(default_factory=list)
@@ -89,7 +89,7 @@ def document(body: Any, status: int = 200, **headers: str) -> Answer:
 
 
 def refusal(status: int, code: str, message: str, hint: str = "") -> Answer:
-    """Refuse, as a modelfetch server does."""
+    """Refuse as a modelfetch server does."""
     return document({"error": {"code": code, "message": message, "hint": hint}}, status)
 
 
@@ -105,7 +105,7 @@ def whole(body: bytes, status: int = 200, kind: str = "text/html", **headers: st
 
 
 def stream(*pieces: str | bytes, reset: bool = False, hold: bool = False, **headers: str) -> Answer:
-    """Stream pieces; then hang up in order, as a cut does, or leave the connection open."""
+    """Stream pieces; then close the connection in order, reset it, or leave it open."""
 
     def answer(channel: Channel) -> None:
         fields = {"content-type": "text/event-stream; charset=utf-8", "connection": "close"} | headers
@@ -128,8 +128,8 @@ def head(status: int, fields: Mapping[str, str]) -> bytes:
 # What servers say
 
 
-def told(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """The records of a run, a tenth of a second between two."""
+def records_of(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Return the records of a run, a tenth of a second apart."""
     return [to_json(record) | {"human": "words"} for record in stamped(at_once(events))]
 
 
@@ -139,7 +139,7 @@ def frame(record: Mapping[str, Any]) -> str:
 
 
 def frames(records: Iterable[Mapping[str, Any]]) -> str:
-    """Several of them."""
+    """Several records as messages of a stream."""
     return "".join(map(frame, records))
 
 

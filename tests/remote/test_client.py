@@ -1,4 +1,4 @@
-"""Asking a server: what is sent, what comes back, and every refusal in words."""
+"""Requests to a server, their answers, and every refusal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_model_is_found_by_any_name_with_the_operation_for_it(
 
 
 @pytest.mark.parametrize(("status", "is_ours"), [(202, True), (200, False)])
-def test_an_order_begins_a_job_or_joins_one(connect: Connect, status: int, is_ours: bool) -> None:
+def test_a_submission_starts_a_job_or_joins_one(connect: Connect, status: int, is_ours: bool) -> None:
     server, script = connect({"POST /v1/jobs": [document({"job_id": JOB, "sse_url": "/x"}, status)]})
     assert server.submit("model_download", "m") == Job(JOB, "m", is_ours)
     assert json.loads(script.asked[0].body) == {"operation": "model_download", "model": "m"}
@@ -68,12 +68,12 @@ def test_a_job_is_found_by_the_beginning_of_its_id(connect: Connect, text: str) 
     ("text", "words"),
     [("job-0b", "several jobs begin with 'job-0b': job-0b54c6de"), ("", "several"), ("xyz", "no job 'xyz'")],
 )
-def test_a_beginning_of_none_or_several_is_refused(connect: Connect, text: str, words: str) -> None:
+def test_an_unknown_or_ambiguous_id_is_refused(connect: Connect, text: str, words: str) -> None:
     server, _ = connect({JOBS: [document({"jobs": [snapshot(), snapshot(OTHER)]})]})
     assert words in why(UsageError, lambda: server.find_job(text)).message
 
 
-def test_a_job_that_is_over_tells_its_end_and_another_has_none(connect: Connect) -> None:
+def test_an_ended_job_has_an_end_and_a_running_one_has_none(connect: Connect) -> None:
     files: list[dict[str, Any]] = [
         {"file": "a", "size": 3, "status": "failed", "source": "url", "host": "h", "note": "not found"}
     ]
@@ -114,7 +114,7 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
         (refusal(401, "bad_token", "wrong"), AuthorisationError, "wrong", "modelfetch serve"),
         (refusal(404, "unknown_model", "no catalog", "look"), UnknownModelError, "no catalog", "look"),
         (refusal(404, "unknown_job", "no job"), UsageError, "no job", "modelfetch jobs"),
-        (refusal(409, "bad_manifest", "m.toml: size: wrong"), ManifestError, "m.toml: size: wrong", "Mend"),
+        (refusal(409, "bad_manifest", "m.toml: size: wrong"), ManifestError, "m.toml: size: wrong", "Correct"),
         (refusal(409, "already_ended", "it is completed"), UsageError, "it is completed", "modelfetch jobs"),
         (refusal(409, "not_retryable", "it is running"), UsageError, "it is running", "modelfetch jobs"),
         (refusal(421, "wrong_host", "not me", "Use it"), UnavailableError, "not me", "Use it"),
@@ -132,7 +132,7 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
         (stream("data: x\n\n"), UnavailableError, "no modelfetch server", "address"),
     ],
 )
-def test_every_refusal_names_the_server_what_was_wanted_and_what_to_do(
+def test_every_refusal_names_the_server_the_action_and_a_hint(
     connect: Connect, answer: Answer, kind: type[ModelfetchError], words: str, hint: str
 ) -> None:
     server, _ = connect({"GET /v1/models/m": [answer]})
@@ -142,7 +142,7 @@ def test_every_refusal_names_the_server_what_was_wanted_and_what_to_do(
     assert hint in error.hint
 
 
-def test_nobody_there_is_told_with_what_to_do() -> None:
+def test_no_server_is_reported_with_a_hint() -> None:
     with refusing_port() as port, closing(ServerClient(Address(f"http://127.0.0.1:{port}", TOKEN))) as server:
         error = why(UnavailableError, server.jobs)
     assert error.message == f"cannot list the jobs: modelfetch server at {server.base}: connection refused"
@@ -150,7 +150,7 @@ def test_nobody_there_is_told_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("other", [{"status": "great"}, {"size": "3"}, {"created_at": None}, {"speed": -1}])
-def test_a_job_that_is_none_is_not_believed(connect: Connect, other: dict[str, Any]) -> None:
+def test_an_invalid_job_is_refused(connect: Connect, other: dict[str, Any]) -> None:
     server, _ = connect({JOBS: [document({"jobs": [snapshot(**other)]})]})
     [field] = other
     message = why(UnavailableError, server.jobs).message
@@ -158,7 +158,7 @@ def test_a_job_that_is_none_is_not_believed(connect: Connect, other: dict[str, A
     assert "Snapshot" not in message, "people know no class of ours"
 
 
-def test_a_job_of_a_newer_server_is_understood(connect: Connect) -> None:
+def test_a_job_of_a_newer_server_is_accepted(connect: Connect) -> None:
     server, _ = connect({JOBS: [document({"jobs": [snapshot(priority=3)], "more": 1})]})
     [job] = server.jobs()
     assert isinstance(job, Snapshot)

@@ -1,4 +1,4 @@
-"""Following one job: replayed, cut, doubled, garbled, and the server gone in every way."""
+"""Following one job: replays, cuts, repeated and invalid messages, and unavailable servers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 
 from modelfetch.engine.events import RunFinished
 from modelfetch.net.retry import RetryPolicy
-from modelfetch.remote import Job, Patience, ServerClient
-from modelfetch.remote.decoder import Received
-from modelfetch.remote.follower import Line, Listener
+from modelfetch.remote import Job, ReconnectPolicy, ServerClient
+from modelfetch.remote.decoder import JobRecord
+from modelfetch.remote.follower import ConnectionState, JobFollower
 from tests.patience import IN_TIME
 from tests.remote.conftest import Connect
 from tests.remote.scripted import (
@@ -28,91 +28,91 @@ from tests.remote.scripted import (
     document,
     frame,
     frames,
+    records_of,
     refusal,
     serving,
     snapshot,
     stream,
-    told,
     whole,
 )
 from tests.scripted import FILES, download
 
-HASTY = Patience(0.3, RetryPolicy(base=0.01, cap=0.02))
-STORY = told(download(FILES[-2:]))
-"""All there is to hear of one job."""
+FAST = ReconnectPolicy(0.3, RetryPolicy(base=0.01, cap=0.02))
+RECORDS = records_of(download(FILES[-2:]))
+"""All records of one job."""
 EVENTS = download(FILES[-2:])
 
 
-def listen(
-    server: ServerClient, patience: Patience = HASTY
-) -> tuple[list[Received], list[Line], RunFinished]:
-    """Everything told, how the line was, and the end."""
-    following = Listener(server, Job(JOB, "whisper-base"), patience).listen()
-    records: list[Received] = []
-    lines: list[Line] = []
+def follow_job(
+    server: ServerClient, reconnect: ReconnectPolicy = FAST
+) -> tuple[list[JobRecord], list[ConnectionState], RunFinished]:
+    """Follow a job; returns its records, the states of the connection, and its end."""
+    following = JobFollower(server, Job(JOB, "whisper-base"), reconnect).follow()
+    records: list[JobRecord] = []
+    lines: list[ConnectionState] = []
     while True:
         try:
-            heard = next(following)
+            seen = next(following)
         except StopIteration as stop:
             return records, lines, stop.value
-        if isinstance(heard, Received):
-            records.append(heard)
+        if isinstance(seen, JobRecord):
+            records.append(seen)
         else:
-            lines.append(heard)
+            lines.append(seen)
 
 
-def documents(records: Sequence[Received]) -> list[dict[str, Any]]:
+def documents(records: Sequence[JobRecord]) -> list[dict[str, Any]]:
     return [record.document for record in records]
 
 
-def test_a_job_is_told_from_its_beginning_to_its_end(connect: Connect) -> None:
-    server, script = connect({STREAM: [stream(frames(STORY), DONE)]})
-    records, lines, finished = listen(server)
-    assert documents(records) == STORY
+def test_a_job_is_followed_from_its_beginning_to_its_end(connect: Connect) -> None:
+    server, script = connect({STREAM: [stream(frames(RECORDS), DONE)]})
+    records, lines, finished = follow_job(server)
+    assert documents(records) == RECORDS
     assert [record.event for record in records] == EVENTS
     assert finished == EVENTS[-1]
     assert [request.after for request in script.asked] == [None]
-    assert [line.wait for line in lines] == [f"its turn at {server.base}"]
+    assert [line.wait for line in lines] == [f"its turn in the queue of {server.base}"]
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
-@pytest.mark.parametrize("place", range(0, len(frames(STORY)), 997))
-def test_wherever_it_is_cut_nothing_is_lost_or_told_twice(connect: Connect, place: int, reset: bool) -> None:
-    text = frames(STORY)
+@pytest.mark.parametrize("place", range(0, len(frames(RECORDS)), 997))
+def test_wherever_it_is_cut_no_record_is_lost_or_repeated(connect: Connect, place: int, reset: bool) -> None:
+    text = frames(RECORDS)
     whole_events = text[:place].count("\n\n")
     server, script = connect(
-        {STREAM: [stream(text[:place], reset=reset), stream(frames(STORY[whole_events:]), DONE)]}
+        {STREAM: [stream(text[:place], reset=reset), stream(frames(RECORDS[whole_events:]), DONE)]}
     )
-    records, _, finished = listen(server)
-    assert documents(records) == STORY
+    records, _, finished = follow_job(server)
+    assert documents(records) == RECORDS
     assert finished.outcome == "completed"
-    heard = int(script.asked[1].after or -1) + 1
-    assert heard <= whole_events  # a reset may swallow what was on its way
-    assert reset or heard == whole_events
+    seen = int(script.asked[1].after or -1) + 1
+    assert seen <= whole_events  # a reset may swallow what was on its way
+    assert reset or seen == whole_events
 
 
-def test_what_comes_twice_is_told_once(connect: Connect) -> None:
-    """A server that does not know the header begins anew."""
-    server, _ = connect({STREAM: [stream(frames(STORY[:5])), stream(frames(STORY), DONE)]})
-    assert documents(listen(server)[0]) == STORY
+def test_replayed_records_are_yielded_once(connect: Connect) -> None:
+    """A server that ignores the header replays everything."""
+    server, _ = connect({STREAM: [stream(frames(RECORDS[:5])), stream(frames(RECORDS), DONE)]})
+    assert documents(follow_job(server)[0]) == RECORDS
 
 
-def test_many_cuts_in_a_row_are_survived(connect: Connect) -> None:
-    pieces: list[Answer] = [stream(frame(record)) for record in STORY]
+def test_many_cuts_in_a_row_are_resumed(connect: Connect) -> None:
+    pieces: list[Answer] = [stream(frame(record)) for record in RECORDS]
     server, script = connect({STREAM: [*pieces, stream(DONE)]})
-    records, lines, _ = listen(server)
-    assert documents(records) == STORY
-    assert [request.after for request in script.asked] == [None, *(str(n) for n in range(len(STORY) - 1))]
+    records, lines, _ = follow_job(server)
+    assert documents(records) == RECORDS
+    assert [request.after for request in script.asked] == [None, *(str(n) for n in range(len(RECORDS) - 1))]
     assert f"{server.base}: the connection was cut" in [line.wait for line in lines]
 
 
-def test_a_cut_behind_the_end_is_none(connect: Connect) -> None:
-    server, script = connect({STREAM: [stream(frames(STORY))]})
-    assert listen(server)[2].outcome == "completed"
+def test_a_cut_after_the_end_causes_no_reconnect(connect: Connect) -> None:
+    server, script = connect({STREAM: [stream(frames(RECORDS))]})
+    assert follow_job(server)[2].outcome == "completed"
     assert len(script.asked) == 1
 
 
-def test_heartbeats_and_what_is_not_understood_are_passed_over(connect: Connect) -> None:
+def test_heartbeats_and_invalid_messages_are_skipped(connect: Connect) -> None:
     odd = [
         ": heartbeat\n\n",
         "data: {\n\n",
@@ -124,62 +124,62 @@ def test_heartbeats_and_what_is_not_understood_are_passed_over(connect: Connect)
         'data: {"v": 1, "n": true}\n\n',
         "event: jobs\ndata: {}\n\n",
     ]
-    server, _ = connect({STREAM: [stream(*odd, frames(STORY), *odd, DONE)]})
-    assert documents(listen(server)[0]) == STORY
+    server, _ = connect({STREAM: [stream(*odd, frames(RECORDS), *odd, DONE)]})
+    assert documents(follow_job(server)[0]) == RECORDS
 
 
-def test_an_event_of_a_new_kind_or_form_is_passed_on_without_a_meaning(connect: Connect) -> None:
+def test_an_event_of_unknown_kind_or_form_is_passed_on_undecoded(connect: Connect) -> None:
     new = {"v": 1, "run": "r1", "n": 1, "at": "later", "event": "chunk_verified"}
-    odd = STORY[2] | {"size": "large"}
-    server, _ = connect({STREAM: [stream(frames([STORY[0], new, odd, *STORY[3:]]), DONE)]})
-    records, _, finished = listen(server)
+    odd = RECORDS[2] | {"size": "large"}
+    server, _ = connect({STREAM: [stream(frames([RECORDS[0], new, odd, *RECORDS[3:]]), DONE)]})
+    records, _, finished = follow_job(server)
     assert [record.event is None for record in records[:4]] == [False, True, True, False]
     assert documents(records)[1:3] == [new, odd]
     assert finished.outcome == "completed"
 
 
-def test_another_version_is_told_as_such(connect: Connect) -> None:
-    server, _ = connect({STREAM: [stream(frame(STORY[0] | {"v": 2}))]})
-    records, _, finished = listen(server)
+def test_another_version_is_reported(connect: Connect) -> None:
+    server, _ = connect({STREAM: [stream(frame(RECORDS[0] | {"v": 2}))]})
+    records, _, finished = follow_job(server)
     assert finished.error is not None
     assert "another version" in finished.error.message
     assert documents(records)[-1]["event"] == "run_finished"
 
 
 @pytest.mark.parametrize("answer", [refusal(503, "stopping", "x"), refusal(429, "too_many_followers", "x")])
-def test_a_refusal_that_may_pass_is_waited_out(connect: Connect, answer: Answer) -> None:
-    server, script = connect({STREAM: [answer, whole(b"<html>", 502), stream(frames(STORY), DONE)]})
-    records, lines, _ = listen(server)
-    assert documents(records) == STORY
+def test_a_temporary_refusal_is_retried(connect: Connect, answer: Answer) -> None:
+    server, script = connect({STREAM: [answer, whole(b"<html>", 502), stream(frames(RECORDS), DONE)]})
+    records, lines, _ = follow_job(server)
+    assert documents(records) == RECORDS
     assert len(script.asked) == 3
     assert f"{server.base}: HTTP 502" in [line.wait for line in lines]
 
 
-def test_a_server_that_was_away_is_found_again() -> None:
-    script = Script({STREAM: [stream(frames(STORY[:5])), stream(frames(STORY[5:]), DONE)]})
+def test_a_server_that_was_unavailable_is_reconnected() -> None:
+    script = Script({STREAM: [stream(frames(RECORDS[:5])), stream(frames(RECORDS[5:]), DONE)]})
     with serving(script) as address:
         server = ServerClient(address)
-        following = Listener(server, Job(JOB, "m"), Patience(5, HASTY.policy)).listen()
-        heard = [next(following) for _ in range(6)]
+        following = JobFollower(server, Job(JOB, "m"), ReconnectPolicy(5, FAST.backoff)).follow()
+        seen = [next(following) for _ in range(6)]
     waits = [next(following), next(following)]
-    assert all(isinstance(line, Line) and line.wait for line in waits)
+    assert all(isinstance(line, ConnectionState) and line.wait for line in waits)
     with closing(server), serving(script, int(address.base.rpartition(":")[2])):
-        heard += following
-    assert [item.document for item in heard if isinstance(item, Received)] == STORY
+        seen += following
+    assert [item.document for item in seen if isinstance(item, JobRecord)] == RECORDS
 
 
-def test_patience_with_a_server_that_stays_away_has_an_end(connect: Connect) -> None:
-    script = Script({STREAM: [stream(frames(STORY[:5]))]})
+def test_a_server_that_stays_unavailable_is_given_up(connect: Connect) -> None:
+    script = Script({STREAM: [stream(frames(RECORDS[:5]))]})
     with serving(script) as address:
         server = ServerClient(address)
-        following = Listener(server, Job(JOB, "m"), HASTY).listen()
+        following = JobFollower(server, Job(JOB, "m"), FAST).follow()
         for _ in range(6):
             next(following)
     started = time.monotonic()
     with closing(server):
         *_, last = following
     assert 0.2 < time.monotonic() - started < IN_TIME
-    assert isinstance(last, Received)
+    assert isinstance(last, JobRecord)
     assert isinstance(last.event, RunFinished)
     assert last.event.error is not None
     assert (last.event.exit_code, last.event.error.code) == (6, "unavailable")
@@ -190,17 +190,17 @@ def test_patience_with_a_server_that_stays_away_has_an_end(connect: Connect) -> 
 @pytest.mark.parametrize(
     "answer", [refusal(404, "unknown_job", "x"), refusal(401, "bad_token", "x")], ids=["job", "token"]
 )
-@pytest.mark.parametrize("heard", [0, 5])
-def test_a_server_that_came_back_without_the_job_was_interrupted(
-    connect: Connect, answer: Answer, heard: int
+@pytest.mark.parametrize("seen", [0, 5])
+def test_a_restarted_server_without_the_job_means_interrupted(
+    connect: Connect, answer: Answer, seen: int
 ) -> None:
-    server, _ = connect({STREAM: [stream(frames(STORY[:heard])), answer]})
-    records, _, finished = listen(server)
+    server, _ = connect({STREAM: [stream(frames(RECORDS[:seen])), answer]})
+    records, _, finished = follow_job(server)
     assert finished.error is not None
     assert (finished.outcome, finished.exit_code, finished.error.code) == ("failed", 143, "interrupted")
     last = records[-1].document
-    assert (last["event"], last["n"], last["v"]) == ("run_finished", heard, 1)
-    assert last["run"] == ("r1" if heard else JOB)
+    assert (last["event"], last["n"], last["v"]) == ("run_finished", seen, 1)
+    assert last["run"] == ("r1" if seen else JOB)
     assert last["error"]["code"] == "interrupted"
 
 
@@ -214,11 +214,9 @@ def test_a_server_that_came_back_without_the_job_was_interrupted(
         (stream(b"data: " + b"x" * (17 << 20)), "unavailable", 6),
     ],
 )
-def test_what_cannot_be_followed_at_all_says_so(
-    connect: Connect, answer: Answer, code: str, exit_code: int
-) -> None:
+def test_a_permanent_refusal_is_the_end(connect: Connect, answer: Answer, code: str, exit_code: int) -> None:
     server, script = connect({STREAM: [answer]})
-    _, _, finished = listen(server)
+    _, _, finished = follow_job(server)
     assert finished.error is not None
     assert (finished.error.code, finished.exit_code) == (code, exit_code)
     where = f"modelfetch server at {server.base}: "
@@ -230,16 +228,16 @@ def test_what_cannot_be_followed_at_all_says_so(
     ("marker", "status", "exit_code"),
     [(DONE, "completed", 0), (CANCELLED, "cancelled", 130), ("data: [ERROR] disk full\n\n", "failed", 7)],
 )
-def test_an_end_that_was_not_told_is_asked_for(
+def test_an_end_missing_from_the_stream_is_requested(
     connect: Connect, marker: str, status: str, exit_code: int
 ) -> None:
     over = snapshot(status=status, exit_code=exit_code)
     server, _ = connect(
-        {STREAM: [stream(frames(STORY[:-1]), marker)], f"GET /v1/jobs/{JOB}": [document(over)]}
+        {STREAM: [stream(frames(RECORDS[:-1]), marker)], f"GET /v1/jobs/{JOB}": [document(over)]}
     )
-    records, _, finished = listen(server)
+    records, _, finished = follow_job(server)
     assert (finished.outcome, finished.exit_code) == (status, exit_code)
-    assert documents(records)[:-1] == STORY[:-1]
+    assert documents(records)[:-1] == RECORDS[:-1]
     assert records[-1].event == finished
 
 
@@ -247,31 +245,31 @@ def test_an_end_that_was_not_told_is_asked_for(
     ("marker", "outcome", "exit_code"),
     [(DONE, "completed", 0), ("data: [ERROR] disk \x1b[31mfull\n\n", "failed", 6)],
 )
-def test_an_end_that_nobody_can_tell_is_what_the_marker_says(
+def test_an_end_that_cannot_be_requested_follows_the_marker(
     connect: Connect, marker: str, outcome: str, exit_code: int
 ) -> None:
-    server, _ = connect({STREAM: [stream(frames(STORY[:-1]), marker)]})
-    finished = listen(server)[2]
+    server, _ = connect({STREAM: [stream(frames(RECORDS[:-1]), marker)]})
+    finished = follow_job(server)[2]
     assert (finished.outcome, finished.exit_code) == (outcome, exit_code)
     assert finished.error is None or "[ERROR] disk [31mfull" in finished.error.message
 
 
-def test_the_past_has_its_own_times(connect: Connect) -> None:
-    """So that what is replayed at once does not look as if it had come in at once."""
+def test_replayed_records_keep_their_times(connect: Connect) -> None:
+    """So that replayed records do not look as if they had happened at once."""
     date = format_datetime(datetime(2026, 11, 20, 6, 1, tzinfo=UTC), usegmt=True)
-    server, _ = connect({STREAM: [stream(frames(STORY), DONE, date=date)]})
+    server, _ = connect({STREAM: [stream(frames(RECORDS), DONE, date=date)]})
     now = time.monotonic()
-    records, _, _ = listen(server)
+    records, _, _ = follow_job(server)
     first, second = records[0].at, records[1].at
     assert second - first == pytest.approx(0.1, abs=0.001)
     assert now - first == pytest.approx(61, abs=1)
 
 
-def test_the_future_is_now(connect: Connect) -> None:
+def test_times_in_the_future_become_now(connect: Connect) -> None:
     date = format_datetime(datetime(2020, 1, 1, tzinfo=UTC), usegmt=True)
-    odd = [STORY[0] | {"at": "9999-12-31T23:59:59.999Z"}, STORY[1] | {"at": "x"}]
-    odd += [STORY[2] | {"at": "2026-11-20T06:00:00"}, STORY[3] | {"at": 3}]
-    server, _ = connect({STREAM: [stream(frames([*odd, *STORY[4:]]), DONE, date=date)]})
+    odd = [RECORDS[0] | {"at": "9999-12-31T23:59:59.999Z"}, RECORDS[1] | {"at": "x"}]
+    odd += [RECORDS[2] | {"at": "2026-11-20T06:00:00"}, RECORDS[3] | {"at": 3}]
+    server, _ = connect({STREAM: [stream(frames([*odd, *RECORDS[4:]]), DONE, date=date)]})
     before = time.monotonic()
-    records, _, _ = listen(server)
+    records, _, _ = follow_job(server)
     assert all(before <= record.at <= time.monotonic() for record in records)

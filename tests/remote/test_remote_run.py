@@ -1,4 +1,4 @@
-"""Several jobs as one run: merged, waited for, left."""
+"""Several jobs as one run: merged, waited for, detached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from modelfetch.engine.events import ErrorInfo, Event, LockWaiting, Progress, RunFinished, RunStarted
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.net.retry import RetryPolicy
-from modelfetch.remote import Job, Patience, Run
+from modelfetch.remote import Job, ReconnectPolicy, Run
 from modelfetch.remote.client import CANCEL_SECONDS
 from tests.patience import HELD, IN_TIME
 from tests.remote.conftest import Connect
@@ -23,29 +23,29 @@ from tests.remote.scripted import (
     Answer,
     document,
     frames,
+    records_of,
     refusal,
     snapshot,
     stream,
-    told,
 )
 from tests.scripted import FILES, at_once, download, failed, play
 
 OTHER = "job-0b999999-5b0a-4a3f-8f56-0c5ee6a7a4c1"
 OTHER_STREAM = f"GET /v1/jobs/{OTHER}/stream"
 EVENTS = download(FILES[-2:])
-STORY = told(EVENTS)
-HASTY = Patience(0.5, RetryPolicy(base=0.01, cap=0.02))
+RECORDS = records_of(EVENTS)
+FAST = ReconnectPolicy(0.5, RetryPolicy(base=0.01, cap=0.02))
 OURS = Job(JOB, "whisper-base", is_ours=True)
 THEIRS = replace(OURS, is_ours=False)
 
 
-def quick() -> float:
-    """A clock on which a second lasts a tenth of one."""
+def fast_clock() -> float:
+    """A clock that runs ten times as fast."""
     return time.monotonic() * 10
 
 
-def of_other(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same story of another model in another run."""
+def of_other_run(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same records for another model in another run."""
     return [
         {key: "silero-vad" if key == "model" else value for key, value in record.items()}
         | ({"models": ["silero-vad"]} if "models" in record else {})
@@ -54,13 +54,13 @@ def of_other(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def test_one_job_is_as_if_it_ran_here(connect: Connect) -> None:
-    server, _ = connect({STREAM: [stream(frames(STORY), DONE)]})
+def test_one_job_yields_the_events_of_a_local_run(connect: Connect) -> None:
+    server, _ = connect({STREAM: [stream(frames(RECORDS), DONE)]})
     assert list(Run(server, [OURS]).events()) == EVENTS
 
 
 class Figures:
-    """Keeps the totals after each event."""
+    """Records the totals after each event."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -75,9 +75,9 @@ class Figures:
         pass
 
 
-def test_the_fold_sees_what_the_server_saw(connect: Connect) -> None:
-    """Speeds included: a replay comes in at once, but its events did not happen at once."""
-    server, _ = connect({STREAM: [stream(frames(told(download())), DONE)]})
+def test_the_figures_are_those_of_the_server(connect: Connect) -> None:
+    """Speeds included: a replay arrives at once, but its events did not happen at once."""
+    server, _ = connect({STREAM: [stream(frames(records_of(download())), DONE)]})
     run, here, there = Run(server, [OURS]), Figures(), Figures()
     follow(run.events(), [here], clock=run.clock)
     play(at_once(download()), there)
@@ -88,25 +88,25 @@ def test_the_fold_sees_what_the_server_saw(connect: Connect) -> None:
 
 def test_several_jobs_become_one_run_with_one_end(connect: Connect) -> None:
     answers = {
-        STREAM: [stream(frames(STORY[:7])), stream(frames(STORY[7:]), DONE)],
-        OTHER_STREAM: [stream(frames(of_other(STORY)), DONE)],
+        STREAM: [stream(frames(RECORDS[:7])), stream(frames(RECORDS[7:]), DONE)],
+        OTHER_STREAM: [stream(frames(of_other_run(RECORDS)), DONE)],
     }
     server, _ = connect(answers)
     tapped: list[dict[str, Any]] = []
-    run = Run(server, [OURS, Job(OTHER, "silero-vad")], tap=tapped.append, patience=HASTY)
+    run = Run(server, [OURS, Job(OTHER, "silero-vad")], tap=tapped.append, reconnect=FAST)
     *rest, last = list(records(run.events(), clock=run.clock))
     assert isinstance(last.event, RunFinished)
     assert (last.event.outcome, len(last.event.files)) == ("completed", 4)
     assert not any(isinstance(record.event, RunFinished) for record in rest)
     assert {*last.state.models} == {"whisper-base", "silero-vad"}
     assert last.state.totals.percent == 100
-    assert [record for record in tapped if record["run"] == "r1"] == STORY
-    assert [record for record in tapped if record["run"] == "r2"] == of_other(STORY)
+    assert [record for record in tapped if record["run"] == "r1"] == RECORDS
+    assert [record for record in tapped if record["run"] == "r2"] == of_other_run(RECORDS)
 
 
-def test_the_gravest_end_is_the_end(connect: Connect) -> None:
-    bad = told([RunStarted("ensure", ("n",)), failed()])
-    server, _ = connect({STREAM: [stream(frames(STORY), DONE)], OTHER_STREAM: [stream(frames(bad), DONE)]})
+def test_the_most_severe_end_is_the_end_of_the_run(connect: Connect) -> None:
+    bad = records_of([RunStarted("ensure", ("n",)), failed()])
+    server, _ = connect({STREAM: [stream(frames(RECORDS), DONE)], OTHER_STREAM: [stream(frames(bad), DONE)]})
     *_, last = Run(server, [OURS, Job(OTHER, "n")]).events()
     assert isinstance(last, RunFinished)
     assert (last.outcome, last.exit_code, len(last.files)) == ("failed", 6, 2)
@@ -116,21 +116,21 @@ def waits(events: list[Event]) -> list[LockWaiting]:
     return [event for event in events if isinstance(event, LockWaiting)]
 
 
-def test_a_job_in_the_queue_is_a_wait(connect: Connect) -> None:
+def test_a_queued_job_is_reported_as_a_wait(connect: Connect) -> None:
     server, _ = connect({STREAM: [stream(": heartbeat\n\n", hold=True)]})
-    following = Run(server, [OURS], clock=quick).events()
+    following = Run(server, [OURS], clock=fast_clock).events()
     wait = next(following)
     following.close()
     assert isinstance(wait, LockWaiting)
-    assert (wait.model, wait.holder) == ("whisper-base", f"its turn at {server.base}")
+    assert (wait.model, wait.holder) == ("whisper-base", f"its turn in the queue of {server.base}")
     assert wait.waited >= 1
 
 
-def test_a_server_that_is_away_is_a_wait_until_it_is_back(connect: Connect) -> None:
+def test_an_unavailable_server_is_reported_as_a_wait(connect: Connect) -> None:
     slow: list[Answer] = [refusal(503, "stopping", "x")] * 3
-    server, _ = connect({STREAM: [stream(frames(STORY[:9])), *slow, stream(frames(STORY[9:]), DONE)]})
-    patience = Patience(100, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
-    events = list(Run(server, [OURS], patience=patience, clock=quick).events())
+    server, _ = connect({STREAM: [stream(frames(RECORDS[:9])), *slow, stream(frames(RECORDS[9:]), DONE)]})
+    reconnect = ReconnectPolicy(100, RetryPolicy(base=0.1, cap=0.1), lambda _, most: most)
+    events = list(Run(server, [OURS], reconnect=reconnect, clock=fast_clock).events())
     assert waits(events)[-1].holder == f"{server.base}: HTTP 503"
     assert all(wait.waited >= 1 for wait in waits(events))
     assert [event for event in events if not isinstance(event, LockWaiting)] == EVENTS
@@ -140,7 +140,7 @@ def test_a_server_that_is_away_is_a_wait_until_it_is_back(connect: Connect) -> N
 
 
 def leave_in_the_middle(run: Run, exit_code: int = 130) -> tuple[list[Event], float]:
-    """Leave at the first progress; gives what came from then on, and how long it took."""
+    """Leave at the first progress; returns the events from then on, and how long it took."""
     following = run.events()
     while not isinstance(next(following), Progress):
         pass
@@ -151,14 +151,14 @@ def leave_in_the_middle(run: Run, exit_code: int = 130) -> tuple[list[Event], fl
 
 def cancelled() -> list[dict[str, Any]]:
     error = ErrorInfo("cancelled", "cancelled", "run it again")
-    return told([*EVENTS[:5], RunFinished("cancelled", 130, 1.0, (), error)])[-1:]
+    return records_of([*EVENTS[:5], RunFinished("cancelled", 130, 1.0, (), error)])[-1:]
 
 
-def test_leaving_cancels_what_is_ours_and_tells_its_end(connect: Connect) -> None:
+def test_leaving_cancels_own_jobs_and_reports_their_end(connect: Connect) -> None:
     server, script = connect({STREAM: [], f"DELETE /v1/jobs/{JOB}": []})
 
     def end(channel: Any) -> None:
-        channel.sock.sendall(head_of_stream + frames(STORY[:5]).encode())
+        channel.sock.sendall(head_of_stream + frames(RECORDS[:5]).encode())
         while not script.to(f"DELETE /v1/jobs/{JOB}"):
             time.sleep(0.01)
         channel.sock.sendall((frames(cancelled()) + CANCELLED).encode())
@@ -179,34 +179,36 @@ def test_leaving_cancels_what_is_ours_and_tells_its_end(connect: Connect) -> Non
 
 
 @pytest.mark.parametrize("exit_code", [130, 143, 129])
-def test_what_others_began_goes_on(connect: Connect, exit_code: int) -> None:
-    server, script = connect({STREAM: [stream(frames(STORY[:5]), hold=True)]})
+def test_jobs_of_others_continue(connect: Connect, exit_code: int) -> None:
+    server, script = connect({STREAM: [stream(frames(RECORDS[:5]), hold=True)]})
     tapped: list[dict[str, Any]] = []
     rest, seconds = leave_in_the_middle(Run(server, [THEIRS], tap=tapped.append), exit_code)
     last = rest[-1]
     assert isinstance(last, RunFinished)
     assert last.error is not None
     assert (last.outcome, last.exit_code) == ("cancelled", exit_code)
-    assert last.error.message == "job-0b54c6de goes on on the server"
+    assert last.error.message == "job-0b54c6de continues on the server"
     assert seconds < IN_TIME
     assert [request.line for request in script.asked] == [STREAM]
     assert all(record["event"] != "run_finished" for record in tapped)
 
 
-def test_a_server_that_does_not_answer_is_not_waited_for_long(connect: Connect) -> None:
+def test_a_cancel_without_an_answer_is_not_waited_for_long(connect: Connect) -> None:
     silent: Answer = lambda channel: channel.wait(HELD)  # noqa: E731
-    server, _ = connect({STREAM: [stream(frames(STORY[:5]), hold=True)], f"DELETE /v1/jobs/{JOB}": [silent]})
-    rest, seconds = leave_in_the_middle(Run(server, [OURS], clock=quick))
+    server, _ = connect(
+        {STREAM: [stream(frames(RECORDS[:5]), hold=True)], f"DELETE /v1/jobs/{JOB}": [silent]}
+    )
+    rest, seconds = leave_in_the_middle(Run(server, [OURS], clock=fast_clock))
     last = rest[-1]
     assert isinstance(last, RunFinished)
     assert last.error is not None
-    assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was told to end, and has not yet")
+    assert (last.exit_code, last.error.message) == (130, "job-0b54c6de was cancelled but has not ended yet")
     assert CANCEL_SECONDS / 10 <= seconds < IN_TIME
 
 
-def test_who_leaves_too_late_has_the_end_that_came(connect: Connect) -> None:
+def test_leaving_after_the_end_keeps_that_end(connect: Connect) -> None:
     over = document(snapshot(status="completed", exit_code=0))
-    server, _ = connect({STREAM: [stream(frames(STORY), DONE)], f"GET /v1/jobs/{JOB}": [over]})
+    server, _ = connect({STREAM: [stream(frames(RECORDS), DONE)], f"GET /v1/jobs/{JOB}": [over]})
     run = Run(server, [OURS])
     run.leave(130)
     *_, last = run.events()

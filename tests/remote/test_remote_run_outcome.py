@@ -1,4 +1,4 @@
-"""One end of several."""
+"""The end of several jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modelfetch.engine.events import ErrorInfo, FileResult, Outcome, RunFinished
 from modelfetch.engine.failures import _GRAVITY as GRAVITY_OF_FILES
 from modelfetch.engine.totals import Totals
 from modelfetch.remote import Job
-from modelfetch.remote.remote_run import _GRAVITY, combine, left
+from modelfetch.remote.remote_run import _SEVERITY, combine, detached_end
 
 DONE = RunFinished("completed", 0, 3.0, (FileResult("m", "a", "completed", "", "url", 1),), None)
 KEPT = RunFinished("cancelled", 130, 1.0, (), ErrorInfo("cancelled", "cancelled", "x"))
@@ -22,7 +22,7 @@ def failed(code: str, exit_code: int) -> RunFinished:
 
 
 @pytest.mark.parametrize("ending", [DONE, KEPT, failed("disk", 7)])
-def test_one_end_stays_as_it_is(ending: RunFinished) -> None:
+def test_the_end_of_one_job_is_unchanged(ending: RunFinished) -> None:
     assert combine([ending]) == ending
 
 
@@ -41,7 +41,7 @@ def test_all_files_and_the_longest_time_are_kept() -> None:
         ([DONE, KEPT], "cancelled", 130),
     ],
 )
-def test_the_gravest_end_counts(endings: list[RunFinished], code: str, exit_code: int) -> None:
+def test_the_most_severe_end_wins(endings: list[RunFinished], code: str, exit_code: int) -> None:
     finished = combine(endings)
     assert finished.error is not None
     assert (finished.error.code, finished.exit_code) == (code, exit_code)
@@ -54,7 +54,7 @@ def test_more_failures_are_counted() -> None:
 
 
 def test_failures_of_jobs_rank_as_failures_of_files_do() -> None:
-    assert tuple(error.code for error in GRAVITY_OF_FILES) == _GRAVITY
+    assert tuple(error.code for error in GRAVITY_OF_FILES) == _SEVERITY
 
 
 @pytest.mark.parametrize(
@@ -62,24 +62,29 @@ def test_failures_of_jobs_rank_as_failures_of_files_do() -> None:
     [
         ([KEPT], [], "cancelled: 1.00 MB of 3.00 MB stay on the server", "run the same command again"),
         ([KEPT, DONE, KEPT], [], "cancelled: 1.00 MB of", "run the same command again"),
-        ([DONE], [THEIRS], "job-0b999999 goes on on the server", "modelfetch attach job-0b999999"),
-        ([], [OURS], "job-0b54c6de was told to end, and has not yet", "modelfetch jobs"),
-        ([KEPT], [THEIRS], "stay on the server; job-0b999999 goes on", "modelfetch attach job-0b999999"),
-        ([], [OURS, THEIRS], "was told to end, and has not yet; job-0b999999 goes on", "modelfetch jobs"),
+        ([DONE], [THEIRS], "job-0b999999 continues on the server", "modelfetch attach job-0b999999"),
+        ([], [OURS], "job-0b54c6de was cancelled but has not ended yet", "modelfetch jobs"),
+        ([KEPT], [THEIRS], "stay on the server; job-0b999999 continues", "modelfetch attach job-0b999999"),
+        (
+            [],
+            [OURS, THEIRS],
+            "was cancelled but has not ended yet; job-0b999999 continues",
+            "modelfetch jobs",
+        ),
     ],
 )
-def test_who_leaves_is_told_what_becomes_of_it(
+def test_a_detached_end_reports_what_each_job_does(
     endings: list[RunFinished], going_on: list[Job], message: str, hint: str
 ) -> None:
-    finished = left(143, endings, going_on, TOTALS)
+    finished = detached_end(143, endings, going_on, TOTALS)
     assert (finished.outcome, finished.exit_code) == ("cancelled", 143)
     assert finished.error is not None
     assert message in finished.error.message
     assert hint in finished.error.hint
 
 
-def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
-    finished = left(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
+def test_without_a_plan_no_kept_bytes_are_reported() -> None:
+    finished = detached_end(130, [KEPT], [], Totals(0, 0, None, None, None, 0.0, 0, 0))
     assert finished.error is not None
     assert finished.error.message == "cancelled"
 
@@ -96,5 +101,5 @@ def test_of_a_plan_that_was_not_made_nothing_is_kept() -> None:
         ("failed", 143, 143),
     ],
 )
-def test_only_what_went_well_exits_with_zero(outcome: Outcome, said: int, exit_code: int) -> None:
+def test_only_success_exits_with_zero(outcome: Outcome, said: int, exit_code: int) -> None:
     assert combine([RunFinished(outcome, said, 0.0, (), None)]).exit_code == exit_code

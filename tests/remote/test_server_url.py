@@ -1,4 +1,4 @@
-"""Which server is meant, and the token that it wants."""
+"""The URL of a server and its token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.origin import Origin, refusing_port
 PRINTED = "http://127.0.0.1:8765/#token=Q3c9-_.~+/x=="
 
 
-def test_the_line_that_serve_prints_is_all_that_is_needed() -> None:
+def test_the_line_that_serve_prints_is_sufficient() -> None:
     assert find_address(PRINTED, None, {}) == Address("http://127.0.0.1:8765", "Q3c9-_.~+/x==")
 
 
@@ -46,7 +46,7 @@ def test_the_line_that_serve_prints_is_all_that_is_needed() -> None:
         ),
     ],
 )
-def test_options_win_over_the_environment(
+def test_options_take_precedence_over_the_environment(
     server: str | None, token: str | None, environ: dict[str, str], expected: tuple[str, str]
 ) -> None:
     address = find_address(server, token, environ)
@@ -66,7 +66,7 @@ def test_options_win_over_the_environment(
         ("http://a\x1b[2J/", "percent-encoded"),
     ],
 )
-def test_an_address_of_no_server_is_refused(server: str, words: str) -> None:
+def test_an_invalid_server_url_is_refused(server: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         find_address(f"{server}#token=token-canary", None, {})
     assert words in caught.value.message
@@ -75,10 +75,10 @@ def test_an_address_of_no_server_is_refused(server: str, words: str) -> None:
     assert "\x1b" not in caught.value.message
 
 
-def test_without_a_token_it_is_said_where_to_get_one() -> None:
+def test_without_a_token_the_hint_names_where_to_get_one() -> None:
     with pytest.raises(UsageError) as caught:
         find_address("http://a:1/#nothing=x", None, {})
-    assert "wants a token" in caught.value.message
+    assert "requires a token" in caught.value.message
     assert "MODELFETCH_SERVE_TOKEN" in caught.value.hint
 
 
@@ -93,7 +93,7 @@ def test_a_token_is_not_in_the_representation() -> None:
     assert "Q3c9" not in repr(find_address(PRINTED, None, {}))
 
 
-def test_who_has_no_token_because_no_server_runs_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_token_and_server_the_missing_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
     with refusing_port() as port, pytest.raises(UnavailableError) as caught:
         connect(base := f"http://127.0.0.1:{port}", None)
@@ -101,11 +101,11 @@ def test_who_has_no_token_because_no_server_runs_is_told_so(monkeypatch: pytest.
     assert "modelfetch serve" in caught.value.hint
 
 
-def test_who_has_no_token_for_a_server_that_runs_is_told_where_to_get_one(
+def test_without_a_token_for_a_running_server_the_token_is_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MODELFETCH_SERVE_TOKEN", raising=False)
-    with Origin() as somebody, pytest.raises(UsageError, match="wants a token"):
+    with Origin() as somebody, pytest.raises(UsageError, match="requires a token"):
         connect(somebody.endpoint, None)
 
 
@@ -120,7 +120,7 @@ def test_who_has_no_token_for_a_server_that_runs_is_told_where_to_get_one(
         ("http://127.0.0.1.example:1", ""),
     ],
 )
-def test_the_token_of_the_environment_goes_to_its_own_server_only(server: str, named: str) -> None:
+def test_the_token_of_the_environment_is_sent_to_its_own_server_only(server: str, named: str) -> None:
     environ = {"MODELFETCH_SERVER": named, "MODELFETCH_SERVE_TOKEN": "canary-of-the-environment"}
     with pytest.raises(UsageError, match="MODELFETCH_SERVE_TOKEN is for") as caught:
         find_address(server, None, environ)
@@ -138,5 +138,5 @@ def test_the_token_of_the_environment_goes_to_its_own_server_only(server: str, n
         ("http://localhost:1", False),
     ],
 )
-def test_a_token_in_the_clear_is_noticed(server: str, *, is_exposed: bool) -> None:
+def test_an_unencrypted_token_is_detected(server: str, *, is_exposed: bool) -> None:
     assert find_address(server, "t", {}).is_exposed == is_exposed

@@ -1,4 +1,4 @@
-"""Many followers of one job, one of whom takes nothing: the others must not notice."""
+"""Many followers of one job, one of which is stalled: it must not delay the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILE = PlannedFile("big.bin", 1_000_000_000, "b" * 64, "missing", 0, ("mirror a.
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What one job tells.
+    """The events of one job.
 
     Attributes:
         events: How many there are in all.
@@ -48,7 +48,7 @@ class Story:
 
 
 class Teller:
-    """A run that tells its story once everybody listens."""
+    """A run that yields its events once all followers are connected."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
@@ -72,7 +72,7 @@ class Teller:
 
 @dataclass
 class Reader(threading.Thread):
-    """A follower that reads everything at once."""
+    """A follower that reads without delay."""
 
     port: int
     path: str
@@ -97,10 +97,10 @@ class Reader(threading.Thread):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it.
+    """The result of the test.
 
     Attributes:
-        told: Seconds in which the job told its story.
+        told: Seconds in which the job sent its events.
         behind: Seconds after that until the last follower had read it all.
         shares: For each follower the share of the events it got.
         growth: Bytes by which the process grew, clients included.
@@ -113,7 +113,7 @@ class Outcome:
 
 
 def follow(root: Path, story: Story, count: int) -> Outcome:
-    """Have ``count`` followers, one of whom takes nothing, follow a story, and insist that it goes well."""
+    """Follow a job with ``count`` followers, one of them stalled, and check what they receive."""
     teller = Teller(story)
     with Served(root, FakeEngine(teller)) as served:
         job_id = served.submit()
@@ -128,7 +128,7 @@ def follow(root: Path, story: Story, count: int) -> Outcome:
             teller.go.set()
             for reader in readers:
                 reader.join(60)
-            until(lambda: served.jobs.get(job_id).life.is_over, "the end")
+            until(lambda: served.jobs.get(job_id).state.is_over, "the end")
             gc.collect()
             growth = _resident() - before
         for reader in readers:
@@ -144,7 +144,7 @@ def follow(root: Path, story: Story, count: int) -> Outcome:
 def _check(reader: Reader, story: Story) -> None:
     assert reader.marker == "[DONE]"
     assert all(one < two for one, two in pairwise(reader.ids)), "in order, and none twice"
-    assert set(story.numbers) <= set(reader.ids), "no fact is missing"
+    assert set(story.numbers) <= set(reader.ids), "no event is missing"
 
 
 def _resident() -> int:

@@ -1,4 +1,4 @@
-"""A real server on loopback, in a thread; behind it jobs that do what a test tells them to."""
+"""A real server on loopback in a thread, with jobs that yield the events of a test."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def manifest(name: str, kind: str = "model") -> Manifest:
 
 @dataclass
 class FakeEngine:
-    """Knows some models, and plays what it is told instead of downloading them."""
+    """An engine with some models, whose runs yield the events of a test instead of downloading."""
 
     play_: Play = done
     models: dict[str, Manifest] = field(
@@ -67,7 +67,7 @@ class FakeEngine:
             raise UnknownModelError(f"no catalog has {model!r}", hint="modelfetch list shows all models.")
         return self.models[model]
 
-    def play(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
+    def start_run(self, order: Order, cancel: Cancellation, name: str) -> Generator[Event, None, None]:
         yield from self.play_(order, cancel)
 
     def reporters(self) -> Sequence[Reporter]:
@@ -75,7 +75,7 @@ class FakeEngine:
 
 
 def until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -84,7 +84,7 @@ def until(condition: Callable[[], object], what: str = "it", seconds: float = PA
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """The answer to one request."""
 
     status: int
     headers: Mapping[str, str]
@@ -101,7 +101,7 @@ class Answer:
 
 
 class Served:
-    """A server under way, and a client for it.
+    """A running server, and a client for it.
 
     Attributes:
         jobs: Its jobs, to look behind the answers.
@@ -118,13 +118,13 @@ class Served:
         connection: type[Connection] = Connection,
     ) -> None:
         self._history = history or History(root / "state.db")
-        self._keeper = JobStore(self._history)
-        self.jobs = Jobs(engine or FakeEngine(), self._keeper, parallel=parallel)
+        self._job_store = JobStore(self._history)
+        self.jobs = Jobs(engine or FakeEngine(), self._job_store, parallel=parallel)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.address = Address("127.0.0.1", "127.0.0.1", self.port)
         environ = {"HOME": str(root), "MODELFETCH_CACHE_DIR": str(root / "cache")}
-        self.workshop = (
+        self.workspace = (
             engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
         )
         self._listening = threading.Event()
@@ -132,7 +132,7 @@ class Served:
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def _app(self) -> ASGIApp:
-        return build(self.jobs, self.workshop, self._history, self.address, TOKEN)
+        return build(self.jobs, self.workspace, self._history, self.address, TOKEN)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -188,14 +188,14 @@ class Served:
         """Open a stream."""
         return Follower(self.port, path, after)
 
-    def story(self, job_id: str, after: int | None = None) -> list[Message]:
+    def messages(self, job_id: str, after: int | None = None) -> list[Message]:
         """Read the stream of a job to its end."""
         with self.follow(f"/v1/jobs/{job_id}/stream", after) as follower:
             return list(follower)
 
     def until_over(self, job_id: str) -> Any:
         """Wait for the end of a job, and look at it."""
-        until(lambda: self.jobs.get(job_id).life.is_over, "the end of the job")
+        until(lambda: self.jobs.get(job_id).state.is_over, "the end of the job")
         return self.snapshot(job_id)
 
 
@@ -213,7 +213,7 @@ class Message:
 
 
 class Follower:
-    """Reads a stream by the letter of its format, and nothing more forgiving."""
+    """Reads a stream, strictly by its format."""
 
     def __init__(self, port: int, path: str, after: int | None = None, buffer: int | None = None) -> None:
         self._socket = socket.socket()

@@ -1,4 +1,4 @@
-"""A job of the real engine is cancelled within a second, whatever it is doing, and keeps what is good."""
+"""A job of the real engine is cancelled within a second, whatever it is doing, and keeps verified data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 @contextmanager
 def real(tmp_path: Path, served: ServedModel, **settings: str) -> Iterator[Served]:
-    """A server over the real engine, which knows one model and its origin."""
+    """A server with the real engine and a catalog of one model."""
     environ = served.environment | {
         "HOME": str(tmp_path),
         "MODELFETCH_CACHE_DIR": str(tmp_path / "cache"),
@@ -34,14 +34,14 @@ def real(tmp_path: Path, served: ServedModel, **settings: str) -> Iterator[Serve
 
 
 def cancel(server: Served, job_id: str) -> None:
-    """Cancel, and insist on the contract."""
+    """Cancel, and check the answer."""
     started = time.monotonic()
     answer = server.ask("DELETE", f"/v1/jobs/{job_id}")
     assert time.monotonic() - started < IN_TIME
     assert (answer.status, answer.document["status"]) == (200, "cancelled")
     snapshot = server.snapshot(job_id)
     assert (snapshot["status"], snapshot["error"]["code"]) == ("cancelled", "cancelled")
-    story = server.story(job_id)
+    story = server.messages(job_id)
     assert (story[-2].event, story[-1].data) == ("run_finished", "[CANCELLED]")
 
 
@@ -57,7 +57,7 @@ WAITS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_while_it_waits_for_a_server(tmp_path: Path, wait: str) -> None:
+def test_a_job_waiting_for_a_retry_is_cancelled(tmp_path: Path, wait: str) -> None:
     fault, phase = WAITS[wait]
     with Origin() as origin:
         origin.fault("*", fault)
@@ -69,8 +69,8 @@ def test_while_it_waits_for_a_server(tmp_path: Path, wait: str) -> None:
             cancel(server, job_id)
 
 
-def test_while_it_connects(tmp_path: Path) -> None:
-    """A host that answers nothing at all: the queue of its listening socket is full."""
+def test_a_connecting_job_is_cancelled(tmp_path: Path) -> None:
+    """A host that does not even accept: the queue of its listening socket is full."""
     with Origin() as origin, ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -87,7 +87,7 @@ def test_while_it_connects(tmp_path: Path) -> None:
     until(lambda: not workers(), "the end of the thread that was left behind")
 
 
-def test_while_another_process_has_the_lock(tmp_path: Path) -> None:
+def test_a_job_waiting_for_a_lock_is_cancelled(tmp_path: Path) -> None:
     with Origin() as origin, Store(tmp_path / "cache").lock_model("m") as lock:
         assert lock.try_acquire()
         lock.note(300, 1000)
@@ -102,7 +102,7 @@ def test_while_another_process_has_the_lock(tmp_path: Path) -> None:
         assert not origin.requests
 
 
-def test_while_it_verifies(tmp_path: Path) -> None:
+def test_a_verifying_job_is_cancelled(tmp_path: Path) -> None:
     with Origin() as origin:
         served = model(origin, {"a.bin": 200 * MIB}, catalog=tmp_path / "catalog")
         with real(tmp_path, served) as server:
@@ -112,7 +112,7 @@ def test_while_it_verifies(tmp_path: Path) -> None:
             cancel(server, job_id)
 
 
-def test_a_retry_goes_on_where_the_cancelled_job_stopped(tmp_path: Path) -> None:
+def test_a_retry_resumes_where_the_cancelled_job_stopped(tmp_path: Path) -> None:
     with Origin(pace=8 * MIB) as origin:
         served = model(origin, {"a.bin": 8 * MIB}, catalog=tmp_path / "catalog")
         with real(tmp_path, served) as server:
@@ -131,12 +131,12 @@ def test_a_retry_goes_on_where_the_cancelled_job_stopped(tmp_path: Path) -> None
 
 
 def history(server: Served) -> list[dict[str, object]]:
-    runs = server.workshop.open().history().runs()
+    runs = server.workspace.load().history().runs()
     return [{"outcome": run.outcome} for run in runs]
 
 
 def test_a_command_and_a_job_of_the_same_model_are_one_download(tmp_path: Path) -> None:
-    """Whoever comes second waits for the first, sees how far it is, and fetches nothing."""
+    """The second one waits for the first, reports its progress, and fetches nothing."""
     with Origin(pace=4 * MIB) as origin:
         served = model(origin, {"a.bin": 6 * MIB}, catalog=tmp_path / "catalog")
         with real(tmp_path, served) as one, real(tmp_path, served) as two:

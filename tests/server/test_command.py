@@ -1,4 +1,4 @@
-"""``modelfetch serve`` as a person or a service manager runs it."""
+"""``modelfetch serve`` as a process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cli(tmp_path: Path) -> Command:
 
 
 class Server:
-    """A server in a process of its own."""
+    """A server process."""
 
     def __init__(self, running: Running, context: ssl.SSLContext | None = None) -> None:
         running.until(lambda running: "\n" in running.out)
@@ -91,7 +91,7 @@ def serve(cli: Command, *options: str, context: ssl.SSLContext | None = None) ->
 # Where
 
 
-def test_p02_it_says_where_it_listens_in_one_line_and_nothing_else(cli: Command) -> None:
+def test_p02_it_prints_its_address_in_one_line_and_nothing_else(cli: Command) -> None:
     with serve(cli) as server:
         assert (server.scheme, server.host) == ("http", "127.0.0.1")
         assert server.ask("GET", "/v1/jobs") == {"jobs": []}
@@ -100,7 +100,7 @@ def test_p02_it_says_where_it_listens_in_one_line_and_nothing_else(cli: Command)
     assert result.err == ""
 
 
-def test_p13_each_start_has_a_token_of_its_own_of_256_bits(cli: Command) -> None:
+def test_p13_each_start_generates_a_new_token_of_256_bits(cli: Command) -> None:
     with serve(cli) as one, serve(cli) as two:
         assert one.token != two.token
         assert len(one.token) * 6 >= 256
@@ -128,14 +128,14 @@ def test_p16_the_token_is_in_no_log(cli: Command) -> None:
     assert server.token not in result.err
 
 
-def test_p01_only_this_machine_can_reach_it_unless_told_otherwise(cli: Command) -> None:
+def test_p01_it_listens_on_loopback_by_default(cli: Command) -> None:
     with serve(cli) as server, socket.socket() as elsewhere:
         elsewhere.settimeout(0.5)
         with pytest.raises(OSError):
             elsewhere.connect(("127.0.0.2", server.port))
 
 
-def test_p03_beyond_this_machine_needs_a_flag_and_says_what_that_means(cli: Command) -> None:
+def test_p03_listening_beyond_loopback_needs_an_option_and_prints_a_note(cli: Command) -> None:
     with serve(cli, "--port", "0", "--host", "0.0.0.0") as server:
         assert server.host == "127.0.0.1"
         assert server.running.err.splitlines() == [
@@ -145,7 +145,7 @@ def test_p03_beyond_this_machine_needs_a_flag_and_says_what_that_means(cli: Comm
         assert server.ask("GET", "/v1/jobs") == {"jobs": []}
 
 
-def test_a_port_in_use_is_one_clear_line(cli: Command) -> None:
+def test_a_port_in_use_gives_one_line(cli: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = cli("serve", "--port", str(port))
@@ -165,21 +165,21 @@ def test_a_port_in_use_is_one_clear_line(cli: Command) -> None:
         (["--cert", "x.pem", "--key", "y.pem"], "no such file"),
     ],
 )
-def test_what_cannot_be_is_said_before_it_listens(cli: Command, options: list[str], words: str) -> None:
+def test_invalid_options_are_reported_before_it_listens(cli: Command, options: list[str], words: str) -> None:
     result = cli("serve", "--port", "0", *options)
     assert_fails(result, 2)
     assert words in result.err.lower()
     assert result.out == ""
 
 
-def test_a_wrong_setting_is_said_before_it_listens(cli: Command) -> None:
+def test_an_invalid_setting_is_reported_before_it_listens(cli: Command) -> None:
     result = cli("serve", "--port", "0", MODELFETCH_SERVE_JOBS="0")
     assert result.code == 2
     assert "MODELFETCH_SERVE_JOBS" in result.err
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "sse_starlette"])
-def test_without_the_extra_it_says_how_to_get_it(cli: Command, tmp_path: Path, package: str) -> None:
+def test_without_the_extra_it_prints_how_to_install_it(cli: Command, tmp_path: Path, package: str) -> None:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / f"{package}.py").write_text(f"raise ModuleNotFoundError('no', name='{package}')\n")
@@ -192,7 +192,7 @@ def test_without_the_extra_it_says_how_to_get_it(cli: Command, tmp_path: Path, p
 # TLS
 
 
-def test_with_a_certificate_it_speaks_tls(cli: Command, tmp_path: Path) -> None:
+def test_with_a_certificate_it_uses_tls(cli: Command, tmp_path: Path) -> None:
     authority = trustme.CA()
     issued = authority.issue_cert("localhost", "127.0.0.1")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"

@@ -1,4 +1,4 @@
-"""The quick form of the campaign ``followers``: one who takes nothing holds up nobody."""
+"""The quick form of the campaign ``followers``: a stalled follower delays no other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.server.followers import Story, follow
 pytestmark = pytest.mark.slow  # real processes, one after the other
 
 
-def test_everybody_gets_every_fact_in_order_beside_one_who_takes_nothing(tmp_path: Path) -> None:
+def test_followers_get_every_event_in_order_despite_a_stalled_one(tmp_path: Path) -> None:
     outcome = follow(tmp_path, Story(events=2_000), 8)
     assert outcome.shares == [1.0] * 7
     assert outcome.behind < 2.0

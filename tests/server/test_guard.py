@@ -1,4 +1,4 @@
-"""What the guard does with what passes it: bodies that do not end, applications that break."""
+"""The guard after it accepted a request: bodies that do not end, applications that fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelfetch.history import JobEventRow, JobRow
 from modelfetch.model.manifest import Manifest
-from modelfetch.server.error_responses import Refusal, refuse
+from modelfetch.server.error_responses import Refusal, error_response
 from modelfetch.server.guard import Guard
 from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_store import JobStore
@@ -28,13 +28,13 @@ ADDRESS = Address("127.0.0.1", "127.0.0.1", 8765)
 
 
 async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that wants the whole body, and answers refusals as ours does."""
+    """An application that reads the whole body, and answers refusals as the real one does."""
     try:
         while (await receive()).get("more_body"):
             pass
         await Response("read")(scope, receive, send)
     except Refusal as refusal:
-        await refuse(refusal)(scope, receive, send)
+        await error_response(refusal)(scope, receive, send)
 
 
 def ask(app: ASGIApp, pieces: list[bytes], pause: float) -> tuple[int, bytes]:
@@ -68,12 +68,12 @@ def ask(app: ASGIApp, pieces: list[bytes], pause: float) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("pieces", [[], [b"{"], [b" "] * 1000], ids=["nothing", "a part", "drips"])
-def test_p42_a_body_must_be_there_in_time_however_it_drips(pieces: list[bytes]) -> None:
+def test_p42_a_body_must_be_complete_in_time_however_slowly_it_arrives(pieces: list[bytes]) -> None:
     status, body = ask(reads_all, pieces, 0.01)
     assert (status, json.loads(body)["error"]["code"]) == (408, "too_slow")
 
 
-def test_a_handler_that_breaks_is_one_answer_and_the_server_goes_on(
+def test_a_failing_handler_gives_one_error_and_the_server_continues(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(FakeEngine):
@@ -90,7 +90,7 @@ def test_a_handler_that_breaks_is_one_answer_and_the_server_goes_on(
     assert "\x1b" not in caplog.text
 
 
-def test_an_answer_that_breaks_in_its_middle_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_response_that_fails_halfway_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     async def breaks(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ZeroDivisionError
@@ -99,7 +99,9 @@ def test_an_answer_that_breaks_in_its_middle_is_cut(caplog: pytest.LogCaptureFix
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_body_that_is_cut_off_is_no_bug(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_body_that_is_cut_off_is_not_reported_as_a_bug(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     import socket
 
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -114,7 +116,7 @@ def test_a_body_that_is_cut_off_is_no_bug(served: Served, caplog: pytest.LogCapt
 # What goes wrong behind it
 
 
-def test_a_setting_that_went_wrong_is_told_and_mended_without_a_restart(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported_and_can_be_fixed_without_a_restart(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "MODELFETCH_CACHE_DIR": str(tmp_path / "cache")}
     with Served(tmp_path, ServerWorkspace({}, environ=environ, cwd=tmp_path)) as served:
         (tmp_path / "modelfetch.toml").write_text("[network]\nfiles = 0\n")
@@ -123,13 +125,13 @@ def test_a_setting_that_went_wrong_is_told_and_mended_without_a_restart(tmp_path
         assert "network.files" in answer.document["error"]["message"]
         submitted = served.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "demo"})
         assert submitted.code == "config"
-        assert served.workshop.reporters() == ()
+        assert served.workspace.reporters() == ()
         (tmp_path / "modelfetch.toml").unlink()
         assert served.ask("GET", "/v1/models").status == 200
 
 
 class Broken:
-    """A history that breaks once."""
+    """A history that fails once."""
 
     def __init__(self) -> None:
         self.breaks = True
@@ -153,12 +155,12 @@ class Broken:
         raise AssertionError
 
 
-def test_a_bug_in_keeping_jobs_ends_neither_the_job_nor_the_keeping(
+def test_a_bug_in_the_job_store_ends_neither_the_job_nor_the_store(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    keeper = JobStore(Broken())  # type: ignore[arg-type]
-    jobs = Jobs(FakeEngine(), keeper, parallel=1)
+    job_store = JobStore(Broken())  # type: ignore[arg-type]
+    jobs = Jobs(FakeEngine(), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
-    until(lambda: "jobs could not be kept" in caplog.text, "the report")
+    until(lambda: "jobs could not be stored" in caplog.text, "the report")
     jobs.stop()
-    assert jobs.get(job.id).life.status == "completed"
+    assert jobs.get(job.id).state.status == "completed"

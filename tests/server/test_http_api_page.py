@@ -1,4 +1,4 @@
-"""The page about the HTTP API says what the server does."""
+"""The documentation of the HTTP API agrees with the server."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from starlette.routing import Route
 
 from modelfetch.history import AttemptRow, History, RunRow
-from modelfetch.server.event_streams import STREAMS
-from modelfetch.server.guard import BODY, FIELDS, HEAD
-from modelfetch.server.job_log import FOLLOWERS, RING
-from modelfetch.server.job_queue import KEPT, KEPT_DAYS, QUEUE
-from modelfetch.server.job_snapshot import MANY
+from modelfetch.server.event_streams import MAX_STREAMS
+from modelfetch.server.guard import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS
+from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
+from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
+from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
-from modelfetch.server.routes import MOST_RUNS, RUNS, JobRoutes, LookRoutes
+from modelfetch.server.routes import DEFAULT_RUNS, MAX_RUNS, InfoRoutes, JobRoutes
 from tests.server.running import Served
-from tests.server.test_job_snapshot import BEGUN, PROGRESS, shot
+from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +29,13 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)\n```", PA
 
 
 def example(key: str) -> Any:
-    """The example that has a key."""
+    """Return the example that has a key."""
     (found,) = (document for document in EXAMPLES if key in document)
     return found
 
 
 def test_the_example_of_a_snapshot_has_its_fields_in_their_order() -> None:
-    snapshot = shot([*BEGUN, PROGRESS])
+    snapshot = make_snapshot([*BEGUN, PROGRESS])
     assert list(example("job_id")) == list(snapshot)
     assert list(example("job_id")["files"][0]) == list(snapshot["files"][0])
 
@@ -62,7 +62,7 @@ def test_the_examples_of_history_and_sources_have_their_fields(tmp_path: Path) -
 def test_every_route_is_on_the_page(served: Served) -> None:
     routes = [
         *JobRoutes(served.jobs).routes(),
-        *LookRoutes(served.jobs, served.workshop, served._history).routes(),
+        *InfoRoutes(served.jobs, served.workspace, served._history).routes(),
     ]
     for route in routes:
         assert isinstance(route, Route)
@@ -73,7 +73,7 @@ def test_every_route_is_on_the_page(served: Served) -> None:
 
 
 def codes() -> set[str]:
-    """The codes of all refusals in the code."""
+    """Return the error codes of all refusals in the code."""
     found: set[str] = set()
     for path in (ROOT / "modelfetch" / "server").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -95,13 +95,13 @@ def test_the_words_of_the_contract_are_on_the_page(word: str) -> None:
 
 
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
-    assert f"{BODY // 1024} KiB" in PAGE
-    assert f"{HEAD // 1024} KiB and {FIELDS} fields" in PAGE
-    assert f"the queue holds {QUEUE}" in PAGE
-    assert f"At most {FOLLOWERS} readers may follow one job, and {STREAMS} streams" in PAGE
-    assert f"the last {RING} are kept" in PAGE
-    assert f"more than {MANY} files" in PAGE
-    assert f"limit={RUNS}" in PAGE
-    assert f"at most {MOST_RUNS}" in PAGE
-    assert (KEPT, KEPT_DAYS) == (100, 7)
+    assert f"{MAX_BODY_BYTES // 1024} KiB" in PAGE
+    assert f"{MAX_HEAD_BYTES // 1024} KiB and {MAX_HEAD_FIELDS} fields" in PAGE
+    assert f"the queue holds {MAX_QUEUED}" in PAGE
+    assert f"At most {MAX_FOLLOWERS} readers may follow one job, and {MAX_STREAMS} streams" in PAGE
+    assert f"the last {MAX_PROGRESS} are kept" in PAGE
+    assert f"more than {MAX_SNAPSHOT_FILES} files" in PAGE
+    assert f"limit={DEFAULT_RUNS}" in PAGE
+    assert f"at most {MAX_RUNS}" in PAGE
+    assert (MAX_ENDED, MAX_ENDED_DAYS) == (100, 7)
     assert "seven days or until a hundred newer ones ended" in " ".join(PAGE.split())

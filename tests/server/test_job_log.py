@@ -1,4 +1,4 @@
-"""The log of a job: many read it at once, each at its own pace, and nobody waits for anybody."""
+"""The log of a job, read by many followers at once, each at its own speed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from modelfetch.engine.events import ErrorInfo, Outcome, RunFinished
-from modelfetch.server.event_streams import Alarm, entries, last_event_id
-from modelfetch.server.job_log import FOLLOWERS, RING, Crowded, Entry, Log
+from modelfetch.server.event_streams import ThreadEvent, last_event_id, log_frames
+from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS, Entry, Log, TooManyFollowers
 from modelfetch.server.job_state import JobState
 
 
@@ -28,19 +28,19 @@ def numbers(found: list[Entry]) -> list[int]:
     return [entry.n for entry in found]
 
 
-def test_facts_are_kept_and_progress_is_kept_while_it_is_new() -> None:
+def test_all_events_are_kept_but_of_progress_only_the_latest() -> None:
     log = Log(progress(n) if n % 10 else fact(n) for n in range(10_000))
     kept = numbers(log.after(-1, 100_000))
     assert kept == sorted(kept)
     assert [n for n in kept if n % 10 == 0] == list(range(0, 10_000, 10))
-    newest = [n for n in range(10_000) if n % 10][-RING:]
+    newest = [n for n in range(10_000) if n % 10][-MAX_PROGRESS:]
     assert [n for n in kept if n % 10] == newest
     assert log.last == 9_999
 
 
 @pytest.mark.parametrize("after", [-1, 0, 4, 5, 98, 99, 1000])
 @pytest.mark.parametrize("limit", [1, 7, 1000])
-def test_reading_on_in_pieces_gives_everything_once(after: int, limit: int) -> None:
+def test_reading_in_batches_gives_everything_once(after: int, limit: int) -> None:
     log = Log(progress(n) if n % 3 else fact(n) for n in range(100))
     read: list[int] = []
     while batch := log.after(read[-1] if read else after, limit):
@@ -54,9 +54,9 @@ def test_an_empty_log_has_no_last_entry() -> None:
     assert Log().after(-1, 10) == []
 
 
-def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left() -> None:
+def test_followers_are_woken_by_each_entry_and_the_end_until_they_unsubscribe() -> None:
     log, woken = Log(), []
-    with log.following(lambda: woken.append("one")), log.following(lambda: woken.append("two")):
+    with log.subscribe(lambda: woken.append("one")), log.subscribe(lambda: woken.append("two")):
         log.append(fact(0))
         log.end("[DONE]")
     log.append(fact(1))
@@ -65,18 +65,18 @@ def test_followers_are_woken_by_each_entry_and_the_end_and_not_after_they_left()
 
 def test_followers_are_bounded() -> None:
     log = Log()
-    calls: list[Callable[[], None]] = [threading.Event().set for _ in range(FOLLOWERS)]
-    entered = [log.following(call) for call in calls]
+    calls: list[Callable[[], None]] = [threading.Event().set for _ in range(MAX_FOLLOWERS)]
+    entered = [log.subscribe(call) for call in calls]
     for following in entered:
         following.__enter__()
-    with pytest.raises(Crowded), log.following(threading.Event().set):
+    with pytest.raises(TooManyFollowers), log.subscribe(threading.Event().set):
         pass
     entered.pop().__exit__(None, None, None)
-    with log.following(threading.Event().set):
+    with log.subscribe(threading.Event().set):
         pass
 
 
-def test_writing_and_reading_at_once_loses_and_doubles_nothing() -> None:
+def test_writing_and_reading_at_once_loses_and_repeats_nothing() -> None:
     log, count = Log(), 20_000
 
     def write() -> None:
@@ -97,12 +97,12 @@ def test_writing_and_reading_at_once_loses_and_doubles_nothing() -> None:
 
 
 async def collect(log: Log, after: int = -1) -> list[bytes]:
-    alarm = Alarm()
-    with log.following(alarm.ring):
-        return [piece async for piece in entries(log, after, alarm)]
+    alarm = ThreadEvent()
+    with log.subscribe(alarm.set):
+        return [piece async for piece in log_frames(log, after, alarm)]
 
 
-def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
+def test_a_stream_waits_for_entries_and_ends_with_the_marker() -> None:
     async def run() -> list[bytes]:
         log = Log([fact(0)])
         reading = asyncio.create_task(collect(log))
@@ -122,8 +122,8 @@ def test_a_stream_waits_for_what_comes_and_ends_with_the_marker() -> None:
     ]
 
 
-def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
-    """Whoever looks for entries first and for the end second tells the end too early."""
+def test_entries_added_just_before_the_end_are_sent_before_the_marker() -> None:
+    """A stream that read the entries before the marker would end too early."""
 
     async def run() -> None:
         for _ in range(200):
@@ -144,15 +144,15 @@ def test_what_is_added_just_before_the_end_is_told_before_the_marker() -> None:
     asyncio.run(run())
 
 
-def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
-    async def make() -> Alarm:
-        return Alarm()
+def test_setting_an_event_after_its_loop_has_ended_is_no_error() -> None:
+    async def make() -> ThreadEvent:
+        return ThreadEvent()
 
-    asyncio.run(make()).ring()
+    asyncio.run(make()).set()
 
 
 @pytest.mark.parametrize(
-    ("outcome", "message", "told"),
+    ("outcome", "message", "marker"),
     [
         ("completed", None, "[DONE]"),
         ("cancelled", "cancelled", "[CANCELLED]"),
@@ -163,10 +163,10 @@ def test_an_alarm_that_rings_after_its_loop_has_ended_is_no_fault() -> None:
         ("failed", "[DONE]", "[ERROR] [DONE]"),
     ],
 )
-def test_the_marker_is_one_line(outcome: Outcome, message: str | None, told: str) -> None:
+def test_the_marker_is_one_line(outcome: Outcome, message: str | None, marker: str) -> None:
     error = None if message is None else ErrorInfo("x", message, "")
     at = datetime(2026, 11, 20, tzinfo=UTC)
-    assert JobState(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == told
+    assert JobState(at).ended(RunFinished(outcome, 1, 0.0, (), error), at).marker == marker
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A snapshot says what a run is doing, in a word, at every moment of it."""
+"""Snapshots of a run in each of its phases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.state import RunState
-from modelfetch.server.job_snapshot import MANY, Facts, Snapshot, brief, moving, snapshot
+from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES, Facts, Snapshot, brief, limit_files, snapshot
 from modelfetch.server.job_state import JobState, Order
 
 AT = datetime(2026, 11, 20, 6, tzinfo=UTC)
@@ -43,7 +43,7 @@ FALLBACK = SourceFailed(
     "m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "ipfs", "b.example"
 )
 LOST = SourceFailed("m", "big.bin", "mirror", "a.example", "not_found", "not found", "", 400, "", "")
-RUNNING = JobState(AT).begun(AT)
+RUNNING = JobState(AT).started(AT)
 
 
 def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
@@ -53,8 +53,8 @@ def fold(events: Sequence[Event], step: float = 1.0) -> RunState:
     return state
 
 
-def shot(events: Sequence[Event], life: JobState = RUNNING, now: float = 0.0) -> Snapshot:
-    facts = Facts("job-1", Order("model_download", "m"), "T", None, life, 0, 3, "words")
+def make_snapshot(events: Sequence[Event], state: JobState = RUNNING, now: float = 0.0) -> Snapshot:
+    facts = Facts("job-1", Order("model_download", "m"), "T", None, state, 0, 3, "words")
     return snapshot(facts, fold(events) if events else None, now)
 
 
@@ -69,12 +69,12 @@ PHASES: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_the_phase_is_the_word_for_what_goes_on(phase: str) -> None:
-    assert shot(PHASES[phase])["phase"] == phase
+def test_the_phase_follows_the_events(phase: str) -> None:
+    assert make_snapshot(PHASES[phase])["phase"] == phase
 
 
-def test_a_job_that_did_not_begin_is_queued() -> None:
-    found = shot([], JobState(AT))
+def test_a_job_that_has_not_started_is_queued() -> None:
+    found = make_snapshot([], JobState(AT))
     assert (found["status"], found["phase"], found["files"]) == ("queued", "queued", [])
     assert (found["received"], found["size"], found["percent"]) == (0, 0, 0.0)
     assert found["started_at"] is None
@@ -82,22 +82,22 @@ def test_a_job_that_did_not_begin_is_queued() -> None:
 
 def test_between_two_files_it_is_still_fetching() -> None:
     done = FileCommitted("m", "big.bin", "/x", 1000, "b" * 64, "mirror", "a.example", 900, 1.0)
-    assert shot([*BEGUN, PROGRESS, done])["phase"] == "fetching"
+    assert make_snapshot([*BEGUN, PROGRESS, done])["phase"] == "fetching"
 
 
-def test_a_check_is_verifying_from_its_first_file_to_its_last() -> None:
+def test_a_verify_job_is_verifying_from_its_first_file_to_its_last() -> None:
     planned = Planned("m", "1", "T", "MIT", "", "", "/x", 1010, 0, FILES)
-    assert shot([RunStarted("verify", ("m",)), planned])["phase"] == "verifying"
+    assert make_snapshot([RunStarted("verify", ("m",)), planned])["phase"] == "verifying"
 
 
 @pytest.mark.parametrize(
     ("outcome", "phase", "code"),
     [("completed", "done", 0), ("failed", "failed", 6), ("cancelled", "cancelled", 130)],
 )
-def test_an_end_is_told_by_status_phase_and_code(outcome: str, phase: str, code: int) -> None:
+def test_an_end_has_status_phase_and_exit_code(outcome: str, phase: str, code: int) -> None:
     error = None if code == 0 else ErrorInfo("x", "y", "z")
     end = RunFinished(outcome, code, 1.0, (), error)  # type: ignore[arg-type]
-    found = shot([*BEGUN, PROGRESS, RETRY], RUNNING.ended(end, AT))
+    found = make_snapshot([*BEGUN, PROGRESS, RETRY], RUNNING.ended(end, AT))
     assert (found["status"], found["phase"], found["exit_code"]) == (outcome, phase, code)
     assert found["error"] == (None if error is None else {"code": "x", "message": "y", "hint": "z"})
     assert [file["status"] for file in found["files"]] == ["cancelled", "cancelled"]
@@ -105,30 +105,30 @@ def test_an_end_is_told_by_status_phase_and_code(outcome: str, phase: str, code:
     assert found["speed"] is found["eta"] is found["waiting"] is None
 
 
-def test_a_file_that_waits_says_how_long_still() -> None:
-    waiting = shot([*BEGUN, PROGRESS, RETRY], now=5.5)["files"][0]  # scheduled at 4, for 4 seconds
+def test_a_waiting_file_has_its_remaining_wait() -> None:
+    waiting = make_snapshot([*BEGUN, PROGRESS, RETRY], now=5.5)["files"][0]  # scheduled at 4, for 4 seconds
     assert (waiting["phase"], waiting["wait"], waiting["attempt"]) == ("retrying", 2.5, 2)
     assert waiting["note"] == "the connection was cut"
-    assert shot([*BEGUN, PROGRESS, RETRY], now=99.0)["files"][0]["wait"] == 0.0
+    assert make_snapshot([*BEGUN, PROGRESS, RETRY], now=99.0)["files"][0]["wait"] == 0.0
 
 
 def test_a_fallback_names_the_next_source_and_the_reason() -> None:
-    file = shot([*BEGUN, PROGRESS, FALLBACK])["files"][0]
+    file = make_snapshot([*BEGUN, PROGRESS, FALLBACK])["files"][0]
     assert (file["source"], file["host"], file["note"]) == ("ipfs", "b.example", "not found")
     assert (file["phase"], file["received"], file["status"]) == ("falling back", 400, "running")
     again = Progress("m", "big.bin", "ipfs", "b.example", 1, 400, 1000)
-    assert shot([*BEGUN, PROGRESS, FALLBACK, again])["files"][0]["phase"] == "fetching"
+    assert make_snapshot([*BEGUN, PROGRESS, FALLBACK, again])["files"][0]["phase"] == "fetching"
 
 
-def test_a_file_that_is_lost_has_failed_while_others_go_on() -> None:
-    found = shot([*BEGUN, PROGRESS, LOST, FileStarted("m", "small.bin", 10, 0)])
+def test_a_failed_file_is_failed_while_others_continue() -> None:
+    found = make_snapshot([*BEGUN, PROGRESS, LOST, FileStarted("m", "small.bin", 10, 0)])
     assert [file["status"] for file in found["files"]] == ["failed", "running"]
     assert found["status"] == "running"
 
 
-def test_a_wait_tells_who_and_how_far() -> None:
+def test_a_wait_has_the_holder_and_its_progress() -> None:
     wait = LockWaiting("m", "", "process 4711 on builder", 5.0, 130, 295)
-    assert shot([BEGUN[0], wait])["waiting"] == {
+    assert make_snapshot([BEGUN[0], wait])["waiting"] == {
         "holder": "process 4711 on builder",
         "waited": 5.0,
         "received": 130,
@@ -136,49 +136,51 @@ def test_a_wait_tells_who_and_how_far() -> None:
     }
 
 
-def test_bytes_that_were_there_are_received_and_not_fetched() -> None:
-    found = shot([*BEGUN, PROGRESS])
+def test_bytes_present_before_are_received_but_not_fetched() -> None:
+    found = make_snapshot([*BEGUN, PROGRESS])
     assert (found["received"], found["fetched"]) == (400, 300)
     kept = [BEGUN[0], FileKept("m", "big.bin", 1000), ModelReady("m", "1", "/x", 1, 1000, 0)]
-    assert shot(kept)["fetched"] == 0
+    assert make_snapshot(kept)["fetched"] == 0
     local = Progress("m", "big.bin", "local", "/models", 1, 900, 1000)
-    assert shot([*BEGUN, local])["fetched"] == 0
+    assert make_snapshot([*BEGUN, local])["fetched"] == 0
 
 
-def test_a_hundred_percent_is_a_promise() -> None:
+def test_percent_is_100_only_when_all_files_are_done() -> None:
     almost = Progress("m", "big.bin", "mirror", "a.example", 1, 1000, 1000)
-    assert shot([*BEGUN, almost])["files"][0]["percent"] < 100
+    assert make_snapshot([*BEGUN, almost])["files"][0]["percent"] < 100
 
 
 def test_a_brief_snapshot_has_all_but_the_files() -> None:
-    full = shot([*BEGUN, PROGRESS])
+    full = make_snapshot([*BEGUN, PROGRESS])
     assert brief(full) == {key: value for key, value in full.items() if key != "files"}
 
 
-def test_of_many_files_a_stream_gets_those_that_move() -> None:
-    files = tuple(PlannedFile(f"{n}", 10, "a" * 64, "missing", 0, ()) for n in range(MANY + 1))
+def test_of_many_files_a_stream_gets_the_active_ones() -> None:
+    files = tuple(PlannedFile(f"{n}", 10, "a" * 64, "missing", 0, ()) for n in range(MAX_SNAPSHOT_FILES + 1))
     events: list[Event] = [
         RunStarted("ensure", ("m",)),
         Planned("m", "1", "", "MIT", "", "", "/x", 1, 1, files),
         FileStarted("m", "7", 10, 0),
     ]
-    full = shot(events)
-    assert [file["file"] for file in moving(full)["files"]] == ["7"]
-    assert moving(full)["files_total"] == MANY + 1
-    assert moving(shot([*BEGUN, PROGRESS]))["files"] == shot([*BEGUN, PROGRESS])["files"]
+    full = make_snapshot(events)
+    assert [file["file"] for file in limit_files(full)["files"]] == ["7"]
+    assert limit_files(full)["files_total"] == MAX_SNAPSHOT_FILES + 1
+    assert (
+        limit_files(make_snapshot([*BEGUN, PROGRESS]))["files"] == make_snapshot([*BEGUN, PROGRESS])["files"]
+    )
 
 
 # Lives
 
 
-def test_a_life_goes_from_the_queue_through_work_to_one_end() -> None:
+def test_a_state_goes_from_queued_to_running_to_one_end() -> None:
     end = RunFinished("completed", 0, 1.0, (), None)
-    life = JobState(AT).begun(AT).ended(end, AT)
-    assert (life.status, life.is_over, life.is_retryable) == ("completed", True, False)
+    state = JobState(AT).started(AT).ended(end, AT)
+    assert (state.status, state.is_over, state.is_retryable) == ("completed", True, False)
     steps: list[Callable[[], JobState]] = [
-        lambda: life.begun(AT),
-        lambda: life.ended(end, AT),
-        lambda: RUNNING.begun(AT),
+        lambda: state.started(AT),
+        lambda: state.ended(end, AT),
+        lambda: RUNNING.started(AT),
     ]
     for step in steps:
         with pytest.raises(AssertionError):

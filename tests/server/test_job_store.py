@@ -1,4 +1,4 @@
-"""Jobs that were kept come from a file that anybody may have written."""
+"""Stored jobs come from a file that any program may have written, so they are validated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server.running import Served
 
 @pytest.fixture
 def kept(tmp_path: Path) -> JobRow:
-    """A job as a server keeps it; the history then holds nothing else."""
+    """A job as a server stores it; the history has no other."""
     with Served(tmp_path) as served:
         served.until_over(served.submit())
     with History(tmp_path / "state.db") as history:
@@ -36,18 +36,16 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_job_that_no_server_kept_so_is_passed_over(
-    tmp_path: Path, kept: JobRow, change: dict[str, Any]
-) -> None:
+def test_an_invalid_stored_job_is_skipped(tmp_path: Path, kept: JobRow, change: dict[str, Any]) -> None:
     forged = replace(kept, id="job-forged", snapshot=kept.snapshot | {"job_id": "job-forged"} | change)
     with History(tmp_path / "state.db") as history:
         history.write(jobs=[forged], job_events=[JobEventRow(kept.id, 90, {"n": "x"})])
     with Served(tmp_path) as served:
         assert [job["job_id"] for job in served.ask("GET", "/v1/jobs").document["jobs"]] == [kept.id]
-        assert served.story(kept.id)[-1].data == "[DONE]"
+        assert served.messages(kept.id)[-1].data == "[DONE]"
 
 
-def test_a_job_without_an_end_and_with_an_odd_log_gets_one(tmp_path: Path, kept: JobRow) -> None:
+def test_a_job_without_an_end_and_with_an_invalid_log_gets_an_end(tmp_path: Path, kept: JobRow) -> None:
     open_ = {"status": "running", "finished_at": None, "owner": ""}
     with History(tmp_path / "state.db") as history:
         history.write(

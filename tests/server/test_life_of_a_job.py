@@ -37,7 +37,7 @@ def at(received: int) -> Progress:
 
 
 class Held:
-    """A run that stands in the middle of its file until it is let go or cancelled."""
+    """A run that stops in the middle of its file until it is released or cancelled."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -66,12 +66,12 @@ def held() -> Held:
 
 @pytest.fixture
 def server(tmp_path: Path, held: Held) -> Iterator[Served]:
-    """A server of one job at a time, which stands in its middle."""
+    """A server that runs one job at a time, which stops in its middle."""
     with Served(tmp_path, FakeEngine(held), parallel=1) as served:
         yield served
 
 
-def under_way(server: Served, model: str = "m") -> str:
+def start_running(server: Served, model: str = "m") -> str:
     job_id = server.submit(model)
     until(lambda: server.snapshot(job_id)["last_event_id"] == 3)
     return job_id
@@ -84,7 +84,7 @@ def kinds(story: list[Message]) -> list[str | None]:
 # Submit
 
 
-def test_an_order_is_taken_with_an_id_and_the_address_of_its_stream(served: Served) -> None:
+def test_a_submission_returns_an_id_and_the_url_of_its_stream(served: Served) -> None:
     answer = served.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "m"})
     assert answer.status == 202
     assert set(answer.document) == {"job_id", "sse_url"}
@@ -93,14 +93,14 @@ def test_an_order_is_taken_with_an_id_and_the_address_of_its_stream(served: Serv
     assert answer.document["sse_url"] == f"/v1/jobs/{job_id}/stream"
 
 
-def test_a_job_runs_though_nobody_follows_it(served: Served) -> None:
-    """A job that waits for its first reader would never run from a script."""
+def test_a_job_runs_without_followers(served: Served) -> None:
+    """A job that waited for its first follower would never run from a script."""
     job_id = served.submit()
     assert served.until_over(job_id)["status"] == "completed"
 
 
 def test_the_same_order_joins_the_job_that_is_under_way(server: Served, held: Held) -> None:
-    job_id = under_way(server)
+    job_id = start_running(server)
     again = server.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "org/m"})
     assert (again.status, again.document["job_id"]) == (200, job_id)
     held.go.set()
@@ -109,14 +109,14 @@ def test_the_same_order_joins_the_job_that_is_under_way(server: Served, held: He
 
 
 def test_the_same_order_joins_a_job_in_the_queue(server: Served) -> None:
-    under_way(server)
+    start_running(server)
     queued = server.submit("n")
     again = server.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "n"})
     assert (again.status, again.document["job_id"]) == (200, queued)
 
 
 def test_another_operation_on_the_same_model_is_another_job(server: Served) -> None:
-    under_way(server)
+    start_running(server)
     checked = server.submit("m", "model_verify")
     assert server.submit("m", "model_verify", repair=True) != checked
 
@@ -145,7 +145,7 @@ BAD_ORDERS = {
 
 
 @pytest.mark.parametrize("body", BAD_ORDERS.values(), ids=BAD_ORDERS)
-def test_a_bad_order_is_refused_in_one_sentence(served: Served, body: bytes) -> None:
+def test_an_invalid_submission_is_refused_in_one_sentence(served: Served, body: bytes) -> None:
     answer = served.ask("POST", "/v1/jobs", body=body, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.code) == (400, "bad_request")
     assert answer.document["error"]["message"]
@@ -167,7 +167,7 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
 
 
 def test_the_queue_is_bounded(server: Served) -> None:
-    under_way(server)
+    start_running(server)
     engine = server.jobs._engine
     assert isinstance(engine, FakeEngine)
     engine.models |= {f"m{n}": manifest(f"m{n}") for n in range(101)}
@@ -189,8 +189,8 @@ def test_as_many_jobs_run_at_once_as_are_allowed(tmp_path: Path, held: Held) -> 
 # Follow
 
 
-def test_a_stream_tells_everything_and_ends_with_one_marker(served: Served) -> None:
-    story = served.story(served.submit())
+def test_a_stream_has_every_event_and_ends_with_one_marker(served: Served) -> None:
+    story = served.messages(served.submit())
     assert kinds(story) == ["run_started", "run_finished", None]
     assert [message.id for message in story] == ["0", "1", None]
     assert story[-1].data == "[DONE]"
@@ -199,8 +199,8 @@ def test_a_stream_tells_everything_and_ends_with_one_marker(served: Served) -> N
     assert document["human"]
 
 
-def test_two_followers_read_the_same_and_a_late_one_reads_every_fact(server: Served, held: Held) -> None:
-    job_id = under_way(server)
+def test_two_followers_read_the_same_and_a_late_one_reads_every_event(server: Served, held: Held) -> None:
+    job_id = start_running(server)
     path = f"/v1/jobs/{job_id}/stream"
     with server.follow(path) as one, server.follow(path) as two:
         assert next(one).event == next(two).event == "run_started"
@@ -209,12 +209,14 @@ def test_two_followers_read_the_same_and_a_late_one_reads_every_fact(server: Ser
         assert rest == list(two)
     assert kinds(rest) == ["planned", "file_started", "progress", "file_committed", "run_finished", None]
     server.until_over(job_id)
-    late = [message for message in server.story(job_id) if message.event not in ("run_started", "progress")]
+    late = [
+        message for message in server.messages(job_id) if message.event not in ("run_started", "progress")
+    ]
     assert late == [message for message in rest if message.event != "progress"]
 
 
-def test_a_cut_stream_goes_on_behind_the_last_event_that_was_read(server: Served, held: Held) -> None:
-    job_id = under_way(server)
+def test_a_cut_stream_resumes_after_the_last_event_that_was_read(server: Served, held: Held) -> None:
+    job_id = start_running(server)
     with server.follow(f"/v1/jobs/{job_id}/stream") as cut:
         seen = [next(cut), next(cut)]
     with server.follow(f"/v1/jobs/{job_id}/stream", after=1) as resumed:
@@ -224,14 +226,14 @@ def test_a_cut_stream_goes_on_behind_the_last_event_that_was_read(server: Served
     assert [message.id for message in seen] == ["0", "1", "2", "3", "4", "5", None]
 
 
-def test_what_was_read_to_the_end_is_not_told_again(served: Served) -> None:
+def test_events_that_were_read_are_not_replayed(served: Served) -> None:
     job_id = served.submit()
     served.until_over(job_id)
-    assert [message.data for message in served.story(job_id, after=1)] == ["[DONE]"]
+    assert [message.data for message in served.messages(job_id, after=1)] == ["[DONE]"]
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "٣", "9" * 40, "1, 2"])
-def test_an_id_that_is_none_begins_at_the_beginning(served: Served, value: str) -> None:
+def test_an_invalid_last_event_id_replays_everything(served: Served, value: str) -> None:
     job_id = served.submit()
     served.until_over(job_id)
     headers = {"Last-Event-ID": value.encode().decode("latin-1")}
@@ -245,7 +247,7 @@ def test_a_stream_is_what_browsers_and_proxies_expect(served: Served) -> None:
     assert headers["x-accel-buffering"] == "no"
 
 
-def test_a_failure_is_told_in_the_marker_on_one_line(tmp_path: Path) -> None:
+def test_a_failure_is_in_the_marker_on_one_line(tmp_path: Path) -> None:
     error = ErrorInfo("unavailable", "no source\r\ncould\x1b[31m deliver\ndata: [DONE]", "try again")
 
     def fail(order: Order, _cancel: Cancellation) -> Iterator[Event]:
@@ -254,7 +256,7 @@ def test_a_failure_is_told_in_the_marker_on_one_line(tmp_path: Path) -> None:
 
     with Served(tmp_path, FakeEngine(fail)) as server:
         job_id = server.submit()
-        story = server.story(job_id)
+        story = server.messages(job_id)
         assert story[-1].data == "[ERROR] no source could[31m deliver data: [DONE]"
         snapshot = server.until_over(job_id)
     assert (snapshot["status"], snapshot["phase"], snapshot["exit_code"]) == ("failed", "failed", 6)
@@ -271,13 +273,13 @@ def test_a_bug_ends_its_job_and_nothing_else(tmp_path: Path, caplog: pytest.LogC
     with Served(tmp_path, FakeEngine(break_)) as server:
         snapshot = server.until_over(server.submit())
         assert (snapshot["status"], snapshot["exit_code"], snapshot["error"]["code"]) == ("failed", 1, "bug")
-        assert kinds(server.story(snapshot["job_id"])) == ["run_started", "run_finished", None]
+        assert kinds(server.messages(snapshot["job_id"])) == ["run_started", "run_finished", None]
         assert server.until_over(server.submit("n"))["status"] == "completed"
     assert "ZeroDivisionError" in caplog.text
     assert "\x1b" not in caplog.text
 
 
-def test_a_run_that_cannot_begin_fails_with_its_reason(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_fails_with_its_reason(tmp_path: Path) -> None:
     def refuse(_order: Order, _cancel: Cancellation) -> Iterator[Event]:
         raise ConfigError("the settings are wrong")
         yield
@@ -286,14 +288,14 @@ def test_a_run_that_cannot_begin_fails_with_its_reason(tmp_path: Path) -> None:
         snapshot = server.until_over(server.submit())
         assert (snapshot["status"], snapshot["exit_code"]) == ("failed", 2)
         assert snapshot["error"]["message"] == "the settings are wrong"
-        assert kinds(server.story(snapshot["job_id"])) == ["run_finished", None]
+        assert kinds(server.messages(snapshot["job_id"])) == ["run_finished", None]
 
 
 # Look
 
 
 def test_a_snapshot_is_the_state_of_the_run(server: Served) -> None:
-    job_id = under_way(server)
+    job_id = start_running(server)
     snapshot = server.snapshot(job_id)
     assert (snapshot["status"], snapshot["phase"]) == ("running", "fetching")
     assert (snapshot["received"], snapshot["size"], snapshot["percent"]) == (400, 1000, 40.0)
@@ -314,7 +316,7 @@ def test_a_snapshot_is_the_state_of_the_run(server: Served) -> None:
 
 
 def test_a_list_has_the_newest_first_and_no_files(server: Served) -> None:
-    first = under_way(server)
+    first = start_running(server)
     second = server.submit("n")
     listed = server.ask("GET", "/v1/jobs").document["jobs"]
     assert [job["job_id"] for job in listed] == [second, first]
@@ -339,8 +341,8 @@ def test_an_unknown_job_is_not_found(served: Served, method: str, path: str) -> 
 # Cancel
 
 
-def test_cancelling_ends_the_run_and_answers_once_it_is_over(server: Served) -> None:
-    job_id = under_way(server)
+def test_cancelling_ends_the_run_and_answers_after_its_end(server: Served) -> None:
+    job_id = start_running(server)
     with server.follow(f"/v1/jobs/{job_id}/stream") as follower:
         started = time.monotonic()
         answer = server.ask("DELETE", f"/v1/jobs/{job_id}")
@@ -356,10 +358,10 @@ def test_cancelling_ends_the_run_and_answers_once_it_is_over(server: Served) -> 
 
 
 def test_a_job_in_the_queue_is_cancelled_without_a_run(server: Served, held: Held) -> None:
-    under_way(server)
+    start_running(server)
     queued = server.submit("n")
     assert server.ask("DELETE", f"/v1/jobs/{queued}").status == 200
-    story = server.story(queued)
+    story = server.messages(queued)
     assert kinds(story) == ["run_finished", None]
     assert (story[0].document["outcome"], story[1].data) == ("cancelled", "[CANCELLED]")
     snapshot = server.snapshot(queued)
@@ -368,15 +370,15 @@ def test_a_job_in_the_queue_is_cancelled_without_a_run(server: Served, held: Hel
 
 
 def test_the_next_job_begins_when_one_is_cancelled(server: Served) -> None:
-    first = under_way(server)
+    first = start_running(server)
     second = server.submit("n")
     server.ask("DELETE", f"/v1/jobs/{first}")
     until(lambda: server.snapshot(second)["status"] == "running")
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_ended_cannot_be_cancelled(server: Served, held: Held, times: int) -> None:
-    job_id = under_way(server)
+def test_an_ended_job_cannot_be_cancelled(server: Served, held: Held, times: int) -> None:
+    job_id = start_running(server)
     if times == 2:
         server.ask("DELETE", f"/v1/jobs/{job_id}")
     else:
@@ -390,7 +392,7 @@ def test_what_ended_cannot_be_cancelled(server: Served, held: Held, times: int) 
 
 
 def test_a_cancelled_job_is_retried_as_a_new_one(server: Served, held: Held) -> None:
-    first = under_way(server)
+    first = start_running(server)
     server.ask("DELETE", f"/v1/jobs/{first}")
     held.go.set()
     answer = server.ask("POST", f"/v1/jobs/{first}/retry")
@@ -402,15 +404,15 @@ def test_a_cancelled_job_is_retried_as_a_new_one(server: Served, held: Held) -> 
 
 
 def test_a_retry_joins_the_same_job_under_way(server: Served) -> None:
-    first = under_way(server)
+    first = start_running(server)
     server.ask("DELETE", f"/v1/jobs/{first}")
     second = server.submit()
     answer = server.ask("POST", f"/v1/jobs/{first}/retry")
     assert (answer.status, answer.document["job_id"]) == (200, second)
 
 
-def test_what_completed_or_is_under_way_is_not_retried(server: Served, held: Held) -> None:
-    job_id = under_way(server)
+def test_completed_and_running_jobs_are_not_retried(server: Served, held: Held) -> None:
+    job_id = start_running(server)
     assert server.ask("POST", f"/v1/jobs/{job_id}/retry").code == "not_retryable"
     held.go.set()
     server.until_over(job_id)
@@ -419,7 +421,7 @@ def test_what_completed_or_is_under_way_is_not_retried(server: Served, held: Hel
 
 
 def test_a_repair_is_retried_as_a_repair(server: Served) -> None:
-    under_way(server, "n")
+    start_running(server, "n")
     first = server.submit("m", "model_verify", repair=True)
     server.ask("DELETE", f"/v1/jobs/{first}")
     second = server.ask("POST", f"/v1/jobs/{first}/retry").document["job_id"]
@@ -430,10 +432,10 @@ def test_a_repair_is_retried_as_a_repair(server: Served) -> None:
 # Clear
 
 
-def test_clearing_forgets_what_is_over_and_nothing_else(server: Served) -> None:
-    first = under_way(server)
+def test_clearing_forgets_ended_jobs_and_nothing_else(server: Served) -> None:
+    first = start_running(server)
     server.ask("DELETE", f"/v1/jobs/{first}")
-    second = under_way(server)
+    second = start_running(server)
     assert server.ask("POST", "/v1/jobs/clear").document == {"cleared": [first]}
     assert [job["job_id"] for job in server.ask("GET", "/v1/jobs").document["jobs"]] == [second]
     assert server.ask("GET", f"/v1/jobs/{first}").status == 404
@@ -447,13 +449,13 @@ def test_one_job_can_be_cleared(served: Served) -> None:
     assert [job.id for job in served.jobs.all()] == [jobs[1]]
 
 
-def test_what_is_under_way_is_not_cleared(server: Served) -> None:
-    job_id = under_way(server)
+def test_a_running_job_is_not_cleared(server: Served) -> None:
+    job_id = start_running(server)
     answer = server.ask("POST", "/v1/jobs/clear", {"job_id": job_id})
     assert (answer.status, answer.code) == (409, "not_ended")
 
 
-def test_clearing_what_is_not_there_is_not_found(served: Served) -> None:
+def test_clearing_an_unknown_job_is_not_found(served: Served) -> None:
     assert served.ask("POST", "/v1/jobs/clear", {"job_id": "job-0"}).status == 404
     assert served.ask("POST", "/v1/jobs/clear", {"jobs": []}).code == "bad_request"
     assert served.ask("POST", "/v1/jobs/clear", {"job_id": 7}).code == "bad_request"
@@ -462,9 +464,11 @@ def test_clearing_what_is_not_there_is_not_found(served: Served) -> None:
 # The end of the server
 
 
-def test_the_end_cancels_jobs_and_gives_every_stream_its_marker(tmp_path: Path, held: Held) -> None:
+def test_stopping_the_server_cancels_jobs_and_ends_every_stream_with_its_marker(
+    tmp_path: Path, held: Held
+) -> None:
     with Served(tmp_path, FakeEngine(held), parallel=1) as server:
-        running, queued = under_way(server), server.submit("n")
+        running, queued = start_running(server), server.submit("n")
         with (
             server.follow(f"/v1/jobs/{running}/stream") as one,
             server.follow(f"/v1/jobs/{queued}/stream") as two,
@@ -480,7 +484,7 @@ def test_the_end_cancels_jobs_and_gives_every_stream_its_marker(tmp_path: Path, 
         assert [end["error"]["code"] for end in last] == ["interrupted", "interrupted"]
 
 
-def test_nothing_is_taken_while_the_server_ends(served: Served) -> None:
+def test_submissions_are_refused_while_the_server_stops(served: Served) -> None:
     served.jobs.stop()
     answer = served.ask("POST", "/v1/jobs", {"operation": "model_download", "model": "m"})
     assert (answer.status, answer.code) == (503, "stopping")

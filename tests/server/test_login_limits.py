@@ -1,4 +1,4 @@
-"""Crowds before the door: those who say nothing, and those who guess."""
+"""Limits for unauthenticated clients: idle connections and guesses."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.server.login_limits import FORGET_SECONDS, Crowded, Guesses, LoginLimits
+from modelfetch.server.login_limits import FORGET_SECONDS, Guesses, LoginLimits, TooManyGuesses
 from tests.patience import IN_TIME
 from tests.server.running import Served, until
 
 
-class Seat:
-    """A connection that only remembers whether it was cut."""
+class FakeConnection:
+    """A connection that only records that it was closed."""
 
-    def __init__(self, seats: list[Seat], at: int) -> None:
-        self.is_known = False
-        self._cut = seats
+    def __init__(self, connections: list[FakeConnection], at: int) -> None:
+        self.is_authenticated = False
+        self._cut = connections
         self.at = at
 
-    def turn_away(self) -> None:
+    def abort(self) -> None:
         self._cut.append(self)
 
 
-def test_one_stranger_too_many_and_the_oldest_goes() -> None:
-    cut: list[Seat] = []
-    door = LoginLimits(room=3)
-    seats = [Seat(cut, at) for at in range(6)]
-    for seat in seats[:3]:
-        door.enter(seat)
-    door.leave(seats[1])  # it is known now
-    for seat in seats[3:]:
-        door.enter(seat)
-    assert [seat.at for seat in cut] == [0, 2]
+def test_beyond_the_limit_the_oldest_unauthenticated_connection_is_closed() -> None:
+    cut: list[FakeConnection] = []
+    limits = LoginLimits(limit=3)
+    connections = [FakeConnection(cut, at) for at in range(6)]
+    for connection in connections[:3]:
+        limits.add(connection)
+    limits.discard(connections[1])  # it has authenticated
+    for connection in connections[3:]:
+        limits.add(connection)
+    assert [connection.at for connection in cut] == [0, 2]
 
 
-def test_an_idle_crowd_does_not_keep_the_owner_out(tmp_path: Path) -> None:
-    """More connections than may be open at all, each of which says nothing."""
-    with Served(tmp_path) as served, ExitStack() as crowd:
+def test_idle_connections_do_not_lock_the_owner_out(tmp_path: Path) -> None:
+    """More connections than may be open, each of which sends nothing."""
+    with Served(tmp_path) as served, ExitStack() as connections:
         for _ in range(600):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
+            connections.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
         assert served.ask("GET", "/v1/jobs").status == 200
 
 
-def test_who_showed_the_token_stays_however_many_come(tmp_path: Path) -> None:
-    with Served(tmp_path) as served, served.follow("/v1/jobs/stream") as owner, ExitStack() as crowd:
+def test_an_authenticated_connection_is_never_closed_by_others(tmp_path: Path) -> None:
+    with Served(tmp_path) as served, served.follow("/v1/jobs/stream") as owner, ExitStack() as connections:
         assert next(owner).event == "ready"
         for _ in range(600):
-            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
+            connections.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
         assert served.ask("GET", "/v1/jobs").status == 200
         served.submit()
         assert next(owner).event == "jobs"
@@ -64,11 +64,11 @@ def test_each_wrong_token_waits_twice_as_long_up_to_a_second() -> None:
     assert guesses.delay(1011.0 + FORGET_SECONDS + 1) == 0.01
 
 
-def test_no_more_wait_than_may() -> None:
+def test_the_number_of_delayed_responses_is_limited() -> None:
     async def come(guesses: Guesses) -> str:
         try:
             await guesses.wait()
-        except Crowded:
+        except TooManyGuesses:
             return "sent away"
         return "answered"
 
@@ -79,12 +79,12 @@ def test_no_more_wait_than_may() -> None:
     assert asyncio.run(three()) == ["answered", "answered", "sent away"]
 
 
-def test_a_crowd_that_guesses_does_not_keep_the_owner_out(tmp_path: Path) -> None:
-    """While many wrong tokens wait for their answers, the right one has its own at once."""
+def test_guesses_do_not_lock_the_owner_out(tmp_path: Path) -> None:
+    """While responses to wrong tokens are delayed, the right token is answered at once."""
     guess = "GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer wrong-wrong-wrong\r\n\r\n"
-    with Served(tmp_path) as served, ExitStack() as crowd:
+    with Served(tmp_path) as served, ExitStack() as connections:
         for _ in range(100):
-            one = crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
+            one = connections.enter_context(socket.create_connection(("127.0.0.1", served.port), IN_TIME))
             one.sendall(guess.format(served.port).encode())
         assert served.ask("GET", "/v1/jobs").status == 200
 
@@ -96,9 +96,9 @@ def test_a_wrong_token_is_answered_and_the_right_one_after_it(tmp_path: Path, to
         assert served.ask("GET", "/v1/jobs").status == 200
 
 
-def test_a_connection_that_left_makes_room(tmp_path: Path) -> None:
+def test_a_closed_connection_is_no_longer_counted(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", served.port), IN_TIME):
                 pass
-        until(lambda: not served._server._door._strangers, "nobody to be left")
+        until(lambda: not served._server._login_limits._unauthenticated, "no connection")

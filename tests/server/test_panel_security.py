@@ -1,4 +1,4 @@
-"""What protects a server on this machine from pages, programs and people that should not use it.
+"""What protects a server on this machine from foreign pages, programs and people.
 
 Each point of the list P01 to P52 that needs no browser has its tests here, named after it.
 """
@@ -29,7 +29,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.server.connection_timeouts import Connection
 from modelfetch.server.error_responses import Refusal
-from modelfetch.server.guard import BODY, FIELDS, HEADERS, Request, judge
+from modelfetch.server.guard import HEADERS, MAX_BODY_BYTES, MAX_HEAD_FIELDS, Request, judge
 from modelfetch.server.job_state import Order
 from modelfetch.server.listen_address import Address
 from tests.patience import HELD, IN_TIME
@@ -42,7 +42,7 @@ SCRIPT = "</script><script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for all of these tests: to start and end one takes longer than most of them."""
+    """One server for all of these tests: starting and stopping one takes longer than most of them."""
     with Served(tmp_path_factory.mktemp("served")) as server:
         yield server
 
@@ -58,7 +58,7 @@ def served(standing: Served) -> Iterator[Served]:
 
 
 def raw(served: Served, head: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Send a request exactly as it is written; gives status and everything that came."""
+    """Send a request exactly as written; returns the status and everything received."""
     lines = f"{head.strip()}\nConnection: close\n\n".replace("\n", "\r\n")
     answer = b""
     # It need not listen to the end of what is too much.
@@ -97,7 +97,7 @@ def test_p01_the_default_is_this_machine_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]", "LOCALHOST"])
-def test_p05_the_names_of_this_machine_for_itself_are_ours(served: Served, name: str) -> None:
+def test_p05_loopback_names_are_accepted(served: Served, name: str) -> None:
     assert raw_get(served, f"Host: {name}:{served.port}") == 200
 
 
@@ -120,7 +120,7 @@ WRONG_HOSTS = {
 
 
 @pytest.mark.parametrize("host", WRONG_HOSTS.values(), ids=WRONG_HOSTS)
-def test_p06_p11_p12_other_names_are_not_ours(served: Served, host: str) -> None:
+def test_p06_p11_p12_other_names_are_refused(served: Served, host: str) -> None:
     assert raw_get(served, f"Host: {host.format(port=served.port)}") == 421
 
 
@@ -135,7 +135,7 @@ def test_p08_a_second_host_is_refused(served: Served) -> None:
     assert raw_get(served, ours, "Host: evil.example") in (400, 421)
 
 
-def test_p08_a_second_host_that_a_server_lets_through_is_refused_by_us() -> None:
+def test_p08_a_second_host_is_refused_by_the_guard_too() -> None:
     address = Address("127.0.0.1", "127.0.0.1", 80)
     fields = [("host", "127.0.0.1"), ("host", "127.0.0.1"), ("authorization", f"Bearer {TOKEN}")]
     assert judge(Request("GET", "/v1/jobs", fields[1:]), address, TOKEN) is None
@@ -151,18 +151,18 @@ def test_p09_a_target_for_a_proxy_is_refused(served: Served, target: str) -> Non
 
 
 @pytest.mark.parametrize("forwarded", ["evil.example", "evil.example, 127.0.0.1:{port}", ""])
-def test_p10_a_forwarded_host_must_be_ours_as_well(served: Served, forwarded: str) -> None:
+def test_p10_a_foreign_forwarded_host_is_refused(served: Served, forwarded: str) -> None:
     answer = with_headers(served, X_Forwarded_Host=forwarded.format(port=served.port))
     assert (answer.status, answer.code) == (421, "wrong_host")
 
 
-def test_p10_a_forwarded_host_makes_no_foreign_host_ours(served: Served) -> None:
+def test_p10_a_forwarded_host_does_not_replace_the_host(served: Served) -> None:
     ours = f"127.0.0.1:{served.port}"
     assert raw_get(served, "Host: evil.example", f"X-Forwarded-Host: {ours}") == 421
     assert raw_get(served, f"Host: {ours}", f"X-Forwarded-Host: {ours}") == 200
 
 
-def test_the_usual_port_may_be_left_out_and_no_other() -> None:
+def test_only_the_default_port_may_be_absent() -> None:
     assert Address("127.0.0.1", "127.0.0.1", 80).allows("127.0.0.1")
     assert Address("127.0.0.1", "127.0.0.1", 80).allows("[::1]")
     assert Address("127.0.0.1", "127.0.0.1", 443, tls=True).allows("localhost")
@@ -170,8 +170,8 @@ def test_the_usual_port_may_be_left_out_and_no_other() -> None:
     assert not Address("127.0.0.1", "127.0.0.1", 80).allows("127.0.0.1:")
 
 
-def test_bound_to_everything_any_address_in_figures_is_ours_and_no_foreign_name() -> None:
-    """Rebinding needs a name: an address in figures cannot be made to point anywhere."""
+def test_on_all_interfaces_any_ip_address_is_accepted_and_no_foreign_name() -> None:
+    """Rebinding needs a name: an IP address cannot be rebound."""
     address = Address("0.0.0.0", "0.0.0.0", 8765)
     assert address.allows("192.0.2.7:8765")
     assert address.allows("[2001:db8::1]:8765")
@@ -181,7 +181,7 @@ def test_bound_to_everything_any_address_in_figures_is_ours_and_no_foreign_name(
     assert not address.allows("192.0.2.7:80")
 
 
-def test_bound_to_a_name_that_name_is_ours() -> None:
+def test_bound_to_a_name_that_name_is_accepted() -> None:
     address = Address("gpu-box.lan", "192.0.2.7", 8765)
     assert address.allows("GPU-box.lan:8765")
     assert address.allows("192.0.2.7:8765")
@@ -192,7 +192,7 @@ def test_bound_to_a_name_that_name_is_ours() -> None:
 
 
 @pytest.mark.parametrize("path", API)
-def test_p15_p18_without_the_token_nothing_is_told(served: Served, path: str) -> None:
+def test_p15_p18_without_the_token_everything_is_refused(served: Served, path: str) -> None:
     answer = served.ask("GET", path, token=None)
     assert (answer.status, answer.code) == (401, "bad_token")
 
@@ -221,8 +221,8 @@ def test_p15_a_second_token_is_refused(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", [f"/v1/jobs?token={TOKEN}", f"/v1/jobs?access_token={TOKEN}"])
-def test_p16_a_token_in_the_address_counts_for_nothing(served: Served, path: str) -> None:
-    """What stands in an address gets into logs and into Referer."""
+def test_p16_a_token_in_the_url_is_ignored(served: Served, path: str) -> None:
+    """URLs get into logs and into Referer."""
     assert served.ask("GET", path, token=None).status == 401
     assert served.ask("GET", path, token=None, headers={"Cookie": f"token={TOKEN}"}).status == 401
 
@@ -242,7 +242,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("target", SPELLINGS)
-def test_p18_no_spelling_of_a_path_gets_around_the_token(served: Served, target: str) -> None:
+def test_p18_no_spelling_of_a_path_bypasses_the_token(served: Served, target: str) -> None:
     lines = [f"GET {target} HTTP/1.1", f"Host: 127.0.0.1:{served.port}"]
     status, answer = raw(served, "\n".join(lines))
     assert status in (401, 404)
@@ -260,7 +260,7 @@ def test_p17_the_token_is_in_no_file(tmp_path: Path) -> None:
 # Origin
 
 
-def test_p19_no_origin_and_our_own_are_let_in(served: Served) -> None:
+def test_p19_no_origin_and_the_own_origin_are_accepted(served: Served) -> None:
     assert served.ask("POST", "/v1/jobs", ORDER).status in (200, 202)
     for host in ("127.0.0.1", "localhost"):
         origin = f"http://{host}:{served.port}"
@@ -289,12 +289,12 @@ def test_p20_p21_other_origins_are_refused(served: Served, origin: str, method: 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "same-origin, cross-site"])
 @pytest.mark.parametrize("path", ["/v1/jobs", "/static/index.html", "/"])
-def test_p22_what_another_site_makes_a_browser_ask_is_refused(served: Served, site: str, path: str) -> None:
+def test_p22_cross_site_requests_are_refused(served: Served, site: str, path: str) -> None:
     assert with_headers(served, path=path, Sec_Fetch_Site=site).status == 403
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none"])
-def test_p22_our_own_pages_and_the_address_bar_are_let_in(served: Served, site: str) -> None:
+def test_p22_own_pages_and_the_address_bar_are_accepted(served: Served, site: str) -> None:
     assert with_headers(served, Sec_Fetch_Site=site).status == 200
 
 
@@ -344,7 +344,7 @@ def test_p23_there_is_no_cors_header_ever(served: Served, method: str) -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/clear", "/api/metrics/downloads/reset"])
-def test_p24_to_p27_what_a_form_can_send_changes_nothing(served: Served, kind: str, path: str) -> None:
+def test_p24_to_p27_content_types_of_forms_are_refused(served: Served, kind: str, path: str) -> None:
     answer = served.ask("POST", path, body=json.dumps(ORDER).encode(), headers={"Content-Type": kind})
     assert (answer.status, answer.code) == (415, "not_json")
     assert served.jobs.all() == []
@@ -359,7 +359,7 @@ def test_p24_a_body_without_a_type_is_refused(served: Served) -> None:
     assert served.jobs.all() == []
 
 
-def test_p24_a_json_body_may_name_its_characters(served: Served) -> None:
+def test_p24_a_json_body_may_have_a_charset(served: Served) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     assert served.ask("POST", "/v1/jobs", body=json.dumps(ORDER).encode(), headers=headers).status == 202
 
@@ -374,7 +374,7 @@ def test_p28_to_p30_other_methods_change_nothing(served: Served, method: str) ->
     assert len(served.jobs.all()) == 1
 
 
-def test_p30_options_says_nothing(served: Served) -> None:
+def test_p30_options_reveals_nothing(served: Served) -> None:
     answer = served.ask("OPTIONS", "/v1/jobs")
     assert (answer.status, answer.code) == (405, "bad_method")
 
@@ -397,7 +397,7 @@ def test_p31_no_header_or_query_changes_the_method(served: Served, override: str
     ("method", "path"),
     [("GET", "/"), ("GET", "/static/none"), ("GET", "/v1/jobs"), ("GET", "/none"), ("DELETE", "/v1/jobs/x")],
 )
-def test_p32_to_p35_every_answer_has_the_headers_that_protect(served: Served, method: str, path: str) -> None:
+def test_p32_to_p35_every_response_has_the_security_headers(served: Served, method: str, path: str) -> None:
     headers = {name.lower(): value for name, value in served.ask(method, path).headers.items()}
     for name, value in HEADERS:
         assert headers[name.decode()] == value.decode()
@@ -421,7 +421,7 @@ def test_p32_p33_the_policy_allows_our_own_files_only() -> None:
     assert "*" not in policy
 
 
-def test_the_server_does_not_say_what_it_is_made_of(served: Served) -> None:
+def test_the_server_header_is_absent(served: Served) -> None:
     assert "server" not in {name.lower() for name in served.ask("GET", "/").headers}
 
 
@@ -433,8 +433,8 @@ def test_p36_streams_need_the_token(served: Served, path: str) -> None:
     assert served.ask("GET", path, token=None).status == 401
 
 
-def test_p37_followers_of_a_job_are_bounded_and_make_room(tmp_path: Path) -> None:
-    with Served(tmp_path, FakeEngine(stand)) as served:
+def test_p37_followers_of_a_job_are_limited_and_released(tmp_path: Path) -> None:
+    with Served(tmp_path, FakeEngine(wait_for_cancel)) as served:
         job_id = served.submit()
         path = f"/v1/jobs/{job_id}/stream"
         followers = [Follower(served.port, path) for _ in range(64)]
@@ -448,7 +448,7 @@ def test_p37_followers_of_a_job_are_bounded_and_make_room(tmp_path: Path) -> Non
             follower.__exit__(None, None, None)
 
 
-def test_p37_streams_are_bounded_in_all(tmp_path: Path) -> None:
+def test_p37_the_number_of_streams_is_limited(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         job_id = served.submit()
         served.until_over(job_id)
@@ -460,22 +460,22 @@ def test_p37_streams_are_bounded_in_all(tmp_path: Path) -> None:
             follower.__exit__(None, None, None)
 
 
-def stand(order: Order, cancel: Cancellation) -> Iterator[Event]:
-    """A run that stands until it is cancelled."""
+def wait_for_cancel(order: Order, cancel: Cancellation) -> Iterator[Event]:
+    """A run that waits until it is cancelled."""
     yield RunStarted("ensure", (order.model,))
     while not cancel.cancelled:
         time.sleep(0.002)
     yield RunFinished("cancelled", 130, 0.0, (), None)
 
 
-class Hasty(Connection):
-    """A connection whose patience is short enough for a test."""
+class FastTimeouts(Connection):
+    """A connection with timeouts short enough for a test."""
 
     head_seconds = 0.2
     read_seconds = 0.3
 
 
-def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(
+def test_p38_p39_a_stalled_reader_is_disconnected_and_may_reconnect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flood(order: Order, _cancel: Cancellation) -> Iterator[Event]:
@@ -484,30 +484,32 @@ def test_p38_p39_a_reader_that_takes_nothing_is_let_go_and_may_come_back(
             yield RetryScheduled("m", f"file-{n}", "mirror", "a.example", 2, "busy", "x" * 1000, 1.0)
         yield RunFinished("completed", 0, 0.0, (), None)
 
-    with Served(tmp_path, FakeEngine(flood), connection=Hasty) as served:
+    with Served(tmp_path, FakeEngine(flood), connection=FastTimeouts) as served:
         job_id = served.submit()
         path = f"/v1/jobs/{job_id}/stream"
         with Follower(served.port, path, buffer=4096) as stalled:
-            until(lambda: served.jobs.get(job_id).life.is_over, "the end of the job")
+            until(lambda: served.jobs.get(job_id).state.is_over, "the end of the job")
             connections = served._server.server_state.connections
             until(lambda: not connections, "the end of the connection")
             with pytest.raises((ConnectionError, http.client.IncompleteRead)):
                 list(stalled)
-        monkeypatch.setattr(Hasty, "head_seconds", HELD)  # who comes back reads as fast as the machine can
-        monkeypatch.setattr(Hasty, "read_seconds", HELD)
-        assert len(served.story(job_id)) == 3_003
+        monkeypatch.setattr(
+            FastTimeouts, "head_seconds", HELD
+        )  # who comes back reads as fast as the machine can
+        monkeypatch.setattr(FastTimeouts, "read_seconds", HELD)
+        assert len(served.messages(job_id)) == 3_003
 
 
 # Limits
 
 
 def test_p40_a_large_body_is_refused_by_its_length(served: Served) -> None:
-    body = b" " * (BODY + 1)
+    body = b" " * (MAX_BODY_BYTES + 1)
     answer = served.ask("POST", "/v1/jobs", body=body, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.code) == (413, "too_large")
 
 
-def test_p40_a_large_body_without_a_length_is_refused_as_it_comes(served: Served) -> None:
+def test_p40_a_large_body_without_a_length_is_refused_while_it_arrives(served: Served) -> None:
     head = f"POST /v1/jobs HTTP/1.1\nHost: 127.0.0.1:{served.port}\nAuthorization: Bearer {TOKEN}\n"
     head += "Content-Type: application/json\nTransfer-Encoding: chunked\n"
     chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
@@ -517,13 +519,13 @@ def test_p40_a_large_body_without_a_length_is_refused_as_it_comes(served: Served
 
 
 def test_p40_a_body_of_just_that_size_is_read(served: Served) -> None:
-    body = json.dumps(ORDER).encode().ljust(BODY)
+    body = json.dumps(ORDER).encode().ljust(MAX_BODY_BYTES)
     headers = {"Content-Type": "application/json"}
     assert served.ask("POST", "/v1/jobs", body=body, headers=headers).status == 202
 
 
 def test_p41_many_headers_are_refused(served: Served) -> None:
-    headers = {f"X-{n}": "y" for n in range(FIELDS)}
+    headers = {f"X-{n}": "y" for n in range(MAX_HEAD_FIELDS)}
     answer = served.ask("GET", "/v1/jobs", headers=headers)
     assert (answer.status, answer.code) == (431, "headers_too_large")
 
@@ -533,8 +535,8 @@ def test_p41_long_headers_are_refused(served: Served, size: int) -> None:
     assert raw_get(served, f"Host: 127.0.0.1:{served.port}", f"X: {'y' * size}") in (0, 400, 431)
 
 
-def test_p42_a_client_that_does_not_ask_is_let_go(tmp_path: Path) -> None:
-    with Served(tmp_path, connection=Hasty) as served:
+def test_p42_a_client_that_sends_no_request_is_disconnected(tmp_path: Path) -> None:
+    with Served(tmp_path, connection=FastTimeouts) as served:
         for sent in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-"):
             with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
                 connection.sendall(sent)
@@ -546,8 +548,8 @@ def test_p42_a_client_that_does_not_ask_is_let_go(tmp_path: Path) -> None:
                 assert 0.1 < time.monotonic() - started < IN_TIME
 
 
-def test_p42_a_client_that_drips_a_byte_at_a_time_is_let_go(tmp_path: Path) -> None:
-    with Served(tmp_path, connection=Hasty) as served:
+def test_p42_a_client_that_sends_byte_by_byte_is_disconnected(tmp_path: Path) -> None:
+    with Served(tmp_path, connection=FastTimeouts) as served:
         with socket.create_connection(("127.0.0.1", served.port), IN_TIME) as connection:
             started = time.monotonic()
             with contextlib.suppress(ConnectionError):
@@ -557,8 +559,8 @@ def test_p42_a_client_that_drips_a_byte_at_a_time_is_let_go(tmp_path: Path) -> N
         assert time.monotonic() - started < IN_TIME
 
 
-def test_p42_a_quick_client_is_not_hurried(tmp_path: Path) -> None:
-    with Served(tmp_path, FakeEngine(stand), connection=Hasty) as served:
+def test_p42_a_fast_client_is_not_disconnected(tmp_path: Path) -> None:
+    with Served(tmp_path, FakeEngine(wait_for_cancel), connection=FastTimeouts) as served:
         job_id = served.submit()
         with served.follow(f"/v1/jobs/{job_id}/stream") as follower:
             assert next(follower).event == "run_started"
@@ -587,7 +589,7 @@ TRAVERSALS = [
 
 
 @pytest.mark.parametrize("path", TRAVERSALS)
-def test_p43_no_path_leads_out_of_the_panels_files(served: Served, path: str) -> None:
+def test_p43_no_path_reaches_other_files(served: Served, path: str) -> None:
     lines = [f"GET /static/{path} HTTP/1.1", f"Host: 127.0.0.1:{served.port}"]
     status, answer = raw(served, "\n".join(lines))
     assert status == 404
@@ -595,7 +597,7 @@ def test_p43_no_path_leads_out_of_the_panels_files(served: Served, path: str) ->
 
 
 def hostile(order: Order, _cancel: Cancellation) -> Iterator[Event]:
-    """A run in which everything that comes from elsewhere is an attack."""
+    """A run in which all foreign text is an attack."""
     host, path = f"{SCRIPT}.example", f"{SCRIPT}\x1b[31m\u202e\x9b31m\u2028.bin"
     file = PlannedFile(path, 10, "a" * 64, "missing", 0, (f"mirror {host}",))
     yield RunStarted("ensure", (order.model,))
@@ -606,7 +608,7 @@ def hostile(order: Order, _cancel: Cancellation) -> Iterator[Event]:
     yield RunFinished("failed", 6, 0.0, (), error)
 
 
-def test_p44_to_p47_nothing_from_elsewhere_can_end_a_script_or_steer_a_terminal(tmp_path: Path) -> None:
+def test_p44_to_p47_foreign_text_can_neither_end_a_script_nor_control_a_terminal(tmp_path: Path) -> None:
     with Served(tmp_path, FakeEngine(hostile)) as served:
         job_id = served.submit()
         snapshot = served.until_over(job_id)
@@ -625,7 +627,7 @@ def test_p44_to_p47_nothing_from_elsewhere_can_end_a_script_or_steer_a_terminal(
     assert snapshot["files"][0]["host"].startswith(SCRIPT)
 
 
-def test_p47_answers_are_json_and_are_not_guessed_to_be_anything_else(served: Served) -> None:
+def test_p47_responses_are_json_without_content_sniffing(served: Served) -> None:
     for path in ("/v1/jobs", "/v1/models", "/none"):
         answer = served.ask("GET", path)
         assert answer.headers["content-type"] == "application/json"
@@ -650,7 +652,7 @@ POWERS = [
 
 
 @pytest.mark.parametrize("more", POWERS, ids=lambda more: next(iter(more)))
-def test_p48_p49_an_order_names_a_model_and_nothing_else(served: Served, more: dict[str, object]) -> None:
+def test_p48_p49_a_submission_names_a_model_and_nothing_else(served: Served, more: dict[str, object]) -> None:
     answer = served.ask("POST", "/v1/jobs", ORDER | more)
     assert (answer.status, answer.code) == (400, "bad_request")
     assert served.jobs.all() == []
@@ -660,7 +662,7 @@ def test_p48_p49_an_order_names_a_model_and_nothing_else(served: Served, more: d
     "model",
     ["/etc/passwd", "file:///etc/passwd", "../m", "http://evil.example/m.toml", "hf:org/repo", "m\x00"],
 )
-def test_p50_a_model_is_a_name_in_a_catalog_and_no_file(served: Served, model: str) -> None:
+def test_p50_a_model_is_a_name_in_a_catalog_and_never_a_path(served: Served, model: str) -> None:
     answer = served.ask("POST", "/v1/jobs", {"operation": "model_download", "model": model})
     assert (answer.status, answer.code) == (404, "unknown_model")
 
@@ -668,8 +670,8 @@ def test_p50_a_model_is_a_name_in_a_catalog_and_no_file(served: Served, model: s
 # Rebinding
 
 
-def test_p51_p52_a_page_whose_name_was_rebound_to_us_gets_nothing(served: Served) -> None:
-    """The browser connects to 127.0.0.1 because the page's name now points there, and says so in Host."""
+def test_p51_p52_a_page_with_a_rebound_name_is_refused(served: Served) -> None:
+    """The browser connects to 127.0.0.1, as the page's name resolves to it, and sends that name in Host."""
     page = "evil.example"
     for fetched in ("/", "/static/index.html", "/v1/jobs"):
         lines = [
@@ -684,7 +686,7 @@ def test_p51_p52_a_page_whose_name_was_rebound_to_us_gets_nothing(served: Served
         assert b"script" not in answer.partition(b"\r\n\r\n")[2]
 
 
-def test_p52_even_with_the_token_a_rebound_page_gets_nothing(served: Served) -> None:
+def test_p52_a_rebound_page_is_refused_even_with_the_token(served: Served) -> None:
     lines = [
         "POST /v1/jobs HTTP/1.1",
         f"Host: evil.example:{served.port}",

@@ -1,4 +1,4 @@
-"""Behind a reverse proxy: the server is known by the proxy's name, too, and by no other."""
+"""Behind a reverse proxy: the server also accepts the name of the proxy, and no other."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 from modelfetch.errors import UsageError
 from modelfetch.server.guard import Request, judge_caller
 from modelfetch.server.listen_address import Address
-from modelfetch.server.serve import LEAST_TOKEN, _public, _token
+from modelfetch.server.serve import MIN_TOKEN_LENGTH, _public, _token
 
 PUBLIC = "https://models.example.org/mf"
 
 
 def ask(public: str, *fields: tuple[str, str]) -> str | None:
-    """Judge a request of a page; gives the code of the refusal."""
+    """Judge a request of a page; returns the code of the refusal."""
     address = Address("127.0.0.1", "127.0.0.1", 8765, public=public)
     refusal = judge_caller(Request("POST", "/v1/jobs", fields), address)
     return None if refusal is None else refusal.code
@@ -52,20 +52,18 @@ HERE = ("host", "127.0.0.1:8765")
         ("", [HERE, ("origin", "https://")], "foreign_origin"),
     ],
 )  # fmt: skip
-def test_the_public_address_is_one_more_of_its_own(
-    public: str, fields: list[tuple[str, str]], code: str | None
-) -> None:
+def test_the_public_url_is_accepted_too(public: str, fields: list[tuple[str, str]], code: str | None) -> None:
     assert ask(public, *fields) == code
 
 
-def test_it_is_what_a_person_is_shown() -> None:
+def test_the_public_url_is_the_one_shown() -> None:
     address = Address("127.0.0.1", "127.0.0.1", 8765, public=PUBLIC)
     assert (address.shown, address.url) == (PUBLIC, "http://127.0.0.1:8765")
     assert Address("127.0.0.1", "127.0.0.1", 8765).shown == "http://127.0.0.1:8765"
 
 
 @pytest.mark.parametrize("url", ["models.example.org", "ftp://a", "https://me:pw@a", "https://a/?x=1"])
-def test_what_is_no_such_address_is_refused(url: str) -> None:
+def test_an_invalid_public_url_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="--public-url") as caught:
         _public(url)
     assert "pw" not in caught.value.message
@@ -73,6 +71,6 @@ def test_what_is_no_such_address_is_refused(url: str) -> None:
 
 def test_a_short_token_is_refused_and_not_shown() -> None:
     with pytest.raises(UsageError, match="can be guessed") as caught:
-        _token("s" * (LEAST_TOKEN - 1))
+        _token("s" * (MIN_TOKEN_LENGTH - 1))
     assert "sss" not in caught.value.message + caught.value.hint
-    assert _token("s" * LEAST_TOKEN)
+    assert _token("s" * MIN_TOKEN_LENGTH)

@@ -1,4 +1,4 @@
-"""Jobs and their logs live longer than the server."""
+"""Jobs and their logs are stored beyond the life of the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.history import History
 from modelfetch.server.job import Job, PastJob
-from modelfetch.server.job_queue import KEPT, KEPT_DAYS, Jobs
+from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, Jobs
 from modelfetch.server.job_state import Order
 from modelfetch.server.job_store import JobStore
 from modelfetch.store.temporary import tag
@@ -47,7 +47,7 @@ def fail(order: Order, _cancel: Cancellation) -> Iterator[Event]:
 
 
 class Killed:
-    """A run that is under way when its server is killed: it never ends."""
+    """A run whose server is killed: it never ends."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -62,11 +62,11 @@ class Killed:
 
 
 ENDED = threading.Event()
-"""Set when the tests are over: until then nothing of a killed server moves."""
+"""Set after the tests: until then the threads of killed servers wait."""
 
 
-class Deaf(JobStore):
-    """The keeper of a server that was killed: it writes nothing any more."""
+class KilledStore(JobStore):
+    """The job store of a killed server: it writes nothing any more."""
 
     is_killed = False
 
@@ -75,17 +75,17 @@ class Deaf(JobStore):
             super().flush(wait)
 
 
-def killed_at_work(root: Path) -> str:
-    """Leave what a server leaves that was killed in the middle of a job; gives its id."""
+def kill_during_job(root: Path) -> str:
+    """Store what a server leaves that is killed in the middle of a job; returns the id of the job."""
     play, history = Killed(), History(root / "state.db")
-    keeper = Deaf(history)
-    jobs = Jobs(FakeEngine(play), keeper, parallel=1)
+    job_store = KilledStore(history)
+    jobs = Jobs(FakeEngine(play), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     jobs.submit("model_download", "n")
     assert play.reached.wait(IN_TIME)
-    keeper.flush()
-    keeper.is_killed = True
-    keeper.close()
+    job_store.flush()
+    job_store.is_killed = True
+    job_store.close()
     history.close()
     return job.id
 
@@ -97,15 +97,15 @@ def nothing_left_behind() -> Iterator[None]:
     ENDED.set()
 
 
-def test_an_order_is_kept_once_it_was_answered(tmp_path: Path) -> None:
-    """A kill in the next moment may cost the log, never the job."""
+def test_a_submission_is_stored_before_it_is_answered(tmp_path: Path) -> None:
+    """A kill right afterwards may lose the log, never the job."""
     history = History(tmp_path / "state.db")
-    keeper = Deaf(history)
-    jobs = Jobs(FakeEngine(Killed()), keeper, parallel=1)
+    job_store = KilledStore(history)
+    jobs = Jobs(FakeEngine(Killed()), job_store, parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert [row.id for row in history.jobs()] == [job.id]
-    keeper.is_killed = True
-    keeper.close()
+    job_store.is_killed = True
+    job_store.close()
     history.close()
 
 
@@ -113,22 +113,22 @@ def test_an_ended_job_and_its_log_are_there_after_a_restart(tmp_path: Path) -> N
     with Served(tmp_path, FakeEngine(fail)) as served:
         job_id = served.submit()
         before = served.until_over(job_id)
-        story = [message for message in served.story(job_id) if message.event != "progress"]
+        story = [message for message in served.messages(job_id) if message.event != "progress"]
     with Served(tmp_path) as served:
         assert served.snapshot(job_id) == before
-        assert served.story(job_id) == story
-        assert [message.id for message in served.story(job_id, after=2)] == ["4", None]
+        assert served.messages(job_id) == story
+        assert [message.id for message in served.messages(job_id, after=2)] == ["4", None]
         assert story[-1].data == "[ERROR] no source"
 
 
 def test_after_its_end_the_log_of_a_job_is_on_disk_and_not_in_memory(served: Served) -> None:
     job_id = served.submit()
     until(lambda: isinstance(served.jobs.get(job_id), PastJob), "the log on disk")
-    assert [message.event for message in served.story(job_id)] == ["run_started", "run_finished", None]
+    assert [message.event for message in served.messages(job_id)] == ["run_started", "run_finished", None]
 
 
-def test_a_job_under_way_at_a_kill_has_failed_and_says_why(tmp_path: Path) -> None:
-    job_id = killed_at_work(tmp_path)
+def test_a_job_running_at_a_kill_has_failed_with_the_reason(tmp_path: Path) -> None:
+    job_id = kill_during_job(tmp_path)
     with Served(tmp_path) as served:
         snapshot = served.snapshot(job_id)
         assert (snapshot["status"], snapshot["phase"], snapshot["exit_code"]) == ("failed", "failed", 143)
@@ -136,7 +136,7 @@ def test_a_job_under_way_at_a_kill_has_failed_and_says_why(tmp_path: Path) -> No
         assert snapshot["error"]["message"] == "the server was stopped while this job ran"
         assert (snapshot["received"], snapshot["title"]) == (400, "The model m")
         assert [(file["status"], file["received"]) for file in snapshot["files"]] == [("cancelled", 400)]
-        story = served.story(job_id)
+        story = served.messages(job_id)
         assert [message.event for message in story] == [
             "run_started",
             "planned",
@@ -148,23 +148,23 @@ def test_a_job_under_way_at_a_kill_has_failed_and_says_why(tmp_path: Path) -> No
         assert len({message.document["run"] for message in story[:-1]}) == 1
 
 
-def test_who_followed_it_up_to_its_last_progress_is_told_its_end(tmp_path: Path) -> None:
-    job_id = killed_at_work(tmp_path)
+def test_a_follower_that_saw_the_last_progress_gets_the_end(tmp_path: Path) -> None:
+    job_id = kill_during_job(tmp_path)
     with Served(tmp_path) as served:
-        assert [message.event for message in served.story(job_id, after=3)] == ["run_finished", None]
+        assert [message.event for message in served.messages(job_id, after=3)] == ["run_finished", None]
 
 
-def test_a_job_in_the_queue_at_a_kill_has_failed_too(tmp_path: Path) -> None:
-    job_id = killed_at_work(tmp_path)
+def test_a_job_queued_at_a_kill_has_failed_too(tmp_path: Path) -> None:
+    job_id = kill_during_job(tmp_path)
     with Served(tmp_path) as served:
         (queued,) = (job for job in served.jobs.all() if job.id != job_id)
         snapshot = served.snapshot(queued.id)
         assert (snapshot["status"], snapshot["started_at"]) == ("failed", None)
-        assert [message.event for message in served.story(queued.id)] == ["run_finished", None]
+        assert [message.event for message in served.messages(queued.id)] == ["run_finished", None]
 
 
 def test_an_interrupted_job_is_retried(tmp_path: Path) -> None:
-    job_id = killed_at_work(tmp_path)
+    job_id = kill_during_job(tmp_path)
     with Served(tmp_path) as served:
         answer = served.ask("POST", f"/v1/jobs/{job_id}/retry")
         assert answer.status == 202
@@ -172,17 +172,17 @@ def test_an_interrupted_job_is_retried(tmp_path: Path) -> None:
         assert (snapshot["status"], snapshot["retry_of"]) == ("completed", job_id)
 
 
-def test_the_end_that_was_given_stays_the_same_at_the_next_restart(tmp_path: Path) -> None:
-    job_id = killed_at_work(tmp_path)
+def test_the_end_of_an_interrupted_job_stays_the_same_at_the_next_restart(tmp_path: Path) -> None:
+    job_id = kill_during_job(tmp_path)
     with Served(tmp_path) as served:
-        first = served.snapshot(job_id), served.story(job_id)
+        first = served.snapshot(job_id), served.messages(job_id)
     with Served(tmp_path) as served:
-        assert (served.snapshot(job_id), served.story(job_id)) == first
+        assert (served.snapshot(job_id), served.messages(job_id)) == first
 
 
-def test_the_job_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> None:
-    """Two servers on one cache do not declare each other's jobs dead."""
-    job_id = killed_at_work(tmp_path)
+def test_a_job_of_another_living_server_is_left_alone(tmp_path: Path) -> None:
+    """Two servers with one database do not end each other's jobs."""
+    job_id = kill_during_job(tmp_path)
     parent = tag().replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
     with sqlite3.connect(tmp_path / "state.db") as database:
         rows = database.execute("SELECT id, snapshot FROM jobs").fetchall()
@@ -196,7 +196,7 @@ def test_the_job_of_another_server_that_lives_is_left_alone(tmp_path: Path) -> N
         assert served.jobs.all() == []
 
 
-def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
+def test_a_cleared_job_does_not_reappear(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         served.until_over(served.submit())
         served.ask("POST", "/v1/jobs/clear")
@@ -204,39 +204,39 @@ def test_what_was_cleared_does_not_come_back(tmp_path: Path) -> None:
         assert served.jobs.all() == []
 
 
-def test_what_was_cleared_in_the_moment_of_its_end_does_not_come_back(tmp_path: Path) -> None:
+def test_a_job_cleared_while_it_ends_does_not_reappear(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
     jobs = Jobs(FakeEngine(), JobStore(history), parallel=1)
     job, _ = jobs.submit("model_download", "m")
     assert isinstance(job, Job)
-    assert job.over.wait(IN_TIME)
+    assert job.finished.wait(IN_TIME)
     until(lambda: jobs.counts()["running"] == 0)
     jobs.clear()
-    jobs._settle(job)  # by the thread of the job, which comes second
+    jobs._store_ended(job)  # by the thread of the job, which comes second
     assert history.jobs() == []
     jobs.stop()
     history.close()
 
 
-def test_cancelled_by_the_end_of_the_server_is_cancelled_after_the_restart(tmp_path: Path) -> None:
-    def stand(order: Order, cancel: Cancellation) -> Iterator[Event]:
+def test_a_job_cancelled_by_stopping_the_server_is_cancelled_after_the_restart(tmp_path: Path) -> None:
+    def wait_for_cancel(order: Order, cancel: Cancellation) -> Iterator[Event]:
         yield RunStarted("ensure", (order.model,))
         while not cancel.cancelled:
             time.sleep(0.002)
         yield RunFinished("cancelled", 130, 0.0, (), ErrorInfo("cancelled", "cancelled", ""))
 
-    with Served(tmp_path, FakeEngine(stand), parallel=1) as served:
+    with Served(tmp_path, FakeEngine(wait_for_cancel), parallel=1) as served:
         jobs = [served.submit("m"), served.submit("n")]
     with Served(tmp_path) as served:
         assert [served.snapshot(job_id)["status"] for job_id in jobs] == ["cancelled", "cancelled"]
-        assert [served.story(job_id)[-1].data for job_id in jobs] == ["[CANCELLED]", "[CANCELLED]"]
+        assert [served.messages(job_id)[-1].data for job_id in jobs] == ["[CANCELLED]", "[CANCELLED]"]
 
 
 # Retention
 
 
-class Days:
-    """A calendar that obeys."""
+class FakeClock:
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 20, tzinfo=UTC)
@@ -254,9 +254,9 @@ def run(jobs: Jobs, model: str = "m") -> str:
 
 def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=Days())
-    ids = [run(jobs) for _ in range(KEPT + 3)]
-    until(lambda: len(jobs.all()) == KEPT)
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=FakeClock())
+    ids = [run(jobs) for _ in range(MAX_ENDED + 3)]
+    until(lambda: len(jobs.all()) == MAX_ENDED)
     assert [job.id for job in jobs.all()] == ids[3:]
     assert {row.id for row in history.jobs()} == set(ids[3:])
     assert history.job_events(ids[0]) == []
@@ -265,16 +265,16 @@ def test_only_the_newest_jobs_are_kept(tmp_path: Path) -> None:
 
 
 def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
-    days = Days()
+    clock = FakeClock()
     history = History(tmp_path / "state.db")
-    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
+    jobs = Jobs(FakeEngine(), JobStore(history), parallel=1, now=clock)
     old = run(jobs)
-    days.now += timedelta(days=KEPT_DAYS)
+    clock.now += timedelta(days=MAX_ENDED_DAYS)
     new = run(jobs)
     assert [job.id for job in jobs.all()] == [new]
     jobs.stop()
-    days.now += timedelta(days=KEPT_DAYS)
-    again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=days)
+    clock.now += timedelta(days=MAX_ENDED_DAYS)
+    again = Jobs(FakeEngine(), JobStore(history), parallel=1, now=clock)
     assert again.all() == []
     assert old not in {row.id for row in history.jobs()}
     again.stop()
@@ -285,27 +285,27 @@ def test_old_jobs_are_forgotten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
-def test_a_damaged_database_stops_no_job(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_database_does_not_stop_jobs(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.db").write_bytes(content)
     with Served(tmp_path) as served:
         job_id = served.submit()
         assert served.until_over(job_id)["status"] == "completed"
-        assert served.story(job_id)[-1].data == "[DONE]"
+        assert served.messages(job_id)[-1].data == "[DONE]"
 
 
-def test_without_a_database_jobs_live_as_long_as_the_server(tmp_path: Path) -> None:
+def test_without_a_database_jobs_are_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "state.db").mkdir()
     with Served(tmp_path) as served:
         job_id = served.submit()
         assert served.until_over(job_id)["status"] == "completed"
         time.sleep(0.05)
         assert isinstance(served.jobs.get(job_id), Job)
-        assert [message.event for message in served.story(job_id)] == ["run_started", "run_finished", None]
+        assert [message.event for message in served.messages(job_id)] == ["run_started", "run_finished", None]
         assert "not a regular file" in served.ask("GET", "/v1/status").document["history_notice"]
         assert served.ask("POST", "/v1/jobs/clear").document == {"cleared": [job_id]}
 
 
-def test_the_end_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
+def test_stopping_does_not_wait_for_a_locked_database(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         served.until_over(served.submit())
         until(lambda: isinstance(served.jobs.all()[0], PastJob))

@@ -1,4 +1,4 @@
-"""What the server tells about models, disk, history and sources."""
+"""What the server reports about models, disk, history and sources."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attempt(host: str = "a.example", *, hours: float = 1.0, outcome: str = "succ
 
 
 @pytest.fixture
-def remembering(tmp_path: Path) -> Iterator[Served]:
+def with_history(tmp_path: Path) -> Iterator[Served]:
     """A server with a history."""
     history = History(tmp_path / "state.db")
     rows = [attempt(), attempt("b.example", outcome="error"), attempt(hours=30)]
@@ -66,7 +66,7 @@ def test_every_model_of_the_catalogs_is_listed(served: Served) -> None:
     assert document["faults"] == []
 
 
-def test_one_model_is_told_in_full_by_its_name_and_by_an_alias(served: Served) -> None:
+def test_one_model_is_described_in_full_by_its_name_and_by_an_alias(served: Served) -> None:
     document = get(served, "/v1/models/whisper-base")
     assert document == get(served, "/v1/models/onnx-community/whisper-base")
     assert len(document["files"]) == 9
@@ -77,13 +77,13 @@ def test_one_model_is_told_in_full_by_its_name_and_by_an_alias(served: Served) -
     assert sum(file["size"] for file in document["files"]) == document["size"]
 
 
-def test_an_unknown_model_is_not_found_and_guessed(served: Served) -> None:
+def test_an_unknown_model_is_not_found_with_a_suggestion(served: Served) -> None:
     answer = served.ask("GET", "/v1/models/wisper-base")
     assert (answer.status, answer.code) == (404, "unknown_model")
     assert "Did you mean 'whisper-base'?" in answer.document["error"]["message"]
 
 
-def test_what_is_here_and_what_is_half_here_is_told(tmp_path: Path) -> None:
+def test_present_and_partial_files_are_reported(tmp_path: Path) -> None:
     with Origin() as origin:
         catalog = tmp_path / "catalog"
         here = model(origin, {"a.bin": 1000, "b.bin": 500}, name="here", catalog=catalog)
@@ -108,7 +108,7 @@ def test_what_is_here_and_what_is_half_here_is_told(tmp_path: Path) -> None:
             assert status["disk"]["used"] >= status["disk"]["blobs"] >= 1500
 
 
-def test_a_manifest_that_is_added_is_known_at_once(tmp_path: Path) -> None:
+def test_an_added_manifest_is_available_at_once(tmp_path: Path) -> None:
     with Origin() as origin:
         first = model(origin, {"a.bin": 10}, name="first", catalog=tmp_path / "catalog")
         with real(tmp_path, first) as server:
@@ -121,7 +121,7 @@ def test_a_manifest_that_is_added_is_known_at_once(tmp_path: Path) -> None:
 # Status
 
 
-def test_the_status_tells_what_goes_on(tmp_path: Path) -> None:
+def test_the_status_lists_running_failed_and_present_models(tmp_path: Path) -> None:
     def by_model(order: Order, cancel: Cancellation) -> Iterator[Event]:
         yield RunStarted("ensure", (order.model,))
         if order.model == "m":
@@ -143,7 +143,7 @@ def test_the_status_tells_what_goes_on(tmp_path: Path) -> None:
     assert status["history_notice"] == ""
 
 
-def test_an_error_is_forgotten_once_the_model_is_there(tmp_path: Path) -> None:
+def test_an_error_is_forgotten_once_the_model_is_present(tmp_path: Path) -> None:
     outcomes = iter(["failed", "completed"])
 
     def turn(order: Order, _cancel: Cancellation) -> Iterator[Event]:
@@ -190,12 +190,12 @@ def test_disk_use_is_not_measured_too_often(tmp_path: Path) -> None:
 # History
 
 
-def test_runs_are_listed_newest_first_as_many_as_wanted(remembering: Served) -> None:
-    runs = get(remembering, "/v1/history")["runs"]
+def test_runs_are_listed_newest_first_up_to_the_limit(with_history: Served) -> None:
+    runs = get(with_history, "/v1/history")["runs"]
     assert [run["run"] for run in runs[:2]] == ["r59", "r58"]
     assert len(runs) == 50
-    assert len(get(remembering, "/v1/history?limit=3")["runs"]) == 3
-    assert len(get(remembering, "/v1/history?limit=9999")["runs"]) == 60
+    assert len(get(with_history, "/v1/history?limit=3")["runs"]) == 3
+    assert len(get(with_history, "/v1/history?limit=9999")["runs"]) == 60
     assert runs[0]["started_at"].endswith("Z")
     assert runs[0]["finished_at"] is None
 
@@ -205,8 +205,8 @@ def test_a_limit_is_a_number(served: Served, limit: str) -> None:
     assert served.ask("GET", f"/v1/history?limit={limit}").code == "bad_request"
 
 
-def test_sources_are_told_with_how_they_fared(remembering: Served) -> None:
-    sources = {each["host"]: each for each in get(remembering, "/v1/sources")["sources"]}
+def test_sources_are_listed_with_their_health(with_history: Served) -> None:
+    sources = {each["host"]: each for each in get(with_history, "/v1/sources")["sources"]}
     assert sources["a.example"]["status"] == "healthy"
     assert (sources["a.example"]["success"], sources["a.example"]["samples"]) == (1.0, 2)
     assert sources["a.example"]["first_byte"] == 0.1
@@ -232,8 +232,8 @@ sys.stdin.read()
 """
 
 
-def test_what_another_process_fetches_is_told_with_how_far_it_is(served: Served) -> None:
-    cache = served.workshop.open().store.root
+def test_a_fetch_of_another_process_is_listed_with_its_progress(served: Served) -> None:
+    cache = served.workspace.load().store.root
     assert get(served, "/v1/elsewhere") == {"runs": []}
     command = [sys.executable, "-c", NOTE, str(cache), "demo"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -248,7 +248,7 @@ def test_what_another_process_fetches_is_told_with_how_far_it_is(served: Served)
 
 
 def test_what_this_server_fetches_is_not_elsewhere(served: Served) -> None:
-    with served.workshop.open().store.lock_model("demo") as lock:
+    with served.workspace.load().store.lock_model("demo") as lock:
         assert lock.try_acquire()
         assert get(served, "/v1/elsewhere") == {"runs": []}
 
@@ -257,26 +257,26 @@ def test_what_this_server_fetches_is_not_elsewhere(served: Served) -> None:
 
 
 @pytest.mark.parametrize("base", ["/api/metrics/downloads", "/gm/api/metrics/downloads"])
-def test_the_four_addresses_of_the_metrics(remembering: Served, base: str) -> None:
-    records = get(remembering, base)["metrics"]
+def test_the_four_paths_of_the_metrics(with_history: Served, base: str) -> None:
+    records = get(with_history, base)["metrics"]
     assert [record["gateway" if "gateway" in record else "host"] for record in records] == [
         "a.example",
         "b.example",
     ]
-    summary = get(remembering, f"{base}/summary")
+    summary = get(with_history, f"{base}/summary")
     assert (summary["total"], summary["cache_hits"]) == (2, 0)
     assert summary["mirror"] == {"success": 1, "error": 1, "avg_latency": 1000}
-    health = get(remembering, f"{base}/health")
+    health = get(with_history, f"{base}/health")
     assert health["mirror"] == {"status": "degraded", "success_rate": 50.0, "avg_latency_ms": 1000}
     assert health["cache"] == {"hit_rate": 0.0}
-    answer = remembering.ask("POST", f"{base}/reset")
+    answer = with_history.ask("POST", f"{base}/reset")
     assert (answer.status, answer.document) == (200, {"ok": True, "message": "Metrics reset"})
-    assert get(remembering, base) == {"metrics": []}
-    assert get(remembering, "/v1/sources") == {"sources": []}
+    assert get(with_history, base) == {"metrics": []}
+    assert get(with_history, "/v1/sources") == {"sources": []}
 
 
-def test_prometheus_reads_everything_that_is_remembered(remembering: Served) -> None:
-    answer = remembering.ask("GET", "/metrics")
+def test_prometheus_reports_everything_recorded(with_history: Served) -> None:
+    answer = with_history.ask("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = answer.body.decode().splitlines()
     assert 'modelfetch_attempts{source="mirror",host="a.example",outcome="success"} 2' in lines

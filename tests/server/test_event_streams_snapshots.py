@@ -1,4 +1,4 @@
-"""All jobs in one stream: what there is, what changes, what goes."""
+"""The stream of all jobs: present, changed and forgotten ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.server.running import FakeEngine, Follower, Message, Served
 
 
 def until_status(stream: Follower, status: str) -> list[Message]:
-    """Read until a job has a status; gives what was read."""
+    """Read until a job has a status; returns what was read."""
     read = []
     for message in stream:
         read.append(message)
@@ -24,7 +24,7 @@ def until_status(stream: Follower, status: str) -> list[Message]:
     return read
 
 
-def test_it_begins_with_every_job_oldest_first_and_says_when_that_is_all(served: Served) -> None:
+def test_it_begins_with_every_job_oldest_first_and_then_ready(served: Served) -> None:
     jobs = [served.submit("m"), served.submit("n")]
     for job_id in jobs:
         served.until_over(job_id)
@@ -36,7 +36,7 @@ def test_it_begins_with_every_job_oldest_first_and_says_when_that_is_all(served:
     assert first.id is None
 
 
-def test_it_tells_of_new_jobs_their_changes_and_their_end(served: Served) -> None:
+def test_it_sends_new_jobs_their_changes_and_their_end(served: Served) -> None:
     with served.follow("/v1/jobs/stream") as stream:
         assert next(stream).event == "ready"
         job_id = served.submit()
@@ -45,7 +45,7 @@ def test_it_tells_of_new_jobs_their_changes_and_their_end(served: Served) -> Non
     assert last.document["phase"] == "done"
 
 
-def test_it_tells_what_was_forgotten(served: Served) -> None:
+def test_it_sends_gone_for_forgotten_jobs(served: Served) -> None:
     job_id = served.submit()
     served.until_over(job_id)
     with served.follow("/v1/jobs/stream") as stream:
@@ -55,21 +55,21 @@ def test_it_tells_what_was_forgotten(served: Served) -> None:
     assert gone.document == {"job_id": job_id}
 
 
-def test_it_ends_with_the_server_after_the_last_word_of_each_job(tmp_path: Path) -> None:
-    def stand(order: Order, cancel: Cancellation) -> Iterator[Event]:
+def test_it_ends_with_the_server_after_the_end_of_each_job(tmp_path: Path) -> None:
+    def wait_for_cancel(order: Order, cancel: Cancellation) -> Iterator[Event]:
         yield RunStarted("ensure", (order.model,))
         while not cancel.cancelled:
             time.sleep(0.002)
         yield RunFinished("cancelled", 130, 0.0, (), None)
 
-    with Served(tmp_path, FakeEngine(stand)) as served, served.follow("/v1/jobs/stream") as stream:
+    with Served(tmp_path, FakeEngine(wait_for_cancel)) as served, served.follow("/v1/jobs/stream") as stream:
         served.submit()
         until_status(stream, "running")
         served.stop()
         assert [message.document["status"] for message in stream][-1] == "cancelled"
 
 
-def test_many_changes_are_few_snapshots_and_large_ones_leave_out_what_rests(tmp_path: Path) -> None:
+def test_many_changes_give_few_snapshots_and_large_ones_leave_out_idle_files(tmp_path: Path) -> None:
     go = threading.Event()
     files = tuple(PlannedFile(f"{n}.bin", 10, "a" * 64, "missing", 0, ()) for n in range(1000))
 

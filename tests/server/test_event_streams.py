@@ -1,4 +1,4 @@
-"""What streams have in common: a heartbeat, an end when the reader goes, a place that is given back."""
+"""What all streams have in common: heartbeats, an end at disconnect, a released stream."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, MutableMapping
 from functools import partial
 from typing import Any
 
-from modelfetch.server.event_streams import Stream, Streams, entries, frame
+from modelfetch.server.event_streams import Stream, Streams, event_frame, log_frames
 from modelfetch.server.job_log import Entry, Log
 
 Sent = list[MutableMapping[str, Any]]
 
 
 class Reader:
-    """The other side of an ASGI application."""
+    """The client side of an ASGI application."""
 
     def __init__(self, method: str = "GET") -> None:
         self.sent: Sent = []
@@ -39,10 +39,10 @@ class Reader:
 
 
 def of(log: Log, streams: Streams, after: int = -1) -> Stream:
-    return streams.serve(log.following, partial(entries, log, after))
+    return streams.response(log.subscribe, partial(log_frames, log, after))
 
 
-def test_silence_is_filled_with_comments() -> None:
+def test_heartbeats_are_sent_without_events() -> None:
     async def run() -> bytes:
         log, reader = Log([Entry(0, "run_started", "{}")]), Reader()
         stream = of(log, Streams(heartbeat=0.05))
@@ -58,7 +58,7 @@ def test_silence_is_filled_with_comments() -> None:
     assert body.endswith(b"data: [DONE]\n\n")
 
 
-def test_a_reader_that_goes_gives_its_place_back() -> None:
+def test_a_disconnected_reader_releases_its_stream() -> None:
     async def run() -> tuple[int, int, int]:
         log, streams = Log(), Streams(limit=1)
         first, second, third = Reader(), Reader(), Reader()
@@ -75,7 +75,7 @@ def test_a_reader_that_goes_gives_its_place_back() -> None:
     assert asyncio.run(run()) == (200, 429, 200)
 
 
-def test_to_ask_for_the_head_of_a_stream_opens_none() -> None:
+def test_a_head_request_opens_no_stream() -> None:
     async def run() -> Reader:
         reader = Reader("HEAD")
         await of(Log(), Streams(limit=0))(reader.scope, reader.receive, reader.send)
@@ -85,13 +85,13 @@ def test_to_ask_for_the_head_of_a_stream_opens_none() -> None:
     assert (reader.status, reader.body) == (200, b"")
 
 
-def test_a_frame_is_one_event_whatever_is_in_it() -> None:
-    assert frame("jobs", {"a": "x\r\n\r\ndata: [DONE]\u2028<"}) == (
+def test_a_frame_is_one_event_whatever_it_contains() -> None:
+    assert event_frame("jobs", {"a": "x\r\n\r\ndata: [DONE]\u2028<"}) == (
         b'event: jobs\ndata: {"a":"x\\r\\n\\r\\ndata: [DONE]\\u2028\\u003c"}\n\n'
     )
 
 
-def test_a_stream_whose_source_breaks_gives_its_place_back() -> None:
+def test_a_failing_stream_is_released() -> None:
     async def run() -> int:
         streams = Streams(limit=1)
 
@@ -102,7 +102,7 @@ def test_a_stream_whose_source_breaks_gives_its_place_back() -> None:
         readers = Reader(), Reader()
         for reader in readers:
             with contextlib.suppress(ZeroDivisionError):
-                await streams.serve(Log().following, broken)(reader.scope, reader.receive, reader.send)
+                await streams.response(Log().subscribe, broken)(reader.scope, reader.receive, reader.send)
         return readers[-1].status
 
     assert asyncio.run(run()) == 200
