@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.retry import RetryPolicy, wait_for
+from modelfetch.net.retry import RESET_BYTES, RetryPolicy, wait_for
 from modelfetch.sources.base import IPFS, Offer
 
 if TYPE_CHECKING:
@@ -31,22 +32,86 @@ server asks to be left alone for a while."""
 
 @dataclass(slots=True)
 class Candidate:
-    """A source for one file, and how it fared so far."""
+    """A source of one file, and its results so far.
+
+    Changed only by the methods of :class:`Candidates`, under its lock. Any thread may read a field: each is
+    one number, and no reader needs two of them to match.
+    """
 
     offer: Offer
     rank: int
-    """Its place in the order of sources; the smallest is asked first."""
+    """Position in the order of sources; the smallest is asked first."""
     failures: int = 0
-    """Failed tries since the last real progress."""
+    """Failed attempts since the last reset by :meth:`Candidates.credit`."""
     ready_at: float = 0.0
     """Clock seconds before which it is not asked."""
     good: int = 0
-    """Bytes of progress since ``failures`` was 0; 8 MiB of them make it so again."""
+    """Bytes of progress since ``failures`` was 0; see :data:`modelfetch.net.retry.RESET_BYTES`."""
 
     @property
     def label(self) -> str:
         """The name of the source in journals and receipts: ``kind host``."""
         return f"{self.offer.kind} {self.offer.host}"
+
+
+class Candidates:
+    """The sources of one file that are still in use, and the only owner of their changes. Thread-safe.
+
+    One lock protects the list and every field of its candidates: the first connection counts failures and
+    discards sources while parallel connections read the list and credit bytes. No other lock is taken while
+    it is held.
+
+    Args:
+        offers: In the order in which they are asked.
+    """
+
+    def __init__(self, offers: Iterable[Offer]) -> None:
+        self._lock = threading.Lock()
+        self._remaining = [Candidate(offer, rank) for rank, offer in enumerate(offers)]
+
+    def remaining(self) -> tuple[Candidate, ...]:
+        """Return a snapshot of the candidates that were not discarded."""
+        with self._lock:
+            return tuple(self._remaining)
+
+    def credit(self, candidate: Candidate, count: int) -> None:
+        """Count bytes of progress; enough of them reset the number of failures.
+
+        Args:
+            candidate: The source that sent them; it may have been discarded meanwhile.
+            count: Bytes that the file never had before.
+        """
+        with self._lock:
+            candidate.good += count
+            if candidate.good >= RESET_BYTES:
+                candidate.failures = candidate.good = 0
+
+    def forget_progress(self) -> None:
+        """Take back the credit of every remaining candidate: the bytes turned out wrong."""
+        with self._lock:
+            for candidate in self._remaining:
+                candidate.good = 0
+
+    def count_failure(self, candidate: Candidate) -> None:
+        """Count a failed attempt."""
+        with self._lock:
+            candidate.failures += 1
+
+    def rest(self, candidate: Candidate, until: float) -> None:
+        """Do not ask a candidate before ``until``, in clock seconds."""
+        with self._lock:
+            candidate.ready_at = until
+
+    def demote(self, candidate: Candidate, until: float) -> None:
+        """Ask a candidate after all others, and not before ``until``, in clock seconds."""
+        with self._lock:
+            candidate.ready_at = until
+            candidate.rank += len(self._remaining)
+
+    def discard(self, candidate: Candidate) -> None:
+        """Do not ask a candidate for this file again."""
+        with self._lock:
+            self._remaining = [each for each in self._remaining if each is not candidate]
 
 
 @dataclass(frozen=True, slots=True)

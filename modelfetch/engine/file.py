@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -23,7 +24,7 @@ from modelfetch.engine.failures import Exhausted, file_error
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
-from modelfetch.engine.transfer import Transfer, candidates_for
+from modelfetch.engine.transfer import Transfer
 from modelfetch.engine.workers import Done, Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
@@ -167,7 +168,7 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     manifest, file = job.places[0]
-    candidates = candidates_for(offers_for(runtime, job, mode))
+    candidates = Candidates(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
         runtime.cancel.check()
         if mode.force:

@@ -37,7 +37,10 @@ class _Host:
 
 
 class Hosts:
-    """Who asked us to wait, who failed, who cannot be reached, who has enough of us. Thread-safe.
+    """The state of every host of a run, and the only owner of its changes. Thread-safe.
+
+    One lock protects the table, every record in it and the expected size; each method takes it once, and
+    no other lock while it holds it. What the methods return are copies or values that never change.
 
     Args:
         clock: Monotonic seconds.
@@ -53,13 +56,16 @@ class Hosts:
 
     def expect(self, size: int) -> None:
         """Learn how many bytes the run is to fetch in all."""
-        self._expected = size
+        with self._lock:
+            self._expected = size
 
     def share(self, size: int) -> int:
         """How many connections to one host are due to a file, by its part of all that is to be fetched."""
-        return max(1, round(self._most * size / max(1, size, self._expected)))
+        with self._lock:
+            return max(1, round(self._most * size / max(1, size, self._expected)))
 
     def _host(self, name: str) -> _Host:
+        """Return the record of a host, made on first use. The caller holds the lock."""
         return self._hosts.setdefault(name, _Host(most=self._most))
 
     def park(self, name: str, seconds: float) -> None:

@@ -8,10 +8,9 @@ happens to one of them ends the run, but a disk that refuses: the first one woul
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.engine.candidates import Candidate, ready_at
+from modelfetch.engine.candidates import Candidate, Candidates, ready_at
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
@@ -33,10 +32,10 @@ class ParallelConnections:
     Args:
         runtime: The run.
         filling: The file.
-        candidates: The sources; the list changes while the first lane finds out about them.
+        candidates: The sources, which the first connection changes meanwhile.
     """
 
-    def __init__(self, runtime: Runtime, filling: Sink, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, runtime: Runtime, filling: Sink, candidates: Candidates) -> None:
         self._runtime = runtime
         self._filling = filling
         self._candidates = candidates
@@ -47,7 +46,7 @@ class ParallelConnections:
 
     def call(self, missing: int) -> None:
         """Call as many as some missing bytes are worth; they wait until it is known if they are wanted."""
-        if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
+        if all(candidate.offer.kind == LOCAL for candidate in self._candidates.remaining()):
             return
         self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
         # Where no more threads are to be had, those that are there will do.
@@ -115,7 +114,7 @@ class ParallelConnections:
     def _choose(self) -> Candidate | None:
         """The best source that has sent nothing but good so far, and has room for another connection."""
         hosts, now = self._runtime.hosts, self._runtime.clock()
-        for candidate in sorted(self._candidates, key=lambda candidate: candidate.rank):
+        for candidate in sorted(self._candidates.remaining(), key=lambda candidate: candidate.rank):
             host = candidate.offer.host
             is_able = candidate.offer.kind != LOCAL and hosts.sends_ranges(host) and hosts.down(host) is None
             is_well = not candidate.failures and not hosts.is_demoted(host)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Stream
 
 if TYPE_CHECKING:
-    from modelfetch.engine.candidates import Candidate
+    from modelfetch.engine.candidates import Candidate, Candidates
     from modelfetch.engine.runtime import Runtime
     from modelfetch.store import Partial
 
@@ -42,13 +41,14 @@ class Sink:
         last: The source of the latest bytes.
     """
 
-    def __init__(self, runtime: Runtime, partial: Partial) -> None:
+    def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
         self.verdict = SpeedProbe(runtime.sharing, runtime.pace)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
         self._runtime = runtime
         self._partial = partial
+        self._candidates = candidates
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
         self._writers = 0
@@ -176,7 +176,6 @@ class Sink:
         with self._lock:
             lane.written += count
             self._present += count
-            lane.candidate.good += min(count, max(0, self._present - self._high))
+            progress = min(count, max(0, self._present - self._high))
             self._high = max(self._high, self._present)
-            if lane.candidate.good >= RESET_BYTES:
-                lane.candidate.failures = lane.candidate.good = 0
+        self._candidates.credit(lane.candidate, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.candidates import (
     COSTLY,
     Candidate,
+    Candidates,
     Decision,
     Leave,
     Retry,
@@ -32,7 +33,7 @@ from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.responses import Unranged
-from modelfetch.sources.base import LOCAL, Offer, Stream
+from modelfetch.sources.base import LOCAL, Stream
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -60,7 +61,7 @@ class Transfer:
     model: str
     file: FileSpec
     partial: Partial
-    candidates: list[Candidate]
+    candidates: Candidates
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """Why each source was left, in that order."""
     filling: Sink = field(init=False)
@@ -74,7 +75,7 @@ class Transfer:
     """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
 
     def __post_init__(self) -> None:
-        self.filling = Sink(self.runtime, self.partial)
+        self.filling = Sink(self.runtime, self.partial, self.candidates)
         self._company = ParallelConnections(self.runtime, self.filling, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
 
@@ -112,9 +113,10 @@ class Transfer:
     def _next(self) -> Candidate:
         if self._holding is not None:
             return self._holding
-        if not self.candidates:
+        remaining = self.candidates.remaining()
+        if not remaining:
             raise Exhausted([(candidate.label, error) for candidate, error in self.failures])
-        return choose(self.candidates, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
+        return choose(remaining, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
 
     def _wait(self, candidate: Candidate) -> float:
         return ready_at(candidate, self.runtime.hosts) - self.runtime.clock()
@@ -206,7 +208,9 @@ class Transfer:
         if lane.candidate.offer.kind != LOCAL:
             self.filling.verdict.ask()
         if self._is_foreign_to(lane.candidate):
-            stream = lane.candidate.offer.open(0, first_byte=first_byte_of(lane.candidate, self.candidates))
+            stream = lane.candidate.offer.open(
+                0, first_byte=first_byte_of(lane.candidate, self.candidates.remaining())
+            )
             with self.filling.alone():
                 self.partial.restart()
                 self.filling.start_over()
@@ -220,7 +224,7 @@ class Transfer:
     def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
         """Ask for a part of the file, or for all that follows where parts are not to be had."""
         position, end, size = segment.position, segment.end, self.file.size
-        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates)
+        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates.remaining())
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):
@@ -246,7 +250,7 @@ class Transfer:
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Account for a failed try and tell what comes next."""
         self.runtime.pace.let_go()  # this file may have to wait: others can use the link
-        candidate.failures += 1
+        self.candidates.count_failure(candidate)
         self._holding = None
         hosts, host = self.runtime.hosts, candidate.offer.host
         decision = decide(
@@ -254,7 +258,7 @@ class Transfer:
             error,
             self.runtime.retry,
             demoted=hosts.is_demoted(host, self.file.sha256),
-            alone=len(self.candidates) == 1,
+            alone=len(self.candidates.remaining()) == 1,
             rest=self._wait(candidate),
         )
         if error.retry_after is not None and not isinstance(decision, Leave):
@@ -265,23 +269,22 @@ class Transfer:
         now = self.runtime.clock()
         match decision:
             case Retry(wait):
-                candidate.ready_at = now + wait
+                self.candidates.rest(candidate, now + wait)
                 self._holding = candidate
                 return retry_scheduled(self.model, self.file, candidate, error, wait)
             case Rotate(wait):
-                candidate.ready_at = now + wait
-                candidate.rank += len(self.candidates)
+                self.candidates.demote(candidate, now + wait)
                 if error.fault in COSTLY:  # else each file of the run would wait as long for the same host
                     self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
             case Leave():
-                self.candidates.remove(candidate)
+                self.candidates.discard(candidate)
                 self.failures.append((candidate, error))
                 if candidate.offer.kind != LOCAL:  # one bad file says nothing about its directory
                     self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
 
     def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
-        following = self._next() if self.candidates else None
+        following = self._next() if self.candidates.remaining() else None
         return source_failed(self.model, self.file, candidate, error, self.partial.received, following)
 
     def _reject(self) -> Iterator[Event]:
@@ -298,7 +301,7 @@ class Transfer:
         if candidate is None:
             return  # an earlier run left wrong bytes: nobody here is to blame
         error = _wrong(put_aside)
-        if candidate not in self.candidates:
+        if candidate not in self.candidates.remaining():
             self._blame_left(candidate, error, is_alone=is_alone)
         elif is_alone:
             yield from self._failed(candidate, error)
@@ -323,16 +326,10 @@ class Transfer:
             kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
             self.filling.start_over()
         self.filling.forgive()
-        for candidate in self.candidates:
-            candidate.good = 0
+        self.candidates.forget_progress()
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
 
 
 def _wrong(put_aside: FileQuarantined) -> SourceError:
     detail = f"expected SHA-256 {put_aside.expected}, got {put_aside.actual}"
     return SourceError(Fault.HASH, _WRONG, detail=detail)
-
-
-def candidates_for(offers: list[Offer]) -> list[Candidate]:
-    """Offers in the order in which they should be asked."""
-    return [Candidate(offer, rank) for rank, offer in enumerate(offers)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from modelfetch.engine.candidates import (
@@ -9,6 +11,7 @@ from modelfetch.engine.candidates import (
     FIRST_BYTE,
     PATIENCE,
     Candidate,
+    Candidates,
     Decision,
     Leave,
     Retry,
@@ -20,7 +23,7 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.hosts import Hosts
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.retry import RetryPolicy
+from modelfetch.net.retry import RESET_BYTES, RetryPolicy
 from tests.engine.fakes import FakeClock, FakeOffer
 
 POLICY = RetryPolicy()
@@ -224,3 +227,76 @@ def test_a_gateway_must_begin_soon_while_another_kind_is_left() -> None:
     assert first_byte_of(first, [first, second, mirror]) == FIRST_BYTE
     assert first_byte_of(mirror, [first, second, mirror]) is None
     assert first_byte_of(first, [first, second]) is None
+
+
+# The owner of the candidates of a file
+
+
+def three() -> Candidates:
+    return Candidates([FakeOffer("mirror", f"{name}.example", b"", ()) for name in "abc"])
+
+
+def test_candidates_keep_the_order_of_the_offers() -> None:
+    assert [(each.offer.host, each.rank) for each in three().remaining()] == [
+        ("a.example", 0),
+        ("b.example", 1),
+        ("c.example", 2),
+    ]
+
+
+def test_a_snapshot_does_not_change_when_a_candidate_is_discarded() -> None:
+    candidates = three()
+    before = first, second, third = candidates.remaining()
+    candidates.discard(second)
+    assert before == (first, second, third)
+    assert candidates.remaining() == (first, third)
+
+
+def test_enough_progress_resets_the_failures_and_less_does_not() -> None:
+    candidates = three()
+    first = candidates.remaining()[0]
+    candidates.count_failure(first)
+    candidates.credit(first, RESET_BYTES - 1)
+    assert (first.failures, first.good) == (1, RESET_BYTES - 1)
+    candidates.credit(first, 1)
+    assert (first.failures, first.good) == (0, 0)
+
+
+def test_progress_that_was_wrong_resets_nothing() -> None:
+    candidates = three()
+    first = candidates.remaining()[0]
+    candidates.count_failure(first)
+    candidates.credit(first, RESET_BYTES - 1)
+    candidates.forget_progress()
+    candidates.credit(first, 1)
+    assert (first.failures, first.good) == (1, 1)
+
+
+def test_a_demoted_candidate_is_asked_last_and_later() -> None:
+    candidates, hosts = three(), Hosts(FakeClock())
+    first, second, third = candidates.remaining()
+    candidates.demote(first, 1005.0)
+    candidates.rest(second, 1003.0)
+    assert choose(candidates.remaining(), hosts, 1000.0) is third
+    assert choose(candidates.remaining(), hosts, 1003.0) is second
+    candidates.discard(second)
+    candidates.discard(third)
+    assert first.ready_at == 1005.0
+    assert choose(candidates.remaining(), hosts, 1005.0) is first
+
+
+def test_no_failure_is_lost_when_several_threads_count() -> None:
+    candidates = three()
+    first = candidates.remaining()[0]
+
+    def count() -> None:
+        for _ in range(2000):
+            candidates.count_failure(first)
+            candidates.credit(first, 1)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (first.failures, first.good) == (8000, 8000)

@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.candidates import Candidate
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -169,12 +169,13 @@ def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.Mo
 def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laboratory) -> None:
     """What begins where the part of the first connection ends is free again: no byte of it was asked for."""
     offer = lab.serve(CONTENT)
+    candidates = Candidates([offer])
     with lab.store.partial(MODEL.files[0], True) as partial:
-        filling = Sink(lab.runtime(), partial)
+        filling = Sink(lab.runtime(), partial, candidates)
         filling.segments.spread(3)
         segment = filling.segments.take()
         assert segment is not None
-        lane = Connection(Candidate(offer, 0), segment)
+        lane = Connection(candidates.remaining()[0], segment)
         assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
         assert (lane.segment, lane.segment.left) == (segment, 0)
 

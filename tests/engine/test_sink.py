@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.sink import Connection, Sink
-from modelfetch.engine.transfer import candidates_for
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Store
 from tests.engine.fakes import OK, Laboratory, SpyDisk, body, sha256
@@ -28,9 +28,10 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
 
     store = Store(lab.root, disk=SpyDisk(hold))
     offer = lab.serve(CONTENT, OK, OK)
-    [candidate] = candidates_for([offer])
+    candidates = Candidates([offer])
+    [candidate] = candidates.remaining()
     with store.partial(FILE, exclusive=True) as partial:
-        filling = Sink(lab.runtime(store=store), partial)
+        filling = Sink(lab.runtime(store=store), partial, candidates)
         segment = filling.segments.take()
         assert segment is not None
         pieces = filling.copy(Connection(candidate, segment), offer.open(0), FILE.size)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from modelfetch.engine.candidates import FIRST_BYTE
+from modelfetch.engine.candidates import FIRST_BYTE, Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -20,7 +20,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.segments import SplitPolicy
-from modelfetch.engine.transfer import Transfer, candidates_for
+from modelfetch.engine.transfer import Transfer
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
@@ -87,10 +87,10 @@ def test_an_attempt_begins_when_all_is_ready_for_it(lab: Laboratory) -> None:
     ready: list[str] = []
     runtime, file = replace(lab.runtime(), prepare=ready.append), MODEL.files[0]
     with lab.store.partial(file, True, lambda: False) as partial:
-        candidates = candidates_for(runtime.offers((MODEL, file)))
+        candidates = Candidates(runtime.offers((MODEL, file)))
         told = Transfer(runtime, "m", file, partial, candidates).run()
         assert isinstance(next(told), Progress)
-        assert ready == [candidates[0].offer.address]
+        assert ready == [candidates.remaining()[0].offer.address]
 
 
 def test_a_cut_goes_on_at_the_exact_byte(lab: Laboratory) -> None:
