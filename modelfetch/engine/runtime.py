@@ -43,9 +43,14 @@ def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
     return offers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Runtime:
-    """Everything a run needs, made once by the caller. ``cancel`` is the run's own: one runtime per run."""
+    """Everything that a run works with, made once by the caller. One runtime serves one run.
+
+    What changes during a run: the entries of ``positions``, and the state inside ``rate``, ``allowance``,
+    ``hosts``, ``pace``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
+    assigned again after construction.
+    """
 
     store: Store
     sources: Sequence[Source]
@@ -89,12 +94,11 @@ class Runtime:
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance))
-        object.__setattr__(self, "pace", Pace())
-        deadline = None if self.timeout is None else self.clock() + self.timeout
-        object.__setattr__(self, "deadline", deadline)
-        hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
-        object.__setattr__(self, "hosts", hosts)
+        self.rate = RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance)
+        self.pace = Pace()
+        self.deadline = None if self.timeout is None else self.clock() + self.timeout
+        # A larger number of connections to one file was asked for, so the limit per host allows it.
+        self.hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
 
     def check_deadline(self, doing: str) -> None:
         """Raise when the run's time is up.

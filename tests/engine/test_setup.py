@@ -139,6 +139,17 @@ def test_a_time_limit_counts_from_now(tmp_path: Path) -> None:
     assert "--timeout" in reached.value.hint
 
 
+def test_a_copy_of_a_runtime_learns_nothing_from_the_other(tmp_path: Path) -> None:
+    """What a run works out, and what it changes, is made anew; what the caller gave is the same."""
+    runtime = assembled(tmp_path, RunOptions(timeout=60.0))
+    runtime.hosts.park("m.example", 60.0)
+    copy = replace(runtime, name="other")
+    assert copy.hosts is not runtime.hosts
+    assert copy.pace is not runtime.pace
+    assert copy.deadline is not None
+    assert copy.allowance is runtime.allowance
+
+
 def test_a_copy_in_another_model_is_found_on_this_disk(tmp_path: Path) -> None:
     """Its blob may be gone: the placed file still has the bytes."""
     lab = Laboratory(tmp_path / "cache")
