@@ -59,15 +59,21 @@ class ParallelConnections:
             self._filling.segments.spread(self._parts)
 
     @property
-    def is_there(self) -> bool:
-        """Whether anybody is at work, or may still begin.
+    def is_working(self) -> bool:
+        """Whether a parallel connection is at work, or may still begin."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def raise_failure(self) -> None:
+        """Raise in the calling thread what a parallel connection failed with.
+
+        A thread stores its failure before it ends. So whoever looks at :attr:`is_working` first, and calls
+        this then, misses none.
 
         Raises:
-            StoreError: The disk refused.
+            StoreError: The disk refused to store its bytes.
         """
         if self._error is not None:
             raise self._error
-        return any(thread.is_alive() for thread in self._threads)
 
     def dismiss(self) -> None:
         """Let nobody begin anything more, and wait for them to leave, if it does not take long."""

@@ -123,17 +123,19 @@ class Transfer:
 
     def _try(self) -> Iterator[Event]:
         """Ask one source once, for bytes that nobody else is fetching."""
+        is_shared = self._company.is_working
+        self._company.raise_failure()  # after that look: a thread that ended has stored its failure by now
         candidate = self._next()
         wait = self._wait(candidate)
-        if wait > 0 and self._company.is_there:
+        if wait > 0 and is_shared:
             yield from self._watch(candidate)
             return
         self.runtime.cancel.sleep(wait)
         self._share_out(candidate)
-        is_alone = bool(self.filling.verdict.is_fast) or not self._company.is_there
+        is_alone = bool(self.filling.verdict.is_fast) or not is_shared
         segment = self.filling.segments.take(is_alone=is_alone)
         if segment is None:
-            if not self._company.is_there:
+            if not self._company.is_working:
                 self.filling.share_again()  # somebody left without giving back what it had
             yield from self._watch(candidate)
             return

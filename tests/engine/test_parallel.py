@@ -21,10 +21,11 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
 from modelfetch.sources.base import Stream
@@ -371,6 +372,24 @@ def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
     assert code(events) == last(events).exit_code != 0
     assert not list(lab.root.glob("blobs/**/*"))[1:] or not lab.place(MODEL, "f.bin").exists()
     assert not workers()
+
+
+def test_the_failure_of_a_connection_is_raised_where_it_is_asked_for(lab: Laboratory) -> None:
+    candidates = Candidates([lab.serve(CONTENT)])
+    store = Store(
+        lab.root, disk=SpyDisk(lambda operation, path: operation == "write" and path.name == "data")
+    )
+    runtime = together(lab, store=store)
+    with store.partial(MODEL.files[0], True) as partial:
+        filling = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, filling, candidates)
+        parallel.raise_failure()
+        parallel.call(len(CONTENT))
+        assert parallel.is_working
+        filling.verdict.ask()
+        wait_for(lambda: not parallel.is_working)
+        with pytest.raises(StoreError):
+            parallel.raise_failure()
 
 
 def wait_for(is_true: Callable[[], bool]) -> None:
