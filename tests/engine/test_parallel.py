@@ -322,6 +322,29 @@ def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> 
     assert 0 in starts(first)
 
 
+@pytest.mark.parametrize("how", ["it failed", "its host failed for another file", "it was discarded"])
+def test_parallel_connections_never_use_a_source_that_failed(lab: Laboratory, how: str) -> None:
+    bad = lab.serve(CONTENT, host="a.example")
+    good = lab.serve(CONTENT, kind="url", host="b.example")
+    candidates, runtime = Candidates([bad, good]), together(lab)
+    first = candidates.remaining()[0]
+    if how == "it failed":
+        candidates.count_failure(first)
+    elif how == "it was discarded":
+        candidates.discard(first)
+    else:
+        runtime.hosts.give_up("a.example", SourceError(Fault.SERVER, "502"), "another file")
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        filling = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, filling, candidates)
+        parallel.call(len(CONTENT))
+        filling.verdict.ask()
+        wait_for(lambda: not parallel.is_working)
+        assert partial.received == len(CONTENT)
+    assert bad.asked == []
+    assert len(good.asked) > 1
+
+
 def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:
     lab.serve(CONTENT, Answer(sends=flipped(CONTENT, 777_777), piece=20_000, before_piece=pause))
     lab.serve(CONTENT, SLOW, kind="url", host="b.example")
