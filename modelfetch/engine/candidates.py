@@ -170,21 +170,33 @@ def decide(
         alone: Whether no other source is left for this file.
         rest: Seconds its host must be left alone, because it asked another file for that.
     """
-    asked = error.retry_after
-    if not error.retry or (asked is not None and asked > policy.retry_after_cap):
+    is_over = (
+        not _may_pass(error, policy)
+        or _has_answered(candidate, error, alone=alone)
+        or candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone)
+    )
+    if is_over:
         return Leave()
-    if candidate.offer.kind == IPFS and asked is None and _has_answered(candidate, error, alone=alone):
-        return Leave()
-    if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
-        return Leave()
-    wait = max(rest, wait_for(policy, candidate.failures, asked))
-    if not alone and (demoted or asked is not None or wait > PATIENCE or error.fault in COSTLY):
-        return Rotate(wait)
-    return Retry(wait)
+    wait = max(rest, wait_for(policy, candidate.failures, error.retry_after))
+    # While no other source is left, waiting for this one is all that can be done.
+    is_better_elsewhere = demoted or wait > PATIENCE or _costs_time(error)
+    return Rotate(wait) if is_better_elsewhere and not alone else Retry(wait)
+
+
+def _may_pass(error: SourceError, policy: RetryPolicy) -> bool:
+    """Whether a retry may succeed, within the longest wait that a server may ask for."""
+    return error.retry and (error.retry_after or 0.0) <= policy.retry_after_cap
+
+
+def _costs_time(error: SourceError) -> bool:
+    """Whether the server asked for a wait, or each failure of this kind costs a whole time limit."""
+    return error.retry_after is not None or error.fault in COSTLY
 
 
 def _has_answered(candidate: Candidate, error: SourceError, *, alone: bool) -> bool:
     """Whether a volunteer has said all that it is asked for: that it does not have the file."""
+    if candidate.offer.kind != IPFS or error.retry_after is not None:
+        return False
     is_silent = error.fault is Fault.STALL and not candidate.good
     return is_silent or error.fault in _ONE_ANSWER or (error.fault is Fault.CONNECT and not alone)
 

@@ -6,7 +6,7 @@ What a transfer tells of its sources, as events. Pure.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Progress, RetryScheduled, SourceFailed
@@ -69,7 +69,7 @@ class UnreachableError(UnavailableError):
     """
 
     def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
-        hint = next((error.hint for error in failures.values() if error.hint), _NETWORK)
+        hint = _hint(failures.values(), _NETWORK)
         super().__init__(f"{', '.join(models)}: {_unreached(models, failures)}", hint=hint)
         self.models = tuple(models)
         self.failures = dict(failures)
@@ -89,46 +89,69 @@ def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> 
 
 
 def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
-    """The error of one file that no source could deliver, naming every source tried and why it failed."""
+    """Return the error of a file that no source delivered: every source asked, and why it failed.
+
+    Args:
+        model: Name of the model.
+        path: Path of the file in the model.
+        exhausted: The failure of each source.
+        offline: Whether the network may not be used.
+    """
     what = f"{model}: {path}"
     if offline:
         return OfflineError(
             f"{what} is missing, and the network may not be used",
             hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
-    # That a copy on this disk is damaged decides nothing as long as somebody else could be asked.
-    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
-    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
-    deciding = [error for _, error in remote or failures]
-    faults = [error.fault for error in deciding]
-    hint = next((error.hint for error in deciding if error.hint), "")
-    if any(fault.is_integrity for fault in faults):
-        return IntegrityError(
-            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
-            hint=hint
-            or "The sources or the manifest are wrong; nothing was put in place. Try another source.",
-        )
     if not exhausted.failures:
         return UnavailableError(
             f"{what}: no source is known for it",
             hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
         )
+    return _sources_error(model, what, exhausted)
+
+
+def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchError:
+    """Return the error of a file all of whose sources failed; the gravest kind of failure decides."""
+    remote, errors = _deciding(exhausted)
+    faults = {error.fault for error in errors}
+    # Wrong bytes first: they may mean an attack or a wrong manifest, which no retry and no network repairs.
+    if any(fault.is_integrity for fault in faults):
+        return IntegrityError(
+            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
+            hint=_hint(
+                errors, "The sources or the manifest are wrong; nothing was put in place. Try another source."
+            ),
+        )
     if remote and all(fault.is_unreached for fault in faults):
-        return UnreachableError([model], dict(remote))
+        return UnreachableError([model], remote)
     if Fault.AUTHORISATION in faults:
-        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(deciding))
+        # The advice of other sources would not give access to the file.
+        refusals = [error for error in errors if error.fault is Fault.AUTHORISATION]
+        hint = _hint(refusals, "Give the source credentials, or add another.")
+        return AuthorisationError(f"{what}: {exhausted.message}", hint=hint)
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})",
-        hint=hint or "Try again later, or add another source: modelfetch config set sources.mirrors URL",
+        hint=_hint(
+            errors, "Try again later, or add another source: modelfetch config set sources.mirrors URL"
+        ),
     )
 
 
-def _authorisation_hint(failures: Sequence[SourceError]) -> str:
-    """What the source that wants credentials says; other sources' advice would not get at the file."""
-    refusals = (error for error in failures if error.fault is Fault.AUTHORISATION)
-    return next(
-        (error.hint for error in refusals if error.hint), "Give the source credentials, or add another."
-    )
+def _deciding(exhausted: Exhausted) -> tuple[dict[str, SourceError], list[SourceError]]:
+    """Return the failures that decide the error: by remote host, and in order.
+
+    A damaged copy on this disk decides nothing while another source could be asked, so local sources count
+    only where there was no remote one.
+    """
+    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    return dict(remote), [error for _, error in remote or failures]
+
+
+def _hint(errors: Iterable[SourceError], otherwise: str) -> str:
+    """Return the hint of the first error that has one, else ``otherwise``."""
+    return next((error.hint for error in errors if error.hint), otherwise)
 
 
 def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:

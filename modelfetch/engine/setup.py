@@ -208,20 +208,37 @@ def _in_store(store: Store) -> Finder:
 
 
 def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence[str]) -> list[str]:
-    """The kinds to ask, in order: configured, then ``--prefer`` moves one to the front, ``--only`` filters.
+    """Return the kinds of source to ask, in order.
+
+    ``--prefer`` puts one kind first, then ``--only`` leaves out the others, then ``--offline`` leaves only
+    this disk. ``--prefer`` and ``--only`` may also name kinds that are not configured.
+
+    Args:
+        configured: Setting ``sources.order``. A name that is no kind is ignored.
+        options: Of the run.
+        kinds: All kinds there are.
 
     Raises:
-        UsageError: A name is not a kind of source.
+        UsageError: ``--prefer`` or ``--only`` names no kind of source.
     """
-    for name in (*options.only, *((options.prefer,) if options.prefer else ())):
+    preferred = [options.prefer] if options.prefer else []
+    _check_kinds([*options.only, *preferred], kinds)
+    order = preferred + [kind for kind in _common(configured, kinds) if kind not in preferred]
+    if options.only:
+        order = _common(order, options.only) or list(options.only)
+    return _common(order, [LOCAL]) if options.offline else order
+
+
+def _common(names: Sequence[str], allowed: Collection[str]) -> list[str]:
+    """Return those names that are allowed, in their order."""
+    return [name for name in names if name in allowed]
+
+
+def _check_kinds(names: Sequence[str], kinds: Sequence[str]) -> None:
+    """Refuse names that are no kind of source, with the closest one as a guess."""
+    for name in names:
         if name not in kinds:
             raise UsageError(
                 f"{quote(name)} is not a kind of source.{did_you_mean(name, kinds)}",
                 hint=f"The kinds are: {', '.join(kinds)}.",
             )
-    order = sorted((kind for kind in configured if kind in kinds), key=lambda kind: kind != options.prefer)
-    if options.prefer and options.prefer not in order:
-        order.insert(0, options.prefer)
-    if options.only:
-        order = [kind for kind in order if kind in options.only] or list(options.only)
-    return [kind for kind in order if kind == LOCAL] if options.offline else order
