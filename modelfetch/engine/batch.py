@@ -279,7 +279,7 @@ class Batch:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
             if error.fault in COSTLY:  # and nobody else was answered; whoever still is makes it good again
-                self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
+                self._runtime.hosts.record_failure(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None
         self._answers += 1
@@ -295,7 +295,7 @@ class Batch:
         offer = next(self._runtime.each_offer(*job.places), None)
         if not isinstance(offer, HttpOffer) or not job.file.size:
             return None
-        return offer if self._runtime.hosts.is_well(offer.host) else None
+        return offer if self._runtime.hosts.is_healthy(offer.host) else None
 
     def _count_failure(self, error: SourceError) -> None:
         self._failures += 1
@@ -307,7 +307,7 @@ class Batch:
         stored = {each.file.sha256 for each in group.commit([fetched.loose for fetched in pending])}
         placed = [fetched for fetched in pending if fetched.loose.file.sha256 in stored]
         for host in {fetched.offer.host for fetched in placed}:
-            self._runtime.hosts.welcome(host)
+            self._runtime.hosts.record_success(host)
         self._left -= {fetched.number for fetched in placed}
         now = self._runtime.clock()
         return News(

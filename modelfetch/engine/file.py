@@ -185,10 +185,10 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
                 raise file_error(manifest.name, file.path, error, offline=mode.offline) from error
             raise
     yield from displaced(manifest, file, placed)
-    last = transfer.filling.last
+    last = transfer.sink.last
     if last is None:
         return Obtained(CACHE, "", 0)
-    return Obtained(last.offer.kind, last.offer.host, transfer.filling.fetched)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:

@@ -37,7 +37,7 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
     lock.who = runtime.name
     told: LockWaiting | None = None
     while not lock.try_acquire():
-        runtime.pace.let_go()
+        runtime.pace.release()
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
             raise _timeout(lock, what, waited)

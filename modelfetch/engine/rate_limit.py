@@ -77,7 +77,7 @@ class RateLimit:
         if wait > 0:
             self._cancel.sleep(wait)
 
-    def dole(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    def throttle(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Give a piece out as fast as is allowed, in parts so small that what is slow does not seem to stand.
 
         Raises:

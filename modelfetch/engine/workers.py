@@ -80,7 +80,7 @@ def merge(
             cancel.cancel()
             waiting.clear()
         if pace is not None:
-            pace.let_go()
+            pace.release()
         join(workers, LEAVE_SECONDS)
 
 

@@ -42,7 +42,15 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 
-EAGER = SplitPolicy(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
+EAGER = SplitPolicy(
+    connections=5,
+    min_size=0,
+    min_part=50_000,
+    min_remainder=100_000,
+    max_delay=0.0,
+    fast_speed=1e15,
+    max_waste=1.0,
+)
 """Everybody is called at once, however small the file."""
 ALONE = SplitPolicy(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""

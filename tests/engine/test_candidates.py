@@ -9,11 +9,11 @@ import pytest
 from modelfetch.engine.candidates import (
     CONNECT_ATTEMPTS,
     FIRST_BYTE,
-    PATIENCE,
+    MAX_RETRY_WAIT,
     Candidate,
     Candidates,
     Decision,
-    Leave,
+    Discard,
     Retry,
     Rotate,
     choose,
@@ -69,7 +69,7 @@ def test_when_all_must_rest_the_first_to_be_ready_is_waited_for() -> None:
 
 def test_a_host_that_asked_for_a_rest_rests_for_every_file() -> None:
     hosts = Hosts(FakeClock(1000.0))
-    hosts.park("a.example", 60.0)
+    hosts.defer("a.example", 60.0)
     parked, other = candidate("a.example", 0), candidate("b.example", 1)
     assert choose([parked, other], hosts, 1000.0) is other
     assert ready_at(parked, hosts) == 1060.0
@@ -77,14 +77,14 @@ def test_a_host_that_asked_for_a_rest_rests_for_every_file() -> None:
 
 def test_a_rest_of_the_source_and_of_its_host_both_hold() -> None:
     hosts = Hosts(FakeClock(1000.0))
-    hosts.park("a.example", 5.0)
+    hosts.defer("a.example", 5.0)
     assert ready_at(candidate("a.example", ready=1009.0), hosts) == 1009.0
     assert ready_at(candidate("a.example", ready=1001.0), hosts) == 1005.0
 
 
 def test_a_host_that_failed_elsewhere_is_asked_last() -> None:
     hosts = Hosts(FakeClock())
-    hosts.give_up("a.example", SourceError(Fault.SERVER, "502"))
+    hosts.record_failure("a.example", SourceError(Fault.SERVER, "502"))
     demoted, other = candidate("a.example", 0), candidate("b.example", 7)
     assert choose([demoted, other], hosts, 1000.0) is other
     assert choose([demoted], hosts, 1000.0) is demoted
@@ -100,7 +100,7 @@ def test_journals_name_kind_and_host() -> None:
 @pytest.mark.parametrize("fault", LASTING)
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_repeating_cannot_mend_is_not_repeated(fault: Fault, alone: bool) -> None:
-    assert decision(fault, alone=alone) == Leave()
+    assert decision(fault, alone=alone) == Discard()
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
@@ -111,7 +111,7 @@ def test_what_may_pass_is_tried_again(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", TRANSIENT)
 def test_tries_are_counted(fault: Fault) -> None:
     assert isinstance(decision(fault, 4, alone=True), Retry)
-    assert decision(fault, 5, alone=True) == Leave()
+    assert decision(fault, 5, alone=True) == Discard()
 
 
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
@@ -127,22 +127,22 @@ def test_after_a_hiccup_the_same_source_goes_on(fault: Fault) -> None:
 
 def test_an_unreachable_host_gets_fewer_tries_while_there_are_others() -> None:
     assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS - 1), Retry)
-    assert decision(Fault.CONNECT, CONNECT_ATTEMPTS) == Leave()
+    assert decision(Fault.CONNECT, CONNECT_ATTEMPTS) == Discard()
     assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS, alone=True), Retry)
 
 
 def test_fewer_attempts_can_be_configured_than_an_unreachable_host_gets() -> None:
-    assert decision(Fault.CONNECT, policy=RetryPolicy(attempts=1)) == Leave()
+    assert decision(Fault.CONNECT, policy=RetryPolicy(attempts=1)) == Discard()
 
 
 def test_a_demoted_host_gets_one_try_at_a_time_while_there_are_others() -> None:
     assert isinstance(decision(Fault.SERVER, demoted=True), Rotate)
-    assert decision(Fault.SERVER, POLICY.attempts, demoted=True) == Leave()
+    assert decision(Fault.SERVER, POLICY.attempts, demoted=True) == Discard()
     assert isinstance(decision(Fault.SERVER, demoted=True, alone=True), Retry)
 
 
 def test_a_demoted_host_that_cannot_be_reached_is_left_while_there_are_others() -> None:
-    assert decision(Fault.CONNECT, demoted=True) == Leave()
+    assert decision(Fault.CONNECT, demoted=True) == Discard()
     assert isinstance(decision(Fault.CONNECT, demoted=True, alone=True), Retry)
 
 
@@ -160,8 +160,8 @@ def test_the_only_source_is_waited_for_as_long_as_it_asks() -> None:
 
 def test_a_host_that_asked_another_file_for_a_rest_gets_it_here_too() -> None:
     error = SourceError(Fault.CUT, "on purpose")
-    short = decide(candidate(), error, POLICY, demoted=False, alone=False, rest=PATIENCE - 0.1)
-    assert short == Retry(PATIENCE - 0.1)
+    short = decide(candidate(), error, POLICY, demoted=False, alone=False, rest=MAX_RETRY_WAIT - 0.1)
+    assert short == Retry(MAX_RETRY_WAIT - 0.1)
     assert decide(candidate(), error, POLICY, demoted=False, alone=False, rest=60.0) == Rotate(60.0)
     assert decide(candidate(), error, POLICY, demoted=False, alone=True, rest=60.0) == Retry(60.0)
 
@@ -169,22 +169,22 @@ def test_a_host_that_asked_another_file_for_a_rest_gets_it_here_too() -> None:
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_server_that_asks_for_too_long_a_rest_is_left(alone: bool) -> None:
     assert isinstance(decision(Fault.BUSY, retry_after=300.0, alone=True), Retry)
-    assert decision(Fault.BUSY, retry_after=300.5, alone=alone) == Leave()
-    assert decision(Fault.BUSY, retry_after=999_999_999_999.0, alone=alone) == Leave()
+    assert decision(Fault.BUSY, retry_after=300.5, alone=alone) == Discard()
+    assert decision(Fault.BUSY, retry_after=999_999_999_999.0, alone=alone) == Discard()
 
 
 def test_a_long_wait_of_our_own_is_spent_on_another_source() -> None:
     patient = RetryPolicy(attempts=99, base=1e9, cap=1e9)
     assert isinstance(
         decision(Fault.CUT, policy=patient), Rotate
-    )  # up to 1e9 s, so hardly ever within PATIENCE
+    )  # up to 1e9 s, so hardly ever within MAX_RETRY_WAIT
     assert isinstance(decision(Fault.CUT, policy=patient, alone=True), Retry)
 
 
 def test_the_wait_stays_within_backoff() -> None:
     waits = [found.wait for _ in range(50) if isinstance(found := decision(Fault.CUT), Retry)]
     assert len(waits) == 50
-    assert 0.0 <= min(waits) < max(waits) <= POLICY.base < PATIENCE
+    assert 0.0 <= min(waits) < max(waits) <= POLICY.base < MAX_RETRY_WAIT
 
 
 # Volunteers
@@ -204,7 +204,7 @@ def of_gateway(
 @pytest.mark.parametrize("fault", [Fault.SERVER, Fault.BUSY, Fault.TIMEOUT, Fault.STALL])
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_gateway_gives_one_answer(fault: Fault, alone: bool) -> None:
-    assert of_gateway(fault, alone=alone) == Leave()
+    assert of_gateway(fault, alone=alone) == Discard()
 
 
 def test_a_gateway_that_has_the_file_is_asked_again() -> None:
@@ -218,7 +218,7 @@ def test_a_gateway_that_names_a_time_is_asked_again_then() -> None:
 
 
 def test_the_last_source_is_given_a_second_chance_to_be_reached() -> None:
-    assert of_gateway(Fault.CONNECT) == Leave()
+    assert of_gateway(Fault.CONNECT) == Discard()
     assert isinstance(of_gateway(Fault.CONNECT, alone=True), Retry)
 
 

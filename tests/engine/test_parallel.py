@@ -21,7 +21,7 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.parallel import ParallelConnections
+from modelfetch.engine.parallel import THREAD_NAME, ParallelConnections
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
@@ -64,7 +64,7 @@ def pause() -> None:
 
 
 SLOW = Answer(piece=20_000, before_piece=pause)
-FAST = replace(EAGER, eager=IN_TIME, sample=100_000, sample_seconds=IN_TIME, enough=0.0)
+FAST = replace(EAGER, max_delay=IN_TIME, sample=100_000, sample_seconds=IN_TIME, fast_speed=0.0)
 """Any connection is fast enough alone, which is known from its 100 kB, whenever they come."""
 
 
@@ -147,7 +147,7 @@ def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: i
 @pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
 def test_nothing_that_happens_to_company_ends_the_run(lab: Laboratory, error: Exception) -> None:
     lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
-    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
+    late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
     events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
     assert code(events) == 0
     assert got(lab)
@@ -157,7 +157,7 @@ def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.Mo
     begin = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        if thread.name == "modelfetch-company":
+        if thread.name == THREAD_NAME:
             raise RuntimeError("can't start new thread")
         begin(thread)
 
@@ -172,13 +172,13 @@ def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laborato
     offer = lab.serve(CONTENT)
     candidates = Candidates([offer])
     with lab.store.partial(MODEL.files[0], True) as partial:
-        filling = Sink(lab.runtime(), partial, candidates)
-        filling.segments.spread(3)
-        segment = filling.segments.take()
+        sink = Sink(lab.runtime(), partial, candidates)
+        sink.segments.split(3)
+        segment = sink.segments.claim()
         assert segment is not None
-        lane = Connection(candidates.remaining()[0], segment)
-        assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
-        assert (lane.segment, lane.segment.left) == (segment, 0)
+        connection = Connection(candidates.remaining()[0], segment)
+        assert sum(sink.copy(connection, offer.open(0, segment.end), segment.end)) == segment.end
+        assert (connection.segment, connection.segment.left) == (segment, 0)
 
 
 @pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
@@ -212,7 +212,7 @@ def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: 
     lab.serve(CONTENT, first, Answer(sends=wrong, piece=20_000, before_piece=wait_to_be_left))
     second = lab.serve(CONTENT, OK, kind="url", host="b.example")
     told: list[Event] = []
-    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
+    late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
     for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
         told.append(event)
         if isinstance(event, SourceFailed):
@@ -256,7 +256,7 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
 
         origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
         origin.fault("*", faults.late(wait))
-        sharing = replace(EAGER, waste=SplitPolicy().waste, stuck=IN_TIME)
+        sharing = replace(EAGER, max_waste=SplitPolicy().max_waste, stall_seconds=IN_TIME)
         runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
         events = lab.ensure(MODEL, runtime=runtime)
         client.close()
@@ -316,7 +316,7 @@ def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> 
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)
     for _ in range(6):  # others have most of the room
-        assert runtime.hosts.enter("a.example")
+        assert runtime.hosts.acquire_connection("a.example")
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert got(lab)
     assert 0 in starts(first)
@@ -333,12 +333,12 @@ def test_parallel_connections_never_use_a_source_that_failed(lab: Laboratory, ho
     elif how == "it was discarded":
         candidates.discard(first)
     else:
-        runtime.hosts.give_up("a.example", SourceError(Fault.SERVER, "502"), "another file")
+        runtime.hosts.record_failure("a.example", SourceError(Fault.SERVER, "502"), "another file")
     with lab.store.partial(MODEL.files[0], True) as partial:
-        filling = Sink(runtime, partial, candidates)
-        parallel = ParallelConnections(runtime, filling, candidates)
-        parallel.call(len(CONTENT))
-        filling.verdict.ask()
+        sink = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, sink, candidates)
+        parallel.start(len(CONTENT))
+        sink.probe.ask()
         wait_for(lambda: not parallel.is_working)
         assert partial.received == len(CONTENT)
     assert bad.asked == []
@@ -361,7 +361,7 @@ def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
     lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)
     for _ in range(7):
-        assert runtime.hosts.enter("a.example")
+        assert runtime.hosts.acquire_connection("a.example")
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)
@@ -373,7 +373,7 @@ def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) ->
     lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
     first = lab.serve(CONTENT, OK, SLOW, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
-    late = replace(EAGER, eager=IN_TIME, sample=1 << 40, sample_seconds=0.02)
+    late = replace(EAGER, max_delay=IN_TIME, sample=1 << 40, sample_seconds=0.02)
     events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
     assert code(events) == 0
     assert got(lab)
@@ -404,12 +404,12 @@ def test_the_failure_of_a_connection_is_raised_where_it_is_asked_for(lab: Labora
     )
     runtime = together(lab, store=store)
     with store.partial(MODEL.files[0], True) as partial:
-        filling = Sink(runtime, partial, candidates)
-        parallel = ParallelConnections(runtime, filling, candidates)
+        sink = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, sink, candidates)
         parallel.raise_failure()
-        parallel.call(len(CONTENT))
+        parallel.start(len(CONTENT))
         assert parallel.is_working
-        filling.verdict.ask()
+        sink.probe.ask()
         wait_for(lambda: not parallel.is_working)
         with pytest.raises(StoreError):
             parallel.raise_failure()
@@ -455,7 +455,7 @@ def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None
     silent = Answer(piece=20_000, before_piece=gate)
     lab.serve(CONTENT, SLOW, silent, SLOW)
     started = time.monotonic()
-    runtime = lab.runtime(sharing=replace(EAGER, stuck=0.05), cancel=cancel)
+    runtime = lab.runtime(sharing=replace(EAGER, stall_seconds=0.05), cancel=cancel)
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)
@@ -469,5 +469,5 @@ def test_a_host_that_asked_for_less_gets_less(lab: Laboratory) -> None:
     runtime = together(lab)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     for _ in range(5):
-        runtime.hosts.enter("a.example")
-    assert not runtime.hosts.enter("a.example")
+        runtime.hosts.acquire_connection("a.example")
+    assert not runtime.hosts.acquire_connection("a.example")

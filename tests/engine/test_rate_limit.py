@@ -59,13 +59,13 @@ def test_a_large_piece_is_given_out_bit_by_bit() -> None:
     passing, piece = FakeTime(), bytes(range(250)) * 20
     limit, parts, pauses = RateLimit(1000, passing, passing.clock), [], []
     told = passing.clock.now
-    for part in limit.dole(memoryview(piece)):
+    for part in limit.throttle(memoryview(piece)):
         pauses.append(passing.clock.now - told)
         told = passing.clock.now
         parts.append(bytes(part))
     assert b"".join(parts) == piece
     assert max(pauses) <= BURST_SECONDS + 0.001
-    assert list(RateLimit(None, passing, passing.clock).dole(piece)) == [piece]
+    assert list(RateLimit(None, passing, passing.clock).throttle(piece)) == [piece]
 
 
 def test_runs_beside_each_other_are_together_no_faster_than_one() -> None:

@@ -142,7 +142,7 @@ def test_a_time_limit_counts_from_now(tmp_path: Path) -> None:
 def test_a_copy_of_a_runtime_learns_nothing_from_the_other(tmp_path: Path) -> None:
     """What a run works out, and what it changes, is made anew; what the caller gave is the same."""
     runtime = assembled(tmp_path, RunOptions(timeout=60.0))
-    runtime.hosts.park("m.example", 60.0)
+    runtime.hosts.defer("m.example", 60.0)
     copy = replace(runtime, name="other")
     assert copy.hosts is not runtime.hosts
     assert copy.pace is not runtime.pace

@@ -31,18 +31,18 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
     candidates = Candidates([offer])
     [candidate] = candidates.remaining()
     with store.partial(FILE, exclusive=True) as partial:
-        filling = Sink(lab.runtime(store=store), partial, candidates)
-        segment = filling.segments.take()
+        sink = Sink(lab.runtime(store=store), partial, candidates)
+        segment = sink.segments.claim()
         assert segment is not None
-        pieces = filling.copy(Connection(candidate, segment), offer.open(0), FILE.size)
+        pieces = sink.copy(Connection(candidate, segment), offer.open(0), FILE.size)
         helper = threading.Thread(target=lambda: list(pieces))
         helper.start()
         assert reached.wait(IN_TIME)
 
         def begin_anew() -> None:
-            with filling.alone():
+            with sink.exclusive():
                 partial.restart()
-                filling.start_over()
+                sink.reset()
 
         first = threading.Thread(target=begin_anew)
         first.start()
@@ -52,4 +52,4 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
         first.join(IN_TIME)
         helper.join(IN_TIME)
         assert partial.received == 0, "nothing of the helper's came after it"
-        assert filling.suppliers == {}
+        assert sink.suppliers == {}

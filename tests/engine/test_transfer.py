@@ -464,7 +464,7 @@ def test_a_rest_asked_for_meanwhile_is_spent_on_another_source(lab: Laboratory) 
     passing = FakeTime()
 
     def park() -> None:
-        runtime.hosts.park("a.example", 60.0)
+        runtime.hosts.defer("a.example", 60.0)
 
     lab.serve(CONTENT, Answer(until=100_000, error=cut().error, before_piece=park), OK, host="a.example")
     other = lab.serve(CONTENT, host="b.example")
@@ -580,7 +580,7 @@ def test_the_second_try_is_made_by_who_was_told_to_make_it(lab: Laboratory) -> N
     rested = lab.serve(CONTENT, host="a.example")
     asked = lab.serve(CONTENT, Answer(before_piece=pass_time), host="b.example")
     runtime = lab.runtime(cancel=passing, clock=passing.clock)
-    runtime.hosts.park("a.example", 5.0)
+    runtime.hosts.defer("a.example", 5.0)
     events = lab.ensure(MODEL, runtime=runtime)
     assert [event.host for event in of(events, RetryScheduled)] == ["b.example"]
     assert (rested.asked, asked.asked) == ([], [100_000, 0])
@@ -750,8 +750,8 @@ def test_an_unreachable_host_is_found_out_once(lab: Laboratory) -> None:
 def test_a_host_known_to_be_down_is_not_even_tried(lab: Laboratory) -> None:
     dead, sick = lab.serve(CONTENT, host="a.example"), lab.serve(CONTENT, host="b.example")
     runtime = lab.runtime()
-    runtime.hosts.give_up("a.example", SourceError(Fault.CONNECT, "refused on purpose"))
-    runtime.hosts.give_up("b.example", SourceError(Fault.SERVER, "on purpose"))
+    runtime.hosts.record_failure("a.example", SourceError(Fault.CONNECT, "refused on purpose"))
+    runtime.hosts.record_failure("b.example", SourceError(Fault.SERVER, "on purpose"))
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert (dead.asked, sick.asked) == ([], [0])

@@ -248,12 +248,12 @@ def _sharing(chance: random.Random) -> SplitPolicy:
         return SplitPolicy(connections=1)
     return SplitPolicy(
         connections=chance.choice([2, 4, 5, 8]),
-        worth=0,
-        least=chance.choice([10_000, 50_000]),
-        rest=chance.choice([20_000, 100_000]),
-        eager=chance.choice([0.0, 0.0, 0.01, 1.0]),
+        min_size=0,
+        min_part=chance.choice([10_000, 50_000]),
+        min_remainder=chance.choice([20_000, 100_000]),
+        max_delay=chance.choice([0.0, 0.0, 0.01, 1.0]),
         sample=chance.choice([1, 100_000]),
-        enough=chance.choice([1e15, 1e15, 64e6]),
-        stuck=chance.choice([0.05, 3.0]),
-        waste=chance.choice([0.08, 1.0]),
+        fast_speed=chance.choice([1e15, 1e15, 64e6]),
+        stall_seconds=chance.choice([0.05, 3.0]),
+        max_waste=chance.choice([0.08, 1.0]),
     )
