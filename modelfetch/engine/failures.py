@@ -1,6 +1,10 @@
-"""From the failures of files to the one error a run ends with. Pure.
+"""The errors and events that the failures of sources become. Pure functions.
 
-What a transfer tells of its sources, as events. Pure.
+:func:`file_error` makes one error of all sources of a file, and :func:`worst` one error of all files, which
+the run ends with. The other functions make the events that a transfer reports about its sources.
+
+Example: two files failed, one at three mirrors without a network, the other for a full disk. The run ends
+with the error of the disk, "(and 1 more file)".
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
     from modelfetch.model.manifest import FileSpec
 
-# What a person should hear of first when several files failed in different ways.
+# The order in which the error of a run is chosen when files failed in different ways: the user must repair
+# the first ones here, while the last ones may pass.
 _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     StoreError,
     DeadlineError,
@@ -40,14 +45,15 @@ _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     OfflineError,
 )
 
-_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; what is there is kept."
+_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; fetched data is kept."
 
 
 class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
     """Every source of one file failed.
 
     Attributes:
-        failures: The last failure of each source, in the order in which they were given up.
+        failures: The label (``kind host``) and last failure of each source, in the order in which they were
+            discarded.
     """
 
     def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
@@ -56,6 +62,7 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
 
 
 def _in_full(error: SourceError) -> str:
+    """Return the message of an error with the host it was redirected to and its details."""
     more = ", ".join(filter(None, (error.elsewhere, error.detail)))
     return f"{error.message} ({more})" if more else error.message
 
@@ -64,8 +71,8 @@ class UnreachableError(UnavailableError):
     """No host of a file, or of a whole run, was reached.
 
     Args:
-        models: Whose files are missing.
-        failures: By host, why it was not reached.
+        models: Names of the models whose files are missing.
+        failures: Why each host was not reached, by host.
     """
 
     def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
@@ -76,16 +83,18 @@ class UnreachableError(UnavailableError):
 
 
 def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> str:
+    """Return the reason of :class:`UnreachableError`, with the failure of the first host as an example."""
     host, error = next(iter(failures.items()))
     host = error.elsewhere or host
     why = f"cannot resolve {host}" if isinstance(error, Unresolved) else f"{host}: {error.message}"
     if len(failures) == 1:
-        said = f"its only host cannot be reached ({why})"
+        reason = f"its only host cannot be reached ({why})"
     else:
         whose = "its" if len(models) == 1 else "their"
-        said = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+        reason = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+    # Only a failed TCP connection or name lookup points at the network of this machine.
     is_network = any(each.fault is Fault.CONNECT for each in failures.values())
-    return f"{said}: is this machine online?" if is_network else said
+    return f"{reason}: is this machine online?" if is_network else reason
 
 
 def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
@@ -155,9 +164,9 @@ def _hint(errors: Iterable[SourceError], otherwise: str) -> str:
 
 
 def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
-    """The error to end with: the gravest one, saying how many more files failed.
+    """Return the error that the run ends with: the gravest one, with the number of other files that failed.
 
-    Where no host was reached for any file that is one failure, of the network.
+    If no host was reached for any file, that is one failure of the network, which names all models and hosts.
     """
     unreached = [error for error in errors if isinstance(error, UnreachableError)]
     if len(unreached) == len(errors):
@@ -172,11 +181,12 @@ def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
 
 
 def _gravity(error: ModelfetchError) -> int:
+    """Return the position in :data:`_GRAVITY`; an error of any other kind goes first."""
     return next((n for n, kind in enumerate(_GRAVITY) if isinstance(error, kind)), -1)
 
 
 def progress(model: str, file: FileSpec, candidate: Candidate, received: int) -> Progress:
-    """So many bytes of a file are there."""
+    """Return the event that this many bytes of a file are there."""
     offer = candidate.offer
     return Progress(model, file.path, offer.kind, offer.host, candidate.failures + 1, received, file.size)
 
@@ -184,7 +194,7 @@ def progress(model: str, file: FileSpec, candidate: Candidate, received: int) ->
 def retry_scheduled(
     model: str, file: FileSpec, candidate: Candidate, error: SourceError, wait: float
 ) -> RetryScheduled:
-    """A source failed, and is asked again after some seconds."""
+    """Return the event that a source failed and is asked again after ``wait`` seconds."""
     offer = candidate.offer
     return RetryScheduled(
         model,
@@ -206,7 +216,7 @@ def source_failed(
     received: int,
     following: Candidate | None,
 ) -> SourceFailed:
-    """A source failed, and another one is asked next, if any is left."""
+    """Return the event that a source failed and ``following``, if any is left, is asked next."""
     offer = candidate.offer
     return SourceFailed(
         model,

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 # Reasons in events; the reporters show them to people.
 _WRONG = "sent wrong bytes: the SHA-256 does not match"
-_MIXED = "bytes from several sources do not fit together; once more from the start"
-_IMPOSSIBLE = "no bytes cannot have this SHA-256"
+_MIXED = "bytes from several sources do not fit together; starting again"
+_IMPOSSIBLE = "an empty file cannot have this SHA-256"
 
 
 @dataclass(slots=True)
@@ -181,9 +181,8 @@ class Transfer:
         if down is not None and not candidate.failures:
             raise down  # another file waited for this host already; a retry asks it all the same
         if candidate.offer.kind != LOCAL:
-            self.runtime.prepare(
-                candidate.offer.address
-            )  # loading modules must not count as time of the source
+            # Before the attempt begins: loading modules must not count as time of the source.
+            self.runtime.prepare(candidate.offer.address)
         yield self._progress(candidate)  # the attempt begins here: the wait for its first byte counts
         floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.acquire_connection(host, is_first=True)
@@ -297,16 +296,14 @@ class Transfer:
                 return retry_scheduled(self.model, self.file, candidate, error, wait)
             case Rotate(wait):
                 self.candidates.demote(candidate, now + wait)
-                if (
-                    error.fault in COSTLY
-                ):  # else each file of the run would wait a whole time limit for this host
+                # Otherwise each file of the run would wait a whole time limit for this host.
+                if error.fault in COSTLY:
                     self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
             case Discard():
                 self.candidates.discard(candidate)
                 self.failures.append((candidate, error))
-                if (
-                    candidate.offer.kind != LOCAL
-                ):  # one damaged file predicts nothing about the others on this disk
+                # One damaged file predicts nothing about the others on this disk.
+                if candidate.offer.kind != LOCAL:
                     self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
 

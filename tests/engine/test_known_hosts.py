@@ -71,7 +71,7 @@ def test_hosts_of_the_past_are_told_but_not_those_of_this_machine() -> None:
     rows = [attempt(host="old.example"), attempt(host="127.0.0.1:40001"), attempt(host="[::1]:40002")]
     assert [
         (each.host, each.reason) for each in standings(settings(), [], measure(rows, NOW)) if not each.place
-    ] == [("old.example", "named nowhere any more")]
+    ] == [("old.example", "no longer configured")]
 
 
 def test_a_node_of_this_machine_that_is_configured_is_told() -> None:

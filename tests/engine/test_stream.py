@@ -159,7 +159,7 @@ def test_a_clean_up_that_fails_still_gives_one_end(caplog: pytest.LogCaptureFixt
 
     listener = Listener(KeyboardInterrupt(), at=2)
     assert follow(engine(), [listener]).outcome == "cancelled"
-    assert [record.getMessage() for record in caplog.records] == ["clean-up stopped: disk gone[31m"]
+    assert [record.getMessage() for record in caplog.records] == ["cleanup failed: disk gone[31m"]
 
 
 def test_a_cancelled_check_does_not_speak_of_kept_bytes() -> None:
@@ -236,7 +236,7 @@ def test_a_reporter_that_raises_is_dropped_once_and_the_run_goes_on(
     assert len(broken.heard) == 2
     assert len(sound.heard) == len(download(FILES))
     (warning,) = caplog.records
-    assert warning.getMessage().startswith("telling of this run stopped: ")
+    assert warning.getMessage().startswith("reporting of this run failed: ")
     assert warning.getMessage().isprintable()
     assert (broken.closed, sound.closed) == (1, 1)
 
