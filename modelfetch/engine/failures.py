@@ -13,7 +13,7 @@ from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.events import Progress, RetryScheduled, SourceFailed
+from modelfetch.engine.events import FileQuarantined, Progress, RetryScheduled, SourceFailed
 from modelfetch.errors import (
     AuthorisationError,
     DeadlineError,
@@ -206,6 +206,12 @@ def retry_scheduled(
         error.message,
         wait,
     )
+
+
+def wrong_bytes(quarantined: FileQuarantined) -> SourceError:
+    """Return the failure of a source that sent a whole file with a wrong SHA-256."""
+    detail = f"expected SHA-256 {quarantined.expected}, got {quarantined.actual}"
+    return SourceError(Fault.HASH, "sent wrong bytes: the SHA-256 does not match", detail=detail)
 
 
 def source_failed(

@@ -143,7 +143,7 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
 def _watched(
     sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
-    """Have requests told that a project, and not the user, asks of private networks."""
+    """Report requests to private networks that a project, and not the user, configured."""
     settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
     places: dict[bool, list[str]] = {True: [], False: []}
     for name, urls in (

@@ -58,8 +58,8 @@ def records(
 ) -> Generator[Record, None, None]:
     """Apply events to the state of the run, and yield them as records with numbers and times.
 
-    A KeyboardInterrupt that ``events`` raises, or that is thrown into this generator, closes ``events`` and
-    ends the run as cancelled. Any other exception ends it as failed.
+    A KeyboardInterrupt from ``events``, or thrown into this generator, ends the run as cancelled; any other
+    exception ends it as failed.
 
     Args:
         events: The engine. It is closed when the run ends or the caller closes this generator.
@@ -68,7 +68,7 @@ def records(
         now: The time of day, for the records.
 
     Yields:
-        A record for each event, the last of them ``run_finished``.
+        Records, the last of them ``run_finished``.
 
     Raises:
         Exception: Whatever ``events`` raised that is no :class:`ModelfetchError`: a bug. It is raised after

@@ -27,14 +27,8 @@ from modelfetch.engine.candidates import (
     first_byte_of,
     ready_at,
 )
-from modelfetch.engine.events import (
-    Event,
-    FileQuarantined,
-    FileVerified,
-    Progress,
-    SourceFailed,
-)
-from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed
+from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
+from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
 from modelfetch.engine.sink import Connection, Sink
@@ -50,7 +44,6 @@ if TYPE_CHECKING:
     from modelfetch.store import Partial
 
 # Reasons in events; the reporters show them to people.
-_WRONG = "sent wrong bytes: the SHA-256 does not match"
 _MIXED = "bytes from several sources do not fit together; starting again"
 _IMPOSSIBLE = "an empty file cannot have this SHA-256"
 
@@ -78,8 +71,7 @@ class Transfer:
     _reported: int = 0
     """Bytes in the last progress event."""
     _must_be_single: bool = False
-    """Whether each source must now send the whole file by itself: bytes of several turned out wrong, and it
-    cannot be known whose."""
+    """Whether each source must send the whole file by itself, because bytes of several were wrong."""
 
     def __post_init__(self) -> None:
         self.sink = Sink(self.runtime, self.partial, self.candidates)
@@ -226,9 +218,8 @@ class Transfer:
         if connection.candidate.offer.kind != LOCAL:
             self.sink.probe.ask()
         if self._must_restart(connection.candidate):
-            stream = connection.candidate.offer.open(
-                0, first_byte=first_byte_of(connection.candidate, self.candidates.remaining())
-            )
+            # Opened first: if the source does not answer, the bytes that are there stay.
+            stream = connection.candidate.offer.open(0, first_byte=self._first_byte(connection.candidate))
             with self.sink.exclusive():
                 self.partial.restart()
                 self.sink.reset()
@@ -246,7 +237,7 @@ class Transfer:
             The answer, and the position in the file where it is to end.
         """
         position, end, size = segment.position, segment.end, self.file.size
-        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates.remaining())
+        offer, first_byte = candidate.offer, self._first_byte(candidate)
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):
@@ -260,6 +251,9 @@ class Transfer:
             return stream, until
         hosts.note_whole_only(offer.host)
         return stream, size
+
+    def _first_byte(self, candidate: Candidate) -> float | None:
+        return first_byte_of(candidate, self.candidates.remaining())
 
     def _must_restart(self, candidate: Candidate) -> bool:
         """Whether the file starts again for this source, which must send every byte by itself."""
@@ -319,12 +313,12 @@ class Transfer:
         is_alone = candidate is not None and self.sink.is_only_supplier(candidate)
         self._must_be_single = self._must_be_single or (candidate is not None and not is_alone)
         if self._must_be_single:
-            self._parallel.stop()
+            self._parallel.stop()  # they would mix bytes of several sources again
         quarantined = self._quarantine()
         yield quarantined
         if candidate is None:
             return  # all bytes are of an earlier run, whose sources are not known here
-        error = _wrong(quarantined)
+        error = wrong_bytes(quarantined)
         if candidate not in self.candidates.remaining():
             self._blame_discarded(candidate, error, is_alone=is_alone)
         elif is_alone:
@@ -350,11 +344,7 @@ class Transfer:
         with self.sink.exclusive():
             kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
             self.sink.reset()
+        # Same bytes again are progress now; and what the sources sent so far resets no failures.
         self.sink.reset_progress()
         self.candidates.forget_progress()
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
-
-
-def _wrong(quarantined: FileQuarantined) -> SourceError:
-    detail = f"expected SHA-256 {quarantined.expected}, got {quarantined.actual}"
-    return SourceError(Fault.HASH, _WRONG, detail=detail)
