@@ -1,4 +1,4 @@
-"""Sources that misbehave as they are told, a clock that obeys, and a laboratory that puts them to use."""
+"""Fake sources with scripted faults, a fake clock, and a laboratory that runs the engine with them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EAGER = SplitPolicy(
     fast_speed=1e15,
     max_waste=1.0,
 )
-"""Everybody is called at once, however small the file."""
+"""All parallel connections start at once, however small the file."""
 ALONE = SplitPolicy(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
 QUICK = RetryPolicy(base=0.001, cap=0.002)
@@ -59,7 +59,7 @@ QUICK = RetryPolicy(base=0.001, cap=0.002)
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -83,7 +83,7 @@ class FakeTime(Cancellation):
 
 
 class SpyDisk(Disk):
-    """The real disk, which writes down what is done to it, and refuses what it is told to refuse."""
+    """The real disk, which records each operation, and refuses those that a test chooses."""
 
     def __init__(
         self, refuses: Callable[[str, Path], bool] = lambda _operation, _path: False, code: int = errno.ENOSPC
@@ -356,7 +356,7 @@ def serve_all(lab: Laboratory, files: Mapping[str, bytes]) -> None:
         lab.serve(content)
 
 
-# Looking at what was told
+# Looking at events
 
 
 def story(events: Iterable[Event]) -> list[Event]:

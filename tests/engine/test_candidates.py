@@ -1,4 +1,4 @@
-"""Which source is asked next, and what becomes of one that failed."""
+"""Which source is asked next, and what follows a failure."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_the_first_in_order_is_asked_first() -> None:
     assert choose([second, first], Hosts(FakeClock()), 1000.0) is first
 
 
-def test_one_that_may_be_asked_now_goes_before_a_better_one_that_must_rest() -> None:
+def test_a_source_that_may_be_asked_now_goes_before_a_better_one_that_must_wait() -> None:
     resting, ready = candidate("a.example", 0, ready=1003.0), candidate("b.example", 1)
     assert choose([resting, ready], Hosts(FakeClock()), 1000.0) is ready
     assert choose([resting, ready], Hosts(FakeClock()), 1003.0) is resting
 
 
-def test_when_all_must_rest_the_first_to_be_ready_is_waited_for() -> None:
+def test_when_all_must_wait_the_first_to_be_ready_is_chosen() -> None:
     late, soon = candidate("a.example", 0, ready=1009.0), candidate("b.example", 1, ready=1004.0)
     assert choose([late, soon], Hosts(FakeClock()), 1000.0) is soon
 
 
-def test_a_host_that_asked_for_a_rest_rests_for_every_file() -> None:
+def test_a_wait_that_a_host_asked_for_holds_for_every_file() -> None:
     hosts = Hosts(FakeClock(1000.0))
     hosts.defer("a.example", 60.0)
     parked, other = candidate("a.example", 0), candidate("b.example", 1)
@@ -75,7 +75,7 @@ def test_a_host_that_asked_for_a_rest_rests_for_every_file() -> None:
     assert ready_at(parked, hosts) == 1060.0
 
 
-def test_a_rest_of_the_source_and_of_its_host_both_hold() -> None:
+def test_the_later_of_the_waits_of_source_and_host_holds() -> None:
     hosts = Hosts(FakeClock(1000.0))
     hosts.defer("a.example", 5.0)
     assert ready_at(candidate("a.example", ready=1009.0), hosts) == 1009.0
@@ -99,33 +99,33 @@ def test_journals_name_kind_and_host() -> None:
 
 @pytest.mark.parametrize("fault", LASTING)
 @pytest.mark.parametrize("alone", [True, False])
-def test_what_repeating_cannot_mend_is_not_repeated(fault: Fault, alone: bool) -> None:
+def test_a_lasting_fault_is_not_retried(fault: Fault, alone: bool) -> None:
     assert decision(fault, alone=alone) == Discard()
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_what_may_pass_is_tried_again(fault: Fault) -> None:
+def test_a_transient_fault_is_retried(fault: Fault) -> None:
     assert isinstance(decision(fault, alone=True), Retry)
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)
-def test_tries_are_counted(fault: Fault) -> None:
+def test_attempts_are_limited(fault: Fault) -> None:
     assert isinstance(decision(fault, 4, alone=True), Retry)
     assert decision(fault, 5, alone=True) == Discard()
 
 
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
-def test_after_a_silence_another_source_goes_first(fault: Fault) -> None:
+def test_after_a_stall_or_timeout_another_source_is_asked_first(fault: Fault) -> None:
     assert isinstance(decision(fault), Rotate)
     assert isinstance(decision(fault, alone=True), Retry)
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.SERVER])
-def test_after_a_hiccup_the_same_source_goes_on(fault: Fault) -> None:
+def test_after_a_cut_or_server_error_the_same_source_is_retried(fault: Fault) -> None:
     assert isinstance(decision(fault), Retry)
 
 
-def test_an_unreachable_host_gets_fewer_tries_while_there_are_others() -> None:
+def test_an_unreachable_host_gets_fewer_attempts_while_others_are_left() -> None:
     assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS - 1), Retry)
     assert decision(Fault.CONNECT, CONNECT_ATTEMPTS) == Discard()
     assert isinstance(decision(Fault.CONNECT, CONNECT_ATTEMPTS, alone=True), Retry)
@@ -135,18 +135,18 @@ def test_fewer_attempts_can_be_configured_than_an_unreachable_host_gets() -> Non
     assert decision(Fault.CONNECT, policy=RetryPolicy(attempts=1)) == Discard()
 
 
-def test_a_demoted_host_gets_one_try_at_a_time_while_there_are_others() -> None:
+def test_a_demoted_host_gets_one_attempt_at_a_time_while_others_are_left() -> None:
     assert isinstance(decision(Fault.SERVER, demoted=True), Rotate)
     assert decision(Fault.SERVER, POLICY.attempts, demoted=True) == Discard()
     assert isinstance(decision(Fault.SERVER, demoted=True, alone=True), Retry)
 
 
-def test_a_demoted_host_that_cannot_be_reached_is_left_while_there_are_others() -> None:
+def test_an_unreachable_demoted_host_is_discarded_while_others_are_left() -> None:
     assert decision(Fault.CONNECT, demoted=True) == Discard()
     assert isinstance(decision(Fault.CONNECT, demoted=True, alone=True), Retry)
 
 
-def test_a_server_that_asks_for_a_rest_gets_it_while_another_is_asked() -> None:
+def test_another_source_is_asked_while_a_server_asks_to_wait() -> None:
     found = decision(Fault.BUSY, retry_after=60.0)
     assert isinstance(found, Rotate)
     assert 60.0 <= found.wait <= 67.0
@@ -158,7 +158,7 @@ def test_the_only_source_is_waited_for_as_long_as_it_asks() -> None:
     assert 60.0 <= found.wait <= 67.0
 
 
-def test_a_host_that_asked_another_file_for_a_rest_gets_it_here_too() -> None:
+def test_a_wait_that_a_host_asked_another_file_for_holds_here() -> None:
     error = SourceError(Fault.CUT, "on purpose")
     short = decide(candidate(), error, POLICY, demoted=False, alone=False, rest=MAX_RETRY_WAIT - 0.1)
     assert short == Retry(MAX_RETRY_WAIT - 0.1)
@@ -167,13 +167,13 @@ def test_a_host_that_asked_another_file_for_a_rest_gets_it_here_too() -> None:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_server_that_asks_for_too_long_a_rest_is_left(alone: bool) -> None:
+def test_a_server_that_asks_for_too_long_a_wait_is_discarded(alone: bool) -> None:
     assert isinstance(decision(Fault.BUSY, retry_after=300.0, alone=True), Retry)
     assert decision(Fault.BUSY, retry_after=300.5, alone=alone) == Discard()
     assert decision(Fault.BUSY, retry_after=999_999_999_999.0, alone=alone) == Discard()
 
 
-def test_a_long_wait_of_our_own_is_spent_on_another_source() -> None:
+def test_during_a_long_backoff_another_source_is_asked() -> None:
     patient = RetryPolicy(attempts=99, base=1e9, cap=1e9)
     assert isinstance(
         decision(Fault.CUT, policy=patient), Rotate
@@ -187,7 +187,7 @@ def test_the_wait_stays_within_backoff() -> None:
     assert 0.0 <= min(waits) < max(waits) <= POLICY.base < MAX_RETRY_WAIT
 
 
-# Volunteers
+# IPFS gateways
 
 
 def gateway(host: str = "gateway.example", good: int = 0) -> Candidate:
@@ -203,7 +203,7 @@ def of_gateway(
 
 @pytest.mark.parametrize("fault", [Fault.SERVER, Fault.BUSY, Fault.TIMEOUT, Fault.STALL])
 @pytest.mark.parametrize("alone", [False, True])
-def test_a_gateway_gives_one_answer(fault: Fault, alone: bool) -> None:
+def test_a_gateway_that_does_not_find_the_file_is_discarded(fault: Fault, alone: bool) -> None:
     assert of_gateway(fault, alone=alone) == Discard()
 
 
@@ -212,17 +212,17 @@ def test_a_gateway_that_has_the_file_is_asked_again() -> None:
     assert isinstance(of_gateway(Fault.STALL, good=1), Rotate)
 
 
-def test_a_gateway_that_names_a_time_is_asked_again_then() -> None:
+def test_a_gateway_with_retry_after_is_retried() -> None:
     assert isinstance(of_gateway(Fault.BUSY, retry_after=2.0), Rotate)
     assert isinstance(of_gateway(Fault.BUSY, retry_after=2.0, alone=True), Retry)
 
 
-def test_the_last_source_is_given_a_second_chance_to_be_reached() -> None:
+def test_an_unreachable_gateway_is_retried_if_it_is_the_last_source() -> None:
     assert of_gateway(Fault.CONNECT) == Discard()
     assert isinstance(of_gateway(Fault.CONNECT, alone=True), Retry)
 
 
-def test_a_gateway_must_begin_soon_while_another_kind_is_left() -> None:
+def test_a_gateway_has_a_shorter_time_limit_while_another_kind_is_left() -> None:
     first, second, mirror = gateway("a.example"), gateway("b.example"), candidate()
     assert first_byte_of(first, [first, second, mirror]) == FIRST_BYTE
     assert first_byte_of(mirror, [first, second, mirror]) is None

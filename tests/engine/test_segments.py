@@ -1,4 +1,4 @@
-"""Who fetches which bytes: every byte is given to one at a time, and none is forgotten."""
+"""Which connection fetches which bytes: each byte is in one segment at a time, and none is missed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
 SHARING = SplitPolicy(connections=8, min_size=2 * MIB, min_part=1 * MIB, min_remainder=2 * MIB, max_waste=1.0)
-"""Small files, and no care for bytes that are on their way."""
+"""Splits small files, and allows any number of wasted bytes."""
 
 
 def whole(size: int, clock: FakeClock | None = None) -> Segments:
@@ -35,14 +35,14 @@ def test_parts_follow_each_other_without_a_gap(start: int, size: int, parts: int
     assert len(cuts) <= parts
 
 
-def test_a_segment_of_an_earlier_sharing_goes_on_with_nothing() -> None:
+def test_a_segment_of_an_earlier_split_has_no_next_one() -> None:
     segment = taken(whole(2 * MIB).claim())
     segments = Segments([(2 * MIB, 4 * MIB)], SHARING)
     assert segments.claim_next(segment, is_whole=False) is None
     assert taken(segments.claim()).position == 2 * MIB
 
 
-def test_nothing_is_granted_to_a_segment_of_an_earlier_sharing() -> None:
+def test_nothing_is_granted_to_a_segment_of_an_earlier_split() -> None:
     segment = taken(whole(2 * MIB).claim())
     segments = Segments([(0, 2 * MIB)], SHARING)
     assert segments.advance(segment, 10) == 0
@@ -55,12 +55,12 @@ def test_later_parts_are_a_little_longer() -> None:
     assert 1.15 < lengths[-1] / lengths[0] < 1.25
 
 
-def test_the_first_who_comes_gets_everything() -> None:
+def test_the_first_connection_claims_everything() -> None:
     segment = taken(whole(10 * MIB).claim())
     assert (segment.position, segment.end) == (0, 10 * MIB)
 
 
-def test_spreading_cuts_what_the_first_one_has_and_happens_once() -> None:
+def test_splitting_cuts_a_claimed_segment_and_happens_once() -> None:
     segments = whole(40 * MIB)
     first = taken(segments.claim())
     segments.advance(first, MIB)
@@ -73,7 +73,7 @@ def test_spreading_cuts_what_the_first_one_has_and_happens_once() -> None:
     assert all(left[1] == right[0] for left, right in pairwise(edges))
 
 
-def test_a_file_nobody_began_with_is_cut_before_anybody_asks() -> None:
+def test_a_free_file_is_split_at_no_cost() -> None:
     segments = Segments([(0, 40 * MIB)], replace(SHARING, max_waste=0.0))
     segments.split(4)
     parts = [taken(segments.claim()) for _ in range(4)]
@@ -82,7 +82,7 @@ def test_a_file_nobody_began_with_is_cut_before_anybody_asks() -> None:
     assert segments.claim() is None
 
 
-def test_parts_cut_for_others_are_one_again_for_who_is_alone() -> None:
+def test_a_single_connection_claims_adjacent_parts_together() -> None:
     segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], SHARING)
     segments.split(4)
     first = taken(segments.claim())
@@ -92,15 +92,15 @@ def test_parts_cut_for_others_are_one_again_for_who_is_alone() -> None:
     assert (other.position, other.end) == (50 * MIB, 60 * MIB)
 
 
-def test_nothing_is_cut_off_a_stretch_that_has_come_in() -> None:
-    """The first connection was through with all of it when others came."""
+def test_a_finished_segment_is_not_cut() -> None:
+    """The first connection was done before parallel ones began."""
     segments = whole(40 * MIB)
     segments.advance(taken(segments.claim()), 40 * MIB)
     segments.split(4)
     assert segments.claim() is None
 
 
-def test_a_stretch_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
+def test_a_range_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
     segments = whole(2)
     segments.advance(taken(segments.claim()), 1)
     segments.split(8)
@@ -108,8 +108,8 @@ def test_a_stretch_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4 * MIB)), max_size=60))
-def test_what_is_given_away_under_way_stays_below_its_share(steps: list[tuple[int, int]]) -> None:
-    """Each cut may cost what was asked for and is not taken, up to what can be on its way."""
+def test_bytes_sent_twice_stay_below_their_share(steps: list[tuple[int, int]]) -> None:
+    """Each cut may waste what was requested and is not read, up to what can be in flight."""
     size, waste = 64 * MIB, 0.08
     segments, connections, asked = (
         Segments([(0, size)], replace(SHARING, max_waste=waste)),
@@ -126,7 +126,7 @@ def test_what_is_given_away_under_way_stays_below_its_share(steps: list[tuple[in
     assert asked <= (1 + waste) * size
 
 
-def test_what_nobody_began_with_goes_to_who_gets_it_anyway() -> None:
+def test_an_answer_with_the_whole_file_reclaims_segments_not_begun() -> None:
     segments = Segments([(0, 40 * MIB)], SHARING)
     segments.split(3)
     first, second, third = (taken(segments.claim()) for _ in range(3))
@@ -138,7 +138,7 @@ def test_what_nobody_began_with_goes_to_who_gets_it_anyway() -> None:
     assert (following.position, following.end) == (third.position, 40 * MIB)
 
 
-def test_who_is_through_takes_half_of_the_largest_rest() -> None:
+def test_a_finished_connection_claims_half_of_the_largest_segment() -> None:
     segments = whole(40 * MIB)
     first = taken(segments.claim())
     second = taken(segments.claim())
@@ -148,13 +148,13 @@ def test_who_is_through_takes_half_of_the_largest_rest() -> None:
     assert (second.end, third.position) == (30 * MIB, 30 * MIB)
 
 
-def test_a_small_rest_is_left_to_whoever_has_it() -> None:
+def test_a_small_remainder_is_not_cut() -> None:
     segments = whole(3 * MIB)
     segments.advance(taken(segments.claim()), MIB + 1)
     assert segments.claim() is None
 
 
-def test_bytes_given_away_are_not_written_any_more() -> None:
+def test_bytes_given_to_another_connection_are_not_granted() -> None:
     segments = whole(10 * MIB)
     first = taken(segments.claim())
     segments.claim()
@@ -162,7 +162,7 @@ def test_bytes_given_away_are_not_written_any_more() -> None:
     assert segments.advance(first, MIB) == 0
 
 
-def test_what_somebody_leaves_is_free_again() -> None:
+def test_the_rest_of_a_released_segment_is_free_again() -> None:
     segments = whole(10 * MIB)
     first = taken(segments.claim())
     segments.advance(first, 3 * MIB)
@@ -171,7 +171,7 @@ def test_what_somebody_leaves_is_free_again() -> None:
     assert (again.position, again.end) == (3 * MIB, 10 * MIB)
 
 
-def test_all_of_a_silent_part_is_taken_over_however_small() -> None:
+def test_a_stalled_segment_is_taken_over_however_small() -> None:
     clock = FakeClock()
     segments = whole(MIB, clock)
     first = taken(segments.claim())
@@ -183,7 +183,7 @@ def test_all_of_a_silent_part_is_taken_over_however_small() -> None:
     assert segments.advance(first, 5) == 0
 
 
-def test_an_answer_that_goes_on_may_fill_what_is_free_behind_it() -> None:
+def test_an_answer_that_goes_on_claims_the_free_range_behind_it() -> None:
     segments = whole(12 * MIB)
     first = taken(segments.claim())
     segments.split(3)
@@ -200,7 +200,7 @@ def test_an_answer_that_goes_on_may_fill_what_is_free_behind_it() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * MIB)), max_size=60))
-def test_no_byte_is_given_twice_or_forgotten(steps: list[tuple[int, int]]) -> None:
+def test_every_byte_is_granted_exactly_once(steps: list[tuple[int, int]]) -> None:
     size = 12 * MIB
     segments, connections = whole(size), dict[int, Segment]()
     written: list[tuple[int, int]] = []
@@ -233,7 +233,7 @@ def probe(clock: FakeClock, **rules: float) -> SpeedProbe:
     )
 
 
-def test_a_fast_connection_gets_no_company() -> None:
+def test_a_fast_connection_is_enough() -> None:
     clock = FakeClock()
     found = probe(clock)
     found.ask()
@@ -243,7 +243,7 @@ def test_a_fast_connection_gets_no_company() -> None:
     assert not found.wait()
 
 
-def test_a_slow_connection_gets_company() -> None:
+def test_a_slow_connection_needs_parallel_ones() -> None:
     clock = FakeClock()
     found = probe(clock)
     found.ask()
@@ -253,7 +253,7 @@ def test_a_slow_connection_gets_company() -> None:
     assert found.wait()
 
 
-def test_a_trickle_is_judged_after_a_moment() -> None:
+def test_few_bytes_are_measured_by_time() -> None:
     clock = FakeClock()
     found = probe(clock)
     found.ask()
@@ -263,13 +263,13 @@ def test_a_trickle_is_judged_after_a_moment() -> None:
     assert found.wait()
 
 
-def test_a_source_that_is_slow_to_answer_gets_company_without_more_proof() -> None:
+def test_a_late_first_byte_calls_for_parallel_connections() -> None:
     found = probe(FakeClock())
     found.ask()
     assert found.wait()
 
 
-def test_nobody_is_impatient_before_anything_was_asked() -> None:
+def test_the_wait_for_the_first_byte_begins_with_the_request() -> None:
     found = probe(FakeClock())
     answers: list[bool] = []
     waiting = threading.Thread(target=lambda: answers.append(found.wait()))

@@ -1,4 +1,4 @@
-"""Who may write while a file is begun anew."""
+"""Which connections may write while a file is reset."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CONTENT = body(100_000)
 FILE = FileSpec("f.bin", len(CONTENT), sha256(CONTENT))
 
 
-def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: Laboratory) -> None:
-    """A helper that was told to end may still hold a piece; it must not stand among the bytes that follow."""
+def test_a_late_piece_is_written_before_a_reset_or_not_at_all(lab: Laboratory) -> None:
+    """A stopped connection may hold a piece, which must not stay among the bytes of the next attempt."""
     reached, go = threading.Event(), threading.Event()
 
     def hold(operation: str, path: Path) -> bool:
@@ -35,21 +35,21 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
         segment = sink.segments.claim()
         assert segment is not None
         pieces = sink.copy(Connection(candidate, segment), offer.open(0), FILE.size)
-        helper = threading.Thread(target=lambda: list(pieces))
-        helper.start()
+        late = threading.Thread(target=lambda: list(pieces))
+        late.start()
         assert reached.wait(IN_TIME)
 
-        def begin_anew() -> None:
+        def reset() -> None:
             with sink.exclusive():
                 partial.restart()
                 sink.reset()
 
-        first = threading.Thread(target=begin_anew)
+        first = threading.Thread(target=reset)
         first.start()
         first.join(0.05)
         assert first.is_alive(), "it waits for the piece that is being written"
         go.set()
         first.join(IN_TIME)
-        helper.join(IN_TIME)
-        assert partial.received == 0, "nothing of the helper's came after it"
+        late.join(IN_TIME)
+        assert partial.received == 0, "nothing of the late piece was written after the reset"
         assert sink.suppliers == {}
