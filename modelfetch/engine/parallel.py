@@ -61,7 +61,7 @@ class ParallelConnections:
         if all(candidate.offer.kind == LOCAL for candidate in self._candidates.remaining()):
             return  # parallel connections ask remote sources only
         allowed = self._runtime.hosts.connections_for(missing)
-        self._parts = self._runtime.sharing.parts(missing, allowed)
+        self._parts = self._runtime.split_policy.parts(missing, allowed)
         # The system may refuse a thread. The file is then fetched by those that started.
         started = (start(self._work, THREAD_NAME) for _ in range(self._parts - 1))
         self._threads = [thread for thread in started if thread is not None]

@@ -72,7 +72,7 @@ class Runtime:
     """Shared with other runs of this process, so that the limit holds for all of them together."""
     files: int = 4
     """Most files fetched at the same time."""
-    sharing: SplitPolicy = field(default_factory=SplitPolicy)
+    split_policy: SplitPolicy = field(default_factory=SplitPolicy)
     """When and how a large file is fetched over several connections."""
     timeout: float | None = None
     """Seconds for the whole run, counted from construction, or None for no limit."""
@@ -102,7 +102,7 @@ class Runtime:
         self.pace = Pace()
         self.deadline = None if self.timeout is None else self.clock() + self.timeout
         # A larger number of connections to one file was asked for, so the limit per host allows it.
-        self.hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
+        self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
 
     def check_deadline(self, doing: str) -> None:
         """Raise when the time limit of the run is reached.

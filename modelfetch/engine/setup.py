@@ -105,7 +105,7 @@ def assemble(
         min_speed=_min_speed(network),
         stall_timeout=network.stall_timeout,
         files=affordable(network.files, limit()),
-        sharing=SplitPolicy(connections=options.connections or network.connections),
+        split_policy=SplitPolicy(connections=options.connections or network.connections),
         timeout=options.timeout,
         lock_timeout=options.lock_timeout,
         name=options.name,

@@ -51,7 +51,7 @@ class Sink:
     """
 
     def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
-        self.probe = SpeedProbe(runtime.sharing, runtime.pace)
+        self.probe = SpeedProbe(runtime.split_policy, runtime.pace)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
@@ -66,7 +66,7 @@ class Sink:
         self.segments = self._missing_segments()
 
     def _missing_segments(self) -> Segments:
-        return Segments(self._partial.missing, self._runtime.sharing)
+        return Segments(self._partial.missing, self._runtime.split_policy)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

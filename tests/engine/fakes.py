@@ -270,7 +270,7 @@ class Laboratory:
         lock_timeout: float | None = None,
         sources: Sequence[Source] | None = None,
         clock: Clock = time.monotonic,
-        sharing: SplitPolicy | None = None,
+        split_policy: SplitPolicy | None = None,
     ) -> Runtime:
         """Make the runtime of one run; ``seconds`` is its time limit."""
         return Runtime(
@@ -283,7 +283,7 @@ class Laboratory:
             timeout=seconds,
             lock_timeout=lock_timeout,
             clock=clock,
-            sharing=sharing or ALONE,
+            split_policy=split_policy or ALONE,
         )
 
     def follow(

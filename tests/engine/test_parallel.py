@@ -69,7 +69,7 @@ FAST = replace(EAGER, max_delay=IN_TIME, sample=100_000, sample_seconds=IN_TIME,
 
 
 def together(lab: Laboratory, **how: object) -> Runtime:
-    return lab.runtime(sharing=EAGER, **how)  # type: ignore[arg-type]
+    return lab.runtime(split_policy=EAGER, **how)  # type: ignore[arg-type]
 
 
 def got(lab: Laboratory) -> bool:
@@ -93,7 +93,7 @@ def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    runtime = lab.runtime(sharing=FAST)
+    runtime = lab.runtime(split_policy=FAST)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert offer.asked == [0, 162_000], "its part of the file as if it were split, and the rest"
     assert runtime.hosts.is_fast("a.example")
@@ -101,7 +101,7 @@ def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
 
 def test_a_host_known_to_be_fast_is_asked_for_all_at_once(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    runtime = lab.runtime(sharing=FAST)
+    runtime = lab.runtime(split_policy=FAST)
     runtime.hosts.note_speed("a.example", is_fast=True)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert offer.asked == [0]
@@ -148,7 +148,7 @@ def test_the_rest_of_a_cut_parallel_connection_is_fetched_by_others(lab: Laborat
 def test_no_error_of_a_parallel_connection_ends_the_run(lab: Laboratory, error: Exception) -> None:
     lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
     late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=late))
     assert code(events) == 0
     assert got(lab)
 
@@ -181,12 +181,12 @@ def test_a_connection_stops_at_the_end_of_its_answer(lab: Laboratory) -> None:
         assert (connection.segment, connection.segment.left) == (segment, 0)
 
 
-@pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
-def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: SplitPolicy) -> None:
+@pytest.mark.parametrize("split_policy", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
+def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, split_policy: SplitPolicy) -> None:
     content = body(16_000_000)
     manifest = model("m", {"f.bin": content})
     lab.serve(content, cut(most=2_000_000))
-    events = lab.ensure(manifest, runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(manifest, runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert not of(events, SourceFailed)
     assert {event.reason for event in of(events, RetryScheduled)} == {"cut on purpose"}
@@ -213,7 +213,7 @@ def test_a_discarded_source_stays_discarded_while_its_parallel_connections_go_on
     second = lab.serve(CONTENT, OK, kind="url", host="b.example")
     reported: list[Event] = []
     late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
-    for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
+    for event in lab.follow(MODEL, runtime=lab.runtime(split_policy=late)):
         reported.append(event)
         if isinstance(event, SourceFailed):
             was_left.set()
@@ -256,8 +256,10 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
 
         origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
         origin.fault("*", faults.late(wait))
-        sharing = replace(EAGER, max_waste=SplitPolicy().max_waste, stall_seconds=IN_TIME)
-        runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
+        split_policy = replace(EAGER, max_waste=SplitPolicy().max_waste, stall_seconds=IN_TIME)
+        runtime = lab.runtime(
+            split_policy=split_policy, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])]
+        )
         events = lab.ensure(MODEL, runtime=runtime)
         client.close()
     assert code(events) == 0
@@ -374,7 +376,7 @@ def test_no_parallel_connections_once_each_source_must_send_the_whole_file(lab: 
     first = lab.serve(CONTENT, OK, SLOW, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     late = replace(EAGER, max_delay=IN_TIME, sample=1 << 40, sample_seconds=0.02)
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=late))
     assert code(events) == 0
     assert got(lab)
     assert of(events, FileQuarantined)
@@ -455,7 +457,7 @@ def test_a_stalled_segment_is_taken_over(lab: Laboratory) -> None:
     silent = Answer(piece=20_000, before_piece=gate)
     lab.serve(CONTENT, SLOW, silent, SLOW)
     started = time.monotonic()
-    runtime = lab.runtime(sharing=replace(EAGER, stall_seconds=0.05), cancel=cancel)
+    runtime = lab.runtime(split_policy=replace(EAGER, stall_seconds=0.05), cancel=cancel)
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)

@@ -13,12 +13,12 @@ from modelfetch.engine.segments import Segment, Segments, SpeedProbe, SplitPolic
 from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
-SHARING = SplitPolicy(connections=8, min_size=2 * MIB, min_part=1 * MIB, min_remainder=2 * MIB, max_waste=1.0)
+POLICY = SplitPolicy(connections=8, min_size=2 * MIB, min_part=1 * MIB, min_remainder=2 * MIB, max_waste=1.0)
 """Splits small files, and allows any number of wasted bytes."""
 
 
 def whole(size: int, clock: FakeClock | None = None) -> Segments:
-    return Segments([(0, size)], SHARING, clock or FakeClock())
+    return Segments([(0, size)], POLICY, clock or FakeClock())
 
 
 def taken(segment: Segment | None) -> Segment:
@@ -37,14 +37,14 @@ def test_parts_follow_each_other_without_a_gap(start: int, size: int, parts: int
 
 def test_a_segment_of_an_earlier_split_has_no_next_one() -> None:
     segment = taken(whole(2 * MIB).claim())
-    segments = Segments([(2 * MIB, 4 * MIB)], SHARING)
+    segments = Segments([(2 * MIB, 4 * MIB)], POLICY)
     assert segments.claim_next(segment, is_whole=False) is None
     assert taken(segments.claim()).position == 2 * MIB
 
 
 def test_nothing_is_granted_to_a_segment_of_an_earlier_split() -> None:
     segment = taken(whole(2 * MIB).claim())
-    segments = Segments([(0, 2 * MIB)], SHARING)
+    segments = Segments([(0, 2 * MIB)], POLICY)
     assert segments.advance(segment, 10) == 0
     assert (segment.position, taken(segments.claim()).left) == (0, 2 * MIB)
 
@@ -74,7 +74,7 @@ def test_splitting_cuts_a_claimed_segment_and_happens_once() -> None:
 
 
 def test_a_free_file_is_split_at_no_cost() -> None:
-    segments = Segments([(0, 40 * MIB)], replace(SHARING, max_waste=0.0))
+    segments = Segments([(0, 40 * MIB)], replace(POLICY, max_waste=0.0))
     segments.split(4)
     parts = [taken(segments.claim()) for _ in range(4)]
     assert [parts[0].position, parts[-1].end] == [0, 40 * MIB]
@@ -83,7 +83,7 @@ def test_a_free_file_is_split_at_no_cost() -> None:
 
 
 def test_a_single_connection_claims_adjacent_parts_together() -> None:
-    segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], SHARING)
+    segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], POLICY)
     segments.split(4)
     first = taken(segments.claim())
     rest = taken(segments.claim(is_alone=True))
@@ -112,7 +112,7 @@ def test_bytes_sent_twice_stay_below_their_share(steps: list[tuple[int, int]]) -
     """Each cut may waste what was requested and is not read, up to what can be in flight."""
     size, waste = 64 * MIB, 0.08
     segments, connections, asked = (
-        Segments([(0, size)], replace(SHARING, max_waste=waste)),
+        Segments([(0, size)], replace(POLICY, max_waste=waste)),
         dict[int, Segment](),
         0,
     )
@@ -127,7 +127,7 @@ def test_bytes_sent_twice_stay_below_their_share(steps: list[tuple[int, int]]) -
 
 
 def test_an_answer_with_the_whole_file_reclaims_segments_not_begun() -> None:
-    segments = Segments([(0, 40 * MIB)], SHARING)
+    segments = Segments([(0, 40 * MIB)], POLICY)
     segments.split(3)
     first, second, third = (taken(segments.claim()) for _ in range(3))
     segments.advance(second, 1)
@@ -177,7 +177,7 @@ def test_a_stalled_segment_is_taken_over_however_small() -> None:
     first = taken(segments.claim())
     segments.advance(first, 1000)
     assert segments.claim() is None
-    clock.now += SHARING.stall_seconds
+    clock.now += POLICY.stall_seconds
     second = taken(segments.claim())
     assert (second.position, second.end) == (1000, MIB)
     assert segments.advance(first, 5) == 0
@@ -282,7 +282,7 @@ def test_the_wait_for_the_first_byte_begins_with_the_request() -> None:
 
 
 def test_a_file_is_cut_by_its_size_and_by_what_it_is_allowed() -> None:
-    assert SHARING.parts(100 * MIB, allowed=64) == 8
-    assert SHARING.parts(100 * MIB, allowed=3) == 3
-    assert SHARING.parts(2 * MIB + 1, allowed=64) == 2
-    assert SHARING.parts(2 * MIB - 1, allowed=64) == 1
+    assert POLICY.parts(100 * MIB, allowed=64) == 8
+    assert POLICY.parts(100 * MIB, allowed=3) == 3
+    assert POLICY.parts(2 * MIB + 1, allowed=64) == 2
+    assert POLICY.parts(2 * MIB - 1, allowed=64) == 1

@@ -254,10 +254,10 @@ def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answe
 # Ranges shorter than asked for (RFC 9110, 15.3.7)
 
 
-@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
-def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: SplitPolicy) -> None:
+@pytest.mark.parametrize("split_policy", [ALONE, EAGER], ids=["one connection", "several"])
+def test_short_ranges_are_progress_however_many(lab: Laboratory, split_policy: SplitPolicy) -> None:
     offer = lab.serve(CONTENT, Answer(most=10_000))
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert got(lab)
     assert len(offer.asked) >= 30
@@ -706,10 +706,10 @@ def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_the_source_that_co
     assert left(events) == []
 
 
-@pytest.mark.parametrize("sharing", [SplitPolicy(), EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("split_policy", [SplitPolicy(), EAGER], ids=["one connection", "several"])
 @pytest.mark.parametrize("begun", [3 * MIB, 4 * MIB], ids=["begun", "complete"])
 def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
-    lab: Laboratory, begun: int, sharing: SplitPolicy
+    lab: Laboratory, begun: int, split_policy: SplitPolicy
 ) -> None:
     """The rest comes first, and does not wait until earlier bytes are read again."""
     content = body(4 * MIB)
@@ -719,7 +719,7 @@ def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
         file.seek(3 * MIB // 2)
         file.write(b"x")
     offer = lab.serve(content)
-    events = lab.ensure(model("m", {"f.bin": content}), runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(model("m", {"f.bin": content}), runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert lab.read(model("m", {"f.bin": content}), "f.bin") == content
     assert of(events, FileQuarantined) == []

@@ -96,13 +96,13 @@ class Plan:
     """Whether another process does the same at the same time, to its end."""
     is_forced: bool = False
     files: int = 4
-    sharing: SplitPolicy = field(default_factory=SplitPolicy)
+    split_policy: SplitPolicy = field(default_factory=SplitPolicy)
 
     def __str__(self) -> str:
         when = f"event {self.events}" if self.events is not None else f"{self.seconds:.2f} s"
         end = self.ending if self.ending == "finish" else f"{self.ending} at {when}"
         extras = " beside another" * self.is_paired + " forced" * self.is_forced
-        return f"{end}, {self.files} files x {self.sharing.connections} connections{extras}"
+        return f"{end}, {self.files} files x {self.split_policy.connections} connections{extras}"
 
 
 @dataclass(frozen=True)
@@ -238,11 +238,11 @@ def _plan(chance: random.Random, ending: Ending, files: int) -> Plan:
         is_paired=chance.random() < 0.12,
         is_forced=chance.random() < 0.05,
         files=chance.choice([1, 2, 4, 8]),
-        sharing=_sharing(chance),
+        split_policy=_split_policy(chance),
     )
 
 
-def _sharing(chance: random.Random) -> SplitPolicy:
+def _split_policy(chance: random.Random) -> SplitPolicy:
     """Company for files of some 100 kB, called at once or late, and with as much or as little waste."""
     if chance.random() < 0.15:
         return SplitPolicy(connections=1)
