@@ -1,4 +1,4 @@
-"""From failures to the one error a run ends with: its exit code, and words a person can act on."""
+"""The one error that a run ends with: its exit code, message and hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every host that is known, from wherever, in the order of asking."""
+"""Every known host of settings, catalogs and history, in the order in which they are asked."""
 
 from __future__ import annotations
 

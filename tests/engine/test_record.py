@@ -1,4 +1,4 @@
-"""The JSON form of every kind of event, held against a golden file."""
+"""The JSON form of every kind of event, compared with a golden file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From settings and options to a run: which sources, in which order, with which patience."""
+"""The runtime made of settings and options: sources, their order, and limits."""
 
 from __future__ import annotations
 
