@@ -56,7 +56,9 @@ def test_a_seed_gives_one_schedule() -> None:
 def test_schedules_force_what_broke_before() -> None:
     made = [schedule_of(seed) for seed in range(300)]
     assert any(len(each.contents) >= 34 for each in made), "batches"
-    assert any(plan.sharing.connections > 1 for each in made for plan in each.plans), "several connections"
+    assert any(plan.split_policy.connections > 1 for each in made for plan in each.plans), (
+        "several connections"
+    )
     assert any(
         len({(place.kind, place.host) for place in each.places}) < len(each.places) for each in made
     ), "two places of one kind at one host"

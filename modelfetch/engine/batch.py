@@ -287,7 +287,7 @@ class Batch:
                 raise _Unanswered from error
             # No connection got an answer. A later answer of the host takes this back.
             if error.fault in COSTLY:
-                self._runtime.hosts.give_up(offer.host, error, job.file.sha256)
+                self._runtime.hosts.record_failure(offer.host, error, job.file.sha256)
             self._count_failure(error)
             return None
         self._answers += 1
@@ -303,7 +303,7 @@ class Batch:
         offer = next(self._runtime.each_offer(*job.places), None)
         if not isinstance(offer, HttpOffer) or not job.file.size:
             return None
-        return offer if self._runtime.hosts.is_well(offer.host) else None
+        return offer if self._runtime.hosts.is_healthy(offer.host) else None
 
     def _count_failure(self, error: SourceError) -> None:
         self._failures += 1
@@ -315,7 +315,7 @@ class Batch:
         stored = {each.file.sha256 for each in group.commit([fetched.loose for fetched in pending])}
         placed = [fetched for fetched in pending if fetched.loose.file.sha256 in stored]
         for host in {fetched.offer.host for fetched in placed}:
-            self._runtime.hosts.welcome(host)
+            self._runtime.hosts.record_success(host)
         now, items = self._runtime.clock(), list[Item]()
         for fetched in placed:
             del self._left[fetched.job.file.sha256]

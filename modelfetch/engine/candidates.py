@@ -1,47 +1,57 @@
-"""Which source to ask next, and what to do when one failed: pure decisions over small values."""
+"""Which source of a file to ask next, and what to do when one failed.
+
+:class:`Candidates` owns the state of a file's sources. The functions are pure decisions over it:
+:func:`choose` names the next source, :func:`decide` says whether one that failed is retried, asked again
+after the others, or discarded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.retry import RetryPolicy, wait_for
+from modelfetch.net.retry import RESET_BYTES, RetryPolicy, wait_for
 from modelfetch.sources.base import IPFS, Offer
 
 if TYPE_CHECKING:
     from modelfetch.engine.hosts import Hosts
 
-PATIENCE = 5.0
-"""Seconds a file waits for the source it has, while another could be asked."""
+MAX_RETRY_WAIT = 5.0
+"""Longest wait for a retry of the same source, in seconds, while another source could be asked instead."""
 CONNECT_ATTEMPTS = 2
-"""Tries to reach a host while another source is left: 10 s each, so a fall-back takes under half a minute."""
+"""Attempts to connect to a host while another source is left. Each may take 10 s, so that a fallback takes
+less than half a minute."""
 
 FIRST_BYTE = 5.0
-"""Seconds that a volunteer may take to begin while another kind of source is left: what a gateway does not
-have nearby it seldom finds at all."""
+"""Time limit of an IPFS gateway for its first byte, in seconds, while another kind of source is left. A
+gateway that does not have the data nearby seldom finds it at all."""
 
-# What of a volunteer is the one answer it is asked for: "not found in time", said in one way or the other.
-_ONE_ANSWER = frozenset({Fault.SERVER, Fault.BUSY, Fault.TIMEOUT})
+# How an IPFS gateway says that it did not find the data in time. It is not asked a second time.
+_GATEWAY_MISS = frozenset({Fault.SERVER, Fault.BUSY, Fault.TIMEOUT})
 COSTLY = frozenset({Fault.STALL, Fault.TIMEOUT})
-"""Silences: each has already cost its whole time limit, so another source goes first. So it does when a
-server asks to be left alone for a while."""
+"""Faults that have already cost a whole time limit, so that other sources are asked before a retry."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A source for one file, and how it fared so far."""
+    """A source of one file, and its results so far.
+
+    Changed only by the methods of :class:`Candidates`, under its lock. Any thread may read a field: each is
+    one number, and no reader needs two of them to match.
+    """
 
     offer: Offer
     rank: int
-    """Its place in the order of sources; the smallest is asked first."""
+    """Position in the order of sources; the smallest is asked first."""
     failures: int = 0
-    """Failed tries since the last real progress."""
+    """Failed attempts since the last reset by :meth:`Candidates.credit`."""
     ready_at: float = 0.0
     """Clock seconds before which it is not asked."""
     good: int = 0
-    """Bytes of progress since ``failures`` was 0; 8 MiB of them make it so again."""
+    """Bytes of progress since ``failures`` was 0; see :data:`modelfetch.net.retry.RESET_BYTES`."""
 
     @property
     def label(self) -> str:
@@ -49,35 +59,105 @@ class Candidate:
         return f"{self.offer.kind} {self.offer.host}"
 
 
+class Candidates:
+    """The sources of one file that are still in use, and the only owner of their changes. Thread-safe.
+
+    One lock protects the list and every field of its candidates: the first connection counts failures and
+    discards sources while parallel connections read the list and credit bytes. No other lock is taken while
+    it is held.
+
+    Args:
+        offers: In the order in which they are asked.
+    """
+
+    def __init__(self, offers: Iterable[Offer]) -> None:
+        self._lock = threading.Lock()
+        self._remaining = [Candidate(offer, rank) for rank, offer in enumerate(offers)]
+
+    def remaining(self) -> tuple[Candidate, ...]:
+        """Return a snapshot of the candidates that were not discarded."""
+        with self._lock:
+            return tuple(self._remaining)
+
+    def credit(self, candidate: Candidate, count: int) -> None:
+        """Count bytes of progress; enough of them reset the number of failures.
+
+        Args:
+            candidate: The source that sent them; it may have been discarded meanwhile.
+            count: Bytes that the file never had before.
+        """
+        with self._lock:
+            candidate.good += count
+            if candidate.good >= RESET_BYTES:
+                candidate.failures = candidate.good = 0
+
+    def forget_progress(self) -> None:
+        """Take back the credit of every remaining candidate: the bytes turned out wrong."""
+        with self._lock:
+            for candidate in self._remaining:
+                candidate.good = 0
+
+    def count_failure(self, candidate: Candidate) -> None:
+        """Count a failed attempt."""
+        with self._lock:
+            candidate.failures += 1
+
+    def rest(self, candidate: Candidate, until: float) -> None:
+        """Do not ask a candidate before ``until``, in clock seconds."""
+        with self._lock:
+            candidate.ready_at = until
+
+    def demote(self, candidate: Candidate, until: float) -> None:
+        """Ask a candidate after all others, and not before ``until``, in clock seconds."""
+        with self._lock:
+            candidate.ready_at = until
+            candidate.rank += len(self._remaining)
+
+    def discard(self, candidate: Candidate) -> None:
+        """Do not ask a candidate for this file again."""
+        with self._lock:
+            self._remaining = [each for each in self._remaining if each is not candidate]
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Ask the same source again after ``wait`` seconds."""
+    """Ask the same source again after ``wait`` seconds, before any other."""
 
     wait: float
 
 
 @dataclass(frozen=True, slots=True)
 class Rotate:
-    """Ask another source now; this one stays in reserve and may be asked again after ``wait`` seconds."""
+    """Ask another source now. This one may be asked again after ``wait`` seconds, behind all others."""
 
     wait: float
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class Discard:
     """Do not ask this source for this file again."""
 
 
-Decision = Retry | Rotate | Leave
+Decision = Retry | Rotate | Discard
 
 
 def ready_at(candidate: Candidate, hosts: Hosts) -> float:
-    """When a source may be asked, in clock seconds: it or its host may have to be waited for."""
+    """Return when a source may be asked, in clock seconds: the later of its own time and its host's."""
     return max(candidate.ready_at, hosts.ready_at(candidate.offer.host))
 
 
 def choose(candidates: Sequence[Candidate], hosts: Hosts, now: float, file: str = "-") -> Candidate:
-    """The next source for a file: the best of those that may be asked now, else the one that may be first."""
+    """Return the source to ask next.
+
+    Of the sources that may be asked now it is the first in order, those on demoted hosts last. If none may be
+    asked now, it is the one that may be asked soonest.
+
+    Args:
+        candidates: At least one.
+        hosts: Of the run.
+        now: Clock seconds.
+        file: Digest of the file: a failure for it does not demote a host, only one for another file does.
+    """
     ready = [candidate for candidate in candidates if ready_at(candidate, hosts) <= now]
     if ready:
         return min(
@@ -95,45 +175,62 @@ def decide(
     alone: bool,
     rest: float = 0.0,
 ) -> Decision:
-    """What to do about a failed try, already counted in ``candidate.failures``.
+    """Decide what follows a failed attempt, already counted in ``candidate.failures``.
 
     Args:
         candidate: The source that failed.
         error: How.
-        policy: Attempts and waiting times.
-        demoted: Whether its host failed for another file already: after each try others have their turn.
+        policy: Numbers of attempts and waiting times.
+        demoted: Whether its host already failed for another file: other sources are then asked in between.
         alone: Whether no other source is left for this file.
-        rest: Seconds its host must be left alone, because it asked another file for that.
+        rest: Seconds for which its host must not be asked, because it asked another file to wait.
     """
-    asked = error.retry_after
-    if not error.retry or (asked is not None and asked > policy.retry_after_cap):
-        return Leave()
-    if candidate.offer.kind == IPFS and asked is None and _has_answered(candidate, error, alone=alone):
-        return Leave()
-    if candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone):
-        return Leave()
-    wait = max(rest, wait_for(policy, candidate.failures, asked))
-    if not alone and (demoted or asked is not None or wait > PATIENCE or error.fault in COSTLY):
-        return Rotate(wait)
-    return Retry(wait)
+    is_over = (
+        not _may_pass(error, policy)
+        or _is_gateway_miss(candidate, error, alone=alone)
+        or candidate.failures >= _attempts(error.fault, policy, demoted=demoted, alone=alone)
+    )
+    if is_over:
+        return Discard()
+    wait = max(rest, wait_for(policy, candidate.failures, error.retry_after))
+    # While no other source is left, waiting for this one is all that can be done.
+    is_better_elsewhere = demoted or wait > MAX_RETRY_WAIT or _costs_time(error)
+    return Rotate(wait) if is_better_elsewhere and not alone else Retry(wait)
 
 
-def _has_answered(candidate: Candidate, error: SourceError, *, alone: bool) -> bool:
-    """Whether a volunteer has said all that it is asked for: that it does not have the file."""
+def _may_pass(error: SourceError, policy: RetryPolicy) -> bool:
+    """Whether a retry may succeed, within the longest wait that a server may ask for."""
+    return error.retry and (error.retry_after or 0.0) <= policy.retry_after_cap
+
+
+def _costs_time(error: SourceError) -> bool:
+    """Whether the server asked for a wait, or each failure of this kind costs a whole time limit."""
+    return error.retry_after is not None or error.fault in COSTLY
+
+
+def _is_gateway_miss(candidate: Candidate, error: SourceError, *, alone: bool) -> bool:
+    """Whether an IPFS gateway answered, in one way or another, that it does not have the file.
+
+    A failure to connect counts only while other sources are left. A gateway that sent data before has the
+    file, so its silence is no answer.
+    """
+    if candidate.offer.kind != IPFS or error.retry_after is not None:
+        return False
     is_silent = error.fault is Fault.STALL and not candidate.good
-    return is_silent or error.fault in _ONE_ANSWER or (error.fault is Fault.CONNECT and not alone)
+    return is_silent or error.fault in _GATEWAY_MISS or (error.fault is Fault.CONNECT and not alone)
 
 
 def first_byte_of(candidate: Candidate, candidates: Sequence[Candidate]) -> float | None:
-    """Seconds that the first byte of a source may take; None for as long as any silence may."""
-    is_hurried = candidate.offer.kind == IPFS and any(each.offer.kind != IPFS for each in candidates)
-    return FIRST_BYTE if is_hurried else None
+    """Return the time limit for the first byte of a source, in seconds; None for the limit of any stall."""
+    is_limited = candidate.offer.kind == IPFS and any(each.offer.kind != IPFS for each in candidates)
+    return FIRST_BYTE if is_limited else None
 
 
 def _attempts(fault: Fault, policy: RetryPolicy, *, demoted: bool, alone: bool) -> int:
-    """Tries of a source. One whose host failed for another file has as many as any: it may be the honest one.
+    """Return the number of attempts of a source.
 
-    Only where its host cannot be reached, one is enough.
+    A demoted host has as many as any other: it may be the only one with the right bytes. Only when it cannot
+    be reached, one attempt is enough.
     """
     if alone or fault is not Fault.CONNECT:
         return policy.attempts

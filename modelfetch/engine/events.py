@@ -1,8 +1,8 @@
-"""What happens in a run, as facts: the one stream everything else is a fold over.
+"""The events of a run. The engine reports only these; every reporter reads them.
 
-Events hold facts and absolute totals only, so any :class:`Progress` may be dropped. Percent, speed, ETA and
-text are computed by the reader (:mod:`modelfetch.engine.state`). The field names are the contract of
-``--json``; every kind is described in ``docs/reference/events.md``.
+Events hold facts and absolute totals only, so any :class:`Progress` may be dropped. Percent, speed and ETA
+are derived from them (:mod:`modelfetch.engine.state`). The field names are the contract of ``--json``; every
+kind is described in ``docs/reference/events.md``.
 
 Units: bytes and seconds throughout.
 """
@@ -15,12 +15,12 @@ from modelfetch.lazy_dataclass import dataclass
 
 Outcome = Literal["completed", "failed", "cancelled"]
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
-"""The one status vocabulary; where bytes came from is ``source``, never a status."""
+"""Status of a file or job, everywhere. Where its bytes came from is its ``source``, never a status."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins."""
+    """The first event of a run."""
 
     kind: ClassVar[str] = "run_started"
     operation: Literal["ensure", "verify"]
@@ -29,23 +29,23 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class LockWaiting:
-    """Another process works on the same model or file.
+    """Another process holds the lock of a model or file, and the run waits for it.
 
-    Repeated while it lasts: about every second as long as the holder gets on, else every five.
+    Repeated during the wait: about every second while the holder makes progress, else every five seconds.
     """
 
     kind: ClassVar[str] = "lock_waiting"
     model: str
     file: str
-    """The file waited for, or an empty string when the whole model is locked."""
+    """The locked file, or an empty string if the whole model is locked."""
     holder: str
-    """Who holds the lock, for a person: ``process 4711 on host since 06:00:12``."""
+    """The holder of the lock, as text: ``process 4711 on host since 06:00:12``."""
     waited: float
     """Seconds waited so far."""
     received: int = 0
-    """Bytes the holder has of the model; 0 when it does not say."""
+    """Bytes of the model that the holder has; 0 if it does not report them."""
     size: int = 0
-    """Bytes of the whole model; 0 when the holder does not say."""
+    """Bytes of the whole model; 0 if the holder does not report them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class PlannedFile:
     sha256: str
     state: Literal["kept", "partial", "missing"]
     held: int
-    """Bytes already on disk: the whole size when kept, what came already when partial."""
+    """Bytes already on disk: the whole size if kept, the fetched part if partial."""
     sources: tuple[str, ...]
-    """Where it would be fetched from, in order, each ``kind host``; empty when kept."""
+    """Sources in the order in which they are asked, each ``kind host``; empty if kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What will be done for one model."""
+    """What the run will do for one model."""
 
     kind: ClassVar[str] = "planned"
     model: str
@@ -72,7 +72,7 @@ class Planned:
     title: str
     license: str
     license_notice: str
-    """More to know about the licence before use; empty for permissive licences."""
+    """What to know about the license before use; empty for permissive licenses."""
     homepage: str
     directory: str
     size: int
@@ -84,7 +84,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class FileKept:
-    """A file is there already and verified."""
+    """A file was already there and verified."""
 
     kind: ClassVar[str] = "file_kept"
     model: str
@@ -101,12 +101,12 @@ class FileStarted:
     file: str
     size: int
     offset: int
-    """Bytes already there from an earlier run; the transfer continues behind them."""
+    """Bytes already there from an earlier run; the transfer continues after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a file is. Absolute, so a later one replaces an earlier one."""
+    """Progress of a file. Absolute, so a later event replaces an earlier one."""
 
     kind: ClassVar[str] = "progress"
     model: str
@@ -115,15 +115,15 @@ class Progress:
     """Kind of source: ``local``, ``mirror``, ``ipfs``, ``huggingface``, ``url``; ``cache`` when verifying."""
     host: str
     attempt: int
-    """1 for the first try of this source; counts up with each retry."""
+    """Number of the attempt at this source: 1 for the first, one more with each retry."""
     received: int
-    """Good bytes on disk, so far as is known; when verifying, bytes hashed."""
+    """Bytes on disk, wrong ones excluded as far as is known; in a verify run, bytes hashed."""
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class RetryScheduled:
-    """A source failed in a way that may pass; it is asked again after ``wait`` seconds."""
+    """A source failed with a temporary fault; it is asked again after ``wait`` seconds."""
 
     kind: ClassVar[str] = "retry_scheduled"
     model: str
@@ -131,7 +131,7 @@ class RetryScheduled:
     source: str
     host: str
     attempt: int
-    """The number the next try will have."""
+    """Number of the next attempt."""
     fault: str
     """One of :class:`modelfetch.errors.Fault`."""
     reason: str
@@ -140,10 +140,10 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """A source is left for this file; the good bytes are kept for the next one.
+    """A source failed, and another one is asked for this file. Fetched bytes are kept for that one.
 
-    When verifying, the source is ``cache``: the copy on this disk failed, with fault ``missing``, ``size``
-    or ``hash``; or, with fault ``unlisted``, a file lies in a model's directory that is none of its files.
+    In a verify run the source is ``cache``: the copy on this disk failed with fault ``missing``, ``size`` or
+    ``hash``. With fault ``unlisted``, a file in the directory of a model is none of its files.
     """
 
     kind: ClassVar[str] = "source_failed"
@@ -156,13 +156,13 @@ class SourceFailed:
     hint: str
     received: int
     next_source: str
-    """Kind of the source asked next; empty when there is none left."""
+    """Kind of the source asked next; empty if none is left."""
     next_host: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileVerified:
-    """The bytes of a file are the pinned ones."""
+    """The SHA-256 of a file is the pinned one."""
 
     kind: ClassVar[str] = "file_verified"
     model: str
@@ -173,7 +173,7 @@ class FileVerified:
 
 @dataclass(frozen=True, slots=True)
 class FileQuarantined:
-    """Bytes that failed verification were put aside."""
+    """Bytes that failed verification were moved to quarantine."""
 
     kind: ClassVar[str] = "file_quarantined"
     model: str
@@ -183,12 +183,12 @@ class FileQuarantined:
     expected: str
     actual: str
     source: str
-    """Who supplied the bytes: ``kind host``."""
+    """Sources of the bytes, each ``kind host``, joined by `` + ``."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileCommitted:
-    """A verified file stands under its final name."""
+    """A verified file has its final name."""
 
     kind: ClassVar[str] = "file_committed"
     model: str
@@ -200,7 +200,7 @@ class FileCommitted:
     """Kind of the source that completed the file."""
     host: str
     fetched: int
-    """Bytes that came in for it in this run, good or not."""
+    """Bytes received for it in this run, good or not."""
     seconds: float
 
 
@@ -216,9 +216,9 @@ class ModelReady:
     files: int
     size: int
     fetched: int
-    """Bytes fetched for it in this run; 0 when everything was there."""
+    """Bytes fetched for it in this run; 0 if everything was there."""
     note: str = ""
-    """What could not be written down about it, so that the next run has to read all of it again."""
+    """Why its receipt could not be written, so that the next run must hash all of it again; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ class FileResult:
     file: str
     status: Status
     reason: str
-    """Empty, or why it is not there: an error code; when verifying a fault: ``missing``, ``hash``..."""
+    """Why it is not there: an error code, in a verify run a fault (``missing``, ``hash``...); else empty."""
     source: str
     size: int
 
@@ -245,7 +245,7 @@ class ErrorInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run ends. Exactly one is the last event of every run."""
+    """The last event of every run; there is exactly one."""
 
     kind: ClassVar[str] = "run_finished"
     outcome: Outcome

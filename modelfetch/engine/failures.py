@@ -1,15 +1,19 @@
-"""From the failures of files to the one error a run ends with. Pure.
+"""The errors and events that the failures of sources become. Pure functions.
 
-What a transfer tells of its sources, as events. Pure.
+:func:`file_error` makes one error of all sources of a file, and :func:`worst` one error of all files, which
+the run ends with. The other functions make the events that a transfer reports about its sources.
+
+Example: two files failed, one at three mirrors without a network, the other for a full disk. The run ends
+with the error of the disk, "(and 1 more file)".
 """
 
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.events import Progress, RetryScheduled, SourceFailed
+from modelfetch.engine.events import FileQuarantined, Progress, RetryScheduled, SourceFailed
 from modelfetch.errors import (
     AuthorisationError,
     DeadlineError,
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
     from modelfetch.model.manifest import FileSpec
 
-# What a person should hear of first when several files failed in different ways.
+# The order in which the error of a run is chosen when files failed in different ways: the user must repair
+# the first ones here, while the last ones may pass.
 _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     StoreError,
     DeadlineError,
@@ -40,14 +45,15 @@ _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     OfflineError,
 )
 
-_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; what is there is kept."
+_NETWORK: Final = "Check the network (and HTTPS_PROXY), then try again; fetched data is kept."
 
 
 class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made an error by its caller
     """Every source of one file failed.
 
     Attributes:
-        failures: The last failure of each source, in the order in which they were given up.
+        failures: The label (``kind host``) and last failure of each source, in the order in which they were
+            discarded.
     """
 
     def __init__(self, failures: list[tuple[str, SourceError]]) -> None:
@@ -56,6 +62,7 @@ class Exhausted(ModelfetchError):  # noqa: N818 - the state of the sources, made
 
 
 def _in_full(error: SourceError) -> str:
+    """Return the message of an error with the host it was redirected to and its details."""
     more = ", ".join(filter(None, (error.elsewhere, error.detail)))
     return f"{error.message} ({more})" if more else error.message
 
@@ -64,77 +71,102 @@ class UnreachableError(UnavailableError):
     """No host of a file, or of a whole run, was reached.
 
     Args:
-        models: Whose files are missing.
-        failures: By host, why it was not reached.
+        models: Names of the models whose files are missing.
+        failures: Why each host was not reached, by host.
     """
 
     def __init__(self, models: Collection[str], failures: Mapping[str, SourceError]) -> None:
-        hint = next((error.hint for error in failures.values() if error.hint), _NETWORK)
+        hint = _hint(failures.values(), _NETWORK)
         super().__init__(f"{', '.join(models)}: {_unreached(models, failures)}", hint=hint)
         self.models = tuple(models)
         self.failures = dict(failures)
 
 
 def _unreached(models: Collection[str], failures: Mapping[str, SourceError]) -> str:
+    """Return the reason of :class:`UnreachableError`, with the failure of the first host as an example."""
     host, error = next(iter(failures.items()))
     host = error.elsewhere or host
     why = f"cannot resolve {host}" if isinstance(error, Unresolved) else f"{host}: {error.message}"
     if len(failures) == 1:
-        said = f"its only host cannot be reached ({why})"
+        reason = f"its only host cannot be reached ({why})"
     else:
         whose = "its" if len(models) == 1 else "their"
-        said = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+        reason = f"none of {whose} {len(failures)} hosts can be reached ({why}, ...)"
+    # Only a failed TCP connection or name lookup points at the network of this machine.
     is_network = any(each.fault is Fault.CONNECT for each in failures.values())
-    return f"{said}: is this machine online?" if is_network else said
+    return f"{reason}: is this machine online?" if is_network else reason
 
 
 def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) -> ModelfetchError:
-    """The error of one file that no source could deliver, naming every source tried and why it failed."""
+    """Return the error of a file that no source delivered: every source asked, and why it failed.
+
+    Args:
+        model: Name of the model.
+        path: Path of the file in the model.
+        exhausted: The failure of each source.
+        offline: Whether the network may not be used.
+    """
     what = f"{model}: {path}"
     if offline:
         return OfflineError(
             f"{what} is missing, and the network may not be used",
             hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
-    # That a copy on this disk is damaged decides nothing as long as somebody else could be asked.
-    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
-    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
-    deciding = [error for _, error in remote or failures]
-    faults = [error.fault for error in deciding]
-    hint = next((error.hint for error in deciding if error.hint), "")
-    if any(fault.is_integrity for fault in faults):
-        return IntegrityError(
-            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
-            hint=hint
-            or "The sources or the manifest are wrong; nothing was put in place. Try another source.",
-        )
     if not exhausted.failures:
         return UnavailableError(
             f"{what}: no source is known for it",
             hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
         )
+    return _sources_error(model, what, exhausted)
+
+
+def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchError:
+    """Return the error of a file all of whose sources failed; the gravest kind of failure decides."""
+    remote, errors = _deciding(exhausted)
+    faults = {error.fault for error in errors}
+    # Wrong bytes first: they may mean an attack or a wrong manifest, which no retry and no network repairs.
+    if any(fault.is_integrity for fault in faults):
+        return IntegrityError(
+            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
+            hint=_hint(
+                errors, "The sources or the manifest are wrong; nothing was put in place. Try another source."
+            ),
+        )
     if remote and all(fault.is_unreached for fault in faults):
-        return UnreachableError([model], dict(remote))
+        return UnreachableError([model], remote)
     if Fault.AUTHORISATION in faults:
-        return AuthorisationError(f"{what}: {exhausted.message}", hint=_authorisation_hint(deciding))
+        # The advice of other sources would not give access to the file.
+        refusals = [error for error in errors if error.fault is Fault.AUTHORISATION]
+        hint = _hint(refusals, "Give the source credentials, or add another.")
+        return AuthorisationError(f"{what}: {exhausted.message}", hint=hint)
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})",
-        hint=hint or "Try again later, or add another source: modelfetch config set sources.mirrors URL",
+        hint=_hint(
+            errors, "Try again later, or add another source: modelfetch config set sources.mirrors URL"
+        ),
     )
 
 
-def _authorisation_hint(failures: Sequence[SourceError]) -> str:
-    """What the source that wants credentials says; other sources' advice would not get at the file."""
-    refusals = (error for error in failures if error.fault is Fault.AUTHORISATION)
-    return next(
-        (error.hint for error in refusals if error.hint), "Give the source credentials, or add another."
-    )
+def _deciding(exhausted: Exhausted) -> tuple[dict[str, SourceError], list[SourceError]]:
+    """Return the failures that decide the error: by remote host, and in order.
+
+    A damaged copy on this disk decides nothing while another source could be asked, so local sources count
+    only where there was no remote one.
+    """
+    failures = [(label.partition(" "), error) for label, error in exhausted.failures]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    return dict(remote), [error for _, error in remote or failures]
+
+
+def _hint(errors: Iterable[SourceError], otherwise: str) -> str:
+    """Return the hint of the first error that has one, else ``otherwise``."""
+    return next((error.hint for error in errors if error.hint), otherwise)
 
 
 def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
-    """The error to end with: the gravest one, saying how many more files failed.
+    """Return the error that the run ends with: the gravest one, with the number of other files that failed.
 
-    Where no host was reached for any file that is one failure, of the network.
+    If no host was reached for any file, that is one failure of the network, which names all models and hosts.
     """
     unreached = [error for error in errors if isinstance(error, UnreachableError)]
     if len(unreached) == len(errors):
@@ -149,11 +181,12 @@ def worst(errors: Sequence[ModelfetchError]) -> ModelfetchError:
 
 
 def _gravity(error: ModelfetchError) -> int:
+    """Return the position in :data:`_GRAVITY`; an error of any other kind goes first."""
     return next((n for n, kind in enumerate(_GRAVITY) if isinstance(error, kind)), -1)
 
 
 def progress(model: str, file: FileSpec, candidate: Candidate, received: int) -> Progress:
-    """So many bytes of a file are there."""
+    """Return the event that this many bytes of a file are there."""
     offer = candidate.offer
     return Progress(model, file.path, offer.kind, offer.host, candidate.failures + 1, received, file.size)
 
@@ -161,7 +194,7 @@ def progress(model: str, file: FileSpec, candidate: Candidate, received: int) ->
 def retry_scheduled(
     model: str, file: FileSpec, candidate: Candidate, error: SourceError, wait: float
 ) -> RetryScheduled:
-    """A source failed, and is asked again after some seconds."""
+    """Return the event that a source failed and is asked again after ``wait`` seconds."""
     offer = candidate.offer
     return RetryScheduled(
         model,
@@ -175,6 +208,12 @@ def retry_scheduled(
     )
 
 
+def wrong_bytes(quarantined: FileQuarantined) -> SourceError:
+    """Return the failure of a source that sent a whole file with a wrong SHA-256."""
+    detail = f"expected SHA-256 {quarantined.expected}, got {quarantined.actual}"
+    return SourceError(Fault.HASH, "sent wrong bytes: the SHA-256 does not match", detail=detail)
+
+
 def source_failed(
     model: str,
     file: FileSpec,
@@ -183,7 +222,7 @@ def source_failed(
     received: int,
     following: Candidate | None,
 ) -> SourceFailed:
-    """A source failed, and another one is asked next, if any is left."""
+    """Return the event that a source failed and ``following``, if any is left, is asked next."""
     offer = candidate.offer
     return SourceFailed(
         model,

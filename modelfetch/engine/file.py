@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -31,7 +32,7 @@ from modelfetch.engine.failures import Exhausted, file_error
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
-from modelfetch.engine.transfer import Transfer, candidates_for
+from modelfetch.engine.transfer import Transfer
 from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
@@ -210,7 +211,7 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     manifest, file = job.places[0]
-    candidates = candidates_for(offers_for(runtime, job, mode))
+    candidates = Candidates(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
         runtime.cancel.check()
         if mode.force:
@@ -227,10 +228,10 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
                 raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
             raise
     yield from displaced(manifest, file, placed)
-    last = transfer.filling.last
+    last = transfer.sink.last
     if last is None:
         return Obtained(CACHE, "", 0)
-    return Obtained(last.offer.kind, last.offer.host, transfer.filling.fetched)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:

@@ -1,4 +1,9 @@
-"""What a run has learned about hosts, shared by all its files, so that a sick host is found out once."""
+"""What a run has learned about hosts, shared by all its files.
+
+A host that fails or asks for a pause is found out once, by the first file that asks it; the other files
+then ask other hosts first. Nothing here is kept after the run; :mod:`modelfetch.history` is the memory
+between runs.
+"""
 
 from __future__ import annotations
 
@@ -13,74 +18,88 @@ if TYPE_CHECKING:
     from modelfetch.engine.rate_limit import Clock
 
 DOWN_SECONDS = 30.0
-"""How long a host that could not be reached is not tried again for other files."""
+"""Seconds for which a host that could not be reached is not tried again for other files."""
 
 CONNECTIONS = 8
-"""Connections to one host at most, for the parts of large files; hosts begin to refuse a little above it."""
+"""Most connections to one host for the segments of large files; hosts begin to refuse a little above it."""
 
 _UNREACHABLE = frozenset({Fault.CONNECT, Fault.TLS, Fault.PROXY})
-# Faults of one file only: they say nothing about the next one.
+# These faults concern one file only and predict nothing about the next one.
 _OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING})
 
 
 @dataclass(slots=True)
 class _Host:
     ready_at: float = 0.0
+    """Clock seconds before which it must not be asked, because it said so."""
     failed: frozenset[str] = frozenset()
-    """Up to two files it failed for: enough to know whether it failed for another one."""
+    """Digests of at most two files it failed for: enough to know whether it failed for another file."""
     down_until: float = 0.0
     down: SourceError | None = None
     sends_ranges: bool = True
     is_fast: bool = False
     connections: int = 0
-    most: int = CONNECTIONS
+    max_connections: int = CONNECTIONS
 
 
 class Hosts:
-    """Who asked us to wait, who failed, who cannot be reached, who has enough of us. Thread-safe.
+    """The state of every host of a run, and the only owner of its changes. Thread-safe.
+
+    One lock protects the table, every record in it and the expected size; each method takes it once, and
+    no other lock while it holds it. What the methods return are copies or values that never change.
 
     Args:
         clock: Monotonic seconds.
-        connections: Connections to one host for the parts of large files, at most.
+        connections: Most connections to one host for the segments of large files.
     """
 
     def __init__(self, clock: Clock = time.monotonic, connections: int = CONNECTIONS) -> None:
         self._clock = clock
-        self._most = connections
+        self._max_connections = connections
         self._expected = 0
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
 
     def expect(self, size: int) -> None:
-        """Learn how many bytes the run is to fetch in all."""
-        self._expected = size
+        """Set how many bytes the run fetches in all."""
+        with self._lock:
+            self._expected = size
 
-    def share(self, size: int) -> int:
-        """How many connections to one host are due to a file, by its part of all that is to be fetched."""
-        return max(1, round(self._most * size / max(1, size, self._expected)))
+    def connections_for(self, size: int) -> int:
+        """Return how many connections to one host a file may have: its share of all bytes of the run.
+
+        Args:
+            size: Missing bytes of the file.
+        """
+        with self._lock:
+            return max(1, round(self._max_connections * size / max(1, size, self._expected)))
 
     def _host(self, name: str) -> _Host:
-        return self._hosts.setdefault(name, _Host(most=self._most))
+        """Return the record of a host, made on first use. The caller holds the lock."""
+        return self._hosts.setdefault(name, _Host(max_connections=self._max_connections))
 
-    def park(self, name: str, seconds: float) -> None:
-        """Leave a host alone: it asked one of us to come back later, and that holds for all."""
+    def defer(self, name: str, seconds: float) -> None:
+        """Ask a host no sooner than in some seconds: it asked one file to come back then.
+
+        The longer of two such waits holds, whichever was asked for first.
+        """
         with self._lock:
             host = self._host(name)
             host.ready_at = max(host.ready_at, self._clock() + seconds)
 
     def ready_at(self, name: str) -> float:
-        """When the host may be asked again, in clock seconds; the past when it never asked us to wait."""
+        """Return when the host may be asked, in clock seconds; a time in the past if it never set one."""
         with self._lock:
             return self._host(name).ready_at
 
-    def give_up(self, name: str, error: SourceError, file: str = "") -> None:
-        """Remember that a file left this host.
+    def record_failure(self, name: str, error: SourceError, file: str = "") -> None:
+        """Record that a file stopped using this host.
 
         Args:
             name: The host.
-            error: Why.
-            file: Digest of the file. It may be at another place of the same host as well, which is not to be
-                doubted for that.
+            error: Why. Faults of one file only are ignored.
+            file: Digest of the file. The same host may offer it at a second address, which is not demoted by
+                a failure of the first.
         """
         if error.fault in _OF_ONE_FILE:
             return
@@ -88,73 +107,81 @@ class Hosts:
             host = self._host(name)
             if len(host.failed) < 2:
                 host.failed |= {file}
+            # Where a redirect led to another host, it is that one that cannot be reached.
             if error.fault in _UNREACHABLE and not error.elsewhere:
                 host.down, host.down_until = error, self._clock() + DOWN_SECONDS
 
-    def welcome(self, name: str) -> None:
-        """Forget all ill: the host just delivered. How long it asked us to wait still holds."""
+    def record_success(self, name: str) -> None:
+        """Clear all failures of a host that delivered.
+
+        A wait that it asked for still holds: this delivery may have begun before the host asked.
+        """
         with self._lock:
             host = self._host(name)
             host.failed, host.down = frozenset(), None
 
     def is_demoted(self, name: str, file: str = "-") -> bool:
-        """Whether the host failed for another file than this one: it is asked last then, and once."""
+        """Return whether the host failed for another file than this one; it is then asked last."""
         with self._lock:
             return bool(self._host(name).failed - {file})
 
-    def is_well(self, name: str) -> bool:
-        """Whether the host may be asked right now, and nothing speaks against it."""
+    def is_healthy(self, name: str) -> bool:
+        """Return whether the host may be asked right now and has no recorded failure."""
         with self._lock:
             host = self._hosts.get(name)
             return host is None or (not host.failed and self._clock() >= max(host.ready_at, host.down_until))
 
     def down(self, name: str) -> SourceError | None:
-        """Why the host cannot be reached, if that was found out a moment ago."""
+        """Return why the host cannot be reached, for :data:`DOWN_SECONDS` after the failure; else None."""
         with self._lock:
             host = self._host(name)
             return host.down if self._clock() < host.down_until else None
 
-    def enter(self, name: str, *, is_first: bool = False) -> bool:
-        """Count a connection, to be given back with :meth:`leave`, unless the host has enough of them.
+    def acquire_connection(self, name: str, *, is_first: bool = False) -> bool:
+        """Count a new connection, unless the host already has the most it may have.
 
         Args:
             name: The host.
-            is_first: Whether the file has no other connection; such a one is always allowed.
+            is_first: Whether the file has no other connection. It is then always allowed: a file without any
+                connection could not be fetched at all.
+
+        Returns:
+            Whether it is allowed. If so, :meth:`release_connection` must follow.
         """
         with self._lock:
             host = self._host(name)
-            is_allowed = is_first or host.connections < host.most
+            is_allowed = is_first or host.connections < host.max_connections
             host.connections += is_allowed
             return is_allowed
 
-    def leave(self, name: str) -> None:
-        """Give a connection back."""
+    def release_connection(self, name: str) -> None:
+        """Count a connection as closed."""
         with self._lock:
             self._host(name).connections -= 1
 
-    def spare(self, name: str) -> None:
-        """Open fewer connections from now on than there are: the host refused one, or asked for fewer."""
+    def reduce_connections(self, name: str) -> None:
+        """Allow one connection fewer than are open now: the host refused one, or asked for fewer."""
         with self._lock:
             host = self._host(name)
-            host.most = max(1, min(host.most, host.connections) - 1)
+            host.max_connections = max(1, min(host.max_connections, host.connections) - 1)
 
     def note_whole_only(self, name: str) -> None:
-        """Remember that the host sends whole files whatever it is asked for."""
+        """Note that the host sends whole files whatever range it is asked for."""
         with self._lock:
             self._host(name).sends_ranges = False
 
     def sends_ranges(self, name: str) -> bool:
-        """Whether the host sends parts of files, as far as is known."""
+        """Return whether the host sends ranges, as far as is known."""
         with self._lock:
             return self._host(name).sends_ranges
 
     def note_speed(self, name: str, *, is_fast: bool | None) -> None:
-        """Remember whether one connection to the host was fast enough alone; None where nobody knows yet."""
+        """Note whether one connection to the host is fast enough alone; None, not known yet, is ignored."""
         if is_fast is not None:
             with self._lock:
                 self._host(name).is_fast = is_fast
 
     def is_fast(self, name: str) -> bool:
-        """Whether one connection to the host is known to be enough."""
+        """Return whether one connection to the host is known to be fast enough."""
         with self._lock:
             return self._host(name).is_fast

@@ -1,4 +1,8 @@
-"""Where every known host stands: who it is known from, how it fared, and when it would be asked. Pure."""
+"""Lists every known host of the sources: where it is configured, its health, and its position. Pure.
+
+First come the hosts that would be asked, in order; then those of kinds that are not in use; then those that
+only the history knows.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from modelfetch.settings import Settings
 
 EMPTY_CID: Final = "bafkqaaa"
-"""No bytes, as an identity CID (multihash 0x00): every gateway has them, and nobody has to look for them."""
+"""An empty file as an identity CID (multihash 0x00): every gateway can answer it without a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,18 @@ class Standing:
     kind: str
     host: str
     known_from: str
-    """``settings``, ``catalog``, or ``history`` for one that is named nowhere any more."""
+    """``settings``, ``catalog``, or ``history`` for a host that is no longer configured."""
     question: Question | None = None
-    """What to ask it to see whether it is there."""
+    """Request that shows whether it is reachable; None for a host that only the history knows."""
     place: int | None = None
-    """When it would be asked among those of its kind, from 1; None when it would not be asked at all."""
+    """Position in the order of its kind, from 1; None if it would not be asked at all."""
     health: Health | None = None
 
     @property
     def reason(self) -> str:
-        """Why it has its place."""
+        """Why it has its position, for the user."""
         if self.place is None:
-            return "named nowhere any more" if self.known_from == "history" else "its kind is not in use"
+            return "no longer configured" if self.known_from == "history" else "its kind is not in use"
         return f"{self.health.status}: {self.health}" if self.health else "not asked yet"
 
 
@@ -48,9 +52,9 @@ def standings(
     """List every host, in the order in which kinds and hosts would be asked.
 
     Args:
-        settings: Name mirrors, gateways and the endpoint, and the order of kinds.
-        manifests: Name more mirrors, and addresses of files.
-        health: How hosts fared.
+        settings: With mirrors, gateways, the endpoint and the order of kinds.
+        manifests: With more mirrors, and addresses of files.
+        health: By kind and host.
     """
     named: dict[tuple[str, str], Standing] = {}
     for found in _named(settings, manifests):
@@ -62,13 +66,14 @@ def standings(
 
 
 def _placed(kind: str, listed: Sequence[Standing]) -> Iterator[Standing]:
+    """Yield the hosts of one kind in the order in which they would be asked, with their positions."""
     measured = {(each.kind, each.host): each.health for each in listed if each.health is not None}
     ordered = rank([each for each in listed if each.kind == kind], measured)
     yield from (replace(each, place=place) for place, each in enumerate(ordered, 1))
 
 
 def _named(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[Standing]:
-    """In the order of settings, then manifests; a host may come several times."""
+    """Yield the hosts of settings, then those of manifests; a host may come several times."""
     for template in settings.sources.mirrors:
         yield _web("mirror", template, "settings")
     for gateway in settings.ipfs.gateways:
@@ -83,7 +88,7 @@ def _named(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[Standi
 
 
 def _web(kind: str, url: str, known_from: str) -> Standing:
-    """A host, and the root of its site as a harmless thing to ask for; credentials stay at home."""
+    """Return a host, with a request for the root of its site. Credentials in the URL are not sent."""
     bare, _ = take_credential(url)
     parts = urlsplit(bare)
     root = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
@@ -93,7 +98,7 @@ def _web(kind: str, url: str, known_from: str) -> Standing:
 def _forgotten(
     named: Mapping[tuple[str, str], Standing], health: Mapping[tuple[str, str], Health]
 ) -> Iterator[Standing]:
-    """Hosts that were asked once; an address of this machine with nothing behind it is not worth a line."""
+    """Yield hosts that are only in the history, without addresses of this machine."""
     for (kind, host), found in sorted(health.items()):
         if (kind, host) not in named and not host.startswith(("127.0.0.1:", "[::1]:", "localhost:")):
             yield Standing(kind, host, "history", health=found)

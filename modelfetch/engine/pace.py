@@ -1,4 +1,9 @@
-"""How many files to fetch at the same time: two on a link that they fill, more where each leaves room."""
+"""How many files to fetch at the same time: two on a link that they fill, more where each leaves room.
+
+A run starts :data:`FEW` files. Further ones wait until the first connections have measured their speed: they
+stay back while these are fast, and start as soon as one is slow, waits or fails. Without a measurement they
+start after :data:`DOUBT_SECONDS`.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +14,33 @@ FEW: Final = 2
 """Files that fill a fast link. There each further one costs an eighth more processor time (measured with 14
 files over loopback), and gains nothing."""
 LARGE: Final = 16 << 20
-"""Bytes from which on a file lasts long enough to find out."""
+"""Size in bytes from which on a file takes long enough for its speed to be measured."""
 DOUBT_SECONDS: Final = 0.3
-"""How long further files wait where nothing was found out."""
+"""Seconds that further files wait while no speed has been measured."""
 
 
 class Pace:
-    """Holds further files back for as long as the first ones fill the link. Thread-safe."""
+    """Holds further files back for as long as the first ones fill the link. Thread-safe.
+
+    It needs no lock: one flag is set once and never cleared, the other is a single assignment.
+    """
 
     def __init__(self) -> None:
-        self._opened = threading.Event()
+        self._is_released = threading.Event()
         self._is_fast = False
 
-    def tell(self, *, is_fast: bool) -> None:
-        """Say what a connection turned out to be like."""
+    def note_speed(self, *, is_fast: bool) -> None:
+        """Note the measured speed of a connection; a slow one releases all waiting files."""
         self._is_fast = is_fast
         if not is_fast:
-            self._opened.set()
+            self._is_released.set()
 
-    def let_go(self) -> None:
-        """Hold nobody back any more: somebody waits or fails, or all is over."""
-        self._opened.set()
+    def release(self) -> None:
+        """Let all waiting files start: a file waits or fails, so the link has room, or the run ends."""
+        self._is_released.set()
 
     def wait(self) -> None:
-        """Wait for the turn of a further file."""
-        while not self._opened.wait(DOUBT_SECONDS) and self._is_fast:
+        """Block until a further file may start."""
+        # A fast link may still be released later, so the wait goes on, in intervals, while it is fast.
+        while not self._is_released.wait(DOUBT_SECONDS) and self._is_fast:
             pass

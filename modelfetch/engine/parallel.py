@@ -1,17 +1,17 @@
-"""Further connections for a large file: parts of it, fetched beside its first connection.
+"""Parallel connections of a large file: segments of it, fetched beside its first connection.
 
-They need no care of their own. Whatever goes wrong, the rest of the part is free again, for the first
-connection or for another one, and only the first one retries, falls back, tells and judges. So nothing that
-happens to one of them ends the run, but a disk that refuses: the first one would meet with that as well.
+Only the first connection (:mod:`modelfetch.engine.transfer`) retries, falls back, reports and verifies. When
+a parallel one fails, the rest of its segment is free again, for the first connection or another parallel one.
+So no failure of theirs ends the run, with one exception: a disk that refuses to write would refuse the first
+connection as well.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.engine.candidates import Candidate, ready_at
+from modelfetch.engine.candidates import Candidate, Candidates, ready_at
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
@@ -24,127 +24,156 @@ if TYPE_CHECKING:
     from modelfetch.engine.segments import Segments
 
 _TOO_MANY = frozenset({Fault.BUSY, Fault.CONNECT, Fault.TIMEOUT})
-"""How a host may say that it has enough of our connections."""
+"""How a host may fail when it has too many of our connections."""
+
+THREAD_NAME = "modelfetch-connection"
+"""Name of each thread, for debuggers and tests."""
 
 
 class ParallelConnections:
-    """The further lanes of one file.
+    """The parallel connections of one file.
+
+    Used by the thread of the first connection. It shares three fields with the threads it starts, without a
+    lock: ``_is_stopped`` and ``_error`` are never cleared once they are set, and ``_parts`` is set before a
+    thread starts.
 
     Args:
         runtime: The run.
-        filling: The file.
-        candidates: The sources; the list changes while the first lane finds out about them.
+        sink: Receives the bytes.
+        candidates: The sources, which the first connection changes meanwhile.
     """
 
-    def __init__(self, runtime: Runtime, filling: Sink, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, runtime: Runtime, sink: Sink, candidates: Candidates) -> None:
         self._runtime = runtime
-        self._filling = filling
+        self._sink = sink
         self._candidates = candidates
         self._threads: list[threading.Thread] = []
-        self._is_dismissed = False
+        self._is_stopped = False
         self._parts = 1
         self._error: StoreError | None = None
 
-    def call(self, missing: int) -> None:
-        """Call as many as some missing bytes are worth; they wait until it is known if they are wanted."""
-        if all(candidate.offer.kind == LOCAL for candidate in self._candidates):
-            return
-        self._parts = self._runtime.sharing.parts(missing, self._runtime.hosts.share(missing))
-        # Where no more threads are to be had, those that are there will do.
-        started = (start(self._work, "modelfetch-company") for _ in range(self._parts - 1))
+    def start(self, missing: int) -> None:
+        """Start the threads of the connections; each waits until the first connection proves to be slow.
+
+        Args:
+            missing: Bytes of the file that are missing; they limit the number of connections.
+        """
+        if all(candidate.offer.kind == LOCAL for candidate in self._candidates.remaining()):
+            return  # parallel connections ask remote sources only
+        allowed = self._runtime.hosts.connections_for(missing)
+        self._parts = self._runtime.split_policy.parts(missing, allowed)
+        # The system may refuse a thread. The file is then fetched by those that started.
+        started = (start(self._work, THREAD_NAME) for _ in range(self._parts - 1))
         self._threads = [thread for thread in started if thread is not None]
 
-    def spread(self) -> None:
-        """Cut the file into the parts that all of them would fetch."""
+    def split(self) -> None:
+        """Cut the file into one part for each connection, if there are parallel ones."""
         if self._threads:
-            self._filling.segments.spread(self._parts)
+            self._sink.segments.split(self._parts)
 
     @property
-    def is_there(self) -> bool:
-        """Whether anybody is at work, or may still begin.
+    def is_working(self) -> bool:
+        """Whether a parallel connection is at work, or may still begin."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def raise_failure(self) -> None:
+        """Raise in the calling thread what a parallel connection failed with.
+
+        A thread stores its failure before it ends. So a caller that reads :attr:`is_working` first, and then
+        calls this, misses none.
 
         Raises:
-            StoreError: The disk refused.
+            StoreError: The disk refused to store its bytes.
         """
         if self._error is not None:
             raise self._error
-        return any(thread.is_alive() for thread in self._threads)
 
-    def dismiss(self) -> None:
-        """Let nobody begin anything more, and wait for them to leave, if it does not take long."""
-        self._is_dismissed = True
-        self._filling.verdict.ask()  # whoever waits for the first request waits for nothing now
+    def stop(self) -> None:
+        """Start no further request, and wait at most :data:`LEAVE_SECONDS` for the threads to end."""
+        self._is_stopped = True
+        # Threads may still wait for the first request, which is not sent any more.
+        self._sink.probe.ask()
         join(self._threads, LEAVE_SECONDS)
 
     def _work(self) -> None:
         try:
-            if self._filling.verdict.wait() and not self._is_dismissed:
-                self._share()
+            if self._sink.probe.wait() and not self._is_stopped:
+                self._fetch_segments()
         except StoreError as error:
-            self._error = error  # handed over to the first lane
-        except Exception:  # cancelled, or what nobody foresaw: the first lane fetches what is left
+            self._error = error  # raised by raise_failure() in the thread of the first connection
+        except Exception:  # cancelled, or a bug: the first connection fetches what is left, and meets it too
             return
 
-    def _share(self) -> None:
-        """Fetch parts of the file for as long as there is something to share."""
-        segments = self._filling.segments
-        segments.spread(self._parts)
-        while not self._is_dismissed and (candidate := self._choose()) is not None:
+    def _fetch_segments(self) -> None:
+        """Fetch segments while there are any, and a source that may have another connection."""
+        segments = self._sink.segments
+        segments.split(self._parts)
+        while not self._is_stopped and (candidate := self._choose()) is not None:
             try:
-                is_done = self._fetch(segments, candidate)
+                is_done = self._fetch_segment(segments, candidate)
             finally:
-                self._runtime.hosts.leave(candidate.offer.host)
+                self._runtime.hosts.release_connection(candidate.offer.host)
             if not is_done:
                 return
 
-    def _fetch(self, segments: Segments, candidate: Candidate) -> bool:
-        """Fetch one part from a source; whether to go on with another."""
-        segment = segments.take()
+    def _fetch_segment(self, segments: Segments, candidate: Candidate) -> bool:
+        """Fetch one segment from a source.
+
+        Returns:
+            Whether it was fetched completely, so that another one is worth a request.
+        """
+        segment = segments.claim()
         if segment is None:
             return False
-        lane = Connection(candidate, segment)
+        connection = Connection(candidate, segment)
         try:
-            self._fill(lane)
+            self._fill(connection)
         except SourceError as error:
-            self._learn(candidate.offer.host, error)
+            self._note_failure(candidate.offer.host, error)
             return False
         finally:
-            segments.leave(lane.segment)
-        return not lane.segment.left
+            segments.release(connection.segment)
+        return not connection.segment.left
 
     def _choose(self) -> Candidate | None:
-        """The best source that has sent nothing but good so far, and has room for another connection."""
+        """Choose the first source without failures whose host allows another connection, and count that.
+
+        A source that failed is left to the first connection, which alone retries. The order of the checks
+        matters: the last one counts the connection.
+        """
         hosts, now = self._runtime.hosts, self._runtime.clock()
-        for candidate in sorted(self._candidates, key=lambda candidate: candidate.rank):
+        for candidate in sorted(self._candidates.remaining(), key=lambda candidate: candidate.rank):
             host = candidate.offer.host
             is_able = candidate.offer.kind != LOCAL and hosts.sends_ranges(host) and hosts.down(host) is None
-            is_well = not candidate.failures and not hosts.is_demoted(host)
-            if is_able and is_well and ready_at(candidate, hosts) <= now and hosts.enter(host):
+            is_healthy = not candidate.failures and not hosts.is_demoted(host)
+            is_ready = is_able and is_healthy and ready_at(candidate, hosts) <= now
+            if is_ready and hosts.acquire_connection(host):
                 return candidate
         return None
 
-    def _fill(self, lane: Connection) -> None:
-        """Fetch a part, in as many answers as that takes while each of them brings something."""
+    def _fill(self, connection: Connection) -> None:
+        """Fetch a segment, in as many answers as that takes while each of them brings bytes."""
         written = -1
-        while lane.segment.left and lane.written > written and not self._is_dismissed:
-            written = lane.written
-            self._take(lane)
+        while connection.segment.left and connection.written > written and not self._is_stopped:
+            written = connection.written
+            self._copy(connection)
 
-    def _take(self, lane: Connection) -> None:
-        """Take what one answer gives."""
-        end = lane.segment.end
-        stream = lane.candidate.offer.open(lane.segment.position, end)
+    def _copy(self, connection: Connection) -> None:
+        """Request what is left of a segment, and write what one answer brings."""
+        end = connection.segment.end
+        stream = connection.candidate.offer.open(connection.segment.position, end)
         try:
             if not stream.ranged:
-                raise Unranged
-            for _ in self._filling.copy(lane, stream, end):
-                if self._is_dismissed:
+                raise Unranged  # the whole file would come once more, for one segment of it
+            for _ in self._sink.copy(connection, stream, end):
+                if self._is_stopped:
                     break
         finally:
             stream.close()
 
-    def _learn(self, host: str, error: SourceError) -> None:
+    def _note_failure(self, host: str, error: SourceError) -> None:
+        """Note what a failure says about the host; the source is not counted as failed for it."""
         if isinstance(error, Unranged):
             self._runtime.hosts.note_whole_only(host)
         elif error.fault in _TOO_MANY:
-            self._runtime.hosts.spare(host)
+            self._runtime.hosts.reduce_connections(host)

@@ -1,4 +1,11 @@
-"""The pace of a run: a shared limit on bytes per second, and a limit on how often progress is told."""
+"""Limits on speed: the most bytes per second of a process, the fewest of a source, and progress events.
+
+:class:`RateLimit` slows all connections down to ``network.limit_rate``. :class:`Floor` ends a source that is
+slower than ``network.min_speed``. :class:`Ticker` limits progress events to ten a second for each file.
+
+Example: at 1000 bytes per second a piece of 500 bytes books half a second. The next piece, of another
+connection or run, may be passed on when that is over.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +23,18 @@ Clock = Callable[[], float]
 """Monotonic seconds."""
 
 BURST_SECONDS = 0.25
-"""How much unused rate may be caught up with: enough to even out, too little to be seen."""
+"""Most unused time, in seconds, that may be caught up with: enough to even out pauses between pieces, too
+little to be noticed as a burst."""
 PROGRESS_SECONDS = 0.1
-"""At most ten progress events a second per file."""
+"""Seconds between two progress events of a file: at most ten a second."""
 
 
 class Allowance:
-    """The time that bytes take at a limited rate, handed out once: whoever takes some is later than the last.
+    """Books the time that bytes take at a limited rate, one booking after the other. Thread-safe.
 
-    Runs of one process share one, so that jobs beside each other are together no faster than one alone. Each
-    counts by its own rate; so where these differ, the time is shared, and none exceeds its own.
+    Runs of one process share one, so that jobs at the same time are together no faster than one alone. Each
+    run converts bytes to seconds by its own rate. So with different rates the time is shared, and no run
+    exceeds its own rate. The lock protects the end of the last booking.
     """
 
     def __init__(self) -> None:
@@ -33,10 +42,10 @@ class Allowance:
         self._free_at = 0.0
 
     def book(self, seconds: float, now: float) -> float:
-        """Take some time.
+        """Book some seconds behind the last booking.
 
         Returns:
-            How many seconds from now it is over.
+            Seconds from now until the booking is over.
         """
         with self._lock:
             self._free_at = max(self._free_at, now - BURST_SECONDS) + seconds
@@ -44,11 +53,11 @@ class Allowance:
 
 
 class RateLimit:
-    """``network.limit_rate``: one allowance for all connections of a run, and of those beside it.
+    """``network.limit_rate``: one limit for all connections of a run, and of runs with the same allowance.
 
     Args:
         rate: Bytes per second, or None for no limit.
-        cancel: Ends the waiting.
+        cancel: Ends a wait.
         clock: Monotonic seconds.
         allowance: Shared with other runs; by default the run's own.
     """
@@ -69,7 +78,7 @@ class RateLimit:
         """Wait until ``count`` more bytes are allowed.
 
         Raises:
-            Cancelled: The run was cancelled meanwhile.
+            Cancelled: The run was cancelled during the wait.
         """
         if self._rate is None:
             return
@@ -77,11 +86,13 @@ class RateLimit:
         if wait > 0:
             self._cancel.sleep(wait)
 
-    def dole(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """Give a piece out as fast as is allowed, in parts so small that what is slow does not seem to stand.
+    def throttle(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """Yield a piece at the limited rate, in parts of :data:`BURST_SECONDS`.
+
+        Larger parts would make a slow transfer look stalled.
 
         Raises:
-            Cancelled: The run was cancelled meanwhile.
+            Cancelled: The run was cancelled during a wait.
         """
         if self._rate is None:
             yield piece
@@ -93,14 +104,14 @@ class RateLimit:
 
 
 class Ticker:
-    """Says when it is time for another progress event."""
+    """Limits progress events to one in :data:`PROGRESS_SECONDS`. Used by one thread."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._due_at = 0.0
 
     def due(self) -> bool:
-        """Whether the last event is long enough ago; if so, the next interval begins."""
+        """Return whether the next event is due; if so, the next interval begins."""
         now = self._clock()
         if now < self._due_at:
             return False
@@ -109,9 +120,10 @@ class Ticker:
 
 
 class Floor:
-    """Ends a source that brings too little for all the answers it gives.
+    """Ends an attempt at a source that is too slow over all of its answers.
 
-    Each answer is watched while it is read; this is for those that give a few bytes each and then the next.
+    The speed of each answer is checked while it is read. This check is for sources that give many short
+    answers with a few bytes each.
 
     Args:
         minimum: Bytes per second.
@@ -127,13 +139,13 @@ class Floor:
         self._before = 0
 
     def check(self, received: int) -> None:
-        """Look at the speed since the last window ended.
+        """Check the speed since the last window ended.
 
         Args:
             received: Bytes of all answers so far.
 
         Raises:
-            SourceError: It is too low.
+            SourceError: The speed is too low.
         """
         seconds, count = self._clock() - self._began_at, received - self._before
         if seconds < self._window:

@@ -1,7 +1,12 @@
-"""The envelope: an event with its run, number, time and figures, and its form in JSON.
+"""Records: an event with its run, number, time and figures, and its form in JSON.
 
-It is put on once, at the outlet of the stream (:mod:`modelfetch.engine.stream`), so the engine itself needs
-no numbers and no calendar. The JSON form is the contract described in ``docs/reference/events.md``.
+Records are made in one place (:mod:`modelfetch.engine.stream`), so the engine itself needs no numbers and no
+time of day. The JSON form is the contract described in ``docs/reference/events.md``.
+
+Example::
+
+    {"v": 1, "run": "3f9a1c02b7de", "n": 4, "at": "2026-11-20T06:00:00.000Z", "event": "file_kept",
+     "model": "whisper", "file": "model.bin", "size": 1000}
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ _KINDS: Final[Mapping[str, type[Event]]] = {kind.kind: kind for kind in get_args
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the fold knew right after a :class:`~modelfetch.engine.events.Progress`."""
+    """The figures of a run right after a :class:`~modelfetch.engine.events.Progress`."""
 
     speed: float | None
     """Bytes per second of this file, or None while unknown."""
@@ -42,31 +47,31 @@ class Figures:
 
     @classmethod
     def after(cls, event: Progress, state: RunState) -> Figures:
-        """Take the figures of one file, and of the run, out of the fold."""
+        """Read the figures of the file of an event, and of the run, from the state of the run."""
         file = state.files[event.model, event.file]
         return cls(file.speed, file.eta, file.idle, file.percent, state.totals)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event of one run, as it leaves the engine."""
+    """One event of one run, as the reporters receive it."""
 
     run: str
     n: int
-    """0 for the first; no number is missing."""
+    """Number of the record in its run, from 0, without gaps."""
     at: datetime
-    """When it left the engine, in UTC."""
+    """Time when the engine reported it, in UTC."""
     event: Event
     state: RunState
-    """The run after this event. All records of a run share it, so read it before asking for the next one."""
+    """The run after this event. All records of a run share it, so read it before the next record is made."""
     figures: Figures | None = None
-    """For :class:`~modelfetch.engine.events.Progress` only."""
+    """Only for :class:`~modelfetch.engine.events.Progress`, else None."""
     now: float = 0.0
-    """Seconds on the clock of the run, when it left the engine: for those who read it later."""
+    """Time of the event on the clock of the run, in seconds, for reporters that read it later."""
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """Give a record the form of ``--json``, ready for :func:`json.dumps`.
+    """Convert a record to the form of ``--json``, for :func:`json.dumps`.
 
     Bytes, bytes per second and attempts are whole numbers; seconds have three decimals, percent one.
     """
@@ -76,22 +81,24 @@ def to_json(record: Record) -> dict[str, Any]:
         "n": record.n,
         "at": timestamp(record.at),
         "event": record.event.kind,
-        **{name: _plain(getattr(record.event, name)) for name in _names(cast("Any", type(record.event)))},
+        **{
+            name: _to_json_value(getattr(record.event, name))
+            for name in _names(cast("Any", type(record.event)))
+        },
         **_derived(record.figures),
     }
 
 
 def from_json(document: Mapping[str, Any]) -> Event | None:
-    """Read the event of a record back: the inverse of :func:`to_json`.
+    """Read the event of a record: the inverse of :func:`to_json`.
 
-    Fields that are not known here are passed over, and so is what was derived: whoever folds the event has
-    that anew.
+    Unknown fields are ignored, and so are the derived figures: they follow from the events.
 
     Returns:
-        The event; None when it is of a kind that is not known here.
+        The event, or None if its kind is unknown.
 
     Raises:
-        ValueError: The form has another version, or a field is missing or not what it should be.
+        ValueError: The version differs, or a field is missing or has a wrong type.
     """
     if document.get("v") != VERSION:
         raise ValueError(f"not version {VERSION} of the form of events")
@@ -116,33 +123,33 @@ def _derived(figures: Figures | None) -> dict[str, Any]:
 
 
 def timestamp(at: datetime) -> str:
-    """Write a time in UTC as JSON has it here: ``2026-11-20T06:00:00.000Z``."""
+    """Format a time in UTC for JSON: ``2026-11-20T06:00:00.000Z``."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rates(figures: Figures | Totals | FileState) -> dict[str, Any]:
-    """Give speed, ETA, idle time and percent the form they have in JSON."""
+    """Convert speed, ETA, idle time and percent to JSON, rounded; percent has one decimal."""
     return {
         "speed": None if figures.speed is None else round(figures.speed),
         "eta": None if figures.eta is None else round(figures.eta, 3),
         "idle": None if figures.idle is None else round(figures.idle, 3),
-        # Cut, not rounded: 99.96 of something unfinished must not read 100.
+        # Rounded down: 99.96 of something unfinished must not become 100.
         "percent": math.floor(figures.percent * 10) / 10,
     }
 
 
-def _plain(value: Any) -> Any:
-    """Make a value one that JSON has: tuples become lists, floats are finite and short."""
+def _to_json_value(value: Any) -> Any:
+    """Convert a value to JSON: tuples become lists, floats have three decimals, infinite ones become null."""
     if isinstance(value, str | int) or value is None:
         return value
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return {name: _plain(getattr(value, name)) for name in _names(cast("Any", type(value)))}
+        return [_to_json_value(item) for item in value]
+    return {name: _to_json_value(getattr(value, name)) for name in _names(cast("Any", type(value)))}
 
 
 @cache
 def _names(kind: type[Any]) -> tuple[str, ...]:
-    """The fields of a dataclass; looked up once, for there are thousands of events in a run."""
+    """Return the names of the fields of a dataclass; cached, since a run has thousands of events."""
     return tuple(field.name for field in fields(kind))

@@ -1,4 +1,8 @@
-"""What a run works with: the cache, the sources, and the rules of patience."""
+"""What a run works with: the store, the sources, and the limits on time, speed and connections.
+
+:mod:`modelfetch.engine.setup` makes a runtime from the settings; tests make their own. The engine reads all
+it needs from here, so it depends on no setting and no environment variable.
+"""
 
 from __future__ import annotations
 
@@ -22,81 +26,85 @@ if TYPE_CHECKING:
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
-"""Puts the offers of one kind of source into the order in which they are asked."""
+"""Sorts the offers of one kind of source into the order in which they are asked."""
 
 
 Absent = Callable[[Offer, Manifest, FileSpec], bool]
-"""Whether a place is known not to have a file: it is asked when no other is left."""
+"""Returns whether an offer is known not to have a file; it is then asked after all others."""
 
 
-def _unknown(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:  # noqa: ARG001
-    """Nothing is known of any place."""
+def _none_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:  # noqa: ARG001
+    """Know of no missing file."""
     return False
 
 
 def _nothing(address: str = "") -> None:
-    """Prepare and close nothing: a runtime without connections."""
+    """Prepare and close nothing, for a runtime without HTTP."""
 
 
 def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
-    """Keep the order of settings and manifest: nothing is known of any host."""
+    """Keep the order of settings and manifest, without any knowledge of hosts."""
     return offers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Runtime:
-    """Everything a run needs, made once by the caller. ``cancel`` is the run's own: one runtime per run."""
+    """Everything that a run works with, made once by the caller. One runtime serves one run.
+
+    What changes during a run: the entries of ``positions``, and the state inside ``rate``, ``allowance``,
+    ``hosts``, ``pace``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
+    assigned again after construction.
+    """
 
     store: Store
     sources: Sequence[Source]
-    """In the order in which their kinds are asked."""
+    """One for each kind, in the order in which they are asked."""
     cancel: Cancellation
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rate: RateLimit = field(init=False)
     limit_rate: int | None = None
     """Bytes per second for all connections together."""
     min_speed: float = 1024.0
-    """Bytes per second below which a source is left (``network.min_speed``)."""
+    """Bytes per second below which a source has failed (``network.min_speed``)."""
     stall_timeout: float = 30.0
-    """Seconds over which that is measured (``network.stall_timeout``)."""
+    """Seconds over which the speed is measured (``network.stall_timeout``)."""
     allowance: Allowance = field(default_factory=Allowance)
-    """Shared with the runs beside this one that the limit holds for, too."""
+    """Shared with other runs of this process, so that the limit holds for all of them together."""
     offline: bool = False
     """Whether the network may not be used; the sources are then those of this disk."""
     files: int = 4
-    """Files in work at the same time."""
-    sharing: SplitPolicy = field(default_factory=SplitPolicy)
-    """How a large file is fetched over several connections."""
+    """Most files fetched at the same time."""
+    split_policy: SplitPolicy = field(default_factory=SplitPolicy)
+    """When and how a large file is fetched over several connections."""
     timeout: float | None = None
-    """Seconds for the whole run, counted from here, or None."""
+    """Seconds for the whole run, counted from construction, or None for no limit."""
     deadline: float | None = field(init=False)
     """Clock seconds at which the run must end, or None."""
     name: str = ""
-    """What a run is called towards those who wait for its locks; empty where its process says enough."""
+    """Name of the run, shown to processes that wait for its locks; empty if the process ID is enough."""
     lock_timeout: float | None = None
-    """Seconds to wait for another process, or None for as long as it lives."""
+    """Seconds to wait for a lock of another process, or None to wait until that process ends."""
     rank: Rank = _as_listed
-    """The order within a kind; asked from several threads."""
-    absent: Absent = _unknown
-    """What is known to be missing where; asked from several threads."""
+    """The order within a kind. Called from several threads."""
+    absent: Absent = _none_absent
+    """What is known to be missing where. Called from several threads."""
     prepare: Callable[[str], None] = _nothing
-    """Gets ready to ask an address, so that the time until an answer is the network's alone."""
+    """Loads what a request to an address needs, so that the time until the answer is that of the network."""
     close: Callable[[], None] = _nothing
-    """Lets go of connections; called once, when the run is over."""
+    """Closes connections. Called once, at the end of the run."""
     clock: Clock = time.monotonic
     positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
-    """By model and path: how many bytes of a file under way are there. For who follows the run, since who
-    fetches cannot tell while it waits for the next byte."""
+    """Functions, by model and path, that return how many bytes of a file under way are there. A thread that
+    waits for the next byte cannot report progress, so the consumer of the events asks here."""
     hosts: Hosts = field(init=False)
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance))
-        object.__setattr__(self, "pace", Pace())
-        deadline = None if self.timeout is None else self.clock() + self.timeout
-        object.__setattr__(self, "deadline", deadline)
-        hosts = Hosts(self.clock, max(CONNECTIONS, self.sharing.connections))
-        object.__setattr__(self, "hosts", hosts)
+        self.rate = RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance)
+        self.pace = Pace()
+        self.deadline = None if self.timeout is None else self.clock() + self.timeout
+        # A larger number of connections to one file was asked for, so the limit per host allows it.
+        self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
 
     def for_part(self, cancel: Cancellation) -> Runtime:
         """This runtime for a part of the run that can be cancelled alone.
@@ -107,18 +115,17 @@ class Runtime:
             cancel: A child of the run's cancellation.
         """
         part = replace(self, cancel=cancel)
-        for name in ("pace", "deadline", "hosts"):
-            object.__setattr__(part, name, getattr(self, name))
+        part.pace, part.deadline, part.hosts = self.pace, self.deadline, self.hosts
         return part
 
     def check_deadline(self, doing: str) -> None:
-        """Raise when the run's time is up.
+        """Raise when the time limit of the run is reached.
 
         Args:
-            doing: What the run is at: model, file and source; empty where it is between two of them.
+            doing: What the run is doing, for the message: model, file and source; empty between files.
 
         Raises:
-            DeadlineError: It is.
+            DeadlineError: The time limit is reached.
         """
         if self.deadline is not None and self.clock() >= self.deadline:
             raise DeadlineError(
@@ -127,12 +134,12 @@ class Runtime:
             )
 
     def offers(self, *files: tuple[Manifest, FileSpec]) -> list[Offer]:
-        """Every place that claims to have one of some equal files, in the order in which they are asked."""
+        """Return every offer of one of some equal files, in the order in which they are asked."""
         return list(self.each_offer(*files))
 
     def each_offer(self, *files: tuple[Manifest, FileSpec]) -> Iterator[Offer]:
-        """The offers one by one, for those who need the first."""
-        late: list[Offer] = []
+        """Yield the offers one by one, for callers that need only the first."""
+        late: list[Offer] = []  # offers known not to have the file: asked when all others failed
         for source in self.sources:
             found: list[Offer] = []
             for place in files:

@@ -1,6 +1,12 @@
-"""Who fetches which bytes of one file: how it is shared out, and shared again when somebody is done.
+"""Which connection fetches which bytes of one file.
 
-Decisions and counts only; nothing here touches a network or a disk.
+The missing bytes are cut into segments, one for each connection. A connection that is done claims the next
+free bytes, or half of the largest segment of another one, or all of a segment that receives nothing. What a
+connection leaves unfinished is free again. Decisions and counts only; nothing here touches a network or a
+disk.
+
+Example: 100 MiB over four connections become four segments of about 25 MiB. When the first is done while the
+last still has 20 MiB left, it claims the second half of these.
 """
 
 from __future__ import annotations
@@ -17,11 +23,11 @@ if TYPE_CHECKING:
     from modelfetch.engine.rate_limit import Clock
 
 STAGGER: Final = 0.2
-"""By how much the last part of a file is longer than the first, relative to an even share: the parts end one
-after the other, and the hash, which takes them in order, is not left with all of them at the end."""
+"""How much longer the last part of a file is than the first, relative to an equal part. So the parts end one
+after the other, and the hash, which takes them in order, does not have to wait until all of them end."""
 IN_FLIGHT: Final = 10 << 20
-"""Bytes on their way at most when an answer is not read to its end: what the socket buffers of both sides
-hold where Linux sizes them (tcp_wmem 4 MiB, tcp_rmem 6 MiB). They were sent for nothing."""
+"""Most bytes in flight when an answer is not read to its end: what the socket buffers of both sides hold
+where Linux sizes them (tcp_wmem 4 MiB, tcp_rmem 6 MiB). These bytes are wasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,35 +35,46 @@ class SplitPolicy:
     """When and how a file is fetched over several connections."""
 
     connections: int = 4
-    """Connections to one file at most; 1 for never sharing."""
-    worth: int = 32 << 20
-    """Missing bytes from which on a file is shared. The first answer is cut short then, and what is under way
-    comes twice, up to some MiB: for less than this it would weigh too much."""
-    least: int = 4 << 20
-    """Bytes that are worth a connection of their own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
-    rest: int = 6 << 20
-    """Bytes that must be left of a part before half of it is given to somebody else (measured)."""
-    eager: float = 0.03
-    """Seconds without a first byte after which a source is far away, and company wanted anyway."""
+    """Most connections to one file; with 1 a file is never split."""
+    min_size: int = 32 << 20
+    """Missing bytes from which on a file is split. The first answer is cut short then, and the bytes in
+    flight, up to some MiB, are sent twice: too large a share of a smaller file."""
+    min_part: int = 4 << 20
+    """Fewest bytes for a connection of its own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
+    min_remainder: int = 6 << 20
+    """Bytes that must be left of a segment before half of it is given to another connection (measured)."""
+    max_delay: float = 0.03
+    """Seconds without a first byte after which a source is far away, and parallel connections start without
+    a measured speed."""
     sample: int = 4 << 20
     """Bytes after which the speed of a connection is known."""
     sample_seconds: float = 0.1
     """Seconds after which it is known in any case."""
-    enough: float = 64e6
-    """Bytes per second of a connection that needs no company: hosts that hold connections back give less."""
-    stuck: float = 3.0
-    """Seconds without a byte after which the whole rest of a part may be taken over."""
-    waste: float = 0.08
-    """Share of the missing bytes that may be sent twice because a part is given away while it is on its way.
-    With what retries cost that keeps an honest origin below a tenth more than the file."""
+    fast_speed: float = 64e6
+    """Bytes per second from which on one connection is enough; hosts that limit each connection give less."""
+    stall_seconds: float = 3.0
+    """Seconds without a byte after which another connection may take over the whole rest of a segment."""
+    max_waste: float = 0.08
+    """Share of the missing bytes that may be sent twice, because a segment is cut while its bytes are in
+    flight. With what retries cost, an honest origin then sends less than a tenth more than the file."""
 
     def parts(self, size: int, allowed: int) -> int:
-        """Into how many parts a file is cut at most, of the connections it is allowed."""
-        return max(1, min(self.connections, allowed, size // self.least)) if size >= self.worth else 1
+        """Return into how many parts to cut a file.
+
+        Args:
+            size: Its missing bytes.
+            allowed: Most connections that its host allows.
+        """
+        if size < self.min_size:
+            return 1
+        return max(1, min(self.connections, allowed, size // self.min_part))
 
 
 class Segment:
-    """Bytes that one connection is to fetch: those from ``position`` up to ``end``."""
+    """The bytes that one connection fetches: those from ``position`` up to ``end``.
+
+    Changed by :class:`Segments` only, under its lock. Other threads may read a field at any time.
+    """
 
     __slots__ = ("end", "is_begun", "moved_at", "position")
 
@@ -74,34 +91,37 @@ class Segment:
 
 
 class Segments:
-    """The missing bytes of one file: each of them free, or in one segment. Thread-safe.
+    """The missing bytes of one file: each of them is free, or in exactly one segment. Thread-safe.
+
+    One lock protects the free ranges, the list of claimed segments and every field of these segments.
 
     Args:
         missing: The gaps of the file, in order, each as its start and end.
-        sharing: The rules.
+        policy: The rules.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, missing: Iterable[tuple[int, int]], sharing: SplitPolicy, clock: Clock = time.monotonic
+        self, missing: Iterable[tuple[int, int]], policy: SplitPolicy, clock: Clock = time.monotonic
     ) -> None:
         self._free = list(missing)
-        self._taken: list[Segment] = []
-        self._sharing = sharing
-        self._spare = sharing.waste * sum(end - start for start, end in self._free)
+        self._claimed: list[Segment] = []
+        self._policy = policy
+        self._waste_left = policy.max_waste * sum(end - start for start, end in self._free)
         """Bytes that may still be sent twice."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._is_spread = False
+        self._is_split = False
 
-    def take(self, *, is_alone: bool = False) -> Segment | None:
-        """Give somebody something to do: what is free, else half of the largest part of another.
+    def claim(self, *, is_alone: bool = False) -> Segment | None:
+        """Claim the first free range, else a segment, or half of one, from another connection.
 
         Args:
-            is_alone: Whether nobody else will come for the rest: parts cut for others are one again.
+            is_alone: Whether no other connection will claim the rest: free ranges that follow one another are
+                joined, since each request costs a round trip.
 
         Returns:
-            A segment, to be given back with :meth:`leave`; None where nothing is worth a further connection.
+            A segment, to be given back with :meth:`release`; None if there is nothing worth a connection.
         """
         with self._lock:
             if self._free:
@@ -109,41 +129,47 @@ class Segments:
                 while is_alone and self._free and self._free[0][0] == end:
                     end = self._free.pop(0)[1]
                 return self._claim(start, end)
-            return self._from_the_stuck() or self._from_the_largest()
+            # A stalled segment first: it may never end, while a large one is at least served.
+            return self._from_the_stalled() or self._from_the_largest()
 
-    def all(self) -> Segment:
-        """Give everything that is missing, where nobody is at work."""
+    def claim_all(self) -> Segment:
+        """Claim everything that is missing; only while no segment is claimed."""
         with self._lock:
             start, end = self._free[0][0], self._free[-1][1]
             self._free.clear()
             return self._claim(start, end)
 
-    def go_on(self, segment: Segment, *, is_whole: bool) -> Segment | None:
-        """Give whoever is through with a segment, and whose answer does not end there, the next free bytes.
+    def claim_next(self, segment: Segment, *, is_whole: bool) -> Segment | None:
+        """Claim the next free range for a connection whose answer goes on behind its segment.
 
         Args:
-            segment: Is given back.
-            is_whole: Whether the whole file comes, so that bytes may be skipped on the way to the free ones.
+            segment: The finished segment, given back if there is a next one.
+            is_whole: Whether the answer is the whole file, so that bytes may be skipped up to a free range.
+
+        Returns:
+            The next segment, or None if no range that this answer brings is free.
         """
         with self._lock:
-            if segment not in self._taken:
-                return None  # it is of an earlier sharing
+            if segment not in self._claimed:
+                return None  # it was claimed before the file was split again
             for index, (start, end) in enumerate(self._free):
                 if start == segment.end or (is_whole and start > segment.end):
                     del self._free[index]
-                    self._taken.remove(segment)
+                    self._claimed.remove(segment)
                     return self._claim(start, end)
             return None
 
     def advance(self, segment: Segment, count: int) -> int:
-        """Note that bytes of a segment came in, before they are written.
+        """Count bytes of a segment as received, before they are written.
+
+        Before, not after: else another connection could be given the same bytes while they are written.
 
         Returns:
-            How many of them are to be written: fewer than came where the rest was given to somebody else, and
-            none for a segment of an earlier sharing, whose bytes are shared out anew.
+            How many of them to write: fewer than ``count`` if the rest was given to another connection, and
+            none if the segment was claimed before the file was split again.
         """
         with self._lock:
-            if segment not in self._taken:
+            if segment not in self._claimed:
                 return 0
             granted = min(count, segment.left)
             segment.position += granted
@@ -152,32 +178,33 @@ class Segments:
             return granted
 
     def reclaim(self, segment: Segment) -> None:
-        """Take back what others have not begun with: the answer to this segment brings it anyway."""
+        """Free all segments that received nothing yet: the answer to this segment brings their bytes, too."""
         with self._lock:
-            for other in self._taken:
+            for other in self._claimed:
                 if other is not segment and other.left and not other.is_begun:
-                    self._give_back(other.position, other.end)
+                    self._free_range(other.position, other.end)
                     other.end = other.position
 
-    def leave(self, segment: Segment) -> None:
-        """Give back what is left of a segment."""
+    def release(self, segment: Segment) -> None:
+        """Give a segment back; what is left of it is free again."""
         with self._lock:
-            self._taken.remove(segment)
+            self._claimed.remove(segment)
             if segment.left:
-                self._give_back(segment.position, segment.end)
+                self._free_range(segment.position, segment.end)
 
-    def spread(self, parts: int) -> None:
-        """Cut the longest stretch into parts for as many connections. Only the first call does anything.
+    def split(self, parts: int) -> None:
+        """Cut the longest range into parts for as many connections. Only the first call does anything.
 
-        Before anybody asks for it that costs nothing: each asks for its own part. Later, what is on its way
-        beyond the first part is lost, and where that is too much nothing is cut.
+        A free range is cut at no cost: each connection requests its own part. A claimed one is already
+        requested, so the bytes in flight beyond its first part are wasted; if these are too many, nothing
+        is cut.
         """
         with self._lock:
-            if self._is_spread:
+            if self._is_split:
                 return
-            self._is_spread = True
+            self._is_split = True
             start, end = max(self._free, key=lambda free: free[1] - free[0], default=(0, 0))
-            largest = max(self._taken, key=lambda segment: segment.left, default=None)
+            largest = max(self._claimed, key=lambda segment: segment.left, default=None)
             if largest is None or largest.left <= end - start:
                 self._free = sorted(
                     [*(free for free in self._free if free != (start, end)), *cut(start, end, parts)]
@@ -189,30 +216,37 @@ class Segments:
                 largest.end = first[1]
 
     def _may_cut(self, length: int) -> bool:
-        """Whether so many bytes may be taken from a part that is on its way; if so, accounts for them."""
+        """Whether so many bytes may be taken from a segment under way; if so, counts them as wasted.
+
+        No more than :data:`IN_FLIGHT` are wasted: bytes that were not sent yet are not sent at all.
+        """
         cost = min(length, IN_FLIGHT)
-        is_affordable = cost <= self._spare
-        self._spare -= cost * is_affordable
+        is_affordable = cost <= self._waste_left
+        self._waste_left -= cost * is_affordable
         return is_affordable
 
     def _claim(self, start: int, end: int) -> Segment:
         segment = Segment(start, end, self._clock())
-        self._taken.append(segment)
+        self._claimed.append(segment)
         return segment
 
-    def _give_back(self, start: int, end: int) -> None:
+    def _free_range(self, start: int, end: int) -> None:
         self._free = sorted([*self._free, (start, end)])
 
-    def _from_the_stuck(self) -> Segment | None:
+    def _from_the_stalled(self) -> Segment | None:
         now = self._clock()
-        for segment in self._taken:
-            if segment.left and now - segment.moved_at >= self._sharing.stuck:
+        for segment in self._claimed:
+            if segment.left and now - segment.moved_at >= self._policy.stall_seconds:
                 return self._cut_off(segment, segment.position)
         return None
 
     def _from_the_largest(self) -> Segment | None:
-        largest = max(self._taken, key=lambda segment: segment.left, default=None)
-        if largest is None or largest.left < self._sharing.rest or not self._may_cut(largest.left // 2):
+        largest = max(self._claimed, key=lambda segment: segment.left, default=None)
+        if (
+            largest is None
+            or largest.left < self._policy.min_remainder
+            or not self._may_cut(largest.left // 2)
+        ):
             return None
         return self._cut_off(largest, largest.end - largest.left // 2)
 
@@ -222,10 +256,10 @@ class Segments:
 
 
 def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
-    """Cut a stretch into parts, each a little longer than the one before: see :data:`STAGGER`.
+    """Cut a range into parts, each a little longer than the one before; see :data:`STAGGER`.
 
     Returns:
-        The parts that are not empty: fewer than asked for of a very short stretch, none of an empty one.
+        The parts that are not empty: fewer than asked for of a very short range, none of an empty one.
     """
     weights = [1 + STAGGER * (index / (parts - 1) - 0.5) if parts > 1 else 1.0 for index in range(parts)]
     edges, total = [start], 0.0
@@ -236,55 +270,63 @@ def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
 
 
 class SpeedProbe:
-    """Whether the first connection of a file is to get company, found out from what it brings. Thread-safe.
+    """Finds out whether a file needs parallel connections, from what its first one receives. Thread-safe.
+
+    Only the first connection calls :meth:`ask` and :meth:`add`; the threads of parallel connections block in
+    :meth:`wait`. The events order the rest: every field is written before the event that announces it.
 
     Args:
-        sharing: The rules.
-        pace: Is told as well, for the sake of further files.
+        policy: The rules.
+        pace: Receives the result as well, for the sake of further files.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, sharing: SplitPolicy, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
-        self._sharing = sharing
+    def __init__(self, policy: SplitPolicy, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
+        self._policy = policy
         self._pace = pace or Pace()
         self._clock = clock
         self._asked = threading.Event()
         self._begun = threading.Event()
-        self._given = threading.Event()
+        self._measured = threading.Event()
         self._began_at = 0.0
         self._received = 0
-        self._is_wanted = False
+        self._is_slow = False
         self._is_late = False
 
     def ask(self) -> None:
-        """Note that the first connection asks now, and that its answer is waited for."""
+        """Note that the first connection sends its request now; the wait for its first byte begins."""
         self._asked.set()
 
     def add(self, count: int) -> None:
-        """Account for bytes of the first connection."""
-        if self._given.is_set():
+        """Count bytes that the first connection received."""
+        if self._measured.is_set():
             return
         if not self._begun.is_set():
             self._began_at = self._clock()
             self._begun.set()
         self._received += count
         seconds = self._clock() - self._began_at
-        if self._received >= self._sharing.sample or seconds >= self._sharing.sample_seconds:
-            self._is_wanted = self._received < self._sharing.enough * seconds
-            self._given.set()
-            self._pace.tell(is_fast=not self._is_wanted)
+        if self._received >= self._policy.sample or seconds >= self._policy.sample_seconds:
+            self._is_slow = self._received < self._policy.fast_speed * seconds
+            self._measured.set()
+            self._pace.note_speed(is_fast=not self._is_slow)
 
     @property
     def is_fast(self) -> bool | None:
-        """Whether the connection turned out to need no company; None while that is not known."""
-        return not (self._is_wanted or self._is_late) if self._given.is_set() else None
+        """Whether the first connection turned out to be enough; None while that is not known."""
+        return not (self._is_slow or self._is_late) if self._measured.is_set() else None
 
     def wait(self) -> bool:
-        """Wait until it is known, or the source is slow in answering; say whether company is wanted."""
+        """Block until the speed is known, or the source is late with its first byte.
+
+        Returns:
+            Whether parallel connections are of use.
+        """
         self._asked.wait()
-        if not self._begun.wait(self._sharing.eager):
+        if not self._begun.wait(self._policy.max_delay):
             self._is_late = True
-            self._pace.tell(is_fast=False)
+            self._pace.note_speed(is_fast=False)
             return True
-        self._given.wait(2 * self._sharing.sample_seconds)
-        return self._is_wanted or not self._given.is_set()
+        # Bytes that stop coming give no further call of add(), so the wait is limited.
+        self._measured.wait(2 * self._policy.sample_seconds)
+        return self._is_slow or not self._measured.is_set()

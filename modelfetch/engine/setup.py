@@ -1,4 +1,8 @@
-"""From settings to a runtime: which sources there are, in which order, with which patience."""
+"""Makes the runtime of a run from settings and options: sources, their order, and limits.
+
+The order of the kinds of source comes from ``sources.order``, ``--prefer``, ``--only`` and ``--offline``; see
+:func:`source_order`. Within a kind, hosts are ordered by their history.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +43,17 @@ if TYPE_CHECKING:
 
 
 HISTORY_WAIT = 0.2
-"""Seconds a run waits for the history before it does without: the order of hosts is not worth more."""
+"""Seconds to wait for the history database. Without it hosts keep the order of the settings; a better order
+is not worth a longer wait."""
 
 
 _ALLOWANCE = Allowance()
-"""One for this process: a link is no wider because several jobs of a server use it."""
+"""Shared by all runs of this process, because the jobs of a server share one link."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run asks for beyond the settings."""
+    """Options of one run that are not settings."""
 
     offline: bool = False
     prefer: str | None = None
@@ -58,11 +63,11 @@ class RunOptions:
     timeout: float | None = None
     """Seconds for the whole run."""
     lock_timeout: float | None = None
-    """Seconds to wait for another process."""
+    """Seconds to wait for a lock of another process."""
     connections: int | None = None
-    """Connections to one file, instead of the configured number."""
+    """Most connections to one file, instead of the configured number."""
     name: str = ""
-    """What the run is called towards those who wait for its locks."""
+    """Name of the run, shown to processes that wait for its locks."""
 
 
 def assemble(
@@ -77,10 +82,10 @@ def assemble(
 
     Args:
         loaded: The settings.
-        options: What the run asks for beyond them.
-        cancel: Ends it.
+        options: Of the run.
+        cancel: Cancels the run.
         foreign: Names of the models that a project's catalog describes.
-        notices: Takes what a person should know.
+        notices: Receives notices for the user.
 
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
@@ -101,7 +106,7 @@ def assemble(
         stall_timeout=network.stall_timeout,
         offline=options.offline,
         files=affordable(network.files, limit()),
-        sharing=SplitPolicy(connections=options.connections or network.connections),
+        split_policy=SplitPolicy(connections=options.connections or network.connections),
         timeout=options.timeout,
         lock_timeout=options.lock_timeout,
         name=options.name,
@@ -113,13 +118,13 @@ def assemble(
 
 
 def _limits(network: Network) -> Limits:
-    """The patience of HTTP. At a limited rate bytes are taken in the small pieces they come in."""
+    """Return the limits of HTTP. At a limited rate, bytes are passed on in the small pieces they come in."""
     limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
     return limits if network.limit_rate is None else replace(limits, direct_from=math.inf)
 
 
 def _min_speed(network: Network) -> float:
-    """The speed below which a source is left; our own limit, shared by all files, must never look like it."""
+    """Return the speed below which a source has failed: 0 under ``limit_rate``, which slows sources down."""
     return network.min_speed if network.limit_rate is None else 0.0
 
 
@@ -139,7 +144,7 @@ def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
 def _watched(
     sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
-    """Have requests told that a project, and not the user, asks of private networks."""
+    """Report requests to private networks that a project, and not the user, configured."""
     settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
     places: dict[bool, list[str]] = {True: [], False: []}
     for name, urls in (
@@ -155,7 +160,7 @@ def _watched(
 
 
 def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
-    """Rank hosts by how they fared; the history is read when there is something to choose."""
+    """Order hosts by their health; the history is read only when there are two hosts to choose from."""
 
     @cache
     def measured() -> Mapping[tuple[str, str], Health]:
@@ -176,7 +181,7 @@ def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
 
 
 def _by_misses(loaded: Loaded, cancel: Cancellation) -> Absent:
-    """Remember for a day what gateways did not have; nothing where no history is kept."""
+    """Return what IPFS gateways did not have within a day; without a history, nothing is known."""
 
     @cache
     def known() -> frozenset[Miss]:
@@ -195,9 +200,9 @@ def _by_misses(loaded: Loaded, cancel: Cancellation) -> Absent:
 
 
 def _in_store(store: Store) -> Finder:
-    """Find files of models in this cache, whose blob may have been lost."""
+    """Find files of placed models in this cache, whose blob may have been lost."""
 
-    @cache  # once a run: reading every receipt for every file would take longer than fetching small ones
+    @cache  # once a run: reading all receipts for each file would take longer than fetching small files
     def placed() -> dict[str, list[Path]]:
         return store.placed()
 
@@ -209,20 +214,37 @@ def _in_store(store: Store) -> Finder:
 
 
 def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence[str]) -> list[str]:
-    """The kinds to ask, in order: configured, then ``--prefer`` moves one to the front, ``--only`` filters.
+    """Return the kinds of source to ask, in order.
+
+    ``--prefer`` puts one kind first, then ``--only`` leaves out the others, then ``--offline`` leaves only
+    this disk. ``--prefer`` and ``--only`` may also name kinds that are not configured.
+
+    Args:
+        configured: Setting ``sources.order``. A name that is no kind is ignored.
+        options: Of the run.
+        kinds: All kinds there are.
 
     Raises:
-        UsageError: A name is not a kind of source.
+        UsageError: ``--prefer`` or ``--only`` names no kind of source.
     """
-    for name in (*options.only, *((options.prefer,) if options.prefer else ())):
+    preferred = [options.prefer] if options.prefer else []
+    _check_kinds([*options.only, *preferred], kinds)
+    order = preferred + [kind for kind in _common(configured, kinds) if kind not in preferred]
+    if options.only:
+        order = _common(order, options.only) or list(options.only)
+    return _common(order, [LOCAL]) if options.offline else order
+
+
+def _common(names: Sequence[str], allowed: Collection[str]) -> list[str]:
+    """Return those names that are allowed, in their order."""
+    return [name for name in names if name in allowed]
+
+
+def _check_kinds(names: Sequence[str], kinds: Sequence[str]) -> None:
+    """Refuse names that are no kind of source, with the closest one as a guess."""
+    for name in names:
         if name not in kinds:
             raise UsageError(
                 f"{quote(name)} is not a kind of source.{did_you_mean(name, kinds)}",
                 hint=f"The kinds are: {', '.join(kinds)}.",
             )
-    order = sorted((kind for kind in configured if kind in kinds), key=lambda kind: kind != options.prefer)
-    if options.prefer and options.prefer not in order:
-        order.insert(0, options.prefer)
-    if options.only:
-        order = [kind for kind in order if kind in options.only] or list(options.only)
-    return [kind for kind in order if kind == LOCAL] if options.offline else order

@@ -1,4 +1,9 @@
-"""One file, filled by one connection or several: who writes which bytes, and who is to thank or to blame."""
+"""The sink of one file: writes the bytes of its connections, and records which source sent them.
+
+Each byte is written once, by the connection whose segment it is in. The sink knows every source that sent
+bytes of the file, including those of earlier runs, because a file with a wrong SHA-256 is blamed on a source
+only if that one sent all of it.
+"""
 
 from __future__ import annotations
 
@@ -10,90 +15,94 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.retry import RESET_BYTES
 from modelfetch.sources.base import LOCAL, Stream
 
 if TYPE_CHECKING:
-    from modelfetch.engine.candidates import Candidate
+    from modelfetch.engine.candidates import Candidate, Candidates
     from modelfetch.engine.runtime import Runtime
     from modelfetch.store import Partial
 
 
 @dataclass(slots=True)
 class Connection:
-    """One connection at work on a file."""
+    """One connection at work on a file. Used by one thread."""
 
     candidate: Candidate
     segment: Segment
-    """What it is to fetch."""
+    """What it fetches."""
     written: int = 0
     """Bytes it has written."""
 
 
 class Sink:
-    """The bytes of one file on their way into its partial. Lanes may be on several threads.
+    """Writes the bytes of one file into its partial; connections may be on several threads.
+
+    One lock protects the counts, the suppliers and the number of writers. It is not held during a write, so
+    that connections write at the same time; :meth:`exclusive` waits for the writers instead. While it is held
+    no other lock is taken, but by the code inside :meth:`exclusive`.
 
     Attributes:
-        segments: Who fetches what.
-        verdict: Whether the first lane is to get company.
+        segments: Which connection fetches what.
+        probe: Whether the first connection is fast enough alone.
         fetched: Bytes that came over the network, good or not.
-        suppliers: Who supplied the bytes that are there, including earlier runs: the name of each by its
-            address, because two places of one host have one name.
+        suppliers: The sources of the bytes that are there, including earlier runs: the name of each by its
+            address, because two addresses on one host have the same name.
         last: The source of the latest bytes.
     """
 
-    def __init__(self, runtime: Runtime, partial: Partial) -> None:
-        self.verdict = SpeedProbe(runtime.sharing, runtime.pace)
+    def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
+        self.probe = SpeedProbe(runtime.split_policy, runtime.pace)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
         self._runtime = runtime
         self._partial = partial
+        self._candidates = candidates
         self._lock = threading.Lock()
         self._written = threading.Condition(self._lock)
         self._writers = 0
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
-        self.segments = self._share_out()
+        self.segments = self._missing_segments()
 
-    def _share_out(self) -> Segments:
-        return Segments(self._partial.missing, self._runtime.sharing)
+    def _missing_segments(self) -> Segments:
+        return Segments(self._partial.missing, self._runtime.split_policy)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Take bytes away, and :meth:`start_over`, inside the context: nobody writes meanwhile.
+    def exclusive(self) -> Iterator[None]:
+        """Keep all connections from writing, for taking bytes away and :meth:`reset`.
 
-        A lane that was told to end may still hold a piece. It is let through before, or finds afterwards that
-        nothing is granted to it; else its bytes would stand among those of the next attempt, unnoticed.
+        A connection that was stopped may still hold a piece. It is written before this context, or gets
+        nothing granted after it. Otherwise its bytes would stand among those of the next attempt, unnoticed.
         """
         with self._lock:
             self._written.wait_for(lambda: not self._writers)
             yield
 
-    def start_over(self) -> None:
-        """Begin with nothing: the bytes that were there are gone. Only while one is :meth:`alone`."""
+    def reset(self) -> None:
+        """Start again without any bytes. Only inside :meth:`exclusive`."""
         self.suppliers = {}
         self._present = 0
-        self.share_again()
+        self.split_again()
 
-    def share_again(self) -> None:
-        """Share out all that is missing, when nobody is at work any more."""
-        self.segments = self._share_out()
+    def split_again(self) -> None:
+        """Make segments of all that is missing. Segments of before get no more bytes granted."""
+        self.segments = self._missing_segments()
 
-    def forgive(self) -> None:
-        """Count the same bytes as progress again: those that came so far were wrong."""
+    def reset_progress(self) -> None:
+        """Count bytes that were there before as progress again, because those were wrong."""
         self._high = 0
 
-    def copy(self, lane: Connection, stream: Stream, until: int) -> Iterator[int]:
-        """Write what a stream gives, as far as the lane is to fetch it.
+    def copy(self, connection: Connection, stream: Stream, until: int) -> Iterator[int]:
+        """Write those bytes of a stream that the connection fetches.
 
         Args:
-            lane: Who writes; without ranges it goes on to other bytes that nobody fetches.
+            connection: Its segment is replaced by the next free one behind it, if the answer goes on.
             stream: The answer of its source.
-            until: Where the answer is to end.
+            until: Position in the file where the answer is to end.
 
         Yields:
-            After each piece its length.
+            The length of each piece, after it was written.
 
         Raises:
             SourceError: The source failed, or sent too much.
@@ -102,81 +111,90 @@ class Sink:
         """
         position, is_whole = stream.start, not stream.ranged
         try:
-            for piece in self._limited(stream, is_local=lane.candidate.offer.kind == LOCAL):
+            for piece in self._limited(stream, is_local=connection.candidate.offer.kind == LOCAL):
                 if position + len(piece) > until:
                     raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-                self._write(lane, piece, position, until, is_whole=is_whole)
+                self._write(connection, piece, position, until, is_whole=is_whole)
                 position += len(piece)
                 yield len(piece)
-                if lane.segment.left or position >= until:
+                if connection.segment.left or position >= until:
                     continue
-                if not self._go_on(lane, until, is_whole=is_whole):
-                    return  # the rest was given to others, or is there
+                if not self._continue(connection, until, is_whole=is_whole):
+                    return  # the rest was given to other connections, or is there
         except SourceError:
             if position < until:
                 raise
-            # All that was asked for is there, whatever else becomes of the answer: the digest decides.
+            # All that was requested is there, so a failure at the end of the answer does not count: the
+            # SHA-256 of the file decides whether the bytes are right.
 
     def _limited(self, stream: Stream, *, is_local: bool) -> Iterator[bytes | memoryview]:
-        """Take what a stream gives, as fast as is allowed."""
+        """Yield what a stream gives, at the limited rate; a disk is not limited."""
         for piece in stream:
-            self._runtime.cancel.check()  # not every source is woken by it
+            self._runtime.cancel.check()  # a cancellation does not interrupt every source
             if is_local:
                 yield piece
                 continue
             self._count(len(piece))
-            yield from self._runtime.rate.dole(piece)
+            yield from self._runtime.rate.throttle(piece)
 
     def _count(self, count: int) -> None:
         with self._lock:
             self.fetched += count
 
     def _write(
-        self, lane: Connection, piece: bytes | memoryview, start: int, until: int, *, is_whole: bool
+        self, connection: Connection, piece: bytes | memoryview, start: int, until: int, *, is_whole: bool
     ) -> None:
-        """Write those bytes of a piece that the lane is to fetch."""
+        """Write those bytes of a piece that are in the segment of the connection."""
         end = start + len(piece)
-        while lane.segment.position < end:
-            segment, at = lane.segment, lane.segment.position
+        while connection.segment.position < end:
+            segment, at = connection.segment, connection.segment.position
             with self._lock:
                 self._writers += 1
             try:
                 granted = self.segments.advance(segment, end - at)
                 if granted:
-                    self._announce(lane.candidate)
-                    self._partial.put(at, piece[at - start : at - start + granted], lane.candidate.label)
-                    self._credit(lane, granted)
+                    self._note_supplier(connection.candidate)
+                    self._partial.put(
+                        at, piece[at - start : at - start + granted], connection.candidate.label
+                    )
+                    self._credit(connection, granted)
             finally:
                 with self._lock:
                     self._writers -= 1
                     self._written.notify_all()
-            if segment.left or not self._go_on(lane, until, is_whole=is_whole):
+            if segment.left or not self._continue(connection, until, is_whole=is_whole):
                 return
 
-    def _go_on(self, lane: Connection, until: int, *, is_whole: bool) -> bool:
-        """Go on with the next free bytes, unless the answer ends before them: nobody would send them."""
-        if lane.segment.end >= until:
+    def _continue(self, connection: Connection, until: int, *, is_whole: bool) -> bool:
+        """Go on with the next free bytes, unless the answer ends before them and would not bring them."""
+        if connection.segment.end >= until:
             return False
-        following = self.segments.go_on(lane.segment, is_whole=is_whole)
-        lane.segment = following or lane.segment
+        following = self.segments.claim_next(connection.segment, is_whole=is_whole)
+        connection.segment = following or connection.segment
         return following is not None
 
-    def _announce(self, candidate: Candidate) -> None:
-        """Note who is about to supply bytes: whoever sees the last one must know of all."""
+    def _note_supplier(self, candidate: Candidate) -> None:
+        """Record a source before its bytes are written.
+
+        A thread that finds the file complete must know every source, also that of the last bytes.
+        """
         with self._lock:
             self.suppliers[candidate.offer.address] = candidate.label
             self.last = candidate
 
-    def is_by(self, candidate: Candidate) -> bool:
-        """Whether one place supplied every byte that is there."""
+    def is_only_supplier(self, candidate: Candidate) -> bool:
+        """Return whether this source sent every byte that is there."""
         return set(self.suppliers) <= {candidate.offer.address}
 
-    def _credit(self, lane: Connection, count: int) -> None:
-        """Count what was written. Progress is what was never there before, else two could go on for ever."""
+    def _credit(self, connection: Connection, count: int) -> None:
+        """Count written bytes, and those of them that are progress.
+
+        Progress is only what was never there before. Otherwise two sources whose bytes do not fit together
+        could reset each other's failures for ever.
+        """
         with self._lock:
-            lane.written += count
+            connection.written += count
             self._present += count
-            lane.candidate.good += min(count, max(0, self._present - self._high))
+            progress = min(count, max(0, self._present - self._high))
             self._high = max(self._high, self._present)
-            if lane.candidate.good >= RESET_BYTES:
-                lane.candidate.failures = lane.candidate.good = 0
+        self._candidates.credit(connection.candidate, progress)

@@ -1,10 +1,10 @@
-"""The fold: what a run looks like after the events so far.
+"""The state of a run, derived from its events.
 
-Events state facts (:mod:`modelfetch.engine.events`); everything derived from them is computed here, once, for
-every reporter: positions, totals, percent, speed and ETA. The result depends on no single
+Events state facts (:mod:`modelfetch.engine.events`). Everything derived from them is computed here, once, for
+all reporters: positions, totals, percent, speed and ETA. The result depends on no single
 :class:`~modelfetch.engine.events.Progress`: dropping any of them changes speed and ETA, never the totals.
 
-Units: bytes and seconds; ``at`` is a monotonic clock.
+Units: bytes and seconds; ``at`` is a time on a monotonic clock.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ class ModelState:
     plan: Planned | None = None
     ready: ModelReady | None = None
     seconds: float = 0.0
-    """From its plan (or the run's start) until it was ready."""
+    """Seconds from its plan, or from the start of the run, until it was ready."""
     began: float | None = None
-    """When its plan was made."""
+    """Time of its plan."""
     sources: Counter[str] = field(default_factory=Counter)
-    """How many files each kind of source completed in this run."""
+    """Number of files that each kind of source completed in this run."""
 
 
 @dataclass(slots=True)
 class RunState:
-    """A run after the events so far; :meth:`apply` is the only way to change it."""
+    """A run after the events so far. Only :meth:`apply` changes it."""
 
     operation: Literal["ensure", "verify"] = "ensure"
     models: dict[str, ModelState] = field(default_factory=dict)
     waits: dict[FileId, LockWaiting] = field(default_factory=dict)
-    """Locks waited for; the path is empty where a whole model is locked."""
+    """Locks that the run waits for; the path is empty if a whole model is locked."""
     finished: RunFinished | None = None
     began: float | None = None
-    """When the first event came; None before it."""
+    """Time of the first event; None before it."""
     now: float = 0.0
-    """When the last event came."""
+    """Time of the last event."""
     _ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -92,36 +92,43 @@ class RunState:
 
     @property
     def seconds(self) -> float:
-        """From the first event to the last one."""
+        """Seconds from the first event to the last one."""
         return 0.0 if self.began is None else max(0.0, self.now - self.began)
 
     @property
     def waiting(self) -> LockWaiting | None:
-        """The lock waited for longest, or None."""
+        """The lock that the run has waited for longest, or None."""
         return max(self.waits.values(), key=lambda wait: wait.waited, default=None)
 
     def results(self, unfinished: Status) -> tuple[FileResult, ...]:
-        """How each file ended; ``unfinished`` is the status of those neither done nor failed."""
+        """Return how each file ended.
+
+        Args:
+            unfinished: Status of a file that is neither done nor failed.
+        """
         return tuple(file.result(unfinished) for file in self.files.values())
 
     def apply(self, event: Event, at: float) -> None:
-        """Fold one event in.
+        """Apply one event.
 
         Args:
             event: The next event of the run.
-            at: When it came, on a monotonic clock, in seconds.
+            at: Time of the event.
+
+        Raises:
+            TypeError: It is no event.
         """
         self.now = at
         if self.began is None:
             self.began = at
         self._end_wait(event)
-        fold = self._FOLDS.get(type(event))
-        if fold is None:
+        change = self._CHANGES.get(type(event))
+        if change is None:
             raise TypeError(f"not an event: {event!r}")
-        fold(self, event)
+        change(self, event)
 
     def _end_wait(self, event: Event) -> None:
-        """Drop waits that are over: any sign of life of a model or file means that its lock was obtained."""
+        """Remove waits that are over: any other event of a model or file means that its lock was acquired."""
         if self.waits:
             model, file = getattr(event, "model", ""), getattr(event, "file", "")
             self.waits.pop((model, ""), None)
@@ -143,7 +150,7 @@ class RunState:
 
     def _plan_file(self, model: str, planned: PlannedFile) -> None:
         file = self._ledger.file(model, planned.file, planned.size)
-        if self.operation == "verify":  # what is held is still to be hashed
+        if self.operation == "verify":  # a verify run starts at 0: the bytes on disk are still to be hashed
             return
         file.kept = planned.held
         if planned.state == "kept":
@@ -165,17 +172,17 @@ class RunState:
         self._ledger.move(
             file, "verifying" if is_check else "fetching", event.offset, self.now, is_gain=False
         )
-        file.meter = Meter()  # it is its first progress from which on bytes are waited for
+        file.meter = Meter()  # the wait for bytes begins with the first progress of the file
 
     def _progress(self, event: Progress) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
-        if file.phase == "done":  # overtaken by its own end
+        if file.phase == "done":  # a late event: other threads may report the end of a file first
             return
         if file.source and (file.source, file.host) != (event.source, event.host):
-            file.meter = Meter()  # the last source's speed says nothing about this one's
+            file.meter = Meter()  # the speed of the previous source is not that of this one
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
-        is_judged = event.source == "cache" or event.received >= event.size
-        self._ledger.move(file, "verifying" if is_judged else "fetching", event.received, self.now)
+        is_verifying = event.source == "cache" or event.received >= event.size
+        self._ledger.move(file, "verifying" if is_verifying else "fetching", event.received, self.now)
 
     def _retry_scheduled(self, event: RetryScheduled) -> None:
         file = self._ledger.file(event.model, event.file)
@@ -183,10 +190,10 @@ class RunState:
         file.fault, file.note, file.left = event.fault, event.reason, None
         file.retry_at = self.now + event.wait
         self._ledger.move(file, "retrying", file.received, self.now)
-        file.meter = Meter()  # neither the wait nor what came before it is the speed of the next try
+        file.meter = Meter()  # neither the wait nor the bytes before it are the speed of the next attempt
 
     def _source_failed(self, event: SourceFailed) -> None:
-        if event.fault == Fault.UNLISTED:  # no file of the model's
+        if event.fault == Fault.UNLISTED:  # the file is none of the model's, so it has no state here
             return
         file = self._ledger.file(event.model, event.file)
         file.source, file.host = event.source, event.host
@@ -199,11 +206,11 @@ class RunState:
 
     def _file_verified(self, event: FileVerified) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
-        # A verified file of an ensure run has yet to be put under its final name.
+        # In an ensure run a verified file is not done before it has its final name.
         self._ledger.move(file, "done" if self.operation == "verify" else "verifying", file.size, self.now)
 
     def _file_quarantined(self, event: FileQuarantined) -> None:
-        """Where bad bytes went; that they were bad came with SourceFailed."""
+        """Change nothing: the failure itself comes as SourceFailed."""
 
     def _file_committed(self, event: FileCommitted) -> None:
         file = self._ledger.file(event.model, event.file, event.size)
@@ -223,7 +230,7 @@ class RunState:
     def _model(self, name: str) -> ModelState:
         return self.models.setdefault(name, ModelState(name))
 
-    _FOLDS: ClassVar[Mapping[type[Event], Callable[[RunState, Any], None]]] = {
+    _CHANGES: ClassVar[Mapping[type[Event], Callable[[RunState, Any], None]]] = {
         RunStarted: _run_started,
         LockWaiting: _lock_waiting,
         Planned: _planned,
@@ -238,4 +245,4 @@ class RunState:
         ModelReady: _model_ready,
         RunFinished: _run_finished,
     }
-    """What each kind of event changes. A table: single dispatch on methods takes longer than the change."""
+    """The method for each kind of event. A table: single dispatch would take longer than the change."""

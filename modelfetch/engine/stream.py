@@ -1,7 +1,8 @@
-"""The one loop over a run: events in, numbered records out, exactly one end.
+"""The one loop over a run: events of the engine in, numbered records for the reporters out.
 
-Only :func:`records` and :func:`follow` iterate the engine, and both close it. Reporters run in the thread
-that follows; one that fails is dropped, and the run goes on.
+The last record of every run is exactly one ``run_finished``, also after Ctrl-C, an error or a bug. Only
+:func:`records` and :func:`follow` iterate the engine, and both close it. Reporters run in the thread that
+calls :func:`follow`; one that fails is dropped, and the run goes on.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ from modelfetch.model.units import format_size
 __all__ = ["Hangup", "Record", "Reporter", "Terminated", "follow", "records", "to_json"]
 
 SIGINT_EXIT: Final = 130
-"""Exit code after Ctrl-C: 128 + the signal's number, as shells have it (POSIX XCU 2.8.2)."""
+"""Exit code after Ctrl-C: 128 plus the number of the signal, as shells report it (POSIX XCU 2.8.2)."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM). Raised by a signal handler, it ends a run like Ctrl-C."""
+    """SIGTERM. Raised by a signal handler, it ends a run like Ctrl-C."""
 
     exit_code: ClassVar[int] = 143
 
 
 class Hangup(Terminated):
-    """The terminal went away (SIGHUP)."""
+    """SIGHUP: the terminal was closed."""
 
     exit_code: ClassVar[int] = 129
 
 
 class Reporter(Protocol):
-    """Anything that tells somebody about a run."""
+    """Reports a run: on a terminal, as JSON, into the history, to a client."""
 
     def report(self, record: Record) -> None:
-        """Take note of one record; must be quick, for the run waits."""
+        """Report one record. Must be quick, because the run waits for it."""
 
     def close(self) -> None:
-        """Give back what was taken (cursor, thread); called once, always."""
+        """Release what the reporter holds (cursor, thread). Called exactly once, however the run ends."""
 
 
 def records(
@@ -55,10 +56,10 @@ def records(
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Generator[Record, None, None]:
-    """Fold, number and stamp events. The last record is the one and only ``run_finished``.
+    """Apply events to the state of the run, and yield them as records with numbers and times.
 
-    An interrupt that comes out of ``events``, or is thrown in between two records, closes ``events`` and ends
-    the run as cancelled. Any other exception ends it as failed.
+    A KeyboardInterrupt from ``events``, or thrown into this generator, ends the run as cancelled; any other
+    exception ends it as failed.
 
     Args:
         events: The engine. It is closed when the run ends or the caller closes this generator.
@@ -66,30 +67,33 @@ def records(
         clock: Monotonic seconds, for speed and ETA.
         now: The time of day, for the records.
 
+    Yields:
+        Records, the last of them ``run_finished``.
+
     Raises:
-        Exception: What came out of ``events``, unless it is a :class:`ModelfetchError`: a bug. It is raised
-            after its record was delivered.
+        Exception: Whatever ``events`` raised that is no :class:`ModelfetchError`: a bug. It is raised after
+            the record of the end.
     """
-    outlet = _Outlet(run or os.urandom(6).hex(), clock, now)
+    maker = _RecordMaker(run or os.urandom(6).hex(), clock, now)
     try:
         for event in events:
-            yield outlet.put(event)
-            if outlet.is_finished:
+            yield maker.put(event)
+            if maker.is_finished:
                 return
-        yield outlet.end("failed", 1, ErrorInfo("bug", "the run ended without a result", ""))
+        yield maker.end("failed", 1, ErrorInfo("bug", "the run ended without a result", ""))
     except (KeyboardInterrupt, Exception) as raised:
         error = interrupt_behind(raised) or raised
         _close(events)
-        if not outlet.is_finished:
-            yield outlet.end(*_ending(error, outlet.state))
+        if not maker.is_finished:
+            yield maker.end(*_ending(error, maker.state))
         if not isinstance(error, KeyboardInterrupt | ModelfetchError):
             raise
     finally:
         _close(events)
 
 
-class _Outlet:
-    """Where events leave the engine: each is folded, numbered and stamped."""
+class _RecordMaker:
+    """Makes records of events: applies each to the state of the run, and adds number and time."""
 
     def __init__(self, run: str, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
         self.state = RunState()
@@ -103,6 +107,7 @@ class _Outlet:
         return self.state.finished is not None
 
     def put(self, event: Event) -> Record:
+        """Apply an event to the state of the run, and return its record."""
         self.state.apply(event, self._clock())
         figures = Figures.after(event, self.state) if isinstance(event, Progress) else None
         record = Record(self._run, self._count, self._now(), event, self.state, figures, self.state.now)
@@ -110,12 +115,13 @@ class _Outlet:
         return record
 
     def end(self, outcome: Outcome, exit_code: int, error: ErrorInfo) -> Record:
+        """Return the record of an end that the engine did not report itself."""
         files = self.state.results(unfinished="cancelled")
         return self.put(RunFinished(outcome, exit_code, self.state.seconds, files, error))
 
 
 def _ending(error: BaseException, state: RunState) -> tuple[Outcome, int, ErrorInfo]:
-    """Judge what cut a run short."""
+    """Return outcome, exit code and error of a run that an exception ended."""
     if isinstance(error, KeyboardInterrupt):
         exit_code = error.exit_code if isinstance(error, Terminated) else SIGINT_EXIT
         return "cancelled", exit_code, _cancelled(state)
@@ -125,7 +131,7 @@ def _ending(error: BaseException, state: RunState) -> tuple[Outcome, int, ErrorI
 
 
 def bug_words(error: BaseException) -> str:
-    """What an exception that should not happen says, without the secrets that may be in it."""
+    """Return type and message of an unexpected exception, without secrets."""
     from modelfetch.settings.redaction import redact_text
 
     return redact_text(f"{type(error).__name__}: {error}")
@@ -139,14 +145,14 @@ def _cancelled(state: RunState) -> ErrorInfo:
 
 
 def _close(events: Iterator[Event]) -> None:
-    """Close a generator; neither a second Ctrl-C nor a failed clean-up may leave the end unreported."""
+    """Close a generator; the end of the run is reported even after a second Ctrl-C or a failed cleanup."""
     try:
         if isinstance(events, Generator):
             events.close()
     except KeyboardInterrupt:
         return
     except Exception as error:
-        _warn("clean-up", error)
+        _warn("cleanup", error)
 
 
 def follow(
@@ -156,39 +162,42 @@ def follow(
     run: str | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunFinished:
-    """Run the engine to its end, telling the reporters, in the calling thread.
+    """Run the engine to its end in the calling thread, and pass every record to the reporters.
 
     Args:
         events: The engine; closed in any case.
-        reporters: Told every record, in this order; closed in any case. One that raises is dropped.
+        reporters: Receive every record, in this order; closed in any case. One that raises is dropped.
         run: Name of the run; by default random.
         clock: Monotonic seconds.
 
     Returns:
-        How the run ended. Ctrl-C (and :class:`Terminated`) is a way to end, not an exception.
+        How the run ended. Ctrl-C (and :class:`Terminated`) ends a run, and raises no exception here.
 
     Raises:
-        Exception: A bug in the engine; the reporters were told first.
+        Exception: A bug in the engine, after the reporters received the end of the run.
     """
     stream = records(events, run=run, clock=clock)
-    audience = _Audience(reporters)
-    with closing(audience), closing(stream):
+    listening = _Reporters(reporters)
+    with closing(listening), closing(stream):
         try:
-            finished = audience.tell(stream)
+            finished = listening.report_all(stream)
         except KeyboardInterrupt as interrupt:
-            finished = audience.finished or _told_end(audience, _throw(stream, interrupt))
+            finished = listening.finished or _report_end(listening, _throw(stream, interrupt))
     assert finished is not None, "records() ends with run_finished, or raises"
     return finished
 
 
-def _told_end(audience: _Audience, stream: Iterable[Record]) -> RunFinished | None:
-    """Tell the end after Ctrl-C; pressed again meanwhile, it changes nothing about what is known by then."""
+def _report_end(listening: _Reporters, stream: Iterable[Record]) -> RunFinished | None:
+    """Report the end of a run after Ctrl-C.
+
+    A second Ctrl-C during this is ignored once the end is known: it could change nothing about the outcome.
+    """
     try:
-        return audience.tell(stream)
+        return listening.report_all(stream)
     except KeyboardInterrupt:
-        if audience.finished is None:
+        if listening.finished is None:
             raise
-        return audience.finished
+        return listening.finished
 
 
 def _throw(stream: Generator[Record, None, None], interrupt: KeyboardInterrupt) -> Iterable[Record]:
@@ -197,22 +206,26 @@ def _throw(stream: Generator[Record, None, None], interrupt: KeyboardInterrupt) 
     yield from stream
 
 
-class _Audience:
-    """The reporters still listening."""
+class _Reporters:
+    """The reporters of a run that have not failed."""
 
     def __init__(self, reporters: Sequence[Reporter]) -> None:
         self._reporters = list(reporters)
         self.finished: RunFinished | None = None
 
-    def tell(self, stream: Iterable[Record]) -> RunFinished | None:
+    def report_all(self, stream: Iterable[Record]) -> RunFinished | None:
         for record in stream:
             if isinstance(record.event, RunFinished):
                 self.finished = record.event
-            self._tell(record)
+            self._report(record)
         return self.finished
 
-    def _tell(self, record: Record) -> None:
-        """Tell everyone one record, also when Ctrl-C comes in the middle."""
+    def _report(self, record: Record) -> None:
+        """Pass one record to every reporter.
+
+        A Ctrl-C in the middle is raised after the last one, so that all reporters have received the same
+        records.
+        """
         interrupt: KeyboardInterrupt | None = None
         for reporter in tuple(self._reporters):
             try:
@@ -227,9 +240,10 @@ class _Audience:
 
     def _drop(self, reporter: Reporter, error: BaseException) -> None:
         self._reporters.remove(reporter)
-        self._close(reporter)  # first, so that the warning does not land inside a drawing
-        if not isinstance(error, BrokenPipeError):  # a reader that went away (`| head -1`) knows
-            _warn("telling of this run", error)
+        self._close(reporter)  # before the warning, which would otherwise be printed into its drawing
+        # A reader that ended (`| head -1`) is no failure to warn about.
+        if not isinstance(error, BrokenPipeError):
+            _warn("reporting of this run", error)
 
     def close(self) -> None:
         while self._reporters:
@@ -241,10 +255,10 @@ class _Audience:
 
 
 def _warn(what: str, error: BaseException) -> None:
-    """Log what went wrong beside the run; without a configured logger that is a line on stderr."""
+    """Log a failure that does not end the run; without a configured logger it is a line on stderr."""
     import logging
 
     from modelfetch.settings.redaction import redact_text
 
     words = sanitise(redact_text(str(error))) or type(error).__name__
-    logging.getLogger(__name__).warning("%s stopped: %s", what, words)
+    logging.getLogger(__name__).warning("%s failed: %s", what, words)

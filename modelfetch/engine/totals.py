@@ -1,10 +1,9 @@
-"""The books of a run: where each file is, and sums that stay true while files move.
+"""The figures of a run: phase and position of each file, the totals of all files, and speed and ETA.
 
-Units: bytes and seconds; ``at`` is a monotonic clock.
+:class:`Ledger` changes the totals with each change of a file, so that reading them costs the same for ten
+files and for thousands. :class:`Meter` measures the speed as a moving average, for each file and for the run.
 
-How fast bytes come: a moving average that is right from its first moment.
-
-Units: bytes and seconds.
+Units: bytes and seconds; ``at`` is a time on a monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,27 +16,26 @@ from modelfetch.engine.events import FileResult, Status
 from modelfetch.lazy_dataclass import dataclass
 
 HALF_LIFE: Final = 10.0
-"""Seconds after which a sample weighs half: long enough for a calm ETA, as Hugging Face's transfer library
-has it."""
+"""Seconds after which a sample has half its weight: long enough for a steady ETA; the value of Hugging Face's
+transfer library."""
 
 SAMPLES: Final = 4
-"""Samples before a speed is shown; fewer say more about the first packet than about the line."""
+"""Samples before a speed is shown; fewer measure the first packet rather than the link."""
 
 IDLE_SECONDS: Final = 2.0
-"""Seconds without a byte after which there is no speed any more: longer than the round trips and bursts of an
-ordinary connection, shorter than the patience of who looks on."""
+"""Seconds without a byte after which a transfer is idle and has no speed: longer than the round trips and
+bursts of an ordinary connection, short enough that a user sees it before giving up."""
 
 INTERVAL: Final = 0.05
-"""Seconds a sample spans at least: what comes closer together is a burst of the event queue, not of the
-network."""
+"""Shortest sample, in seconds: events closer together are a burst of the event queue, not of the network."""
 
 
 @dataclass(slots=True)
 class Meter:
     """Bytes per second as an exponentially weighted average over time.
 
-    Both the average and the sum of its weights are kept and divided by one another. So a young average is
-    not drawn towards zero, and samples of any length count by their length.
+    It keeps the weighted sum of the samples and the sum of their weights, and divides one by the other. So
+    the first averages are not too low, and each sample counts by its length.
     """
 
     _since: float | None = None
@@ -45,8 +43,8 @@ class Meter:
     _average: float = 0.0
     _weight: float = 0.0
     _samples: int = 0
-    _heard: float | None = None
-    """When the last byte came, or the waiting for the first one began."""
+    _last_byte_at: float | None = None
+    """Time of the last byte, or the start of the wait for the first one."""
     _now: float = 0.0
 
     @property
@@ -57,20 +55,20 @@ class Meter:
     @property
     def idle(self) -> float | None:
         """Seconds without a byte, from :data:`IDLE_SECONDS` on; None while bytes come."""
-        waited = 0.0 if self._heard is None else self._now - self._heard
+        waited = 0.0 if self._last_byte_at is None else self._now - self._last_byte_at
         return waited if waited >= IDLE_SECONDS else None
 
     def add(self, gained: int, at: float) -> None:
         """Count bytes.
 
         Args:
-            gained: Bytes since the last call. Those of the first call (or the first after a pause) came in an
-                unknown time: they only start the clock, as does silence before the first byte.
-            at: Now, on a monotonic clock, in seconds.
+            gained: Bytes since the last call. Those of the first call, or the first after a pause, came in an
+                unknown time, so they only start the clock. So do calls without bytes before the first byte.
+            at: Now.
         """
         self._now = at
-        if gained or self._heard is None:
-            self._heard = at
+        if gained or self._last_byte_at is None:
+            self._last_byte_at = at
         is_silent = not (gained or self._bytes or self._samples)
         if self._since is None or is_silent:
             self._since = at
@@ -82,8 +80,8 @@ class Meter:
             self._since, self._bytes = at, 0
 
     def pause(self) -> None:
-        """Leave out the time until the next call of :meth:`add`."""
-        self._since, self._bytes, self._heard = None, 0, None
+        """Do not count the time until the next call of :meth:`add`."""
+        self._since, self._bytes, self._last_byte_at = None, 0, None
 
     def _sample(self, rate: float, elapsed: float) -> None:
         fade = 0.5 ** (elapsed / HALF_LIFE)
@@ -93,15 +91,15 @@ class Meter:
 
 
 Phase = Literal["queued", "fetching", "retrying", "verifying", "done", "failed"]
-"""Where a file is. ``verifying``: its bytes are there and are being judged, or put in place."""
+"""State of a file. ``verifying``: all bytes are there, and are being hashed or put in place."""
 
 FileId = tuple[str, str]
-"""Model and path: what names a file in a run."""
+"""Model and path, which identify a file in a run."""
 
 _ACTIVE: Final[frozenset[Phase]] = frozenset({"fetching", "retrying", "verifying"})
 _ENDED: Final[dict[Phase, Status]] = {"done": "completed", "failed": "failed"}
 _NEARLY: Final = 99.9
-"""The largest percentage of anything that is not done; 100 is a promise."""
+"""Largest percentage of anything that is not done: 100 must mean done."""
 
 
 @dataclass(slots=True)
@@ -112,27 +110,27 @@ class FileState:
     file: str
     size: int
     received: int = 0
-    """Bytes that are there, so far as is known; when verifying, bytes hashed. Never more than ``size``."""
+    """Bytes that are there, as far as is known; in a verify run, bytes hashed. Never more than ``size``."""
     kept: int = 0
-    """Bytes that were there when work on the file began."""
+    """Bytes that were there when the file was started."""
     phase: Phase = "queued"
     source: str = ""
     host: str = ""
     attempt: int = 0
-    """Which try of this source is under way; 0 before the first."""
+    """Number of the attempt at this source; 0 before the first."""
     fault: str = ""
     """The last :class:`modelfetch.errors.Fault`."""
     note: str = ""
-    """The reason of the last retry or fallback, as the source gave it: sanitise before showing."""
+    """Reason of the last retry or fallback, as the source gave it: sanitize before it is shown."""
     left: tuple[str, str] | None = None
-    """Kind and host of the source that ``note`` is about, when it was left for another one."""
+    """Kind and host of the source that ``note`` is about, if another source was asked after it."""
     retry_at: float = 0.0
-    """When a retrying file is asked for again, on the clock of :meth:`RunState.apply`."""
+    """Time of the next attempt of a retrying file, on the clock of :meth:`RunState.apply`."""
     meter: Meter = field(default_factory=Meter, repr=False)
 
     @property
     def key(self) -> FileId:
-        """What names the file in the run."""
+        """Identifier of the file in the run."""
         return self.model, self.file
 
     @property
@@ -142,12 +140,12 @@ class FileState:
 
     @property
     def speed(self) -> float | None:
-        """Bytes per second, or None while that is not known or the file stands still."""
+        """Bytes per second, or None while that is not known or no bytes are transferred."""
         return self.meter.speed if self.phase in ("fetching", "verifying") else None
 
     @property
     def idle(self) -> float | None:
-        """Seconds without a byte, once they are too many to speak of a speed; None while bytes come."""
+        """Seconds without a byte, from :data:`IDLE_SECONDS` on; None while bytes come."""
         return self.meter.idle if self.phase == "fetching" else None
 
     @property
@@ -162,11 +160,15 @@ class FileState:
 
     @property
     def given_up(self) -> int:
-        """Bytes nobody waits for any more."""
+        """Missing bytes of a failed file, which do not count for the ETA."""
         return self.size - self.received if self.phase == "failed" else 0
 
     def result(self, unfinished: Status) -> FileResult:
-        """How the file ended; ``unfinished`` is the status of one that is neither done nor failed."""
+        """Return how the file ended.
+
+        Args:
+            unfinished: Status of a file that is neither done nor failed.
+        """
         return FileResult(
             model=self.model,
             file=self.file,
@@ -179,14 +181,14 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A run in figures."""
+    """The figures of a whole run."""
 
     received: int
     size: int
     speed: float | None
     eta: float | None
     idle: float | None
-    """As of a file, while files are fetched and none of them gets a byte."""
+    """Seconds without a byte of any file being fetched, from :data:`IDLE_SECONDS` on; else None."""
     percent: float
     files: int
     files_done: int
@@ -194,7 +196,7 @@ class Totals:
 
 @dataclass(slots=True)
 class Ledger:
-    """All files of a run; :meth:`move` is the only way to change where one is."""
+    """All files of a run. Only :meth:`move` changes phases and positions, so that the totals are right."""
 
     files: dict[FileId, FileState] = field(default_factory=dict)
     active: dict[FileId, FileState] = field(default_factory=dict)
@@ -205,7 +207,7 @@ class Ledger:
     _meter: Meter = field(default_factory=Meter, repr=False)
 
     def file(self, model: str, path: str, size: int | None = None) -> FileState:
-        """Return a file, entered on first sight; a size, where known, replaces the one before."""
+        """Return a file, added on first use. A size, if given, replaces the previous one."""
         file = self.files.get((model, path))
         if file is None:
             file = self.files[model, path] = FileState(model, path, 0)
@@ -216,14 +218,14 @@ class Ledger:
         return file
 
     def move(self, file: FileState, phase: Phase, received: int, at: float, *, is_gain: bool = True) -> None:
-        """Bring a file to a phase and a position.
+        """Set phase and position of a file.
 
         Args:
             file: One of :attr:`files`.
             phase: Its new phase.
-            received: Its new position; what is out of range is clamped.
+            received: Its new position, clamped to 0 and its size.
             at: Now.
-            is_gain: Whether bytes gained came in just now, and so are speed.
+            is_gain: Whether added bytes were received just now, and so count for the speed.
         """
         received = min(max(received, 0), file.size)
         self._measure(file, max(0, received - file.received) if is_gain else 0, at)
@@ -235,11 +237,11 @@ class Ledger:
         self._given_up += file.given_up
         self._list(file)
         if self.active and self.phases.get("retrying", 0) == len(self.active):
-            self._meter = Meter()  # the speed after a retry is that of the new bytes
+            self._meter = Meter()  # the speed after a retry is that of the new bytes only
 
     def _measure(self, file: FileState, gained: int, at: float) -> None:
         if not self.active:
-            self._meter.pause()  # time without any work is not slowness
+            self._meter.pause()  # time without any active file must not lower the speed
         self._meter.add(gained, at)
         file.meter.add(gained, at)
 
@@ -251,7 +253,7 @@ class Ledger:
 
     @property
     def totals(self) -> Totals:
-        """The figures of the whole run; cheap, whatever the number of files."""
+        """The figures of the whole run; the cost does not grow with the number of files."""
         done, files = self.phases["done"], len(self.files)
         speed = self._meter.speed
         return Totals(

@@ -1,4 +1,12 @@
-"""Getting one file: from any source, switching in the middle, until its bytes are the pinned ones."""
+"""Transfer of one file: from any source, falling back in the middle, until it has the pinned SHA-256.
+
+The rules: verified data, and bytes that may be right, are never discarded because a source fails to deliver.
+A source is retried only for faults that may pass. A source that sent every byte of a file with a wrong
+SHA-256 is not asked for it again; if several sources sent them, each must send the whole file by itself.
+
+Example: a mirror closes the connection after 3 of 10 MiB. It is asked again from byte 3 MiB on; when its
+attempts are used up, the next source is asked from wherever the file is by then.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +17,9 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.candidates import (
     COSTLY,
     Candidate,
+    Candidates,
     Decision,
-    Leave,
+    Discard,
     Retry,
     Rotate,
     choose,
@@ -18,21 +27,15 @@ from modelfetch.engine.candidates import (
     first_byte_of,
     ready_at,
 )
-from modelfetch.engine.events import (
-    Event,
-    FileQuarantined,
-    FileVerified,
-    Progress,
-    SourceFailed,
-)
-from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed
+from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
+from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.responses import Unranged
-from modelfetch.sources.base import LOCAL, Offer, Stream
+from modelfetch.sources.base import LOCAL, Stream
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -40,60 +43,57 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store import Partial
 
-_WRONG = "sent wrong bytes: the SHA-256 does not match"
-_MIXED = "bytes from several sources do not fit together; once more from the start"
-_IMPOSSIBLE = "no bytes cannot have this SHA-256"
+# Reasons in events; the reporters show them to people.
+_MIXED = "bytes from several sources do not fit together; starting again"
+_IMPOSSIBLE = "an empty file cannot have this SHA-256"
 
 
 @dataclass(slots=True)
 class Transfer:
-    """The state of getting one file's bytes into its partial.
+    """The first connection of a file, which fetches its bytes into its partial.
 
-    The rules it follows, in words: the good bytes are never thrown away for a failure to deliver; a source is
-    retried only for faults that may pass; a wrong hash is never retried at a source that supplied every byte.
-
-    This is the first lane of the file, and the one that retries and falls back. Company may come to its side
-    (:mod:`modelfetch.engine.parallel`), and fails in silence: what it leaves, this one fetches.
+    It is the one that retries, falls back and reports. Parallel connections may be added
+    (:mod:`modelfetch.engine.parallel`); they fail without an event, and what they leave, this one fetches.
     """
 
     runtime: Runtime
     model: str
     file: FileSpec
     partial: Partial
-    candidates: list[Candidate]
+    candidates: Candidates
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
-    """Why each source was left, in that order."""
-    filling: Sink = field(init=False)
-    _company: ParallelConnections = field(init=False)
+    """The last failure of each discarded source, in the order in which they were discarded."""
+    sink: Sink = field(init=False)
+    _parallel: ParallelConnections = field(init=False)
     _ticker: Ticker = field(init=False)
-    _holding: Candidate | None = None
-    """The source to go on with while it is merely waited for."""
-    _told: int = 0
-    """Bytes of the last progress."""
-    _pure: bool = False
-    """Whether each source must now supply the file by itself, because a mixture turned out wrong."""
+    _retrying: Candidate | None = None
+    """The source that is asked next because it is to be retried, or None to choose one."""
+    _reported: int = 0
+    """Bytes in the last progress event."""
+    _must_be_single: bool = False
+    """Whether each source must send the whole file by itself, because bytes of several were wrong."""
 
     def __post_init__(self) -> None:
-        self.filling = Sink(self.runtime, self.partial)
-        self._company = ParallelConnections(self.runtime, self.filling, self.candidates)
+        self.sink = Sink(self.runtime, self.partial, self.candidates)
+        self._parallel = ParallelConnections(self.runtime, self.sink, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
 
     def run(self) -> Iterator[Event]:
-        """Fill the partial with the pinned bytes.
+        """Fetch into the partial until its SHA-256 is the pinned one.
 
         Raises:
-            Exhausted: No source could.
+            Exhausted: Every source failed.
             StoreError: The disk refused.
-            Cancelled: The run was cancelled; the good bytes stay.
+            Cancelled: The run was cancelled. The partial is kept for the next run.
         """
         key = self.model, self.file.path
         self.runtime.positions[key] = lambda: self.partial.received
-        self._company.call(self.file.size - self.partial.received)
+        self._parallel.start(self.file.size - self.partial.received)
         try:
-            while not self._is_complete or not (yield from self._judge()):
-                yield from self._reject() if self._is_complete else self._try()
+            while not self._is_complete or not (yield from self._is_verified()):
+                yield from self._reject() if self._is_complete else self._attempt()
         finally:
-            self._company.dismiss()
+            self._parallel.stop()
             self.runtime.positions.pop(key, None)
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
@@ -101,126 +101,143 @@ class Transfer:
     def _is_complete(self) -> bool:
         return self.partial.length == self.file.size
 
-    def _judge(self) -> Generator[Event, None, bool]:
-        """Wait until all is hashed; whether it is the pinned file."""
-        if self._told < self.file.size and self.filling.last is not None:
-            yield self._progress(self.filling.last)  # others brought the last bytes
+    def _is_verified(self) -> Generator[Event, None, bool]:
+        """Wait until all bytes are hashed, and compare the SHA-256 with the pinned one."""
+        if self._reported < self.file.size and self.sink.last is not None:
+            yield self._progress(self.sink.last)  # parallel connections brought the last bytes
         while not self.partial.wait(PROGRESS_SECONDS):
             self.runtime.cancel.check()
         return self.partial.digest() == self.file.sha256
 
     def _next(self) -> Candidate:
-        if self._holding is not None:
-            return self._holding
-        if not self.candidates:
+        if self._retrying is not None:
+            return self._retrying
+        remaining = self.candidates.remaining()
+        if not remaining:
             raise Exhausted([(candidate.label, error) for candidate, error in self.failures])
-        return choose(self.candidates, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
+        return choose(remaining, self.runtime.hosts, self.runtime.clock(), self.file.sha256)
 
     def _wait(self, candidate: Candidate) -> float:
         return ready_at(candidate, self.runtime.hosts) - self.runtime.clock()
 
-    def _try(self) -> Iterator[Event]:
-        """Ask one source once, for bytes that nobody else is fetching."""
+    def _attempt(self) -> Iterator[Event]:
+        """Ask one source once, for bytes that no other connection is fetching."""
+        is_shared = self._parallel.is_working
+        self._parallel.raise_failure()  # after is_working: a thread that ended has stored its failure by now
         candidate = self._next()
         wait = self._wait(candidate)
-        if wait > 0 and self._company.is_there:
+        if wait > 0 and is_shared:
             yield from self._watch(candidate)
             return
         self.runtime.cancel.sleep(wait)
-        self._share_out(candidate)
-        is_alone = bool(self.filling.verdict.is_fast) or not self._company.is_there
-        segment = self.filling.segments.take(is_alone=is_alone)
+        self._split_if_useful(candidate)
+        is_alone = bool(self.sink.probe.is_fast) or not is_shared
+        segment = self.sink.segments.claim(is_alone=is_alone)
         if segment is None:
-            if not self._company.is_there:
-                self.filling.share_again()  # somebody left without giving back what it had
+            if not self._parallel.is_working:
+                self.sink.split_again()  # a thread ended without releasing its segment
             yield from self._watch(candidate)
             return
-        lane = Connection(candidate, segment)
+        connection = Connection(candidate, segment)
         try:
-            yield from self._receive(lane)
+            yield from self._receive(connection)
         except SourceError as error:
-            if not self._is_complete:  # else the digest decides, whatever became of the answer
+            if not self._is_complete:  # else the SHA-256 decides, however the answer ended
                 yield from self._failed(candidate, error)
         finally:
-            self.filling.segments.leave(lane.segment)
+            self.sink.segments.release(connection.segment)
 
-    def _share_out(self, candidate: Candidate) -> None:
-        """Ask for no more than the first part where others are likely to come for the rest.
+    def _split_if_useful(self, candidate: Candidate) -> None:
+        """Request only the first part of the file where parallel connections are likely to fetch the rest.
 
-        What is on its way when a larger answer is cut short is sent for nothing. A host that needed no
-        company is spared the second request.
+        The bytes in flight when a larger answer is cut short are wasted. A host known to be fast enough
+        with one connection gets one request for all.
         """
         if candidate.offer.kind != LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
-            self._company.spread()
+            self._parallel.split()
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
-        """Look on for a moment while others do what is left to do."""
-        self.runtime.cancel.sleep(PROGRESS_SECONDS / 4)
+        """Wait a moment while parallel connections fetch what is left, and report their progress."""
+        self.runtime.cancel.sleep(PROGRESS_SECONDS / 4)  # short, so that their end is noticed soon
         if self._ticker.due():
             yield self._progress(candidate)
 
-    def _receive(self, lane: Connection) -> Iterator[Event]:
-        """Take what one answer of one source gives."""
-        candidate, hosts, host = lane.candidate, self.runtime.hosts, lane.candidate.offer.host
+    def _receive(self, connection: Connection) -> Iterator[Event]:
+        """Receive what one attempt at a source brings, in one answer or several.
+
+        Raises:
+            SourceError: It failed, or its host is known to be unreachable.
+        """
+        candidate, hosts, host = connection.candidate, self.runtime.hosts, connection.candidate.offer.host
         down = hosts.down(host)
         if down is not None and not candidate.failures:
-            raise down
+            raise down  # another file waited for this host already; a retry asks it all the same
         if candidate.offer.kind != LOCAL:
-            self.runtime.prepare(candidate.offer.address)  # our own loading is not the source's time
-        yield self._progress(candidate)  # the attempt begins: from here on its first byte is waited for
+            # Before the attempt begins: loading modules must not count as time of the source.
+            self.runtime.prepare(candidate.offer.address)
+        yield self._progress(candidate)  # the attempt begins here: the wait for its first byte counts
         floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
-        hosts.enter(host, is_first=True)
+        hosts.acquire_connection(host, is_first=True)
         try:
-            while (yield from self._copy(lane)):
-                floor.check(lane.written)
+            while (yield from self._copy(connection)):
+                floor.check(connection.written)
         finally:
-            hosts.leave(host)
+            hosts.release_connection(host)
         yield self._progress(candidate)
-        hosts.welcome(host)
+        hosts.record_success(host)
 
-    def _copy(self, lane: Connection) -> Generator[Event, None, bool]:
-        """Take what one answer gives.
+    def _copy(self, connection: Connection) -> Generator[Event, None, bool]:
+        """Write what one answer brings.
 
         Returns:
-            Whether to ask for more at once: a range may be shorter than the one asked for (RFC 9110, 15.3.7),
-            and that is no failure for as long as it brings anything.
+            Whether to request the rest at once: a range may be shorter than the one asked for (RFC 9110,
+            15.3.7), and that is no failure as long as it brings any bytes.
         """
-        stream, until = self._open(lane)
-        written, is_local = lane.written, lane.candidate.offer.kind == LOCAL
+        stream, until = self._open(connection)
+        written, is_local = connection.written, connection.candidate.offer.kind == LOCAL
         try:
-            for count in self.filling.copy(lane, stream, until):
+            for count in self.sink.copy(connection, stream, until):
                 if not is_local:
-                    self.filling.verdict.add(count)
+                    self.sink.probe.add(count)
                 if self._ticker.due():
-                    yield self._progress(lane.candidate)
+                    yield self._progress(connection.candidate)
         finally:
             stream.close()
         if not is_local:
-            self.runtime.hosts.note_speed(lane.candidate.offer.host, is_fast=self.filling.verdict.is_fast)
-        if lane.segment.left and not (stream.ranged and lane.written > written):
-            raise SourceError(Fault.CUT, f"ended {lane.segment.left} bytes too early")
-        return bool(lane.segment.left)
+            self.runtime.hosts.note_speed(connection.candidate.offer.host, is_fast=self.sink.probe.is_fast)
+        if connection.segment.left and not (stream.ranged and connection.written > written):
+            raise SourceError(Fault.CUT, f"ended {connection.segment.left} bytes too early")
+        return bool(connection.segment.left)
 
-    def _open(self, lane: Connection) -> tuple[Stream, int]:
-        """Ask for what a lane is to fetch; the answer, and where it is to end."""
-        if lane.candidate.offer.kind != LOCAL:
-            self.filling.verdict.ask()
-        if self._is_foreign_to(lane.candidate):
-            stream = lane.candidate.offer.open(0, first_byte=first_byte_of(lane.candidate, self.candidates))
-            with self.filling.alone():
+    def _open(self, connection: Connection) -> tuple[Stream, int]:
+        """Request the segment of a connection.
+
+        Returns:
+            The answer, and the position in the file where it is to end.
+        """
+        if connection.candidate.offer.kind != LOCAL:
+            self.sink.probe.ask()
+        if self._must_restart(connection.candidate):
+            # Opened first: if the source does not answer, the bytes that are there stay.
+            stream = connection.candidate.offer.open(0, first_byte=self._first_byte(connection.candidate))
+            with self.sink.exclusive():
                 self.partial.restart()
-                self.filling.start_over()
-            lane.segment = self.filling.segments.all()
+                self.sink.reset()
+            connection.segment = self.sink.segments.claim_all()
             return stream, self.file.size
-        stream, until = self._open_part(lane.candidate, lane.segment)
+        stream, until = self._open_part(connection.candidate, connection.segment)
         if not stream.ranged:
-            self.filling.segments.reclaim(lane.segment)
+            self.sink.segments.reclaim(connection.segment)
         return stream, until
 
     def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
-        """Ask for a part of the file, or for all that follows where parts are not to be had."""
+        """Request a segment, or all that follows its start if the host does not send ranges.
+
+        Returns:
+            The answer, and the position in the file where it is to end.
+        """
         position, end, size = segment.position, segment.end, self.file.size
-        offer, first_byte = candidate.offer, first_byte_of(candidate, self.candidates)
+        offer, first_byte = candidate.offer, self._first_byte(candidate)
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):
@@ -235,104 +252,99 @@ class Transfer:
         hosts.note_whole_only(offer.host)
         return stream, size
 
-    def _is_foreign_to(self, candidate: Candidate) -> bool:
-        """Whether what is there is of no use to this source, which must supply every byte by itself."""
-        return self._pure and not self.filling.is_by(candidate)
+    def _first_byte(self, candidate: Candidate) -> float | None:
+        return first_byte_of(candidate, self.candidates.remaining())
+
+    def _must_restart(self, candidate: Candidate) -> bool:
+        """Whether the file starts again for this source, which must send every byte by itself."""
+        return self._must_be_single and not self.sink.is_only_supplier(candidate)
 
     def _progress(self, candidate: Candidate) -> Progress:
-        self._told = self.partial.received
-        return progress(self.model, self.file, candidate, self._told)
+        self._reported = self.partial.received
+        return progress(self.model, self.file, candidate, self._reported)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
-        """Account for a failed try and tell what comes next."""
-        self.runtime.pace.let_go()  # this file may have to wait: others can use the link
-        candidate.failures += 1
-        self._holding = None
+        """Count a failed attempt, decide what follows, and report it."""
+        self.runtime.pace.release()  # this file may have to wait, so further files can use the link
+        self.candidates.count_failure(candidate)
+        self._retrying = None
         hosts, host = self.runtime.hosts, candidate.offer.host
         decision = decide(
             candidate,
             error,
             self.runtime.retry,
             demoted=hosts.is_demoted(host, self.file.sha256),
-            alone=len(self.candidates) == 1,
+            alone=len(self.candidates.remaining()) == 1,
             rest=self._wait(candidate),
         )
-        if error.retry_after is not None and not isinstance(decision, Leave):
-            hosts.park(host, decision.wait)
+        if error.retry_after is not None and not isinstance(decision, Discard):
+            hosts.defer(host, decision.wait)
         yield self._apply(candidate, error, decision)
 
     def _apply(self, candidate: Candidate, error: SourceError, decision: Decision) -> Event:
         now = self.runtime.clock()
         match decision:
             case Retry(wait):
-                candidate.ready_at = now + wait
-                self._holding = candidate
+                self.candidates.rest(candidate, now + wait)
+                self._retrying = candidate
                 return retry_scheduled(self.model, self.file, candidate, error, wait)
             case Rotate(wait):
-                candidate.ready_at = now + wait
-                candidate.rank += len(self.candidates)
-                if error.fault in COSTLY:  # else each file of the run would wait as long for the same host
-                    self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
-            case Leave():
-                self.candidates.remove(candidate)
+                self.candidates.demote(candidate, now + wait)
+                # Otherwise each file of the run would wait a whole time limit for this host.
+                if error.fault in COSTLY:
+                    self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
+            case Discard():
+                self.candidates.discard(candidate)
                 self.failures.append((candidate, error))
-                if candidate.offer.kind != LOCAL:  # one bad file says nothing about its directory
-                    self.runtime.hosts.give_up(candidate.offer.host, error, self.file.sha256)
+                # One damaged file predicts nothing about the others on this disk.
+                if candidate.offer.kind != LOCAL:
+                    self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
 
     def _source_failed(self, candidate: Candidate, error: SourceError) -> SourceFailed:
-        following = self._next() if self.candidates else None
+        following = self._next() if self.candidates.remaining() else None
         return source_failed(self.model, self.file, candidate, error, self.partial.received, following)
 
     def _reject(self) -> Iterator[Event]:
-        """The file is complete and wrong: put the bytes aside, blame the source if it alone is to blame."""
+        """Quarantine a complete file with a wrong SHA-256, and discard the source if it sent all of it."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
-        candidate = self.filling.last
-        is_alone = candidate is not None and self.filling.is_by(candidate)
-        self._pure = self._pure or (candidate is not None and not is_alone)
-        if self._pure:
-            self._company.dismiss()
-        put_aside = self._quarantine()
-        yield put_aside
+        candidate = self.sink.last
+        is_alone = candidate is not None and self.sink.is_only_supplier(candidate)
+        self._must_be_single = self._must_be_single or (candidate is not None and not is_alone)
+        if self._must_be_single:
+            self._parallel.stop()  # they would mix bytes of several sources again
+        quarantined = self._quarantine()
+        yield quarantined
         if candidate is None:
-            return  # an earlier run left wrong bytes: nobody here is to blame
-        error = _wrong(put_aside)
-        if candidate not in self.candidates:
-            self._blame_left(candidate, error, is_alone=is_alone)
+            return  # all bytes are of an earlier run, whose sources are not known here
+        error = wrong_bytes(quarantined)
+        if candidate not in self.candidates.remaining():
+            self._blame_discarded(candidate, error, is_alone=is_alone)
         elif is_alone:
             yield from self._failed(candidate, error)
         else:
-            self._holding = candidate
+            self._retrying = candidate
             mixed = SourceError(Fault.HASH, _MIXED)
             yield retry_scheduled(self.model, self.file, candidate, mixed, 0.0)
 
-    def _blame_left(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
-        """Account for wrong bytes of a source that was left while its further connections went on.
+    def _blame_discarded(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
+        """Blame wrong bytes on a source that was discarded while its parallel connections went on.
 
-        That it was left was told. Whoever comes next goes on; if that is nobody, wrong bytes are why.
+        Its end was already reported, so there is no further event. If no other source is left, the wrong
+        bytes, not the earlier failure, are the reason in the error of the file.
         """
         if is_alone:
             self.failures = [(each, error if each is candidate else why) for each, why in self.failures]
 
     def _quarantine(self) -> FileQuarantined:
-        """Put all bytes aside and begin again without any."""
-        names = sorted(set(self.filling.suppliers.values()))
+        """Move all bytes to quarantine and start again without any."""
+        names = sorted(set(self.sink.suppliers.values()))
         file, actual, source = self.file, self.partial.digest(), " + ".join(names)
-        with self.filling.alone():
+        with self.sink.exclusive():
             kept = self.runtime.store.quarantine_partial(self.partial, actual=actual, source=source)
-            self.filling.start_over()
-        self.filling.forgive()
-        for candidate in self.candidates:
-            candidate.good = 0
+            self.sink.reset()
+        # Same bytes again are progress now; and what the sources sent so far resets no failures.
+        self.sink.reset_progress()
+        self.candidates.forget_progress()
         return FileQuarantined(self.model, file.path, str(kept), file.sha256, actual, source)
-
-
-def _wrong(put_aside: FileQuarantined) -> SourceError:
-    detail = f"expected SHA-256 {put_aside.expected}, got {put_aside.actual}"
-    return SourceError(Fault.HASH, _WRONG, detail=detail)
-
-
-def candidates_for(offers: list[Offer]) -> list[Candidate]:
-    """Offers in the order in which they should be asked."""
-    return [Candidate(offer, rank) for rank, offer in enumerate(offers)]

@@ -98,7 +98,7 @@ def merge(
             cancel.cancel()
             waiting.clear()
         if pace is not None:
-            pace.let_go()  # or threads that still wait for their turn would not end
+            pace.release()  # or threads that still wait for their turn would not end
         join(workers, LEAVE_SECONDS)
 
 

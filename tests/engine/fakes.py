@@ -1,4 +1,4 @@
-"""Sources that misbehave as they are told, a clock that obeys, and a laboratory that puts them to use."""
+"""Fake sources with scripted faults, a fake clock, and a laboratory that runs the engine with them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,16 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 
-EAGER = SplitPolicy(connections=5, worth=0, least=50_000, rest=100_000, eager=0.0, enough=1e15, waste=1.0)
-"""Everybody is called at once, however small the file."""
+EAGER = SplitPolicy(
+    connections=5,
+    min_size=0,
+    min_part=50_000,
+    min_remainder=100_000,
+    max_delay=0.0,
+    fast_speed=1e15,
+    max_waste=1.0,
+)
+"""All parallel connections start at once, however small the file."""
 ALONE = SplitPolicy(connections=1)
 """One connection for each file, so that what is asked for is the same every time."""
 QUICK = RetryPolicy(base=0.001, cap=0.002)
@@ -50,7 +58,7 @@ QUICK = RetryPolicy(base=0.001, cap=0.002)
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -74,7 +82,7 @@ class FakeTime(Cancellation):
 
 
 class SpyDisk(Disk):
-    """The real disk, which writes down what is done to it, and refuses what it is told to refuse."""
+    """The real disk, which records each operation, and refuses those that a test chooses."""
 
     def __init__(
         self, refuses: Callable[[str, Path], bool] = lambda _operation, _path: False, code: int = errno.ENOSPC
@@ -261,7 +269,7 @@ class Laboratory:
         lock_timeout: float | None = None,
         sources: Sequence[Source] | None = None,
         clock: Clock = time.monotonic,
-        sharing: SplitPolicy | None = None,
+        split_policy: SplitPolicy | None = None,
     ) -> Runtime:
         """Make the runtime of one run; ``seconds`` is its time limit."""
         return Runtime(
@@ -274,7 +282,7 @@ class Laboratory:
             timeout=seconds,
             lock_timeout=lock_timeout,
             clock=clock,
-            sharing=sharing or ALONE,
+            split_policy=split_policy or ALONE,
         )
 
     def follow(
@@ -349,7 +357,7 @@ def serve_all(lab: Laboratory, files: Mapping[str, bytes]) -> None:
         lab.serve(content)
 
 
-# Looking at what was told
+# Looking at events
 
 
 def story(events: Iterable[Event]) -> list[Event]:

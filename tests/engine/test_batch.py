@@ -351,6 +351,25 @@ def test_a_server_that_lacks_everything_is_not_asked_for_everything_twice(lab: L
     assert all_are_there(lab)
 
 
+def test_as_many_failures_as_are_allowed_end_the_batch(lab: Laboratory) -> None:
+    """With one thread the count is exact: after them every file takes the ordinary way, from the start."""
+    with Origin() as empty, serving(FILES) as second, run_of(lab, empty, second, files=1) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
+    assert len(empty.requests) == FAILURES + len(FILES)
+    assert code(events) == 0
+    assert all_are_there(lab)
+
+
+def test_one_failure_less_does_not_end_the_batch(lab: Laboratory) -> None:
+    missing = list(FILES)[1 - FAILURES :]  # the largest, so they come first
+    present = {path: content for path, content in FILES.items() if path not in missing}
+    with serving(present) as first, serving(FILES) as second, run_of(lab, first, second, files=1) as runtime:
+        events = lab.ensure(MODEL, runtime=runtime)
+    assert code(events) == 0
+    assert all_are_there(lab)
+    assert {event.file for event in of(events, Progress)} == set(missing)
+
+
 def test_nobody_there_ends_as_ever(lab: Laboratory, origin: Origin) -> None:
     origin.close()
     events = ensure(lab, origin)

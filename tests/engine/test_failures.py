@@ -1,4 +1,4 @@
-"""From failures to the one error a run ends with: its exit code, and words a person can act on."""
+"""The one error that a run ends with: its exit code, message and hint."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_hint_of_a_source_is_passed_on() -> None:
         assert conclusion(fault, hint="Set HF_TOKEN.").hint == "Set HF_TOKEN."
 
 
-def test_who_wants_credentials_says_where_they_come_from() -> None:
+def test_the_hint_of_the_source_that_wants_credentials_is_used() -> None:
     failures = [
         ("mirror a.example", SourceError(Fault.TLS, "refused", hint="Set SSL_CERT_FILE.")),
         ("huggingface b.example", SourceError(Fault.AUTHORISATION, "refused", hint="Set HF_TOKEN.")),
@@ -141,7 +141,7 @@ def test_a_damaged_copy_on_this_disk_decides_nothing_as_long_as_others_could_be_
     assert file_error("m", "f", Exhausted(failures[:1]), offline=False).exit_code == 5
 
 
-def test_wrong_bytes_are_told_with_both_digests() -> None:
+def test_wrong_bytes_are_reported_with_both_digests() -> None:
     wrong = SourceError(Fault.HASH, "sent wrong bytes", detail="expected SHA-256 aa, got bb")
     message = file_error("m", "f", Exhausted([("mirror a", wrong)]), offline=False).message
     assert "mirror a: sent wrong bytes (expected SHA-256 aa, got bb)" in message
@@ -178,7 +178,7 @@ def test_one_more_file_is_one_more_file() -> None:
     assert worst([UnavailableError("a"), UnavailableError("b")]).message == "a (and 1 more file)"
 
 
-def test_an_error_nobody_thought_of_goes_first() -> None:
+def test_an_error_of_another_kind_goes_first() -> None:
     class Unheard(ModelfetchError):
         pass
 

@@ -17,28 +17,28 @@ def error(fault: Fault) -> SourceError:
     return SourceError(fault, "on purpose")
 
 
-def test_nothing_is_held_against_an_unknown_host() -> None:
+def test_an_unknown_host_has_no_failures() -> None:
     hosts = Hosts(FakeClock())
     assert hosts.ready_at(HOST) <= 1000.0
     assert not hosts.is_demoted(HOST)
     assert hosts.down(HOST) is None
 
 
-def test_a_rest_counts_from_now_and_for_one_host() -> None:
+def test_a_wait_counts_from_now_and_for_one_host() -> None:
     hosts = Hosts(FakeClock(1000.0))
-    hosts.park(HOST, 30.0)
+    hosts.defer(HOST, 30.0)
     assert hosts.ready_at(HOST) == 1030.0
     assert hosts.ready_at("b.example") <= 1000.0
 
 
-def test_the_longer_of_two_rests_holds() -> None:
+def test_the_longer_of_two_waits_holds() -> None:
     clock = FakeClock(1000.0)
     hosts = Hosts(clock)
-    hosts.park(HOST, 30.0)
-    hosts.park(HOST, 3.0)
+    hosts.defer(HOST, 30.0)
+    hosts.defer(HOST, 3.0)
     assert hosts.ready_at(HOST) == 1030.0
     clock.now = 1025.0
-    hosts.park(HOST, 30.0)
+    hosts.defer(HOST, 30.0)
     assert hosts.ready_at(HOST) == 1055.0
 
 
@@ -47,7 +47,7 @@ def test_an_unreachable_host_is_down_for_a_while(fault: Fault) -> None:
     clock = FakeClock()
     hosts = Hosts(clock)
     failure = error(fault)
-    hosts.give_up(HOST, failure)
+    hosts.record_failure(HOST, failure)
     assert hosts.down(HOST) is failure
     assert hosts.is_demoted(HOST)
     clock.now += DOWN_SECONDS - 0.1
@@ -58,11 +58,11 @@ def test_an_unreachable_host_is_down_for_a_while(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.CONNECT, Fault.TLS, Fault.PROXY])
-def test_a_host_is_not_down_for_where_it_redirects_to(fault: Fault) -> None:
+def test_a_host_is_not_down_if_a_redirect_of_it_cannot_be_reached(fault: Fault) -> None:
     hosts = Hosts(FakeClock())
     failure = error(fault)
     failure.elsewhere = "cdn.example"
-    hosts.give_up(HOST, failure)
+    hosts.record_failure(HOST, failure)
     assert hosts.down(HOST) is None
     assert hosts.is_demoted(HOST)
 
@@ -70,42 +70,42 @@ def test_a_host_is_not_down_for_where_it_redirects_to(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.STALL, Fault.BUSY, Fault.SERVER, Fault.HASH, Fault.SIZE])
 def test_a_host_that_could_not_deliver_is_demoted_but_not_down(fault: Fault) -> None:
     hosts = Hosts(FakeClock())
-    hosts.give_up(HOST, error(fault))
+    hosts.record_failure(HOST, error(fault))
     assert hosts.is_demoted(HOST)
     assert hosts.down(HOST) is None
 
 
 @pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING])
-def test_a_fault_of_one_file_is_not_held_against_the_next(fault: Fault) -> None:
+def test_a_fault_of_one_file_does_not_demote_the_host(fault: Fault) -> None:
     hosts = Hosts(FakeClock())
-    hosts.give_up(HOST, error(fault))
+    hosts.record_failure(HOST, error(fault))
     assert not hosts.is_demoted(HOST)
 
 
-def test_who_delivers_is_forgiven() -> None:
+def test_a_success_clears_the_failures() -> None:
     hosts = Hosts(FakeClock())
-    hosts.give_up(HOST, error(Fault.CONNECT))
-    hosts.welcome(HOST)
+    hosts.record_failure(HOST, error(Fault.CONNECT))
+    hosts.record_success(HOST)
     assert not hosts.is_demoted(HOST)
     assert hosts.down(HOST) is None
 
 
-def test_who_delivers_one_file_keeps_the_rest_it_asked_for() -> None:
+def test_a_success_does_not_clear_a_wait() -> None:
     """The delivery may have begun before the server asked others to come back later."""
     hosts = Hosts(FakeClock(1000.0))
-    hosts.park(HOST, 60.0)
-    hosts.welcome(HOST)
+    hosts.defer(HOST, 60.0)
+    hosts.record_success(HOST)
     assert hosts.ready_at(HOST) == 1060.0
 
 
-def test_many_threads_may_learn_at_once() -> None:
+def test_many_threads_record_at_once() -> None:
     hosts = Hosts(FakeClock(1000.0))
 
     def learn(n: int) -> None:
         for round_ in range(200):
-            hosts.park(f"{round_ % 7}.example", n)
-            hosts.give_up(f"{round_ % 7}.example", error(Fault.CUT))
-            hosts.welcome("none.example")
+            hosts.defer(f"{round_ % 7}.example", n)
+            hosts.record_failure(f"{round_ % 7}.example", error(Fault.CUT))
+            hosts.record_success("none.example")
 
     threads = [threading.Thread(target=learn, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -116,15 +116,15 @@ def test_many_threads_may_learn_at_once() -> None:
     assert all(hosts.is_demoted(f"{n}.example") for n in range(7))
 
 
-def test_a_host_is_well_until_something_speaks_against_it() -> None:
+def test_a_host_is_healthy_until_it_fails_or_asks_to_wait() -> None:
     clock = FakeClock()
     hosts = Hosts(clock)
-    assert hosts.is_well(HOST)
-    hosts.park(HOST, 5.0)
-    assert not hosts.is_well(HOST)
+    assert hosts.is_healthy(HOST)
+    hosts.defer(HOST, 5.0)
+    assert not hosts.is_healthy(HOST)
     clock.now += 5.0
-    assert hosts.is_well(HOST)
-    hosts.give_up(HOST, error(Fault.SERVER))
-    assert not hosts.is_well(HOST)
-    hosts.welcome(HOST)
-    assert hosts.is_well(HOST)
+    assert hosts.is_healthy(HOST)
+    hosts.record_failure(HOST, error(Fault.SERVER))
+    assert not hosts.is_healthy(HOST)
+    hosts.record_success(HOST)
+    assert hosts.is_healthy(HOST)

@@ -1,4 +1,4 @@
-"""Every host that is known, from wherever, in the order of asking."""
+"""Every known host of settings, catalogs and history, in the order in which they are asked."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def test_a_kind_that_is_not_in_use_has_no_place() -> None:
     assert {each.place for each in found[4:]} == {None}
 
 
-def test_hosts_of_the_past_are_told_but_not_those_of_this_machine() -> None:
+def test_hosts_of_the_history_are_listed_but_not_those_of_this_machine() -> None:
     rows = [attempt(host="old.example"), attempt(host="127.0.0.1:40001"), attempt(host="[::1]:40002")]
     assert [
         (each.host, each.reason) for each in standings(settings(), [], measure(rows, NOW)) if not each.place
-    ] == [("old.example", "named nowhere any more")]
+    ] == [("old.example", "no longer configured")]
 
 
-def test_a_node_of_this_machine_that_is_configured_is_told() -> None:
+def test_a_configured_node_of_this_machine_is_listed() -> None:
     health = measure([attempt(source="ipfs", host="127.0.0.1:8080")], NOW)
     [node] = [each for each in standings(settings(), [], health) if each.host == "127.0.0.1:8080"]
     assert (node.health is not None, node.known_from) == (True, "settings")

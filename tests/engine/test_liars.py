@@ -51,18 +51,18 @@ IN_BATCHES = [
 
 @contextmanager
 def run_of(
-    lab: Laboratory, *origins: Origin, sharing: SplitPolicy = ALONE, stall: float = IN_TIME
+    lab: Laboratory, *origins: Origin, split_policy: SplitPolicy = ALONE, stall: float = IN_TIME
 ) -> Iterator[Runtime]:
     """The runtime of a run that knows some mirrors, and waits ``stall`` seconds for a byte."""
     cancel = Cancellation()
     client = Client(Limits(connect_timeout=IN_TIME, stall_timeout=stall), cancel)
     source = MirrorSource(client, [origin.mirror for origin in origins])
-    yield lab.runtime(cancel=cancel, sources=[source], sharing=sharing)
+    yield lab.runtime(cancel=cancel, sources=[source], split_policy=split_policy)
     client.close()
 
 
 @pytest.mark.parametrize(
-    ("before", "sharing"),
+    ("before", "split_policy"),
     [
         pytest.param(None, ALONE, id="at once, one connection"),
         pytest.param(CUT, EAGER, id="after a cut, several"),
@@ -73,7 +73,7 @@ def run_of(
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_liar_is_left_for_an_honest_source(
-    lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, sharing: SplitPolicy
+    lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, split_policy: SplitPolicy
 ) -> None:
     with Origin() as liar, Origin() as honest:
         liar.add("f.bin", CONTENT)
@@ -81,7 +81,7 @@ def test_a_liar_is_left_for_an_honest_source(
         if before is not None:
             liar.fault("f.bin", before, times=1)
         liar.fault("f.bin", faults.all_of(lie, *form))
-        with run_of(lab, liar, honest, sharing=sharing) as runtime:
+        with run_of(lab, liar, honest, split_policy=split_policy) as runtime:
             events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert lab.read(MODEL, "f.bin") == CONTENT

@@ -1,4 +1,4 @@
-"""A file over several connections: the same promises as over one, whatever happens to any of them."""
+"""A file over several connections: the same guarantees as over one, whichever of them fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.candidates import Candidate
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -21,10 +21,11 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.parallel import THREAD_NAME, ParallelConnections
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
 from modelfetch.sources.base import Stream
@@ -58,17 +59,17 @@ MODEL = model("m", {"f.bin": CONTENT})
 
 
 def pause() -> None:
-    """Let the others have a turn."""
+    """Let other threads run."""
     time.sleep(0.002)
 
 
 SLOW = Answer(piece=20_000, before_piece=pause)
-FAST = replace(EAGER, eager=IN_TIME, sample=100_000, sample_seconds=IN_TIME, enough=0.0)
+FAST = replace(EAGER, max_delay=IN_TIME, sample=100_000, sample_seconds=IN_TIME, fast_speed=0.0)
 """Any connection is fast enough alone, which is known from its 100 kB, whenever they come."""
 
 
 def together(lab: Laboratory, **how: object) -> Runtime:
-    return lab.runtime(sharing=EAGER, **how)  # type: ignore[arg-type]
+    return lab.runtime(split_policy=EAGER, **how)  # type: ignore[arg-type]
 
 
 def got(lab: Laboratory) -> bool:
@@ -76,7 +77,7 @@ def got(lab: Laboratory) -> bool:
 
 
 def starts(offer: FakeOffer) -> set[int]:
-    """Where in the file somebody began to fetch."""
+    """Positions in the file at which a request began."""
     return set(offer.asked)
 
 
@@ -92,41 +93,41 @@ def test_several_connections_fetch_one_file(lab: Laboratory) -> None:
 
 def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    runtime = lab.runtime(sharing=FAST)
+    runtime = lab.runtime(split_policy=FAST)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
-    assert offer.asked == [0, 162_000], "the part it would have had in company, and the rest"
+    assert offer.asked == [0, 162_000], "its part of the file as if it were split, and the rest"
     assert runtime.hosts.is_fast("a.example")
 
 
 def test_a_host_known_to_be_fast_is_asked_for_all_at_once(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
-    runtime = lab.runtime(sharing=FAST)
+    runtime = lab.runtime(split_policy=FAST)
     runtime.hosts.note_speed("a.example", is_fast=True)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert offer.asked == [0]
 
 
-def test_one_connection_is_all_where_no_more_are_wanted(lab: Laboratory) -> None:
+def test_one_connection_is_used_if_one_is_configured(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, SLOW)
     assert code(lab.ensure(MODEL)) == 0
     assert starts(offer) == {0}
 
 
-def test_progress_counts_what_all_of_them_brought(lab: Laboratory) -> None:
+def test_progress_counts_the_bytes_of_all_connections(lab: Laboratory) -> None:
     lab.serve(CONTENT, SLOW)
-    told = of(lab.ensure(MODEL, runtime=together(lab)), Progress)
-    assert told[-1].received == len(CONTENT)
-    assert [event.received for event in told] == sorted(event.received for event in told)
+    reported = of(lab.ensure(MODEL, runtime=together(lab)), Progress)
+    assert reported[-1].received == len(CONTENT)
+    assert [event.received for event in reported] == sorted(event.received for event in reported)
 
 
-def test_the_bytes_of_all_of_them_are_counted(lab: Laboratory) -> None:
+def test_fetched_counts_the_bytes_of_all_connections(lab: Laboratory) -> None:
     lab.serve(CONTENT, SLOW)
     committed = of(lab.ensure(MODEL, runtime=together(lab)), FileCommitted)
     assert len(CONTENT) <= committed[0].fetched <= len(CONTENT) + 5 * SLOW.piece
 
 
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.CUT, Fault.STALL, Fault.CONNECT, Fault.SERVER])
-def test_company_that_is_refused_is_no_failure(lab: Laboratory, fault: Fault) -> None:
+def test_a_refused_parallel_connection_is_no_failure(lab: Laboratory, fault: Fault) -> None:
     lab.serve(CONTENT, SLOW, refuse(fault), refuse(fault), refuse(fault), refuse(fault), SLOW)
     events = lab.ensure(MODEL, runtime=together(lab))
     assert code(events) == 0
@@ -135,7 +136,7 @@ def test_company_that_is_refused_is_no_failure(lab: Laboratory, fault: Fault) ->
 
 
 @pytest.mark.parametrize("piece", [7_000, 64_000])
-def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: int) -> None:
+def test_the_rest_of_a_cut_parallel_connection_is_fetched_by_others(lab: Laboratory, piece: int) -> None:
     broken = [cut(most=30_000) for _ in range(2)]
     lab.serve(CONTENT, Answer(piece=piece, before_piece=pause), *broken, SLOW)
     events = lab.ensure(MODEL, runtime=together(lab))
@@ -144,19 +145,19 @@ def test_company_that_is_cut_leaves_its_rest_to_others(lab: Laboratory, piece: i
 
 
 @pytest.mark.parametrize("error", [IndexError("bug"), ValueError("bug"), RuntimeError("bug"), MemoryError()])
-def test_nothing_that_happens_to_company_ends_the_run(lab: Laboratory, error: Exception) -> None:
+def test_no_error_of_a_parallel_connection_ends_the_run(lab: Laboratory, error: Exception) -> None:
     lab.serve(CONTENT, SLOW, *[crash(error)] * 4, SLOW)
-    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=late))
     assert code(events) == 0
     assert got(lab)
 
 
-def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_start_is_no_failure(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        if thread.name == "modelfetch-company":
+        if thread.name == THREAD_NAME:
             raise RuntimeError("can't start new thread")
         begin(thread)
 
@@ -166,32 +167,33 @@ def test_no_further_thread_is_no_failure(lab: Laboratory, monkeypatch: pytest.Mo
     assert starts(offer) == {0}
 
 
-def test_the_end_of_a_part_is_not_the_end_of_the_answer_to_another(lab: Laboratory) -> None:
-    """What begins where the part of the first connection ends is free again: no byte of it was asked for."""
+def test_a_connection_stops_at_the_end_of_its_answer(lab: Laboratory) -> None:
+    """The range behind its segment stays free, because no byte of it was requested."""
     offer = lab.serve(CONTENT)
+    candidates = Candidates([offer])
     with lab.store.partial(MODEL.files[0], True) as partial:
-        filling = Sink(lab.runtime(), partial)
-        filling.segments.spread(3)
-        segment = filling.segments.take()
+        sink = Sink(lab.runtime(), partial, candidates)
+        sink.segments.split(3)
+        segment = sink.segments.claim()
         assert segment is not None
-        lane = Connection(Candidate(offer, 0), segment)
-        assert sum(filling.copy(lane, offer.open(0, segment.end), segment.end)) == segment.end
-        assert (lane.segment, lane.segment.left) == (segment, 0)
+        connection = Connection(candidates.remaining()[0], segment)
+        assert sum(sink.copy(connection, offer.open(0, segment.end), segment.end)) == segment.end
+        assert (connection.segment, connection.segment.left) == (segment, 0)
 
 
-@pytest.mark.parametrize("sharing", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
-def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, sharing: SplitPolicy) -> None:
+@pytest.mark.parametrize("split_policy", [EAGER, replace(EAGER, connections=1)], ids=["several", "one"])
+def test_a_source_that_cuts_every_two_megabytes_delivers(lab: Laboratory, split_policy: SplitPolicy) -> None:
     content = body(16_000_000)
     manifest = model("m", {"f.bin": content})
     lab.serve(content, cut(most=2_000_000))
-    events = lab.ensure(manifest, runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(manifest, runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert not of(events, SourceFailed)
     assert {event.reason for event in of(events, RetryScheduled)} == {"cut on purpose"}
 
 
-def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: Laboratory) -> None:
-    """The first connection gives it up; another one brings its last byte, and all of them are wrong."""
+def test_a_discarded_source_stays_discarded_while_its_parallel_connections_go_on(lab: Laboratory) -> None:
+    """The first connection discards it; a parallel one brings its last byte, and its bytes are wrong."""
     wrong, others_are_there, was_left = flipped(CONTENT, 777_777), threading.Event(), threading.Event()
 
     def wait_to_be_left() -> None:
@@ -209,16 +211,16 @@ def test_a_source_that_was_left_is_left_though_its_other_connections_go_on(lab: 
     )
     lab.serve(CONTENT, first, Answer(sends=wrong, piece=20_000, before_piece=wait_to_be_left))
     second = lab.serve(CONTENT, OK, kind="url", host="b.example")
-    told: list[Event] = []
-    late = replace(EAGER, eager=IN_TIME, sample=1)  # the first connection asks first
-    for event in lab.follow(MODEL, runtime=lab.runtime(sharing=late)):
-        told.append(event)
+    reported: list[Event] = []
+    late = replace(EAGER, max_delay=IN_TIME, sample=1)  # the first connection asks first
+    for event in lab.follow(MODEL, runtime=lab.runtime(split_policy=late)):
+        reported.append(event)
         if isinstance(event, SourceFailed):
             was_left.set()
-    assert code(told) == 0
+    assert code(reported) == 0
     assert got(lab)
-    assert [event.host for event in of(told, SourceFailed)].count("a.example") == 1
-    assert second.asked[-1] == 0 or not of(told, FileQuarantined)
+    assert [event.host for event in of(reported, SourceFailed)].count("a.example") == 1
+    assert second.asked[-1] == 0 or not of(reported, FileQuarantined)
 
 
 def test_the_first_connection_fails_and_falls_back_while_others_go_on(lab: Laboratory) -> None:
@@ -240,7 +242,7 @@ def test_a_source_of_whole_files_is_asked_for_whole_files(lab: Laboratory) -> No
 
 @pytest.mark.parametrize("wait", [0.0, 0.04], ids=["near", "far"])
 def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -> None:
-    """What is asked for may be on its way when somebody else gets it: the ranges are the bound."""
+    """Requested bytes may be in flight when another connection gets them, so all ranges are added up."""
     cancel = Cancellation()
     client = Client(Limits(), cancel)
     with Origin() as origin:
@@ -254,8 +256,10 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
 
         origin.fault("*", faults.stall(until=all_asked), times=5, when=note)
         origin.fault("*", faults.late(wait))
-        sharing = replace(EAGER, waste=SplitPolicy().waste, stuck=IN_TIME)
-        runtime = lab.runtime(sharing=sharing, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])])
+        split_policy = replace(EAGER, max_waste=SplitPolicy().max_waste, stall_seconds=IN_TIME)
+        runtime = lab.runtime(
+            split_policy=split_policy, cancel=cancel, sources=[MirrorSource(client, [origin.mirror])]
+        )
         events = lab.ensure(MODEL, runtime=runtime)
         client.close()
     assert code(events) == 0
@@ -265,8 +269,8 @@ def test_no_more_than_a_tenth_is_asked_for_twice(lab: Laboratory, wait: float) -
     assert len(origin.requests) >= 5
 
 
-def test_an_answer_with_the_whole_file_is_not_given_up_for_parts_nobody_will_get(lab: Laboratory) -> None:
-    """Others asked for parts before it was known that there are none to be had."""
+def test_an_answer_with_the_whole_file_is_not_cut_for_parts_that_cannot_be_had(lab: Laboratory) -> None:
+    """Parallel connections request parts before it is known that the source sends whole files only."""
     asked = threading.Barrier(5)
     first = Answer(whole=True, piece=20_000)
     offer = lab.serve(CONTENT, first)
@@ -308,16 +312,39 @@ def test_gaps_of_an_earlier_run_are_all_that_is_asked_for(lab: Laboratory) -> No
     assert of(events, FileCommitted)[0].fetched == 350_000
 
 
-def test_several_sources_fill_one_file_when_one_has_no_room(lab: Laboratory) -> None:
+def test_several_sources_send_one_file_when_a_host_has_too_many_connections(lab: Laboratory) -> None:
     first_waits = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: bool(second.asked)))
     first = lab.serve(CONTENT, first_waits, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)
-    for _ in range(6):  # others have most of the room
-        assert runtime.hosts.enter("a.example")
+    for _ in range(6):  # other files use most of the connections
+        assert runtime.hosts.acquire_connection("a.example")
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     assert got(lab)
     assert 0 in starts(first)
+
+
+@pytest.mark.parametrize("how", ["it failed", "its host failed for another file", "it was discarded"])
+def test_parallel_connections_never_use_a_source_that_failed(lab: Laboratory, how: str) -> None:
+    bad = lab.serve(CONTENT, host="a.example")
+    good = lab.serve(CONTENT, kind="url", host="b.example")
+    candidates, runtime = Candidates([bad, good]), together(lab)
+    first = candidates.remaining()[0]
+    if how == "it failed":
+        candidates.count_failure(first)
+    elif how == "it was discarded":
+        candidates.discard(first)
+    else:
+        runtime.hosts.record_failure("a.example", SourceError(Fault.SERVER, "502"), "another file")
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        sink = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, sink, candidates)
+        parallel.start(len(CONTENT))
+        sink.probe.ask()
+        wait_for(lambda: not parallel.is_working)
+        assert partial.received == len(CONTENT)
+    assert bad.asked == []
+    assert len(good.asked) > 1
 
 
 def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:
@@ -330,33 +357,33 @@ def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> No
     assert [(event.host, event.fault) for event in of(events, SourceFailed)] == [("a.example", "hash")]
 
 
-def test_wrong_bytes_of_a_mixture_are_sorted_out(lab: Laboratory) -> None:
+def test_wrong_bytes_of_several_sources_are_fetched_again(lab: Laboratory) -> None:
     wrong = Answer(sends=body(len(CONTENT), 1), piece=20_000, before_piece=pause)
     lab.serve(CONTENT, wrong, host="a.example")
     lab.serve(CONTENT, SLOW, kind="url", host="b.example")
     runtime = together(lab)
     for _ in range(7):
-        assert runtime.hosts.enter("a.example")
+        assert runtime.hosts.acquire_connection("a.example")
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)
     assert of(events, FileQuarantined)
 
 
-def test_nobody_joins_in_once_each_source_must_deliver_alone(lab: Laboratory) -> None:
-    """Else a restart of the file, for the next source, would have others at work in it."""
+def test_no_parallel_connections_once_each_source_must_send_the_whole_file(lab: Laboratory) -> None:
+    """Otherwise they would write while the file is reset for the next source."""
     lab.begin(CONTENT, "mirror old.example", 100_000, wrong=b"x")
     first = lab.serve(CONTENT, OK, SLOW, host="a.example")
     second = lab.serve(CONTENT, SLOW, kind="url", host="b.example")
-    late = replace(EAGER, eager=IN_TIME, sample=1 << 40, sample_seconds=0.02)
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=late))
+    late = replace(EAGER, max_delay=IN_TIME, sample=1 << 40, sample_seconds=0.02)
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=late))
     assert code(events) == 0
     assert got(lab)
     assert of(events, FileQuarantined)
     assert (first.asked[0], first.asked[-1], second.asked) == (100_000, 0, [])
 
 
-def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
+def test_a_full_disk_met_by_a_parallel_connection_ends_the_run(lab: Laboratory) -> None:
     written: list[int] = []
 
     def refuses(operation: str, path: object) -> bool:
@@ -372,6 +399,24 @@ def test_a_full_disk_met_by_company_ends_the_run(lab: Laboratory) -> None:
     assert not workers()
 
 
+def test_the_failure_of_a_connection_is_raised_where_it_is_asked_for(lab: Laboratory) -> None:
+    candidates = Candidates([lab.serve(CONTENT)])
+    store = Store(
+        lab.root, disk=SpyDisk(lambda operation, path: operation == "write" and path.name == "data")
+    )
+    runtime = together(lab, store=store)
+    with store.partial(MODEL.files[0], True) as partial:
+        sink = Sink(runtime, partial, candidates)
+        parallel = ParallelConnections(runtime, sink, candidates)
+        parallel.raise_failure()
+        parallel.start(len(CONTENT))
+        assert parallel.is_working
+        sink.probe.ask()
+        wait_for(lambda: not parallel.is_working)
+        with pytest.raises(StoreError):
+            parallel.raise_failure()
+
+
 def wait_for(is_true: Callable[[], bool]) -> None:
     until = time.monotonic() + IN_TIME
     while not is_true() and time.monotonic() < until:
@@ -379,7 +424,7 @@ def wait_for(is_true: Callable[[], bool]) -> None:
     assert is_true()
 
 
-def test_cancelling_keeps_what_all_of_them_brought(lab: Laboratory) -> None:
+def test_cancelling_keeps_the_bytes_of_all_connections(lab: Laboratory) -> None:
     cancel = Cancellation()
     gates = [Gate(cancel) for _ in range(5)]
 
@@ -406,13 +451,13 @@ def test_cancelling_keeps_what_all_of_them_brought(lab: Laboratory) -> None:
     assert len(offer.asked) == 5
 
 
-def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None:
+def test_a_stalled_segment_is_taken_over(lab: Laboratory) -> None:
     cancel = Cancellation()
     gate = Gate(cancel)
     silent = Answer(piece=20_000, before_piece=gate)
     lab.serve(CONTENT, SLOW, silent, SLOW)
     started = time.monotonic()
-    runtime = lab.runtime(sharing=replace(EAGER, stuck=0.05), cancel=cancel)
+    runtime = lab.runtime(split_policy=replace(EAGER, stall_seconds=0.05), cancel=cancel)
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert got(lab)
@@ -420,11 +465,11 @@ def test_a_part_that_falls_silent_is_fetched_by_another(lab: Laboratory) -> None
     gate.opened.set()
 
 
-def test_a_host_that_asked_for_less_gets_less(lab: Laboratory) -> None:
+def test_a_busy_host_gets_fewer_connections(lab: Laboratory) -> None:
     first = Answer(piece=20_000, before_piece=lambda: wait_for(lambda: len(offer.asked) >= 2))
     offer = lab.serve(CONTENT, first, refuse(Fault.BUSY), SLOW)
     runtime = together(lab)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
     for _ in range(5):
-        runtime.hosts.enter("a.example")
-    assert not runtime.hosts.enter("a.example")
+        runtime.hosts.acquire_connection("a.example")
+    assert not runtime.hosts.acquire_connection("a.example")

@@ -1,4 +1,4 @@
-"""The pace of a run: bytes per second for all together, progress events for each file."""
+"""Limits on speed: bytes per second of all connections together, and progress events of each file."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ def test_a_long_pause_is_not_caught_up_with() -> None:
     assert passing.clock.now - began >= 2.0 - BURST_SECONDS - 0.001
 
 
-def test_a_piece_larger_than_a_second_is_worth_its_time() -> None:
+def test_a_piece_larger_than_a_second_takes_its_time() -> None:
     passing = FakeTime()
     limit = RateLimit(1000, passing, passing.clock)
     limit.take(5000)
     assert sum(passing.sleeps) == pytest.approx(5.0, abs=BURST_SECONDS + 0.001)
 
 
-def test_a_large_piece_is_given_out_bit_by_bit() -> None:
+def test_a_large_piece_is_yielded_in_parts() -> None:
     passing, piece = FakeTime(), bytes(range(250)) * 20
     limit, parts, pauses = RateLimit(1000, passing, passing.clock), [], []
-    told = passing.clock.now
-    for part in limit.dole(memoryview(piece)):
-        pauses.append(passing.clock.now - told)
-        told = passing.clock.now
+    last = passing.clock.now
+    for part in limit.throttle(memoryview(piece)):
+        pauses.append(passing.clock.now - last)
+        last = passing.clock.now
         parts.append(bytes(part))
     assert b"".join(parts) == piece
     assert max(pauses) <= BURST_SECONDS + 0.001
-    assert list(RateLimit(None, passing, passing.clock).dole(piece)) == [piece]
+    assert list(RateLimit(None, passing, passing.clock).throttle(piece)) == [piece]
 
 
-def test_runs_beside_each_other_are_together_no_faster_than_one() -> None:
-    """Also where one of them was begun with another rate: the time is shared."""
+def test_runs_at_the_same_time_are_together_no_faster_than_one() -> None:
+    """Also if one of them has another rate: the time is shared."""
     passing, allowance = FakeTime(), Allowance()
     fast, slow = (RateLimit(rate, passing, passing.clock, allowance) for rate in (1000, 500))
     began = passing.clock.now

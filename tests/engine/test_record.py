@@ -1,4 +1,4 @@
-"""The JSON form of every kind of event, held against a golden file."""
+"""The JSON form of every kind of event, compared with a golden file."""
 
 from __future__ import annotations
 
@@ -154,18 +154,18 @@ def test_what_was_written_is_read_back() -> None:
             assert event == record.event
 
 
-def test_a_kind_that_is_not_known_is_none() -> None:
+def test_an_unknown_kind_is_none() -> None:
     assert from_json({"v": 1, "event": "chunk_verified", "model": "m"}) is None
     assert from_json({"v": 1}) is None
 
 
 @pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
-def test_fields_that_are_not_known_are_passed_over(line: dict[str, Any]) -> None:
+def test_unknown_fields_are_ignored(line: dict[str, Any]) -> None:
     assert from_json(line | {"human": "words", "new": [1, {"x": None}]}) == from_json(line)
 
 
 @pytest.mark.parametrize("line", golden(), ids=lambda line: f"{line['n']}-{line['event']}")
-def test_a_field_that_is_wrong_or_missing_is_told(line: dict[str, Any]) -> None:
+def test_a_field_that_is_wrong_or_missing_is_reported(line: dict[str, Any]) -> None:
     for field in line.keys() - DERIVED:
         with pytest.raises(ValueError, match=rf"^{field}\b"):
             from_json(line | {field: {"no": "such"}})

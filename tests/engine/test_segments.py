@@ -1,4 +1,4 @@
-"""Who fetches which bytes: every byte is given to one at a time, and none is forgotten."""
+"""Which connection fetches which bytes: each byte is in one segment at a time, and none is missed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from modelfetch.engine.segments import Segment, Segments, SpeedProbe, SplitPolic
 from tests.engine.fakes import MIB, FakeClock
 from tests.patience import IN_TIME
 
-SHARING = SplitPolicy(connections=8, worth=2 * MIB, least=1 * MIB, rest=2 * MIB, waste=1.0)
-"""Small files, and no care for bytes that are on their way."""
+POLICY = SplitPolicy(connections=8, min_size=2 * MIB, min_part=1 * MIB, min_remainder=2 * MIB, max_waste=1.0)
+"""Splits small files, and allows any number of wasted bytes."""
 
 
 def whole(size: int, clock: FakeClock | None = None) -> Segments:
-    return Segments([(0, size)], SHARING, clock or FakeClock())
+    return Segments([(0, size)], POLICY, clock or FakeClock())
 
 
 def taken(segment: Segment | None) -> Segment:
@@ -35,18 +35,18 @@ def test_parts_follow_each_other_without_a_gap(start: int, size: int, parts: int
     assert len(cuts) <= parts
 
 
-def test_a_segment_of_an_earlier_sharing_goes_on_with_nothing() -> None:
-    segment = taken(whole(2 * MIB).take())
-    segments = Segments([(2 * MIB, 4 * MIB)], SHARING)
-    assert segments.go_on(segment, is_whole=False) is None
-    assert taken(segments.take()).position == 2 * MIB
+def test_a_segment_of_an_earlier_split_has_no_next_one() -> None:
+    segment = taken(whole(2 * MIB).claim())
+    segments = Segments([(2 * MIB, 4 * MIB)], POLICY)
+    assert segments.claim_next(segment, is_whole=False) is None
+    assert taken(segments.claim()).position == 2 * MIB
 
 
-def test_nothing_is_granted_to_a_segment_of_an_earlier_sharing() -> None:
-    segment = taken(whole(2 * MIB).take())
-    segments = Segments([(0, 2 * MIB)], SHARING)
+def test_nothing_is_granted_to_a_segment_of_an_earlier_split() -> None:
+    segment = taken(whole(2 * MIB).claim())
+    segments = Segments([(0, 2 * MIB)], POLICY)
     assert segments.advance(segment, 10) == 0
-    assert (segment.position, taken(segments.take()).left) == (0, 2 * MIB)
+    assert (segment.position, taken(segments.claim()).left) == (0, 2 * MIB)
 
 
 def test_later_parts_are_a_little_longer() -> None:
@@ -55,181 +55,187 @@ def test_later_parts_are_a_little_longer() -> None:
     assert 1.15 < lengths[-1] / lengths[0] < 1.25
 
 
-def test_the_first_who_comes_gets_everything() -> None:
-    segment = taken(whole(10 * MIB).take())
+def test_the_first_connection_claims_everything() -> None:
+    segment = taken(whole(10 * MIB).claim())
     assert (segment.position, segment.end) == (0, 10 * MIB)
 
 
-def test_spreading_cuts_what_the_first_one_has_and_happens_once() -> None:
+def test_splitting_cuts_a_claimed_segment_and_happens_once() -> None:
     segments = whole(40 * MIB)
-    first = taken(segments.take())
+    first = taken(segments.claim())
     segments.advance(first, MIB)
-    segments.spread(4)
-    segments.spread(4)
-    others = [taken(segments.take()) for _ in range(3)]
+    segments.split(4)
+    segments.split(4)
+    others = [taken(segments.claim()) for _ in range(3)]
     edges = [(part.position, part.end) for part in (first, *others)]
     assert edges[0][0] == MIB
     assert edges[-1][1] == 40 * MIB
     assert all(left[1] == right[0] for left, right in pairwise(edges))
 
 
-def test_a_file_nobody_began_with_is_cut_before_anybody_asks() -> None:
-    segments = Segments([(0, 40 * MIB)], replace(SHARING, waste=0.0))
-    segments.spread(4)
-    parts = [taken(segments.take()) for _ in range(4)]
+def test_a_free_file_is_split_at_no_cost() -> None:
+    segments = Segments([(0, 40 * MIB)], replace(POLICY, max_waste=0.0))
+    segments.split(4)
+    parts = [taken(segments.claim()) for _ in range(4)]
     assert [parts[0].position, parts[-1].end] == [0, 40 * MIB]
     assert all(left.end == right.position for left, right in pairwise(parts))
-    assert segments.take() is None
+    assert segments.claim() is None
 
 
-def test_parts_cut_for_others_are_one_again_for_who_is_alone() -> None:
-    segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], SHARING)
-    segments.spread(4)
-    first = taken(segments.take())
-    rest = taken(segments.take(is_alone=True))
+def test_a_single_connection_claims_adjacent_parts_together() -> None:
+    segments = Segments([(0, 40 * MIB), (50 * MIB, 60 * MIB)], POLICY)
+    segments.split(4)
+    first = taken(segments.claim())
+    rest = taken(segments.claim(is_alone=True))
     assert (rest.position, rest.end) == (first.end, 40 * MIB)
-    other = taken(segments.take(is_alone=True))
+    other = taken(segments.claim(is_alone=True))
     assert (other.position, other.end) == (50 * MIB, 60 * MIB)
 
 
-def test_nothing_is_cut_off_a_stretch_that_has_come_in() -> None:
-    """The first connection was through with all of it when others came."""
+def test_a_finished_segment_is_not_cut() -> None:
+    """The first connection was done before parallel ones began."""
     segments = whole(40 * MIB)
-    segments.advance(taken(segments.take()), 40 * MIB)
-    segments.spread(4)
-    assert segments.take() is None
+    segments.advance(taken(segments.claim()), 40 * MIB)
+    segments.split(4)
+    assert segments.claim() is None
 
 
-def test_a_stretch_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
+def test_a_range_too_short_for_so_many_parts_is_cut_into_fewer() -> None:
     segments = whole(2)
-    segments.advance(taken(segments.take()), 1)
-    segments.spread(8)
-    assert segments.take() is None
+    segments.advance(taken(segments.claim()), 1)
+    segments.split(8)
+    assert segments.claim() is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4 * MIB)), max_size=60))
-def test_what_is_given_away_under_way_stays_below_its_share(steps: list[tuple[int, int]]) -> None:
-    """Each cut may cost what was asked for and is not taken, up to what can be on its way."""
+def test_bytes_sent_twice_stay_below_their_share(steps: list[tuple[int, int]]) -> None:
+    """Each cut may waste what was requested and is not read, up to what can be in flight."""
     size, waste = 64 * MIB, 0.08
-    segments, lanes, asked = Segments([(0, size)], replace(SHARING, waste=waste)), dict[int, Segment](), 0
+    segments, connections, asked = (
+        Segments([(0, size)], replace(POLICY, max_waste=waste)),
+        dict[int, Segment](),
+        0,
+    )
     for who, count in steps:
-        if who not in lanes and (segment := segments.take()) is not None:
-            lanes[who], asked = segment, asked + segment.left
-        if who in lanes:
-            segments.advance(lanes[who], count)
-            if not lanes[who].left:
-                segments.leave(lanes.pop(who))
+        if who not in connections and (segment := segments.claim()) is not None:
+            connections[who], asked = segment, asked + segment.left
+        if who in connections:
+            segments.advance(connections[who], count)
+            if not connections[who].left:
+                segments.release(connections.pop(who))
     assert asked <= (1 + waste) * size
 
 
-def test_what_nobody_began_with_goes_to_who_gets_it_anyway() -> None:
-    segments = Segments([(0, 40 * MIB)], SHARING)
-    segments.spread(3)
-    first, second, third = (taken(segments.take()) for _ in range(3))
+def test_an_answer_with_the_whole_file_reclaims_segments_not_begun() -> None:
+    segments = Segments([(0, 40 * MIB)], POLICY)
+    segments.split(3)
+    first, second, third = (taken(segments.claim()) for _ in range(3))
     segments.advance(second, 1)
     segments.reclaim(first)
     assert (second.left > 0, third.left) == (True, 0)
     segments.advance(first, first.left)
-    following = taken(segments.go_on(first, is_whole=True))
+    following = taken(segments.claim_next(first, is_whole=True))
     assert (following.position, following.end) == (third.position, 40 * MIB)
 
 
-def test_who_is_through_takes_half_of_the_largest_rest() -> None:
+def test_a_finished_connection_claims_half_of_the_largest_segment() -> None:
     segments = whole(40 * MIB)
-    first = taken(segments.take())
-    second = taken(segments.take())
+    first = taken(segments.claim())
+    second = taken(segments.claim())
     assert (first.end, second.position, second.end) == (20 * MIB, 20 * MIB, 40 * MIB)
     segments.advance(first, 19 * MIB)
-    third = taken(segments.take())
+    third = taken(segments.claim())
     assert (second.end, third.position) == (30 * MIB, 30 * MIB)
 
 
-def test_a_small_rest_is_left_to_whoever_has_it() -> None:
+def test_a_small_remainder_is_not_cut() -> None:
     segments = whole(3 * MIB)
-    segments.advance(taken(segments.take()), MIB + 1)
-    assert segments.take() is None
+    segments.advance(taken(segments.claim()), MIB + 1)
+    assert segments.claim() is None
 
 
-def test_bytes_given_away_are_not_written_any_more() -> None:
+def test_bytes_given_to_another_connection_are_not_granted() -> None:
     segments = whole(10 * MIB)
-    first = taken(segments.take())
-    segments.take()
+    first = taken(segments.claim())
+    segments.claim()
     assert segments.advance(first, 10 * MIB) == 5 * MIB
     assert segments.advance(first, MIB) == 0
 
 
-def test_what_somebody_leaves_is_free_again() -> None:
+def test_the_rest_of_a_released_segment_is_free_again() -> None:
     segments = whole(10 * MIB)
-    first = taken(segments.take())
+    first = taken(segments.claim())
     segments.advance(first, 3 * MIB)
-    segments.leave(first)
-    again = taken(segments.take())
+    segments.release(first)
+    again = taken(segments.claim())
     assert (again.position, again.end) == (3 * MIB, 10 * MIB)
 
 
-def test_all_of_a_silent_part_is_taken_over_however_small() -> None:
+def test_a_stalled_segment_is_taken_over_however_small() -> None:
     clock = FakeClock()
     segments = whole(MIB, clock)
-    first = taken(segments.take())
+    first = taken(segments.claim())
     segments.advance(first, 1000)
-    assert segments.take() is None
-    clock.now += SHARING.stuck
-    second = taken(segments.take())
+    assert segments.claim() is None
+    clock.now += POLICY.stall_seconds
+    second = taken(segments.claim())
     assert (second.position, second.end) == (1000, MIB)
     assert segments.advance(first, 5) == 0
 
 
-def test_an_answer_that_goes_on_may_fill_what_is_free_behind_it() -> None:
+def test_an_answer_that_goes_on_claims_the_free_range_behind_it() -> None:
     segments = whole(12 * MIB)
-    first = taken(segments.take())
-    segments.spread(3)
+    first = taken(segments.claim())
+    segments.split(3)
     segments.advance(first, first.left)
-    following = taken(segments.go_on(first, is_whole=False))
+    following = taken(segments.claim_next(first, is_whole=False))
     assert following.position == first.end
-    other = taken(segments.take())
+    other = taken(segments.claim())
     segments.advance(following, following.left)
-    assert segments.go_on(following, is_whole=False) is None
+    assert segments.claim_next(following, is_whole=False) is None
     segments.advance(other, 1)
-    segments.leave(other)
-    assert segments.go_on(following, is_whole=False) is None, "a byte lies between"
-    assert taken(segments.go_on(following, is_whole=True)).position == other.position
+    segments.release(other)
+    assert segments.claim_next(following, is_whole=False) is None, "a byte lies between"
+    assert taken(segments.claim_next(following, is_whole=True)).position == other.position
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * MIB)), max_size=60))
-def test_no_byte_is_given_twice_or_forgotten(steps: list[tuple[int, int]]) -> None:
+def test_every_byte_is_granted_exactly_once(steps: list[tuple[int, int]]) -> None:
     size = 12 * MIB
-    segments, lanes = whole(size), dict[int, Segment]()
+    segments, connections = whole(size), dict[int, Segment]()
     written: list[tuple[int, int]] = []
     for who, count in steps:
-        if who not in lanes and (segment := segments.take()) is not None:
-            lanes[who] = segment
-        if who in lanes:
-            at = lanes[who].position
-            written.append((at, at + segments.advance(lanes[who], count)))
+        if who not in connections and (segment := segments.claim()) is not None:
+            connections[who] = segment
+        if who in connections:
+            at = connections[who].position
+            written.append((at, at + segments.advance(connections[who], count)))
             if count % 3 == 0:
-                segments.leave(lanes.pop(who))
-    for segment in lanes.values():
-        segments.leave(segment)
-    while (segment := segments.take()) is not None:
+                segments.release(connections.pop(who))
+    for segment in connections.values():
+        segments.release(segment)
+    while (segment := segments.claim()) is not None:
         at = segment.position
         written.append((at, at + segments.advance(segment, segment.left)))
-        segments.leave(segment)
+        segments.release(segment)
     filled = sorted(part for part in written if part[0] < part[1])
     assert filled[0][0] == 0
     assert filled[-1][1] == size
     assert all(left[1] == right[0] for left, right in pairwise(filled))
 
 
-# The verdict
+# The probe
 
 
-def verdict(clock: FakeClock, **rules: float) -> SpeedProbe:
-    return SpeedProbe(SplitPolicy(eager=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock=clock)
+def probe(clock: FakeClock, **rules: float) -> SpeedProbe:
+    return SpeedProbe(
+        SplitPolicy(max_delay=0.0, sample_seconds=rules.get("sample_seconds", 0.1)), clock=clock
+    )
 
 
-def test_a_fast_connection_gets_no_company() -> None:
+def test_a_fast_connection_is_enough() -> None:
     clock = FakeClock()
-    found = verdict(clock)
+    found = probe(clock)
     found.ask()
     found.add(1)
     clock.now += 0.02
@@ -237,9 +243,9 @@ def test_a_fast_connection_gets_no_company() -> None:
     assert not found.wait()
 
 
-def test_a_slow_connection_gets_company() -> None:
+def test_a_slow_connection_needs_parallel_ones() -> None:
     clock = FakeClock()
-    found = verdict(clock)
+    found = probe(clock)
     found.ask()
     found.add(1)
     clock.now += 0.08
@@ -247,9 +253,9 @@ def test_a_slow_connection_gets_company() -> None:
     assert found.wait()
 
 
-def test_a_trickle_is_judged_after_a_moment() -> None:
+def test_few_bytes_are_measured_by_time() -> None:
     clock = FakeClock()
-    found = verdict(clock)
+    found = probe(clock)
     found.ask()
     found.add(1)
     clock.now += 0.1
@@ -257,14 +263,14 @@ def test_a_trickle_is_judged_after_a_moment() -> None:
     assert found.wait()
 
 
-def test_a_source_that_is_slow_to_answer_gets_company_without_more_proof() -> None:
-    found = verdict(FakeClock())
+def test_a_late_first_byte_calls_for_parallel_connections() -> None:
+    found = probe(FakeClock())
     found.ask()
     assert found.wait()
 
 
-def test_nobody_is_impatient_before_anything_was_asked() -> None:
-    found = verdict(FakeClock())
+def test_the_wait_for_the_first_byte_begins_with_the_request() -> None:
+    found = probe(FakeClock())
     answers: list[bool] = []
     waiting = threading.Thread(target=lambda: answers.append(found.wait()))
     waiting.start()
@@ -276,7 +282,7 @@ def test_nobody_is_impatient_before_anything_was_asked() -> None:
 
 
 def test_a_file_is_cut_by_its_size_and_by_what_it_is_allowed() -> None:
-    assert SHARING.parts(100 * MIB, allowed=64) == 8
-    assert SHARING.parts(100 * MIB, allowed=3) == 3
-    assert SHARING.parts(2 * MIB + 1, allowed=64) == 2
-    assert SHARING.parts(2 * MIB - 1, allowed=64) == 1
+    assert POLICY.parts(100 * MIB, allowed=64) == 8
+    assert POLICY.parts(100 * MIB, allowed=3) == 3
+    assert POLICY.parts(2 * MIB + 1, allowed=64) == 2
+    assert POLICY.parts(2 * MIB - 1, allowed=64) == 1

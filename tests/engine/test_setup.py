@@ -1,4 +1,4 @@
-"""From settings and options to a run: which sources, in which order, with which patience."""
+"""The runtime made of settings and options: sources, their order, and limits."""
 
 from __future__ import annotations
 
@@ -137,6 +137,17 @@ def test_a_time_limit_counts_from_now(tmp_path: Path) -> None:
         assembled(tmp_path, RunOptions(timeout=0.0)).check_deadline("m: f")
     assert reached.value.message == "m: f: the time limit of 0 s was reached"
     assert "--timeout" in reached.value.hint
+
+
+def test_a_copy_of_a_runtime_learns_nothing_from_the_other(tmp_path: Path) -> None:
+    """What a run works out, and what it changes, is made anew; what the caller gave is the same."""
+    runtime = assembled(tmp_path, RunOptions(timeout=60.0))
+    runtime.hosts.defer("m.example", 60.0)
+    copy = replace(runtime, name="other")
+    assert copy.hosts is not runtime.hosts
+    assert copy.pace is not runtime.pace
+    assert copy.deadline is not None
+    assert copy.allowance is runtime.allowance
 
 
 def test_a_copy_in_another_model_is_found_on_this_disk(tmp_path: Path) -> None:

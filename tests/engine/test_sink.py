@@ -1,12 +1,12 @@
-"""Who may write while a file is begun anew."""
+"""Which connections may write while a file is reset."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
+from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.sink import Connection, Sink
-from modelfetch.engine.transfer import candidates_for
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Store
 from tests.engine.fakes import OK, Laboratory, SpyDisk, body, sha256
@@ -16,8 +16,8 @@ CONTENT = body(100_000)
 FILE = FileSpec("f.bin", len(CONTENT), sha256(CONTENT))
 
 
-def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: Laboratory) -> None:
-    """A helper that was told to end may still hold a piece; it must not stand among the bytes that follow."""
+def test_a_late_piece_is_written_before_a_reset_or_not_at_all(lab: Laboratory) -> None:
+    """A stopped connection may hold a piece, which must not stay among the bytes of the next attempt."""
     reached, go = threading.Event(), threading.Event()
 
     def hold(operation: str, path: Path) -> bool:
@@ -28,27 +28,28 @@ def test_a_late_piece_is_written_before_a_file_is_begun_anew_or_not_at_all(lab: 
 
     store = Store(lab.root, disk=SpyDisk(hold))
     offer = lab.serve(CONTENT, OK, OK)
-    [candidate] = candidates_for([offer])
+    candidates = Candidates([offer])
+    [candidate] = candidates.remaining()
     with store.partial(FILE, exclusive=True) as partial:
-        filling = Sink(lab.runtime(store=store), partial)
-        segment = filling.segments.take()
+        sink = Sink(lab.runtime(store=store), partial, candidates)
+        segment = sink.segments.claim()
         assert segment is not None
-        pieces = filling.copy(Connection(candidate, segment), offer.open(0), FILE.size)
-        helper = threading.Thread(target=lambda: list(pieces))
-        helper.start()
+        pieces = sink.copy(Connection(candidate, segment), offer.open(0), FILE.size)
+        late = threading.Thread(target=lambda: list(pieces))
+        late.start()
         assert reached.wait(IN_TIME)
 
-        def begin_anew() -> None:
-            with filling.alone():
+        def reset() -> None:
+            with sink.exclusive():
                 partial.restart()
-                filling.start_over()
+                sink.reset()
 
-        first = threading.Thread(target=begin_anew)
+        first = threading.Thread(target=reset)
         first.start()
         first.join(0.05)
         assert first.is_alive(), "it waits for the piece that is being written"
         go.set()
         first.join(IN_TIME)
-        helper.join(IN_TIME)
-        assert partial.received == 0, "nothing of the helper's came after it"
-        assert filling.suppliers == {}
+        late.join(IN_TIME)
+        assert partial.received == 0, "nothing of the late piece was written after the reset"
+        assert sink.suppliers == {}

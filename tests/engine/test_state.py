@@ -1,4 +1,4 @@
-"""The fold: totals that stay true, percent that keeps its promise, speed of what really came."""
+"""The state of a run: right totals, 100 percent only when done, and the speed of received bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fold over random runs: what must hold whatever happens, and whatever progress is dropped."""
+"""The state of random runs: what must hold for all events, whatever progress is dropped."""
 
 from __future__ import annotations
 

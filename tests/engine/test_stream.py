@@ -1,4 +1,4 @@
-"""The loop: numbered records, exactly one end, whoever fails, and everything closed."""
+"""The loop over a run: numbered records, exactly one end whatever fails, and everything closed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BEGUN: list[Event] = [
 
 
 class Listener:
-    """Writes down what it is told; may raise at one record."""
+    """Keeps the records it receives; may raise at one of them."""
 
     def __init__(self, raises: BaseException | None = None, at: int = 0) -> None:
         self.heard: list[Record] = []
@@ -63,7 +63,7 @@ def cut(raised: BaseException) -> Iterator[Event]:
     raise raised
 
 
-def test_every_reporter_hears_everything_in_order() -> None:
+def test_every_reporter_receives_every_record_in_order() -> None:
     first, second = Listener(), Listener()
     finished = play(at_once(download(FILES)), first, second)
     assert [record.n for record in first.heard] == list(range(len(download(FILES))))
@@ -120,7 +120,7 @@ def test_an_interrupt_that_became_an_error_is_one(interrupt: KeyboardInterrupt, 
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), became_an_error(KeyboardInterrupt())])
-def test_ctrl_c_in_a_reporter_closes_the_engine_and_is_told_to_all(interrupt: BaseException) -> None:
+def test_ctrl_c_in_a_reporter_closes_the_engine_and_is_reported_to_all(interrupt: BaseException) -> None:
     script = Script(at_once(BEGUN))
     interrupted, other = Listener(interrupt, at=3), Listener()
     finished = follow(script(), [interrupted, other])
@@ -138,7 +138,7 @@ def test_ctrl_c_at_the_very_end_does_not_undo_a_completed_run() -> None:
     assert other.ends == [finished]
 
 
-def test_a_second_ctrl_c_during_clean_up_still_gives_one_end() -> None:
+def test_a_second_ctrl_c_during_cleanup_still_gives_one_end() -> None:
     def engine() -> Iterator[Event]:
         try:
             yield from BEGUN
@@ -150,7 +150,7 @@ def test_a_second_ctrl_c_during_clean_up_still_gives_one_end() -> None:
     assert len(listener.ends) == 1
 
 
-def test_a_clean_up_that_fails_still_gives_one_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cleanup_that_fails_still_gives_one_end(caplog: pytest.LogCaptureFixture) -> None:
     def engine() -> Iterator[Event]:
         try:
             yield from BEGUN
@@ -159,10 +159,10 @@ def test_a_clean_up_that_fails_still_gives_one_end(caplog: pytest.LogCaptureFixt
 
     listener = Listener(KeyboardInterrupt(), at=2)
     assert follow(engine(), [listener]).outcome == "cancelled"
-    assert [record.getMessage() for record in caplog.records] == ["clean-up stopped: disk gone[31m"]
+    assert [record.getMessage() for record in caplog.records] == ["cleanup failed: disk gone[31m"]
 
 
-def test_a_cancelled_check_does_not_speak_of_kept_bytes() -> None:
+def test_a_cancelled_verify_does_not_mention_kept_bytes() -> None:
     def engine() -> Iterator[Event]:
         yield RunStarted("verify", (MODEL,))
         yield started(*FILES[0])
@@ -184,7 +184,7 @@ def test_an_expected_failure_that_escapes_ends_the_run_with_its_own_code() -> No
     )
 
 
-def test_a_bug_is_told_and_then_raised() -> None:
+def test_a_bug_is_reported_and_then_raised() -> None:
     listener = Listener()
     with pytest.raises(ZeroDivisionError):
         follow(cut(ZeroDivisionError("by zero")), [listener])
@@ -217,7 +217,7 @@ def test_nothing_follows_the_end() -> None:
     assert isinstance(listener.heard[-1].event, RunFinished)
 
 
-def test_a_reader_that_went_away_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_pipe_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     """As after ``| head -1``."""
     gone, sound = Listener(BrokenPipeError(32, "Broken pipe"), at=1), Listener()
     with caplog.at_level(logging.WARNING):
@@ -236,12 +236,12 @@ def test_a_reporter_that_raises_is_dropped_once_and_the_run_goes_on(
     assert len(broken.heard) == 2
     assert len(sound.heard) == len(download(FILES))
     (warning,) = caplog.records
-    assert warning.getMessage().startswith("telling of this run stopped: ")
+    assert warning.getMessage().startswith("reporting of this run failed: ")
     assert warning.getMessage().isprintable()
     assert (broken.closed, sound.closed) == (1, 1)
 
 
-def test_a_reporter_that_cannot_close_keeps_nobody_else_from_it() -> None:
+def test_a_reporter_that_cannot_close_does_not_keep_others_open() -> None:
     class Stuck(Listener):
         def close(self) -> None:
             raise OSError("stuck")

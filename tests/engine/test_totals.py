@@ -1,4 +1,4 @@
-"""The meter shows the true speed early, follows changes, and ignores what is no speed."""
+"""The meter shows the right speed early, follows changes, and leaves out pauses."""
 
 from __future__ import annotations
 

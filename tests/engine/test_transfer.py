@@ -1,4 +1,4 @@
-"""Getting one file: switching sources in the middle, never losing a good byte, never trusting a wrong one."""
+"""Transfer of one file: falling back in the middle, keeping good bytes, and refusing wrong ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from modelfetch.engine.candidates import FIRST_BYTE
+from modelfetch.engine.candidates import FIRST_BYTE, Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -20,7 +20,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.segments import SplitPolicy
-from modelfetch.engine.transfer import Transfer, candidates_for
+from modelfetch.engine.transfer import Transfer
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
@@ -87,10 +87,10 @@ def test_an_attempt_begins_when_all_is_ready_for_it(lab: Laboratory) -> None:
     ready: list[str] = []
     runtime, file = replace(lab.runtime(), prepare=ready.append), MODEL.files[0]
     with lab.store.partial(file, True, lambda: False) as partial:
-        candidates = candidates_for(runtime.offers((MODEL, file)))
-        told = Transfer(runtime, "m", file, partial, candidates).run()
-        assert isinstance(next(told), Progress)
-        assert ready == [candidates[0].offer.address]
+        candidates = Candidates(runtime.offers((MODEL, file)))
+        reported = Transfer(runtime, "m", file, partial, candidates).run()
+        assert isinstance(next(reported), Progress)
+        assert ready == [candidates.remaining()[0].offer.address]
 
 
 def test_a_cut_goes_on_at_the_exact_byte(lab: Laboratory) -> None:
@@ -141,7 +141,7 @@ def test_the_next_source_goes_on_in_the_middle_of_the_file(lab: Laboratory) -> N
 
 
 @pytest.mark.parametrize("fault", [Fault.STALL, Fault.TIMEOUT])
-def test_a_silent_host_is_waited_for_once_not_by_each_file(lab: Laboratory, fault: Fault) -> None:
+def test_a_stalled_host_costs_one_time_limit_not_one_for_each_file(lab: Laboratory, fault: Fault) -> None:
     contents = [body(5000, seed) for seed in range(3)]
     silent = [lab.serve(content, refuse(fault), host="silent.example") for content in contents]
     good = [lab.serve(content, host="good.example") for content in contents]
@@ -217,7 +217,7 @@ def test_a_file_of_no_bytes_needs_no_request(lab: Laboratory) -> None:
 
 
 def test_a_pin_no_file_can_match_ends(lab: Laboratory) -> None:
-    """No bytes, but the digest of some: nobody can deliver that, and nobody must be asked for ever."""
+    """Size 0 with the digest of some bytes: no source can deliver that, and none must be asked for ever."""
     empty = model("m", {"f.bin": CONTENT})
     impossible = type(empty)("m", "1", (type(empty.files[0])("f.bin", 0, sha256(CONTENT)),))
     events = lab.ensure(impossible)
@@ -254,10 +254,10 @@ def test_an_answer_that_ends_early_counts_as_a_failed_try(lab: Laboratory, answe
 # Ranges shorter than asked for (RFC 9110, 15.3.7)
 
 
-@pytest.mark.parametrize("sharing", [ALONE, EAGER], ids=["one connection", "several"])
-def test_short_ranges_are_progress_however_many(lab: Laboratory, sharing: SplitPolicy) -> None:
+@pytest.mark.parametrize("split_policy", [ALONE, EAGER], ids=["one connection", "several"])
+def test_short_ranges_are_progress_however_many(lab: Laboratory, split_policy: SplitPolicy) -> None:
     offer = lab.serve(CONTENT, Answer(most=10_000))
-    events = lab.ensure(MODEL, runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(MODEL, runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert got(lab)
     assert len(offer.asked) >= 30
@@ -404,7 +404,7 @@ def test_an_unreachable_source_is_left_sooner_when_there_is_another(lab: Laborat
         Fault.SIZE,
     ],
 )
-def test_what_repeating_cannot_mend_is_asked_once(lab: Laboratory, fault: Fault) -> None:
+def test_a_source_with_a_lasting_fault_is_asked_once(lab: Laboratory, fault: Fault) -> None:
     offer = lab.serve(CONTENT, refuse(fault))
     other = lab.serve(CONTENT, kind="url", host="b.example")
     assert code(lab.ensure(MODEL)) == 0
@@ -423,17 +423,17 @@ def test_waits_stay_within_the_policy(lab: Laboratory) -> None:
     assert all(0 <= event.wait <= 0.002 for event in of(events, RetryScheduled))
 
 
-def test_a_wait_is_told_before_it_begins(lab: Laboratory) -> None:
+def test_a_wait_is_reported_before_it_begins(lab: Laboratory) -> None:
     passing = FakeTime()
     offer = lab.serve(CONTENT, refuse(Fault.BUSY, retry_after=100.0), OK)
-    told: list[float] = []
+    reported: list[float] = []
     runtime = lab.runtime(cancel=passing, clock=passing.clock)
     for event in lab.follow(MODEL, runtime=runtime):
         if isinstance(event, RetryScheduled):
-            told.append(sum(passing.sleeps))
+            reported.append(sum(passing.sleeps))
             assert 100.0 <= event.wait <= 111.0
     assert offer.asked == [0, 0]
-    assert told
+    assert reported
     assert sum(passing.sleeps) >= 100.0
 
 
@@ -451,7 +451,7 @@ def test_a_busy_server_is_left_alone_while_another_is_asked(lab: Laboratory) -> 
     assert left(events) == [("a.example", "busy", "b.example")]
 
 
-def test_a_busy_server_rests_for_all_files(lab: Laboratory) -> None:
+def test_a_busy_server_is_not_asked_for_any_file(lab: Laboratory) -> None:
     contents = {f"{n}.bin": body(1000 - n, n) for n in range(5)}
     busy = [lab.serve(content, refuse(Fault.BUSY, retry_after=60.0)) for content in contents.values()]
     for content in contents.values():
@@ -460,11 +460,11 @@ def test_a_busy_server_rests_for_all_files(lab: Laboratory) -> None:
     assert [len(offer.asked) for offer in busy] == [1, 0, 0, 0, 0]
 
 
-def test_a_rest_asked_for_meanwhile_is_spent_on_another_source(lab: Laboratory) -> None:
+def test_during_a_wait_asked_of_another_file_another_source_is_asked(lab: Laboratory) -> None:
     passing = FakeTime()
 
     def park() -> None:
-        runtime.hosts.park("a.example", 60.0)
+        runtime.hosts.defer("a.example", 60.0)
 
     lab.serve(CONTENT, Answer(until=100_000, error=cut().error, before_piece=park), OK, host="a.example")
     other = lab.serve(CONTENT, host="b.example")
@@ -483,7 +483,7 @@ def test_a_busy_server_that_wants_too_much_is_left_for_good(lab: Laboratory) -> 
     assert offer.asked == [0]
 
 
-def test_a_short_rest_of_the_only_source_is_waited_for(lab: Laboratory) -> None:
+def test_a_short_wait_of_the_only_source_is_waited_for(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT, refuse(Fault.BUSY, retry_after=3.0), OK)
     passing = FakeTime()
     assert code(lab.ensure(MODEL, runtime=lab.runtime(cancel=passing, clock=passing.clock))) == 0
@@ -509,7 +509,7 @@ def test_wrong_bytes_of_one_source_are_its_own_fault(lab: Laboratory, wrong: byt
     assert lab.quarantined() == [wrong]
 
 
-def test_who_sent_wrong_bytes_is_never_asked_for_the_file_again(lab: Laboratory) -> None:
+def test_a_source_of_wrong_bytes_is_never_asked_for_the_file_again(lab: Laboratory) -> None:
     liar = lab.serve(CONTENT, Answer(sends=WRONG), OK, host="a.example")
     lab.serve(CONTENT, NOT_FOUND, host="b.example")
     events = lab.ensure(MODEL)
@@ -569,7 +569,7 @@ def test_in_a_mixture_the_liar_is_found_out(lab: Laboratory) -> None:
     assert left(events)[-1] == ("b.example", "hash", "a.example")
 
 
-def test_the_second_try_is_made_by_who_was_told_to_make_it(lab: Laboratory) -> None:
+def test_the_second_attempt_is_made_by_the_source_in_the_event(lab: Laboratory) -> None:
     """Though a better source may be asked again meanwhile."""
     passing = FakeTime()
 
@@ -580,13 +580,13 @@ def test_the_second_try_is_made_by_who_was_told_to_make_it(lab: Laboratory) -> N
     rested = lab.serve(CONTENT, host="a.example")
     asked = lab.serve(CONTENT, Answer(before_piece=pass_time), host="b.example")
     runtime = lab.runtime(cancel=passing, clock=passing.clock)
-    runtime.hosts.park("a.example", 5.0)
+    runtime.hosts.defer("a.example", 5.0)
     events = lab.ensure(MODEL, runtime=runtime)
     assert [event.host for event in of(events, RetryScheduled)] == ["b.example"]
     assert (rested.asked, asked.asked) == ([], [100_000, 0])
 
 
-def test_a_second_try_has_all_the_patience_of_the_first(lab: Laboratory) -> None:
+def test_a_second_attempt_has_the_time_limits_of_the_first(lab: Laboratory) -> None:
     content = body(RESET_BYTES + 5 * MIB)
     wrong = Answer(sends=flipped(content, 5), until=100_000, error=cut().error)
     lab.serve(content, wrong, NOT_FOUND, host="a.example")
@@ -682,7 +682,7 @@ def test_a_complete_partial_needs_no_request(lab: Laboratory) -> None:
     assert kinds(events)[2:4] == ["file_started", "file_verified"]
 
 
-def test_a_complete_partial_that_is_wrong_is_nobodys_fault_here(lab: Laboratory) -> None:
+def test_a_wrong_complete_partial_is_blamed_on_no_source_of_this_run(lab: Laboratory) -> None:
     lab.begin(CONTENT, "mirror old.example", wrong=b"x")
     offer = lab.serve(CONTENT, host="old.example")
     events = lab.ensure(MODEL)
@@ -693,7 +693,9 @@ def test_a_complete_partial_that_is_wrong_is_nobodys_fault_here(lab: Laboratory)
     assert blamed(events) == ["mirror old.example (earlier)"]
 
 
-def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_who_completed_it(lab: Laboratory) -> None:
+def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_the_source_that_completed_it(
+    lab: Laboratory,
+) -> None:
     lab.begin(CONTENT, "mirror a.example", 100_000, wrong=b"x")
     offer = lab.serve(CONTENT, host="a.example")
     events = lab.ensure(MODEL)
@@ -704,12 +706,12 @@ def test_a_wrong_beginning_of_an_earlier_run_is_not_blamed_on_who_completed_it(l
     assert left(events) == []
 
 
-@pytest.mark.parametrize("sharing", [SplitPolicy(), EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("split_policy", [SplitPolicy(), EAGER], ids=["one connection", "several"])
 @pytest.mark.parametrize("begun", [3 * MIB, 4 * MIB], ids=["begun", "complete"])
 def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
-    lab: Laboratory, begun: int, sharing: SplitPolicy
+    lab: Laboratory, begun: int, split_policy: SplitPolicy
 ) -> None:
-    """The rest comes first: nobody waits until earlier bytes are read again."""
+    """The rest comes first, and does not wait until earlier bytes are read again."""
     content = body(4 * MIB)
     lab.begin(content, "mirror old.example", begun)
     [data] = lab.root.glob("partial/*/data")
@@ -717,7 +719,7 @@ def test_what_was_damaged_meanwhile_is_fetched_again_and_no_more(
         file.seek(3 * MIB // 2)
         file.write(b"x")
     offer = lab.serve(content)
-    events = lab.ensure(model("m", {"f.bin": content}), runtime=lab.runtime(sharing=sharing))
+    events = lab.ensure(model("m", {"f.bin": content}), runtime=lab.runtime(split_policy=split_policy))
     assert code(events) == 0
     assert lab.read(model("m", {"f.bin": content}), "f.bin") == content
     assert of(events, FileQuarantined) == []
@@ -750,8 +752,8 @@ def test_an_unreachable_host_is_found_out_once(lab: Laboratory) -> None:
 def test_a_host_known_to_be_down_is_not_even_tried(lab: Laboratory) -> None:
     dead, sick = lab.serve(CONTENT, host="a.example"), lab.serve(CONTENT, host="b.example")
     runtime = lab.runtime()
-    runtime.hosts.give_up("a.example", SourceError(Fault.CONNECT, "refused on purpose"))
-    runtime.hosts.give_up("b.example", SourceError(Fault.SERVER, "on purpose"))
+    runtime.hosts.record_failure("a.example", SourceError(Fault.CONNECT, "refused on purpose"))
+    runtime.hosts.record_failure("b.example", SourceError(Fault.SERVER, "on purpose"))
     events = lab.ensure(MODEL, runtime=runtime)
     assert code(events) == 0
     assert (dead.asked, sick.asked) == ([], [0])
@@ -820,7 +822,7 @@ def test_a_host_that_sends_nothing_is_not_trusted_for_it(lab: Laboratory) -> Non
     assert sick.asked == []
 
 
-def test_one_bad_file_on_this_disk_says_nothing_about_its_neighbours(lab: Laboratory) -> None:
+def test_one_bad_file_on_this_disk_does_not_demote_the_directory(lab: Laboratory) -> None:
     first, second = body(1000, 1), body(900, 2)
     lab.serve(first, Answer(sends=body(1000, 9)), kind="local", host="/hf/blobs")
     near = lab.serve(second, kind="local", host="/hf/blobs")
@@ -831,25 +833,25 @@ def test_one_bad_file_on_this_disk_says_nothing_about_its_neighbours(lab: Labora
     assert (near.asked, far.asked) == ([0], [])
 
 
-# Telling
+# Events
 
 
 def test_progress_is_absolute_and_never_runs_backwards(lab: Laboratory) -> None:
     lab.serve(CONTENT, cut(until=100_003), NOT_FOUND, host="a.example")
     lab.serve(CONTENT, Answer(whole=True), host="b.example")
-    told = of(lab.ensure(MODEL), Progress)
-    assert [event.received for event in told] == sorted(event.received for event in told)
-    assert {event.size for event in told} == {300_000}
-    assert told[-1].received == 300_000
+    reported = of(lab.ensure(MODEL), Progress)
+    assert [event.received for event in reported] == sorted(event.received for event in reported)
+    assert {event.size for event in reported} == {300_000}
+    assert reported[-1].received == 300_000
     tries = {("a.example", 1), ("a.example", 2), ("b.example", 1)}
-    assert {(event.host, event.attempt) for event in told} == tries
+    assert {(event.host, event.attempt) for event in reported} == tries
 
 
 def test_progress_comes_at_most_ten_times_a_second(lab: Laboratory) -> None:
     lab.serve(CONTENT, Answer(piece=1000, before_piece=lambda: time.sleep(0.001)))
     began = time.monotonic()
-    told = of(lab.ensure(MODEL), Progress)
-    assert len(told) <= 10 * (time.monotonic() - began) + 4  # begun, answered, first piece, last piece
+    reported = of(lab.ensure(MODEL), Progress)
+    assert len(reported) <= 10 * (time.monotonic() - began) + 4  # begun, answered, first piece, last piece
 
 
 def test_attempts_are_numbered(lab: Laboratory) -> None:
@@ -860,11 +862,11 @@ def test_attempts_are_numbered(lab: Laboratory) -> None:
     assert set(attempts) == {1, 2, 3}
 
 
-def test_verified_is_told_once_and_before_the_name_is_given(lab: Laboratory) -> None:
+def test_verified_is_reported_once_and_before_the_final_name(lab: Laboratory) -> None:
     lab.serve(CONTENT, cut(until=10), OK)
-    told = kinds(lab.ensure(MODEL))
-    assert told.count("file_verified") == 1
-    assert ("file_verified", "file_committed") in pairwise(told)
+    reported = kinds(lab.ensure(MODEL))
+    assert reported.count("file_verified") == 1
+    assert ("file_verified", "file_committed") in pairwise(reported)
 
 
 def test_a_bug_in_a_source_is_raised(lab: Laboratory) -> None:
@@ -900,7 +902,7 @@ def test_a_failure_that_may_not_be_repeated_is_not(lab: Laboratory) -> None:
 # Gateways
 
 
-def test_gateways_are_asked_once_each_and_in_a_hurry(lab: Laboratory) -> None:
+def test_gateways_are_asked_once_each_with_a_short_time_limit(lab: Laboratory) -> None:
     gateways = [
         lab.serve(CONTENT, refuse(fault), kind="ipfs", host=f"{fault}.example")
         for fault in (Fault.SERVER, Fault.TIMEOUT, Fault.BUSY)

@@ -114,7 +114,12 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
         (refusal(401, "bad_token", "wrong"), AuthorisationError, "wrong", "modelfetch serve"),
         (refusal(404, "unknown_model", "no catalog", "look"), UnknownModelError, "no catalog", "look"),
         (refusal(404, "unknown_job", "no job"), UsageError, "no job", "modelfetch jobs"),
-        (refusal(409, "bad_manifest", "m.toml: size: wrong"), ManifestError, "m.toml: size: wrong", "Correct"),
+        (
+            refusal(409, "bad_manifest", "m.toml: size: wrong"),
+            ManifestError,
+            "m.toml: size: wrong",
+            "Correct",
+        ),
         (refusal(409, "already_ended", "it is completed"), UsageError, "it is completed", "modelfetch jobs"),
         (refusal(409, "not_retryable", "it is running"), UsageError, "it is running", "modelfetch jobs"),
         (refusal(421, "wrong_host", "not me", "Use it"), UnavailableError, "not me", "Use it"),

@@ -153,7 +153,7 @@ def of_economy(schedule: Schedule, outcome: Outcome) -> Iterator[Violation]:
     """Bytes come once, but for what is on its way when a part is given away or an answer ends."""
     if not schedule.is_free_of_lies or _is_unranged(schedule) or outcome.plan.is_paired:
         return
-    if outcome.plan.sharing.stuck < STALL_SECONDS:
+    if outcome.plan.split_policy.stall_seconds < STALL_SECONDS:
         return  # parts change hands as often as the machine hesitates: that is what such a plan is for
     held = {each.file: each.offset for each in outcome.events if isinstance(each, FileStarted)}
     again = {each.file for each in outcome.events if isinstance(each, FileQuarantined)}
@@ -161,7 +161,7 @@ def of_economy(schedule: Schedule, outcome: Outcome) -> Iterator[Violation]:
         if not isinstance(event, FileCommitted) or event.file in again:
             continue
         needed = event.size - held.get(event.file, 0)
-        allowed = needed * (1 + max(WASTE, outcome.plan.sharing.waste)) + min(SLACK, event.size // 2)
+        allowed = needed * (1 + max(WASTE, outcome.plan.split_policy.max_waste)) + min(SLACK, event.size // 2)
         if event.fetched > allowed:
             what = f"{event.fetched} bytes instead of {needed} for {event.file}"
             yield Violation("fetched again", f"{outcome.plan}: {what}")

@@ -114,7 +114,7 @@ def _work(root: Path, stage: Stage, schedule: Schedule, plan: Plan) -> Callable[
             min_speed=LIMITS.min_speed,
             stall_timeout=LIMITS.stall_timeout,
             files=plan.files,
-            sharing=plan.sharing,
+            split_policy=plan.split_policy,
             prepare=client.prepare,
             close=client.close,
         )

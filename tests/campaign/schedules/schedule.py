@@ -96,13 +96,13 @@ class Plan:
     """Whether another process does the same at the same time, to its end."""
     is_forced: bool = False
     files: int = 4
-    sharing: SplitPolicy = field(default_factory=SplitPolicy)
+    split_policy: SplitPolicy = field(default_factory=SplitPolicy)
 
     def __str__(self) -> str:
         when = f"event {self.events}" if self.events is not None else f"{self.seconds:.2f} s"
         end = self.ending if self.ending == "finish" else f"{self.ending} at {when}"
         extras = " beside another" * self.is_paired + " forced" * self.is_forced
-        return f"{end}, {self.files} files x {self.sharing.connections} connections{extras}"
+        return f"{end}, {self.files} files x {self.split_policy.connections} connections{extras}"
 
 
 @dataclass(frozen=True)
@@ -238,22 +238,22 @@ def _plan(chance: random.Random, ending: Ending, files: int) -> Plan:
         is_paired=chance.random() < 0.12,
         is_forced=chance.random() < 0.05,
         files=chance.choice([1, 2, 4, 8]),
-        sharing=_sharing(chance),
+        split_policy=_split_policy(chance),
     )
 
 
-def _sharing(chance: random.Random) -> SplitPolicy:
+def _split_policy(chance: random.Random) -> SplitPolicy:
     """Company for files of some 100 kB, called at once or late, and with as much or as little waste."""
     if chance.random() < 0.15:
         return SplitPolicy(connections=1)
     return SplitPolicy(
         connections=chance.choice([2, 4, 5, 8]),
-        worth=0,
-        least=chance.choice([10_000, 50_000]),
-        rest=chance.choice([20_000, 100_000]),
-        eager=chance.choice([0.0, 0.0, 0.01, 1.0]),
+        min_size=0,
+        min_part=chance.choice([10_000, 50_000]),
+        min_remainder=chance.choice([20_000, 100_000]),
+        max_delay=chance.choice([0.0, 0.0, 0.01, 1.0]),
         sample=chance.choice([1, 100_000]),
-        enough=chance.choice([1e15, 1e15, 64e6]),
-        stuck=chance.choice([0.05, 3.0]),
-        waste=chance.choice([0.08, 1.0]),
+        fast_speed=chance.choice([1e15, 1e15, 64e6]),
+        stall_seconds=chance.choice([0.05, 3.0]),
+        max_waste=chance.choice([0.08, 1.0]),
     )
