@@ -161,7 +161,7 @@ def _look(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
         return None
     count, size = _compare(listed, directory)
     files = "1 file" if count == 1 else f"{count} files"
-    return directory, f"{name} is ready - {files}, {format_size(size)}, already here"
+    return directory, f"{name} is ready - {files}, {format_size(size)}, already present"
 
 
 def _read(path: str, look: str = "") -> str:

@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-_MORE: Final = "Docs, exit codes and settings: docs/ in the source, or `modelfetch COMMAND --help`."
+_MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
 
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
@@ -68,7 +68,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     app = typer.Typer(
         name="modelfetch",
         cls=Commands,
-        help="Put pinned models on this machine: any source, every byte verified.",
+        help="Fetch pinned models from several kinds of sources, and verify every byte.",
         epilog=f"{epilog()}\n\n{_MORE}",
         rich_markup_mode=None,  # or the help imports rich, which takes longer than all the rest of it
         pretty_exceptions_enable=False,
@@ -118,5 +118,5 @@ def _misused(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    complain(UsageError.code, message, f"{command} --help")
+    complain(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
     return EXIT_USAGE

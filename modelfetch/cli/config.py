@@ -23,14 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
+Key = Annotated[
+    str, typer.Argument(metavar="SECTION.KEY", help="Setting, such as network.files.", show_default=False)
+]
 
 
 @app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """Show every setting, its value, and where that comes from.
+    """Show every setting with its value and where the value comes from.
 
-    What has no effect yet is marked.
+    Settings without effect in this version are marked.
     """
     from modelfetch.settings import SETTINGS, shown
     from modelfetch.settings.load import idle_part
@@ -87,7 +89,9 @@ def path(json: options.Json = False) -> None:
 @app.command("set", epilog=epilog("config set"))
 def set_(
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="New value; separate the items of a list with commas.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Set a value in the user's configuration file."""

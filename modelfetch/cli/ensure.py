@@ -55,18 +55,20 @@ def ensure(
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch everything anew, whatever is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch all files again, even if they are present.")
+    ] = False,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make models present and verified, and print their directories.
+    """Fetch and verify models, and print their directories.
 
-    Resumes what an earlier run began, switches sources in the middle of a file, and gives a file its name
-    only when its SHA-256 is the pinned one. With nothing to do it makes no request. With --server, a running
-    server does it on its machine, and the paths are those there.
+    Resumes interrupted downloads, and changes to the next source in the middle of a file when one fails. A
+    file is put in place only if its SHA-256 matches the manifest. If all files are present, no request is
+    made. With --server, a running server fetches the models, and the paths are paths on its machine.
     """
     if server is not None or token is not None:
         from modelfetch.cli.remote import ensure as ensure_there
@@ -96,7 +98,7 @@ def ensure(
 
 def _directory(to: str | None) -> Path | None:
     if to is not None and not to.strip():
-        raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
+        raise UsageError("--to is empty", hint="Give a directory; use . for the current one.")
     return None if to is None else Path(to)
 
 
@@ -108,9 +110,9 @@ def plan(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say what ensure would do, and write nothing.
+    """Show what ensure would do, without fetching or writing anything.
 
-    What is kept, what is missing, where it would come from, and whether the disk has room for it.
+    Lists the files that are kept or missing, their sources in order, and the space needed on the disk.
     """
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history.health import facts
@@ -141,10 +143,10 @@ def plan(
 
 def _show_plan(planned: Planned) -> None:
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import licence, plan
+    from modelfetch.reporters.words import license_lines, plan
 
     say(f"{planned.model} {planned.version}: {plan(planned)}")
-    for line in licence(planned):
+    for line in license_lines(planned):
         say(f"  {line}")
     rows = [
         [
@@ -208,8 +210,8 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
         return
     width = max(len(" ".join(pair)) for pair in hosts)
     for number, (pair, health) in enumerate(hosts.items()):
-        words = f"{health.status}: {health}" if health else "not asked yet"
-        say_row(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+        words = f"{health.status}: {health}" if health else "not tried yet"
+        say_row(f"{'then' if number else 'tried first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
 
 
 def _show_disk(missing: int, free: int | None) -> None:

@@ -53,8 +53,8 @@ def _settled(code: int) -> int:
         if isinstance(error, ConnectionError):  # the reader went away, and knows it
             return code or EXIT_PIPE
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
-        hint = "Nothing else failed: give its output another place." if code == 0 else ""
-        say_error(f"standard output cannot be written: {why}", hint)
+        hint = "The command succeeded otherwise. Redirect its output to another place." if code == 0 else ""
+        say_error(f"cannot write to standard output: {why}", hint)
     except KeyboardInterrupt as again:
         return _cut_short(again)
     return code or StoreError.exit_code
@@ -75,7 +75,11 @@ def _call() -> int:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug()
-        return _expected(StoreError("too many files are open", hint="Raise the limit (ulimit -n)."))
+        return _expected(
+            StoreError(
+                "too many files are open", hint="Raise the limit of open files (ulimit -n), and run it again."
+            )
+        )
     except Exception as error:
         interrupt = interrupt_behind(error)
         return _bug() if interrupt is None else _cut_short(interrupt)
@@ -125,7 +129,7 @@ def _bug() -> int:
         say(sanitise(line))
     say_error(
         f"this is a bug in modelfetch {__version__}",
-        "Please report it with the lines above and the command you ran; look through them for secrets first.",
+        "Please report it with the command you ran and the lines above. Remove secrets from them first.",
     )
     return EXIT_BUG
 

@@ -82,7 +82,7 @@ class Commands(TyperGroup):
         shown = word if word.isascii() and word.isalnum() else quote(word)
         raise UsageError(
             f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
-            hint=f"{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}",
+            hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",
         )
 
 

@@ -25,23 +25,26 @@ if TYPE_CHECKING:
 
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 24h.", show_default=False),
+    typer.Option(
+        "--since", metavar="SPAN", help="Only runs of the last SPAN, such as 24h.", show_default=False
+    ),
 ]
 
 
 def history(
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Runs to show.", show_default="20")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Number of runs to show.", show_default="20"),
     ] = None,
     since: Since = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the bytes of each day instead.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart of bytes per day instead.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show earlier runs, the newest first.
+    """List earlier runs, newest first.
 
-    Runs that found everything there are counted in `metrics` only. The setting `history.days` says how long
-    others are remembered.
+    Runs that found all files present are counted in `metrics` only. The setting `history.days` is the number
+    of days that other runs are kept.
     """
     from modelfetch.workspace import Workspace
 
@@ -51,7 +54,7 @@ def history(
         # One more than is shown tells whether there are more.
         found = remembered.runs(since=begin(since), limit=None if shown is None else shown + 1)
     runs = found[:shown]
-    rest = f"these are the newest {shown}; --limit N shows more, --since SPAN all since then"
+    rest = f"showing the newest {shown} runs; use --limit N or --since SPAN to show more"
     rest = rest if len(runs) < len(found) else ""
     if json:
         print_json({"runs": [_document(run) for run in runs], "limit": shown, "note": rest})
@@ -79,7 +82,7 @@ def begin(since: str | None) -> datetime | None:
     try:
         return datetime.now(UTC) - timedelta(seconds=parse_duration(since))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"--since: {error}", hint="modelfetch history --since 7d") from None
+        raise UsageError(f"--since: {error}", hint="Give a number and a unit, such as --since 7d.") from None
 
 
 def note(notice: str) -> None:
@@ -113,7 +116,7 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
     from modelfetch.model.units import format_duration, format_rate, format_size
 
     if not runs:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
         return
     rows = [
         [
@@ -130,15 +133,15 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
         for run in runs
     ]
     columns = [
-        Column("when"),
+        Column("started"),
         Column("run"),
-        Column("what", drop=2),
+        Column("command", drop=2),
         Column("models", flexible=True),
         Column("outcome"),
         Column("fetched", right=True, drop=1),
         Column("time", right=True, drop=3),
         Column("speed", right=True, drop=4),
-        Column("failed tries", right=True, drop=5),
+        Column("failures", right=True, drop=5),
     ]
     print_table(columns, rows)
 
@@ -150,18 +153,20 @@ def _plot(runs: Sequence[RunRow]) -> None:
     for line in bars([(f"{day}", fetched, format_size(fetched)) for day, fetched in days]):
         put(line)
     if not days:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
 
 
 def log(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Name of the run, or its beginning.", show_default="the last"),
+        typer.Argument(
+            metavar="[RUN]", help="Id of the run, or its first characters.", show_default="last run"
+        ),
     ] = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Tell the story of a run, line by line."""
+    """Show the log of a run, one line for each event."""
     from modelfetch.errors import UsageError
     from modelfetch.model.text import quote, sanitise
     from modelfetch.workspace import Workspace
@@ -172,12 +177,14 @@ def log(
         events = remembered.events(found[0].run) if found else []
     note(remembered.notice)
     if run is not None and not found:
-        raise UsageError(f"no run called {quote(run)} is remembered", hint="modelfetch history")
+        raise UsageError(
+            f"no recorded run has the id {quote(run)}", hint="Run `modelfetch history` to list the ids."
+        )
     if json:
         print_json({"run": found[0].run if found else None, "events": events})
         return
     if not found:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
     for event in events:
         if event.get("human"):
             put(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 Id = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The job: its id, or the beginning of it.", show_default=False),
+    typer.Argument(metavar="ID", help="Id of the job, or its first characters.", show_default=False),
 ]
 
 
 def jobs(server: options.Server = None, token: options.Token = None, json: options.Json = False) -> None:
-    """List the jobs of a running server, the newest first."""
+    """List the jobs of a running server, newest first."""
     from modelfetch.cli.remote import connect
 
     with closing(connect(server, token)) as there:
@@ -40,9 +40,9 @@ def attach(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Follow a job from its beginning to its end.
+    """Follow a job until it ends.
 
-    Shows what the command that does the same would show. Ctrl-C ends the following; the job goes on.
+    Prints what the same command would print on this machine. Ctrl-C stops following; the job continues.
     """
     from modelfetch.cli.remote import connect, echo, watch
     from modelfetch.cli.run import Ready, leave, print_bad
@@ -61,7 +61,7 @@ def attach(
 def cancel(
     job_id: Id, server: options.Server = None, token: options.Token = None, json: options.Json = False
 ) -> None:
-    """Cancel a job. What is good of its files stays on the server, and the next job goes on there."""
+    """Cancel a job. The server keeps the data fetched so far, and a later job continues from it."""
     from modelfetch.cli.remote import connect
 
     with closing(connect(server, token)) as there:
@@ -70,15 +70,15 @@ def cancel(
     if json:
         print_json(answer)
     else:
-        say(f"cancelled {_name(found)}; what is good of it stays on the server")
+        say(f"cancelled {_name(found)}; the server keeps the data fetched so far")
 
 
 def retry(
     job_id: Id, server: options.Server = None, token: options.Token = None, json: options.Json = False
 ) -> None:
-    """Do a failed or cancelled job again, and print the new id.
+    """Run a failed or cancelled job again, and print the new id.
 
-    It goes on where the job stopped.
+    The new job continues where the old one stopped.
     """
     from modelfetch.cli.remote import connect, echo
     from modelfetch.model.text import sanitise
@@ -91,8 +91,8 @@ def retry(
         print_json({"job_id": job.id, "retry_of": found.job_id, "new": job.is_ours})
         return
     echo([job.id])
-    name, verb = sanitise(shorten(job.id)), "began" if job.is_ours else "is under way already"
-    say(f"{name} {verb}; modelfetch attach {name} follows it")
+    name, verb = sanitise(shorten(job.id)), "submitted" if job.is_ours else "already exists"
+    say(f"job {name} {verb}; follow it with `modelfetch attach {name}`")
 
 
 def _name(job: Snapshot) -> str:

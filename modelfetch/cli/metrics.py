@@ -32,22 +32,22 @@ class What(StrEnum):
 
 def metrics(
     what: Annotated[
-        What, typer.Argument(metavar="[WHAT]", help="What to show, or to forget.")
+        What, typer.Argument(metavar="[WHAT]", help="What to show; reset deletes all attempts.")
     ] = What.RECORDS,
     since: Annotated[
-        str, typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 7d.")
+        str, typer.Option("--since", metavar="SPAN", help="Only attempts of the last SPAN, such as 7d.")
     ] = "24h",
     csv: Annotated[bool, typer.Option("--csv", help="Print records as CSV.")] = False,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Print figures in the text format of Prometheus.")
+        bool, typer.Option("--prometheus", help="Print totals in the Prometheus text format.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what reset would forget.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what reset would delete.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show every attempt at a source, and what attempts add up to.
+    """Show download attempts, summaries and the health of sources.
 
-    `metrics reset` forgets all attempts, and with them the health of every host; runs stay in `history`.
+    `metrics reset` deletes all attempts, and with them the health of every host. Runs stay in `history`.
     """
     from modelfetch.workspace import Workspace
 
@@ -68,13 +68,15 @@ def metrics(
 
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
+    from modelfetch.reporters.words import plural
+
     with workspace.history() as history:
-        forgotten = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
+        deleted = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
     note(history.notice)
     if json:
-        print_json({"ok": True, "message": "Metrics reset", "attempts": forgotten, "dry_run": dry_run})
+        print_json({"ok": True, "message": "Metrics reset", "attempts": deleted, "dry_run": dry_run})
     else:
-        say(f"{'would forget' if dry_run else 'forgot'} {forgotten} attempts")
+        say(f"{'would delete' if dry_run else 'deleted'} {plural(deleted, 'attempt')}")
 
 
 def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
@@ -124,12 +126,13 @@ _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "mod
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     from modelfetch.history.metrics import KINDS, summary
+    from modelfetch.reporters.words import plural
 
     found = summary(rows)
     if json:
         print_json(found)
         return
-    say(f"{found['total']} attempts, {found['cache_hits']} files were in the cache")
+    say(f"{plural(found['total'], 'attempt')}; {plural(found['cache_hits'], 'file')} found in the cache")
     lines = [(kind, found[kind]) for kind in KINDS]
     lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
     cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
@@ -144,7 +147,7 @@ def _health(rows: Sequence[AttemptRow], json: bool) -> None:
     if json:
         print_json(found)
         return
-    say(f"{found['cache']['hit_rate']:g} % of the files asked for were in the cache")
+    say(f"{found['cache']['hit_rate']:g} % of the requested files were found in the cache")
     cells = [[kind, judged["status"], *_figures(judged)] for kind in KINDS for judged in [found[kind]]]
     print_table([Column("source"), Column("status"), *_right("success"), _LATENCY], cells)
 

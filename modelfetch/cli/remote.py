@@ -42,7 +42,7 @@ def connect(server: str | None, token: str | None) -> ServerClient:
         _require_somebody(error.base)
         raise
     if address.is_exposed:
-        say(f"warning: anyone on the way to {address.base} can read the token: use https, or a tunnel")
+        say(f"warning: the token is sent to {address.base} unencrypted; use https or a tunnel")
     return ServerClient(address)
 
 
@@ -144,11 +144,11 @@ def _options_given(context: Any) -> set[str]:
 
 def _require_sense(server: str | None, given: Set[str]) -> None:
     if server is None:
-        raise UsageError("--token is for --server, which is not given", hint="modelfetch ensure --help")
+        raise UsageError("--token needs --server", hint="Add --server URL, or leave out --token.")
     if local := given - _OPTIONS:
         raise UsageError(
             f"{', '.join(sorted(local))} cannot be used with --server",
-            hint="The server fetches, by its own settings: leave that out, or set it there.",
+            hint="The server uses its own settings. Leave the option out, or change the setting there.",
         )
 
 
@@ -157,7 +157,9 @@ def _project_models() -> Sequence[str]:
 
     models = Workspace.open().loaded.models
     if not models:
-        raise UsageError("no model is named", hint="Name one, or be where a modelfetch.toml names some.")
+        raise UsageError(
+            "no model is named", hint="Name one, or run the command where modelfetch.toml lists models."
+        )
     return models
 
 

@@ -50,7 +50,7 @@ def run(
         return _run(workspace, events, json=json, quiet=quiet, also=also)
     except KeyboardInterrupt:
         if not json:
-            say("cancelled; try again to go on where it stopped")
+            say("cancelled; run the command again to continue")
         raise
 
 
@@ -149,7 +149,7 @@ def run_verify(
     workspace = Workspace.open(flags)
     manifests = workspace.manifests(names) if names else workspace.present()
     if not (manifests or json or quiet):
-        say("nothing to verify: no model is here yet")
+        say("nothing to verify: no model is present yet")
     events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = run(workspace, events, json=json, quiet=quiet)
     if not json:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 def serve(
     host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="Address or name to listen on.")
+        str, typer.Option("--host", metavar="HOST", help="Address or host name to listen on.")
     ] = "127.0.0.1",
     port: Annotated[
         int,
-        typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 takes any that is free."),
+        typer.Option(
+            "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 means any free port."
+        ),
     ] = 8765,
     token: Annotated[
         str,
@@ -31,35 +33,37 @@ def serve(
             "--token",
             metavar="TOKEN",
             envvar="MODELFETCH_SERVE_TOKEN",
-            help="What clients must send; without it, a new one is made.",
+            help="Token that clients must send; by default, a new one.",
             show_default=False,
             show_envvar=False,
         ),
     ] = "",
     cert: Annotated[
         Path | None,
-        typer.Option("--cert", metavar="FILE", help="Certificate (PEM), for TLS.", show_default=False),
+        typer.Option("--cert", metavar="FILE", help="TLS certificate (PEM).", show_default=False),
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option("--key", metavar="FILE", help="The certificate's key (PEM).", show_default=False),
+        typer.Option(
+            "--key", metavar="FILE", help="Private key of the certificate (PEM).", show_default=False
+        ),
     ] = None,
     public_url: Annotated[
         str,
         typer.Option(
             "--public-url",
             metavar="URL",
-            help="Its address at a reverse proxy, such as https://models.example.org.",
+            help="Address at a reverse proxy, such as https://models.example.org.",
             show_default=False,
         ),
     ] = "",
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Serve jobs over HTTP, and a panel to watch them.
+    """Run a server: jobs over HTTP, and a web panel to follow them.
 
-    A signal ends it. Prints its address with the token in one line once it listens. Needs the extra `serve`:
-    pip install 'modelfetch[serve]'.
+    Prints one line, its address with the token, as soon as it listens. Ctrl-C or SIGTERM stops it. Needs the
+    extra `serve`: pip install 'modelfetch[serve]'.
     """
     from modelfetch.server.serve import Options, serve
     from modelfetch.workspace import Workspace
@@ -72,16 +76,14 @@ def serve(
 
 def _listening(json: bool, address: Address, token: str) -> None:
     if not address.is_local:
-        say(
-            f"note: other machines can reach {address.bound}, port {address.port}; the token is all they need"
-        )
+        say(f"note: other machines can connect to {address.bound}, port {address.port}, with the token")
     if not address.is_local and not address.tls:
-        say("note: without --cert and --key the token can be read by anyone on the way")
+        say("note: the token is sent unencrypted; use --cert and --key for TLS")
     if json:
         print_json({"url": address.url, "public_url": address.public or None, "token": token})
     else:
         if address.public:
-            say(f"note: listening on {address.url}, for the proxy that has it as {address.public}")
+            say(f"note: listening on {address.url}, behind the reverse proxy at {address.public}")
         put(f"{address.shown}/#token={token}")
     if lost() is not None:  # nobody could ask it anything
         raise typer.Exit(StoreError.exit_code)

@@ -29,14 +29,14 @@ WHY = 24
 
 def sources(
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask each host now whether it is there, once, for 5 s at most.")
+        bool, typer.Option("--probe", help="Send one request to each host now, with a limit of 5 s.")
     ] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show every source, how it fares, and when it would be asked.
+    """List all sources in order, with their health.
 
-    Sources are known from settings, catalogs and history. Asks no network without --probe.
+    Sources come from settings, catalogs and history. No request is made without --probe.
     """
     from modelfetch.engine.known_hosts import standings
     from modelfetch.workspace import Workspace
@@ -69,7 +69,10 @@ def _probe(workspace: Workspace, found: Sequence[Standing]) -> dict[Standing, Re
     from modelfetch.net.probe import probe
 
     if workspace.loaded.offline:
-        raise OfflineError("the network may not be used", hint="Run it without --probe.")
+        raise OfflineError(
+            "--probe needs the network, which offline mode forbids",
+            hint="Leave out --probe, or turn off offline mode.",
+        )
     asked = [each for each in found if each.question is not None]
     questions = [each.question for each in asked if each.question is not None]
     return dict(zip(asked, probe(questions), strict=True))
@@ -108,11 +111,11 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
     ]
     columns = [
         Column("kind"),
-        Column("place", right=True, drop=2),
+        Column("order", right=True, drop=2),
         Column("host", flexible=True, least=HOST),
         Column("known from", drop=4),
-        Column("last asked", drop=3),
-        Column("why", flexible=True, least=WHY, prose=True, drop=1),
+        Column("last used", drop=3),
+        Column("status", flexible=True, least=WHY, prose=True, drop=1),
         *([Column("probe", flexible=True, prose=True)] if replies else []),
     ]
     print_table(columns, rows)

@@ -13,25 +13,25 @@ def verify(
     names: options.Names = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Read only files whose size or time changed since they were verified."),
+        typer.Option(
+            "--quick", help="Read only files that changed in size or time since they were verified."
+        ),
     ] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files anew.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files again.")] = False,
     strict: Annotated[
         bool,
-        typer.Option(
-            "--strict", help="Files that a manifest does not list are failures; --repair moves them."
-        ),
+        typer.Option("--strict", help="Also fail for files that no manifest lists; --repair moves them."),
     ] = False,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Check files against their manifests, and repair them if asked.
+    """Verify files against their manifests; --repair repairs them.
 
-    Every file of the named models, or of everything present, is read. Needs no network but for --repair.
-    Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
-    unlisted. Exit code 5 when there is one; with --repair, when one could not be put right.
+    Reads every file of the named models, or of all present ones. Uses the network only with --repair. Prints
+    a line for each bad file: model, file, and missing, size, hash or, with --strict, unlisted. Exits with
+    code 5 if there is one; with --repair, if one could not be repaired.
     """
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions

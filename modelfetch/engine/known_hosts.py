@@ -39,7 +39,7 @@ class Standing:
         """Why it has its place."""
         if self.place is None:
             return "named nowhere any more" if self.known_from == "history" else "its kind is not in use"
-        return f"{self.health.status}: {self.health}" if self.health else "not asked yet"
+        return f"{self.health.status}: {self.health}" if self.health else "not tried yet"
 
 
 def standings(

@@ -135,7 +135,7 @@ class Bars:
         if event.missing:
             name = Text().append(sanitise(event.model), "bold")
             self._console.print(name.append(f"  {words.plan(event)}", QUIET))
-        for said in words.licence(event):
+        for said in words.license_lines(event):
             self._console.print(Text(said, "yellow"))
 
     def _finish(self, record: Record, event: RunFinished) -> None:

@@ -158,7 +158,7 @@ def _origin(row: Row, cells: int) -> str:
 
 def _hidden(scene: Scene, pen: Pen) -> Text:
     done = f"{scene.done} done" if scene.done else ""
-    queued = f"{scene.queued} to come" if scene.queued else ""
+    queued = f"{scene.queued} queued" if scene.queued else ""
     joined = f" {pen.symbols.dot} ".join(filter(None, (done, queued)))
     line = Text(
         f"{pen.symbols.done if scene.done else pen.symbols.queued} ", "green" if scene.done else QUIET

@@ -97,7 +97,7 @@ class Notes:
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"{words.aside(event)} in {sanitise(event.path)}"
+            text = f"{words.quarantined(event)}: {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
             yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")

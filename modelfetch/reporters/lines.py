@@ -74,7 +74,7 @@ class Lines:
             self._say(event.model, event.version, f"checking {words.contents(event)}")
             return
         self._say(event.model, event.version, words.plan(event))
-        for line in words.licence(event):
+        for line in words.license_lines(event):
             self._say(event.model, "", line)
 
     def _waiting(self, event: LockWaiting, state: RunState) -> None:
@@ -102,7 +102,7 @@ class Lines:
         if state.operation == "verify" or _is_one_of_many(event, state):  # they would bury the others
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
-        resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+        resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
         return [f"started, {format_size(event.size)}{resumed}"]
 
     def _is_due(self, key: FileId, now: float, percent: float) -> bool:

@@ -70,11 +70,11 @@ def _waiting(event: LockWaiting) -> str:
 def _planned(event: Planned) -> str:
     if any(file.state != "kept" for file in event.files):
         return f"📥 Downloading model: {event.model}"
-    return f"📦 Model already here: {event.model}"
+    return f"📦 Model already present: {event.model}"
 
 
 def _file_started(event: FileStarted) -> str:
-    resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+    resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
     return f"📄 {event.file}: {format_size(event.size)}{resumed}"
 
 
@@ -100,8 +100,9 @@ def _verified(event: FileVerified) -> str:
 
 
 def _quarantined(event: FileQuarantined) -> str:
-    what = "wrong bytes put aside" if event.expected else "put aside"  # what no manifest lists is not wrong
-    return f"🚫 {event.file}: {what} in {event.path}"
+    # A file that no manifest lists has no expected digest: its bytes are not wrong.
+    what = "wrong bytes moved to quarantine" if event.expected else "moved to quarantine"
+    return f"🚫 {event.file}: {what}: {event.path}"
 
 
 def _committed(event: FileCommitted) -> str:
@@ -117,7 +118,7 @@ def _finished(what: str, event: RunFinished) -> str:
         return f"✅ {what} complete"
     if event.outcome == "cancelled":
         return f"❌ {what} cancelled"
-    return f"❌ {what} failed: {event.error.message if event.error else 'nobody knows why'}"
+    return f"❌ {what} failed: {event.error.message if event.error else 'unknown error'}"
 
 
 def _place(source: str, host: str) -> str:

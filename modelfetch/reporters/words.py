@@ -168,15 +168,15 @@ def contents(event: Planned) -> str:
     return f"{plural(len(event.files), 'file')}, {format_size(event.size)}"
 
 
-def licence(event: Planned) -> list[str]:
-    """Say what a licence asks for, before the first download of anything that is not permissive."""
+def license_lines(event: Planned) -> list[str]:
+    """Show the license of a model before its first download, unless the license is permissive."""
     if not event.missing or (is_permissive(event.license) and not event.license_notice):
         return []
     stated = (
         f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
     )
     home = f"; {event.homepage}" if event.homepage else ""
-    return [sanitise(line) for line in (f"licence: {stated}{home})", event.license_notice) if line]
+    return [sanitise(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
 
 
 def waiting(event: LockWaiting) -> str:
@@ -195,8 +195,8 @@ def cause(event: RetryScheduled | SourceFailed) -> str:
 
 def retry(event: RetryScheduled) -> str:
     """Say why and when a source is asked again."""
-    when = f"in {exact(event.wait)}" if event.wait >= 0.05 else "at once"
-    return f"{cause(event)}, again {when} (attempt {event.attempt})"
+    when = f"in {exact(event.wait)}" if event.wait >= 0.05 else "now"
+    return f"{cause(event)}; attempt {event.attempt} {when}"
 
 
 def bad(event: SourceFailed) -> str:
@@ -206,9 +206,9 @@ def bad(event: SourceFailed) -> str:
     return f"bad: {sanitise(event.fault)}"
 
 
-def aside(event: FileQuarantined) -> str:
+def quarantined(event: FileQuarantined) -> str:
     """Say what became of bytes in quarantine; those of a file that no manifest lists are not wrong."""
-    return "the wrong bytes were put aside" if event.expected else "put aside"
+    return "wrong bytes moved to quarantine" if event.expected else "moved to quarantine"
 
 
 def fallback(event: SourceFailed, symbols: Symbols) -> str:
@@ -235,7 +235,7 @@ def ready(model: ModelState, symbols: Symbols) -> str:
     elif set(model.sources) - {"cache"}:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
-        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already here")
+        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already present")
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
@@ -258,5 +258,5 @@ def verified(state: RunState, finished: RunFinished) -> str:
 def standing(state: RunState) -> str:
     """Sum up a run that failed: what is there all the same."""
     totals = state.totals
-    there = f"{totals.files_done} of {plural(totals.files, 'file')} there"
-    return f"{there}, {format_size(totals.received)} of {format_size(totals.size)} kept"
+    complete = f"{totals.files_done} of {plural(totals.files, 'file')} complete"
+    return f"{complete}, {format_size(totals.received)} of {format_size(totals.size)} kept"

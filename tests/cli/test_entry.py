@@ -120,7 +120,7 @@ def test_commands_of_config_are_guessed_too(called: Called) -> None:
         ("ensure whisper-bas", 3, "unknown_model", "Did you mean 'whisper-base'?"),
         ("ensure broken", 3, "bad_manifest", "broken.toml"),
         ("show whisper-bas", 3, "unknown_model", "whisper-bas"),
-        ("path demo", 4, "offline", "demo is not here"),
+        ("path demo", 4, "offline", "demo is not present"),
         ("plan demo --prefer nobody", 2, "usage", "nobody"),
         ("config set network.files x", 2, "config", "network.files"),
         ("jobs --server nowhere", 2, "usage", ""),

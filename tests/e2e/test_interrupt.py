@@ -122,7 +122,7 @@ def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
     workspace = Workspace.open(environ=environ, cwd=tmp_path)
     finished = run(workspace, iter(events), json=False, quiet=False, also=Impatient())
     assert (finished.outcome, finished.exit_code) == ("cancelled", 130)
-    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; try again to go on where it stopped"
+    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; run the command again to continue"
 
 
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
