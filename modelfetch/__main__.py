@@ -3,13 +3,22 @@
 import os
 import sys
 
-INTERRUPTED = 130
-"""128 + SIGINT: how shells tell that Ctrl-C ended a program."""
+TYPE_CHECKING = False  # importing typing costs as much as the whole quick start
+if TYPE_CHECKING:
+    from typing import Never
+
+
+def _end_interrupted() -> "Never":
+    """End the process as Ctrl-C does, without a traceback."""
+    from modelfetch.exit_codes import SIGINT_EXIT  # here, as no other quick start needs it
+
+    os._exit(SIGINT_EXIT)
+
 
 try:
     from modelfetch.warm import answer, count
-except KeyboardInterrupt:  # before there was anything to tell
-    os._exit(INTERRUPTED)
+except KeyboardInterrupt:  # nothing has begun, so there is nothing to report
+    _end_interrupted()
 
 
 def main() -> None:
@@ -17,7 +26,7 @@ def main() -> None:
     try:
         _main()
     except KeyboardInterrupt:  # before or after all that has an end of its own to tell
-        os._exit(INTERRUPTED)
+        _end_interrupted()
 
 
 def _main() -> None:

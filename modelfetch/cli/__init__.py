@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from modelfetch.exit_codes import SIGINT_EXIT, SIGNAL_BASE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +49,7 @@ def _unraisable(what: sys.UnraisableHookArgs) -> None:
         return
     import _thread  # threading may be what is being imported
 
-    number = getattr(what.exc_value, "exit_code", 130) - 128
+    number = getattr(what.exc_value, "exit_code", SIGINT_EXIT) - SIGNAL_BASE
     _thread.start_new_thread(_press_again, (_thread.get_ident(), number))
 
 

@@ -12,9 +12,8 @@ from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import complain, put
 from modelfetch.errors import UsageError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
-
-EXIT_ABORTED: Final = 130
 
 # Base of all usage errors. typer has a click of its own from 0.26 on, so it is found and not imported.
 _ClickException: type[Exception] = next(
@@ -108,7 +107,7 @@ def call() -> int:
     except SystemExit as leaving:  # completion ends the process itself
         code = int(str(leaving.code or 0))
     except typer.Abort:
-        return EXIT_ABORTED
+        return SIGINT_EXIT
     except _ClickException as error:
         return _misused(error)
     return EXIT_USAGE if code == 1 else code  # completion for a shell that typer does not know: no bug

@@ -14,6 +14,7 @@ from typing import Never
 from modelfetch import streams
 from modelfetch.cli.output import complain, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
+from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.text import sanitise
 from modelfetch.version import __version__
 from modelfetch.warm import plain_names
@@ -23,9 +24,6 @@ GARBAGE = 50_000
 thousand that all stay: looking through them again and again was 6 % of the time until the first request."""
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
-EXIT_PIPE = 141
-"""128 + SIGPIPE: what a shell reports of a program whose reader went away."""
 
 
 def run() -> Never:
@@ -51,7 +49,7 @@ def _settled(code: int) -> int:
         if error is None:
             return code
         if isinstance(error, ConnectionError):  # the reader went away, and knows it
-            return code or EXIT_PIPE
+            return code or SIGPIPE_EXIT
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
         hint = "The command succeeded otherwise. Redirect its output to another place." if code == 0 else ""
         say_error(f"cannot write to standard output: {why}", hint)
@@ -108,7 +106,7 @@ def _command() -> int:
 
 def _cut_short(end: KeyboardInterrupt) -> int:
     """The exit code after a signal."""
-    return int(getattr(end, "exit_code", EXIT_INTERRUPTED))
+    return int(getattr(end, "exit_code", SIGINT_EXIT))
 
 
 def _expected(error: ModelfetchError) -> int:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from modelfetch.cli.output import say
 from modelfetch.errors import UsageError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.model.text import quote
 
 EXIT_USAGE: Final = UsageError.exit_code
@@ -56,7 +57,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as end:
-            raise typer.Exit(getattr(end, "exit_code", 130)) from end
+            raise typer.Exit(getattr(end, "exit_code", SIGINT_EXIT)) from end
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse; without a single word, say what there is.

@@ -18,6 +18,7 @@ from modelfetch.cli.run import Ready, leave
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.exit_codes import SIGNAL_BASE
 from modelfetch.model.text import inert, sanitise
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, nobody
 from modelfetch.reporters import choose, error_lines, symbols_for
@@ -116,7 +117,7 @@ def _asking(leave: Callable[[int], None]) -> Iterator[None]:
 
     def ask(number: int, _frame: FrameType | None) -> None:
         restore()
-        leave(128 + number)
+        leave(SIGNAL_BASE + number)
 
     def restore() -> None:
         for number, handler in before.items():

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancelled
 from modelfetch.engine.batch import Batch, first_small
@@ -40,6 +40,7 @@ from modelfetch.engine.plan import Holdings, Inventory, Job, apart, jobs, planne
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Done, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store import Consulted, Lock, ReceiptError
 
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
 
 FileKey = tuple[str, str, str, str]
 """Name, version, identity and path: several versions of a model, and claims to one, may be in one run."""
-
-_CANCELLED_EXIT: Final = 130
-"""As after Ctrl-C: 128 + SIGINT."""
 
 
 Failure = ModelfetchError | Cancelled
@@ -106,8 +104,8 @@ def finished(error: Failure | None, files: Sequence[FileResult], seconds: float)
     if error is None:
         return RunFinished("completed", 0, seconds, tuple(files), None)
     if isinstance(error, Cancelled):
-        info = ErrorInfo(code_of(error), "cancelled", "try again to go on where it stopped")
-        return RunFinished("cancelled", _CANCELLED_EXIT, seconds, tuple(files), info)
+        info = ErrorInfo(code_of(error), "cancelled", "run the command again to continue")
+        return RunFinished("cancelled", SIGINT_EXIT, seconds, tuple(files), info)
     info = ErrorInfo(error.code, error.message, error.hint)
     return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import ErrorInfo, RunFinished
 from modelfetch.errors import Fault, ModelfetchError, SourceError
+from modelfetch.exit_codes import SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.net.json_api import Stream
@@ -28,9 +29,6 @@ DATE_SECONDS: Final = 1.0
 
 _POLICY: Final = RetryPolicy(base=0.5, cap=5.0)
 """Pauses between attempts: a server that is back is found within five seconds."""
-
-INTERRUPTED_EXIT: Final = 143
-"""Exit code where the server was stopped: that of a command which is asked to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,7 @@ class Listener:
     def _interrupted(self) -> RunFinished:
         message = f"modelfetch server at {self._server.base}: it was stopped during {self._job.model}"
         hint = "Once it runs again, the same command goes on where this one was."
-        return RunFinished("failed", INTERRUPTED_EXIT, 0.0, (), ErrorInfo("interrupted", message, hint))
+        return RunFinished("failed", SIGTERM_EXIT, 0.0, (), ErrorInfo("interrupted", message, hint))
 
     def _given_up(self, reason: str) -> RunFinished:
         seconds = self._clock() - self._contact

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
+from modelfetch.exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 
@@ -66,13 +67,17 @@ class JobState:
 
 
 CANCELLED_IN_QUEUE: Final = RunFinished(
-    "cancelled", 130, 0.0, (), ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it")
+    "cancelled",
+    SIGINT_EXIT,
+    0.0,
+    (),
+    ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it"),
 )
 """The end of a job that never began; the exit code is that of Ctrl-C."""
 
 INTERRUPTED: Final = RunFinished(
     "failed",
-    143,
+    SIGTERM_EXIT,
     0.0,
     (),
     ErrorInfo(
@@ -91,7 +96,7 @@ STOPPED: Final = ErrorInfo(
 
 
 def stopped(end: RunFinished) -> RunFinished:
-    """The end of a job that was cancelled because its server was asked to end: with its exit code, 143."""
+    """The end of a job that was cancelled because its server was asked to end: with its exit code."""
     if end.outcome != "cancelled":
         return end
     return replace(end, exit_code=INTERRUPTED.exit_code, error=STOPPED)

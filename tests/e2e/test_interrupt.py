@@ -31,7 +31,7 @@ def assert_cancelled(result: Result, code: int) -> None:
     assert result.out == ""
     last = result.err.splitlines()[-1]
     assert last.startswith("cancelled")
-    assert last.endswith("try again to go on where it stopped")
+    assert last.endswith("run the command again to continue")
 
 
 def serve(cli: Command, origin: Origin, size: int = 1000, fault: Fault | None = None) -> ServedModel:
