@@ -1,4 +1,8 @@
-"""``serve``: jobs over HTTP, and a panel to watch them."""
+"""``serve``: run a server, with jobs over HTTP and a web panel.
+
+This module reads the options and prints the address; :mod:`modelfetch.server.serve` does the rest. It is
+imported by the command only, as it needs the packages of the extra ``serve``.
+"""
 
 from __future__ import annotations
 
@@ -17,46 +21,50 @@ if TYPE_CHECKING:
     from modelfetch.server.listen_address import Address
 
 
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Address or host name to listen on.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 means any free port."
+    ),
+]
+ServerToken = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MODELFETCH_SERVE_TOKEN",
+        help="Token that clients must send; by default, a new one.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+Cert = Annotated[
+    Path | None,
+    typer.Option("--cert", metavar="FILE", help="TLS certificate (PEM).", show_default=False),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Private key of the certificate (PEM).", show_default=False),
+]
+PublicUrl = Annotated[
+    str,
+    typer.Option(
+        "--public-url",
+        metavar="URL",
+        help="Address at a reverse proxy, such as https://models.example.org.",
+        show_default=False,
+    ),
+]
+
+
 def serve(
-    host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="Address or host name to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 means any free port."
-        ),
-    ] = 8765,
-    token: Annotated[
-        str,
-        typer.Option(
-            "--token",
-            metavar="TOKEN",
-            envvar="MODELFETCH_SERVE_TOKEN",
-            help="Token that clients must send; by default, a new one.",
-            show_default=False,
-            show_envvar=False,
-        ),
-    ] = "",
-    cert: Annotated[
-        Path | None,
-        typer.Option("--cert", metavar="FILE", help="TLS certificate (PEM).", show_default=False),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            "--key", metavar="FILE", help="Private key of the certificate (PEM).", show_default=False
-        ),
-    ] = None,
-    public_url: Annotated[
-        str,
-        typer.Option(
-            "--public-url",
-            metavar="URL",
-            help="Address at a reverse proxy, such as https://models.example.org.",
-            show_default=False,
-        ),
-    ] = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    token: ServerToken = "",
+    cert: Cert = None,
+    key: Key = None,
+    public_url: PublicUrl = "",
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
@@ -75,6 +83,7 @@ def serve(
 
 
 def _listening(json: bool, address: Address, token: str) -> None:
+    """Print the address once the server listens, with notes on what other machines can do."""
     if not address.is_local:
         say(f"note: other machines can connect to {address.bound}, port {address.port}, with the token")
     if not address.is_local and not address.tls:
@@ -85,5 +94,5 @@ def _listening(json: bool, address: Address, token: str) -> None:
         if address.public:
             say(f"note: listening on {address.url}, behind the reverse proxy at {address.public}")
         put(f"{address.shown}/#token={token}")
-    if lost() is not None:  # nobody could ask it anything
+    if lost() is not None:  # the line with the address and token was lost, so no client could connect
         raise typer.Exit(StoreError.exit_code)
