@@ -1,4 +1,8 @@
-"""``ensure`` and ``plan``: the main job, and what it would do."""
+"""``ensure`` and ``plan``: fetch models, and show what would be fetched.
+
+``ensure`` runs here (:mod:`modelfetch.cli.run`) or, with ``--server``, as jobs of a running server
+(:mod:`modelfetch.cli.remote`). ``plan`` prints tables of the same plan without running it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Layout(StrEnum):
-    """Layouts other programs look for."""
+    """Directory layouts in which other programs find models."""
 
     HF = "hf"
 
@@ -37,7 +41,7 @@ def ensure(
     prefer: options.Prefer = None,
     only: options.Only = None,
     to: Annotated[
-        str | None,  # as text: an empty one is not the directory in which the command runs
+        str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
         typer.Option(
             "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
         ),
@@ -169,7 +173,7 @@ def _show_plan(planned: Planned) -> None:
 
 
 def _sources(sources: tuple[str, ...]) -> str:
-    """Name each source once, with how many addresses it has there."""
+    """List each source once, with the number of its addresses for the file."""
     counted = Counter(sources)
     return (
         ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
@@ -177,7 +181,7 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
-    """How each host fared that would be asked, in the order of asking; this disk is none."""
+    """Health of each host that would be used, in the order of use; sources on this disk have no host."""
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
     pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
     if not pairs:
@@ -190,13 +194,13 @@ def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, st
 def _ways(
     workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """How requests would reach those hosts that are asked by proxy, or would be if it could be used."""
+    """For each host behind a proxy, which proxy is used, or why it cannot be used."""
     from modelfetch.net.proxies import of_environment
 
     proxies = of_environment()
     if not proxies.is_set:
         return {}
-    from modelfetch.engine.known_hosts import standings  # which loads httpx
+    from modelfetch.engine.known_hosts import standings  # here, as it loads httpx
 
     found = standings(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
@@ -205,7 +209,7 @@ def _ways(
 
 
 def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
-    """Explain the order, where anything is known that it follows from."""
+    """Explain the order of the hosts, if the health of any of them is known."""
     if not any(hosts.values()):
         return
     width = max(len(" ".join(pair)) for pair in hosts)

@@ -1,4 +1,8 @@
-"""From the process to a command and back: signals, exit codes, and no traceback but for bugs."""
+"""Run a command in this process: set up signals, report errors, choose the exit code.
+
+Expected errors (:class:`~modelfetch.errors.ModelfetchError`) become one message and a hint. Signals end a
+command with the exit codes in :mod:`modelfetch.exit_codes`. Only a bug prints a traceback, with exit code 1.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,8 @@ from modelfetch.version import __version__
 from modelfetch.warm import plain_names
 
 GARBAGE = 50_000
-"""Objects, instead of 700, after which Python looks for cycles among the young ones. Imports make a hundred
-thousand that all stay: looking through them again and again was 6 % of the time until the first request."""
+"""New objects after which Python looks for reference cycles, instead of 700. Imports create a hundred
+thousand objects that all stay: checking them repeatedly was 6 % of the time until the first request."""
 
 EXIT_BUG = 1
 
@@ -32,29 +36,30 @@ def run() -> Never:
     _signals()
     try:
         code = _call()
-    except KeyboardInterrupt as again:  # by an impatient person, while the first one was being told
-        code = _cut_short(again)
+    except KeyboardInterrupt as again:  # a second Ctrl-C, while the first one was reported
+        code = _interrupt_code(again)
     end(code)
 
 
 def end(code: int) -> Never:
-    """End the process with an exit code, or with another one where what was asked for was not written."""
-    _leave(_settled(code))
+    """Exit with a code, or with another one if data for stdout could not be written."""
+    _leave(_checked(code))
 
 
-def _settled(code: int) -> int:
-    """The exit code after a look at stdout: data that was lost is a failure, and told."""
+def _checked(code: int) -> int:
+    """Check stdout, report lost data, and return the exit code: losing data is a failure."""
     try:
         error = streams.lost()
         if error is None:
             return code
-        if isinstance(error, ConnectionError):  # the reader went away, and knows it
+        if isinstance(error, ConnectionError):
+            # The reader closed the pipe on purpose, as head does: nothing to report.
             return code or SIGPIPE_EXIT
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
         hint = "The command succeeded otherwise. Redirect its output to another place." if code == 0 else ""
         say_error(f"cannot write to standard output: {why}", hint)
     except KeyboardInterrupt as again:
-        return _cut_short(again)
+        return _interrupt_code(again)
     return code or StoreError.exit_code
 
 
@@ -62,31 +67,32 @@ def _call() -> int:
     try:
         return _command()
     except ModelfetchError as error:
-        return _expected(error)
+        return _report(error)
     except KeyboardInterrupt as end:
-        return _cut_short(end)
+        return _interrupt_code(end)
     except ImportError as error:
         from modelfetch.net.client import missing
 
         known = missing(error)
-        return _expected(known) if isinstance(known, ModelfetchError) else _bug()
+        return _report(known) if isinstance(known, ModelfetchError) else _bug()
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug()
-        return _expected(
+        return _report(
             StoreError(
                 "too many files are open", hint="Raise the limit of open files (ulimit -n), and run it again."
             )
         )
     except Exception as error:
         interrupt = interrupt_behind(error)
-        return _bug() if interrupt is None else _cut_short(interrupt)
+        return _bug() if interrupt is None else _interrupt_code(interrupt)
 
 
 def _command() -> int:
-    """Do what the command line says.
+    """Run the command of this process.
 
-    The commonest ones are understood without typer, which takes more than half as long to load as HTTP.
+    The plain forms of ``ensure`` and ``verify`` are parsed here: loading typer takes more than half as long
+    as loading the HTTP client, and these are the commands that scripts call most.
     """
     is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
     if (names := plain_names(sys.argv[1:], "ensure")) is not None:
@@ -104,14 +110,14 @@ def _command() -> int:
     return code
 
 
-def _cut_short(end: KeyboardInterrupt) -> int:
-    """The exit code after a signal."""
+def _interrupt_code(end: KeyboardInterrupt) -> int:
+    """Exit code of an interrupt: that of its signal if it has one, else that of Ctrl-C."""
     return int(getattr(end, "exit_code", SIGINT_EXIT))
 
 
-def _expected(error: ModelfetchError) -> int:
-    """Say what happened and what to do next."""
-    headline, *details = error.message.splitlines() or [""]  # several wrong settings are a line each
+def _report(error: ModelfetchError) -> int:
+    """Report an expected error, and return its exit code."""
+    headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
     complain(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
@@ -119,6 +125,7 @@ def _expected(error: ModelfetchError) -> int:
 
 
 def _bug() -> int:
+    """Report an unexpected error with its traceback, and return the exit code for bugs."""
     import traceback
 
     from modelfetch.settings.redaction import redact_text
@@ -133,9 +140,10 @@ def _bug() -> int:
 
 
 def _signals() -> None:
-    """SIGTERM and SIGHUP end a run like Ctrl-C does, with their own exit codes.
+    """Let SIGTERM and SIGHUP end a run as Ctrl-C does, with their own exit codes.
 
-    One that is ignored from the start stays so: that is how ``nohup`` lets a command outlive its terminal.
+    A signal that is ignored from the start stays ignored: this is how ``nohup`` keeps a command running after
+    its terminal was closed.
     """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
@@ -143,22 +151,22 @@ def _signals() -> None:
 
 
 def _leave(code: int) -> Never:
-    """End the process at once, whatever signal comes between.
+    """Exit at once, without Python's shutdown, and ignore further interrupts.
 
-    All is done and on the disk. Taking a few hundred modules apart would take 20 ms, a tenth of a short run,
-    and a signal in the middle of it would be what the process dies of.
+    Everything is written and closed by now. Unloading a few hundred modules would take 20 ms, a tenth of a
+    short run, and a signal in the middle of it would change the exit code.
     """
     while True:
         try:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # nobody reads it any more
+                with suppress(OSError, ValueError):  # the reader has closed the other end
                     stream.flush()
             os._exit(code)
-        except KeyboardInterrupt:  # by an impatient person
+        except KeyboardInterrupt:  # Ctrl-C again: the exit code is already decided
             continue
 
 
-def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature signals want
+def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature of a signal handler
     from modelfetch.engine.stream import Hangup, Terminated
 
     raise Terminated if number == signal.SIGTERM else Hangup
