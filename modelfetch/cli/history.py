@@ -1,6 +1,12 @@
-"""``history`` and ``log``: what happened, run by run, and one run in words.
+"""``history`` and ``log``: earlier runs as a table or a chart, and the events of one run as lines.
 
-Small charts of plain blocks, for terminals and pipes alike. Pure but for the width of the terminal.
+Both read the history database only (:mod:`modelfetch.history`) and never the network. ``history --plot``
+draws a bar of text per day::
+
+    2026-11-27  ████████████▌      148 MB
+    2026-11-28  ██████████████████ 295 MB
+
+Times are shown in the local time zone.
 """
 
 from __future__ import annotations
@@ -51,7 +57,7 @@ def history(
     workspace = Workspace.open({"cache_dir": cache_dir})
     shown = limit if limit is not None or plot or since is not None else 20
     with workspace.history() as remembered:
-        # One more than is shown tells whether there are more.
+        # Read one run more than is shown, to find out whether there are more.
         found = remembered.runs(since=begin(since), limit=None if shown is None else shown + 1)
     runs = found[:shown]
     rest = f"showing the newest {shown} runs; use --limit N or --since SPAN to show more"
@@ -69,10 +75,10 @@ def history(
 
 
 def begin(since: str | None) -> datetime | None:
-    """When a time span began that ends now.
+    """Start of a time span, such as ``24h``, that ends now; None for None.
 
     Raises:
-        UsageError: It is not a time span.
+        UsageError: ``since`` is no time span.
     """
     from modelfetch.errors import UsageError
     from modelfetch.model.units import parse_duration
@@ -86,13 +92,13 @@ def begin(since: str | None) -> datetime | None:
 
 
 def note(notice: str) -> None:
-    """Say what is to be known about the history, such as what is wrong with it, if anything is."""
+    """Print a notice about the history, such as an error in reading it, unless it is empty."""
     if notice:
         say(f"note: {notice}")
 
 
 def moment(at: datetime) -> str:
-    """Show a time as people here have it: ``2026-11-20 06:00``."""
+    """Format a time in the local time zone: ``2026-11-20 06:00``."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
 
@@ -108,7 +114,7 @@ def _document(run: RunRow) -> dict[str, Any]:
 
 
 def _speed(run: RunRow) -> int | None:
-    """Bytes per second of a whole run, waiting included."""
+    """Bytes per second of a whole run, including waiting; None if nothing was fetched."""
     return round(run.fetched / run.seconds) if run.fetched and run.seconds else None
 
 
@@ -191,18 +197,18 @@ def log(
 
 
 def moment_of_day(at: str) -> str:
-    """Show the time of an event as a clock here shows it: ``06:00:12``."""
+    """Format the time of an event in the local time zone: ``06:00:12``."""
     return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
 
 
 WIDEST: Final = 60
-"""Characters of the longest bar: enough to compare, little enough to read the figure behind it."""
+"""Longest bar, in characters: long enough to compare days, and the value behind it stays close."""
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-"""From nothing to a full block, in eighths (Unicode, Block Elements)."""
+"""Block of zero to eight eighths of a character (Unicode chart U+2580, Block Elements)."""
 
 
 def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:
-    """Add amounts up by day; days in between on which nothing happened are there with 0."""
+    """Add up amounts by day, including days without any between the first and the last one."""
     sums: Counter[date] = Counter()
     for day, amount in amounts:
         sums[day] += amount
@@ -214,13 +220,13 @@ def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:
 
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> list[str]:
-    """Draw a bar a line: label, bar, figure; as wide as stdout allows, in signs it can show."""
+    """Draw one bar per line (label, bar, value), for the width and encoding of stdout."""
     room = shutil.get_terminal_size().columns - max((len(a) + len(c) + 5 for a, _, c in rows), default=0)
     return draw(rows, max(8, min(WIDEST, room)), is_ascii=not _has_blocks(sys.stdout.encoding))
 
 
 def draw(rows: Sequence[tuple[str, float, str]], width: int, *, is_ascii: bool) -> list[str]:
-    """Draw bars of at most ``width`` characters, the largest value as the longest."""
+    """Draw bars of at most ``width`` characters; the largest value gets the longest bar."""
     most = max((value for _, value, _ in rows), default=0) or 1
     label = max((len(name) for name, _, _ in rows), default=0)
     return [
@@ -230,7 +236,7 @@ def draw(rows: Sequence[tuple[str, float, str]], width: int, *, is_ascii: bool) 
 
 
 def _bar(length: float, *, is_ascii: bool) -> str:
-    """What is not nothing is at least a trace."""
+    """Draw one bar; a value above zero gets at least the smallest step, so that it is not taken for zero."""
     if is_ascii:
         return "#" * max(round(length), length > 0)
     whole, eighths = divmod(max(round(8 * length), length > 0), 8)

@@ -1,4 +1,9 @@
-"""``jobs``, ``attach``, ``cancel`` and ``retry``: the jobs of a running server."""
+"""``jobs``, ``attach``, ``cancel`` and ``retry``: the jobs of a running server.
+
+The server may be on another machine (``--server``, ``--token``). Its answers are input and are sanitized
+before they are printed. ``attach`` prints what ``ensure`` or ``verify`` would print here, with the same exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -143,14 +148,14 @@ def _speed(job: Snapshot) -> str:
 
 
 def _what(job: Snapshot) -> str:
-    """Name the model, and what is done with it where that is not fetching."""
+    """Model of a job, and its operation unless that is fetching."""
     if job.operation != "model_verify":
         return job.model
     return f"{job.model} ({'repair' if job.repair else 'verify'})"
 
 
 def _time(job: Snapshot, now: datetime) -> datetime:
-    """When a job was submitted; now where that is no time."""
+    """Time at which a job was submitted; now if the server sent no valid time."""
     try:
         at = datetime.fromisoformat(job.created_at)
     except ValueError:

@@ -1,4 +1,8 @@
-"""``metrics``: every attempt, and what attempts add up to."""
+"""``metrics``: download attempts as records, summary or health of sources; as table, JSON, CSV or Prometheus.
+
+The figures come from :mod:`modelfetch.history.metrics`; this module prints them. ``metrics reset`` deletes
+the attempts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class What(StrEnum):
-    """What to do with the attempts."""
+    """What to show of the attempts; ``reset`` deletes them."""
 
     RECORDS = "records"
     SUMMARY = "summary"
@@ -121,7 +125,7 @@ def _records(rows: Sequence[AttemptRow], json: bool) -> None:
 
 
 _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "model": 2, "error_type": 1}
-"""What of a record is left out first where a terminal is narrow: who delivered which file stays."""
+"""Order in which a narrow terminal leaves out columns, highest first: source kind, file and status stay."""
 
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
@@ -153,7 +157,7 @@ def _health(rows: Sequence[AttemptRow], json: bool) -> None:
 
 
 def _figures(judged: dict[str, Any]) -> list[str]:
-    """Nothing where nobody was asked: a rate of 0 would be a bad one."""
+    """Rate and latency of a kind of source; dashes if it was not used, as a rate of 0 would mean failures."""
     if judged["status"] == "unknown":
         return ["-", "-"]
     return [f"{judged['success_rate']:g} %", f"{judged['avg_latency_ms']} ms"]

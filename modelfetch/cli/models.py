@@ -1,6 +1,7 @@
-"""``list``, ``show`` and ``path``: what is known, what is here, and where.
+"""``list``, ``show``, ``path`` and ``remove``: the models of the catalogs, and those in the cache.
 
-``remove``: give the space of a model back.
+None of them uses the network. A model is present if its files have the size and time that they had when they
+were verified; ``path`` reads the files again if they differ, since scripts rely on its answer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _PATH = 32
-"""Cells to which a path is shortened at most before digests go below their rows: enough for most."""
+"""Least width of a path, in cells; if the terminal is too narrow for it, digests go below their rows."""
 
 
 def list_models(

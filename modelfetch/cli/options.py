@@ -1,4 +1,7 @@
-"""Options that several commands share: one definition, one wording."""
+"""Options and arguments that several commands share, so that each has one definition and one help text.
+
+The completion functions run on every Tab in the shell: they import what they need only when called.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ Name = Annotated[
     ),
 ]
 CacheDir = Annotated[
-    str | None,  # as text: an empty one is not the directory in which the command runs
+    str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
     typer.Option("--cache-dir", metavar="DIR", help="Directory of the cache.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

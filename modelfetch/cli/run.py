@@ -1,8 +1,7 @@
-"""Running a stream of events to its end, with the face that suits where the output goes.
+"""Run ``ensure`` and ``verify`` once their arguments are parsed, by typer or without it.
 
-``ensure`` once its words are understood, by typer or without it.
-
-``verify``, once it is known what is asked: check, tell, print what is bad.
+Each opens the workspace, follows the events of the run with the reporters that suit stdout and stderr,
+records it in the history, and prints the result on stdout: the directories of models, or the bad files.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from modelfetch.workspace import Workspace
 
 
 class Ready:
-    """Remembers the directories of the models that became ready."""
+    """Collects the directories of the models that became ready."""
 
     def __init__(self) -> None:
         self.directories: dict[str, str] = {}
 
     def report(self, record: Record) -> None:
-        """Take note of a model."""
+        """Keep the directory of a model that became ready."""
         if isinstance(record.event, ModelReady):
             self.directories[record.event.model] = record.event.path
 
     def close(self) -> None:
-        """Nothing was taken."""
+        """Do nothing: there is nothing to release."""
 
 
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
-    """Follow a run, and say at its end what is left to say.
+    """Follow a run to its end, and print its notices and its error.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came again before the end after the first one was known.
+        KeyboardInterrupt: A second Ctrl-C came before the run had ended after the first one.
     """
     try:
         return _run(workspace, events, json=json, quiet=quiet, also=also)
@@ -81,7 +80,7 @@ def _run(
 
 
 def print_bad(finished: RunFinished, *, quiet: bool) -> None:
-    """Print the files that a check found bad on stdout; a terminal has been told while it happened."""
+    """Print the bad files on stdout, unless stdout is a terminal, which shows them already."""
     if not quiet and sys.stdout.isatty():
         return
     for result in finished.files:
@@ -90,7 +89,7 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
 
 
 def leave(finished: RunFinished) -> Never:
-    """End a command of typer's with the run's exit code."""
+    """End a typer command with the exit code of a run."""
     import typer
 
     raise typer.Exit(finished.exit_code)
@@ -107,13 +106,13 @@ def run_ensure(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Make models present, tell about it, and print their directories.
+    """Fetch and verify models, report progress, and print the directories of those that are ready.
 
     Returns:
         The exit code.
 
     Raises:
-        ModelfetchError: The run could not begin.
+        ModelfetchError: The run could not start.
     """
     workspace = Workspace.open(flags)
     manifests = workspace.manifests(names)
@@ -138,13 +137,13 @@ def run_verify(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Check models, tell about it, and print the files that are not right.
+    """Verify models, report progress, and print the bad files.
 
     Returns:
         The exit code.
 
     Raises:
-        ModelfetchError: The run could not begin.
+        ModelfetchError: The run could not start.
     """
     workspace = Workspace.open(flags)
     manifests = workspace.manifests(names) if names else workspace.present()

@@ -1,4 +1,8 @@
-"""``sources``: every host known here, how it fares, and when it would be asked."""
+"""``sources``: all known hosts in the order of use, with their health.
+
+The order follows from the settings and, within a kind of source, from the health in the history
+(:mod:`modelfetch.engine.known_hosts`). Only ``--probe`` sends requests.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,10 @@ if TYPE_CHECKING:
 
 
 HOST = 18
-"""Cells to which a host is shortened at most: an address with its port stays whole."""
+"""Least width of a host, in cells, so that most addresses with a port are not cut."""
 
 WHY = 24
-"""Cells to which a reason is shortened at most: a status with its share stays whole."""
+"""Least width of a status, in cells, so that its first words and the success rate are not cut."""
 
 
 def sources(

@@ -1,4 +1,7 @@
-"""``verify``: prove what is here, put right what is not."""
+"""``verify``: check the files of models against their manifests, and repair them.
+
+This module declares the options; :func:`modelfetch.cli.run.run_verify` runs the command.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import typer
 
 from modelfetch.cli import entry
 from modelfetch.cli.app import command_line
-from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, meant
+from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
 
 ROOT: Any = typer.main.get_command(command_line())
 COMMANDS: dict[str, Any] = {
@@ -103,7 +103,7 @@ def test_a_command_of_another_name_is_guessed_by_its_meaning(
 def test_a_word_without_a_meaning_gets_no_guess(called: Called) -> None:
     assert called("qqqq")[2].splitlines()[0] == "error: no such command qqqq"
     assert "\x1b" not in called("\x1b[2J")[2]
-    assert meant("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
+    assert suggest("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
 
 
 def test_commands_of_config_are_guessed_too(called: Called) -> None:
