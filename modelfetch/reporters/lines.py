@@ -1,4 +1,12 @@
-"""Plain lines for pipes and logs: no escape byte, no cursor tricks, every line complete in itself."""
+"""Plain lines for pipes and logs: no escape sequences, and every line can be read alone.
+
+A line has the model, the file and what happened, with two spaces between fields::
+
+    demo  config.json  done in 0.1s, from mirror m.example
+    demo  onnx/encoder_model.onnx  33%  5.83 MB / 17.7 MB  7.17 MB/s  ETA 2s  mirror
+
+Progress is reported every 10 percent or 10 seconds of a file, so that a log stays short.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +36,29 @@ if TYPE_CHECKING:
 
 MANY: Final = 100
 SMALL: Final = 256 * 1024
-"""Of a run of so many files, of those of at most so many bytes only the end is told: it follows at once."""
+"""In a run of at least ``MANY`` files, the start of files of at most ``SMALL`` bytes is not reported: their
+end follows at once, and the extra lines would hide the others."""
 EVERY_SECONDS: Final = 10.0
 EVERY_PERCENT: Final = 10
-"""A file (or a wait) gets its next line after this much time or way, whichever comes first: enough to see
-that something moves, little enough to read later (the contract of log lines)."""
+"""Time and progress after which a file (or a wait for a lock) gets its next line, whichever comes first:
+often enough to see progress, and few enough lines to read a log later."""
 
 _LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed: ", "detail": ""}
 
 
 class Lines:
-    """Writes a run as lines ``model  file  what``."""
+    """Writes a run as lines ``model  file  message``."""
 
     def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         self._out = out
         self._notes = Notes(ASCII, notices)
         self._marks: dict[FileId, tuple[float, float]] = {}
-        """When, and at what percentage, each file or wait had its last line."""
+        """Time and percentage of the last line of each file or wait."""
 
     def report(self, record: Record) -> None:
-        """Write the lines this record is worth, often none."""
+        """Write the lines for one record; most records have none."""
         event, state = record.event, record.state
-        for note in self._notes.take(record):
+        for note in self._notes.add(record):
             self._note(note)
         match event:
             case LockWaiting():
@@ -67,7 +76,7 @@ class Lines:
                 pass
 
     def close(self) -> None:
-        """Do nothing: the stream belongs to the caller, and every line is out."""
+        """Do nothing: the stream belongs to the caller, and every line is flushed."""
 
     def _planned(self, event: Planned, state: RunState) -> None:
         if state.operation == "verify":
@@ -99,7 +108,7 @@ class Lines:
             self._say(event.model, event.file, *said)
 
     def _started(self, event: FileStarted, state: RunState) -> list[str]:
-        if state.operation == "verify" or _is_one_of_many(event, state):  # they would bury the others
+        if state.operation == "verify" or _is_one_of_many(event, state):  # see MANY and SMALL
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
         resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
@@ -138,7 +147,7 @@ def _is_one_of_many(event: FileStarted, state: RunState) -> bool:
 
 
 def _progress(file: FileState) -> list[str]:
-    """Give what a progress line says; what is not known yet is left out."""
+    """Fields of a progress line; values that are not known yet are left out."""
     fields = [f"{int(file.percent)}%", f"{format_size(file.received)} / {format_size(file.size)}"]
     if file.idle is not None:
         fields.append(words.idle(file.idle))

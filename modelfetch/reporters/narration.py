@@ -1,7 +1,11 @@
-"""The story of a run, a line for each event that a person would want to hear of. Pure.
+"""One line of text for each event that matters to a user. Pure.
 
-The lines go to people: to followers of a job as ``human``, and to the command ``log``. Nothing reads them
-back; whoever wants a fact takes it from the event. What came from a server or a manifest is sanitised.
+The lines are for people: they are the field ``human`` of a job's events and the output of ``log``. Programs
+read the fields of the event instead. Text from servers and manifests is sanitized. Examples::
+
+    📥 Downloading model: demo
+    📊 Progress: 40.5% (19.8 MB / 48.8 MB)
+    🔒 tokenizer.json: verified
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ _UNITS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
 
 
 def narrate(record: Record) -> str:
-    """Tell one record in one line; empty when it is not worth one."""
+    """Line for one record; empty for records without one."""
     if record.figures is not None:
         return _progress(record.figures.totals)
     tell = _LINES[record.state.operation].get(type(record.event))
@@ -44,14 +48,14 @@ def narrate(record: Record) -> str:
 
 
 def _progress(totals: Totals) -> str:
-    """How far the whole run is; the percentage is cut, so that what is unfinished never reads 100."""
+    """Progress of the whole run; the percentage is rounded down, so that 100 means complete."""
     percent = math.floor(totals.percent * 10) / 10
     idle = "" if totals.idle is None else f", no data for {totals.idle:.0f} s"
     return f"📊 Progress: {percent:.1f}% ({_share(totals.received, totals.size)}){idle}"
 
 
 def _share(received: int, size: int) -> str:
-    """Both amounts in one unit, that of the whole, so that they can be compared at a glance."""
+    """Both amounts in the unit of the larger one, so that they can be compared."""
     for scale, unit in _UNITS:
         if size >= scale:
             return f"{received / scale:.1f} {unit} / {size / scale:.1f} {unit}"
@@ -151,4 +155,4 @@ _LINES: Final[Mapping[str, Mapping[type, Tell]]] = {
         RunFinished: partial(_finished, "Verification"),
     },
 }
-"""By operation and kind of event. What has no line: files that are there already, and plans of a check."""
+"""By operation and type of event. Files that are present and plans of a verification have no line."""

@@ -180,7 +180,7 @@ def told(*events: Event) -> list[Note]:
     heard = [
         note
         for record in stamped(at_once([*events, RunFinished("completed", 0, 1.0, (), None)]))
-        for note in notes.take(record)
+        for note in notes.add(record)
     ]
     return [*heard, *notes.rest(), *notes.rest()]
 
@@ -218,8 +218,8 @@ def test_what_comes_up_beside_the_stream_is_told_once_with_the_next_event() -> N
     notes = Notes(UNICODE, notices)
     notices.add("a \x1b[31mword")
     first, second, *_ = stamped(at_once([RunStarted("ensure", (MODEL,)), RunStarted("ensure", (MODEL,))]))
-    assert [note.text for note in notes.take(first)] == ["note: a [31mword"]
-    assert list(notes.take(second)) == []
+    assert [note.text for note in notes.add(first)] == ["note: a [31mword"]
+    assert list(notes.add(second)) == []
     notices.add("the last")
     assert [note.text for note in notes.rest()] == ["note: the last"]
 
