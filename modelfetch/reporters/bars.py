@@ -158,7 +158,7 @@ class Bars:
             sign, style = (self._symbols.done, "green") if is_good else (self._symbols.failed, "red")
             self._line(sign, style, words.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._line(self._symbols.failed, "red", words.standing(state))
+            self._line(self._symbols.failed, "red", words.kept(state))
 
     def _rest(self, state: RunState) -> None:
         for note in self._notes.rest():

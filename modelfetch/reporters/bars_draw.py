@@ -1,7 +1,7 @@
-"""Drawing a scene: values in, lines of :class:`rich.text.Text` out.
+"""Draw a snapshot of a run as lines of :class:`rich.text.Text`.
 
-Every line is built of ``Text``, never of markup, so nothing in a name can become a style or a link; and no
-line is wider than the terminal, so their number is known.
+Lines are built from ``Text``, never from markup, so no part of a name can become a style or a link. No line
+is wider than the terminal: a wrapped line would make the live area taller than Rich knows.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ _STYLES: Final[dict[Phase, str]] = {
     "done": "green",
     "failed": "red",
 }
-"""Colours that every terminal theme defines for itself, so light and dark ones both stay readable."""
+"""The basic colors: each terminal theme defines them, so they are readable on light and dark backgrounds."""
 
 QUIET: Final = "dim"
-"""For what matters less; not the colour bright black, which some dark themes use as their background."""
+"""Style of less important text. Not the color bright black: some dark themes use it as their background."""
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 SPINS_PER_SECOND: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """What a drawing depends on besides the scene."""
+    """Parameters of a drawing besides the scene."""
 
     symbols: Symbols
     width: int
     height: int
     now: float
-    """Monotonic seconds, for what moves by itself: spinners and countdowns."""
+    """Monotonic time in seconds, for spinners and countdowns."""
 
 
 def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
-    """Draw a scene, its total in the last line, in at most ``pen.height`` lines.
+    """Draw a scene in at most ``pen.height`` lines; the last line is the total.
 
     Args:
-        scene: What to draw.
-        pen: How, and how much room there is.
-        longest: Cells of the longest name seen so far, so that columns do not jump.
+        scene: The snapshot.
+        pen: Symbols, size of the terminal, and time.
+        longest: Width of the longest name so far, in cells, so that columns keep their places.
     """
     cells = columns(pen.width, longest)
     names = shorten_all([row.name for row in scene.rows], cells.name, pen.symbols.ellipsis)
@@ -100,7 +100,7 @@ def _left(words: str, cells: int) -> str:
 
 
 def _bar(row: Row, cells: int, symbols: Symbols) -> Text:
-    """Draw a bar in steps of half a cell; what an earlier run left is shown in a quieter shade."""
+    """Draw a bar in steps of half a cell; bytes kept from an earlier run are dimmed."""
     style = _STYLES[row.phase]
     halves = _halves(row, cells)
     full, half = divmod(halves, 2)
@@ -121,7 +121,7 @@ def _share(part: int, whole: int, cells: int) -> int:
 
 
 def _sizes(row: Row) -> str:
-    """Show ``33.0/82.5 MB``, or the size alone where all or nothing of it is there."""
+    """Format ``33.0/82.5 MB``, or only the size for a file that is complete or not started."""
     size = format_size(row.size)
     if row.phase in ("done", "queued") and row.received in (0, row.size):
         return size
@@ -133,7 +133,7 @@ def _sizes(row: Row) -> str:
 
 
 def _rates(row: Row, cells: Columns, now: float) -> Text:
-    """Show speed and ETA, or the word for why there are none."""
+    """Speed and ETA, or the reason why there are none."""
     if row.word:
         return Text(_left(_countdown(row, now), cells.rates), _STYLES[row.phase])
     is_done = row.phase == "done"

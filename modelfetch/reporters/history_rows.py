@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS: Final = 1.0
 """Seconds between two batches during a run; a killed process loses no more than this."""
 BATCH_WAIT: Final = 0.05
-"""Seconds a batch during a run waits for a locked database; it is written again with a later batch."""
+"""Seconds a batch during a run waits for a locked database; what it could not write is written at the end."""
 EVENTS: Final = 1000
 """Most events kept of one run; the last event is always kept."""
 QUARTER: Final = 25

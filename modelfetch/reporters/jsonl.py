@@ -3,7 +3,7 @@
 Each line is flushed at once, so that a program can follow a run. Lines are printable ASCII: bytes that come
 from servers and manifests are escaped. An example, shortened::
 
-    {"event":"file_started","model":"demo","file":"config.json","size":1234,"offset":0,...}
+    {"v":1,"run":"a783b0705da3","n":2,"at":"2026-11-28T19:48:09.542Z","event":"file_started",...}
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Lines:
         if state.operation == "verify":
             self._say("", "", words.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._say("", "", words.standing(state))
+            self._say("", "", words.kept(state))
 
     def _rest(self) -> None:
         for note in self._notes.rest():
