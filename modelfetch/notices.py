@@ -1,8 +1,8 @@
 """Messages for the user that come up during a run and are no facts about a model or a file.
 
-An example is a link in the cache that is not followed. Events have no type for such messages: they are for
-people, and programs that follow a run have no use for them. Reporters for people take new notices with each
-event and once more at the end of a run.
+An example is a file in the cache that modelfetch did not write and does not touch. Events have no type for
+such messages: they are for people, and programs that follow a run have no use for them. Reporters for people
+take new notices with each event and once more at the end of a run.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import typer
 
 from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
-from modelfetch.cli.output import complain, put
+from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
 from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
@@ -28,7 +28,7 @@ _ClickException: type[Exception] = next(
 
 def _version(value: bool) -> None:
     if value:
-        put(f"modelfetch {__version__}")
+        print_line(f"modelfetch {__version__}")
         raise typer.Exit
 
 
@@ -123,5 +123,5 @@ def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    complain(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
+    report_error(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
     return EXIT_USAGE

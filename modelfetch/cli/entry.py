@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Never
 
 from modelfetch import streams
-from modelfetch.cli.output import complain, say, say_error
+from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.text import sanitise
@@ -43,7 +43,7 @@ def run() -> Never:
 
 def end(code: int) -> Never:
     """Exit with a code, or with another one if data for stdout could not be written."""
-    _leave(_checked(code))
+    _exit_now(_checked(code))
 
 
 def _checked(code: int) -> int:
@@ -120,7 +120,7 @@ def _report(error: ModelfetchError) -> int:
     headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    complain(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
+    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
     return error.exit_code
 
 
@@ -147,10 +147,10 @@ def _signals() -> None:
     """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), _end)
+            signal.signal(getattr(signal, name), _raise_interrupt)
 
 
-def _leave(code: int) -> Never:
+def _exit_now(code: int) -> Never:
     """Exit at once, without Python's shutdown, and ignore further interrupts.
 
     Everything is written and closed by now. Unloading a few hundred modules would take 20 ms, a tenth of a
@@ -166,7 +166,7 @@ def _leave(code: int) -> Never:
             continue
 
 
-def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature of a signal handler
+def _raise_interrupt(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - signal handlers get both
     from modelfetch.engine.stream import Hangup, Terminated
 
     raise Terminated if number == signal.SIGTERM else Hangup

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import notes, print_json, put, say
+from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _plot(runs: Sequence[RunRow]) -> None:
 
     days = by_day((run.started_at.astimezone().date(), run.fetched) for run in runs)
     for line in bars([(f"{day}", fetched, format_size(fetched)) for day, fetched in days]):
-        put(line)
+        print_line(line)
     if not days:
         say("no runs are recorded yet")
 
@@ -193,7 +193,7 @@ def log(
         say("no runs are recorded yet")
     for event in events:
         if event.get("human"):
-            put(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")
+            print_line(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")
 
 
 def moment_of_day(at: str) -> str:

@@ -49,18 +49,18 @@ def attach(
 
     Prints what the same command would print on this machine. Ctrl-C stops following; the job continues.
     """
-    from modelfetch.cli.remote import connect, echo, watch
-    from modelfetch.cli.run import Ready, leave, print_bad
+    from modelfetch.cli.remote import connect, print_lines, watch
+    from modelfetch.cli.run import Ready, exit_with, print_bad
 
     ready = Ready()
     with closing(connect(server, token)) as there:
         found = there.find_job(job_id)
         finished = watch(there, [found.job], json=json, quiet=quiet, ready=ready)
     if not json:
-        echo(ready.directories.values())
+        print_lines(ready.directories.values())
         if found.operation == "model_verify":
             print_bad(finished, quiet=quiet)
-    leave(finished)
+    exit_with(finished)
 
 
 def cancel(
@@ -85,7 +85,7 @@ def retry(
 
     The new job continues where the old one stopped.
     """
-    from modelfetch.cli.remote import connect, echo
+    from modelfetch.cli.remote import connect, print_lines
     from modelfetch.model.text import sanitise
     from modelfetch.remote import shorten
 
@@ -95,7 +95,7 @@ def retry(
     if json:
         print_json({"job_id": job.id, "retry_of": found.job_id, "new": job.is_ours})
         return
-    echo([job.id])
+    print_lines([job.id])
     name, verb = sanitise(shorten(job.id)), "submitted" if job.is_ours else "already exists"
     say(f"job {name} {verb}; follow it with `modelfetch attach {name}`")
 

@@ -16,7 +16,7 @@ import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.history import begin, note
-from modelfetch.cli.output import print_json, put, say
+from modelfetch.cli.output import print_json, print_line, say
 from modelfetch.cli.sources import HOST
 from modelfetch.cli.tables import SHORTEST, Column, print_table
 
@@ -36,7 +36,7 @@ class What(StrEnum):
 
 def metrics(
     what: Annotated[
-        What, typer.Argument(metavar="[WHAT]", help="What to show; reset deletes all attempts.")
+        What, typer.Argument(metavar="[WHAT]", help="records, summary or health; reset deletes all attempts.")
     ] = What.RECORDS,
     since: Annotated[
         str, typer.Option("--since", metavar="SPAN", help="Only attempts of the last SPAN, such as 7d.")
@@ -87,7 +87,7 @@ def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> Non
     from modelfetch.history.metrics import prometheus
 
     for line in prometheus(rows, runs).splitlines():
-        put(line)
+        print_line(line)
 
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:

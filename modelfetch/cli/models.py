@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import notes, print_json, put, say
+from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
@@ -131,7 +131,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
     from modelfetch.model.units import format_size
 
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
-    put("")
+    print_line("")
     rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
     columns = [
         Column("file", flexible=True, least=_PATH),

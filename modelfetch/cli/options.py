@@ -32,6 +32,12 @@ Names = Annotated[
         autocompletion=_complete_model,
     ),
 ]
+PresentNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...", help="Models; without one, all present models.", autocompletion=_complete_model
+    ),
+]
 Name = Annotated[
     str,
     typer.Argument(

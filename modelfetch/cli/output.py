@@ -46,7 +46,7 @@ def say_error(message: str, hint: str) -> None:
         say(line)
 
 
-def complain(code: str, message: str, hint: str, details: Sequence[str] = ()) -> None:
+def report_error(code: str, message: str, hint: str, details: Sequence[str] = ()) -> None:
     """Report an error that ends a command: as lines on stderr or, with ``--json``, as a document on stdout.
 
     Args:
@@ -77,7 +77,7 @@ def warn(workspace: Workspace) -> None:
         say(f"warning: {doubt}")
 
 
-def put(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line on stdout, without control characters and without emoji that its encoding lacks.
 
     Tabs are kept: they separate the fields of lines that programs read.

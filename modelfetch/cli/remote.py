@@ -17,8 +17,8 @@ from typing import Any
 
 import typer
 
-from modelfetch.cli.output import put, say
-from modelfetch.cli.run import Ready, leave
+from modelfetch.cli.output import print_line, say
+from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
@@ -90,8 +90,8 @@ def ensure(
         ready = Ready()
         finished = watch(there, jobs, json=json, quiet=quiet, ready=ready)
     if not json:
-        echo(ready.directories[job.model] for job in jobs if job.model in ready.directories)
-    leave(finished)
+        print_lines(ready.directories[job.model] for job in jobs if job.model in ready.directories)
+    exit_with(finished)
 
 
 def watch(server: ServerClient, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
@@ -190,7 +190,7 @@ def _cancel_jobs(server: ServerClient, jobs: Sequence[Job]) -> None:
                 say(f"warning: {sanitise(error.message)}")
 
 
-def echo(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Print lines of a server's answer on stdout."""
     for line in lines:
-        put(sanitise(line))
+        print_line(sanitise(line))

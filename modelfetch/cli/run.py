@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Never
 
-from modelfetch.cli.output import notes, put, say, warn
+from modelfetch.cli.output import notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
@@ -85,10 +85,10 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            put("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+            print_line("\t".join(map(sanitise, (result.model, result.file, result.reason))))
 
 
-def leave(finished: RunFinished) -> Never:
+def exit_with(finished: RunFinished) -> Never:
     """End a typer command with the exit code of a run."""
     import typer
 

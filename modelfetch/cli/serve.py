@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import print_json, put, say, warn
+from modelfetch.cli.output import print_json, print_line, say, warn
 from modelfetch.errors import StoreError
 from modelfetch.streams import lost
 
@@ -93,6 +93,6 @@ def _listening(json: bool, address: Address, token: str) -> None:
     else:
         if address.public:
             say(f"note: listening on {address.url}, behind the reverse proxy at {address.public}")
-        put(f"{address.shown}/#token={token}")
+        print_line(f"{address.shown}/#token={token}")
     if lost() is not None:  # the line with the address and token was lost, so no client could connect
         raise typer.Exit(StoreError.exit_code)

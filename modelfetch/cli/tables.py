@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from modelfetch.cli.output import put
+from modelfetch.cli.output import print_line
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 
@@ -60,13 +60,13 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     if not sys.stdout.isatty():
         layout = Layout(tuple(range(len(columns))), tuple(_natural(cells)), ())
         for row in lines(columns, cells, layout, 0):
-            put(row)
+            print_line(row)
         return
     room = _room()
     drawn = lines(columns, cells, arrange(columns, _natural(cells), room), room)
     _draw_head(drawn[0])
     for row in drawn[1:]:
-        put(row)
+        print_line(row)
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
@@ -76,7 +76,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
         said = sanitise(value)
         folded = _fold(said, _room() - label - 1) if sys.stdout.isatty() else [said]
         for number, line in enumerate(folded):
-            put(f"{'' if number else name:<{label}} {line}")
+            print_line(f"{'' if number else name:<{label}} {line}")
 
 
 def _room() -> int:
@@ -86,7 +86,7 @@ def _room() -> int:
 def _draw_head(line: str) -> None:
     """Print the column names, dimmed on terminals that support it."""
     if os.environ.get("TERM") == "dumb":
-        put(line)
+        print_line(line)
         return
     from rich.console import Console
     from rich.text import Text

@@ -13,7 +13,7 @@ from modelfetch.cli import options
 
 
 def verify(
-    names: options.Names = None,
+    names: options.PresentNames = None,
     quick: Annotated[
         bool,
         typer.Option(

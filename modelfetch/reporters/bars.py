@@ -23,7 +23,7 @@ from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished,
 from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
 from modelfetch.reporters import words
-from modelfetch.reporters.bars_draw import QUIET, Pen, draw
+from modelfetch.reporters.bars_draw import DIM, DrawOptions, draw
 from modelfetch.reporters.bars_layout import EMPTY, Scene, scene
 from modelfetch.reporters.failure_notes import Kind, Note, Notes
 from modelfetch.reporters.words import Symbols, symbols_for
@@ -63,7 +63,7 @@ class Bars:
             "retry": (self._symbols.retrying, "yellow"),
             "fallback": (self._symbols.fallback, "yellow"),
             "lost": (self._symbols.failed, "red"),
-            "detail": (" ", QUIET),
+            "detail": (" ", DIM),
         }
         self._clock = clock
         self._scene: Scene = EMPTY
@@ -117,8 +117,8 @@ class Bars:
 
     def _picture(self) -> Group:
         width = max(1, self._console.width - _ECHO)
-        pen = Pen(self._symbols, width, self._height, self._clock())
-        return Group(*draw(self._scene, pen, self._longest))
+        options = DrawOptions(self._symbols, width, self._height, self._clock())
+        return Group(*draw(self._scene, options, self._longest))
 
     def _print(self, record: Record) -> None:
         """Print the permanent lines of one record above the live area."""
@@ -143,7 +143,7 @@ class Bars:
     def _planned(self, event: Planned) -> None:
         if event.missing:
             name = Text().append(sanitise(event.model), "bold")
-            self._console.print(name.append(f"  {words.plan(event)}", QUIET))
+            self._console.print(name.append(f"  {words.plan(event)}", DIM))
         for said in words.license_lines(event):
             self._console.print(Text(said, "yellow"))
 

@@ -29,14 +29,14 @@ _STYLES: Final[dict[Phase, str]] = {
 }
 """The basic colors: each terminal theme defines them, so they are readable on light and dark backgrounds."""
 
-QUIET: Final = "dim"
+DIM: Final = "dim"
 """Style of less important text. Not the color bright black: some dark themes use it as their background."""
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 SPINS_PER_SECOND: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
+class DrawOptions:
     """Parameters of a drawing besides the scene."""
 
     symbols: Symbols
@@ -46,44 +46,44 @@ class Pen:
     """Monotonic time in seconds, for spinners and countdowns."""
 
 
-def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
-    """Draw a scene in at most ``pen.height`` lines; the last line is the total.
+def draw(scene: Scene, options: DrawOptions, longest: int) -> list[Text]:
+    """Draw a scene in at most ``options.height`` lines; the last line is the total.
 
     Args:
         scene: The snapshot.
-        pen: Symbols, size of the terminal, and time.
+        options: Symbols, size of the terminal, and time.
         longest: Width of the longest name so far, in cells, so that columns keep their places.
     """
-    cells = columns(pen.width, longest)
-    names = shorten_all([row.name for row in scene.rows], cells.name, pen.symbols.ellipsis)
-    lines = [_row(row, name, cells, pen) for row, name in zip(scene.rows, names, strict=True)]
+    cells = columns(options.width, longest)
+    names = shorten_all([row.name for row in scene.rows], cells.name, options.symbols.ellipsis)
+    lines = [_row(row, name, cells, options) for row, name in zip(scene.rows, names, strict=True)]
     if scene.done or scene.queued:
-        lines.append(_hidden(scene, pen))
-    lines += [_wait(words, since, pen) for words, since in scene.waits]
+        lines.append(_hidden(scene, options))
+    lines += [_wait(words, since, options) for words, since in scene.waits]
     if scene.total is not None:
-        name = cut(scene.total.name, cells.name, pen.symbols.ellipsis)
-        lines.append(_row(scene.total, name, cells, pen, "bold"))
+        name = cut(scene.total.name, cells.name, options.symbols.ellipsis)
+        lines.append(_row(scene.total, name, cells, options, "bold"))
     for line in lines:
         line.rstrip()
-        line.truncate(pen.width)
-    return lines[-pen.height :]
+        line.truncate(options.width)
+    return lines[-options.height :]
 
 
-def _row(row: Row, name: str, cells: Columns, pen: Pen, emphasis: str = "") -> Text:
+def _row(row: Row, name: str, cells: Columns, options: DrawOptions, emphasis: str = "") -> Text:
     style = _STYLES[row.phase]
     line = Text(no_wrap=True, overflow="crop")
-    line.append(_mark(row.phase, pen.symbols) + " ", style)
-    quiet = QUIET if row.phase == "queued" else emphasis
-    line.append(_left(name, cells.name), quiet)
+    line.append(_mark(row.phase, options.symbols) + " ", style)
+    text_style = DIM if row.phase == "queued" else emphasis
+    line.append(_left(name, cells.name), text_style)
     if cells.bar:
-        line.append(" " * GAP).append_text(_bar(row, cells.bar, pen.symbols))
-    _append(line, f"{int(row.percent)}%".rjust(cells.percent), quiet)
+        line.append(" " * GAP).append_text(_bar(row, cells.bar, options.symbols))
+    _append(line, f"{int(row.percent)}%".rjust(cells.percent), text_style)
     if cells.sizes:
-        _append(line, _sizes(row).rjust(cells.sizes), QUIET if row.phase in ("queued", "done") else "")
+        _append(line, _sizes(row).rjust(cells.sizes), DIM if row.phase in ("queued", "done") else "")
     if cells.rates:
-        line.append(" " * GAP).append_text(_rates(row, cells, pen.now))
+        line.append(" " * GAP).append_text(_rates(row, cells, options.now))
     if cells.source:
-        _append(line, _origin(row, cells.source), QUIET)
+        _append(line, _origin(row, cells.source), DIM)
     return line
 
 
@@ -107,7 +107,7 @@ def _bar(row: Row, cells: int, symbols: Symbols) -> Text:
     kept = min(full, _share(row.kept, row.size, cells)) if row.phase != "done" else 0
     bar = Text().append(symbols.bar * kept, f"dim {style}")
     bar.append(symbols.bar * (full - kept) + symbols.half * half, style)
-    return bar.append(symbols.rest * (cells - full - half), QUIET)
+    return bar.append(symbols.rest * (cells - full - half), DIM)
 
 
 def _halves(row: Row, cells: int) -> int:
@@ -156,18 +156,18 @@ def _origin(row: Row, cells: int) -> str:
     return f"{row.source} {row.host}".strip()
 
 
-def _hidden(scene: Scene, pen: Pen) -> Text:
+def _hidden(scene: Scene, options: DrawOptions) -> Text:
     done = f"{scene.done} done" if scene.done else ""
     queued = f"{scene.queued} queued" if scene.queued else ""
-    joined = f" {pen.symbols.dot} ".join(filter(None, (done, queued)))
+    joined = f" {options.symbols.dot} ".join(filter(None, (done, queued)))
     line = Text(
-        f"{pen.symbols.done if scene.done else pen.symbols.queued} ", "green" if scene.done else QUIET
+        f"{options.symbols.done if scene.done else options.symbols.queued} ", "green" if scene.done else DIM
     )
-    return line.append(joined, QUIET)
+    return line.append(joined, DIM)
 
 
-def _wait(words: str, since: float, pen: Pen) -> Text:
-    frames = pen.symbols.spinner
-    line = Text().append(frames[int(pen.now * SPINS_PER_SECOND) % len(frames)] + " ", "cyan")
-    waited = pen.now - since
+def _wait(words: str, since: float, options: DrawOptions) -> Text:
+    frames = options.symbols.spinner
+    line = Text().append(frames[int(options.now * SPINS_PER_SECOND) % len(frames)] + " ", "cyan")
+    waited = options.now - since
     return line.append(f"{words} ({format_duration(waited)})" if waited >= 1 else words)

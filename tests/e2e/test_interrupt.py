@@ -142,7 +142,7 @@ from modelfetch.cli import entry
 try:
     exec("raise KeyboardInterrupt")
 except KeyboardInterrupt:
-    entry._leave(130)
+    entry._exit_now(130)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 130
 

@@ -24,7 +24,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.state import RunState
 from modelfetch.notices import Notices
 from modelfetch.reporters.bars import Bars
-from modelfetch.reporters.bars_draw import Pen, draw
+from modelfetch.reporters.bars_draw import DrawOptions, draw
 from modelfetch.reporters.bars_layout import columns, scene, shorten
 from modelfetch.reporters.words import ASCII, UNICODE, Symbols
 from tests.screen import Screen
@@ -66,8 +66,8 @@ def picture(
     for at, event in timed:
         state.apply(event, at)
     taken = scene(state, height)
-    pen = Pen(symbols, width, height, state.now + later)
-    return [line.plain for line in draw(taken, pen, taken.longest)]
+    options = DrawOptions(symbols, width, height, state.now + later)
+    return [line.plain for line in draw(taken, options, taken.longest)]
 
 
 AT_100 = """\
