@@ -122,10 +122,11 @@ def count(root: str, directories: list[str], *, create: bool = False) -> None:
                 return
         finally:
             os.close(file)
+        # The file is full: it becomes the older one, and the lines go to a new file.
         os.replace(path, f"{path}.1")
     except OSError:
         return
-    count(root, directories, create=True)
+    count(root, directories, create=True)  # only here: without a first file, nothing is to be counted
 
 
 def _root() -> str | None:
@@ -175,6 +176,7 @@ def _find(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
     lines = _read(f"{models}/{name}/.ready").split("\n")
     kind, stamp, label = lines[1].split(" ", 2)
     facts = len(now) + 2
+    # Without its last line, the note was not written completely.
     if (lines[0], lines[-1], kind) != (FORMAT, "end", "receipt") or lines[2:facts] != now:
         return None
     if not _NAME_CHARACTERS.issuperset(name + label) or not all(map(_holds, lines[facts:-1])):

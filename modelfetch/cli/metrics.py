@@ -97,6 +97,7 @@ def _print_csv(rows: Sequence[AttemptRow]) -> None:
     writer = csv.DictWriter(sys.stdout, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
     for record in metrics_records(rows):
+        # Without control characters, which would reach the terminal when the file is shown.
         writer.writerow({key: sanitise(f"{value}") for key, value in record.items()})
 
 

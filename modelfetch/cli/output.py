@@ -87,6 +87,7 @@ def print_line(line: str) -> None:
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
+        # Leaving out an emoji at the start of a line leaves the space behind it: strip that, too.
         line = "".join(character for character in line if not _is_lost_sign(character, encoding)).lstrip()
     print(line)
 

@@ -127,6 +127,7 @@ def _on_signal(leave: Callable[[int], None]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    # None is a handler that was not set by Python. An ignored signal stays ignored, as nohup wants it.
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     before = {number: each for number, each in handlers.items() if each not in (None, signal.SIG_IGN)}
     for number in before:
@@ -175,7 +176,7 @@ def _submit(server: ServerClient, names: Sequence[str]) -> list[Job]:
     try:
         for model, operation in orders.items():
             jobs.append(server.submit(operation, model))
-    except BaseException:
+    except BaseException:  # Ctrl-C, too
         _cancel_jobs(server, jobs)
         raise
     return jobs

@@ -67,6 +67,7 @@ def _run(
         notices=workspace.notices,
     )
     recorder = workspace.recorder()
+    # Reporters get each record in this order, so the user sees it before the history is written.
     finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
     if not quiet:
         for note in workspace.notices.take():

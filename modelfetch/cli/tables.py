@@ -91,6 +91,7 @@ def _draw_head(line: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    # soft_wrap: the line already fits, and Rich must not break it by its own idea of the width.
     Console(file=sys.stdout, highlight=False).print(Text(line, style="dim"), soft_wrap=True)
 
 
@@ -107,6 +108,7 @@ def arrange(columns: Sequence[Column], natural: Sequence[int], room: int) -> Lay
         for column, cells in zip(columns, natural, strict=True)
     ]
     shown, below = list(range(len(columns))), []
+    # Columns are dropped only if even their least widths do not fit; a column with drop 0 never is.
     while _together([least[n] for n in shown]) > room:
         if whole := [n for n in shown if columns[n].whole]:
             below.append(whole[0])

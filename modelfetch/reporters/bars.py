@@ -103,6 +103,7 @@ class Bars:
 
     def _snapshot(self, record: Record) -> None:
         now = self._clock()
+        # Progress comes far more often than it is drawn; any other event changes what is shown at once.
         if isinstance(record.event, Progress) and now - self._drawn < 1 / PER_SECOND:
             return
         self._drawn = now

@@ -66,7 +66,7 @@ def draw(scene: Scene, options: DrawOptions, longest: int) -> list[Text]:
     for line in lines:
         line.rstrip()
         line.truncate(options.width)
-    return lines[-options.height :]
+    return lines[-options.height :]  # the total is last, so it is never cut off
 
 
 def _row(row: Row, name: str, cells: Columns, options: DrawOptions, emphasis: str = "") -> Text:
@@ -113,6 +113,7 @@ def _bar(row: Row, cells: int, symbols: Symbols) -> Text:
 def _halves(row: Row, cells: int) -> int:
     if row.phase == "done":
         return cells * 2
+    # A full bar means that the file is done, which includes its verification.
     return min(cells * 2 - 1, _share(row.received, row.size, cells * 2))
 
 
@@ -128,6 +129,7 @@ def _sizes(row: Row) -> str:
     number, _, unit = size.partition(" ")
     scale = 1000 ** _UNITS.index(unit) if unit in _UNITS else 1
     received = row.received / scale
+    # Three significant digits, like the size behind it; whole bytes and zero have no decimals.
     places = 0 if scale == 1 or not received else max(0, 3 - len(f"{received:.0f}"))
     return f"{received:.{places}f}/{number} {unit}"
 

@@ -123,6 +123,7 @@ def _choose(state: RunState, room: int) -> list[FileState]:
     """Choose the files that get a row: all of them if they fit, else active and failed ones."""
     if len(state.files) <= room:
         return list(state.files.values())
+    # One line less: the last one has the number of the files that have no row.
     failed = (file for file in state.files.values() if file.phase == "failed")
     return list(islice(chain(state.active.values(), failed), max(0, room - 1)))
 
@@ -219,6 +220,8 @@ def columns(width: int, longest: int) -> Columns:
 
 def _figures(width: int) -> tuple[int, int, int, int]:
     """Widths of sizes, speed, ETA and source; columns are left out as the terminal gets narrower."""
+    # The callers subtract the margin for the echo of Ctrl-C. So a terminal of 80 columns shows sizes, one of
+    # 100 the kind of the source, too, and one of 122 also its host.
     if width >= 120:
         return SIZES, SPEED, LABELLED_ETA, ORIGIN
     if width >= 96:
@@ -260,7 +263,7 @@ def cut_end(text: str, cells: int, ellipsis: str) -> str:
 
 def _middle(text: str, cells: int, ellipsis: str) -> str:
     room = max(0, cells - cell_len(ellipsis))
-    back = room // 2
+    back = room // 2  # the front gets the odd cell
     return _head(text, room - back) + ellipsis[: max(0, cells)] + _tail(text, back)
 
 
@@ -271,6 +274,7 @@ def shorten_all(paths: Sequence[str], cells: int, ellipsis: str) -> list[str]:
     in their numbers only are shortened as a group, and so are paths that would look equal when shortened.
     """
     shown = {path: shorten(path, cells, ellipsis) for path in paths}
+    # First by shape, then by result: shortening alone can make paths of different shapes look equal.
     for alike in (_by_shape, shown.__getitem__):
         for group in _groups(shown, alike):
             if len(group) > 1 and max(map(cell_len, group)) > cells:

@@ -129,6 +129,7 @@ class Notes:
         reported = self._reported.setdefault(
             (note.kind, event.source, event.host, event.fault), _Reported(file, replace(note, text=summary))
         )
+        # The file of the first note gets all of its notes, as each has another attempt or time.
         if reported.file != file:
             reported.others.add(file)
             return

@@ -137,7 +137,7 @@ class HistoryRows:
         is_last = isinstance(record.event, RunFinished)
         if record.figures is not None and not self._is_mark(record.figures.totals):
             return
-        if self._events < EVENTS - 1 or is_last:
+        if self._events < EVENTS - 1 or is_last:  # one place is kept for the end of the run
             self._events += 1
             self._batch.events.append(record)
 
@@ -168,7 +168,7 @@ class HistoryRows:
             error=event.error.message if event.error is not None else "",
         )
         if event.outcome == "cancelled":
-            self._history.hurry()
+            self._history.hurry()  # no more syncs: the user waits for the process to end
         self._write(record, run)
 
     def _run(self, record: Record) -> RunRow:

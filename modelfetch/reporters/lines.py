@@ -97,7 +97,7 @@ class Lines:
             self._say(event.model, event.file, words.bad(event))
             return
         file = state.files[event.model, event.file]
-        said: list[str] = []
+        said: list[str] = []  # nothing at 100 %: the line that the file is done follows
         if isinstance(event, FileCommitted):
             said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
         elif isinstance(event, FileStarted):

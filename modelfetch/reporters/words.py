@@ -142,6 +142,7 @@ def plural(n: int, noun: str) -> str:
 
 def exact(seconds: float) -> str:
     """Format a duration with more digits the shorter it is: ``0.04s``, ``2.1s``, ``1m 32s``."""
+    # The limits are those of rounding: 0.095 would become 0.10s, and 9.95 would become 10.0s.
     if seconds < 0.095:
         return f"{seconds:.2f}s"
     return f"{seconds:.1f}s" if seconds < 9.95 else format_duration(seconds)
@@ -183,6 +184,7 @@ def waiting(event: LockWaiting) -> str:
     holder = f"waiting for {sanitise(event.holder) or 'another process'}"
     if not event.size:
         return holder
+    # At most 99: as long as the lock is held, the other process is not done.
     percent = min(99, 100 * event.received // event.size)
     return f"{holder}: {percent}% ({format_size(event.received)} / {format_size(event.size)})"
 
@@ -214,6 +216,7 @@ def fallback(event: SourceFailed, symbols: Symbols) -> str:
     """Reason for leaving a source, and the next source."""
     if not event.next_source:
         return f"{cause(event)}; no source left"
+    # The host is named only if the kind does not tell the two sources apart.
     is_same_kind = event.next_source == event.source
     following = place(event.next_source, event.next_host if is_same_kind else "")
     return f"{cause(event)} {symbols.arrow} {following}"
