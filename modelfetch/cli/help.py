@@ -50,62 +50,6 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 }
 """Names of the commands of a group in other tools."""
 
-
-class Commands(TyperGroup):
-    """A group of commands.
-
-    An interrupt keeps the exit code of its signal; typer alone would exit as after Ctrl-C for SIGTERM, too.
-    """
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as end:
-            raise typer.Exit(getattr(end, "exit_code", SIGINT_EXIT)) from end
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; without any, print the help on stderr and exit with the code for wrong usage.
-
-        The help was not requested, so it is no data for stdout, and the exit code shows a script whose
-        variable was empty that nothing was done.
-        """
-        if not args and not ctx.resilient_parsing:
-            for line in ctx.get_help().splitlines():
-                say(line)
-            raise typer.Exit(EXIT_USAGE)
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the first argument names.
-
-        Raises:
-            UsageError: There is none. The message suggests a command with a similar name or meaning.
-        """
-        word = args[0]
-        if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
-            return super().resolve_command(ctx, args)
-        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
-        shown = word if word.isascii() and word.isalnum() else quote(word)
-        raise UsageError(
-            f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
-            hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",
-        )
-
-
-def suggest(word: str, group: str, commands: Sequence[str]) -> str:
-    """Suggest a command for a word, by spelling or by its name in other tools; empty if none is close."""
-    from difflib import get_close_matches
-
-    word = word.casefold()
-    synonyms = {
-        synonym: command for command, names in _SYNONYMS.get(group, {}).items() for synonym in names
-    } | dict(zip(commands, commands, strict=True))
-    # The time of the comparison grows with the square of the length, so a long word is cut first.
-    close = get_close_matches(word[:64], synonyms, n=1, cutoff=0.7)
-    return synonyms[close[0]] if close else ""
-
-
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "": (
         "modelfetch ensure whisper-base",
@@ -186,6 +130,61 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "config path": ("modelfetch config path",),
 }
 """Examples by command; the key is what follows ``modelfetch``."""
+
+
+class Commands(TyperGroup):
+    """A group of commands.
+
+    An interrupt keeps the exit code of its signal; typer alone would exit as after Ctrl-C for SIGTERM, too.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as end:
+            raise typer.Exit(getattr(end, "exit_code", SIGINT_EXIT)) from end
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help on stderr and exit with the code for wrong usage.
+
+        The help was not requested, so it is no data for stdout, and the exit code shows a script whose
+        variable was empty that nothing was done.
+        """
+        if not args and not ctx.resilient_parsing:
+            for line in ctx.get_help().splitlines():
+                say(line)
+            raise typer.Exit(EXIT_USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            UsageError: There is none. The message suggests a command with a similar name or meaning.
+        """
+        word = args[0]
+        if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
+            return super().resolve_command(ctx, args)
+        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
+        shown = word if word.isascii() and word.isalnum() else quote(word)
+        raise UsageError(
+            f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
+            hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",
+        )
+
+
+def suggest(word: str, group: str, commands: Sequence[str]) -> str:
+    """Suggest a command for a word, by spelling or by its name in other tools; empty if none is close."""
+    from difflib import get_close_matches
+
+    word = word.casefold()
+    synonyms = {
+        synonym: command for command, names in _SYNONYMS.get(group, {}).items() for synonym in names
+    } | dict(zip(commands, commands, strict=True))
+    # The time of the comparison grows with the square of the length, so a long word is cut first.
+    close = get_close_matches(word[:64], synonyms, n=1, cutoff=0.7)
+    return synonyms[close[0]] if close else ""
 
 
 def epilog(command: str = "") -> str:

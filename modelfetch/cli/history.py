@@ -28,6 +28,10 @@ from modelfetch.cli.tables import Column, print_table
 if TYPE_CHECKING:
     from modelfetch.history import RunRow
 
+WIDEST: Final = 60
+"""Longest bar, in characters: long enough to compare days, and the value behind it stays close."""
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+"""Block of zero to eight eighths of a character (Unicode chart U+2580, Block Elements)."""
 
 Since = Annotated[
     str | None,
@@ -56,9 +60,9 @@ def history(
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     shown = limit if limit is not None or plot or since is not None else 20
-    with workspace.history() as remembered:
+    with workspace.history() as database:
         # Read one run more than is shown, to find out whether there are more.
-        found = remembered.runs(since=begin(since), limit=None if shown is None else shown + 1)
+        found = database.runs(since=span_start(since), limit=None if shown is None else shown + 1)
     runs = found[:shown]
     rest = f"showing the newest {shown} runs; use --limit N or --since SPAN to show more"
     rest = rest if len(runs) < len(found) else ""
@@ -66,15 +70,15 @@ def history(
         print_json({"runs": [_document(run) for run in runs], "limit": shown, "note": rest})
         return
     notes(workspace)
-    note(remembered.notice)
-    note(rest)
+    print_notice(database.notice)
+    print_notice(rest)
     if plot:
         _plot(runs)
     else:
         _print_runs(runs)
 
 
-def begin(since: str | None) -> datetime | None:
+def span_start(since: str | None) -> datetime | None:
     """Start of a time span, such as ``24h``, that ends now; None for None.
 
     Raises:
@@ -91,13 +95,13 @@ def begin(since: str | None) -> datetime | None:
         raise UsageError(f"--since: {error}", hint="Give a number and a unit, such as --since 7d.") from None
 
 
-def note(notice: str) -> None:
+def print_notice(notice: str) -> None:
     """Print a notice about the history, such as an error in reading it, unless it is empty."""
     if notice:
         say(f"note: {notice}")
 
 
-def moment(at: datetime) -> str:
+def local_time(at: datetime) -> str:
     """Format a time in the local time zone: ``2026-11-20 06:00``."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
@@ -126,7 +130,7 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
         return
     rows = [
         [
-            moment(run.started_at),
+            local_time(run.started_at),
             run.run,
             run.operation,
             ", ".join(run.models),
@@ -178,10 +182,10 @@ def log(
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    with workspace.history() as remembered:
-        found = remembered.runs(name=run, limit=1)
-        events = remembered.events(found[0].run) if found else []
-    note(remembered.notice)
+    with workspace.history() as database:
+        found = database.runs(name=run, limit=1)
+        events = database.events(found[0].run) if found else []
+    print_notice(database.notice)
     if run is not None and not found:
         raise UsageError(
             f"no recorded run has the id {quote(run)}", hint="Run `modelfetch history` to list the ids."
@@ -193,18 +197,12 @@ def log(
         say("no runs are recorded yet")
     for event in events:
         if event.get("human"):
-            print_line(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")
+            print_line(f"{local_clock_time(event['at'])}  {sanitise(event['human'])}")
 
 
-def moment_of_day(at: str) -> str:
+def local_clock_time(at: str) -> str:
     """Format the time of an event in the local time zone: ``06:00:12``."""
     return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
-
-
-WIDEST: Final = 60
-"""Longest bar, in characters: long enough to compare days, and the value behind it stays close."""
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-"""Block of zero to eight eighths of a character (Unicode chart U+2580, Block Elements)."""
 
 
 def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:

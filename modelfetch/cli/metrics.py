@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.history import begin, note
+from modelfetch.cli.history import print_notice, span_start
 from modelfetch.cli.output import print_json, print_line, say
 from modelfetch.cli.sources import HOST
 from modelfetch.cli.tables import SHORTEST, Column, print_table
@@ -59,10 +59,10 @@ def metrics(
     if what is What.RESET:
         _reset(workspace, dry_run=dry_run, json=json)
         return
-    start = begin(since)
+    start = span_start(since)
     with workspace.history() as history:
         rows, runs = workspace.attempts(history, start), history.runs(since=start)
-    note(history.notice)
+    print_notice(history.notice)
     if prometheus:
         _print_prometheus(rows, runs)
     elif csv:
@@ -76,7 +76,7 @@ def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
 
     with workspace.history() as history:
         deleted = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
-    note(history.notice)
+    print_notice(history.notice)
     if json:
         print_json({"ok": True, "message": "Metrics reset", "attempts": deleted, "dry_run": dry_run})
     else:

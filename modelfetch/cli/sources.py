@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.history import moment, note
+from modelfetch.cli.history import local_time, print_notice
 from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
 
@@ -50,7 +50,7 @@ def sources(
         health = history.health(datetime.now(UTC))
     found = standings(workspace.loaded.settings, _manifests(workspace), health)
     replies = _probe(workspace, found) if probe else {}
-    note(history.notice)
+    print_notice(history.notice)
     if json:
         print_json({"sources": [_document(each, replies) for each in found]})
         return
@@ -107,7 +107,7 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
             "-" if each.place is None else f"{each.place}",
             each.host,
             each.known_from,
-            moment(each.health.last) if each.health else "-",
+            local_time(each.health.last) if each.health else "-",
             each.reason,
             *([_answer(replies.get(each))] if replies else []),
         ]

@@ -49,6 +49,9 @@ BAR: Final = (8, 14, 40)
 """Shortest bar; shortest bar if the source is shown, too; longest bar."""
 NAME: Final = 12
 """Least width of a name: that of the total, ``3 of 9 files``."""
+_LEAST_DIRECTORY: Final = 4
+"""Cells before a file name that must be free to show the start of its directory there."""
+_NUMBER: Final = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +232,6 @@ def _figures(width: int) -> tuple[int, int, int, int]:
     if width >= 76:
         return SIZES, SPEED, ETA, 0
     return (0, SPEED, ETA, 0) if width >= 54 else (0, 0, 0, 0)
-
-
-_LEAST_DIRECTORY: Final = 4
-"""Cells before a file name that must be free to show the start of its directory there."""
-_NUMBER: Final = re.compile(r"\d+")
 
 
 def shorten(path: str, cells: int, ellipsis: str) -> str:
