@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class RunOpening:
-    """Tells the records before a request was sent from those after it.
+    """Distinguishes the records before a request was sent from those after it.
 
     A transfer yields the first progress of a file right before it sends the request, and the next one when
     bytes came or nothing came for a moment (:mod:`modelfetch.engine.progress`): by then the request was sent.

@@ -43,8 +43,8 @@ def narrate(record: Record) -> str:
     """Line for one record; empty for records without one."""
     if record.figures is not None:
         return _progress(record.figures.totals)
-    tell = _LINES[record.state.operation].get(type(record.event))
-    return sanitise(tell(record.event)) if tell is not None else ""
+    format_line = _LINES[record.state.operation].get(type(record.event))
+    return sanitise(format_line(record.event)) if format_line is not None else ""
 
 
 def _progress(totals: Totals) -> str:
@@ -129,9 +129,9 @@ def _place(source: str, host: str) -> str:
     return f"{source} {host}".strip()
 
 
-Tell = Callable[[Any], str]
+LineFormatter = Callable[[Any], str]
 
-_COMMON: Final[Mapping[type, Tell]] = {
+_COMMON: Final[Mapping[type, LineFormatter]] = {
     LockWaiting: _waiting,
     RetryScheduled: _retry,
     FileVerified: _verified,
@@ -139,7 +139,7 @@ _COMMON: Final[Mapping[type, Tell]] = {
     FileCommitted: _committed,
     ModelReady: _ready,
 }
-_LINES: Final[Mapping[str, Mapping[type, Tell]]] = {
+_LINES: Final[Mapping[str, Mapping[type, LineFormatter]]] = {
     "ensure": {
         **_COMMON,
         RunStarted: partial(_started, "Looking for"),
