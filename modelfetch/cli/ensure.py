@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Layout(StrEnum):
-    """Directory layouts in which other programs find models."""
+    """Directory layouts of other programs."""
 
     HF = "hf"
 
@@ -59,9 +59,7 @@ def ensure(
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Fetch all files again, even if they are present.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch every file again.")] = False,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -114,9 +112,9 @@ def plan(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show what ensure would do, without fetching or writing anything.
+    """Show what ensure would do, and write nothing.
 
-    Lists the files that are kept or missing, their sources in order, and the space needed on the disk.
+    Lists kept and missing files, from where they would come, and whether the disk has room for them.
     """
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history.health import facts
@@ -173,7 +171,7 @@ def _show_plan(planned: Planned) -> None:
 
 
 def _sources(sources: tuple[str, ...]) -> str:
-    """List each source once, with the number of its addresses for the file."""
+    """Name each source once, with its number of addresses."""
     counted = Counter(sources)
     return (
         ", ".join(f"{source} ×{count}" if count > 1 else source for source, count in counted.items()) or "-"
@@ -181,7 +179,7 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
-    """Health of each host that would be used, in the order of use; sources on this disk have no host."""
+    """The health of each host that requests would go to, in order; None when it is unknown."""
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
     pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
     if not pairs:
@@ -194,7 +192,7 @@ def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, st
 def _ways(
     workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """For each host behind a proxy, which proxy is used, or why it cannot be used."""
+    """The proxy of each host that has one, or the reason why it cannot be used."""
     from modelfetch.net.proxies import of_environment
 
     proxies = of_environment()
@@ -209,7 +207,7 @@ def _ways(
 
 
 def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
-    """Explain the order of the hosts, if the health of any of them is known."""
+    """Explain the order of the hosts, when the health of any of them is known."""
     if not any(hosts.values()):
         return
     width = max(len(" ".join(pair)) for pair in hosts)

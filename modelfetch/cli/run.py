@@ -1,7 +1,10 @@
-"""Run ``ensure`` and ``verify`` once their arguments are parsed, by typer or without it.
+"""Run ``ensure`` and ``verify`` to their end, and report to the terminal, a log or a program.
 
-Each opens the workspace, follows the events of the run with the reporters that suit stdout and stderr,
-records it in the history, and prints the result on stdout: the directories of models, or the bad files.
+The options are parsed already: by typer, or without it in :mod:`modelfetch.cli.entry`. stdout gets the result
+(directories, or bad files), stderr everything for people:
+
+    $ modelfetch ensure demo 2>/dev/null
+    /home/me/.cache/modelfetch/models/demo/1
 """
 
 from __future__ import annotations
@@ -23,24 +26,31 @@ from modelfetch.workspace import Workspace
 
 
 class Ready:
-    """Collects the directories of the models that became ready."""
+    """A reporter that collects the directories of the models that became ready."""
 
     def __init__(self) -> None:
         self.directories: dict[str, str] = {}
 
     def report(self, record: Record) -> None:
-        """Keep the directory of a model that became ready."""
+        """Note the directory of a model."""
         if isinstance(record.event, ModelReady):
             self.directories[record.event.model] = record.event.path
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: there is nothing to close."""
 
 
 def run(
     workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
 ) -> RunFinished:
-    """Follow a run to its end, and print its notices and its error.
+    """Follow a run to its end, then print notes and the error.
+
+    Args:
+        workspace: Where its notices and history come from.
+        events: The run.
+        json: Whether stdout gets the events.
+        quiet: Whether to print nothing but errors.
+        also: A further reporter.
 
     Raises:
         KeyboardInterrupt: A second Ctrl-C came before the run had ended after the first one.
@@ -81,7 +91,7 @@ def _run(
 
 
 def print_bad(finished: RunFinished, *, quiet: bool) -> None:
-    """Print the bad files on stdout, unless stdout is a terminal, which shows them already."""
+    """Print bad files on stdout, but not on a terminal, where a reporter showed each one already."""
     if not quiet and sys.stdout.isatty():
         return
     for result in finished.files:
@@ -138,7 +148,17 @@ def run_verify(
     json: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Verify models, report progress, and print the bad files.
+    """Check models, report progress, and print the files that are not right.
+
+    Args:
+        names: The models; all that are present when empty.
+        flags: Settings for this run alone, by dotted name.
+        options: What runs of every kind can be asked for.
+        quick: Whether to read only files whose stat changed since they were verified.
+        repair: Whether to fetch bad and missing files again.
+        strict: Whether files that a manifest does not list are failures.
+        json: Whether stdout gets the events instead of the bad files.
+        quiet: Whether to print nothing but the bad files and errors.
 
     Returns:
         The exit code.

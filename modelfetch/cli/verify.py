@@ -1,6 +1,7 @@
-"""``verify``: check the files of models against their manifests, and repair them.
+"""The command ``verify``: check files against their manifests, and repair them if asked.
 
-This module declares the options; :func:`modelfetch.cli.run.run_verify` runs the command.
+Parses the options only; :func:`modelfetch.cli.run.run_verify` does the work, also for command lines that are
+understood without typer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files again.")] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Also fail for files that no manifest lists; --repair moves them."),
+        typer.Option(
+            "--strict", help="Count files that a manifest does not list as failures; --repair moves them."
+        ),
     ] = False,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
@@ -32,9 +35,9 @@ def verify(
 ) -> None:
     """Verify files against their manifests; --repair repairs them.
 
-    Reads every file of the named models, or of all present ones. Uses the network only with --repair. Prints
-    a line for each bad file: model, file, and missing, size, hash or, with --strict, unlisted. Exits with
-    code 5 if there is one; with --repair, if one could not be repaired.
+    Reads every file of the named models, or of all that are present. Uses the network only for --repair.
+    Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
+    unlisted. Exit code 5 when there is one; with --repair, when one could not be repaired.
     """
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions

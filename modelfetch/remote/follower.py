@@ -177,7 +177,7 @@ class Listener:
 
     def _interrupted(self) -> RunFinished:
         message = f"modelfetch server at {self._server.base}: it was stopped during {self._job.model}"
-        hint = "Once it runs again, the same command goes on where this one was."
+        hint = "Once it runs again, the same command resumes where this one stopped."
         return RunFinished("failed", SIGTERM_EXIT, 0.0, (), ErrorInfo("interrupted", message, hint))
 
     def _given_up(self, reason: str) -> RunFinished:
