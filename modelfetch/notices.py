@@ -1,7 +1,8 @@
-"""What a person should know that comes up beside a run and is no fact about a model or a file.
+"""Messages for the user that come up during a run and are no facts about a model or a file.
 
-The stream of events has no kind for it: programs that follow a run have no use for a word to a person. Who
-shows a run to people asks here with each event, and once at its end.
+An example is a file in the cache that modelfetch did not write and does not touch. Events have no type for
+such messages: they are for people, and programs that follow a run have no use for them. Reporters for people
+take new notices with each event and once more at the end of a run.
 """
 
 from __future__ import annotations
@@ -10,27 +11,27 @@ import threading
 from typing import Final
 
 MOST: Final = 20
-"""Notices that are kept; a cache that is full of planted links fills no terminal."""
+"""Most notices that are kept, so that a cache full of bad links does not flood the terminal."""
 
 
 class Notices:
-    """Lines for people, each told once. Threads may share it."""
+    """Notices, each of which is shown once. Safe for use by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lines: dict[str, bool] = {}
-        """Whether each was given to somebody."""
+        """Notices, and whether each was taken."""
         self._has_fresh = False
 
     def add(self, line: str) -> None:
-        """Keep a line, unless it is there already or there are too many."""
+        """Add a notice, unless it was added before or there are too many."""
         with self._lock:
             if len(self._lines) < MOST:
                 self._has_fresh |= not self._lines.setdefault(line, False)
 
     def take(self) -> list[str]:
-        """Give what was not taken yet; a line that comes again is not given again."""
-        if not self._has_fresh:  # asked with every event of a run
+        """Return the notices that were not taken before; equal ones are returned once."""
+        if not self._has_fresh:  # without the lock, as this is called with every event of a run
             return []
         with self._lock:
             self._has_fresh = False

@@ -1,30 +1,33 @@
-"""The standard streams, made fit for whatever this process was started with.
+"""Standard streams whose writes never fail.
 
-A daemon, a GUI launcher or ``>&-`` starts a process without them, a log may lie on a full device, a reader
-may go away, a terminal may speak Latin-1. :func:`prepare` puts streams of our own in their place once, so
-that nobody who writes has to think of any of it: talk that cannot be written is lost, and data that cannot be
-is remembered for the exit code (:func:`lost`). Standard library only, and light: the warm answer passes here.
+A daemon, a GUI launcher or ``>&-`` starts a process without standard streams. A log may be on a full device,
+the reader of a pipe may exit, and a terminal may use Latin-1. :func:`prepare` replaces the streams once, so
+that no code that prints has to handle these cases. Messages that cannot be written are dropped. Data that
+cannot be written is dropped, too, and :func:`lost` returns the error for the exit code.
+
+Standard library only, and few modules of it: the warm path may end here (:mod:`modelfetch.warm`).
 """
 
 import io
 import os
 import sys
 
-TYPE_CHECKING = False  # importing typing costs as much as the whole warm answer
+TYPE_CHECKING = False  # importing typing takes as long as the whole warm path
 if TYPE_CHECKING:
     from typing import Any
 
 
 class Outlet(io.RawIOBase):
-    """The end of a stream: writing to it never fails.
+    """A raw stream whose writes never fail.
 
     Args:
-        raw: Where the bytes go.
-        is_data: Whether nothing may follow a gap: after the first failure all the rest is dropped.
+        raw: The stream that gets the bytes.
+        is_data: Whether everything after the first error is dropped. Data with a gap would be wrong; a
+            message after a lost one is still useful.
 
     Attributes:
         is_data: As given.
-        error: Why bytes were lost, if any were.
+        error: The latest error, if bytes were lost.
     """
 
     def __init__(self, raw: io.RawIOBase, *, is_data: bool) -> None:
@@ -33,7 +36,7 @@ class Outlet(io.RawIOBase):
         self.error: OSError | None = None
 
     def write(self, data: "Any", /) -> int:
-        """Write some bytes, or lose them; wait where the other side set the descriptor not to block."""
+        """Write some bytes, or drop them. If the descriptor is non-blocking, wait until it can be written."""
         if self.error is None or not self.is_data:
             try:
                 while (count := self._raw.write(data)) is None:
@@ -50,7 +53,7 @@ class Outlet(io.RawIOBase):
         select.select([], [self._raw], [])
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def isatty(self) -> bool:
@@ -63,11 +66,11 @@ class Outlet(io.RawIOBase):
 
 
 _data: Outlet | None = None
-"""The end of stdout, once it was prepared."""
+"""The raw stream of stdout, after :func:`prepare`."""
 
 
 def prepare() -> None:
-    """Put streams that never fail in the place of stdout and stderr; nothing may have been written yet."""
+    """Replace stdout and stderr by streams that never fail; must be called before anything is written."""
     global _data  # noqa: PLW0603 - there is one stdout, as there is one sys.stdout
     for descriptor in range(3):
         _occupy(descriptor)
@@ -77,10 +80,11 @@ def prepare() -> None:
 
 
 def _occupy(descriptor: int) -> None:
-    """Take the number of a closed standard stream: else a file of the cache would get it, and our words.
+    """Open the null device under the number of a standard stream that is closed.
 
-    Called in the order of the numbers: the system gives the lowest free one. What is opened cannot be written
-    to, so that whoever writes there is told.
+    Else the next file of the cache would get that number, and messages would be written into it. The system
+    assigns the lowest free number, so this is called in ascending order. The device is opened for reading, so
+    that a write fails and is noticed.
     """
     try:
         os.fstat(descriptor)
@@ -97,7 +101,7 @@ def _raw(stream: object, descriptor: int) -> io.RawIOBase:
 
 
 def _text(stream: object, outlet: Outlet) -> io.TextIOWrapper:
-    """A text stream as Python makes it, but for characters that its encoding does not have."""
+    """A text stream like Python's, which escapes characters that its encoding does not have."""
     is_prompt = outlet.isatty() or not outlet.is_data or getattr(stream, "write_through", False)
     return io.TextIOWrapper(
         io.BufferedWriter(outlet),
@@ -109,9 +113,9 @@ def _text(stream: object, outlet: Outlet) -> io.TextIOWrapper:
 
 
 def write_path(path: str) -> None:
-    """Write a path to stdout, a line of its own, as the bytes that the system has it by.
+    """Write a path to stdout on a line of its own, as the bytes that the file system has for it.
 
-    A shell hands them to the next program: what a stream's encoding would make of them is another name.
+    A shell passes these bytes to the next program; encoded as text they could be another name.
     """
     sys.stdout.flush()
     if os.name == "nt" or not hasattr(sys.stdout, "buffer"):
@@ -121,6 +125,6 @@ def write_path(path: str) -> None:
 
 
 def lost() -> OSError | None:
-    """Write out what is still to be written to stdout, and say why data was lost, if any was."""
+    """Flush stdout, and return the error if data was lost."""
     sys.stdout.flush()
     return _data.error if _data is not None else None

@@ -1,13 +1,24 @@
-"""The already-there answer: ``modelfetch ensure NAME...`` with nothing to do, in no time.
+"""The warm path: answer ``modelfetch ensure NAME...`` without loading the rest of the package.
 
-When a model becomes ready, ``models/<name>/.ready`` notes, a line each, which receipt speaks of it and what
-decided that. Here this is compared with what holds now, and each line of the receipt with its file, by
-``stat`` alone. Any doubt is no answer, and the full path answers instead. Both files are input, which anybody
-may have planted who can write there: nothing of them is printed, and no directory but that of the receipt.
-Standard library only, and the lightest part of it: importing ``json``, ``re`` or ``pathlib`` costs more than
-the work.
+When a model becomes ready, the store writes ``models/<name>/.ready``: which receipt belongs to the model, and
+everything that decided that. This module compares those notes with the present state, and each file that the
+receipt lists with the disk, by ``stat`` alone. If anything differs or is not understood there is no answer,
+and the full path runs instead. A note with its fields in order, one a line::
 
-What the plainest runs need, without a library: loading one takes longer than many of them.
+    modelfetch-ready 2
+    receipt 812-1764300000000000000-1311 1
+    where HOME '/home/ann'
+    where project 'none'
+    read 240-1764290000000000000-977 /home/ann/.config/modelfetch/config.toml
+    absent - /etc/modelfetch/config.toml
+    end
+
+Both files are input: another user may have written them. So nothing of them is printed, and the only
+directory that is printed is that of the receipt.
+
+Only the lightest modules of the standard library are imported: importing ``json``, ``re`` or ``pathlib``
+takes longer than the whole answer. For the same reason, helpers that the full path shares with this one
+(:func:`plain_names`, :func:`format_size`) are defined here.
 """
 
 import os
@@ -16,30 +27,33 @@ import sys
 import time
 
 FORMAT = "modelfetch-ready 2"
+"""First line of ``.ready``; another version of the format has another line."""
 HITS = "hits"
-"""Below the root of the cache: a line for each run that found everything there; see :func:`count`."""
+"""File in the root of the cache: one line for each run that found a model present; see :func:`count`."""
 HITS_LIMIT = 64 << 10
-"""Bytes after which the lines so far become the earlier ones, of which as many are kept: some 3000 runs."""
+"""Size in bytes at which ``hits`` is renamed to ``hits.1``, replacing it: each has some 3000 runs."""
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._+-")
-"""Characters of names, versions and identities, and of the directories called by them."""
+"""Variables that are evaluated here; any other ``MODELFETCH_`` variable is left to the full path."""
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._+-")
+"""Characters of names, versions and identities, and of directories named after them."""
 _FILE = ' {"path": "'
-"""How the line of a file begins in a receipt; digest, size, time and inode follow in this order."""
+"""Start of a file's line in a receipt; digest, size, time and inode follow in this order."""
 _DIGEST = len('", "sha256": "') + 64
-"""Characters between the path and what the file looks like."""
+"""Characters between the path and the size of a file."""
 _FILES = '\n"files": [\n'
-"""What begins the list of files."""
+"""Start of the list of files in a receipt."""
 _CONSULTED = '],\n"consulted": ['
-"""What ends the list of files."""
+"""End of the list of files in a receipt."""
 _LARGEST = 64 << 20
-"""Bytes of the largest file read: as of a receipt in the store."""
+"""Size limit of files that are read, in bytes: that of a receipt in the store."""
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""How files are opened: never through a planted link, never waiting for the other end of a pipe."""
+"""Flags for opening files: never follow a link, never wait for the other end of a named pipe."""
 _DECIDING = (*_ALLOWED, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+"""Variables that decide which files are read as settings and catalogs."""
 
 
 def circumstances() -> list[str]:
-    """What decides, besides files, which files a name stands for: some variables, and the nearest project."""
+    """List what decides, besides files, which manifest a name stands for: variables and the project."""
     directory, project = os.getcwd(), "none"
     while project == "none":
         if os.path.lexists(os.path.join(directory, "modelfetch.toml")):
@@ -52,38 +66,47 @@ def circumstances() -> list[str]:
 
 
 def answer(arguments: list[str]) -> list[tuple[str, str]] | None:
-    """Directory and a word about each model that ``arguments`` ask for; None if that takes a closer look."""
+    """Find the models that ``arguments`` name, if all of them are present and unchanged.
+
+    Returns:
+        Directory and message of each model; None if the full path has to run.
+    """
     names = plain_names(arguments, "ensure")
-    if not names:
-        return None
-    if any(name.startswith("MODELFETCH_") and name not in _ALLOWED for name in os.environ):
-        return None
-    root, catalogs = _root(), os.environ.get("MODELFETCH_CATALOG", "").split(os.pathsep)
-    if root is None or not all(os.path.isabs(path) for path in catalogs if path):
-        return None
-    if doubt_about(root):  # the full path tells of it
+    root = _usable_root() if names else None
+    if not names or root is None:
         return None
     try:
         now = circumstances()
-        found = [_look(f"{root}/models", name, now) for name in names]
-    except (OSError, ValueError, IndexError):
+        found = [_find(f"{root}/models", name, now) for name in names]
+    except (OSError, ValueError, IndexError):  # a file is missing, changed, or not as this version writes it
         return None
     return [model for model in found if model is not None] if None not in found else None
 
 
-def count(root: str, directories: list[str], *, create: bool = False) -> None:
-    """Note that models were found there: for ``metrics``, where such a run leaves no other trace.
+def _usable_root() -> str | None:
+    """The root of the cache, unless the full path has to evaluate settings or warn about the root."""
+    if any(name.startswith("MODELFETCH_") and name not in _ALLOWED for name in os.environ):
+        return None
+    catalogs = os.environ.get("MODELFETCH_CATALOG", "").split(os.pathsep)
+    if not all(os.path.isabs(path) for path in catalogs if path):
+        return None
+    root = _root()
+    return None if root is None or doubt_about(root) else root
 
-    Where there is no file for it nothing is counted: history is off, or the cache is somebody else's. No
-    failure to count matters. The line is appended in one write, which no other process can come between.
+
+def count(root: str, directories: list[str], *, create: bool = False) -> None:
+    """Count models that were found present, for ``metrics``: such a run leaves no other trace.
+
+    Nothing is counted where the file does not exist: history is turned off, or the cache belongs to another
+    user. Errors are ignored. The lines are appended in one write, so those of other processes stay whole.
 
     Args:
-        root: Of the cache.
-        directories: Of the models that were found there: ``<root>/models/<name>/<version>``.
-        create: Whether to make the file.
+        root: Root of the cache.
+        directories: Directories of the models: ``<root>/models/<name>/<version>``.
+        create: Whether to create the file.
     """
     path = f"{root}/{HITS}"
-    # A link that somebody planted is not followed, and a pipe not waited for.
+    # Another user may have put a link or a named pipe here: do not follow it, do not wait for it.
     flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     now = int(time.time())
     lines = "".join(f"{now} {'/'.join(each.rsplit(os.sep, 2)[1:])}\n" for each in directories)
@@ -91,7 +114,7 @@ def count(root: str, directories: list[str], *, create: bool = False) -> None:
         file = os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
         try:
             found = os.fstat(file)
-            # Nor is anything written that has another name elsewhere: whoever linked it here chose it.
+            # A second hard link would mean that a file from elsewhere was linked here: do not write to it.
             if found.st_mode & 0o170000 != 0o100000 or found.st_nlink > 1:
                 return
             if found.st_size < HITS_LIMIT:
@@ -99,14 +122,15 @@ def count(root: str, directories: list[str], *, create: bool = False) -> None:
                 return
         finally:
             os.close(file)
+        # The file is full: it becomes the older one, and the lines go to a new file.
         os.replace(path, f"{path}.1")
     except OSError:
         return
-    count(root, directories, create=True)
+    count(root, directories, create=True)  # only here: without a first file, nothing is to be counted
 
 
 def _root() -> str | None:
-    """The root of the cache, where that takes no library to know."""
+    """The root of the cache, if it is known without loading a library; only Linux has a simple default."""
     given = os.environ.get("MODELFETCH_CACHE_DIR")
     if given or sys.platform != "linux":
         return given if given and os.path.isabs(given) else None
@@ -115,14 +139,14 @@ def _root() -> str | None:
 
 
 def doubt(found: os.stat_result, user: int) -> str:
-    """Say what speaks against the root of a cache.
+    """Explain why a cache cannot be trusted, if another user can change it.
 
-    Who may write to it can take away or replace whatever is in it, also what was verified. Its group is left
-    out: a cache that is shared on purpose is a group's.
+    A user who may write to the root can remove or replace any file in the cache, also after it was verified.
+    Write access of the group is not checked: caches are shared with a group on purpose.
 
     Args:
-        found: What ``stat`` says of the root, through links.
-        user: Number of the user who runs this.
+        found: Result of ``stat`` for the root, with links followed.
+        user: Id of the user who runs this process.
 
     Returns:
         A clause that continues the sentence "the cache ...", or an empty string.
@@ -135,7 +159,7 @@ def doubt(found: os.stat_result, user: int) -> str:
 
 
 def doubt_about(root: str) -> str:
-    """Say what speaks against a root; nothing where there is none yet, or where files have no modes."""
+    """Explain why a root cannot be trusted; empty if it does not exist or the system has no file modes."""
     if sys.platform == "win32":
         return ""
     try:
@@ -144,76 +168,83 @@ def doubt_about(root: str) -> str:
         return ""
 
 
-def _look(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
-    """The directory of a model of which every noted fact still holds, and a word about it."""
-    if os.path.islink(models) or os.path.islink(f"{models}/{name}"):  # the last part is looked at below
+def _find(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
+    """Directory and message of a model, if every fact in its note still holds; else None."""
+    # _SAFE refuses a link as the last part of a path only, so the parts before it are checked here.
+    if os.path.islink(models) or os.path.islink(f"{models}/{name}"):
         return None
     lines = _read(f"{models}/{name}/.ready").split("\n")
-    kind, look, label = lines[1].split(" ", 2)
+    kind, stamp, label = lines[1].split(" ", 2)
     facts = len(now) + 2
+    # Without its last line, the note was not written completely.
     if (lines[0], lines[-1], kind) != (FORMAT, "end", "receipt") or lines[2:facts] != now:
         return None
-    if not _WORD.issuperset(name + label) or not all(map(_holds, lines[facts:-1])):
+    if not _NAME_CHARACTERS.issuperset(name + label) or not all(map(_holds, lines[facts:-1])):
         return None
     directory = f"{models}/{name}/{label}"
-    head, _, listed = _read(f"{directory}.json", look).partition(_FILES)
-    if not _speaks_of(head, name, label):
+    head, _, listed = _read(f"{directory}.json", stamp).partition(_FILES)
+    if not _belongs_to(head, name, label):
         return None
-    count, size = _compare(listed, directory)
+    count, size = _check_files(listed, directory)
     files = "1 file" if count == 1 else f"{count} files"
-    return directory, f"{name} is ready - {files}, {format_size(size)}, already here"
+    return directory, f"{name} is ready - {files}, {format_size(size)}, already present"
 
 
-def _read(path: str, look: str = "") -> str:
-    """The text of a plain file, which anybody may have planted.
+def _read(path: str, stamp: str = "") -> str:
+    """Read the text of a regular file that another user may have written.
 
     Args:
         path: The file.
-        look: What it must look like; empty for anything.
+        stamp: Result of :func:`stamp_of` that it must have; empty for any.
 
     Raises:
-        OSError: There is none.
-        ValueError: It is no plain file, too large, or looks different.
+        OSError: The file does not exist or cannot be read.
+        ValueError: It is no regular file, is too large, or has another stamp.
     """
     with open(os.open(path, os.O_RDONLY | _SAFE), "rb", buffering=0) as file:
         found = os.fstat(file.fileno())
         if found.st_mode & 0o170000 != 0o100000 or found.st_size > _LARGEST:
             raise ValueError
-        if look not in ("", stamp_of(found)):
+        if stamp not in ("", stamp_of(found)):
             raise ValueError
         return file.read().decode()
 
 
 def stamp_of(found: os.stat_result) -> str:
-    """Write down what a file looks like."""
+    """Size, modification time and inode of a file: they differ if it was changed or replaced."""
     return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
 
 
-def _speaks_of(head: str, name: str, label: str) -> bool:
-    """Whether the first line of a receipt is that of a directory; see ``labels`` of the store's layout."""
+def _belongs_to(head: str, name: str, label: str) -> bool:
+    """Whether a receipt with this first line belongs to a directory; see ``labels`` of the store's layout."""
     words = head.split('"')
     version, identity = words[9], words[13]
     is_form = head == (f'{{"format": 1, "name": "{name}", "version": "{version}", "identity": "{identity}",')
     return is_form and label in (version, f"{version}+{identity[:12]}", f"{version}+{identity}")
 
 
-def _compare(listed: str, directory: str) -> tuple[int, int]:
-    """Like :func:`_add_up`; by handle where that can be: each look is then a fifth quicker."""
+def _check_files(listed: str, directory: str) -> tuple[int, int]:
+    """Like :func:`_check_each`, by directory descriptor if possible: each ``stat`` takes 20 % less."""
     if os.stat not in os.supports_dir_fd:
-        return _add_up(listed, None, f"{directory}/")
+        return _check_each(listed, None, f"{directory}/")
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     try:
-        return _add_up(listed, fd, "")
+        return _check_each(listed, fd, "")
     finally:
         os.close(fd)
 
 
-def _add_up(listed: str, directory: int | None, prefix: str) -> tuple[int, int]:
-    """Compare each file with its line in the receipt; how many there are, and their bytes.
+def _check_each(listed: str, directory: int | None, prefix: str) -> tuple[int, int]:
+    """Compare each file with its line in the receipt.
+
+    The lines are compared as text, as this version writes them: parsing JSON would load a library.
+
+    Returns:
+        The number of files, and their bytes together.
 
     Raises:
-        OSError: One is not there.
-        ValueError: One looks different, or the receipt has another form than this version gives it.
+        OSError: A file is missing.
+        ValueError: A file was changed, or the receipt is not as this version writes it.
     """
     listed, end, _ = listed.partition(_CONSULTED)
     if not end:
@@ -225,29 +256,29 @@ def _add_up(listed: str, directory: int | None, prefix: str) -> tuple[int, int]:
         path = prefix + (_unescaped(path) if is_escaped else path)
         found = os.stat(path, dir_fd=directory, follow_symlinks=False)
         size += (length := found.st_size)
-        looks = f'", "size": {length}, "mtime_ns": {found.st_mtime_ns}, "inode": {found.st_ino}, '
-        if not line.startswith(looks, stop + _DIGEST) or line[:start] != _FILE:
+        facts = f'", "size": {length}, "mtime_ns": {found.st_mtime_ns}, "inode": {found.st_ino}, '
+        if not line.startswith(facts, stop + _DIGEST) or line[:start] != _FILE:
             raise ValueError
-        if found.st_mode & 0o170000 != 0o100000:
+        if found.st_mode & 0o170000 != 0o100000:  # no regular file (stat.S_IFMT, S_IFREG)
             raise ValueError
     return len(lines), size
 
 
 def _unescaped(path: str) -> str:
-    """A path as JSON escapes it: letters beyond ASCII only, as a safe path has no quotes or backslashes."""
+    """Undo the JSON escapes of a path: of non-ASCII characters only, as paths have no quote or backslash."""
     return path.encode().decode("unicode-escape").encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _holds(line: str) -> bool:
-    """Whether ``read`` or ``absent`` is still true of its path."""
-    kind, look, path = line.split(" ", 2)
+    """Whether a ``read`` or ``absent`` line of a note is still true."""
+    kind, stamp, path = line.split(" ", 2)
     if kind == "absent":
         return not os.path.exists(path)
-    return kind == "read" and stamp_of(os.stat(path)) == look
+    return kind == "read" and stamp_of(os.stat(path)) == stamp
 
 
 def plain_names(arguments: list[str], command: str) -> list[str] | None:
-    """The names in ``COMMAND [NAME...] [--quiet]``, each once; None if that is not all ``arguments`` say."""
+    """The names in ``COMMAND [NAME...] [--quiet]``, each once; None if ``arguments`` have any other form."""
     names = list(dict.fromkeys(name for name in arguments[1:] if name not in ("--quiet", "-q")))
     return names if arguments[:1] == [command] and all(map(_is_plain, names)) else None
 
@@ -260,7 +291,7 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def format_size(n: int) -> str:
-    """Show a number of bytes with three significant digits, in at most seven characters: ``82.5 MB``."""
+    """Format a number of bytes with three significant digits, in at most seven characters: ``82.5 MB``."""
     if n < 1000:
         return f"{n} B"
     value: float = n

@@ -204,7 +204,8 @@ def test_the_changes_are_made_as_modules_are_loaded_however_many_there_are_of_on
     code = (
         "import sys; from tests.bench import without as w;"
         "sys.meta_path.insert(0, w.Finder([w.CHANGES['quick-exit'], w.CHANGES['typer']]));"
-        "from modelfetch.cli import entry as e; print(e._leave is sys.exit, e.plain_names(['ensure', 'x']))"
+        "from modelfetch.cli import entry as e;"
+        "print(e._exit_now is sys.exit, e.plain_names(['ensure', 'x']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True None\n"

@@ -23,8 +23,9 @@ from modelfetch.cli import entry
 from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXIT_USAGE
 from modelfetch.engine.events import Event
-from modelfetch.engine.stream import SIGINT_EXIT, Hangup, Terminated
+from modelfetch.engine.stream import Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
+from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.parse import load_manifest
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
@@ -208,7 +209,7 @@ def test_the_reference_has_every_fault_and_whether_it_is_retried() -> None:
 
 def test_the_reference_has_every_exit_code() -> None:
     [table] = tables(section(REFERENCE / "commands.md", "Exit codes"))
-    signals = {SIGINT_EXIT, Hangup.exit_code, Terminated.exit_code, entry.EXIT_PIPE}
+    signals = {SIGINT_EXIT, Hangup.exit_code, Terminated.exit_code, SIGPIPE_EXIT}
     expected = {0, entry.EXIT_BUG, EXIT_USAGE, *signals, *(error.exit_code for error in errors())}
     assert [int(row[0]) for row in table] == sorted(expected)
 

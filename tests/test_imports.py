@@ -21,6 +21,7 @@ PACKAGE = ROOT / "modelfetch"
 LAYERS = (
     *(
         "version",
+        "exit_codes",
         "warm",
         "streams",
         "lazy_dataclass",
@@ -37,7 +38,11 @@ LAYERS = (
 )
 """Each may import itself and what stands before it."""
 
-FACE = {"__init__": {"api", "version"}, "__main__": {"warm", "cli"}, "__pyinstaller": set[str]()}
+FACE = {
+    "__init__": {"api", "version"},
+    "__main__": {"exit_codes", "warm", "cli"},
+    "__pyinstaller": set[str](),
+}
 """The modules at the top that belong to no layer, and what they may import."""
 
 HOMES = {

@@ -71,7 +71,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_it_names_the_directory_and_says_so(place: Place) -> None:
     assert warm.answer(["ensure", "m"]) == [
-        (str(place.directory), "m is ready - 2 files, 5.20 kB, already here")
+        (str(place.directory), "m is ready - 2 files, 5.20 kB, already present")
     ]
     assert place.answer("ensure", "-q", "m", "m") == [str(place.directory)]
 
@@ -310,7 +310,7 @@ def test_names_beyond_ascii_are_answered(tmp_path: Path, monkeypatch: pytest.Mon
             monkeypatch.setenv(name, value)
         modelfetch.ensure("m")
     assert warm.answer(["ensure", "m"]) == [
-        (str(tmp_path / "cache" / "models" / "m" / "1"), "m is ready - 1 file, 10 B, already here")
+        (str(tmp_path / "cache" / "models" / "m" / "1"), "m is ready - 1 file, 10 B, already present")
     ]
 
 

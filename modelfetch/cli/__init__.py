@@ -1,8 +1,15 @@
-"""The command line: parse, call, report. Nothing is decided here."""
+"""The command line: parse arguments, call the library, report the result.
+
+:func:`main` is the entry point once the warm path (:mod:`modelfetch.warm`) has no answer. It makes the
+standard streams safe to write to, and then runs :mod:`modelfetch.cli.entry`. What a command does is decided
+by the library; the modules here only translate options and print results.
+"""
 
 from __future__ import annotations
 
 import sys
+
+from modelfetch.exit_codes import SIGINT_EXIT, SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,12 +17,13 @@ if TYPE_CHECKING:
     from typing import Never
 
 PRESS_AGAIN_SECONDS = 0.05
-"""When an interrupt that was lost is repeated: Python is out of the place that cannot raise it by then."""
+"""Delay before a lost interrupt is sent again, in seconds: by then Python has left the place that cannot
+raise."""
 
 
 def main() -> Never:
     """Entry point of the ``modelfetch`` command."""
-    sys.unraisablehook = _unraisable  # before the imports, which is where it happens
+    sys.unraisablehook = _unraisable  # before the imports: interrupts are lost during imports above all
     from modelfetch.streams import prepare
 
     prepare()
@@ -25,7 +33,7 @@ def main() -> Never:
 
 
 def print_paths(paths: Sequence[str]) -> Never:
-    """Print paths, a line each, on a stdout that is not as usual, and end the process as is due then."""
+    """Print paths, one per line, after a plain write to stdout failed, and exit with the code for that."""
     from modelfetch import streams
 
     streams.prepare()
@@ -37,22 +45,22 @@ def print_paths(paths: Sequence[str]) -> Never:
 
 
 def _unraisable(what: sys.UnraisableHookArgs) -> None:
-    """Let no interrupt be lost.
+    """Send an interrupt again that Python could not raise.
 
-    In a destructor or the callback of a weak reference, of which each import has one, Python cannot raise
-    what a signal's handler raises: it would be told and forgotten, and the command run on.
+    A signal handler may run in a destructor or in the callback of a weak reference; each import has one.
+    Python cannot raise there: it would print the exception, and the command would continue.
     """
     if not issubclass(what.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(what)
         return
-    import _thread  # threading may be what is being imported
+    import _thread  # not threading: it may be the module that is being imported
 
-    number = getattr(what.exc_value, "exit_code", 130) - 128
+    number = getattr(what.exc_value, "exit_code", SIGINT_EXIT) - SIGNAL_BASE
     _thread.start_new_thread(_press_again, (_thread.get_ident(), number))
 
 
 def _press_again(main: int, number: int) -> None:
-    """Send a signal to the main thread once more."""
+    """Send a signal to the main thread again."""
     import time
 
     time.sleep(PRESS_AGAIN_SECONDS)
@@ -63,4 +71,4 @@ def _press_again(main: int, number: int) -> None:
     else:
         import signal
 
-        signal.pthread_kill(main, number)  # not to the process: what it waits in is to be cut short
+        signal.pthread_kill(main, number)  # not to the process: this interrupts a blocking call of the thread

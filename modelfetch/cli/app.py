@@ -1,4 +1,8 @@
-"""The command ``modelfetch`` and its sub-commands."""
+"""The command ``modelfetch`` and its subcommands, as a typer application.
+
+:func:`call` parses the arguments of this process and runs the command. Errors of usage are reported here, so
+that they look like all other errors; errors of commands pass through to :mod:`modelfetch.cli.entry`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,13 @@ import typer
 
 from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
-from modelfetch.cli.output import complain, put
+from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
 
-EXIT_ABORTED: Final = 130
-
-# Base of all usage errors. typer has a click of its own from 0.26 on, so it is found and not imported.
+# Base class of all usage errors. From 0.26 on typer contains its own copy of click, so the class is taken
+# from the bases of a typer class instead of an import of click.
 _ClickException: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
@@ -24,7 +28,7 @@ _ClickException: type[Exception] = next(
 
 def _version(value: bool) -> None:
     if value:
-        put(f"modelfetch {__version__}")
+        print_line(f"modelfetch {__version__}")
         raise typer.Exit
 
 
@@ -36,7 +40,7 @@ def _root(
     pass
 
 
-_MORE: Final = "Docs, exit codes and settings: docs/ in the source, or `modelfetch COMMAND --help`."
+_MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
 
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
@@ -59,18 +63,18 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
-    """Make the command and its sub-commands.
+    """Build the command and its subcommands.
 
     Args:
-        words: What the command is called with. Typer takes 12 ms to study the parameters of all sub-commands:
-            it gets only the one that is named, and none where their help is all that is asked for.
+        words: The arguments of the process. Typer takes 12 ms to inspect the parameters of all subcommands,
+            so only the named subcommand is added, and for the help of the command itself none has parameters.
     """
     app = typer.Typer(
         name="modelfetch",
         cls=Commands,
-        help="Put pinned models on this machine: any source, every byte verified.",
+        help="Fetch pinned models from several kinds of sources, and verify every byte.",
         epilog=f"{epilog()}\n\n{_MORE}",
-        rich_markup_mode=None,  # or the help imports rich, which takes longer than all the rest of it
+        rich_markup_mode=None,  # else the help imports rich, which takes longer than everything else
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -78,45 +82,46 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
     for name, function in _COMMANDS.items():
         if name in wanted:
-            command = _described(function) if words in (["--help"], ["-h"]) else function
+            command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
     app.add_typer(config.app, name="config")
     return app
 
 
-def _described(function: Callable[..., None]) -> Callable[[], None]:
-    """A command that is only read about."""
+def _without_parameters(function: Callable[..., None]) -> Callable[[], None]:
+    """A stand-in without parameters, for the list of commands."""
 
-    def described() -> None:
+    def command() -> None:
         pass
 
-    described.__doc__ = function.__doc__
-    return described
+    command.__doc__ = function.__doc__
+    return command
 
 
 def call() -> int:
-    """Parse the command line of this process and do what it says; misuse is told here.
+    """Parse the arguments of this process and run the command. Usage errors are reported here.
 
     Returns:
         The exit code.
 
     Raises:
-        ModelfetchError: The command failed as commands may.
+        ModelfetchError: The command failed.
     """
     try:
         code = int(command_line(sys.argv[1:])(prog_name="modelfetch", standalone_mode=False) or 0)
-    except SystemExit as leaving:  # completion ends the process itself
+    except SystemExit as leaving:  # raised by shell completion, which exits by itself
         code = int(str(leaving.code or 0))
     except typer.Abort:
-        return EXIT_ABORTED
+        return SIGINT_EXIT
     except _ClickException as error:
-        return _misused(error)
-    return EXIT_USAGE if code == 1 else code  # completion for a shell that typer does not know: no bug
+        return _report_usage_error(error)
+    # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug.
+    return EXIT_USAGE if code == 1 else code
 
 
-def _misused(error: Exception) -> int:
+def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    complain(UsageError.code, message, f"{command} --help")
+    report_error(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
     return EXIT_USAGE

@@ -1,4 +1,8 @@
-"""``config``: the settings, where each comes from, and changing the user's file."""
+"""``config``: show settings and their origins, and change the user's configuration file.
+
+``config show`` reads all layers: defaults, files, environment and options. ``config set`` and ``config
+unset`` edit the user's file only, and do not read the other layers: those may be what has to be corrected.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Key = Annotated[str, typer.Argument(metavar="SECTION.KEY", help="Such as network.files.", show_default=False)]
+Key = Annotated[
+    str, typer.Argument(metavar="SECTION.KEY", help="Setting, such as network.files.", show_default=False)
+]
 
 
 @app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """Show every setting, its value, and where that comes from.
+    """Show every setting with its value and where the value comes from.
 
-    What has no effect yet is marked.
+    Settings without effect in this version are marked.
     """
     from modelfetch.settings import SETTINGS, shown
     from modelfetch.settings.load import idle_part
@@ -45,8 +51,8 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
         values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
     if json:
-        told = {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}
-        print_json({name: fact | _vain(idle.get(name)) for name, fact in told.items()})
+        facts = {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}
+        print_json({name: fact | _no_effect(idle.get(name)) for name, fact in facts.items()})
         return
     notes(workspace)
     rows = [[name, value, _origin(loaded.origins[name], idle.get(name))] for name, value in values.items()]
@@ -60,12 +66,12 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
     )
 
 
-def _vain(idle: str | None) -> dict[str, str]:
+def _no_effect(idle: str | None) -> dict[str, str]:
     return {"no_effect_yet": idle} if idle else {}
 
 
 def _origin(origin: str, idle: str | None) -> str:
-    """Where a value comes from, and what of it has no effect."""
+    """Where a value comes from, and which part of it has no effect in this version."""
     from modelfetch.settings.load import NO_EFFECT
 
     if not idle:
@@ -87,7 +93,9 @@ def path(json: options.Json = False) -> None:
 @app.command("set", epilog=epilog("config set"))
 def set_(
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="Lists are separated by commas.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="New value; separate the items of a list with commas.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Set a value in the user's configuration file."""
@@ -120,7 +128,7 @@ def unset(key: Key, json: options.Json = False) -> None:
 
 
 def _user_config() -> Path:
-    """The user's file, found without reading it: it may be what is to be mended."""
+    """Path of the user's file. The file is not read: it may be broken, and `config set` corrects it."""
     from modelfetch.settings import user_config_path
     from modelfetch.settings.locations import working_directory
 

@@ -43,7 +43,7 @@ def ensure(
     prefer: options.Prefer = None,
     only: options.Only = None,
     to: Annotated[
-        str | None,  # as text: an empty one is not the directory in which the command runs
+        str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
         typer.Option(
             "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
         ),
@@ -68,11 +68,11 @@ def ensure(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make models present and verified, and print their directories.
+    """Fetch and verify models, and print their directories.
 
-    Resumes what an earlier run began, switches sources in the middle of a file, and gives a file its name
-    only when its SHA-256 is the pinned one. With nothing to do it makes no request. With --server, a running
-    server does it on its machine, and the paths are those there.
+    Resumes interrupted downloads, and changes to the next source in the middle of a file when one fails. A
+    file is put in place only if its SHA-256 matches the manifest. If all files are present, no request is
+    made. With --server, a running server fetches the models, and the paths are paths on its machine.
     """
     if server is not None or token is not None:
         from modelfetch.cli.remote import ensure_on_server
@@ -109,7 +109,7 @@ def _directory(to: str | None) -> Path | None:
     if to is None:
         return None
     if not to.strip():  # as a path it would be the working directory
-        raise UsageError("--to is empty", hint="Name a directory; . is the one where you are.")
+        raise UsageError("--to is empty", hint="Give a directory; use . for the current one.")
     return absolute(Path(to), working_directory())
 
 
@@ -154,10 +154,10 @@ def plan(
 
 def _show_plan(planned: Planned) -> None:
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import licence, plan
+    from modelfetch.reporters.words import license_lines, plan
 
     say(f"{planned.model} {planned.version}: {plan(planned)}")
-    for line in licence(planned):
+    for line in license_lines(planned):
         say(f"  {line}")
     rows = [
         [
@@ -207,7 +207,7 @@ def _ways(
     proxies = of_environment()
     if not proxies.is_set:
         return {}
-    from modelfetch.engine.known_hosts import standings  # which loads httpx
+    from modelfetch.engine.known_hosts import standings  # here, as it loads httpx
 
     found = standings(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
@@ -221,8 +221,8 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
         return
     width = max(len(" ".join(pair)) for pair in hosts)
     for number, (pair, health) in enumerate(hosts.items()):
-        words = f"{health.status}: {health}" if health else "not asked yet"
-        say_row(f"{'then' if number else 'asked first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
+        words = f"{health.status}: {health}" if health else "not tried yet"
+        say_row(f"{'then' if number else 'tried first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
 
 
 def _show_disk(missing: int, free: int | None) -> None:

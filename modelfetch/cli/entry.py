@@ -1,14 +1,7 @@
-"""Run the command line of this process: signals, exit codes, and a traceback only for bugs.
+"""Run a command in this process: set up signals, report errors, choose the exit code.
 
-The most common command lines (``modelfetch ensure NAME``, ``modelfetch verify NAME``) are understood without
-typer, whose import takes more than half as long as that of HTTP. Everything else goes to
-:mod:`modelfetch.cli.app`.
-
-Exit codes are those of the errors (``docs/reference/errors.md``), and:
-
-    1    a bug
-    130  Ctrl-C; other signals have 128 + their number
-    141  the reader of stdout went away, as with ``modelfetch list | head``
+Expected errors (:class:`~modelfetch.errors.ModelfetchError`) become one message and a hint. Signals end a
+command with the exit codes in :mod:`modelfetch.exit_codes`. Only a bug prints a traceback, with exit code 1.
 """
 
 from __future__ import annotations
@@ -23,20 +16,18 @@ from types import FrameType
 from typing import Never
 
 from modelfetch import streams
-from modelfetch.cli.output import complain, say, say_error
+from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
+from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.text import sanitise
 from modelfetch.version import __version__
 from modelfetch.warm import plain_names
 
 GARBAGE = 50_000
-"""New objects, instead of 700, after which Python collects garbage. Imports create a hundred thousand objects
-that all stay in use; scanning them again and again took 6 % of the time until the first request."""
+"""New objects after which Python looks for reference cycles, instead of 700. Imports create a hundred
+thousand objects that all stay: checking them repeatedly was 6 % of the time until the first request."""
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
-EXIT_PIPE = 141
-"""128 + SIGPIPE: the exit code that shells report for a program whose reader went away."""
 
 
 def run() -> Never:
@@ -46,28 +37,29 @@ def run() -> Never:
     try:
         code = _call()
     except KeyboardInterrupt as again:  # a second Ctrl-C, while the first one was reported
-        code = _cut_short(again)
+        code = _interrupt_code(again)
     end(code)
 
 
 def end(code: int) -> Never:
-    """End the process with an exit code, or with another one when data for stdout was lost."""
-    _leave(_settled(code))
+    """Exit with a code, or with another one if data for stdout could not be written."""
+    _exit_now(_checked(code))
 
 
-def _settled(code: int) -> int:
-    """The exit code, given the state of stdout: lost data is reported and is a failure."""
+def _checked(code: int) -> int:
+    """Check stdout, report lost data, and return the exit code: losing data is a failure."""
     try:
         error = streams.lost()
         if error is None:
             return code
-        if isinstance(error, ConnectionError):  # the reader closed the pipe: no news for it, so no message
-            return code or EXIT_PIPE
+        if isinstance(error, ConnectionError):
+            # The reader closed the pipe on purpose, as head does: nothing to report.
+            return code or SIGPIPE_EXIT
         why = "it is closed" if error.errno == errno.EBADF else error.strerror
-        hint = "Nothing else failed: redirect the output to another place." if code == 0 else ""
-        say_error(f"standard output cannot be written: {why}", hint)
+        hint = "The command succeeded otherwise. Redirect its output to another place." if code == 0 else ""
+        say_error(f"cannot write to standard output: {why}", hint)
     except KeyboardInterrupt as again:
-        return _cut_short(again)
+        return _interrupt_code(again)
     return code or StoreError.exit_code
 
 
@@ -75,25 +67,33 @@ def _call() -> int:
     try:
         return _command()
     except ModelfetchError as error:
-        return _expected(error)
+        return _report(error)
     except KeyboardInterrupt as end:
-        return _cut_short(end)
+        return _interrupt_code(end)
     except ImportError as error:
         from modelfetch.net.client import missing
 
         known = missing(error)
-        return _expected(known) if isinstance(known, ModelfetchError) else _bug()
+        return _report(known) if isinstance(known, ModelfetchError) else _bug()
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug()
-        return _expected(StoreError("too many files are open", hint="Raise the limit (ulimit -n)."))
+        return _report(
+            StoreError(
+                "too many files are open", hint="Raise the limit of open files (ulimit -n), and run it again."
+            )
+        )
     except Exception as error:
         interrupt = interrupt_behind(error)
-        return _bug() if interrupt is None else _cut_short(interrupt)
+        return _bug() if interrupt is None else _interrupt_code(interrupt)
 
 
 def _command() -> int:
-    """Run the command line, without typer if possible."""
+    """Run the command of this process.
+
+    The plain forms of ``ensure`` and ``verify`` are parsed here: loading typer takes more than half as long
+    as loading the HTTP client, and these are the commands that scripts call most.
+    """
     is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
     if (names := plain_names(sys.argv[1:], "ensure")) is not None:
         from modelfetch.cli.run import run_ensure
@@ -110,21 +110,22 @@ def _command() -> int:
     return code
 
 
-def _cut_short(end: KeyboardInterrupt) -> int:
-    """The exit code after a signal."""
-    return int(getattr(end, "exit_code", EXIT_INTERRUPTED))
+def _interrupt_code(end: KeyboardInterrupt) -> int:
+    """Exit code of an interrupt: that of its signal if it has one, else that of Ctrl-C."""
+    return int(getattr(end, "exit_code", SIGINT_EXIT))
 
 
-def _expected(error: ModelfetchError) -> int:
-    """Print an expected error and its hint; returns its exit code."""
-    headline, *details = error.message.splitlines() or [""]  # several wrong settings are a line each
+def _report(error: ModelfetchError) -> int:
+    """Report an expected error, and return its exit code."""
+    headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    complain(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
+    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
     return error.exit_code
 
 
 def _bug() -> int:
+    """Report an unexpected error with its traceback, and return the exit code for bugs."""
     import traceback
 
     from modelfetch.settings.redaction import redact_text
@@ -133,7 +134,7 @@ def _bug() -> int:
         say(sanitise(line))
     say_error(
         f"this is a bug in modelfetch {__version__}",
-        "Please report it with the lines above and the command you ran; look through them for secrets first.",
+        "Please report it with the command you ran and the lines above. Remove secrets from them first.",
     )
     return EXIT_BUG
 
@@ -141,31 +142,31 @@ def _bug() -> int:
 def _signals() -> None:
     """Let SIGTERM and SIGHUP end a run as Ctrl-C does, with their own exit codes.
 
-    A signal that is ignored at the start stays ignored: so ``nohup`` keeps a command running without its
-    terminal.
+    A signal that is ignored from the start stays ignored: this is how ``nohup`` keeps a command running after
+    its terminal was closed.
     """
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-            signal.signal(getattr(signal, name), _end)
+            signal.signal(getattr(signal, name), _raise_interrupt)
 
 
-def _leave(code: int) -> Never:
-    """End the process at once, whatever signals arrive meanwhile.
+def _exit_now(code: int) -> Never:
+    """Exit at once, without Python's shutdown, and ignore further interrupts.
 
-    All work is done and on disk by now. The normal end of the interpreter would take 20 ms for a few hundred
-    modules, a tenth of a short run, and a signal during it would replace the exit code.
+    Everything is written and closed by now. Unloading a few hundred modules would take 20 ms, a tenth of a
+    short run, and a signal in the middle of it would change the exit code.
     """
     while True:
         try:
             for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # it is closed, or its reader went away
+                with suppress(OSError, ValueError):  # the reader has closed the other end
                     stream.flush()
             os._exit(code)
-        except KeyboardInterrupt:  # a further Ctrl-C must not change the exit code
+        except KeyboardInterrupt:  # Ctrl-C again: the exit code is already decided
             continue
 
 
-def _end(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - the signature signals want
+def _raise_interrupt(number: int, frame: FrameType | None) -> Never:  # noqa: ARG001 - signal handlers get both
     from modelfetch.engine.stream import Hangup, Terminated
 
     raise Terminated if number == signal.SIGTERM else Hangup

@@ -1,6 +1,8 @@
-"""A command with sub-commands: what it says when it is called without one, or with one that it has not.
+"""Help of commands: groups without a subcommand, unknown subcommands, and examples.
 
-An example or more for the help of every command.
+:class:`Commands` is the group class of ``modelfetch`` and ``modelfetch config``. Without arguments it prints
+its help on stderr and fails. For an unknown subcommand it suggests one: ``modelfetch pull`` answers
+``did you mean ensure?``. :func:`epilog` adds the examples at the end of each help text.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from typer.core import TyperGroup
 
 from modelfetch.cli.output import say
 from modelfetch.errors import UsageError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.model.text import quote
 
 EXIT_USAGE: Final = UsageError.exit_code
 
-_MEANT: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
+_SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "modelfetch": {
         "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
@@ -45,58 +48,7 @@ _MEANT: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "path": ("where", "which", "file", "dir"),
     },
 }
-"""What other tools call the commands of a group."""
-
-
-class Commands(TyperGroup):
-    """The commands. An interrupt keeps its own exit code, where typer would make 130 of SIGTERM, too."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as end:
-            raise typer.Exit(getattr(end, "exit_code", 130)) from end
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; without a single word, say what there is.
-
-        Nobody asked for that, so it is talk, and nothing was done: a script whose variable was empty notices.
-        """
-        if not args and not ctx.resilient_parsing:
-            for line in ctx.get_help().splitlines():
-                say(line)
-            raise typer.Exit(EXIT_USAGE)
-        return super().parse_args(ctx, args)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that the first word names.
-
-        Raises:
-            UsageError: There is none; with the one that was meant, where that can be guessed.
-        """
-        word = args[0]
-        if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
-            return super().resolve_command(ctx, args)
-        guess = meant(word, f"{ctx.info_name}", self.list_commands(ctx))
-        shown = word if word.isascii() and word.isalnum() else quote(word)
-        raise UsageError(
-            f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
-            hint=f"{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}",
-        )
-
-
-def meant(word: str, group: str, commands: Sequence[str]) -> str:
-    """The command that a word probably stands for; empty where none comes to mind."""
-    from difflib import get_close_matches
-
-    word = word.casefold()
-    synonyms = {
-        synonym: command for command, names in _MEANT.get(group, {}).items() for synonym in names
-    } | dict(zip(commands, commands, strict=True))
-    close = get_close_matches(word[:64], synonyms, n=1, cutoff=0.7)
-    return synonyms[close[0]] if close else ""
-
+"""Names of the commands of a group in other tools."""
 
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "": (
@@ -177,10 +129,66 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "config unset": ("modelfetch config unset network.files",),
     "config path": ("modelfetch config path",),
 }
-"""By the words behind ``modelfetch``."""
+"""Examples by command; the key is what follows ``modelfetch``."""
+
+
+class Commands(TyperGroup):
+    """A group of commands.
+
+    An interrupt keeps the exit code of its signal; typer alone would exit as after Ctrl-C for SIGTERM, too.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as end:
+            raise typer.Exit(getattr(end, "exit_code", SIGINT_EXIT)) from end
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; without any, print the help on stderr and exit with the code for wrong usage.
+
+        The help was not requested, so it is no data for stdout, and the exit code shows a script whose
+        variable was empty that nothing was done.
+        """
+        if not args and not ctx.resilient_parsing:
+            for line in ctx.get_help().splitlines():
+                say(line)
+            raise typer.Exit(EXIT_USAGE)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            UsageError: There is none. The message suggests a command with a similar name or meaning.
+        """
+        word = args[0]
+        if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
+            return super().resolve_command(ctx, args)
+        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
+        shown = word if word.isascii() and word.isalnum() else quote(word)
+        raise UsageError(
+            f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
+            hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",
+        )
+
+
+def suggest(word: str, group: str, commands: Sequence[str]) -> str:
+    """Suggest a command for a word, by spelling or by its name in other tools; empty if none is close."""
+    from difflib import get_close_matches
+
+    word = word.casefold()
+    synonyms = {
+        synonym: command for command, names in _SYNONYMS.get(group, {}).items() for synonym in names
+    } | dict(zip(commands, commands, strict=True))
+    # The time of the comparison grows with the square of the length, so a long word is cut first.
+    close = get_close_matches(word[:64], synonyms, n=1, cutoff=0.7)
+    return synonyms[close[0]] if close else ""
 
 
 def epilog(command: str = "") -> str:
-    """What stands at the end of a command's help; the mark keeps its lines from being joined."""
+    """Examples for the end of a command's help."""
     lines = "\n".join(f"  {example}" for example in EXAMPLES[command])
+    # A backspace on a line of its own tells click to keep the line breaks of the paragraph.
     return f"\b\nExamples:\n{lines}"

@@ -1,6 +1,12 @@
-"""``history`` and ``log``: what happened, run by run, and one run in words.
+"""``history`` and ``log``: earlier runs as a table or a chart, and the events of one run as lines.
 
-Small charts of plain blocks, for terminals and pipes alike. Pure but for the width of the terminal.
+Both read the history database only (:mod:`modelfetch.history`) and never the network. ``history --plot``
+draws a bar of text per day::
+
+    2026-11-27  ████████████▌      148 MB
+    2026-11-28  ██████████████████ 295 MB
+
+Times are shown in the local time zone.
 """
 
 from __future__ import annotations
@@ -16,60 +22,67 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import notes, print_json, put, say
+from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from modelfetch.history import RunRow
 
+WIDEST: Final = 60
+"""Longest bar, in characters: long enough to compare days, and the value behind it stays close."""
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+"""Block of zero to eight eighths of a character (Unicode chart U+2580, Block Elements)."""
 
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 24h.", show_default=False),
+    typer.Option(
+        "--since", metavar="SPAN", help="Only runs of the last SPAN, such as 24h.", show_default=False
+    ),
 ]
 
 
 def history(
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Runs to show.", show_default="20")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Number of runs to show.", show_default="20"),
     ] = None,
     since: Since = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the bytes of each day instead.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart of bytes per day instead.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show earlier runs, the newest first.
+    """List earlier runs, newest first.
 
-    Runs that found everything there are counted in `metrics` only. The setting `history.days` says how long
-    others are remembered.
+    Runs that found all files present are counted in `metrics` only. The setting `history.days` is the number
+    of days that other runs are kept.
     """
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     shown = limit if limit is not None or plot or since is not None else 20
-    with workspace.history() as remembered:
-        # One more than is shown tells whether there are more.
-        found = remembered.runs(since=begin(since), limit=None if shown is None else shown + 1)
+    with workspace.history() as database:
+        # Read one run more than is shown, to find out whether there are more.
+        found = database.runs(since=span_start(since), limit=None if shown is None else shown + 1)
     runs = found[:shown]
-    rest = f"these are the newest {shown}; --limit N shows more, --since SPAN all since then"
+    rest = f"showing the newest {shown} runs; use --limit N or --since SPAN to show more"
     rest = rest if len(runs) < len(found) else ""
     if json:
         print_json({"runs": [_document(run) for run in runs], "limit": shown, "note": rest})
         return
     notes(workspace)
-    note(remembered.notice)
-    note(rest)
+    print_notice(database.notice)
+    print_notice(rest)
     if plot:
         _plot(runs)
     else:
         _print_runs(runs)
 
 
-def begin(since: str | None) -> datetime | None:
-    """When a time span began that ends now.
+def span_start(since: str | None) -> datetime | None:
+    """Start of a time span, such as ``24h``, that ends now; None for None.
 
     Raises:
-        UsageError: It is not a time span.
+        UsageError: ``since`` is no time span.
     """
     from modelfetch.errors import UsageError
     from modelfetch.model.units import parse_duration
@@ -79,17 +92,17 @@ def begin(since: str | None) -> datetime | None:
     try:
         return datetime.now(UTC) - timedelta(seconds=parse_duration(since))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"--since: {error}", hint="modelfetch history --since 7d") from None
+        raise UsageError(f"--since: {error}", hint="Give a number and a unit, such as --since 7d.") from None
 
 
-def note(notice: str) -> None:
-    """Say what is to be known about the history, such as what is wrong with it, if anything is."""
+def print_notice(notice: str) -> None:
+    """Print a notice about the history, such as an error in reading it, unless it is empty."""
     if notice:
         say(f"note: {notice}")
 
 
-def moment(at: datetime) -> str:
-    """Show a time as people here have it: ``2026-11-20 06:00``."""
+def local_time(at: datetime) -> str:
+    """Format a time in the local time zone: ``2026-11-20 06:00``."""
     return f"{at.astimezone():%Y-%m-%d %H:%M}"
 
 
@@ -105,7 +118,7 @@ def _document(run: RunRow) -> dict[str, Any]:
 
 
 def _speed(run: RunRow) -> int | None:
-    """Bytes per second of a whole run, waiting included."""
+    """Bytes per second of a whole run, including waiting; None if nothing was fetched."""
     return round(run.fetched / run.seconds) if run.fetched and run.seconds else None
 
 
@@ -113,11 +126,11 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
     from modelfetch.model.units import format_duration, format_rate, format_size
 
     if not runs:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
         return
     rows = [
         [
-            moment(run.started_at),
+            local_time(run.started_at),
             run.run,
             run.operation,
             ", ".join(run.models),
@@ -130,15 +143,15 @@ def _print_runs(runs: Sequence[RunRow]) -> None:
         for run in runs
     ]
     columns = [
-        Column("when"),
+        Column("started"),
         Column("run"),
-        Column("what", drop=2),
+        Column("command", drop=2),
         Column("models", flexible=True),
         Column("outcome"),
         Column("fetched", right=True, drop=1),
         Column("time", right=True, drop=3),
         Column("speed", right=True, drop=4),
-        Column("failed tries", right=True, drop=5),
+        Column("failures", right=True, drop=5),
     ]
     print_table(columns, rows)
 
@@ -148,54 +161,52 @@ def _plot(runs: Sequence[RunRow]) -> None:
 
     days = by_day((run.started_at.astimezone().date(), run.fetched) for run in runs)
     for line in bars([(f"{day}", fetched, format_size(fetched)) for day, fetched in days]):
-        put(line)
+        print_line(line)
     if not days:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
 
 
 def log(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Name of the run, or its beginning.", show_default="the last"),
+        typer.Argument(
+            metavar="[RUN]", help="Id of the run, or its first characters.", show_default="last run"
+        ),
     ] = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Tell the story of a run, line by line."""
+    """Show the log of a run, one line for each event."""
     from modelfetch.errors import UsageError
     from modelfetch.model.text import quote, sanitise
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    with workspace.history() as remembered:
-        found = remembered.runs(name=run, limit=1)
-        events = remembered.events(found[0].run) if found else []
-    note(remembered.notice)
+    with workspace.history() as database:
+        found = database.runs(name=run, limit=1)
+        events = database.events(found[0].run) if found else []
+    print_notice(database.notice)
     if run is not None and not found:
-        raise UsageError(f"no run called {quote(run)} is remembered", hint="modelfetch history")
+        raise UsageError(
+            f"no recorded run has the id {quote(run)}", hint="Run `modelfetch history` to list the ids."
+        )
     if json:
         print_json({"run": found[0].run if found else None, "events": events})
         return
     if not found:
-        say("nothing is remembered yet")
+        say("no runs are recorded yet")
     for event in events:
         if event.get("human"):
-            put(f"{moment_of_day(event['at'])}  {sanitise(event['human'])}")
+            print_line(f"{local_clock_time(event['at'])}  {sanitise(event['human'])}")
 
 
-def moment_of_day(at: str) -> str:
-    """Show the time of an event as a clock here shows it: ``06:00:12``."""
+def local_clock_time(at: str) -> str:
+    """Format the time of an event in the local time zone: ``06:00:12``."""
     return f"{datetime.fromisoformat(at).astimezone():%H:%M:%S}"
 
 
-WIDEST: Final = 60
-"""Characters of the longest bar: enough to compare, little enough to read the figure behind it."""
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
-"""From nothing to a full block, in eighths (Unicode, Block Elements)."""
-
-
 def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:
-    """Add amounts up by day; days in between on which nothing happened are there with 0."""
+    """Add up amounts by day, including days without any between the first and the last one."""
     sums: Counter[date] = Counter()
     for day, amount in amounts:
         sums[day] += amount
@@ -207,13 +218,13 @@ def by_day(amounts: Iterable[tuple[date, int]]) -> list[tuple[date, int]]:
 
 
 def bars(rows: Sequence[tuple[str, float, str]]) -> list[str]:
-    """Draw a bar a line: label, bar, figure; as wide as stdout allows, in signs it can show."""
+    """Draw one bar per line (label, bar, value), for the width and encoding of stdout."""
     room = shutil.get_terminal_size().columns - max((len(a) + len(c) + 5 for a, _, c in rows), default=0)
     return draw(rows, max(8, min(WIDEST, room)), is_ascii=not _has_blocks(sys.stdout.encoding))
 
 
 def draw(rows: Sequence[tuple[str, float, str]], width: int, *, is_ascii: bool) -> list[str]:
-    """Draw bars of at most ``width`` characters, the largest value as the longest."""
+    """Draw bars of at most ``width`` characters; the largest value gets the longest bar."""
     most = max((value for _, value, _ in rows), default=0) or 1
     label = max((len(name) for name, _, _ in rows), default=0)
     return [
@@ -223,7 +234,7 @@ def draw(rows: Sequence[tuple[str, float, str]], width: int, *, is_ascii: bool) 
 
 
 def _bar(length: float, *, is_ascii: bool) -> str:
-    """What is not nothing is at least a trace."""
+    """Draw one bar; a value above zero gets at least the smallest step, so that it is not taken for zero."""
     if is_ascii:
         return "#" * max(round(length), length > 0)
     whole, eighths = divmod(max(round(8 * length), length > 0), 8)

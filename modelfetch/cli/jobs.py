@@ -1,4 +1,9 @@
-"""``jobs``, ``attach``, ``cancel`` and ``retry``: the jobs of a running server."""
+"""``jobs``, ``attach``, ``cancel`` and ``retry``: the jobs of a running server.
+
+The server may be on another machine (``--server``, ``--token``). Its answers are input and are sanitized
+before they are printed. ``attach`` prints what ``ensure`` or ``verify`` would print here, with the same exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +23,12 @@ if TYPE_CHECKING:
 
 Id = Annotated[
     str,
-    typer.Argument(metavar="ID", help="The job: its id, or the beginning of it.", show_default=False),
+    typer.Argument(metavar="ID", help="Id of the job, or its first characters.", show_default=False),
 ]
 
 
 def jobs(server: options.Server = None, token: options.Token = None, json: options.Json = False) -> None:
-    """List the jobs of a running server, the newest first."""
+    """List the jobs of a running server, newest first."""
     from modelfetch.cli.remote import connect
 
     with closing(connect(server, token)) as there:
@@ -40,28 +45,28 @@ def attach(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Follow a job from its beginning to its end.
+    """Follow a job until it ends.
 
-    Shows what the command that does the same would show. Ctrl-C ends the following; the job goes on.
+    Prints what the same command would print on this machine. Ctrl-C stops following; the job continues.
     """
-    from modelfetch.cli.remote import connect, echo, watch
-    from modelfetch.cli.run import Ready, leave, print_bad
+    from modelfetch.cli.remote import connect, print_lines, watch
+    from modelfetch.cli.run import Ready, exit_with, print_bad
 
     ready = Ready()
     with closing(connect(server, token)) as there:
         found = there.find_job(job_id)
         finished = watch(there, [found.job], json=json, quiet=quiet, ready=ready)
     if not json:
-        echo(ready.directories.values())
+        print_lines(ready.directories.values())
         if found.operation == "model_verify":
             print_bad(finished, quiet=quiet)
-    leave(finished)
+    exit_with(finished)
 
 
 def cancel(
     job_id: Id, server: options.Server = None, token: options.Token = None, json: options.Json = False
 ) -> None:
-    """Cancel a job. What is good of its files stays on the server, and the next job goes on there."""
+    """Cancel a job. The server keeps the data fetched so far, and a later job continues from it."""
     from modelfetch.cli.remote import connect
 
     with closing(connect(server, token)) as there:
@@ -70,17 +75,17 @@ def cancel(
     if json:
         print_json(answer)
     else:
-        say(f"cancelled {_name(found)}; what is good of it stays on the server")
+        say(f"cancelled {_name(found)}; the server keeps the data fetched so far")
 
 
 def retry(
     job_id: Id, server: options.Server = None, token: options.Token = None, json: options.Json = False
 ) -> None:
-    """Do a failed or cancelled job again, and print the new id.
+    """Run a failed or cancelled job again, and print the new id.
 
-    It goes on where the job stopped.
+    The new job continues where the old one stopped.
     """
-    from modelfetch.cli.remote import connect, echo
+    from modelfetch.cli.remote import connect, print_lines
     from modelfetch.model.text import sanitise
     from modelfetch.remote import shorten
 
@@ -90,9 +95,9 @@ def retry(
     if json:
         print_json({"job_id": job.id, "retry_of": found.job_id, "new": job.is_ours})
         return
-    echo([job.id])
-    name, verb = sanitise(shorten(job.id)), "began" if job.is_ours else "is under way already"
-    say(f"{name} {verb}; modelfetch attach {name} follows it")
+    print_lines([job.id])
+    name, verb = sanitise(shorten(job.id)), "submitted" if job.is_ours else "already exists"
+    say(f"job {name} {verb}; follow it with `modelfetch attach {name}`")
 
 
 def _name(job: Snapshot) -> str:
@@ -143,14 +148,14 @@ def _speed(job: Snapshot) -> str:
 
 
 def _what(job: Snapshot) -> str:
-    """Name the model, and what is done with it where that is not fetching."""
+    """Model of a job, and its operation unless that is fetching."""
     if job.operation != "model_verify":
         return job.model
     return f"{job.model} ({'repair' if job.repair else 'verify'})"
 
 
 def _time(job: Snapshot, now: datetime) -> datetime:
-    """When a job was submitted; now where that is no time."""
+    """Time at which a job was submitted; now if the server sent no valid time."""
     try:
         at = datetime.fromisoformat(job.created_at)
     except ValueError:

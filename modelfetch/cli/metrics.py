@@ -1,4 +1,8 @@
-"""``metrics``: every attempt, and what attempts add up to."""
+"""``metrics``: download attempts as records, summary or health of sources; as table, JSON, CSV or Prometheus.
+
+The figures come from :mod:`modelfetch.history.metrics`; this module prints them. ``metrics reset`` deletes
+the attempts.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.history import begin, note
-from modelfetch.cli.output import print_json, put, say
+from modelfetch.cli.history import print_notice, span_start
+from modelfetch.cli.output import print_json, print_line, say
 from modelfetch.cli.sources import HOST
 from modelfetch.cli.tables import SHORTEST, Column, print_table
 
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class What(StrEnum):
-    """What to do with the attempts."""
+    """What to show of the attempts; ``reset`` deletes them."""
 
     RECORDS = "records"
     SUMMARY = "summary"
@@ -32,22 +36,22 @@ class What(StrEnum):
 
 def metrics(
     what: Annotated[
-        What, typer.Argument(metavar="[WHAT]", help="What to show, or to forget.")
+        What, typer.Argument(metavar="[WHAT]", help="records, summary or health; reset deletes all attempts.")
     ] = What.RECORDS,
     since: Annotated[
-        str, typer.Option("--since", metavar="SPAN", help="Only what is younger, such as 7d.")
+        str, typer.Option("--since", metavar="SPAN", help="Only attempts of the last SPAN, such as 7d.")
     ] = "24h",
     csv: Annotated[bool, typer.Option("--csv", help="Print records as CSV.")] = False,
     prometheus: Annotated[
-        bool, typer.Option("--prometheus", help="Print figures in the text format of Prometheus.")
+        bool, typer.Option("--prometheus", help="Print totals in the Prometheus text format.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what reset would forget.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what reset would delete.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show every attempt at a source, and what attempts add up to.
+    """Show download attempts, summaries and the health of sources.
 
-    `metrics reset` forgets all attempts, and with them the health of every host; runs stay in `history`.
+    `metrics reset` deletes all attempts, and with them the health of every host. Runs stay in `history`.
     """
     from modelfetch.workspace import Workspace
 
@@ -55,10 +59,10 @@ def metrics(
     if what is What.RESET:
         _reset(workspace, dry_run=dry_run, json=json)
         return
-    start = begin(since)
+    start = span_start(since)
     with workspace.history() as history:
         rows, runs = workspace.attempts(history, start), history.runs(since=start)
-    note(history.notice)
+    print_notice(history.notice)
     if prometheus:
         _print_prometheus(rows, runs)
     elif csv:
@@ -68,20 +72,22 @@ def metrics(
 
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
+    from modelfetch.reporters.words import plural
+
     with workspace.history() as history:
-        forgotten = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
-    note(history.notice)
+        deleted = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
+    print_notice(history.notice)
     if json:
-        print_json({"ok": True, "message": "Metrics reset", "attempts": forgotten, "dry_run": dry_run})
+        print_json({"ok": True, "message": "Metrics reset", "attempts": deleted, "dry_run": dry_run})
     else:
-        say(f"{'would forget' if dry_run else 'forgot'} {forgotten} attempts")
+        say(f"{'would delete' if dry_run else 'deleted'} {plural(deleted, 'attempt')}")
 
 
 def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> None:
     from modelfetch.history.metrics import prometheus
 
     for line in prometheus(rows, runs).splitlines():
-        put(line)
+        print_line(line)
 
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:
@@ -91,6 +97,7 @@ def _print_csv(rows: Sequence[AttemptRow]) -> None:
     writer = csv.DictWriter(sys.stdout, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
     for record in metrics_records(rows):
+        # Without control characters, which would reach the terminal when the file is shown.
         writer.writerow({key: sanitise(f"{value}") for key, value in record.items()})
 
 
@@ -119,17 +126,18 @@ def _records(rows: Sequence[AttemptRow], json: bool) -> None:
 
 
 _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "model": 2, "error_type": 1}
-"""What of a record is left out first where a terminal is narrow: who delivered which file stays."""
+"""Order in which a narrow terminal leaves out columns, highest first: source kind, file and status stay."""
 
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     from modelfetch.history.metrics import KINDS, summary
+    from modelfetch.reporters.words import plural
 
     found = summary(rows)
     if json:
         print_json(found)
         return
-    say(f"{found['total']} attempts, {found['cache_hits']} files were in the cache")
+    say(f"{plural(found['total'], 'attempt')}; {plural(found['cache_hits'], 'file')} found in the cache")
     lines = [(kind, found[kind]) for kind in KINDS]
     lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
     cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
@@ -144,13 +152,13 @@ def _health(rows: Sequence[AttemptRow], json: bool) -> None:
     if json:
         print_json(found)
         return
-    say(f"{found['cache']['hit_rate']:g} % of the files asked for were in the cache")
+    say(f"{found['cache']['hit_rate']:g} % of the requested files were found in the cache")
     cells = [[kind, judged["status"], *_figures(judged)] for kind in KINDS for judged in [found[kind]]]
     print_table([Column("source"), Column("status"), *_right("success"), _LATENCY], cells)
 
 
 def _figures(judged: dict[str, Any]) -> list[str]:
-    """Nothing where nobody was asked: a rate of 0 would be a bad one."""
+    """Rate and latency of a kind of source; dashes if it was not used, as a rate of 0 would mean failures."""
     if judged["status"] == "unknown":
         return ["-", "-"]
     return [f"{judged['success_rate']:g} %", f"{judged['avg_latency_ms']} ms"]

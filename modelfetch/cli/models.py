@@ -1,6 +1,7 @@
-"""``list``, ``show`` and ``path``: what is known, what is here, and where.
+"""``list``, ``show``, ``path`` and ``remove``: the models of the catalogs, and those in the cache.
 
-``remove``: give the space of a model back.
+None of them uses the network. A model is present if its files have the size and time that they had when they
+were verified; ``path`` reads the files again if they differ, since scripts rely on its answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import notes, print_json, put, say
+from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
@@ -22,15 +23,15 @@ if TYPE_CHECKING:
 
 
 _PATH = 32
-"""Cells to which a path is shortened at most before digests go below their rows: enough for most."""
+"""Least width of a path, in cells; if the terminal is too narrow for it, digests go below their rows."""
 
 
 def list_models(
-    present: Annotated[bool, typer.Option("--present", help="Only what is here.")] = False,
+    present: Annotated[bool, typer.Option("--present", help="List present models only.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """List the models of all catalogs, and which of them are here."""
+    """List the models of all catalogs, and show which are present."""
     from modelfetch.errors import ManifestError
     from modelfetch.workspace import Workspace
 
@@ -71,8 +72,8 @@ def _print_models(models: list[dict[str, Any]]) -> None:
 
     rows = [
         [
-            f"{model['name']} (project's)" if model["replaces"] else model["name"],
-            "here" if model["present"] else "-",
+            f"{model['name']} (project)" if model["replaces"] else model["name"],
+            "yes" if model["present"] else "-",
             format_size(model["size"]),
             model["license"],
             model["title"],
@@ -83,7 +84,7 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         Column("model"),
         Column("present"),
         Column("size", right=True),
-        Column("licence", flexible=True, prose=True, drop=2),
+        Column("license", flexible=True, prose=True, drop=2),
         Column("title", flexible=True, prose=True, drop=1),
     ]
     print_table(columns, rows)
@@ -94,7 +95,7 @@ def show(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show one model in full: files, digests, licence, sources."""
+    """Show one model in full: files, digests, license, sources."""
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -130,7 +131,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
     from modelfetch.model.units import format_size
 
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
-    put("")
+    print_line("")
     rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
     columns = [
         Column("file", flexible=True, least=_PATH),
@@ -143,6 +144,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
     from modelfetch.model.units import format_size
+    from modelfetch.reporters.words import plural
     from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
@@ -151,17 +153,17 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
     return [
         ("model", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
-        ("licence", f"{manifest.license} (as stated by the publisher)" if manifest.license else "not stated"),
+        ("license", f"{manifest.license} (as stated by the publisher)" if manifest.license else "not stated"),
         ("", manifest.license_notice),
         ("homepage", manifest.homepage),
-        ("size", f"{format_size(manifest.size)} in {len(manifest.files)} files"),
-        ("here", str(directory) if workspace.is_present(manifest) else "no"),
+        ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
+        ("present", str(directory) if workspace.is_present(manifest) else "no"),
         ("source", f"huggingface {hub.repo} @ {hub.revision}" if hub else ""),
         ("source", f"ipfs {manifest.ipfs_cid}" if manifest.ipfs_cid else ""),
         *(("source", f"mirror {redact(mirror)}") for mirror in manifest.mirrors),
         *(("source", f"url {host}") for host in _url_hosts(manifest)),
         ("catalog", f"{entry.origin} {entry.path}"),
-        ("", f"takes the place of the {entry.replaces} model of this name" if entry.replaces else ""),
+        ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
     ]
 
@@ -175,12 +177,15 @@ def _url_hosts(manifest: Manifest) -> list[str]:
 def path(
     name: options.Name,
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="One file of it.", show_default=False)
+        str | None, typer.Argument(metavar="[FILE]", help="Path of a file in the model.", show_default=False)
     ] = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Print where a model, or one file of it, lies. Exit code 4 when it is not here."""
+    """Print the path of a model or of one of its files.
+
+    Exits with code 4 if the model is not present.
+    """
     from modelfetch.errors import OfflineError
     from modelfetch.workspace import Workspace
 
@@ -190,7 +195,9 @@ def path(
     if file is not None:
         where /= manifest.file(file).path
     if not workspace.is_present(manifest) and not workspace.store.is_proven(manifest):
-        raise OfflineError(f"{manifest.name} is not here", hint=f"modelfetch ensure {manifest.name}")
+        raise OfflineError(
+            f"{manifest.name} is not present", hint=f"Run `modelfetch ensure {manifest.name}`."
+        )
     if json:
         print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})
     else:
@@ -199,12 +206,13 @@ def path(
 
 def remove(
     name: options.Name,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Remove a model from the cache, all its versions. Bytes that other models use stay."""
+    """Remove all versions of a model from the cache. Data that other models use is kept."""
     from modelfetch.model.units import format_size
+    from modelfetch.reporters.words import plural
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -221,7 +229,8 @@ def remove(
         )
         return
     notes(workspace)
-    verb = "would remove" if dry_run else "removed"
-    say(f"{verb} {len(removal.paths)} files of {removal.name}, {format_size(removal.freed)} freed")
+    removed, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
+    files = plural(len(removal.paths), "file")
+    say(f"{removed} {files} of {removal.name}; {freed} {format_size(removal.freed)}")
     for path in removal.paths:
         write_path(str(path))

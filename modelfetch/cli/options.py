@@ -1,4 +1,7 @@
-"""Options that several commands share: one definition, one wording."""
+"""Options and arguments that several commands share, so that each has one definition and one help text.
+
+The completion functions run on every Tab in the shell: they import what they need only when called.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +27,36 @@ def _complete_kind(incomplete: str) -> Iterator[str]:
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...", help="Models; none means the project's.", autocompletion=_complete_model
+        metavar="[NAME]...",
+        help="Models; without one, those that modelfetch.toml lists.",
+        autocompletion=_complete_model,
+    ),
+]
+PresentNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...", help="Models; without one, all present models.", autocompletion=_complete_model
     ),
 ]
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The model.", autocompletion=_complete_model, show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the model.", autocompletion=_complete_model, show_default=False
+    ),
 ]
 CacheDir = Annotated[
-    str | None,  # as text: an empty one is not the directory in which the command runs
-    typer.Option("--cache-dir", metavar="DIR", help="Root of the cache.", show_default=False),
+    str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
+    typer.Option("--cache-dir", metavar="DIR", help="Directory of the cache.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Use what is on this disk only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and errors.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use files on this disk only, never the network.")]
 Prefer = Annotated[
     str | None,
     typer.Option(
         "--prefer",
         metavar="KIND",
-        help="Ask this kind of source first.",
+        help="Try this kind of source first.",
         autocompletion=_complete_kind,
         show_default=False,
     ),
@@ -52,14 +66,14 @@ Only = Annotated[
     typer.Option(
         "--only",
         metavar="KIND",
-        help="Ask this kind of source only (repeatable).",
+        help="Use only this kind of source (repeatable).",
         autocompletion=_complete_kind,
         show_default=False,
     ),
 ]
 Files = Annotated[
     int | None,
-    typer.Option("--files", metavar="N", min=1, help="Files in work at the same time.", show_default=False),
+    typer.Option("--files", metavar="N", min=1, help="Files to fetch at the same time.", show_default=False),
 ]
 Connections = Annotated[
     int | None,
@@ -67,7 +81,7 @@ Connections = Annotated[
         "--connections",
         metavar="N",
         min=1,
-        help="Connections to one file, where one alone is slow.",
+        help="Connections per file, if a single one is slow.",
         show_default=False,
     ),
 ]
@@ -76,14 +90,14 @@ LimitRate = Annotated[
     typer.Option(
         "--limit-rate",
         metavar="RATE",
-        help="Bytes per second for the whole run, such as 8M.",
+        help="Most bytes per second for the whole run, such as 8M.",
         show_default=False,
     ),
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", metavar="SECONDS", min=0, help="End the run after this time.", show_default=False
+        "--timeout", metavar="SECONDS", min=0, help="Stop the run after this time.", show_default=False
     ),
 ]
 LockTimeout = Annotated[
@@ -92,7 +106,7 @@ LockTimeout = Annotated[
         "--lock-timeout",
         metavar="SECONDS",
         min=0,
-        help="Wait no longer than this for another process.",
+        help="Longest wait for a lock of another process.",
         show_default=False,
     ),
 ]
@@ -101,11 +115,13 @@ Server = Annotated[
     typer.Option(
         "--server",
         metavar="URL",
-        help="A running server: the line that `modelfetch serve` printed.",
+        help="Address of a running server, as `modelfetch serve` prints it.",
         show_default=False,
     ),
 ]
 Token = Annotated[
     str | None,
-    typer.Option("--token", metavar="TOKEN", help="The server's token, if not in URL.", show_default=False),
+    typer.Option(
+        "--token", metavar="TOKEN", help="Token of the server, if URL has none.", show_default=False
+    ),
 ]

@@ -1,4 +1,8 @@
-"""Words on stderr, data on stdout."""
+"""Output of commands: messages on stderr, data on stdout.
+
+Everything printed here passes :func:`~modelfetch.model.text.sanitise`: names and messages come from manifests
+and servers, and must not send control sequences to a terminal. With ``--json``, stdout has JSON only.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +19,16 @@ if TYPE_CHECKING:
 
 
 _SIGNS = frozenset({"So", "Mn", "Cf"})
-"""Unicode categories of pictures, and of what belongs to one."""
+"""Unicode categories of emoji and of the characters that modify them."""
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, harmless whatever it tells of."""
+    """Write a message to stderr, without control characters."""
     print(sanitise(text), file=sys.stderr)
 
 
 def say_row(text: str) -> None:
-    """Write a row to stderr; on a terminal its end is cut rather than wrapped."""
+    """Write a row of a table to stderr; on a terminal it is cut at the edge, so that it does not wrap."""
     row = sanitise(text)
     if sys.stderr.isatty():
         from modelfetch.reporters import symbols_for
@@ -35,23 +39,23 @@ def say_row(text: str) -> None:
 
 
 def say_error(message: str, hint: str) -> None:
-    """Write what went wrong and what to do next."""
+    """Write an error and a hint what to do next to stderr."""
     from modelfetch.reporters import failure_lines, symbols_for
 
     for line in failure_lines(message, hint, symbols_for(sys.stderr.encoding)):
         say(line)
 
 
-def complain(code: str, message: str, hint: str, details: Sequence[str] = ()) -> None:
-    """Say why nothing was done: to a person in lines, with ``--json`` to a program in a document.
+def report_error(code: str, message: str, hint: str, details: Sequence[str] = ()) -> None:
+    """Report an error that ends a command: as lines on stderr or, with ``--json``, as a document on stdout.
 
     Args:
-        code: As in ``docs/reference/errors.md``.
+        code: Code of the error, as in ``docs/reference/errors.md``.
         message: What went wrong.
         hint: What to do next, or empty.
-        details: Where several things are wrong, each.
+        details: Each error, if there are several.
     """
-    if "--json" in sys.argv:  # asked of the words themselves: they may be what is wrong
+    if "--json" in sys.argv:  # not a parsed option: the error may be that the arguments cannot be parsed
         several = {"details": [detail.strip() for detail in details]} if details else {}
         print_json({"error": {"code": code, "message": sanitise(message), "hint": sanitise(hint), **several}})
         return
@@ -61,28 +65,29 @@ def complain(code: str, message: str, hint: str, details: Sequence[str] = ()) ->
 
 
 def notes(workspace: Workspace) -> None:
-    """What a person should know about settings, catalogs and the models asked for."""
+    """Print notices about settings, catalogs and the requested models."""
     for notice in workspace.opening_notices:
         say(f"note: {notice}")
     warn(workspace)
 
 
 def warn(workspace: Workspace) -> None:
-    """Say why the cache cannot be trusted, if it cannot."""
+    """Print a warning if the cache cannot be trusted."""
     if doubt := workspace.doubt:
         say(f"warning: {doubt}")
 
 
-def put(line: str) -> None:
-    """Print a line on stdout, harmless whatever it tells of; signs that it cannot show are left out.
+def print_line(line: str) -> None:
+    """Print a line on stdout, without control characters and without emoji that its encoding lacks.
 
-    Tabs stay: they part the fields of lines that programs read.
+    Tabs are kept: they separate the fields of lines that programs read.
     """
     encoding = sys.stdout.encoding or "utf-8"
     line = "\t".join(map(sanitise, line.split("\t")))
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
+        # Leaving out an emoji at the start of a line leaves the space behind it: strip that, too.
         line = "".join(character for character in line if not _is_lost_sign(character, encoding)).lstrip()
     print(line)
 
@@ -94,7 +99,7 @@ def _is_lost_sign(character: str, encoding: str) -> bool:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on stdout: indented for a terminal, in one line for a program."""
+    """Print one JSON document on stdout: indented on a terminal, else in one line."""
     import json
 
     indent = 2 if sys.stdout.isatty() else None

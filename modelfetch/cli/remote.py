@@ -1,4 +1,8 @@
-"""Runs on a server, followed from here: the same faces, the same stdout, the same exit codes."""
+"""``ensure --server``: submit jobs to a server and follow them as if they ran here.
+
+The reporters, stdout and exit codes are those of a run on this machine. A signal cancels the jobs that this
+command submitted, waits shortly for their end, and then leaves; a second signal leaves at once.
+"""
 
 from __future__ import annotations
 
@@ -13,41 +17,42 @@ from typing import Any
 
 import typer
 
-from modelfetch.cli.output import put, say
-from modelfetch.cli.run import Ready, leave
+from modelfetch.cli.output import print_line, say
+from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.exit_codes import SIGNAL_BASE
 from modelfetch.model.text import inert, sanitise
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""What asks a command to end; its exit code is then 128 and the number, as shells have it."""
+"""Signals that end a command; see :mod:`modelfetch.exit_codes`."""
 
 _OPTIONS = frozenset({"--server", "--token", "--quiet", "--json"})
-"""What ``ensure`` can be told when it is a server that does it."""
+"""The options of ``ensure`` that can be used with ``--server``; all others are settings of the server."""
 
 
 def connect(server: str | None, token: str | None) -> ServerClient:
-    """Find the server that options and environment name.
+    """Create a client for the server that the options or the environment name.
 
     Raises:
-        UsageError: They name none that can be asked.
-        UnavailableError: There is no token, and nobody who could want one.
+        UsageError: The address or the token is missing or invalid.
+        UnavailableError: There is no token, and no server runs at the address.
     """
     try:
         address = find_address(server, token, os.environ)
     except NoTokenError as error:
-        _require_somebody(error.base)
+        _require_server(error.base)
         raise
     if address.is_exposed:
-        say(f"warning: anyone on the way to {address.base} can read the token: use https, or a tunnel")
+        say(f"warning: the token is sent to {address.base} unencrypted; use https or a tunnel")
     return ServerClient(address)
 
 
-def _require_somebody(base: str) -> None:
-    """Who has no token because no server runs is not to be sent looking for one."""
+def _require_server(base: str) -> None:
+    """Raise an error if no server runs: it is more useful than an error about the missing token."""
     from modelfetch.net.probe import Question, probe
 
     [reply] = probe([Question(base)])
@@ -64,40 +69,40 @@ def ensure_on_server(
     json: bool,
     quiet: bool,
 ) -> None:
-    """Have a server make models present, and follow it as if it happened here.
+    """Submit jobs that fetch models on a server, and follow them to their end.
 
     Args:
-        context: Says which options were given: most are for a run on this machine only.
-        names: The models; none means the project's.
-        server: Its address.
-        token: Its token.
+        context: The parsed command line: most options are for a run on this machine only.
+        names: The models; empty for those of the project.
+        server: Address of the server.
+        token: Token of the server.
         json: Whether to print the server's events.
-        quiet: Whether to say nothing but the result and errors.
+        quiet: Whether to print only the result and errors.
 
     Raises:
-        UsageError: An option was given that the server cannot be told, or no model is named.
-        ModelfetchError: The server refused.
+        UsageError: An option cannot be used with a server, or no model is named.
+        ModelfetchError: The server refused a job, or cannot be reached.
     """
-    _require_sense(server, _options_given(context))
+    _require_usable_options(server, _options_given(context))
     wanted = names or _project_models()
     with closing(connect(server, token)) as there:
         jobs = _submit(there, wanted)
         ready = Ready()
         finished = watch(there, jobs, json=json, quiet=quiet, ready=ready)
     if not json:
-        echo(ready.directories[job.model] for job in jobs if job.model in ready.directories)
-    leave(finished)
+        print_lines(ready.directories[job.model] for job in jobs if job.model in ready.directories)
+    exit_with(finished)
 
 
 def watch(server: ServerClient, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
-    """Follow jobs to their end, or until a signal; say at the end what is left to say."""
+    """Follow jobs to their end or until a signal, and print the error if there is one."""
     run = Run(server, jobs, tap=_print_original if json else None)
     reporters = choose(
         json=False, quiet=quiet or json, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ
     )
-    with _asking(run.leave):
+    with _on_signal(run.leave):
         finished = follow(run.events(), [*reporters, ready], clock=run.clock)
-    if run.finished is None:  # a second signal: by then nothing is waited for
+    if run.finished is None:  # a second signal came: leave without waiting for the jobs to end
         finished = run.abandoned(finished.exit_code)
     if not json:
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
@@ -106,26 +111,27 @@ def watch(server: ServerClient, jobs: Sequence[Job], *, json: bool, quiet: bool,
 
 
 def _print_original(document: dict[str, Any]) -> None:
-    """Print a record as the server sent it."""
+    """Print a record as the server sent it, escaped to printable ASCII."""
     print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
 
 
 @contextmanager
-def _asking(leave: Callable[[int], None]) -> Iterator[None]:
-    """Let the first signal ask for the end, and leave any further one to do what it always does."""
+def _on_signal(leave: Callable[[int], None]) -> Iterator[None]:
+    """Call ``leave`` on the first signal, and restore the default handlers for further signals."""
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         restore()
-        leave(128 + number)
+        leave(SIGNAL_BASE + number)
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    # None is a handler that was not set by Python. An ignored signal stays ignored, as nohup wants it.
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     before = {number: each for number, each in handlers.items() if each not in (None, signal.SIG_IGN)}
     for number in before:
-        signal.signal(number, ask)
+        signal.signal(number, handle)
     try:
         yield
     finally:
@@ -133,7 +139,7 @@ def _asking(leave: Callable[[int], None]) -> Iterator[None]:
 
 
 def _options_given(context: Any) -> set[str]:
-    """The options on the command line, by their long names."""
+    """Long names of the options on the command line, without those set by default or environment."""
     return {
         parameter.opts[0]
         for parameter in context.command.params
@@ -142,13 +148,13 @@ def _options_given(context: Any) -> set[str]:
     }
 
 
-def _require_sense(server: str | None, given: Set[str]) -> None:
+def _require_usable_options(server: str | None, given: Set[str]) -> None:
     if server is None:
-        raise UsageError("--token is for --server, which is not given", hint="modelfetch ensure --help")
+        raise UsageError("--token needs --server", hint="Add --server URL, or leave out --token.")
     if local := given - _OPTIONS:
         raise UsageError(
             f"{', '.join(sorted(local))} cannot be used with --server",
-            hint="The server fetches, by its own settings: leave that out, or set it there.",
+            hint="The server uses its own settings. Leave the option out, or change the setting there.",
         )
 
 
@@ -157,33 +163,35 @@ def _project_models() -> Sequence[str]:
 
     models = Workspace.open().loaded.models
     if not models:
-        raise UsageError("no model is named", hint="Name one, or be where a modelfetch.toml names some.")
+        raise UsageError(
+            "no model is named", hint="Name one, or run the command where modelfetch.toml lists models."
+        )
     return models
 
 
 def _submit(server: ServerClient, names: Sequence[str]) -> list[Job]:
-    """Submit all or, where one is refused, none."""
+    """Submit a job for each model; if one is refused, cancel those submitted before."""
     orders = dict(server.find_model(name) for name in dict.fromkeys(names))
     jobs: list[Job] = []
     try:
         for model, operation in orders.items():
             jobs.append(server.submit(operation, model))
-    except BaseException:
-        _withdraw(server, jobs)
+    except BaseException:  # Ctrl-C, too
+        _cancel_jobs(server, jobs)
         raise
     return jobs
 
 
-def _withdraw(server: ServerClient, jobs: Sequence[Job]) -> None:
+def _cancel_jobs(server: ServerClient, jobs: Sequence[Job]) -> None:
     for job in jobs:
-        if job.is_ours:
+        if job.is_ours:  # a job that was only joined belongs to another client
             try:
                 server.cancel(job.id)
             except ModelfetchError as error:
                 say(f"warning: {sanitise(error.message)}")
 
 
-def echo(lines: Iterable[str]) -> None:
-    """Print what a server said on stdout, a line each."""
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines of a server's answer on stdout."""
     for line in lines:
-        put(sanitise(line))
+        print_line(sanitise(line))

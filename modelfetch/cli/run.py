@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Never
 
-from modelfetch.cli.output import notes, put, say, warn
+from modelfetch.cli.output import notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
@@ -59,7 +59,7 @@ def run(
         return _run(workspace, events, json=json, quiet=quiet, also=also)
     except KeyboardInterrupt:
         if not json:
-            say("cancelled; try again to go on where it stopped")
+            say("cancelled; run the command again to continue")
         raise
 
 
@@ -77,6 +77,7 @@ def _run(
         notices=workspace.notices,
     )
     recorder = workspace.recorder()
+    # Reporters get each record in this order, so the user sees it before the history is written.
     finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
     if not quiet:
         for note in workspace.notices.take():
@@ -95,10 +96,10 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            put("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+            print_line("\t".join(map(sanitise, (result.model, result.file, result.reason))))
 
 
-def leave(finished: RunFinished) -> Never:
+def exit_with(finished: RunFinished) -> Never:
     """End a typer command with the exit code of a run."""
     import typer
 
@@ -167,7 +168,7 @@ def run_verify(
     workspace = Workspace.open(flags)
     manifests = workspace.manifests(names) if names else workspace.present()
     if not (manifests or json or quiet):
-        say("nothing to verify: no model is here yet")
+        say("nothing to verify: no model is present yet")
     events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = run(workspace, events, json=json, quiet=quiet)
     if not json:

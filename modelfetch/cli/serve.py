@@ -1,4 +1,8 @@
-"""``serve``: jobs over HTTP, and a panel to watch them."""
+"""``serve``: run a server, with jobs over HTTP and a web panel.
+
+This module reads the options and prints the address; :mod:`modelfetch.server.serve` does the rest. It is
+imported by the command only, as it needs the packages of the extra ``serve``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.output import print_json, put, say, warn
+from modelfetch.cli.output import print_json, print_line, say, warn
 from modelfetch.errors import StoreError
 from modelfetch.streams import lost
 
@@ -17,49 +21,57 @@ if TYPE_CHECKING:
     from modelfetch.server.listen_address import Address
 
 
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="Address or host name to listen on.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65535, help="Port to listen on; 0 means any free port."
+    ),
+]
+ServerToken = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        metavar="TOKEN",
+        envvar="MODELFETCH_SERVE_TOKEN",
+        help="Token that clients must send; by default, a new one.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+Cert = Annotated[
+    Path | None,
+    typer.Option("--cert", metavar="FILE", help="TLS certificate (PEM).", show_default=False),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Private key of the certificate (PEM).", show_default=False),
+]
+PublicUrl = Annotated[
+    str,
+    typer.Option(
+        "--public-url",
+        metavar="URL",
+        help="Address at a reverse proxy, such as https://models.example.org.",
+        show_default=False,
+    ),
+]
+
+
 def serve(
-    host: Annotated[
-        str, typer.Option("--host", metavar="HOST", help="Address or name to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 takes any that is free."),
-    ] = 8765,
-    token: Annotated[
-        str,
-        typer.Option(
-            "--token",
-            metavar="TOKEN",
-            envvar="MODELFETCH_SERVE_TOKEN",
-            help="What clients must send; without it, a new one is made.",
-            show_default=False,
-            show_envvar=False,
-        ),
-    ] = "",
-    cert: Annotated[
-        Path | None,
-        typer.Option("--cert", metavar="FILE", help="Certificate (PEM), for TLS.", show_default=False),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The certificate's key (PEM).", show_default=False),
-    ] = None,
-    public_url: Annotated[
-        str,
-        typer.Option(
-            "--public-url",
-            metavar="URL",
-            help="Its address at a reverse proxy, such as https://models.example.org.",
-            show_default=False,
-        ),
-    ] = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    token: ServerToken = "",
+    cert: Cert = None,
+    key: Key = None,
+    public_url: PublicUrl = "",
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Serve jobs over HTTP, and a panel to watch them.
+    """Run a server: jobs over HTTP, and a web panel to follow them.
 
-    A signal ends it. Prints its address with the token in one line once it listens. Needs the extra `serve`:
-    pip install 'modelfetch[serve]'.
+    Prints one line, its address with the token, as soon as it listens. Ctrl-C or SIGTERM stops it. Needs the
+    extra `serve`: pip install 'modelfetch[serve]'.
     """
     from modelfetch.server.serve import Options, serve
     from modelfetch.workspace import Workspace
@@ -71,17 +83,16 @@ def serve(
 
 
 def _listening(json: bool, address: Address, token: str) -> None:
+    """Print the address once the server listens, with notes on what other machines can do."""
     if not address.is_local:
-        say(
-            f"note: other machines can reach {address.bound}, port {address.port}; the token is all they need"
-        )
+        say(f"note: other machines can connect to {address.bound}, port {address.port}, with the token")
     if not address.is_local and not address.tls:
-        say("note: without --cert and --key the token can be read by anyone on the way")
+        say("note: the token is sent unencrypted; use --cert and --key for TLS")
     if json:
         print_json({"url": address.url, "public_url": address.public or None, "token": token})
     else:
         if address.public:
-            say(f"note: listening on {address.url}, for the proxy that has it as {address.public}")
-        put(f"{address.shown}/#token={token}")
-    if lost() is not None:  # nobody could ask it anything
+            say(f"note: listening on {address.url}, behind the reverse proxy at {address.public}")
+        print_line(f"{address.shown}/#token={token}")
+    if lost() is not None:  # the line with the address and token was lost, so no client could connect
         raise typer.Exit(StoreError.exit_code)

@@ -1,4 +1,8 @@
-"""``sources``: every host known here, how it fares, and when it would be asked."""
+"""``sources``: all known hosts in the order of use, with their health.
+
+The order follows from the settings and, within a kind of source, from the health in the history
+(:mod:`modelfetch.engine.known_hosts`). Only ``--probe`` sends requests.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.history import moment, note
+from modelfetch.cli.history import local_time, print_notice
 from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
 
@@ -21,22 +25,22 @@ if TYPE_CHECKING:
 
 
 HOST = 18
-"""Cells to which a host is shortened at most: an address with its port stays whole."""
+"""Least width of a host, in cells, so that most addresses with a port are not cut."""
 
 WHY = 24
-"""Cells to which a reason is shortened at most: a status with its share stays whole."""
+"""Least width of a status, in cells, so that its first words and the success rate are not cut."""
 
 
 def sources(
     probe: Annotated[
-        bool, typer.Option("--probe", help="Ask each host now whether it is there, once, for 5 s at most.")
+        bool, typer.Option("--probe", help="Send one request to each host now, with a limit of 5 s.")
     ] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show every source, how it fares, and when it would be asked.
+    """List all sources in order, with their health.
 
-    Sources are known from settings, catalogs and history. Asks no network without --probe.
+    Sources come from settings, catalogs and history. No request is made without --probe.
     """
     from modelfetch.engine.known_hosts import standings
     from modelfetch.workspace import Workspace
@@ -46,7 +50,7 @@ def sources(
         health = history.health(datetime.now(UTC))
     found = standings(workspace.loaded.settings, _manifests(workspace), health)
     replies = _probe(workspace, found) if probe else {}
-    note(history.notice)
+    print_notice(history.notice)
     if json:
         print_json({"sources": [_document(each, replies) for each in found]})
         return
@@ -69,7 +73,10 @@ def _probe(workspace: Workspace, found: Sequence[Standing]) -> dict[Standing, Re
     from modelfetch.net.probe import probe
 
     if workspace.loaded.offline:
-        raise OfflineError("the network may not be used", hint="Run it without --probe.")
+        raise OfflineError(
+            "--probe needs the network, which offline mode forbids",
+            hint="Leave out --probe, or turn off offline mode.",
+        )
     asked = [each for each in found if each.question is not None]
     questions = [each.question for each in asked if each.question is not None]
     return dict(zip(asked, probe(questions), strict=True))
@@ -100,7 +107,7 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
             "-" if each.place is None else f"{each.place}",
             each.host,
             each.known_from,
-            moment(each.health.last) if each.health else "-",
+            local_time(each.health.last) if each.health else "-",
             each.reason,
             *([_answer(replies.get(each))] if replies else []),
         ]
@@ -108,11 +115,11 @@ def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None
     ]
     columns = [
         Column("kind"),
-        Column("place", right=True, drop=2),
+        Column("order", right=True, drop=2),
         Column("host", flexible=True, least=HOST),
         Column("known from", drop=4),
-        Column("last asked", drop=3),
-        Column("why", flexible=True, least=WHY, prose=True, drop=1),
+        Column("last used", drop=3),
+        Column("status", flexible=True, least=WHY, prose=True, drop=1),
         *([Column("probe", flexible=True, prose=True)] if replies else []),
     ]
     print_table(columns, rows)

@@ -1,8 +1,8 @@
-"""Tables on stdout: fitted to a terminal by one rule, whole in a pipe.
+"""Tables on stdout: fitted to the width of a terminal, complete in a pipe.
 
-Where a terminal is too narrow, first the data that is never cut goes below its rows, then columns are left
-out, the least important first, and then the widest of those that may be are shortened in their middle. A row
-is never wrapped, and a column's name never cut.
+If a terminal is too narrow, columns that must not be cut (digests) first go below their rows. Then columns
+are left out, the least important ones first. Then the widest of the flexible columns are shortened: names in
+the middle, text at the end. Rows are not wrapped, and column names are not cut.
 """
 
 from __future__ import annotations
@@ -13,70 +13,70 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from modelfetch.cli.output import put
+from modelfetch.cli.output import print_line
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 
 GAP = 2
-"""Spaces between columns, and before what is below a row."""
+"""Spaces between columns, and before a line below a row."""
 SHORTEST = 12
-"""Cells that are enough to recognise a name."""
+"""Least width of a shortened column, in cells: enough to recognize a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a column behaves."""
+    """Name of a column, and how it is fitted."""
 
     name: str
     right: bool = False
-    """Whether to align right, as numbers are."""
+    """Whether to align to the right, as numbers are."""
     flexible: bool = False
     """Whether it may be shortened; the widest is shortened first."""
     least: int = SHORTEST
-    """Cells to which it is shortened before others are left out."""
+    """Width in cells down to which it is shortened before other columns are left out."""
     prose: bool = False
-    """Whether it is shortened at its end, and not in its middle as names are."""
+    """Whether it is text, which is shortened at its end; names are shortened in the middle."""
     drop: int = 0
-    """Where a terminal is too narrow, the column with the highest number is left out first; 0 stays."""
+    """Order of leaving out columns, highest first, if a terminal is too narrow; 0 is never left out."""
     whole: bool = False
-    """Whether it is data that is never cut, such as a digest: without room it goes below its row."""
+    """Whether it must not be cut, such as a digest; without room it goes below its row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What fits."""
+    """The columns that fit."""
 
     shown: tuple[int, ...]
-    """The columns side by side, by number."""
+    """Indexes of the columns side by side."""
     widths: tuple[int, ...]
-    """Their cells."""
+    """Their widths in cells."""
     below: tuple[int, ...]
-    """The columns below each row."""
+    """Indexes of the columns below each row."""
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under column names; control characters are taken out of the cells here."""
+    """Print rows under column names; control characters are removed from the cells."""
     cells = [[column.name for column in columns], *([sanitise(cell) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         layout = Layout(tuple(range(len(columns))), tuple(_natural(cells)), ())
         for row in lines(columns, cells, layout, 0):
-            put(row)
+            print_line(row)
         return
     room = _room()
     drawn = lines(columns, cells, arrange(columns, _natural(cells), room), room)
     _draw_head(drawn[0])
     for row in drawn[1:]:
-        put(row)
+        print_line(row)
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Print values behind their labels; on a terminal what is too long goes on below itself."""
+    """Print labeled values; on a terminal a long value is wrapped behind its label."""
     label = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
         said = sanitise(value)
         folded = _fold(said, _room() - label - 1) if sys.stdout.isatty() else [said]
         for number, line in enumerate(folded):
-            put(f"{'' if number else name:<{label}} {line}")
+            print_line(f"{'' if number else name:<{label}} {line}")
 
 
 def _room() -> int:
@@ -84,29 +84,31 @@ def _room() -> int:
 
 
 def _draw_head(line: str) -> None:
-    """Print the names of the columns, in the background where the terminal has one."""
+    """Print the column names, dimmed on terminals that support it."""
     if os.environ.get("TERM") == "dumb":
-        put(line)
+        print_line(line)
         return
     from rich.console import Console
     from rich.text import Text
 
+    # soft_wrap: the line already fits, and Rich must not break it by its own idea of the width.
     Console(file=sys.stdout, highlight=False).print(Text(line, style="dim"), soft_wrap=True)
 
 
 def arrange(columns: Sequence[Column], natural: Sequence[int], room: int) -> Layout:
-    """Decide what is shown where, and how wide.
+    """Choose the columns to show, their widths, and the columns below the rows.
 
     Args:
-        columns: How they behave.
-        natural: Cells that each would like to have.
-        room: Cells of the terminal.
+        columns: The columns.
+        natural: Width in cells that each column needs to show all of its values.
+        room: Width of the terminal in cells.
     """
     least = [
         min(cells, max(column.least, len(column.name))) if column.flexible else cells
         for column, cells in zip(columns, natural, strict=True)
     ]
     shown, below = list(range(len(columns))), []
+    # Columns are dropped only if even their least widths do not fit; a column with drop 0 never is.
     while _together([least[n] for n in shown]) > room:
         if whole := [n for n in shown if columns[n].whole]:
             below.append(whole[0])
@@ -125,7 +127,7 @@ def _together(widths: Sequence[int]) -> int:
 
 
 def _shrink(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Take from the widest column that has more than the least, else from any: nothing wraps."""
+    """Narrow the widest column above its least width, cell by cell; if none is left, any column."""
     widths = list(natural)
     for _ in range(_together(widths) - room):
         able = [n for n in range(len(widths)) if widths[n] > least[n]]
@@ -135,7 +137,7 @@ def _shrink(natural: Sequence[int], least: Sequence[int], room: int) -> list[int
 
 
 def lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], layout: Layout, room: int) -> list[str]:
-    """Make the lines of a table; the first has the names of the columns."""
+    """Build the lines of a table; the first line has the column names."""
     fitted = []
     for number, width in zip(layout.shown, layout.widths, strict=True):
         column = columns[number]
@@ -151,13 +153,14 @@ def lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], layout: Lay
 
 
 def _halves(text: str, room: int) -> list[str]:
-    """Divide data that is never cut into equal lines: as few as have room for it."""
+    """Divide a value into as few lines of equal length as fit: a digest becomes two halves."""
     size = math.ceil(len(text) / max(1, math.ceil(len(text) / max(1, room))))
     return [text[start : start + size] for start in range(0, len(text), size or 1)]
 
 
 def _shorten(texts: list[str], width: int, *, prose: bool) -> list[str]:
-    if all(map(str.isascii, texts)) and max(map(len, texts)) <= width:  # spares an import
+    # Nothing to shorten: do not import rich for it.
+    if all(map(str.isascii, texts)) and max(map(len, texts)) <= width:
         return texts
     from modelfetch.reporters.bars_layout import cut_end, shorten_all
 
@@ -185,7 +188,7 @@ def _natural(cells: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _cells(text: str) -> int:
-    """The cells of a terminal that a text takes: two for a letter of Chinese, say."""
+    """Width of a text in terminal cells: a Chinese character takes two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -194,7 +197,7 @@ def _cells(text: str) -> int:
 
 
 def _fold(text: str, room: int) -> list[str]:
-    """Break a text between words, and within one that is too long by itself."""
+    """Wrap a text between words, and within a word that is longer than a line."""
     found = [""]
     for word in text.split(" "):
         joined = f"{found[-1]} {word}" if found[-1] else word

@@ -14,10 +14,12 @@ from modelfetch.cli import options
 
 
 def verify(
-    names: options.Names = None,
+    names: options.PresentNames = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Read only files whose size or time changed since they were verified."),
+        typer.Option(
+            "--quick", help="Read only files that changed in size or time since they were verified."
+        ),
     ] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Fetch bad and missing files again.")] = False,
     strict: Annotated[
@@ -31,7 +33,7 @@ def verify(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Check files against their manifests, and repair them if asked.
+    """Verify files against their manifests; --repair repairs them.
 
     Reads every file of the named models, or of all that are present. Uses the network only for --repair.
     Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,

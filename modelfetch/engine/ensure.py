@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancelled
 from modelfetch.engine.batch import Batch, split_small
@@ -63,14 +63,12 @@ from modelfetch.engine.plan import (
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
-
-_CANCELLED_EXIT: Final = 130
-"""The exit code that shells use for Ctrl-C: 128 + SIGINT."""
 
 
 Failure = ModelfetchError | Cancelled
@@ -99,8 +97,8 @@ def finished(error: Failure | None, files: Sequence[FileResult], seconds: float)
     if error is None:
         return RunFinished("completed", 0, seconds, tuple(files), None)
     if isinstance(error, Cancelled):
-        info = ErrorInfo(code_of(error), "cancelled", "try again to go on where it stopped")
-        return RunFinished("cancelled", _CANCELLED_EXIT, seconds, tuple(files), info)
+        info = ErrorInfo(code_of(error), "cancelled", "run the command again to continue")
+        return RunFinished("cancelled", SIGINT_EXIT, seconds, tuple(files), info)
     info = ErrorInfo(error.code, error.message, error.hint)
     return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
 

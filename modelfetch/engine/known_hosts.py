@@ -43,7 +43,7 @@ class Standing:
         """Why it has its position, for the user."""
         if self.place is None:
             return "no longer configured" if self.known_from == "history" else "its kind is not in use"
-        return f"{self.health.status}: {self.health}" if self.health else "not asked yet"
+        return f"{self.health.status}: {self.health}" if self.health else "not tried yet"
 
 
 def standings(

@@ -12,31 +12,29 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Protocol
 
 from modelfetch.engine.events import ErrorInfo, Event, Outcome, Progress, RunFinished
 from modelfetch.engine.record import Figures, Record, to_json
 from modelfetch.engine.state import RunState
 from modelfetch.errors import ModelfetchError, interrupt_behind
+from modelfetch.exit_codes import SIGHUP_EXIT, SIGINT_EXIT, SIGTERM_EXIT
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_size
 
 __all__ = ["Hangup", "Record", "Reporter", "Terminated", "follow", "records", "to_json"]
 
-SIGINT_EXIT: Final = 130
-"""Exit code after Ctrl-C: 128 plus the number of the signal, as shells report it (POSIX XCU 2.8.2)."""
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM. Raised by a signal handler, it ends a run like Ctrl-C."""
 
-    exit_code: ClassVar[int] = 143
+    exit_code: ClassVar[int] = SIGTERM_EXIT
 
 
 class Hangup(Terminated):
     """SIGHUP: the terminal was closed."""
 
-    exit_code: ClassVar[int] = 129
+    exit_code: ClassVar[int] = SIGHUP_EXIT
 
 
 class Reporter(Protocol):
@@ -141,7 +139,7 @@ def _cancelled(state: RunState) -> ErrorInfo:
     totals = state.totals
     kept = f": {format_size(totals.received)} of {format_size(totals.size)} kept"
     message = "cancelled" + (kept if totals.size and state.operation == "ensure" else "")
-    return ErrorInfo("cancelled", message, "try again to go on where it stopped")
+    return ErrorInfo("cancelled", message, "run the command again to continue")
 
 
 def _close(events: Iterator[Event]) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import ErrorInfo, RunFinished
 from modelfetch.errors import Fault, ModelfetchError, SourceError
+from modelfetch.exit_codes import SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.net.json_api import Stream
@@ -44,9 +45,6 @@ DATE_SECONDS: Final = 1.0
 
 _BACKOFF: Final = RetryPolicy(base=0.5, cap=5.0)
 """Pauses between reconnects: a server that is available again is found within five seconds."""
-
-INTERRUPTED_EXIT: Final = 143
-"""Exit code when the server was stopped: that of a command that gets SIGTERM (128 + 15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +209,7 @@ class JobFollower:
     def _interrupted(self) -> RunFinished:
         message = f"modelfetch server at {self._server.base}: it was stopped during {self._job.model}"
         hint = "Once it runs again, the same command resumes where this one stopped."
-        return RunFinished("failed", INTERRUPTED_EXIT, 0.0, (), ErrorInfo("interrupted", message, hint))
+        return RunFinished("failed", SIGTERM_EXIT, 0.0, (), ErrorInfo("interrupted", message, hint))
 
     def _gave_up(self, reason: str) -> RunFinished:
         seconds = self._clock() - self._last_contact

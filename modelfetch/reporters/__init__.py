@@ -1,7 +1,8 @@
-"""The faces of a run: bars for a terminal, lines for pipes and logs, JSON for programs.
+"""Reporters: bars for a terminal, lines for pipes and logs, JSON lines for programs, rows for the history.
 
-A reporter reads records (:mod:`modelfetch.engine.stream`) and nothing else. ``rich`` is imported only when
-bars are drawn, and not before the first request was sent.
+A reporter reads records (:mod:`modelfetch.engine.stream`) and nothing else, so it works the same for a run on
+this machine and for a job on a server. ``rich`` is imported only if bars are drawn, and not before the first
+request was sent.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ def choose(
     environ: Mapping[str, str],
     notices: Notices | None = None,
 ) -> tuple[Reporter, ...]:
-    """Choose who tells about a run.
+    """Choose the reporters of a run.
 
     Args:
-        json: Whether stdout shall have the events, one JSON object a line; nothing else is told then.
-        quiet: Whether to tell nothing.
-        stdout: Where data goes.
-        stderr: Where talk goes: bars on a terminal, plain lines elsewhere.
+        json: Whether to print the events on stdout, one JSON object per line, and nothing else.
+        quiet: Whether to report nothing.
+        stdout: Stream for data.
+        stderr: Stream for messages: bars on a terminal, else plain lines.
         environ: The environment; with ``CI`` set (and not ``0`` or ``false``) or ``TERM=dumb`` there are no
             bars.
-        notices: What comes up beside the stream and is to be told.
+        notices: Messages for the user that are not in the events.
     """
     if json:
         return (JsonLines(stdout),)

@@ -1,8 +1,9 @@
-"""The fold from records to attempts: who was asked for a file, how long that took, and what came of it. Pure.
+"""Derive attempts from the records of a run: which host was used for a file, for how long, with which result.
 
-An attempt begins with the first :class:`~modelfetch.engine.events.Progress` of a source, which the transfer
-yields before it asks. It ends when its bytes are judged, when it is retried or left, or with the run. Each
-has its own clock. A file that came in a batch, at the first try, is told of by its commit alone.
+An attempt starts with the first :class:`~modelfetch.engine.events.Progress` of a source, which the transfer
+yields before it sends the request. It ends when its bytes are verified or rejected, when it is retried, when
+the source fails, or with the run. A file that was fetched in a batch at the first attempt has no progress:
+its attempt is derived from the commit. The functions are pure: they read records and yield rows.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ _NO_SOURCE_LEFT = "no source was left"
 
 
 @dataclass(slots=True)
-class _Open:
-    """An attempt under way."""
+class _Running:
+    """An attempt that has not ended."""
 
     first: Progress
     at: datetime
     began: float
     resumed: int
     received: int
-    """Length of the file's prefix, as told last."""
+    """Bytes of the file in the latest progress."""
     first_byte: float | None = None
 
 
@@ -49,14 +50,14 @@ class Attempts:
     """The attempts of one run."""
 
     def __init__(self) -> None:
-        self._open: dict[FileId, _Open] = {}
-        self._told: set[FileId] = set()
-        """Files of which an attempt was told."""
+        self._running: dict[FileId, _Running] = {}
+        self._started: set[FileId] = set()
+        """Files with at least one attempt."""
 
-    def take(self, record: Record) -> Iterator[AttemptRow]:
-        """Fold one record in, and yield the attempts it ends."""
+    def add(self, record: Record) -> Iterator[AttemptRow]:
+        """Read one record, and yield the attempts that it ends."""
         match record.event:
-            case Progress() as event if event.source != CACHE:  # hashing what is on this disk asks nobody
+            case Progress() as event if event.source != CACHE:  # hashing a file on this disk is no attempt
                 yield from self._progress(record, event)
             case RetryScheduled() as event:
                 yield from self._retried(record, event)
@@ -64,52 +65,53 @@ class Attempts:
                 yield from self._failed(record, event)
             case FileVerified() as event:
                 yield from self._end(record, (event.model, event.file), "success")
-            case FileCommitted() as event if event.fetched and (event.model, event.file) not in self._told:
-                yield self._at_once(record, event)
+            case FileCommitted() as event if event.fetched and (event.model, event.file) not in self._started:
+                yield self._from_commit(record, event)
             case FileKept() | FileCommitted(source="cache") as event if record.state.operation == "ensure":
-                yield self._of_nobody(record, event, CACHE, "hit")
+                yield self._without_host(record, event, CACHE, "hit")
             case RunFinished():
                 yield from self.abandon(record)
             case _:
                 pass
 
     def abandon(self, record: Record) -> Iterator[AttemptRow]:
-        """End what is under way, without a verdict."""
-        for key in list(self._open):
+        """End the running attempts as cancelled."""
+        for key in list(self._running):
             yield from self._end(record, key, "cancelled")
 
     def _progress(self, record: Record, event: Progress) -> Iterator[AttemptRow]:
         key, now = (event.model, event.file), record.now
-        attempt = self._open.get(key)
+        attempt = self._running.get(key)
         if attempt is not None and attempt.first.host != event.host:
             yield from self._end(record, key, "cancelled")
             attempt = None
         if attempt is None:
-            self._told.add(key)
-            self._open[key] = _Open(event, record.at, now, event.received, event.received)
+            self._started.add(key)
+            self._running[key] = _Running(event, record.at, now, event.received, event.received)
             return
-        if event.received < attempt.received:  # begun again from the start of the file
+        if event.received < attempt.received:  # the transfer restarted at the beginning of the file
             attempt.resumed = 0
         if attempt.first_byte is None and event.received > attempt.resumed:
             attempt.first_byte = now - attempt.began
         attempt.received = event.received
 
     def _retried(self, record: Record, event: RetryScheduled) -> Iterator[AttemptRow]:
-        # A wrong hash is tried again only when the bytes came from several sources: nobody knows whose fault.
+        # After a wrong hash a file is retried only if its bytes came from several sources. Which of them sent
+        # wrong bytes is not known, so none of them gets an error.
         outcome: Outcome = "cancelled" if event.fault == Fault.HASH else "error"
         yield from self._end(record, (event.model, event.file), outcome, event.fault, event.reason)
 
     def _failed(self, record: Record, event: SourceFailed) -> Iterator[AttemptRow]:
         yield from self._end(record, (event.model, event.file), "error", event.fault, event.reason)
         if not event.next_source:
-            row = self._of_nobody(record, event, "", "error")
+            row = self._without_host(record, event, "", "error")
             yield replace(row, fault=EXHAUSTED, message=_NO_SOURCE_LEFT)
 
     def _end(
         self, record: Record, key: FileId, outcome: Outcome, fault: str = "", message: str = ""
     ) -> Iterator[AttemptRow]:
-        attempt = self._open.pop(key, None)
-        if attempt is None:  # a host known to be down was not even asked
+        attempt = self._running.pop(key, None)
+        if attempt is None:  # no request was sent: the host was known to be down
             return
         first = attempt.first
         yield AttemptRow(
@@ -130,8 +132,8 @@ class Attempts:
             message=message,
         )
 
-    def _at_once(self, record: Record, event: FileCommitted) -> AttemptRow:
-        """Say how a file came that was asked for once, and of which nothing was told before it was there."""
+    def _from_commit(self, record: Record, event: FileCommitted) -> AttemptRow:
+        """Row for a file of a batch, which was fetched at the first attempt and has no progress."""
         return AttemptRow(
             run=record.run,
             model=event.model,
@@ -150,10 +152,10 @@ class Attempts:
             message="",
         )
 
-    def _of_nobody(
+    def _without_host(
         self, record: Record, event: FileKept | FileCommitted | SourceFailed, source: str, outcome: Outcome
     ) -> AttemptRow:
-        """Say what came of a file without anyone having been asked."""
+        """Row for a result without a request: a file in the cache, or one without any source left."""
         return AttemptRow(
             run=record.run,
             model=event.model,

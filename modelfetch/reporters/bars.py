@@ -1,4 +1,13 @@
-"""Bars for a terminal: one live area that never scrolls, and above it what is worth keeping."""
+"""Bars for a terminal: a live area that never scrolls, and permanent lines above it.
+
+The live area has a row for each active file and a total (:mod:`modelfetch.reporters.bars_layout` chooses
+them, :mod:`modelfetch.reporters.bars_draw` draws them). Retries, failures and finished models are printed
+above it and stay::
+
+    ↻ onnx/encoder_model.onnx  mirror m.example: stalled; attempt 2 in 0.5s
+    ↓ onnx/decoder_model.onnx  ━━━━━╸────   37%  10.7/28.8 MB  8.42 MB/s  ETA 2s  mirror
+    ↓ 2 of 4 files             ━━━━━━────   41%  20.2/48.8 MB  19.1 MB/s  ETA 2s
+"""
 
 from __future__ import annotations
 
@@ -14,7 +23,7 @@ from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished,
 from modelfetch.errors import Fault
 from modelfetch.model.text import sanitise
 from modelfetch.reporters import words
-from modelfetch.reporters.bars_draw import QUIET, Pen, draw
+from modelfetch.reporters.bars_draw import DIM, DrawOptions, draw
 from modelfetch.reporters.bars_layout import EMPTY, Scene, scene
 from modelfetch.reporters.failure_notes import Kind, Note, Notes
 from modelfetch.reporters.words import Symbols, symbols_for
@@ -25,18 +34,18 @@ if TYPE_CHECKING:
     from modelfetch.notices import Notices
 
 PER_SECOND: Final = 10
-"""Drawings a second: smooth to the eye, and 1 % of a download's CPU time."""
+"""Redraws per second: motion looks smooth, and drawing takes 1 % of the CPU time of a download."""
 
 _ECHO: Final = 2
-"""Cells left free at the right: a terminal echoes Ctrl-C as ``^C``, and where that wraps, the line it pushed
-away could not be cleared any more."""
+"""Cells left free at the right: a terminal echoes Ctrl-C as ``^C``. If that wrapped, the live area would be a
+line taller than Rich knows, and could not be cleared."""
 
 
 class Bars:
     """Draws a run with Rich.
 
-    The run's own thread takes snapshots of the state; Rich's thread draws the latest one ten times a second,
-    so spinners and countdowns move while nothing happens.
+    The thread of the run takes snapshots of the state. The thread of Rich draws the latest snapshot ten times
+    a second, so spinners and countdowns move while no event comes.
     """
 
     def __init__(
@@ -54,7 +63,7 @@ class Bars:
             "retry": (self._symbols.retrying, "yellow"),
             "fallback": (self._symbols.fallback, "yellow"),
             "lost": (self._symbols.failed, "red"),
-            "detail": (" ", QUIET),
+            "detail": (" ", DIM),
         }
         self._clock = clock
         self._scene: Scene = EMPTY
@@ -70,7 +79,7 @@ class Bars:
         )
 
     def report(self, record: Record) -> None:
-        """Take a snapshot, and print what shall stay."""
+        """Take a snapshot, and print the permanent lines of a record."""
         if isinstance(record.event, RunFinished):
             self._finish(record, record.event)
             return
@@ -79,21 +88,22 @@ class Bars:
         self._print(record)
 
     def _start(self) -> None:
-        """Begin to draw; where Rich gets no thread for that, with every record."""
+        """Start the live area; without a thread for it, it is drawn with every record."""
         try:
             self._live.start()
-        except RuntimeError:  # can't start new thread: all the rest of it has begun
+        except RuntimeError:  # the system allows no further thread; everything else of Rich is started
             self._live.auto_refresh = False
         if not self._live.auto_refresh:
             self._live.refresh()
 
     def close(self) -> None:
-        """Clear the live area and give the cursor back."""
+        """Clear the live area and show the cursor again."""
         self._scene = EMPTY
         self._live.stop()
 
     def _snapshot(self, record: Record) -> None:
         now = self._clock()
+        # Progress comes far more often than it is drawn; any other event changes what is shown at once.
         if isinstance(record.event, Progress) and now - self._drawn < 1 / PER_SECOND:
             return
         self._drawn = now
@@ -103,18 +113,18 @@ class Bars:
 
     @property
     def _height(self) -> int:
-        # The line above stays in sight, and a last line that is full does not scroll.
+        # One line less than the terminal, so that a full last line does not make it scroll.
         return max(1, self._console.height - 1)
 
     def _picture(self) -> Group:
         width = max(1, self._console.width - _ECHO)
-        pen = Pen(self._symbols, width, self._height, self._clock())
-        return Group(*draw(self._scene, pen, self._longest))
+        options = DrawOptions(self._symbols, width, self._height, self._clock())
+        return Group(*draw(self._scene, options, self._longest))
 
     def _print(self, record: Record) -> None:
-        """Print what one record leaves behind above the live area."""
+        """Print the permanent lines of one record above the live area."""
         event, state = record.event, record.state
-        for note in self._notes.take(record):
+        for note in self._notes.add(record):
             self._note(note, state)
         match event:
             case Planned() if state.operation == "ensure":
@@ -134,14 +144,14 @@ class Bars:
     def _planned(self, event: Planned) -> None:
         if event.missing:
             name = Text().append(sanitise(event.model), "bold")
-            self._console.print(name.append(f"  {words.plan(event)}", QUIET))
-        for said in words.licence(event):
+            self._console.print(name.append(f"  {words.plan(event)}", DIM))
+        for said in words.license_lines(event):
             self._console.print(Text(said, "yellow"))
 
     def _finish(self, record: Record, event: RunFinished) -> None:
         self.close()
         state = record.state
-        for note in self._notes.take(record):
+        for note in self._notes.add(record):
             self._note(note, state)
         self._rest(state)
         if state.operation == "verify":
@@ -149,7 +159,7 @@ class Bars:
             sign, style = (self._symbols.done, "green") if is_good else (self._symbols.failed, "red")
             self._line(sign, style, words.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._line(self._symbols.failed, "red", words.standing(state))
+            self._line(self._symbols.failed, "red", words.kept(state))
 
     def _rest(self, state: RunState) -> None:
         for note in self._notes.rest():
@@ -160,7 +170,7 @@ class Bars:
         self._line(sign, style, words.subject(state, note.model, note.file), note.text)
 
     def _line(self, sign: str, style: str, *fields: str) -> None:
-        """Print one line that stays; where the terminal is narrow it wraps behind its sign."""
+        """Print one permanent line; on a narrow terminal it wraps, indented behind its symbol."""
         text = Text("  ".join(sanitise(field) for field in fields if field))
         wrapped = text.wrap(self._console, max(1, self._console.width - 2))
         lines = [Text("  ").append_text(line) for line in wrapped]

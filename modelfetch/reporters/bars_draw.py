@@ -1,7 +1,7 @@
-"""Drawing a scene: values in, lines of :class:`rich.text.Text` out.
+"""Draw a snapshot of a run as lines of :class:`rich.text.Text`.
 
-Every line is built of ``Text``, never of markup, so nothing in a name can become a style or a link; and no
-line is wider than the terminal, so their number is known.
+Lines are built from ``Text``, never from markup, so no part of a name can become a style or a link. No line
+is wider than the terminal: a wrapped line would make the live area taller than Rich knows.
 """
 
 from __future__ import annotations
@@ -27,63 +27,63 @@ _STYLES: Final[dict[Phase, str]] = {
     "done": "green",
     "failed": "red",
 }
-"""Colours that every terminal theme defines for itself, so light and dark ones both stay readable."""
+"""The basic colors: each terminal theme defines them, so they are readable on light and dark backgrounds."""
 
-QUIET: Final = "dim"
-"""For what matters less; not the colour bright black, which some dark themes use as their background."""
+DIM: Final = "dim"
+"""Style of less important text. Not the color bright black: some dark themes use it as their background."""
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 SPINS_PER_SECOND: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pen:
-    """What a drawing depends on besides the scene."""
+class DrawOptions:
+    """Parameters of a drawing besides the scene."""
 
     symbols: Symbols
     width: int
     height: int
     now: float
-    """Monotonic seconds, for what moves by itself: spinners and countdowns."""
+    """Monotonic time in seconds, for spinners and countdowns."""
 
 
-def draw(scene: Scene, pen: Pen, longest: int) -> list[Text]:
-    """Draw a scene, its total in the last line, in at most ``pen.height`` lines.
+def draw(scene: Scene, options: DrawOptions, longest: int) -> list[Text]:
+    """Draw a scene in at most ``options.height`` lines; the last line is the total.
 
     Args:
-        scene: What to draw.
-        pen: How, and how much room there is.
-        longest: Cells of the longest name seen so far, so that columns do not jump.
+        scene: The snapshot.
+        options: Symbols, size of the terminal, and time.
+        longest: Width of the longest name so far, in cells, so that columns keep their places.
     """
-    cells = columns(pen.width, longest)
-    names = shorten_all([row.name for row in scene.rows], cells.name, pen.symbols.ellipsis)
-    lines = [_row(row, name, cells, pen) for row, name in zip(scene.rows, names, strict=True)]
+    cells = columns(options.width, longest)
+    names = shorten_all([row.name for row in scene.rows], cells.name, options.symbols.ellipsis)
+    lines = [_row(row, name, cells, options) for row, name in zip(scene.rows, names, strict=True)]
     if scene.done or scene.queued:
-        lines.append(_hidden(scene, pen))
-    lines += [_wait(words, since, pen) for words, since in scene.waits]
+        lines.append(_hidden(scene, options))
+    lines += [_wait(words, since, options) for words, since in scene.waits]
     if scene.total is not None:
-        name = cut(scene.total.name, cells.name, pen.symbols.ellipsis)
-        lines.append(_row(scene.total, name, cells, pen, "bold"))
+        name = cut(scene.total.name, cells.name, options.symbols.ellipsis)
+        lines.append(_row(scene.total, name, cells, options, "bold"))
     for line in lines:
         line.rstrip()
-        line.truncate(pen.width)
-    return lines[-pen.height :]
+        line.truncate(options.width)
+    return lines[-options.height :]  # the total is last, so it is never cut off
 
 
-def _row(row: Row, name: str, cells: Columns, pen: Pen, emphasis: str = "") -> Text:
+def _row(row: Row, name: str, cells: Columns, options: DrawOptions, emphasis: str = "") -> Text:
     style = _STYLES[row.phase]
     line = Text(no_wrap=True, overflow="crop")
-    line.append(_mark(row.phase, pen.symbols) + " ", style)
-    quiet = QUIET if row.phase == "queued" else emphasis
-    line.append(_left(name, cells.name), quiet)
+    line.append(_mark(row.phase, options.symbols) + " ", style)
+    text_style = DIM if row.phase == "queued" else emphasis
+    line.append(_left(name, cells.name), text_style)
     if cells.bar:
-        line.append(" " * GAP).append_text(_bar(row, cells.bar, pen.symbols))
-    _append(line, f"{int(row.percent)}%".rjust(cells.percent), quiet)
+        line.append(" " * GAP).append_text(_bar(row, cells.bar, options.symbols))
+    _append(line, f"{int(row.percent)}%".rjust(cells.percent), text_style)
     if cells.sizes:
-        _append(line, _sizes(row).rjust(cells.sizes), QUIET if row.phase in ("queued", "done") else "")
+        _append(line, _sizes(row).rjust(cells.sizes), DIM if row.phase in ("queued", "done") else "")
     if cells.rates:
-        line.append(" " * GAP).append_text(_rates(row, cells, pen.now))
+        line.append(" " * GAP).append_text(_rates(row, cells, options.now))
     if cells.source:
-        _append(line, _origin(row, cells.source), QUIET)
+        _append(line, _origin(row, cells.source), DIM)
     return line
 
 
@@ -100,19 +100,20 @@ def _left(words: str, cells: int) -> str:
 
 
 def _bar(row: Row, cells: int, symbols: Symbols) -> Text:
-    """Draw a bar in steps of half a cell; what an earlier run left is shown in a quieter shade."""
+    """Draw a bar in steps of half a cell; bytes kept from an earlier run are dimmed."""
     style = _STYLES[row.phase]
     halves = _halves(row, cells)
     full, half = divmod(halves, 2)
     kept = min(full, _share(row.kept, row.size, cells)) if row.phase != "done" else 0
     bar = Text().append(symbols.bar * kept, f"dim {style}")
     bar.append(symbols.bar * (full - kept) + symbols.half * half, style)
-    return bar.append(symbols.rest * (cells - full - half), QUIET)
+    return bar.append(symbols.rest * (cells - full - half), DIM)
 
 
 def _halves(row: Row, cells: int) -> int:
     if row.phase == "done":
         return cells * 2
+    # A full bar means that the file is done, which includes its verification.
     return min(cells * 2 - 1, _share(row.received, row.size, cells * 2))
 
 
@@ -121,19 +122,20 @@ def _share(part: int, whole: int, cells: int) -> int:
 
 
 def _sizes(row: Row) -> str:
-    """Show ``33.0/82.5 MB``, or the size alone where all or nothing of it is there."""
+    """Format ``33.0/82.5 MB``, or only the size for a file that is complete or not started."""
     size = format_size(row.size)
     if row.phase in ("done", "queued") and row.received in (0, row.size):
         return size
     number, _, unit = size.partition(" ")
     scale = 1000 ** _UNITS.index(unit) if unit in _UNITS else 1
     received = row.received / scale
+    # Three significant digits, like the size behind it; whole bytes and zero have no decimals.
     places = 0 if scale == 1 or not received else max(0, 3 - len(f"{received:.0f}"))
     return f"{received:.{places}f}/{number} {unit}"
 
 
 def _rates(row: Row, cells: Columns, now: float) -> Text:
-    """Show speed and ETA, or the word for why there are none."""
+    """Speed and ETA, or the reason why there are none."""
     if row.word:
         return Text(_left(_countdown(row, now), cells.rates), _STYLES[row.phase])
     is_done = row.phase == "done"
@@ -156,18 +158,18 @@ def _origin(row: Row, cells: int) -> str:
     return f"{row.source} {row.host}".strip()
 
 
-def _hidden(scene: Scene, pen: Pen) -> Text:
+def _hidden(scene: Scene, options: DrawOptions) -> Text:
     done = f"{scene.done} done" if scene.done else ""
-    queued = f"{scene.queued} to come" if scene.queued else ""
-    joined = f" {pen.symbols.dot} ".join(filter(None, (done, queued)))
+    queued = f"{scene.queued} queued" if scene.queued else ""
+    joined = f" {options.symbols.dot} ".join(filter(None, (done, queued)))
     line = Text(
-        f"{pen.symbols.done if scene.done else pen.symbols.queued} ", "green" if scene.done else QUIET
+        f"{options.symbols.done if scene.done else options.symbols.queued} ", "green" if scene.done else DIM
     )
-    return line.append(joined, QUIET)
+    return line.append(joined, DIM)
 
 
-def _wait(words: str, since: float, pen: Pen) -> Text:
-    frames = pen.symbols.spinner
-    line = Text().append(frames[int(pen.now * SPINS_PER_SECOND) % len(frames)] + " ", "cyan")
-    waited = pen.now - since
+def _wait(words: str, since: float, options: DrawOptions) -> Text:
+    frames = options.symbols.spinner
+    line = Text().append(frames[int(options.now * SPINS_PER_SECOND) % len(frames)] + " ", "cyan")
+    waited = options.now - since
     return line.append(f"{words} ({format_duration(waited)})" if waited >= 1 else words)

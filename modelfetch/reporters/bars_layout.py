@@ -1,8 +1,13 @@
-"""What the bars show, before it is drawn: a snapshot of a run, and how columns share a width.
+"""Layout of the bars: a snapshot of a run, widths of columns, and shortened names. Pure.
 
-Pure values: the drawing thread reads a snapshot while the run goes on changing its state.
+:func:`scene` copies what the bars show from the state of a run. The drawing thread reads this snapshot while
+the run changes its state. :func:`columns` divides the width of the terminal among the columns: the narrower
+it is, the fewer columns are shown. :func:`shorten_all` shortens names so that they can still be told apart::
 
-Leaving out what says least of names that are too long, in cells of a terminal. Pure.
+    model-00001-of-00030.safetensors   ->   model-00001-of…ors
+    model-00002-of-00030.safetensors   ->   model-00002-of…ors
+
+All widths are in terminal cells: a Chinese character takes two.
 """
 
 from __future__ import annotations
@@ -23,9 +28,11 @@ if TYPE_CHECKING:
     from modelfetch.engine.totals import FileState, Phase
 
 GAP: Final = 2
+"""Cells between two columns."""
 MARK: Final = 2
-"""Cells of the sign before a name, and of the space behind it."""
+"""Cells of the symbol before a name, and of the space behind it."""
 PERCENT: Final = 4
+"""``100%``."""
 SIZES: Final = 12
 """``33.0/82.5 MB``."""
 SPEED: Final = 9
@@ -39,14 +46,17 @@ KIND: Final = 11
 ORIGIN: Final = 32
 """Kind and host of a source."""
 BAR: Final = (8, 14, 40)
-"""Shortest bar worth drawing; shortest where there is room for every column; longest."""
+"""Shortest bar; shortest bar if the source is shown, too; longest bar."""
 NAME: Final = 12
-"""Cells of a name, at least: ``3 of 9 files``."""
+"""Least width of a name: that of the total, ``3 of 9 files``."""
+_LEAST_DIRECTORY: Final = 4
+"""Cells before a file name that must be free to show the start of its directory there."""
+_NUMBER: Final = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file at one moment."""
+    """One file, or the total, in a snapshot."""
 
     name: str
     phase: Phase
@@ -59,28 +69,28 @@ class Row:
     source: str
     host: str
     word: str
-    """What the file waits for, in place of speed and ETA; empty while bytes come."""
+    """What the file waits for, shown in place of speed and ETA; empty while data comes."""
     until: float | None
-    """When the wait named by ``word`` is over."""
+    """Monotonic time at which that wait ends, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A run at one moment."""
+    """A snapshot of a run."""
 
     rows: tuple[Row, ...]
     total: Row | None
     """The last line; None until something is planned."""
     done: int
-    """Files that are done and have no row."""
+    """Number of files that are done and have no row."""
     queued: int
-    """Files that are not done and have no row."""
+    """Number of files that are not done and have no row."""
     waits: tuple[tuple[str, float], ...]
-    """What is waited for, and since when."""
+    """What the run waits for, and the monotonic time since when."""
 
     @property
     def longest(self) -> int:
-        """Cells of the longest name."""
+        """Width of the longest name."""
         named = self.rows if self.total is None else (*self.rows, self.total)
         return max((cell_len(row.name) for row in named), default=0)
 
@@ -113,9 +123,10 @@ def _waits(state: RunState) -> tuple[tuple[str, float], ...]:
 
 
 def _choose(state: RunState, room: int) -> list[FileState]:
-    """Choose the files that get a row: all of them, or else those that move and those that failed."""
+    """Choose the files that get a row: all of them if they fit, else active and failed ones."""
     if len(state.files) <= room:
         return list(state.files.values())
+    # One line less: the last one has the number of the files that have no row.
     failed = (file for file in state.files.values() if file.phase == "failed")
     return list(islice(chain(state.active.values(), failed), max(0, room - 1)))
 
@@ -178,7 +189,7 @@ def _total(state: RunState) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Cells of each column; 0 leaves it out."""
+    """Width of each column; 0 means that it is left out."""
 
     name: int
     bar: int
@@ -190,16 +201,16 @@ class Columns:
 
     @property
     def rates(self) -> int:
-        """Cells of speed and ETA together."""
+        """Width of speed and ETA together."""
         return self.speed + GAP + self.eta if self.speed else 0
 
 
 def columns(width: int, longest: int) -> Columns:
-    """Share a width among the columns: the narrower, the fewer, and never wider than ``width``.
+    """Divide a width among the columns; together they are not wider than ``width``.
 
     Args:
-        width: Cells of the terminal.
-        longest: Cells of the longest name to show.
+        width: Width of the terminal in cells.
+        longest: Width of the longest name in cells.
     """
     sizes, speed, eta, source = _figures(width)
     fixed = MARK + sum(GAP + cells for cells in (PERCENT, sizes, speed, eta, source) if cells)
@@ -211,7 +222,9 @@ def columns(width: int, longest: int) -> Columns:
 
 
 def _figures(width: int) -> tuple[int, int, int, int]:
-    """Cells for sizes, speed, ETA and source."""
+    """Widths of sizes, speed, ETA and source; columns are left out as the terminal gets narrower."""
+    # The callers subtract the margin for the echo of Ctrl-C. So a terminal of 80 columns shows sizes, one of
+    # 100 the kind of the source, too, and one of 122 also its host.
     if width >= 120:
         return SIZES, SPEED, LABELLED_ETA, ORIGIN
     if width >= 96:
@@ -221,18 +234,13 @@ def _figures(width: int) -> tuple[int, int, int, int]:
     return (0, SPEED, ETA, 0) if width >= 54 else (0, 0, 0, 0)
 
 
-_TELLING: Final = 4
-"""Cells in front of a name that are worth filling with the start of its directory."""
-_NUMBER: Final = re.compile(r"\d+")
-
-
 def shorten(path: str, cells: int, ellipsis: str) -> str:
-    """Shorten a path in its middle: first its directories, and only then the file's own name."""
+    """Shorten a path in its middle: first its directories, then the name of the file."""
     if cell_len(path) <= cells:
         return path
     name = path.rpartition("/")[2]
     front = cells - cell_len(ellipsis) - cell_len(name)
-    if front >= _TELLING:
+    if front >= _LEAST_DIRECTORY:
         return f"{_head(path, front - 1)}{ellipsis}/{name}"
     if front >= 0:
         return f"{ellipsis}{'/' * min(1, front)}{name}"
@@ -240,12 +248,12 @@ def shorten(path: str, cells: int, ellipsis: str) -> str:
 
 
 def cut(text: str, cells: int, ellipsis: str) -> str:
-    """Leave out the middle of a text that is too long."""
+    """Shorten a text in its middle, if it is too long."""
     return text if cell_len(text) <= cells else _middle(text, cells, ellipsis)
 
 
 def cut_end(text: str, cells: int, ellipsis: str) -> str:
-    """Leave out the end of a text that is too long."""
+    """Shorten a text at its end, if it is too long."""
     if cell_len(text) <= cells:
         return text
     return _head(text, cells - cell_len(ellipsis)).rstrip() + ellipsis[: max(0, cells)]
@@ -253,17 +261,18 @@ def cut_end(text: str, cells: int, ellipsis: str) -> str:
 
 def _middle(text: str, cells: int, ellipsis: str) -> str:
     room = max(0, cells - cell_len(ellipsis))
-    back = room // 2
+    back = room // 2  # the front gets the odd cell
     return _head(text, room - back) + ellipsis[: max(0, cells)] + _tail(text, back)
 
 
 def shorten_all(paths: Sequence[str], cells: int, ellipsis: str) -> list[str]:
-    """Shorten paths that are shown one below the other, so that what tells them apart stays.
+    """Shorten paths of a column so that they can still be told apart.
 
-    Of ``model-00001-of-00030.safetensors`` and its sisters, that is the first number. What is alike but for
-    its numbers is shortened together, and so is what would look the same.
+    In ``model-00001-of-00030.safetensors`` and its siblings, the first number must stay. So paths that differ
+    in their numbers only are shortened as a group, and so are paths that would look equal when shortened.
     """
     shown = {path: shorten(path, cells, ellipsis) for path in paths}
+    # First by shape, then by result: shortening alone can make paths of different shapes look equal.
     for alike in (_by_shape, shown.__getitem__):
         for group in _groups(shown, alike):
             if len(group) > 1 and max(map(cell_len, group)) > cells:
@@ -285,19 +294,19 @@ def _groups(paths: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
 
 
 def _common(texts: Sequence[str]) -> int:
-    """How many characters are the same at the beginning of all."""
+    """Length of the common prefix of all texts, in characters."""
     columns = enumerate(zip(*texts, strict=False))
     return next((n for n, letters in columns if len(set(letters)) > 1), min(map(len, texts)))
 
 
 def _around(path: str, start: int, end: int, cells: int, ellipsis: str) -> str:
-    """Shorten a text, but for a part of it."""
+    """Shorten a text before and behind the part from ``start`` to ``end``, which stays."""
     if cell_len(path) <= cells:
         return path
     head, part, tail = path[:start], path[start:end], path[end:]
     room = cells - cell_len(part)
     least = cell_len(ellipsis)
-    if room < 2 * least:  # what differs is itself too long
+    if room < 2 * least:  # the part that differs is itself too long
         return shorten(path, cells, ellipsis)
     if cell_len(head) + least <= room:
         return head + part + cut(tail, room - cell_len(head), ellipsis)

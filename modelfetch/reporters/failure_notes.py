@@ -1,8 +1,9 @@
-"""Failures told as they happen, and told once.
+"""Notes about failures: each kind of failure is reported once when it happens, and counted after that.
 
-A mirror that answers 404 does so for every file of a model. The first file is told in full, the others are
-counted, and the count is told at the end. That hosts cannot be reached is told once one of them was: as long
-as none is, it is the network that is missing, and the error at the end says so in one line.
+A mirror that answers 404 does so for every file of a model. The first file gets a note, the others are
+counted, and the count is reported at the end of the model. Notes about hosts that cannot be reached are held
+back until any host was reached: before that, the network itself is missing, and the error at the end says so
+in one line.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Kind = Literal["retry", "fallback", "lost", "detail"]
 
 Failure = tuple[Kind, str, str, str]
-"""What makes two failures the same: kind of note, kind of source, host, fault."""
+"""Failures with equal values are counted together: kind of note, kind of source, host, fault."""
 
 
 _HERE = frozenset({"", "cache", "local"})
@@ -45,19 +46,19 @@ _UNREACHED = frozenset(fault for fault in Fault if fault.is_unreached)
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One line about a failure."""
+    """One line about a failure, or a notice."""
 
     kind: Kind
     model: str
-    """Empty for a count over several models."""
+    """Empty for a count of files, which may belong to several models."""
     file: str
-    """The file, or how many of them."""
+    """The file, or the number of files."""
     text: str
 
 
 @dataclass(slots=True)
-class _Told:
-    """A failure that was told for one file, and how often it came back for others."""
+class _Reported:
+    """A failure that was reported for one file, and the other files that had it."""
 
     file: FileId
     summary: Note
@@ -65,39 +66,39 @@ class _Told:
 
 
 class Notes:
-    """Turns the failures of one run into as few lines as say everything."""
+    """Turns the failures of one run into notes, without repeating equal ones."""
 
     def __init__(self, symbols: Symbols, notices: Notices | None = None) -> None:
         self._symbols = symbols
         self._notices = notices or Notices()
-        self._told: dict[Failure, _Told] = {}
+        self._reported: dict[Failure, _Reported] = {}
         self._held: list[RetryScheduled | SourceFailed] = []
-        """About hosts that were not reached, while none was."""
+        """Events about unreachable hosts, as long as no host was reached."""
         self._is_online = False
 
-    def take(self, record: Record) -> Iterator[Note]:
-        """Return what is to be told at once about this record, if anything."""
-        yield from self._overheard()
+    def add(self, record: Record) -> Iterator[Note]:
+        """Read one record, and yield the notes to report now."""
+        yield from self._take_notices()
         event = record.event
         if not self._is_online and _shows_network(event, record.state):
             self._is_online = True
             yield from self._release()
         if isinstance(event, RunFinished):
-            yield from self._release(is_said=_says_unreached(event))
+            yield from self._release(is_in_error=_says_unreached(event))
         elif not self._is_online and _is_unreached(event):
             self._held.append(event)
         else:
             yield from self._notes(event)
 
-    def _release(self, *, is_said: bool = False) -> Iterator[Note]:
-        """Tell what was held back, unless something else says it."""
+    def _release(self, *, is_in_error: bool = False) -> Iterator[Note]:
+        """Yield the notes that were held back, unless the error of the run says the same."""
         held, self._held = self._held, []
-        for event in held if not is_said else ():
+        for event in held if not is_in_error else ():
             yield from self._notes(event)
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"{words.aside(event)} in {sanitise(event.path)}"
+            text = f"{words.quarantined(event)}: {sanitise(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
             yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")
@@ -110,26 +111,27 @@ class Notes:
             yield from self._once(event, Note(kind, event.model, event.file, text), text)
 
     def rest(self) -> Iterator[Note]:
-        """Return what was counted and not told, and start anew."""
-        yield from self._overheard()
-        for told in self._told.values():
-            if told.others:
-                count = f"{self._symbols.more} and {words.plural(len(told.others), 'more file')}"
-                yield replace(told.summary, model="", file=count)
-        self._told.clear()
+        """Yield the counts that were not reported yet, and reset them."""
+        yield from self._take_notices()
+        for reported in self._reported.values():
+            if reported.others:
+                count = f"{self._symbols.more} and {words.plural(len(reported.others), 'more file')}"
+                yield replace(reported.summary, model="", file=count)
+        self._reported.clear()
 
-    def _overheard(self) -> Iterable[Note]:
-        """What came up beside the stream."""
+    def _take_notices(self) -> Iterable[Note]:
+        """Notices that are not in the events."""
         lines = self._notices.take()
         return [Note("detail", "", "", sanitise(f"note: {text}")) for text in lines] if lines else ()
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file
-        told = self._told.setdefault(
-            (note.kind, event.source, event.host, event.fault), _Told(file, replace(note, text=summary))
+        reported = self._reported.setdefault(
+            (note.kind, event.source, event.host, event.fault), _Reported(file, replace(note, text=summary))
         )
-        if told.file != file:
-            told.others.add(file)
+        # The file of the first note gets all of its notes, as each has another attempt or time.
+        if reported.file != file:
+            reported.others.add(file)
             return
         yield note
         if isinstance(event, SourceFailed) and event.hint:
@@ -145,7 +147,7 @@ def _says_unreached(finished: RunFinished) -> bool:
 
 
 def _shows_network(event: Event, state: RunState) -> bool:
-    """Whether an event proves that some host was reached."""
+    """Whether an event shows that a host was reached."""
     match event:
         case RetryScheduled() | SourceFailed():
             return event.source not in _HERE and not _is_unreached(event)

@@ -1,4 +1,9 @@
-"""The fold from the records of a run to rows of the history, written in batches."""
+"""Derive the rows of the history from the records of a run, and write them in batches.
+
+Rows are written about once a second, so a killed process loses at most the last second. The number of events
+per run is limited, since a run of many files could otherwise fill the database. The exact sizes and times
+come from commits; attempts come from :mod:`modelfetch.reporters.attempts`.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +32,25 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
 
 BATCH_SECONDS: Final = 1.0
-"""Between two batches in the middle of a run: a killed process has lost no more than that."""
+"""Seconds between two batches during a run; a killed process loses no more than this."""
 BATCH_WAIT: Final = 0.05
-"""Seconds a batch in the middle waits for other processes; what it could not write is written at the end."""
+"""Seconds a batch during a run waits for a locked database; what it could not write is written at the end."""
 EVENTS: Final = 1000
-"""Events kept of one run; later ones but the last are not."""
+"""Most events kept of one run; the last event is always kept."""
 QUARTER: Final = 25
 """Percent between two progress events that are kept."""
 STALL: Final = 10.0
-"""Seconds between two progress events that are kept while no byte comes, as between two log lines."""
+"""Seconds between two progress events that are kept while no data comes, as between two log lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """What its manifest says about a model, and no event does."""
+    """Facts about a model from its manifest that no event has."""
 
     kind: str = "model"
     version: str = ""
     addresses: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """By path: what gateways are asked for, and the digest of what they should send."""
+    """By path of the file: its CID (or path below the CID of the model), and its SHA-256."""
 
     @classmethod
     def of(cls, manifest: Manifest | None) -> _Model:
@@ -61,7 +66,7 @@ class _Model:
 
 @dataclass(slots=True)
 class _Batch:
-    """What is to be written next."""
+    """Rows for the next write."""
 
     attempts: list[AttemptRow] = field(default_factory=list)
     files: list[FileRow] = field(default_factory=list)
@@ -69,11 +74,11 @@ class _Batch:
 
 
 class HistoryRows:
-    """Remembers one run: itself, its files, attempts, CIDs and events.
+    """Writes the rows of one run: the run itself, its files, attempts, CIDs and events.
 
     Args:
-        history: Where to; closed with the chronicle.
-        find: Looks a manifest up by its model's name; asked when there is something to remember of it.
+        history: The database; it is closed with this object.
+        find: Finds a manifest by the name of its model; called once for each model with an attempt.
     """
 
     def __init__(self, history: History, find: Callable[[str], Manifest | None]) -> None:
@@ -93,16 +98,16 @@ class HistoryRows:
 
     @property
     def notice(self) -> str:
-        """One line about a history that cannot be used, or empty."""
+        """One line for the user about a history that cannot be used, or empty."""
         return self._history.notice
 
     def report(self, record: Record) -> None:
-        """Take note of one record; at the ends of files and of the run, write."""
+        """Read one record; write a batch after a file if one is due, and at the end of the run."""
         event = record.event
         if self._first is None:
             self._first, self._written_at = record, record.state.now
         self._last = record
-        self._count(self._attempts.take(record))
+        self._count(self._attempts.add(record))
         self._keep(record)
         if isinstance(event, FileCommitted):
             self._commit(record, event)
@@ -112,7 +117,7 @@ class HistoryRows:
             self._write_batch(record)
 
     def close(self) -> None:
-        """Remember a run that was left in the middle as cancelled, and let go of the history."""
+        """Close the history; a run without an end is written as cancelled first."""
         last = self._last
         if last is not None and not isinstance(last.event, RunFinished):
             self._count(self._attempts.abandon(last))
@@ -128,16 +133,16 @@ class HistoryRows:
                 self._fetched[attempt.model, attempt.file] += attempt.received
 
     def _keep(self, record: Record) -> None:
-        """Keep an event for the log, within bounds."""
+        """Keep an event for the log, up to the limits."""
         is_last = isinstance(record.event, RunFinished)
         if record.figures is not None and not self._is_mark(record.figures.totals):
             return
-        if self._events < EVENTS - 1 or is_last:
+        if self._events < EVENTS - 1 or is_last:  # one place is kept for the end of the run
             self._events += 1
             self._batch.events.append(record)
 
     def _is_mark(self, totals: Totals) -> bool:
-        """Whether another quarter of the run is done, or a pause began or became longer."""
+        """Whether another quarter of the run is done, or a stall began or lasts another 10 seconds."""
         before = self._quarters, self._stalls
         self._quarters = max(self._quarters, int(totals.percent // QUARTER))
         self._stalls = 0 if totals.idle is None else 1 + int(totals.idle // STALL)
@@ -145,14 +150,14 @@ class HistoryRows:
 
     def _commit(self, record: Record, event: FileCommitted) -> None:
         self._committed.add((event.model, event.file))
-        # Exact, where progress may be a step behind.
+        # The commit has the exact number; the latest progress may be older.
         self._fetched[event.model, event.file] = event.fetched
         source = f"{event.source} {event.host}".strip()
         result = FileResult(event.model, event.file, "completed", "", source, event.size)
         self._batch.files.append(_file_row(record, result, event.fetched, event.seconds))
 
     def _finish(self, record: Record, event: RunFinished) -> None:
-        """Note how the run ended, and those files that were not put in place in it."""
+        """Write the end of the run, and the files that were not committed in it."""
         rest = [result for result in event.files if (result.model, result.file) not in self._committed]
         self._batch.files += [_file_row(record, result) for result in rest]
         run = replace(
@@ -163,11 +168,11 @@ class HistoryRows:
             error=event.error.message if event.error is not None else "",
         )
         if event.outcome == "cancelled":
-            self._history.hurry()
+            self._history.hurry()  # no more syncs: the user waits for the process to end
         self._write(record, run)
 
     def _run(self, record: Record) -> RunRow:
-        """The run as it is now: under way."""
+        """Row of the run in its present state, as running."""
         assert self._first is not None, "there is a record"
         return RunRow(
             run=record.run,
@@ -204,7 +209,7 @@ class HistoryRows:
         return attempt if attempt.kind == kind else replace(attempt, kind=kind)
 
     def _cid(self, record: Record, attempt: AttemptRow) -> Iterator[CidRow]:
-        """What an attempt says about the address of its file, if the catalog still has this version."""
+        """Row of the result of an attempt for the CID of its file, if the catalog still has this version."""
         model, plan = self._model(attempt.model), record.state.models[attempt.model].plan
         address = model.addresses.get(attempt.file)
         if attempt.source != CACHE and address and plan and plan.version == model.version:

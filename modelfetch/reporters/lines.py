@@ -1,4 +1,12 @@
-"""Plain lines for pipes and logs: no escape byte, no cursor tricks, every line complete in itself."""
+"""Plain lines for pipes and logs: no escape sequences, and every line can be read alone.
+
+A line has the model, the file and what happened, with two spaces between fields::
+
+    demo  config.json  done in 0.1s, from mirror m.example
+    demo  onnx/encoder_model.onnx  33%  5.83 MB / 17.7 MB  7.17 MB/s  ETA 2s  mirror
+
+Progress is reported every 10 percent or 10 seconds of a file, so that a log stays short.
+"""
 
 from __future__ import annotations
 
@@ -28,28 +36,29 @@ if TYPE_CHECKING:
 
 MANY: Final = 100
 SMALL: Final = 256 * 1024
-"""Of a run of so many files, of those of at most so many bytes only the end is told: it follows at once."""
+"""In a run of at least ``MANY`` files, the start of files of at most ``SMALL`` bytes is not reported: their
+end follows at once, and the extra lines would hide the others."""
 EVERY_SECONDS: Final = 10.0
 EVERY_PERCENT: Final = 10
-"""A file (or a wait) gets its next line after this much time or way, whichever comes first: enough to see
-that something moves, little enough to read later (the contract of log lines)."""
+"""Time and progress after which a file (or a wait for a lock) gets its next line, whichever comes first:
+often enough to see progress, and few enough lines to read a log later."""
 
 _LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed: ", "detail": ""}
 
 
 class Lines:
-    """Writes a run as lines ``model  file  what``."""
+    """Writes a run as lines ``model  file  message``."""
 
     def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         self._out = out
         self._notes = Notes(ASCII, notices)
         self._marks: dict[FileId, tuple[float, float]] = {}
-        """When, and at what percentage, each file or wait had its last line."""
+        """Time and percentage of the last line of each file or wait."""
 
     def report(self, record: Record) -> None:
-        """Write the lines this record is worth, often none."""
+        """Write the lines for one record; most records have none."""
         event, state = record.event, record.state
-        for note in self._notes.take(record):
+        for note in self._notes.add(record):
             self._note(note)
         match event:
             case LockWaiting():
@@ -67,14 +76,14 @@ class Lines:
                 pass
 
     def close(self) -> None:
-        """Do nothing: the stream belongs to the caller, and every line is out."""
+        """Do nothing: the stream belongs to the caller, and every line is flushed."""
 
     def _planned(self, event: Planned, state: RunState) -> None:
         if state.operation == "verify":
             self._say(event.model, event.version, f"checking {words.contents(event)}")
             return
         self._say(event.model, event.version, words.plan(event))
-        for line in words.licence(event):
+        for line in words.license_lines(event):
             self._say(event.model, "", line)
 
     def _waiting(self, event: LockWaiting, state: RunState) -> None:
@@ -88,7 +97,7 @@ class Lines:
             self._say(event.model, event.file, words.bad(event))
             return
         file = state.files[event.model, event.file]
-        said: list[str] = []
+        said: list[str] = []  # nothing at 100 %: the line that the file is done follows
         if isinstance(event, FileCommitted):
             said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
         elif isinstance(event, FileStarted):
@@ -99,10 +108,10 @@ class Lines:
             self._say(event.model, event.file, *said)
 
     def _started(self, event: FileStarted, state: RunState) -> list[str]:
-        if state.operation == "verify" or _is_one_of_many(event, state):  # they would bury the others
+        if state.operation == "verify" or _is_one_of_many(event, state):  # see MANY and SMALL
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
-        resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+        resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
         return [f"started, {format_size(event.size)}{resumed}"]
 
     def _is_due(self, key: FileId, now: float, percent: float) -> bool:
@@ -117,7 +126,7 @@ class Lines:
         if state.operation == "verify":
             self._say("", "", words.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._say("", "", words.standing(state))
+            self._say("", "", words.kept(state))
 
     def _rest(self) -> None:
         for note in self._notes.rest():
@@ -138,7 +147,7 @@ def _is_one_of_many(event: FileStarted, state: RunState) -> bool:
 
 
 def _progress(file: FileState) -> list[str]:
-    """Give what a progress line says; what is not known yet is left out."""
+    """Fields of a progress line; values that are not known yet are left out."""
     fields = [f"{int(file.percent)}%", f"{format_size(file.received)} / {format_size(file.size)}"]
     if file.idle is not None:
         fields.append(words.idle(file.idle))

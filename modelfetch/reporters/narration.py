@@ -1,7 +1,11 @@
-"""The story of a run, a line for each event that a person would want to hear of. Pure.
+"""One line of text for each event that matters to a user. Pure.
 
-The lines go to people: to followers of a job as ``human``, and to the command ``log``. Nothing reads them
-back; whoever wants a fact takes it from the event. What came from a server or a manifest is sanitised.
+The lines are for people: they are the field ``human`` of a job's events and the output of ``log``. Programs
+read the fields of the event instead. Text from servers and manifests is sanitized. Examples::
+
+    📥 Downloading model: demo
+    📊 Progress: 40.5% (19.8 MB / 48.8 MB)
+    🔒 tokenizer.json: verified
 """
 
 from __future__ import annotations
@@ -36,22 +40,22 @@ _UNITS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
 
 
 def narrate(record: Record) -> str:
-    """Tell one record in one line; empty when it is not worth one."""
+    """Line for one record; empty for records without one."""
     if record.figures is not None:
         return _progress(record.figures.totals)
-    tell = _LINES[record.state.operation].get(type(record.event))
-    return sanitise(tell(record.event)) if tell is not None else ""
+    format_line = _LINES[record.state.operation].get(type(record.event))
+    return sanitise(format_line(record.event)) if format_line is not None else ""
 
 
 def _progress(totals: Totals) -> str:
-    """How far the whole run is; the percentage is cut, so that what is unfinished never reads 100."""
+    """Progress of the whole run; the percentage is rounded down, so that 100 means complete."""
     percent = math.floor(totals.percent * 10) / 10
     idle = "" if totals.idle is None else f", no data for {totals.idle:.0f} s"
     return f"📊 Progress: {percent:.1f}% ({_share(totals.received, totals.size)}){idle}"
 
 
 def _share(received: int, size: int) -> str:
-    """Both amounts in one unit, that of the whole, so that they can be compared at a glance."""
+    """Both amounts in the unit of the larger one, so that they can be compared."""
     for scale, unit in _UNITS:
         if size >= scale:
             return f"{received / scale:.1f} {unit} / {size / scale:.1f} {unit}"
@@ -70,11 +74,11 @@ def _waiting(event: LockWaiting) -> str:
 def _planned(event: Planned) -> str:
     if any(file.state != "kept" for file in event.files):
         return f"📥 Downloading model: {event.model}"
-    return f"📦 Model already here: {event.model}"
+    return f"📦 Model already present: {event.model}"
 
 
 def _file_started(event: FileStarted) -> str:
-    resumed = f", continued at {format_size(event.offset)}" if event.offset else ""
+    resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
     return f"📄 {event.file}: {format_size(event.size)}{resumed}"
 
 
@@ -100,8 +104,9 @@ def _verified(event: FileVerified) -> str:
 
 
 def _quarantined(event: FileQuarantined) -> str:
-    what = "wrong bytes put aside" if event.expected else "put aside"  # what no manifest lists is not wrong
-    return f"🚫 {event.file}: {what} in {event.path}"
+    # A file that no manifest lists has no expected digest: its bytes are not wrong.
+    what = "wrong bytes moved to quarantine" if event.expected else "moved to quarantine"
+    return f"🚫 {event.file}: {what}: {event.path}"
 
 
 def _committed(event: FileCommitted) -> str:
@@ -117,16 +122,16 @@ def _finished(what: str, event: RunFinished) -> str:
         return f"✅ {what} complete"
     if event.outcome == "cancelled":
         return f"❌ {what} cancelled"
-    return f"❌ {what} failed: {event.error.message if event.error else 'nobody knows why'}"
+    return f"❌ {what} failed: {event.error.message if event.error else 'unknown error'}"
 
 
 def _place(source: str, host: str) -> str:
     return f"{source} {host}".strip()
 
 
-Tell = Callable[[Any], str]
+LineFormatter = Callable[[Any], str]
 
-_COMMON: Final[Mapping[type, Tell]] = {
+_COMMON: Final[Mapping[type, LineFormatter]] = {
     LockWaiting: _waiting,
     RetryScheduled: _retry,
     FileVerified: _verified,
@@ -134,7 +139,7 @@ _COMMON: Final[Mapping[type, Tell]] = {
     FileCommitted: _committed,
     ModelReady: _ready,
 }
-_LINES: Final[Mapping[str, Mapping[type, Tell]]] = {
+_LINES: Final[Mapping[str, Mapping[type, LineFormatter]]] = {
     "ensure": {
         **_COMMON,
         RunStarted: partial(_started, "Looking for"),
@@ -150,4 +155,4 @@ _LINES: Final[Mapping[str, Mapping[type, Tell]]] = {
         RunFinished: partial(_finished, "Verification"),
     },
 }
-"""By operation and kind of event. What has no line: files that are there already, and plans of a check."""
+"""By operation and type of event. Files that are present and plans of a verification have no line."""

@@ -1,4 +1,9 @@
-"""The reporter that remembers runs. What it needs is imported when there is something to remember."""
+"""The reporter that writes runs to the history.
+
+A run that finds all files present is counted only: it writes no rows, so it must not pay for importing
+SQLite. For any other run the history is opened once the first request was sent
+(:mod:`modelfetch.reporters.deferred`); the records so far are written then, too.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +13,24 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
 from modelfetch.model.text import sanitise
-from modelfetch.reporters.deferred import Held, ReporterOpening
+from modelfetch.reporters.deferred import RecordBuffer, RunOpening
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
     from modelfetch.reporters.history_rows import HistoryRows
 
-_STILL = (RunStarted, Planned, FileKept, ModelReady)
-"""What happens in a run that finds everything there."""
+_UNCHANGED = (RunStarted, Planned, FileKept, ModelReady)
+"""The events of a run that finds all files present, besides its end."""
 
 
 class Recorder:
-    """Remembers one run, unless it found everything there: that is counted, and costs nothing.
+    """Writes one run to the history, unless it found all files present: such a run is counted only.
 
     Args:
-        begin: Opens the chronicle, when something happens that is worth it, and the first request was sent.
-        found: Counts a run that found everything there, given the directories of its models; called without
-            any after another run. None where nothing is to be remembered.
+        begin: Opens the history; called at most once successfully, when there is something to write and the
+            first request was sent.
+        found: Counts a run that found all files present, given the directories of its models. Called with an
+            empty list after any other run that made models ready. None if nothing is to be counted.
     """
 
     def __init__(
@@ -33,41 +39,42 @@ class Recorder:
         self._begin = begin
         self._found = found
         self._directories: list[str] = []
-        self._chronicle: HistoryRows | None = None
-        self._held = Held()
-        self._opening = ReporterOpening()
-        self._is_worth_it = self._is_broken = False
+        self._rows: HistoryRows | None = None
+        self._buffer = RecordBuffer()
+        self._opening = RunOpening()
+        self._has_changes = self._is_broken = False
 
     @property
     def notice(self) -> str:
-        """One line for a person about a history that cannot be used, or empty."""
-        return self._chronicle.notice if self._chronicle is not None else ""
+        """One line for the user about a history that cannot be used, or empty."""
+        return self._rows.notice if self._rows is not None else ""
 
     def report(self, record: Record) -> None:
-        """Take note of one record, and of those before it that were not worth it by themselves."""
-        self._held.add(record)
-        self._is_worth_it = self._is_worth_it or not _is_still(record)
-        if not self._opening.has(record):
-            self._catch_up()
+        """Write one record, or buffer it until it is known whether the run is written at all."""
+        self._buffer.add(record)
+        self._has_changes = self._has_changes or not _is_unchanged(record)
+        if not self._opening.includes(record):
+            self._write_buffer()
+        self._opening.note(record)
         if isinstance(record.event, ModelReady):
             self._directories.append(record.event.path)
         if isinstance(record.event, RunFinished) and self._directories and self._found is not None:
-            self._found([] if self._is_worth_it else self._directories)
+            self._found([] if self._has_changes else self._directories)
 
     def close(self) -> None:
-        """Write what is still to be written."""
-        self._catch_up()
-        if self._chronicle is not None:
-            self._chronicle.close()
+        """Write the records that are still buffered, and close the history."""
+        self._write_buffer()
+        if self._rows is not None:
+            self._rows.close()
 
-    def _catch_up(self) -> None:
-        if self._is_worth_it and self._chronicle is None and not self._is_broken:
-            self._chronicle = self._try_to_begin()
-        if self._chronicle is not None:
-            self._held.tell(self._chronicle)
+    def _write_buffer(self) -> None:
+        if self._has_changes and self._rows is None and not self._is_broken:
+            self._rows = self._open()
+        if self._rows is not None:
+            self._buffer.flush_to(self._rows)
 
-    def _try_to_begin(self) -> HistoryRows:
-        """Open the chronicle; Ctrl-C in between is no reason not to try again."""
+    def _open(self) -> HistoryRows:
+        """Open the history. After an error it is not opened again; after Ctrl-C, with the next record."""
         try:
             return self._begin()
         except Exception:
@@ -75,13 +82,14 @@ class Recorder:
             raise
 
 
-def _is_still(record: Record) -> bool:
+def _is_unchanged(record: Record) -> bool:
+    """Whether a record may belong to a run that found all files present."""
     event = record.event
-    return isinstance(event, _STILL) or (isinstance(event, RunFinished) and event.outcome == "completed")
+    return isinstance(event, _UNCHANGED) or (isinstance(event, RunFinished) and event.outcome == "completed")
 
 
 def recorded(stream: Generator[Record, None, None], recorder: Recorder) -> Generator[Record, None, None]:
-    """Pass the records of a run on, each after it was taken note of; what that costs, nobody else pays."""
+    """Pass the records of a run on, each after it was recorded. An error of the history does not end it."""
     with closing(recorder), closing(stream):
         is_able = True
         for record in stream:
@@ -93,7 +101,7 @@ def recorded(stream: Generator[Record, None, None], recorder: Recorder) -> Gener
 def _try_to_report(recorder: Recorder, record: Record) -> bool:
     try:
         recorder.report(record)
-    except Exception as error:  # as for every reporter: it is dropped, and the run goes on
+    except Exception as error:  # as with every reporter: it is dropped, and the run continues
         import logging
 
         from modelfetch.engine.stream import bug_words

@@ -1,9 +1,8 @@
-"""The sentences of the reporters: events and state in, one line of harmless text out.
+"""The texts and symbols of the reporters: functions from events and state to one line of text.
 
-Everything that came from a server or a manifest passes :func:`~modelfetch.model.text.sanitise` here, so no
-reporter has to think of it.
-
-The few signs of the display, with a plain ASCII stand-in for terminals that cannot show them.
+All reporters use these functions, so a message reads the same above the bars and in a log.
+Everything that comes from a server or a manifest passes :func:`~modelfetch.model.text.sanitise` here, not in
+the reporters. :class:`Symbols` exist in Unicode and, for terminals with another encoding, in ASCII.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """One set of signs; all but ``arrow`` and ``more`` are one cell wide."""
+    """One set of symbols; all but ``arrow`` and ``more`` are one cell wide."""
 
     done: str
     failed: str
@@ -44,16 +43,16 @@ class Symbols:
     arrow: str
     dot: str
     ellipsis: str
-    """For what was left out of a name."""
+    """Replaces the omitted part of a name."""
     more: str
-    """For what was left out of a list."""
+    """Replaces the omitted part of a list."""
     bar: str
     half: str
     """The left half of ``bar``."""
     rest: str
-    """What is missing of a bar; told from ``bar`` without colour, too."""
+    """The empty part of a bar; differs from ``bar`` without color, too."""
     spinner: str
-    """The pictures of an animation, in turn."""
+    """The frames of an animation."""
 
 
 UNICODE: Final = Symbols(
@@ -93,7 +92,7 @@ ASCII: Final = Symbols(
 
 
 def symbols_for(encoding: str) -> Symbols:
-    """Choose the signs that a terminal's encoding has."""
+    """Choose the symbols for the encoding of a terminal."""
     try:
         "".join(astuple(UNICODE)).encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -102,15 +101,15 @@ def symbols_for(encoding: str) -> Symbols:
 
 
 def error_lines(finished: RunFinished, symbols: Symbols = UNICODE) -> list[str]:
-    """Say why a run did not complete: the last lines of a command, whatever its reporters said.
+    """The last lines of a command whose run did not complete, independent of its reporters.
 
     Args:
         finished: The end of the run.
-        symbols: What the terminal can show.
+        symbols: The symbols that the terminal can show.
 
     Returns:
-        Nothing for a completed run; one line for a cancelled one; else ``error: ...`` and, where there is
-        one, a line with the hint.
+        Nothing for a completed run, one line for a cancelled one, else ``error: ...`` and the hint, if there
+        is one, on a second line.
     """
     error = finished.error
     if error is None:
@@ -121,40 +120,41 @@ def error_lines(finished: RunFinished, symbols: Symbols = UNICODE) -> list[str]:
 
 
 def failure_lines(message: str, hint: str, symbols: Symbols = UNICODE) -> list[str]:
-    """Say what went wrong, and what to do next where that is known."""
+    """An error message and, if there is one, a hint what to do next."""
     arrow = [f"  {symbols.arrow} {sanitise(hint)}"] if hint else []
     return [f"error: {sanitise(message)}", *arrow]
 
 
 def place(source: str, host: str) -> str:
-    """Name a source: its kind, and its host where it has one."""
+    """Kind of a source, with its host if it has one."""
     return sanitise(f"{source} {host}").strip()
 
 
 def subject(state: RunState, model: str, file: str) -> str:
-    """Name a file, with its model where the run has several."""
+    """Path of a file, with its model if the run has several."""
     return sanitise(f"{model}/{file}" if model and len(state.models) > 1 else file)
 
 
 def plural(n: int, noun: str) -> str:
-    """Count something: ``1 file``, ``9 files``."""
+    """Format a count: ``1 file``, ``9 files``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def exact(seconds: float) -> str:
-    """Show a duration with the fractions that mean something: ``0.04s``, ``2.1s``, ``1m 32s``."""
+    """Format a duration with more digits the shorter it is: ``0.04s``, ``2.1s``, ``1m 32s``."""
+    # The limits are those of rounding: 0.095 would become 0.10s, and 9.95 would become 10.0s.
     if seconds < 0.095:
         return f"{seconds:.2f}s"
     return f"{seconds:.1f}s" if seconds < 9.95 else format_duration(seconds)
 
 
 def idle(seconds: float) -> str:
-    """Say for how long no byte came, in place of a speed: always in seconds, to fit its column."""
+    """Time without data, shown in place of the speed; always in seconds, to fit the column."""
     return f"no data for {seconds:.0f} s"
 
 
 def plan(event: Planned) -> str:
-    """Say what one model consists of and how much of it is missing."""
+    """Number and size of a model's files, and how many are to fetch."""
     missing = [file for file in event.files if file.state != "kept"]
     if not missing:
         return contents(event)
@@ -164,65 +164,67 @@ def plan(event: Planned) -> str:
 
 
 def contents(event: Planned) -> str:
-    """Say how much a model is: ``9 files, 295 MB``."""
+    """Number and size of a model's files: ``9 files, 295 MB``."""
     return f"{plural(len(event.files), 'file')}, {format_size(event.size)}"
 
 
-def licence(event: Planned) -> list[str]:
-    """Say what a licence asks for, before the first download of anything that is not permissive."""
+def license_lines(event: Planned) -> list[str]:
+    """Show the license of a model before its first download, unless the license is permissive."""
     if not event.missing or (is_permissive(event.license) and not event.license_notice):
         return []
     stated = (
         f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
     )
     home = f"; {event.homepage}" if event.homepage else ""
-    return [sanitise(line) for line in (f"licence: {stated}{home})", event.license_notice) if line]
+    return [sanitise(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
 
 
 def waiting(event: LockWaiting) -> str:
-    """Say who holds a lock, and how far it is where it says so."""
+    """Holder of the lock that the run waits for, with its progress if it reports any."""
     holder = f"waiting for {sanitise(event.holder) or 'another process'}"
     if not event.size:
         return holder
+    # At most 99: as long as the lock is held, the other process is not done.
     percent = min(99, 100 * event.received // event.size)
     return f"{holder}: {percent}% ({format_size(event.received)} / {format_size(event.size)})"
 
 
 def cause(event: RetryScheduled | SourceFailed) -> str:
-    """Say which source failed, and why."""
+    """Source that failed, and the reason."""
     return f"{place(event.source, event.host)}: {sanitise(event.reason)}"
 
 
 def retry(event: RetryScheduled) -> str:
-    """Say why and when a source is asked again."""
-    when = f"in {exact(event.wait)}" if event.wait >= 0.05 else "at once"
-    return f"{cause(event)}, again {when} (attempt {event.attempt})"
+    """Reason and time of a retry: ``mirror m.example: stalled; attempt 2 in 0.5s``."""
+    when = f"in {exact(event.wait)}" if event.wait >= 0.05 else "now"
+    return f"{cause(event)}; attempt {event.attempt} {when}"
 
 
 def bad(event: SourceFailed) -> str:
-    """Say what a check found of one file; what no manifest lists is a notice, and says what can be done."""
+    """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
         return sanitise(f"unlisted: {event.reason}")
     return f"bad: {sanitise(event.fault)}"
 
 
-def aside(event: FileQuarantined) -> str:
-    """Say what became of bytes in quarantine; those of a file that no manifest lists are not wrong."""
-    return "the wrong bytes were put aside" if event.expected else "put aside"
+def quarantined(event: FileQuarantined) -> str:
+    """What was moved to quarantine; bytes of a file that no manifest lists are not called wrong."""
+    return "wrong bytes moved to quarantine" if event.expected else "moved to quarantine"
 
 
 def fallback(event: SourceFailed, symbols: Symbols) -> str:
-    """Say why a source is left, and for which one."""
+    """Reason for leaving a source, and the next source."""
     if not event.next_source:
         return f"{cause(event)}; no source left"
+    # The host is named only if the kind does not tell the two sources apart.
     is_same_kind = event.next_source == event.source
     following = place(event.next_source, event.next_host if is_same_kind else "")
     return f"{cause(event)} {symbols.arrow} {following}"
 
 
 def ready(model: ModelState, symbols: Symbols) -> str:
-    """Say that a model is there, what came in for it, how fast, and from where."""
-    assert model.ready is not None, "told of models that are ready only"
+    """Summary of a model that is ready: bytes fetched, time, speed, and sources."""
+    assert model.ready is not None, "only models that are ready have a summary"
     event = model.ready
     parts = [f"{sanitise(model.name)} is ready"]
     if event.fetched:
@@ -235,19 +237,19 @@ def ready(model: ModelState, symbols: Symbols) -> str:
     elif set(model.sources) - {"cache"}:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
-        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already here")
+        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already present")
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
 def _origins(sources: Counter[str]) -> str:
-    """Name the kinds of sources by how much they gave: ``from huggingface 8 files, local 1``."""
+    """Kinds of sources by the number of their files: ``from huggingface 8 files, local 1``."""
     (kind, files), *others = sources.most_common() or [("", 0)]
     rest = "".join(f", {sanitise(kind)} {files}" for kind, files in others)
     return f"from {sanitise(kind)} {plural(files, 'file')}{rest}" if kind else ""
 
 
 def verified(state: RunState, finished: RunFinished) -> str:
-    """Sum up a check: ``9 files, 295 MB verified in 0.4s``."""
+    """Summary of a verification: ``9 files, 295 MB verified in 0.4s``."""
     files = [file for file in finished.files if file.reason != Fault.UNLISTED]
     good = [file for file in files if file.status == "completed"]
     of = "" if len(good) == len(files) else f"{len(good)} of "
@@ -255,8 +257,8 @@ def verified(state: RunState, finished: RunFinished) -> str:
     return f"{of}{plural(len(files), 'file')}, {size} verified in {exact(state.seconds)}"
 
 
-def standing(state: RunState) -> str:
-    """Sum up a run that failed: what is there all the same."""
+def kept(state: RunState) -> str:
+    """Summary of a failed run: complete files, and bytes that are kept for the next run."""
     totals = state.totals
-    there = f"{totals.files_done} of {plural(totals.files, 'file')} there"
-    return f"{there}, {format_size(totals.received)} of {format_size(totals.size)} kept"
+    complete = f"{totals.files_done} of {plural(totals.files, 'file')} complete"
+    return f"{complete}, {format_size(totals.received)} of {format_size(totals.size)} kept"

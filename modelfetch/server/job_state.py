@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
+from modelfetch.exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 
@@ -74,13 +75,17 @@ class JobState:
 
 
 CANCELLED_IN_QUEUE: Final = RunFinished(
-    "cancelled", 130, 0.0, (), ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it")
+    "cancelled",
+    SIGINT_EXIT,
+    0.0,
+    (),
+    ErrorInfo("cancelled", "cancelled before it began", "retry the job to run it"),
 )
 """End of a job that never started; the exit code is that of Ctrl-C (128 + SIGINT)."""
 
 INTERRUPTED: Final = RunFinished(
     "failed",
-    143,
+    SIGTERM_EXIT,
     0.0,
     (),
     ErrorInfo(

@@ -105,7 +105,7 @@ CHANGES: Mapping[str, Change] = {
     "typer": ("modelfetch.cli.entry", "plain_names", lambda _: lambda *arguments: None),
     "trust": ("modelfetch.net.tls", "Trust", _at_once),
     "dataclasses": ("modelfetch.lazy_dataclass", "dataclass", _standard_dataclass),
-    "quick-exit": ("modelfetch.cli.entry", "_leave", lambda _: sys.exit),
+    "quick-exit": ("modelfetch.cli.entry", "_exit_now", lambda _: sys.exit),
 }
 """What is switched off, by the name it goes by in ``ablation.py``."""
 

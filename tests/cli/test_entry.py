@@ -14,7 +14,7 @@ import typer
 
 from modelfetch.cli import entry
 from modelfetch.cli.app import command_line
-from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, meant
+from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
 
 ROOT: Any = typer.main.get_command(command_line())
 COMMANDS: dict[str, Any] = {
@@ -103,7 +103,7 @@ def test_a_command_of_another_name_is_guessed_by_its_meaning(
 def test_a_word_without_a_meaning_gets_no_guess(called: Called) -> None:
     assert called("qqqq")[2].splitlines()[0] == "error: no such command qqqq"
     assert "\x1b" not in called("\x1b[2J")[2]
-    assert meant("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
+    assert suggest("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
 
 
 def test_commands_of_config_are_guessed_too(called: Called) -> None:
@@ -120,7 +120,7 @@ def test_commands_of_config_are_guessed_too(called: Called) -> None:
         ("ensure whisper-bas", 3, "unknown_model", "Did you mean 'whisper-base'?"),
         ("ensure broken", 3, "bad_manifest", "broken.toml"),
         ("show whisper-bas", 3, "unknown_model", "whisper-bas"),
-        ("path demo", 4, "offline", "demo is not here"),
+        ("path demo", 4, "offline", "demo is not present"),
         ("plan demo --prefer nobody", 2, "usage", "nobody"),
         ("config set network.files x", 2, "config", "network.files"),
         ("jobs --server nowhere", 2, "usage", ""),

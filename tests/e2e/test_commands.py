@@ -65,7 +65,7 @@ def test_plan_says_what_ensure_would_do_and_does_none_of_it(
     assert "missing" in big
     assert big.count("4.00 MB") == 2
     assert big.index("mirror 127.0.0.1:") < big.index(f"huggingface 127.0.0.1:{origin.port}")
-    assert result.told("licence: CC-BY-NC-4.0")
+    assert result.told("license: CC-BY-NC-4.0")
     assert result.told("disk: ", "to write", "free")
     assert tree(cli.home) == before
     assert not cli.cache.exists()
@@ -137,7 +137,7 @@ urls = ["{url}"]
 def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")
-    assert "licence Apache-2.0" in " ".join(shown.out.split())
+    assert "license Apache-2.0" in " ".join(shown.out.split())
     assert "onnx/decoder_model_merged.onnx" in shown.out
     planned = cli("plan", "whisper-base")
     assert planned.code == 0, planned.err

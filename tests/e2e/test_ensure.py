@@ -62,7 +62,7 @@ def test_warm_ensure_makes_no_request(cold: Cold) -> None:
     before = len(cold.origin.requests)
     result = cold.cli("ensure", cold.model.name)
     assert (result.code, result.out) == (0, cold.result.out)
-    assert result.told("already here")
+    assert result.told("already present")
     assert len(cold.origin.requests) == before
 
 

@@ -198,7 +198,7 @@ def test_the_next_plan_has_another_order_and_says_why(fared: Fared, tmp_path: Pa
     told = cli("plan", "m")
     assert told.told(f"ipfs {host(fared.origin.port)}", "healthy: 100 % of 3 tries, first byte")
     assert told.told(f"ipfs {host(fared.dead)}", "degraded: 0 % of 1 try")
-    assert told.told("asked first: mirror")
+    assert told.told("tried first: mirror")
 
 
 def test_the_next_run_asks_in_that_order(fared: Fared, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_sources_ask_nobody_unless_told_to(fared: Fared) -> None:
     assert fared.origin.bytes_sent < 1000
     assert probed["ipfs", host(fared.origin.port)]["error"] == ""
     assert probed["ipfs", host(fared.dead)]["error"] == "connection refused"
-    assert_fails(fared.cli("sources", "--probe", MODELFETCH_OFFLINE="1"), 4, "the network may not be used")
+    assert_fails(fared.cli("sources", "--probe", MODELFETCH_OFFLINE="1"), 4, "--probe needs the network")
 
 
 def test_reset_forgets_attempts_when_it_is_meant(fared: Fared, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_reset_forgets_attempts_when_it_is_meant(fared: Fared, tmp_path: Path) -
     assert (would["ok"], would["message"], would["attempts"]) == (True, "Metrics reset", 8)
     assert cli("metrics", "--json").document == {"metrics": []}
     assert len(cli("history", "--json").document["runs"]) == 1
-    assert cli("metrics", "reset").told("forgot 0 attempts")
+    assert cli("metrics", "reset").told("deleted 0 attempts")
 
 
 def test_a_bad_time_span_is_refused_with_an_example(cli: Command) -> None:
@@ -255,7 +255,7 @@ def test_a_bad_time_span_is_refused_with_an_example(cli: Command) -> None:
 def test_without_a_history_there_is_nothing_to_show_and_nothing_is_made(cli: Command, command: str) -> None:
     result = cli(*command.split())
     assert (result.code, result.out) == (0, "")
-    assert result.told("nothing is remembered yet")
+    assert result.told("no runs are recorded yet")
     assert not cli.cache.exists()
 
 

@@ -31,7 +31,7 @@ def assert_cancelled(result: Result, code: int) -> None:
     assert result.out == ""
     last = result.err.splitlines()[-1]
     assert last.startswith("cancelled")
-    assert last.endswith("try again to go on where it stopped")
+    assert last.endswith("run the command again to continue")
 
 
 def serve(cli: Command, origin: Origin, size: int = 1000, fault: Fault | None = None) -> ServedModel:
@@ -122,7 +122,7 @@ def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
     workspace = Workspace.open(environ=environ, cwd=tmp_path)
     finished = run(workspace, iter(events), json=False, quiet=False, also=Impatient())
     assert (finished.outcome, finished.exit_code) == ("cancelled", 130)
-    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; try again to go on where it stopped"
+    assert capsys.readouterr().err.splitlines()[-1] == "cancelled; run the command again to continue"
 
 
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
@@ -142,7 +142,7 @@ from modelfetch.cli import entry
 try:
     exec("raise KeyboardInterrupt")
 except KeyboardInterrupt:
-    entry._leave(130)
+    entry._exit_now(130)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 130
 

@@ -87,7 +87,7 @@ def test_a_name_that_a_project_takes_over_is_announced_at_every_run(project: Clo
     assert {each["name"]: each["replaces"] for each in listed if each["replaces"]} == {
         "whisper-base": "built-in"
     }
-    assert "whisper-base (project's)" in project("list", "--present").out
+    assert "whisper-base (project)" in project("list", "--present").out
 
 
 def test_what_a_project_may_not_set_is_told_and_ignored(project: Clone, origin: Origin) -> None:

@@ -225,7 +225,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
         assert new != job
         attached = house.client("attach", new)
         assert (attached.code, attached.lines) == (0, [str(house.server.directory(served))]), attached.err
-        assert attached.told("continued at")
+        assert attached.told("resumed at")
         assert origin.bytes_sent - before <= served.size - kept
         assert_fails(house.client("retry", new), 2, "retry")
 

@@ -928,7 +928,7 @@ def test_a_run_that_was_ended_before_it_began_still_ends(lab: Laboratory) -> Non
             FileResult("m", "small.json", "cancelled", "cancelled", "", 1_000),
             FileResult("m", "dir/large.bin", "cancelled", "cancelled", "", 300_000),
         ),
-        ErrorInfo("cancelled", "cancelled", "try again to go on where it stopped"),
+        ErrorInfo("cancelled", "cancelled", "run the command again to continue"),
     )
 
 

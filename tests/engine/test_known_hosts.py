@@ -55,7 +55,7 @@ def test_health_orders_within_a_kind_and_never_across() -> None:
     reasons = {each.host: each.reason for each in found if each.kind == "mirror"}
     assert reasons == {
         "a.example": "unhealthy: 0 % of 5 tries",
-        "b.example": "not asked yet",
+        "b.example": "not tried yet",
         "c.example": "healthy: 100 % of 1 try, first byte 100 ms, 1.00 MB/s",
     }
 

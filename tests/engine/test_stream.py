@@ -91,7 +91,7 @@ def test_ctrl_c_in_the_engine_is_a_cancelled_run() -> None:
     assert finished.error is not None
     assert finished.error.code == "cancelled"
     assert finished.error.message == "cancelled: 120 MB of 300 MB kept"
-    assert finished.error.hint == "try again to go on where it stopped"
+    assert finished.error.hint == "run the command again to continue"
     assert [(file.file, file.status) for file in finished.files] == [
         ("a.bin", "completed"),
         ("b.bin", "cancelled"),

@@ -29,7 +29,7 @@ BEGIN: list[Timed] = [(0.0, RunStarted("ensure", (MODEL,))), (0.0, planned([("a"
 def fold(*timed: Timed, begin: Iterable[Timed] = BEGIN) -> list[AttemptRow]:
     """Return the attempts of a script of events."""
     attempts = Attempts()
-    rows = [row for record in stamped([*begin, *timed]) for row in attempts.take(record)]
+    rows = [row for record in stamped([*begin, *timed]) for row in attempts.add(record)]
     return [replace(row, first_byte=_ms(row.first_byte), seconds=round(row.seconds, 3)) for row in rows]
 
 

@@ -29,4 +29,4 @@ def test_a_note_says_that_there_are_more_runs(
     assert told["limit"] == shown
     assert (f"newest {shown}" in told["note"] and "--limit" in told["note"]) == (runs > shown)
     history(limit=limit, cache_dir=str(tmp_path))
-    assert ("note: these are the newest" in capsys.readouterr().err) == (runs > shown)
+    assert ("note: showing the newest" in capsys.readouterr().err) == (runs > shown)

@@ -24,7 +24,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.state import RunState
 from modelfetch.notices import Notices
 from modelfetch.reporters.bars import Bars
-from modelfetch.reporters.bars_draw import Pen, draw
+from modelfetch.reporters.bars_draw import DrawOptions, draw
 from modelfetch.reporters.bars_layout import columns, scene, shorten
 from modelfetch.reporters.words import ASCII, UNICODE, Symbols
 from tests.screen import Screen
@@ -66,8 +66,8 @@ def picture(
     for at, event in timed:
         state.apply(event, at)
     taken = scene(state, height)
-    pen = Pen(symbols, width, height, state.now + later)
-    return [line.plain for line in draw(taken, pen, taken.longest)]
+    options = DrawOptions(symbols, width, height, state.now + later)
+    return [line.plain for line in draw(taken, options, taken.longest)]
 
 
 AT_100 = """\
@@ -135,7 +135,7 @@ def test_without_room_finished_and_queued_files_become_one_line() -> None:
     assert [line.split("  ")[0] for line in picture(under_way(MANY), 100, height=8)] == [
         "↓ …decoder_model_merged.onnx",
         "↻ onnx/encoder_model.onnx",
-        "✓ 1 done · 10 to come",
+        "✓ 1 done · 10 queued",
         "↓ 1 of 13 files",
     ]
 
@@ -278,7 +278,7 @@ def test_after_a_download_one_line_is_left() -> None:
 
 def test_a_warm_run_leaves_one_line() -> None:
     assert shown(at_once(already_there())).text == [
-        "✓ whisper-base is ready · 9 files, 295 MB, already here",
+        "✓ whisper-base is ready · 9 files, 295 MB, already present",
     ]
 
 
@@ -293,7 +293,7 @@ def test_retries_and_fallbacks_stay_and_repeated_ones_are_counted() -> None:
     events = [*download()[:2], *gone, retry, *download()[2:]]
     assert shown(at_once(events)).text[1:4] == [
         "↪ onnx/decoder_model_merged.onnx  mirror m.example: 404 Not Found → huggingface",
-        "↻ onnx/decoder_model_merged.onnx  huggingface h: 503 Service Unavailable, again in 2.1s (attempt 2)",
+        "↻ onnx/decoder_model_merged.onnx  huggingface h: 503 Service Unavailable; attempt 2 in 2.1s",
         "↪ … and 8 more files  mirror m.example: 404 Not Found → huggingface",
     ]
 
@@ -302,7 +302,7 @@ def test_a_note_wraps_behind_its_sign() -> None:
     retry = RetryScheduled(MODEL, BIG[0], "huggingface", "h", 2, "busy", "503 Service Unavailable", 2.1)
     assert shown(at_once([*download()[:2], retry, *download()[2:]]), width=60).text[1:3] == [
         "↻ onnx/decoder_model_merged.onnx  huggingface h: 503 Service",
-        "  Unavailable, again in 2.1s (attempt 2)",
+        "  Unavailable; attempt 2 in 2.1s",
     ]
 
 
@@ -310,7 +310,7 @@ def test_a_licence_is_told_before_the_first_byte() -> None:
     events = download()
     events[1] = planned(licence="AGPL-3.0")
     home = "https://huggingface.co/onnx-community/whisper-base"
-    assert shown(at_once(events)).text[1] == f"licence: AGPL-3.0 (as stated by the publisher; {home})"
+    assert shown(at_once(events)).text[1] == f"license: AGPL-3.0 (as stated by the publisher; {home})"
 
 
 def test_a_check_leaves_its_sum_and_the_bad_files() -> None:
@@ -327,7 +327,7 @@ def test_a_check_leaves_its_sum_and_the_bad_files() -> None:
 
 def test_a_failed_run_leaves_what_is_there_and_not_the_error() -> None:
     screen = shown([*under_way(), (3.0, failed())])
-    assert screen.text[-1] == "✗ 1 of 9 files there, 122 MB of 295 MB kept"
+    assert screen.text[-1] == "✗ 1 of 9 files complete, 122 MB of 295 MB kept"
     assert "no source could deliver" not in "\n".join(screen.text)
 
 

@@ -68,7 +68,7 @@ def test_a_download_reads_like_a_log() -> None:
         "whisper-base  onnx/encoder.onnx  20%  16.0 MB / 80.0 MB  8.00 MB/s  ETA 8s  huggingface",
         "whisper-base  onnx/encoder.onnx  30%  24.0 MB / 80.0 MB  8.00 MB/s  ETA 7s  huggingface",
         "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  8.00 MB/s  ETA 6s  huggingface",
-        "whisper-base  onnx/encoder.onnx  retry: huggingface hf.example: cut, again in 2.1s (attempt 2)",
+        "whisper-base  onnx/encoder.onnx  retry: huggingface hf.example: cut; attempt 2 in 2.1s",
         "whisper-base  onnx/encoder.onnx  fallback: huggingface hf.example: cut -> url",
         "whisper-base  onnx/encoder.onnx  done in 0.4s, from url u.example",
         "whisper-base is ready - 80.0 MB in 8.2s (9.76 MB/s) - from url 1 file",
@@ -129,13 +129,13 @@ def test_a_host_that_was_not_reached_is_told_of_once_another_one_was(proof: Even
 
 def test_a_resumed_file_says_where_it_goes_on() -> None:
     events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG, 8_000_000)]
-    assert lines(at_once(events))[1].endswith("started, 80.0 MB, continued at 8.00 MB")
+    assert lines(at_once(events))[1].endswith("started, 80.0 MB, resumed at 8.00 MB")
 
 
 def test_a_warm_run_is_two_lines() -> None:
     assert lines(at_once(already_there())) == [
         "whisper-base  1846881b6b3a  9 files, 295 MB",
-        "whisper-base is ready - 9 files, 295 MB, already here",
+        "whisper-base is ready - 9 files, 295 MB, already present",
     ]
 
 
@@ -144,7 +144,7 @@ def test_a_check_says_what_it_checks_and_counts_the_good_files() -> None:
     said = lines(at_once([begun, planned(licence="AGPL-3.0"), *rest]))
     assert said[0] == "whisper-base  1846881b6b3a  checking 9 files, 295 MB"
     assert said[-1] == "9 files, 295 MB verified in 2.9s"
-    assert not any("licence" in line or "fetch" in line for line in said)
+    assert not any("license" in line or "fetch" in line for line in said)
 
 
 def test_a_check_names_bad_files() -> None:
@@ -168,7 +168,7 @@ def test_a_failed_run_says_what_is_there() -> None:
         committed("a", 1_000_000),
         failed(),
     ]
-    assert lines(at_once(events))[-1] == "1 of 2 files there, 1.00 MB of 81.0 MB kept"
+    assert lines(at_once(events))[-1] == "1 of 2 files complete, 1.00 MB of 81.0 MB kept"
 
 
 def test_json_is_one_object_per_line_in_order() -> None:

@@ -55,7 +55,7 @@ def failed(next_source: str = "", next_host: str = "", source: str = "mirror") -
         (planned(), "📥 Downloading model: whisper-base"),
         (FileKept(MODEL, FILE, 1), ""),
         (started(FILE, 82_468_078), "📄 onnx/encoder_model.onnx: 82.5 MB"),
-        (started(FILE, 82_468_078, 8_000_000), "📄 onnx/encoder_model.onnx: 82.5 MB, continued at 8.00 MB"),
+        (started(FILE, 82_468_078, 8_000_000), "📄 onnx/encoder_model.onnx: 82.5 MB, resumed at 8.00 MB"),
         (
             LockWaiting(MODEL, "", "process 1 on host since 06:00:12", 65.0),
             "⏳ Waiting for process 1 on host since 06:00:12 (1m 05s)",
@@ -77,11 +77,11 @@ def failed(next_source: str = "", next_host: str = "", source: str = "mirror") -
         (FileVerified(MODEL, FILE, 1, "0" * 64), "🔒 onnx/encoder_model.onnx: verified"),
         (
             FileQuarantined(MODEL, FILE, "/cache/quarantine/x", "0" * 64, "1" * 64, "mirror m.example"),
-            "🚫 onnx/encoder_model.onnx: wrong bytes put aside in /cache/quarantine/x",
+            "🚫 onnx/encoder_model.onnx: wrong bytes moved to quarantine: /cache/quarantine/x",
         ),
         (
             FileQuarantined(MODEL, FILE, "/cache/quarantine/x", "", "1" * 64, "unlisted"),
-            "🚫 onnx/encoder_model.onnx: put aside in /cache/quarantine/x",
+            "🚫 onnx/encoder_model.onnx: moved to quarantine: /cache/quarantine/x",
         ),
         (committed(FILE, 1), "📦 onnx/encoder_model.onnx: done, from huggingface hf.example"),
         (committed(FILE, 1, "cache", ""), "📦 onnx/encoder_model.onnx: done, from cache"),
@@ -124,7 +124,7 @@ def test_a_model_that_is_there_is_not_said_to_be_downloaded() -> None:
     lines = [narrate(record) for record in stamped(at_once(already_there()))]
     assert [line for line in lines if line] == [
         "🔍 Looking for model: whisper-base",
-        "📦 Model already here: whisper-base",
+        "📦 Model already present: whisper-base",
         "✅ Model ready: whisper-base (295 MB)",
         "✅ Download complete",
     ]

@@ -79,19 +79,19 @@ def test_error_lines_are_harmless() -> None:
             "AGPL-3.0",
             "",
             "https://x.example",
-            ["licence: AGPL-3.0 (as stated by the publisher; https://x.example)"],
+            ["license: AGPL-3.0 (as stated by the publisher; https://x.example)"],
         ),
-        ("AGPL-3.0", "Mind this.", "", ["licence: AGPL-3.0 (as stated by the publisher)", "Mind this."]),
-        ("MIT", "Mind this.", "", ["licence: MIT (as stated by the publisher)", "Mind this."]),
-        ("", "", "https://x.example", ["licence: (not stated by the publisher; https://x.example)"]),
+        ("AGPL-3.0", "Mind this.", "", ["license: AGPL-3.0 (as stated by the publisher)", "Mind this."]),
+        ("MIT", "Mind this.", "", ["license: MIT (as stated by the publisher)", "Mind this."]),
+        ("", "", "https://x.example", ["license: (not stated by the publisher; https://x.example)"]),
     ],
 )
 def test_a_licence_is_told_before_a_download_unless_it_is_permissive(
     licence: str, notice: str, homepage: str, lines: list[str]
 ) -> None:
     plan = replace(planned(), license=licence, license_notice=notice, homepage=homepage)
-    assert words.licence(plan) == lines
-    assert words.licence(replace(plan, missing=0)) == []
+    assert words.license_lines(plan) == lines
+    assert words.license_lines(replace(plan, missing=0)) == []
 
 
 def test_a_plan_counts_what_is_missing_and_what_an_earlier_run_left() -> None:
@@ -113,11 +113,9 @@ def test_a_duration_has_the_fractions_that_mean_something(seconds: float, shown:
 
 
 def test_a_retry_says_who_why_when_and_which_attempt() -> None:
-    assert words.retry(retry()) == "mirror m.example: 503 Service Unavailable, again in 2.1s (attempt 2)"
-    assert (
-        words.retry(retry(wait=0.0)) == "mirror m.example: 503 Service Unavailable, again at once (attempt 2)"
-    )
-    assert words.retry(retry(wait=92)).endswith("again in 1m 32s (attempt 2)")
+    assert words.retry(retry()) == "mirror m.example: 503 Service Unavailable; attempt 2 in 2.1s"
+    assert words.retry(retry(wait=0.0)) == "mirror m.example: 503 Service Unavailable; attempt 2 now"
+    assert words.retry(retry(wait=92)).endswith("; attempt 2 in 1m 32s")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +152,7 @@ def test_a_ready_model_says_how_much_came_how_fast_and_from_where() -> None:
 
 
 def test_a_model_that_was_there_says_so() -> None:
-    assert ready(0) == "whisper-base is ready · 9 files, 295 MB, already here"
+    assert ready(0) == "whisper-base is ready · 9 files, 295 MB, already present"
 
 
 def test_a_check_counts_good_files_and_names_the_bad_ones_elsewhere() -> None:
@@ -182,7 +180,7 @@ def told(*events: Event) -> list[Note]:
     heard = [
         note
         for record in stamped(at_once([*events, RunFinished("completed", 0, 1.0, (), None)]))
-        for note in notes.take(record)
+        for note in notes.add(record)
     ]
     return [*heard, *notes.rest(), *notes.rest()]
 
@@ -196,10 +194,12 @@ def test_the_same_failure_of_several_files_is_told_once_and_counted() -> None:
 
 
 def test_every_retry_of_the_file_that_was_told_is_told() -> None:
-    assert [note.text[-11:] for note in told(retry("a"), retry("a", attempt=3), retry("b"))] == [
-        "(attempt 2)",
-        "(attempt 3)",
-        "Unavailable",
+    assert [
+        note.text.rpartition(" 503 ")[2] for note in told(retry("a"), retry("a", attempt=3), retry("b"))
+    ] == [
+        "Service Unavailable; attempt 2 in 2.1s",
+        "Service Unavailable; attempt 3 in 2.1s",
+        "Service Unavailable",
     ]
 
 
@@ -218,20 +218,20 @@ def test_what_comes_up_beside_the_stream_is_told_once_with_the_next_event() -> N
     notes = Notes(UNICODE, notices)
     notices.add("a \x1b[31mword")
     first, second, *_ = stamped(at_once([RunStarted("ensure", (MODEL,)), RunStarted("ensure", (MODEL,))]))
-    assert [note.text for note in notes.take(first)] == ["note: a [31mword"]
-    assert list(notes.take(second)) == []
+    assert [note.text for note in notes.add(first)] == ["note: a [31mword"]
+    assert list(notes.add(second)) == []
     notices.add("the last")
     assert [note.text for note in notes.rest()] == ["note: the last"]
 
 
 def test_a_quarantine_says_where_the_bytes_are() -> None:
     (note,) = told(FileQuarantined(MODEL, "a", "/cache/quarantine/x", "a" * 64, "b" * 64, "mirror m.example"))
-    assert note.text == "the wrong bytes were put aside in /cache/quarantine/x"
+    assert note.text == "wrong bytes moved to quarantine: /cache/quarantine/x"
 
 
 def test_a_file_that_no_manifest_lists_is_put_aside_and_not_called_wrong() -> None:
     (note,) = told(FileQuarantined(MODEL, "a", "/cache/quarantine/x", "", "b" * 64, "unlisted"))
-    assert note.text == "put aside in /cache/quarantine/x"
+    assert note.text == "moved to quarantine: /cache/quarantine/x"
 
 
 def test_a_bad_file_of_a_check_is_no_note() -> None:

@@ -139,8 +139,8 @@ def test_p03_listening_beyond_loopback_needs_an_option_and_prints_a_note(cli: Co
     with serve(cli, "--port", "0", "--host", "0.0.0.0") as server:
         assert server.host == "127.0.0.1"
         assert server.running.err.splitlines() == [
-            f"note: other machines can reach 0.0.0.0, port {server.port}; the token is all they need",
-            "note: without --cert and --key the token can be read by anyone on the way",
+            f"note: other machines can connect to 0.0.0.0, port {server.port}, with the token",
+            "note: the token is sent unencrypted; use --cert and --key for TLS",
         ]
         assert server.ask("GET", "/v1/jobs") == {"jobs": []}
 

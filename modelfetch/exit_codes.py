@@ -1,0 +1,23 @@
+"""Exit codes of commands that a signal ended: 128 + the number of the signal.
+
+Shells report a program that a signal ended by this number (POSIX XCU 2.8.2), so scripts can tell Ctrl-C from
+a failure. The exit codes of errors are attributes of the classes in :mod:`modelfetch.errors`.
+
+The codes are written as numbers, and the module imports nothing: importing :mod:`signal` takes longer than
+the quick start of a command may, and Windows has neither SIGHUP nor SIGPIPE.
+"""
+
+SIGNAL_BASE = 128
+"""What a shell adds to the number of the signal."""
+
+SIGHUP_EXIT = SIGNAL_BASE + 1
+"""The terminal was closed."""
+
+SIGINT_EXIT = SIGNAL_BASE + 2
+"""Ctrl-C; also the exit code of a run that was cancelled in another way."""
+
+SIGPIPE_EXIT = SIGNAL_BASE + 13
+"""The reader of stdout closed its end, as ``head`` does."""
+
+SIGTERM_EXIT = SIGNAL_BASE + 15
+"""The process was asked to end; also the exit code of a job whose server was stopped."""
