@@ -111,14 +111,13 @@ class KeepAliveConnection:
         self._keeper.close()
 
     def _read(self, data: bytearray, size: int, watch: StallTimer) -> tuple[Answer, bytes] | None:
-        while (end := data.find(_END) + len(_END)) < len(_END):
-            if data:
-                self._wait(watch.left())
-            if len(data) > HEAD_BYTES or not self._more(data):
-                return None
-        answer = _answer(data[:end])
-        if answer is None or not _is_whole(answer, size):
-            return (answer, b"") if answer is not None else None
+        """Read one answer into ``data``, which the caller examines after a failure."""
+        end = self._read_head(data, watch)
+        answer = _answer(data[:end]) if end else None
+        if answer is None:
+            return None
+        if not _is_whole(answer, size):
+            return answer, b""
         watch.gain(len(data) - end)
         while len(data) < end + size:
             watch.check()
@@ -127,6 +126,15 @@ class KeepAliveConnection:
                 return None
             watch.gain(count)
         return (answer, bytes(data[end:])) if len(data) == end + size else None
+
+    def _read_head(self, data: bytearray, watch: StallTimer) -> int:
+        """Read to the end of the head; its length, or 0 if the connection ended or the head is too long."""
+        while (end := data.find(_END)) < 0:
+            if data:  # for the first read the timeout is set already: ask() set it before it sent the request
+                self._wait(watch.left())
+            if len(data) > HEAD_BYTES or not self._more(data):
+                return 0
+        return end + len(_END)
 
     def _wait(self, seconds: float) -> None:
         """Have the socket wait so long, or a little longer: each change costs a system call."""

@@ -213,21 +213,28 @@ def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None
 
 
 def _whole(ask: Ask, answer: Answer) -> Accept | Again:
-    headers = answer.headers
-    length = length_of(headers)
-    if ask.ranged and "content-range" in headers:
-        if _stated_part(ask, headers) == (ask.start, ask.last + 1):
+    """Judge a status 200, which should come with the whole file."""
+    if ask.ranged and "content-range" in answer.headers:
+        if _stated_part(ask, answer.headers) == (ask.start, ask.last + 1):
             return Accept(ask.start, ask.last + 1 - ask.start, ranged=True)  # the 206 it should have been
         return Again(ask.unranged())
-    if (encoding := _encoding(headers)) and length != ask.size:
-        raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
-    if length is not None and length != ask.size:
-        raise _other_size(length, ask, answer)
+    length = length_of(answer.headers)
+    _check_length(length, ask, answer)
     if not ask.ranged or ask.start == 0:  # what is asked for comes first, whoever wants no more may stop
         return Accept(0, length)
     if ask.etag:  # some caches drop the range when a validator comes with it, and one may have changed
         return Again(replace(ask, etag=""))
     return Again(ask.unranged())
+
+
+def _check_length(length: int | None, ask: Ask, answer: Answer) -> None:
+    """Raise where a stated length, or an encoding, shows that the body is not the file."""
+    if length == ask.size:
+        return  # an encoding is ignored then: bytes of the pinned size are the file's own
+    if encoding := _encoding(answer.headers):
+        raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
+    if length is not None:
+        raise _other_size(length, ask, answer)
 
 
 def _unsatisfiable(ask: Ask) -> Again:
