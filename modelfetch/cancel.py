@@ -37,7 +37,7 @@ class Cancellation:
             for sock in list(self._sockets):
                 _wake(sock)
 
-    def watch(self, sock: socket.socket) -> None:
+    def register(self, sock: socket.socket) -> None:
         """Wake ``sock`` when the run is cancelled; forgotten by itself when the socket goes."""
         with self._lock:
             self._sockets.add(sock)

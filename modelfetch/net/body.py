@@ -34,7 +34,7 @@ class Body:
         self,
         response: httpx.Response,
         accepted: Accept,
-        watch: StallTimer,
+        timer: StallTimer,
         cancel: Cancellation,
         *,
         size: int,
@@ -45,12 +45,12 @@ class Body:
         self._length = size - accepted.start if accepted.length is None else accepted.length
         self._response = response
         self._direct_from = direct_from
-        self._watch = watch
+        self._timer = timer
         self._cancel = cancel
         self._reading: Iterator[bytes | memoryview] | None = None
         self._left = self._length
         self._is_lent = False
-        watch.pause()
+        timer.pause()
 
     def read(self) -> bytes:
         """Read a small body whole, and not a byte beyond it: the connection is as good as new afterwards.
@@ -81,41 +81,41 @@ class Body:
             if len(wanted) < len(piece):
                 raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
             if self._left:
-                self._watch.check()
+                self._timer.check_speed()
 
     def _next(self) -> bytes | memoryview:
         """The next piece; empty at the end. Only while this runs is the source waited for."""
         if self._reading is None:
             self._reading = self._source()
-        self._watch.go_on()
+        self._timer.resume()
         try:
             piece = next(self._reading, b"")
             self._cancel.check()
             if piece:
-                self._watch.gain(len(piece))
+                self._timer.count_bytes(len(piece))
         except (httpx.HTTPError, OSError) as error:
             self._cancel.check()
             raise source_error(error, body=True) from error
         finally:
-            self._watch.pause()
+            self._timer.pause()
         return piece
 
     def _source(self) -> Iterator[bytes | memoryview]:
         """The quickest way to read this body that is safe."""
         response, length = self._response, self._length
-        if (wire := raw_body.wire_of(response, length)) is not None:
-            return raw_body.chunked_pieces(wire, self._watch)
+        if (stream := raw_body.chunked_stream_of(response, length)) is not None:
+            return raw_body.chunked_pieces(stream, self._timer)
         sock = raw_body.socket_of(response, length) if length >= self._direct_from else None
         if sock is None:
             return response.iter_raw()
-        return raw_body.pieces(response, sock, length, self._watch)
+        return raw_body.pieces(response, sock, length, self._timer)
 
     def close(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end.
 
         The parser must see that end. Where it has not arrived yet, a last chunk or trailers, nobody waits.
         """
-        self._watch.finish()
+        self._timer.expire()
         if self._reading is not None and not self._left and not self._is_lent:
             with suppress(httpx.HTTPError, OSError):
                 next(self._reading, b"")

@@ -15,7 +15,7 @@ LINE_BYTES: Final = 4096
 _SIZE: Final = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
-class Chunks:
+class ChunkDecoder:
     """Takes a body in pieces, cut anywhere.
 
     Attributes:

@@ -34,7 +34,7 @@ class Client:
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
-        self._made: Session | None = None
+        self._session: Session | None = None
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """Ask ``url`` for the rest of a file and judge the answer.
@@ -46,11 +46,11 @@ class Client:
             SourceError: The source cannot serve this request; the fault says what may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange(url).open(url, ask, credential=credential, memory=memory)
+        return self._session_for(url).open(url, ask, credential=credential, memory=memory)
 
     def prepare(self, url: str) -> None:
         """Do what a request would otherwise wait for, so that its time is the source's alone."""
-        self._exchange(url).prepare(url)
+        self._session_for(url).prepare(url)
 
     def fetch(
         self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
@@ -73,20 +73,20 @@ class Client:
             SourceError: The source cannot serve this request; the fault says what may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange(url).fetch(url, size, credential, first_byte)
+        return self._session_for(url).fetch(url, size, credential, first_byte)
 
     def close_idle(self) -> None:
         """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
-        if self._made is not None:
-            self._made.close_idle()
+        if self._session is not None:
+            self._session.close_idle()
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            if self._made is not None:
-                self._made.close()
+            if self._session is not None:
+                self._session.close()
 
-    def _exchange(self, url: str) -> Session:
+    def _session_for(self, url: str) -> Session:
         """Load httpx (50 ms), and beside it the trust anchors, where the first request needs them.
 
         Raises:
@@ -94,7 +94,7 @@ class Client:
             ConfigError: A certificate variable of the environment cannot be used.
         """
         with self._lock:
-            if self._made is None:
+            if self._session is None:
                 try:
                     from modelfetch.net.tls import Trust
 
@@ -104,8 +104,8 @@ class Client:
                     from modelfetch.net.session import Session
                 except ImportError as error:
                     raise missing(error) from error
-                self._made = Session(self._limits, self._cancel, trust, self._clock)
-            return self._made
+                self._session = Session(self._limits, self._cancel, trust, self._clock)
+            return self._session
 
 
 def missing(error: ImportError) -> Exception:

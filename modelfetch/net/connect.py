@@ -23,7 +23,7 @@ from modelfetch.net.urls import is_localhost, is_public
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
-LookUp = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
+Resolver = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
 """``socket.getaddrinfo``, or a stand-in for it in tests."""
 
 STAGGER_SECONDS: Final = 0.25
@@ -48,7 +48,7 @@ class Families:
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
-    def note(self, host: str, family: int) -> None:
+    def remember(self, host: str, family: int) -> None:
         """Remember that an address of this family answered."""
         self._last[host] = family
 
@@ -70,37 +70,37 @@ class Addresses:
         public_only: Whether addresses that are not of the public internet are refused. This is the place for
             it: a name that is looked up once to be checked and once more to be connected to may by then lead
             elsewhere (DNS rebinding).
-        look_up: Asks the resolver.
+        resolver: Asks the resolver.
     """
 
     def __init__(
-        self, families: Families, *, public_only: bool, look_up: LookUp = socket.getaddrinfo
+        self, families: Families, *, public_only: bool, resolver: Resolver = socket.getaddrinfo
     ) -> None:
-        self._look_up = look_up
+        self._resolver = resolver
         self._families = families
         self._public_only = public_only
 
-    def of(self, host: str, port: int) -> list[Address]:
+    def resolve(self, host: str, port: int) -> list[Address]:
         """Look a host up.
 
         Raises:
             OSError: It has no address.
             SourceError: It has one that may not be connected to.
         """
-        found = self._found(host, port)
+        found = self._look_up_all(host, port)
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "a redirect into a private network")
         return self._families.ordered(host, found)
 
-    def _found(self, host: str, port: int) -> list[Address]:
+    def _look_up_all(self, host: str, port: int) -> list[Address]:
         if is_localhost(host):  # RFC 6761, 6.3: resolvers need not know, and must not be asked
             return [Address(family, (address, port)) for family, address in _LOOPBACK]
-        found = self._look_up(host, port, type=socket.SOCK_STREAM)
+        found = self._resolver(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
 
-    def note(self, host: str, family: int) -> None:
+    def remember_family(self, host: str, family: int) -> None:
         """Remember which family answered."""
-        self._families.note(host, family)
+        self._families.remember(host, family)
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
@@ -161,7 +161,7 @@ class _Race:
         try:
             sock.connect(address.sockaddr)
         except BlockingIOError:
-            self._cancel.watch(sock)
+            self._cancel.register(sock)
         except OSError as error:
             self._lose(sock, error)
 

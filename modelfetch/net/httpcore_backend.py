@@ -25,9 +25,9 @@ from modelfetch.net.limits import StallTimer
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
-Patience = float | StallTimer | None
+Timeout = float | StallTimer | None
 
-MOST_INTERIM: Final = 5
+MAX_INTERIM: Final = 5
 """Interim answers (1xx) taken before the real one; servers send one or two."""
 _RECORD: Final = 16 * 1024 + 512
 """Bytes of a TLS record at most, with its head and tag (RFC 8446, 5.2)."""
@@ -51,7 +51,7 @@ class Backend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: Patience = None,
+        timeout: Timeout = None,
         local_address: str | None = None,  # noqa: ARG002 - the interface of httpcore
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
@@ -61,17 +61,17 @@ class Backend(httpcore.NetworkBackend):
             SourceError: The host may not be connected to.
         """
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
-            found = self._addresses.of(host, port)
+            found = self._addresses.resolve(host, port)
             sock = connect(found, seconds, self._cancel)
             for option in socket_options or ():
                 sock.setsockopt(*option)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
-        self._addresses.note(host, sock.family)
-        return Wire(sock, peer, self._cancel)
+        self._addresses.remember_family(host, sock.family)
+        return SocketStream(sock, peer, self._cancel)
 
 
-class Wire(httpcore.NetworkStream):
+class SocketStream(httpcore.NetworkStream):
     """A connection, plain or under TLS.
 
     Args:
@@ -84,13 +84,13 @@ class Wire(httpcore.NetworkStream):
         self._sock = sock
         self._peer = peer
         self._cancel = cancel
-        self._heads = Heads()
+        self._heads = HeadScanner()
         self._held = b""
         """Bytes that came with the end of a head. The parser gets them when it asks for more, so that it
         holds none of a body that others are to read."""
-        cancel.watch(sock)
+        cancel.register(sock)
 
-    def read(self, max_bytes: int, timeout: Patience = None) -> bytes:
+    def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
         """Read what is there, waiting for the first byte of it."""
         if self._held:
             data, self._held = self._held[:max_bytes], self._held[max_bytes:]
@@ -100,13 +100,13 @@ class Wire(httpcore.NetworkStream):
         self._held = data[end:]
         return data[:end]
 
-    def receive(self, max_bytes: int, timeout: Patience) -> bytes:
+    def receive(self, max_bytes: int, timeout: Timeout) -> bytes:
         """Read bytes that are not the text of an answer, but what it is wrapped in."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             self._sock.settimeout(_seconds(timeout))
             return self._sock.recv(max_bytes)
 
-    def read_past(self, max_bytes: int, watch: StallTimer) -> bytes:
+    def read_raw(self, max_bytes: int, timer: StallTimer) -> bytes:
         """Read past the parser of httpcore, which must not be used on this answer afterwards.
 
         Raises:
@@ -114,15 +114,15 @@ class Wire(httpcore.NetworkStream):
         """
         if self._held:
             return self.read(max_bytes)
-        self._sock.settimeout(watch.left())
+        self._sock.settimeout(timer.remaining())
         return self._sock.recv(max_bytes)
 
-    def write(self, buffer: bytes, timeout: Patience = None) -> None:
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
         """Send all of it. A request begins: what comes next is a head."""
-        self._heads = Heads()
+        self._heads = HeadScanner()
         self.send(buffer, timeout)
 
-    def send(self, buffer: bytes, timeout: Patience) -> None:
+    def send(self, buffer: bytes, timeout: Timeout) -> None:
         """Send all of it."""
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while buffer:
@@ -134,24 +134,24 @@ class Wire(httpcore.NetworkStream):
         self._sock.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Patience = None
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Timeout = None
     ) -> httpcore.NetworkStream:
         """Go on under TLS; inside TLS where that is spoken already, as with a proxy under https."""
         try:
             with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
                 if isinstance(self._sock, ssl.SSLSocket):
-                    return Nested(self, ssl_context, server_hostname, seconds)
+                    return NestedTlsStream(self, ssl_context, server_hostname, seconds)
                 self._sock.settimeout(seconds)
                 secured = ssl_context.wrap_socket(
                     self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
                 )
                 self._sock = secured
-                self._cancel.watch(secured)  # before the handshake, which may hang
+                self._cancel.register(secured)  # before the handshake, which may hang
                 secured.do_handshake()  # all of it within the timeout of the socket
         except BaseException:
             self.close()
             raise
-        return Wire(self._sock, self._peer, self._cancel)
+        return SocketStream(self._sock, self._peer, self._cancel)
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore and those who read past it want to know."""
@@ -170,7 +170,7 @@ class Wire(httpcore.NetworkStream):
                 return None
 
 
-class Nested(httpcore.NetworkStream):
+class NestedTlsStream(httpcore.NetworkStream):
     """TLS inside the TLS of a proxy, which the standard library wraps around no socket.
 
     Args:
@@ -181,15 +181,15 @@ class Nested(httpcore.NetworkStream):
     """
 
     def __init__(
-        self, outer: Wire, context: ssl.SSLContext, server_hostname: str | None, timeout: Patience
+        self, outer: SocketStream, context: ssl.SSLContext, server_hostname: str | None, timeout: Timeout
     ) -> None:
         self._outer = outer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._heads = Heads()
+        self._heads = HeadScanner()
         self._do(self._tls.do_handshake, timeout)
 
-    def _do(self, step: Callable[[], Any], timeout: Patience) -> Any:
+    def _do(self, step: Callable[[], Any], timeout: Timeout) -> Any:
         """Take a step of TLS, with all that it must send and read for it."""
         while True:
             try:
@@ -204,20 +204,20 @@ class Nested(httpcore.NetworkStream):
             self._flush(timeout)
             return result
 
-    def _flush(self, timeout: Patience) -> None:
+    def _flush(self, timeout: Timeout) -> None:
         if data := self._outgoing.read():
             self._outer.send(data, timeout)
 
-    def read(self, max_bytes: int, timeout: Patience = None) -> bytes:
+    def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
         """Read what is there, waiting for the first byte of it."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             data = bytes(self._do(partial(self._tls.read, max_bytes), timeout))
         self._heads.feed(data)
         return data
 
-    def write(self, buffer: bytes, timeout: Patience = None) -> None:
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
         """Send all of it. A request begins: what comes next is a head."""
-        self._heads = Heads()
+        self._heads = HeadScanner()
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while buffer:
                 buffer = buffer[self._do(partial(self._tls.write, buffer), timeout) :]
@@ -231,7 +231,7 @@ class Nested(httpcore.NetworkStream):
         return self._tls if info == "ssl_object" else self._outer.get_extra_info(info)
 
 
-class Heads:
+class HeadScanner:
     """Counts the interim answers before the real one. Sans I/O: bytes in, an error out."""
 
     def __init__(self) -> None:
@@ -247,7 +247,7 @@ class Heads:
             for later: perhaps others read it.
 
         Raises:
-            httpcore.RemoteProtocolError: There were more interim answers than :data:`MOST_INTERIM`.
+            httpcore.RemoteProtocolError: There were more interim answers than :data:`MAX_INTERIM`.
         """
         if self._is_done:
             return len(data)
@@ -260,17 +260,17 @@ class Heads:
                 return len(data) - beyond if is_chunked else len(data)
             self._held = self._held[end.end() :]
             self._interim += 1
-            if self._interim > MOST_INTERIM:
+            if self._interim > MAX_INTERIM:
                 raise httpcore.RemoteProtocolError("too many interim answers")
         return len(data)
 
 
-def _seconds(timeout: Patience) -> float | None:
-    return timeout.left() if isinstance(timeout, StallTimer) else timeout
+def _seconds(timeout: Timeout) -> float | None:
+    return timeout.remaining() if isinstance(timeout, StallTimer) else timeout
 
 
 @contextmanager
-def _connecting(timeout: Patience) -> Iterator[float | None]:
+def _connecting(timeout: Timeout) -> Iterator[float | None]:
     if isinstance(timeout, StallTimer):
         with timeout.connecting() as seconds:
             yield seconds

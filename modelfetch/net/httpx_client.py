@@ -59,7 +59,7 @@ def new_client(
     addresses = (Addresses(families or Families(), public_only=only) for only in (public_only, False))
     straight, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
     router = _Router(
-        through or proxies.of_environment(), authorities or cache(tls_context), straight, to_proxy
+        through or proxies.from_environment(), authorities or cache(tls_context), straight, to_proxy
     )
     return httpx.Client(
         transport=router,

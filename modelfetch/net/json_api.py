@@ -99,7 +99,7 @@ class Api:
         self._base = base
         self._token = token
         self.cancel = cancel
-        self._proxies = proxies.of_environment()
+        self._proxies = proxies.from_environment()
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None)
         self._http = new_client(timeout, through=self._proxies)
 
@@ -153,7 +153,7 @@ class Api:
             response = self._http.send(request, stream=True, auth=None)
             if response.status_code != 200 or _kind(response) != EVENT_STREAM:
                 return _read(response)
-        self._watch(response)
+        self._wake_on_cancel(response)
         return Stream(response, self)
 
     @contextmanager
@@ -168,10 +168,10 @@ class Api:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _watch(self, response: httpx.Response) -> None:
+    def _wake_on_cancel(self, response: httpx.Response) -> None:
         sock = response.extensions["network_stream"].get_extra_info("socket")
         if isinstance(sock, socket.socket):
-            self.cancel.watch(sock)
+            self.cancel.register(sock)
 
 
 def _read(response: httpx.Response) -> Reply:

@@ -77,7 +77,7 @@ class KeepAliveConnection:
         self._timeout = 0.0
         """Seconds that are set at the socket."""
 
-    def ask(self, path: str, size: int, watch: StallTimer) -> tuple[Answer, bytes] | None:
+    def ask(self, path: str, size: int, timer: StallTimer) -> tuple[Answer, bytes] | None:
         """Ask for a file of ``size`` bytes, and read all of the answer.
 
         Returns:
@@ -90,9 +90,9 @@ class KeepAliveConnection:
         request = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
         data = bytearray()
         try:
-            self._wait(watch.left())
+            self._wait(timer.remaining())
             self._socket.sendall(request)
-            answered = self._read(data, size, watch)
+            answered = self._read(data, size, timer)
         except OSError as error:
             if data and isinstance(error, TimeoutError):  # no dead connection: the next would be as slow
                 self.close()
@@ -110,28 +110,28 @@ class KeepAliveConnection:
         self.is_open = False
         self._keeper.close()
 
-    def _read(self, data: bytearray, size: int, watch: StallTimer) -> tuple[Answer, bytes] | None:
+    def _read(self, data: bytearray, size: int, timer: StallTimer) -> tuple[Answer, bytes] | None:
         """Read one answer into ``data``, which the caller examines after a failure."""
-        end = self._read_head(data, watch)
+        end = self._read_head(data, timer)
         answer = _answer(data[:end]) if end else None
         if answer is None:
             return None
         if not _is_whole(answer, size):
             return answer, b""
-        watch.gain(len(data) - end)
+        timer.count_bytes(len(data) - end)
         while len(data) < end + size:
-            watch.check()
-            self._wait(watch.left())
+            timer.check_speed()
+            self._wait(timer.remaining())
             if not (count := self._more(data)):
                 return None
-            watch.gain(count)
+            timer.count_bytes(count)
         return (answer, bytes(data[end:])) if len(data) == end + size else None
 
-    def _read_head(self, data: bytearray, watch: StallTimer) -> int:
+    def _read_head(self, data: bytearray, timer: StallTimer) -> int:
         """Read to the end of the head; its length, or 0 if the connection ended or the head is too long."""
         while (end := data.find(_END)) < 0:
             if data:  # for the first read the timeout is set already: ask() set it before it sent the request
-                self._wait(watch.left())
+                self._wait(timer.remaining())
             if len(data) > HEAD_BYTES or not self._more(data):
                 return 0
         return end + len(_END)

@@ -85,7 +85,7 @@ class StallTimer:
         self._has_begun = False
         self._is_over = False
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds that the next wanted byte may be waited for; 0 when nothing is waited for any more.
 
         Raises:
@@ -100,14 +100,14 @@ class StallTimer:
             raise TimeoutError("no wanted byte in time")
         return left
 
-    def gain(self, count: int) -> None:
+    def count_bytes(self, count: int) -> None:
         """Account for bytes of the file that came: the silence is over."""
         now = self._clock()
         # The wait for the first byte has its limit in the silence: who begins late may still be quick.
         self._latest = count, (now - self._since if self._has_begun else 0.0)
         self._since, self._has_begun, self._silence = now, True, self._window
 
-    def check(self) -> None:
+    def check_speed(self) -> None:
         """Say whether it goes on quickly enough. Not asked after the last byte: who has all has no complaint.
 
         Raises:
@@ -120,15 +120,15 @@ class StallTimer:
         self._latest = None
 
     def pause(self) -> None:
-        """Nobody waits for the source until :meth:`go_on`."""
+        """Nobody waits for the source until :meth:`resume`."""
         self._paused = self._clock() - self._since
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Somebody waits again."""
         self._since = self._clock() - self._paused
 
     @contextmanager
-    def hurried(self, seconds: float) -> Iterator[None]:
+    def capped(self, seconds: float) -> Iterator[None]:
         """Wait no longer than ``seconds`` in all inside the context, for bytes that nobody needs."""
         self._cap = self._clock() + seconds
         try:
@@ -154,9 +154,9 @@ class StallTimer:
             yield self._connecting
         finally:
             self._connecting -= self._clock() - began
-            self.go_on()
+            self.resume()
 
-    def finish(self) -> None:
+    def expire(self) -> None:
         """All that is wanted is there: from now on what has arrived may be read, and nothing waited for."""
         self._is_over = True
 

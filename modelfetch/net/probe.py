@@ -47,7 +47,7 @@ class Reply:
 def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[Reply]:
     """Ask all at once. No redirect is followed, no credential is sent, no body is read."""
     replies = [Reply(None, limit, f"no answer within {limit:g} s") for _ in questions]
-    through = proxies.of_environment()
+    through = proxies.from_environment()
     client = new_client(httpx.Timeout(limit), through=through)
 
     def ask(number: int) -> None:

@@ -45,7 +45,7 @@ class Proxy:
         return f"Check {self.variable} and NO_PROXY."
 
 
-def of_environment() -> Proxies:
+def from_environment() -> Proxies:
     """The proxies that are set now."""
     names = [*_NAMES, *(name.upper() for name in _NAMES), "REQUEST_METHOD"]
     environ = {name: value for name in names if (value := os.environ.get(name)) is not None}
@@ -100,7 +100,7 @@ class Proxies:
         """Whether a request to ``url`` goes through a proxy, or would if that could be used."""
         return self._setting_for(url) is not None
 
-    def way_to(self, url: str) -> str:
+    def describe_route(self, url: str) -> str:
         """Say how a request to ``url`` would go; empty when it would go straight."""
         try:
             proxy = self.proxy_for(url)

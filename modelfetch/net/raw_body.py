@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from modelfetch.net.chunks import Chunks
-from modelfetch.net.httpcore_backend import Wire
+from modelfetch.net.chunks import ChunkDecoder
+from modelfetch.net.httpcore_backend import SocketStream
 
 if TYPE_CHECKING:
     from modelfetch.net.limits import StallTimer
@@ -64,7 +64,7 @@ def socket_of(response: httpx.Response, length: int) -> socket.socket | None:
     return sock if isinstance(sock, socket.socket) else None
 
 
-def wire_of(response: httpx.Response, length: int) -> Wire | None:
+def chunked_stream_of(response: httpx.Response, length: int) -> SocketStream | None:
     """The connection that a chunked body may be read from, or None if only httpx can read it."""
     headers = response.headers
     is_plainly_chunked = (
@@ -72,25 +72,25 @@ def wire_of(response: httpx.Response, length: int) -> Wire | None:
         and headers.get_list("transfer-encoding") == ["chunked"]
         and length >= CHUNKED_FROM
     )
-    wire = response.extensions.get("network_stream")
-    return wire if is_plainly_chunked and isinstance(wire, Wire) else None
+    stream = response.extensions.get("network_stream")
+    return stream if is_plainly_chunked and isinstance(stream, SocketStream) else None
 
 
-def chunked_pieces(wire: Wire, watch: StallTimer) -> Iterator[bytes]:
+def chunked_pieces(stream: SocketStream, timer: StallTimer) -> Iterator[bytes]:
     """Yield a chunked body. It ends early where the connection does.
 
     Args:
-        wire: What :func:`wire_of` gave for it.
-        watch: Says how long it may take; told by the caller of each piece.
+        stream: What :func:`chunked_stream_of` gave for it.
+        timer: Limits each read; the caller counts the bytes of each piece in it.
 
     Raises:
         OSError: The connection broke; TimeoutError after too long a silence.
         httpx.RemoteProtocolError: This is not a chunked body.
     """
-    chunks = Chunks()
-    while not chunks.is_over and (raw := wire.read_past(CHUNKED_BYTES, watch)):
+    decoder = ChunkDecoder()
+    while not decoder.is_over and (raw := stream.read_raw(CHUNKED_BYTES, timer)):
         try:
-            data = chunks.feed(raw)
+            data = decoder.feed(raw)
         except ValueError as error:
             raise httpx.RemoteProtocolError(str(error)) from error
         if data:
@@ -111,7 +111,7 @@ def _is_bare(response: httpx.Response, length: int) -> bool:
 
 
 def pieces(
-    response: httpx.Response, sock: socket.socket, length: int, watch: StallTimer
+    response: httpx.Response, sock: socket.socket, length: int, timer: StallTimer
 ) -> Iterator[bytes | memoryview]:
     """Yield the body, never more than ``length`` bytes. It ends early where the connection does.
 
@@ -119,7 +119,7 @@ def pieces(
         response: The answer.
         sock: What :func:`socket_of` gave for it.
         length: Bytes of the body.
-        watch: Says how long it may take; told by the caller of each piece.
+        timer: Limits each read; the caller counts the bytes of each piece in it.
 
     Yields:
         Pieces, each valid only until the next is asked for.
@@ -133,7 +133,7 @@ def pieces(
     yield first
     if left := length - len(first):
         with _buffer(left) as buffer:
-            yield from _rest(sock, left, watch, buffer)
+            yield from _rest(sock, left, timer, buffer)
     else:
         yield from parsed  # nothing more, but the parser must see the end to free the connection
 
@@ -148,14 +148,14 @@ def _buffer(length: int) -> Iterator[memoryview]:
             _large.release()
 
 
-def _rest(sock: socket.socket, left: int, watch: StallTimer, buffer: memoryview) -> Iterator[memoryview]:
-    sock.settimeout(min(HOLD_SECONDS, watch.left()))
-    while left and (count := _fill(sock, buffer[:left], watch)):
+def _rest(sock: socket.socket, left: int, timer: StallTimer, buffer: memoryview) -> Iterator[memoryview]:
+    sock.settimeout(min(HOLD_SECONDS, timer.remaining()))
+    while left and (count := _fill(sock, buffer[:left], timer)):
         left -= count
         yield buffer[:count]
 
 
-def _fill(sock: socket.socket, room: memoryview, watch: StallTimer) -> int:
+def _fill(sock: socket.socket, room: memoryview, timer: StallTimer) -> int:
     """Read until ``room`` is full or what is there has waited long enough; 0 bytes are the end."""
     asked, filled = time.monotonic(), 0
     while filled < len(room):
@@ -166,7 +166,7 @@ def _fill(sock: socket.socket, room: memoryview, watch: StallTimer) -> int:
                 break  # good bytes first: the next read fails too, or finds the end
             if not isinstance(error, TimeoutError):
                 raise
-            watch.left()  # raises once the silence was too long
+            timer.remaining()  # raises once the silence was too long
             continue
         filled += count
         if not count or time.monotonic() - asked >= HOLD_SECONDS:

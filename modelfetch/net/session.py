@@ -20,13 +20,13 @@ from modelfetch.net.httpx_client import came_from_public, leads_inside, new_clie
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, is_last, split
 from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.responses import Accept, Answer, Ask, judge, length_of, strong_etag
-from modelfetch.net.urls import Credential, host_of, is_secure, next_hop, origin
+from modelfetch.net.urls import Credential, host_of, is_secure, origin, redirect_target
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.tls import Trust
 
-MAX_HOPS = 10
+MAX_REDIRECTS = 10
 """Redirects followed for one request; between curl's strict advice (5) and httpx's 20."""
 EXCERPT_BYTES = 8192
 """How much of an unusable body is read: to recognise it, and to free the connection if that is all of it."""
@@ -46,7 +46,7 @@ class Session:
         self._cancel = cancel
         self._trust = trust
         self._clock = clock
-        self._proxies = proxies.of_environment()
+        self._proxies = proxies.from_environment()
         families = Families()
         self._http, self._public_http = (
             new_client(
@@ -61,7 +61,7 @@ class Session:
         )
         """The second is for redirects from the public internet. It has connections of its own: one that the
         user's own address opened may lead where they must not."""
-        self._kept: defaultdict[_Way, deque[KeepAliveConnection]] = defaultdict(deque)
+        self._idle: defaultdict[_Way, deque[KeepAliveConnection]] = defaultdict(deque)
         """Connections in which nobody asks anything right now."""
 
     def prepare(self, url: str) -> None:
@@ -77,39 +77,39 @@ class Session:
 
     def close_idle(self) -> None:
         """See :meth:`modelfetch.net.client.Client.close_idle`."""
-        for kept in list(self._kept.values()):
+        for idle in list(self._idle.values()):
             with contextlib.suppress(IndexError):  # others may take them at the same time
-                while kept:
-                    kept.pop().close()
+                while idle:
+                    idle.pop().close()
 
     def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
         """See :meth:`modelfetch.net.client.Client.open`."""
-        watch = StallTimer(self._limits, self._clock, ask.first_byte)
-        response, accepted = self._accepted(url, ask, credential, memory, watch)
-        return self._body(response, accepted, watch, ask.size)
+        timer = StallTimer(self._limits, self._clock, ask.first_byte)
+        response, accepted = self._accepted(url, ask, credential, memory, timer)
+        return self._body(response, accepted, timer, ask.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        watch = StallTimer(self._limits, self._clock)
+        timer = StallTimer(self._limits, self._clock)
         start, path = split(url)
-        kept = self._kept[start, credential]
-        found = self._by_kept(kept, path, size, watch) if path and kept else None
+        idle = self._idle[start, credential]
+        found = self._fetch_over_idle(idle, path, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
-            watch = StallTimer(self._limits, self._clock, first_byte)
-        response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
-        body = self._body(response, accepted, watch, size)
-        sock = self._lane_socket(response, url, size) if path else None
+            timer = StallTimer(self._limits, self._clock, first_byte)
+        response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), timer)
+        body = self._body(response, accepted, timer, size)
+        sock = self._reusable_socket(response, url, size) if path else None
         with _closing_on_error(response):
             if sock is None:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
             data = body.read()
-        kept.append(KeepAliveConnection(sock, body, _fields(response.request)))
+        idle.append(KeepAliveConnection(sock, body, _fields(response.request)))
         return data
 
-    def _lane_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
+    def _reusable_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
         """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
 
         A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole
@@ -120,12 +120,12 @@ class Session:
             return None
         return raw_body.socket_of(response, size)
 
-    def _body(self, response: httpx.Response, accepted: Accept, watch: StallTimer, size: int) -> Body:
+    def _body(self, response: httpx.Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from
-        return Body(response, accepted, watch, self._cancel, size=size, direct_from=direct_from)
+        return Body(response, accepted, timer, self._cancel, size=size, direct_from=direct_from)
 
-    def _by_kept(
-        self, kept: deque[KeepAliveConnection], path: str, size: int, watch: StallTimer
+    def _fetch_over_idle(
+        self, idle: deque[KeepAliveConnection], path: str, size: int, timer: StallTimer
     ) -> bytes | None:
         """Ask over a connection that is there already; None to ask over another one.
 
@@ -134,28 +134,28 @@ class Session:
             Cancelled: The run was cancelled.
         """
         try:
-            connection = kept.pop()
+            connection = idle.pop()
         except IndexError:  # another thread was faster
             return None
         self._cancel.check()
-        answered = connection.ask(path, size, watch)
+        answered = connection.ask(path, size, timer)
         self._cancel.check()
         if connection.is_open:
-            kept.append(connection)
+            idle.append(connection)
         if answered is None or answered[0].status in _REDIRECTS or answered[0].status in (401, 403):
             return None
         verdict = judge(Ask(0, size), answered[0])
         return answered[1] or None if isinstance(verdict, Accept) else None
 
     def _accepted(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, timer: StallTimer
     ) -> tuple[httpx.Response, Accept]:
         """Ask until an answer can be used."""
         while True:
-            response, address = self._follow(url, ask, credential, memory, watch)
+            response, address = self._follow(url, ask, credential, memory, timer)
             asked = _with_etag(ask, memory, address)
             with _closing_on_error(response):
-                verdict = judge(asked, _answer(response, asked, watch, redirected=address != url))
+                verdict = judge(asked, _answer(response, asked, timer, redirected=address != url))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
                     return response, verdict
@@ -165,29 +165,29 @@ class Session:
             ask = replace(verdict.ask, etag="")  # each hop gets the validator that is its own, or none
 
     def _follow(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
+        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, timer: StallTimer
     ) -> tuple[httpx.Response, str]:
         """Send the request, following redirects; the answer and the address it came from."""
         public, asked = False, host_of(url)
-        for _ in range(MAX_HOPS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             headers = _range_headers(_with_etag(ask, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
             with _blaming(host_of(url), asked):
-                response = self._send(self._public_http if public else self._http, url, headers, watch)
+                response = self._send(self._public_http if public else self._http, url, headers, timer)
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
                 public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
-                url = next_hop(url, _location(response))
-                _excerpt(response, watch)
+                url = redirect_target(url, _location(response))
+                _excerpt(response, timer)
             response.close()
-        raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
+        raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
-        self, http: httpx.Client, url: str, headers: dict[str, str], watch: StallTimer
+        self, http: httpx.Client, url: str, headers: dict[str, str], timer: StallTimer
     ) -> httpx.Response:
         """One request. A kept-alive connection that turns out to be of no use is replaced, uncounted.
 
@@ -201,7 +201,7 @@ class Session:
                 nonlocal fresh
                 fresh = fresh or name.endswith(("connect_tcp.complete", "start_tls.complete"))
 
-            timeout = {"connect": watch, "read": watch, "write": watch, "pool": None}
+            timeout = {"connect": timer, "read": timer, "write": timer, "pool": None}
             proxy = self._proxies.proxy_for(url)
             try:
                 request = http.build_request(
@@ -251,8 +251,8 @@ def _fields(request: httpx.Request) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
-def _answer(response: httpx.Response, ask: Ask, watch: StallTimer, *, redirected: bool) -> Answer:
-    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, watch)
+def _answer(response: httpx.Response, ask: Ask, timer: StallTimer, *, redirected: bool) -> Answer:
+    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, timer)
     return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
 
 
@@ -276,10 +276,10 @@ def _may_be_used(response: httpx.Response, size: int) -> bool:
     return stated in ("*", str(size))
 
 
-def _excerpt(response: httpx.Response, watch: StallTimer) -> str:
+def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
     """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
     data = b""
-    with contextlib.suppress(httpx.HTTPError), watch.hurried(EXCERPT_SECONDS):
+    with contextlib.suppress(httpx.HTTPError), timer.capped(EXCERPT_SECONDS):
         for piece in response.iter_raw():
             data += piece
             if len(data) > EXCERPT_BYTES:

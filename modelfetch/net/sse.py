@@ -56,7 +56,7 @@ class Parser:
             self._ended_in_cr = False
         if piece.endswith(b"\r"):
             self._ended_in_cr = True
-        return [message for line in self._lines(piece) if (message := self._take(line)) is not None]
+        return [message for line in self._lines(piece) if (message := self._parse_line(line)) is not None]
 
     def _lines(self, piece: bytes) -> list[bytes]:
         """The lines that are complete now, without their ends."""
@@ -72,13 +72,13 @@ class Parser:
     def _hold(self, part: bytes) -> None:
         self._line.append(part)
         self._line_size += len(part)
-        self._check()
+        self._check_size()
 
-    def _check(self) -> None:
+    def _check_size(self) -> None:
         if self._line_size + self._data_size > self._limit:
             raise ValueError(f"sent more than {self._limit} bytes in one message")
 
-    def _take(self, line: bytes) -> Message | None:
+    def _parse_line(self, line: bytes) -> Message | None:
         if self._is_first:
             line = line.removeprefix(_BOM)
             self._is_first = False
@@ -93,7 +93,7 @@ class Parser:
             case "data":
                 self._data.append(value)
                 self._data_size += len(value) + 1
-                self._check()
+                self._check_size()
             case "event":
                 self._event = value
             case "id" if "\0" not in value:

@@ -150,7 +150,7 @@ def take_credential(url: str) -> tuple[str, Credential | None]:
     return bare, Credential(origin(bare), f"Basic {encoded}")
 
 
-def next_hop(url: str, location: bytes | None) -> str:
+def redirect_target(url: str, location: bytes | None) -> str:
     """Where a redirect leads, if it may be followed at all.
 
     Args:

@@ -142,7 +142,7 @@ def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> N
     cancel.cancel()
     with ours, theirs:
         ours.settimeout(IN_TIME)
-        cancel.watch(ours)
+        cancel.register(ours)
         assert ours.recv(1) == b""
 
 

@@ -61,9 +61,9 @@ def silent() -> Iterator[int]:
 
 def test_a_name_is_looked_up_once_and_what_was_found_is_connected_to(origin: Origin) -> None:
     resolver = Resolver((PRIVATE,))
-    backend = Backend(Addresses(Families(), public_only=False, look_up=resolver), Cancellation())
-    with closing(backend.connect_tcp("cdn.example", origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr") == (PRIVATE, origin.port)
+    backend = Backend(Addresses(Families(), public_only=False, resolver=resolver), Cancellation())
+    with closing(backend.connect_tcp("cdn.example", origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr") == (PRIVATE, origin.port)
     assert resolver.asked == ["cdn.example"]
 
 
@@ -73,7 +73,7 @@ def test_a_name_is_looked_up_once_and_what_was_found_is_connected_to(origin: Ori
 def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tuple[str, ...]) -> None:
     """Nothing is sent there, and a second look-up, which might give another answer, is not made."""
     resolver = Resolver(answer, (PUBLIC,))
-    backend = Backend(Addresses(Families(), public_only=True, look_up=resolver), Cancellation())
+    backend = Backend(Addresses(Families(), public_only=True, resolver=resolver), Cancellation())
     with pytest.raises(SourceError) as caught:
         backend.connect_tcp("rebound.example", origin.port, IN_TIME)
     assert caught.value.fault is Fault.REDIRECT
@@ -87,17 +87,17 @@ def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tu
 )
 def test_names_below_localhost_are_loopback_whatever_the_resolver_knows(origin: Origin, host: str) -> None:
     resolver = Resolver()
-    free = Addresses(Families(), public_only=False, look_up=resolver)
-    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr")[1] == origin.port
+    free = Addresses(Families(), public_only=False, resolver=resolver)
+    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr")[1] == origin.port
     with pytest.raises(SourceError):
-        Addresses(Families(), public_only=True, look_up=resolver).of(host, origin.port)
+        Addresses(Families(), public_only=True, resolver=resolver).resolve(host, origin.port)
     assert resolver.asked == []
 
 
 def test_public_addresses_may_be_connected_to() -> None:
     resolver = Resolver((PUBLIC, "2606:4700::1"))
-    found = Addresses(Families(), public_only=True, look_up=resolver).of("cdn.example", 443)
+    found = Addresses(Families(), public_only=True, resolver=resolver).resolve("cdn.example", 443)
     assert [each.sockaddr[0] for each in found] == [PUBLIC, "2606:4700::1"]
 
 
@@ -113,7 +113,7 @@ def order(families: Families, host: str) -> str:
 def test_families_take_turns_and_the_one_that_answered_comes_first() -> None:
     families = Families()
     assert order(families, "h") == "acbed"
-    families.note("h", V4)
+    families.remember("h", V4)
     assert order(families, "h") == "caebd"
     assert order(families, "other") == "acbed"
     assert families.ordered("h", []) == []
@@ -123,10 +123,10 @@ def test_a_dead_family_is_paid_for_once_a_run(origin: Origin) -> None:
     """The first address belongs to a family that nobody answers under; from then on the other comes first."""
     families = Families()
     resolver = Resolver(*[("::1", "127.0.0.1")] * 2)
-    addresses = Addresses(families, public_only=False, look_up=resolver)
-    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr")[0] == "127.0.0.1"
-    assert [each.family for each in addresses.of("h.example", origin.port)] == [V4, V6]
+    addresses = Addresses(families, public_only=False, resolver=resolver)
+    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+    assert [each.family for each in addresses.resolve("h.example", origin.port)] == [V4, V6]
 
 
 # The race

@@ -13,7 +13,7 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.httpcore_backend import MOST_INTERIM, Heads
+from modelfetch.net.httpcore_backend import MAX_INTERIM, HeadScanner
 from modelfetch.net.limits import Limits, StallTimer
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
@@ -43,85 +43,85 @@ def time() -> Time:
 
 
 @pytest.fixture
-def watch(time: Time) -> StallTimer:
+def timer(time: Time) -> StallTimer:
     return StallTimer(LIMITS, time)
 
 
-def test_silence_counts_from_the_request_on(time: Time, watch: StallTimer) -> None:
-    assert watch.left() == 30.0
+def test_silence_counts_from_the_request_on(time: Time, timer: StallTimer) -> None:
+    assert timer.remaining() == 30.0
     time.now += 29.0
-    assert watch.left() == 1.0
+    assert timer.remaining() == 1.0
     time.now += 1.0
     with pytest.raises(TimeoutError):
-        watch.left()
+        timer.remaining()
 
 
-def test_only_a_wanted_byte_ends_the_silence(time: Time, watch: StallTimer) -> None:
+def test_only_a_wanted_byte_ends_the_silence(time: Time, timer: StallTimer) -> None:
     time.now += 29.0
-    watch.gain(1)
-    assert watch.left() == 30.0
+    timer.count_bytes(1)
+    assert timer.remaining() == 30.0
 
 
-def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: StallTimer) -> None:
+def test_silence_goes_on_where_it_was_after_a_pause(time: Time, timer: StallTimer) -> None:
     time.now += 20.0
-    watch.pause()
+    timer.pause()
     time.now += 1000.0
-    watch.go_on()
-    assert watch.left() == 10.0
+    timer.resume()
+    assert timer.remaining() == 10.0
 
 
-def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, watch: StallTimer) -> None:
+def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, timer: StallTimer) -> None:
     for left in (10.0, 6.0, 2.0):
-        with watch.connecting() as seconds:
+        with timer.connecting() as seconds:
             assert seconds == left
             time.now += 4.0
-    with pytest.raises(TimeoutError), watch.connecting():
+    with pytest.raises(TimeoutError), timer.connecting():
         pytest.fail("nothing is left to connect in")
-    assert watch.left() == 30.0
+    assert timer.remaining() == 30.0
 
 
-def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: StallTimer) -> None:
-    with watch.hurried(0.5):
-        assert watch.left() == 0.5
+def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, timer: StallTimer) -> None:
+    with timer.capped(0.5):
+        assert timer.remaining() == 0.5
         time.now += 0.5
         with pytest.raises(TimeoutError):
-            watch.left()
-    assert watch.left() == 29.5
+            timer.remaining()
+    assert timer.remaining() == 29.5
 
 
-def test_nothing_is_waited_for_when_all_is_there(watch: StallTimer) -> None:
-    watch.finish()
-    assert watch.left() == 0.0
+def test_nothing_is_waited_for_when_all_is_there(timer: StallTimer) -> None:
+    timer.expire()
+    assert timer.remaining() == 0.0
 
 
-def test_a_late_first_byte_is_no_trickle(time: Time, watch: StallTimer) -> None:
+def test_a_late_first_byte_is_no_trickle(time: Time, timer: StallTimer) -> None:
     """An IPFS gateway looks for a file for twenty seconds, and then is as quick as others."""
     time.now += 29.0
     for _ in range(10):
-        watch.gain(2000)
-        watch.check()
+        timer.count_bytes(2000)
+        timer.check_speed()
         time.now += 1.0
 
 
 def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> None:
-    watch = StallTimer(LIMITS, time, first_byte=5.0)
-    with watch.connecting() as seconds:
+    timer = StallTimer(LIMITS, time, first_byte=5.0)
+    with timer.connecting() as seconds:
         assert seconds == 5.0
-    assert watch.left() == 5.0
-    watch.gain(1)
-    assert watch.left() == 30.0
+    assert timer.remaining() == 5.0
+    timer.count_bytes(1)
+    assert timer.remaining() == 30.0
 
 
-def test_a_trickle_is_ended(time: Time, watch: StallTimer) -> None:
-    watch.gain(1)
+def test_a_trickle_is_ended(time: Time, timer: StallTimer) -> None:
+    timer.count_bytes(1)
     for _ in range(29):
         time.now += 1.0
-        watch.gain(999)
-        watch.check()
+        timer.count_bytes(999)
+        timer.check_speed()
     time.now += 1.0
-    watch.gain(999)
+    timer.count_bytes(999)
     with pytest.raises(SourceError) as caught:
-        watch.check()
+        timer.check_speed()
     assert caught.value.fault is Fault.STALL
 
 
@@ -129,8 +129,8 @@ def test_a_trickle_is_ended(time: Time, watch: StallTimer) -> None:
 
 
 def test_a_few_interim_answers_are_passed_over() -> None:
-    heads = Heads()
-    for byte in b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * MOST_INTERIM + b"HTTP/1.1 200 OK\r\n\r\n":
+    heads = HeadScanner()
+    for byte in b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * MAX_INTERIM + b"HTTP/1.1 200 OK\r\n\r\n":
         heads.feed(bytes([byte]))
     heads.feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)  # the body may say what it likes
 
@@ -138,7 +138,7 @@ def test_a_few_interim_answers_are_passed_over() -> None:
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n"])
 def test_more_are_not(end: bytes) -> None:
     with pytest.raises(httpcore.RemoteProtocolError):
-        Heads().feed((b"HTTP/1.1 100 Continue" + end) * (MOST_INTERIM + 1))
+        HeadScanner().feed((b"HTTP/1.1 100 Continue" + end) * (MAX_INTERIM + 1))
 
 
 # Over the wire: servers that never stop sending, and never send what is wanted

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.proxies import Proxies, Proxy, of_environment
+from modelfetch.net.proxies import Proxies, Proxy, from_environment
 
 PROXY = "http://proxy.example:3128"
 CANARY = "s3cr3t-canary"
@@ -170,13 +170,13 @@ def test_the_environment_is_read_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    assert not of_environment().is_proxied("https://h.example/")
+    assert not from_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://h:1")
-    assert of_environment().is_proxied("https://h.example/")
+    assert from_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
-    assert of_environment().proxy_for("https://h.example/") == Proxy(PROXY, "HTTPS_PROXY")
+    assert from_environment().proxy_for("https://h.example/") == Proxy(PROXY, "HTTPS_PROXY")
     monkeypatch.setenv("no_proxy", "h.example")
-    assert of_environment().proxy_for("https://h.example/") is None
+    assert from_environment().proxy_for("https://h.example/") is None
 
 
 def test_a_proxy_shows_no_password() -> None:

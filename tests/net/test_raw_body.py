@@ -163,7 +163,7 @@ def test_bodies_below_the_threshold_are_left_to_httpx(
     assert is_direct(read(client, url)) is expected
 
 
-class Wire:
+class FakeStream:
     """What httpcore gives with an answer: a stream that tells about its socket."""
 
     def __init__(self, sock: socket.socket | None, ssl_object: object = None) -> None:
@@ -186,7 +186,7 @@ def answer(
     method: str = "GET",
     status: int = 206,
     version: bytes = b"HTTP/1.1",
-    wire: Wire | None = None,
+    stream: FakeStream | None = None,
     length: int | None = 7,
     **headers: str,
 ) -> httpx.Response:
@@ -194,7 +194,7 @@ def answer(
     fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
     if length is not None:
         fields.append(("Content-Length", str(length)))
-    extensions = {"http_version": version, "network_stream": wire or Wire(PLAIN)}
+    extensions = {"http_version": version, "network_stream": stream or FakeStream(PLAIN)}
     request = httpx.Request(method, url)
     return httpx.Response(status, headers=fields, request=request, extensions=extensions)
 
@@ -204,8 +204,8 @@ def answer(
     [
         pytest.param(answer(), PLAIN, id="a range"),
         pytest.param(answer(status=200), PLAIN, id="a whole file"),
-        pytest.param(answer(url="https://x/", wire=Wire(SECURE)), SECURE, id="TLS"),
-        pytest.param(answer(wire=Wire(SECURE)), SECURE, id="plain, by a proxy under TLS"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(SECURE)), SECURE, id="TLS"),
+        pytest.param(answer(stream=FakeStream(SECURE)), SECURE, id="plain, by a proxy under TLS"),
     ],
 )
 def test_what_may_be_read_directly(response: httpx.Response, expected: socket.socket) -> None:
@@ -224,9 +224,9 @@ def test_what_may_be_read_directly(response: httpx.Response, expected: socket.so
         pytest.param(answer(content_length="7"), id="two lengths"),
         pytest.param(answer(transfer_encoding="chunked"), id="chunked"),
         pytest.param(answer(content_encoding="identity"), id="Content-Encoding"),
-        pytest.param(answer(wire=Wire(None)), id="no socket"),
-        pytest.param(answer(url="https://x/", wire=Wire(PLAIN)), id="https, yet no TLS"),
-        pytest.param(answer(url="https://x/", wire=Wire(SECURE, NESTED)), id="TLS in TLS"),
+        pytest.param(answer(stream=FakeStream(None)), id="no socket"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(PLAIN)), id="https, yet no TLS"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(SECURE, NESTED)), id="TLS in TLS"),
     ],
 )
 def test_what_must_not_be_read_directly(response: httpx.Response) -> None:

@@ -50,7 +50,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch, public: set[str]) -> Resolver:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     resolver = Resolver()
-    addresses = partial(Addresses, look_up=resolver)
+    addresses = partial(Addresses, resolver=resolver)
     monkeypatch.setattr("modelfetch.net.httpx_client.Addresses", addresses)
     monkeypatch.setattr("modelfetch.net.httpx_client.is_public", public.__contains__)
     monkeypatch.setattr("modelfetch.net.connect.is_public", public.__contains__)

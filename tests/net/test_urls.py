@@ -14,9 +14,9 @@ from modelfetch.net.urls import (
     Credential,
     host_of,
     is_public,
-    next_hop,
     origin,
     quote_path,
+    redirect_target,
     take_credential,
 )
 
@@ -167,15 +167,15 @@ HERE = "https://h.example/a/b?q=1"
     ],
 )
 def test_a_redirect_is_resolved(location: str, target: str) -> None:
-    assert next_hop(HERE, location.encode()) == target
+    assert redirect_target(HERE, location.encode()) == target
 
 
 def test_bytes_that_are_no_text_are_encoded_one_by_one() -> None:
-    assert next_hop(HERE, b"/\xff\xe9") == "https://h.example/%FF%E9"
+    assert redirect_target(HERE, b"/\xff\xe9") == "https://h.example/%FF%E9"
 
 
 def test_a_step_up_to_https_is_fine() -> None:
-    assert next_hop("http://h.example/a", b"https://h.example/a") == "https://h.example/a"
+    assert redirect_target("http://h.example/a", b"https://h.example/a") == "https://h.example/a"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_step_up_to_https_is_fine() -> None:
 )
 def test_a_redirect_that_must_not_be_followed(location: str | None) -> None:
     with pytest.raises(SourceError) as caught:
-        next_hop(HERE, None if location is None else location.encode())
+        redirect_target(HERE, None if location is None else location.encode())
     assert caught.value.fault is Fault.REDIRECT
     assert not caught.value.retry
     assert caught.value.message.isprintable()
@@ -235,7 +235,7 @@ def test_a_redirect_that_must_not_be_followed(location: str | None) -> None:
 )
 def test_a_refused_redirect_shows_no_secret(location: str) -> None:
     with pytest.raises(SourceError) as caught:
-        next_hop(HERE, location.encode())
+        redirect_target(HERE, location.encode())
     assert CANARY not in str(caught.value)
 
 
@@ -271,7 +271,7 @@ URLISH = st.lists(
 @given(URLISH)
 def test_whatever_the_location_the_target_is_safe_or_refused(location: str) -> None:
     try:
-        target = next_hop(HERE, location.encode())
+        target = redirect_target(HERE, location.encode())
     except SourceError as error:
         assert error.fault is Fault.REDIRECT  # noqa: PT017
         return
