@@ -105,7 +105,7 @@ class Client:
 
                     trust = Trust()
                     if is_secure(url):
-                        trust.begin()
+                        trust.start()
                     from modelfetch.net.session import Session
                 except ImportError as error:
                     raise missing(error) from error

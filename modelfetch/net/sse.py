@@ -1,4 +1,14 @@
-"""Server-sent events, read as the WHATWG HTML standard has it (9.2.6). Pure: bytes in, messages out."""
+"""Parser for server-sent events (WHATWG HTML standard, 9.2.6). Sans I/O: bytes in, messages out.
+
+Example of a stream with one heartbeat and one message::
+
+    : heartbeat
+
+    id: 7
+    event: progress
+    data: {"bytes": 100}
+
+"""
 
 from __future__ import annotations
 
@@ -8,7 +18,7 @@ from typing import Final
 from modelfetch.lazy_dataclass import dataclass
 
 LIMIT: Final = 16 * 1024 * 1024
-"""Bytes of one message at most: about the plan of a model with 50,000 files."""
+"""Largest message in bytes: about the plan of a model with 50,000 files."""
 
 _END_OF_LINE: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -21,17 +31,17 @@ class Message:
     data: str
     event: str = "message"
     id: str = ""
-    """The last id the stream gave, with this message or before it."""
+    """The last id in the stream, in this message or before it."""
 
 
 class Parser:
-    """Takes a stream in pieces, cut anywhere.
+    """Parses a stream that arrives in pieces of any length.
 
-    Comments are dropped, and ``retry`` with them: when to come back is for whoever reads to decide. A message
-    that is not complete when the stream ends was never sent.
+    Comments are ignored, and so is ``retry``, because the caller has a retry policy of its own. A message
+    that is incomplete at the end of the stream is discarded, as the standard requires.
 
     Args:
-        limit: Bytes of one message, or of one line, at most.
+        limit: Largest message, and longest line, in bytes.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -46,11 +56,12 @@ class Parser:
         self._id = ""
 
     def feed(self, piece: bytes) -> list[Message]:
-        """Take the next bytes; give the messages they complete.
+        """Parse the next bytes, and return the messages that are complete now.
 
         Raises:
             ValueError: A message is larger than the limit.
         """
+        # A CR LF may be split between two pieces: the LF must not count as a second line break.
         if self._ended_in_cr and piece:
             piece = piece.removeprefix(b"\n")
             self._ended_in_cr = False
@@ -59,7 +70,7 @@ class Parser:
         return [message for line in self._lines(piece) if (message := self._parse_line(line)) is not None]
 
     def _lines(self, piece: bytes) -> list[bytes]:
-        """The lines that are complete now, without their ends."""
+        """The lines that are complete now, without their line breaks."""
         first, *others = _END_OF_LINE.split(piece)
         self._hold(first)
         if not others:

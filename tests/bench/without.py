@@ -79,8 +79,8 @@ def _never_direct(assemble: Any) -> Any:
 
 def _at_once(tls: Any) -> Any:
     class Trust(tls.Trust):  # type: ignore[misc]  # whose module is known when it is loaded
-        def begin(self) -> None:
-            super().begin()
+        def start(self) -> None:
+            super().start()
             if self._thread is not None:
                 self._thread.join()
 

@@ -80,7 +80,7 @@ def test_the_class_before_and_inside_the_body(error: Exception, before: Fault, i
         (connect_error(OSError(113, "No route to host")), Fault.CONNECT, True, "no route to host"),
         (connect_error(ConnectionResetError(104, "Connection reset by peer")), Fault.CONNECT, True, "reset"),
         (connect_error(socket.gaierror(socket.EAI_AGAIN, CANARY)), Fault.CONNECT, True, "at the moment"),
-        (connect_error(socket.gaierror(socket.EAI_NONAME, CANARY)), Fault.CONNECT, False, "cannot resolve host"),
+        (connect_error(socket.gaierror(socket.EAI_NONAME, CANARY)), Fault.CONNECT, False, "resolve host"),
         (connect_error(unverified("certificate has expired")), Fault.TLS, False, "certificate has expired"),
         (connect_error(ssl.SSLError(1, CANARY)), Fault.TLS, False, "handshake failed"),
         (connect_error(ssl.SSLEOFError(8, CANARY)), Fault.CUT, True, "handshake"),

@@ -174,7 +174,7 @@ def test_a_git_lfs_pointer_is_recognised() -> None:
 
 def test_another_size_names_both_sizes_and_the_type() -> None:
     error = fails(WHOLE, ok(999, content_type="application/octet-stream"))
-    assert error.message == "has 999 bytes there instead of 1000 (application/octet-stream)"
+    assert error.message == "has 999 bytes instead of 1000 (application/octet-stream)"
 
 
 # 416
