@@ -1,4 +1,9 @@
-"""Ending a run from outside: one flag, interruptible waits, and sockets that wake up."""
+"""Cancellation of a run: a flag, waits that end early, and sockets that wake blocked reads.
+
+Workers call :meth:`Cancellation.check` between steps, wait with :meth:`Cancellation.sleep`, and register
+every socket that they read from. :meth:`Cancellation.cancel` may be called from any thread, for example by a
+signal handler.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +14,20 @@ import weakref
 
 
 class Cancelled(Exception):  # noqa: N818 - a signal, not a failure
-    """Raised inside a worker when its run was cancelled. Never leaves the engine."""
+    """Raised in a worker when its run was cancelled. The engine catches it; it is not part of the API."""
 
 
 class Cancellation:
-    """The one switch that ends all work of a run.
+    """Ends all work of a run. May be used by several threads.
 
-    A blocked read cannot be ended by closing its socket from another thread; shutting the socket down wakes
-    it at once. ``socket.socket.shutdown`` is called on the base class on purpose: ``SSLSocket.shutdown``
-    drops its TLS layer first, so that a concurrent read would return ciphertext as if it were the body.
+    Closing a socket in another thread does not end a blocked read; shutting it down does, at once.
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        """Weak references, so that closed connections need not be removed."""
 
     @property
     def cancelled(self) -> bool:
@@ -31,21 +35,21 @@ class Cancellation:
         return self._event.is_set()
 
     def cancel(self) -> None:
-        """End all work. May be called from any thread, any number of times."""
-        self._event.set()
+        """Cancel the run. May be called from any thread, any number of times."""
+        self._event.set()  # before the sockets: a worker that wakes must find the flag set
         with self._lock:
             for sock in list(self._sockets):
                 _wake(sock)
 
     def register(self, sock: socket.socket) -> None:
-        """Wake ``sock`` when the run is cancelled; forgotten by itself when the socket goes."""
+        """Shut ``sock`` down when the run is cancelled; at once if that has happened already."""
         with self._lock:
             self._sockets.add(sock)
-        if self.cancelled:
+        if self.cancelled:  # checked after adding, so that a cancel() in between is not missed
             _wake(sock)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless the run is cancelled meanwhile.
+        """Wait for a number of seconds, or until the run is cancelled.
 
         Raises:
             Cancelled: The run was cancelled before or during the wait.
@@ -57,12 +61,14 @@ class Cancellation:
         """Raise if the run was cancelled.
 
         Raises:
-            Cancelled: It was.
+            Cancelled: The run was cancelled.
         """
         if self._event.is_set():
             raise Cancelled
 
 
 def _wake(sock: socket.socket) -> None:
+    # The method of the base class: SSLSocket.shutdown drops its TLS layer first, and a concurrent read would
+    # then return ciphertext as if it were the body.
     with contextlib.suppress(OSError):  # already closed
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

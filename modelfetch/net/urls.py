@@ -162,13 +162,11 @@ def redirect_target(url: str, location: bytes | None) -> str:
     Args:
         url: URL of the request.
         location: The ``Location`` field as received. Characters that must be percent-encoded are encoded, as
-        browsers
-            do.
+            browsers do.
 
     Raises:
         SourceError: ``Location`` is missing or malformed, has another scheme than http(s), leads from https
-        to http
-            (as in CVE-2022-43551), or contains user information or control characters.
+            to http (as in CVE-2022-43551), or contains user information or control characters.
     """
     text = (location or b"").decode("utf-8", "surrogateescape").strip(" ")
     if not text:

@@ -1,6 +1,8 @@
-"""Mirrors: URL templates from the configuration and from the manifest.
+"""Mirrors, and the URLs that a manifest lists for single files.
 
-The addresses a manifest gives for a single file.
+A mirror is a URL template, set in the configuration or in the manifest. Example::
+
+    https://mirror.example/{name}/{version}/{path}
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 
 
 class MirrorSource:
-    """Templates with ``{path} {sha256} {name} {version}``; the configured ones before the manifest's.
+    """URL templates: those of the configuration, then those of the manifest.
+
+    The fields are ``{path}``, ``{sha256}``, ``{name}`` and ``{version}``.
 
     Args:
-        client: HTTP.
-        templates: Mirrors of the configuration. They may carry ``user:password@``, which goes to that origin
-            only.
+        client: HTTP client of the run.
+        templates: Mirrors of the configuration. They may contain ``user:password@``, which is sent to that
+            origin only.
     """
 
     kind = "mirror"
@@ -41,7 +45,7 @@ class MirrorSource:
 
 
 def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
-    """Fill a template in. Values are percent-encoded, so that none can change the URL's shape."""
+    """Replace the fields of a template. Values are percent-encoded, so that none can add parts to the URL."""
     values = {
         "{path}": file.path,
         "{sha256}": file.sha256,
@@ -55,7 +59,11 @@ def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
 
 
 class UrlSource:
-    """``files[].urls`` of the manifest, in its order."""
+    """``files[].urls`` of the manifest, in its order.
+
+    Args:
+        client: HTTP client of the run.
+    """
 
     kind = "url"
 
@@ -63,5 +71,5 @@ class UrlSource:
         self._client = client
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:  # noqa: ARG002
-        """One offer per address."""
+        """One offer per URL."""
         return [HttpOffer(self.kind, url, file.size, self._client) for url in file.urls]
