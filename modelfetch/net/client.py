@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.body import Body
     from modelfetch.net.limits import Limits, Memory
-    from modelfetch.net.responses import Ask
+    from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
 
 
@@ -40,17 +40,19 @@ class Client:
         self._lock = threading.Lock()
         self._session: Session | None = None
 
-    def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
+    def request(
+        self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
+    ) -> Body:
         """Request the rest of a file and check the response.
 
         Returns:
-            The body. It may start before ``ask.start`` (the server sends whole files only), or end early.
+            The body. It may start before ``request.start`` (the server sends whole files only), or end early.
 
         Raises:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).open(url, ask, credential=credential, memory=memory)
+        return self._session_for(url).request(url, request, credential=credential, memory=memory)
 
     def prepare(self, url: str) -> None:
         """Load what a request for ``url`` needs, so that its time is not measured as the source's."""

@@ -113,7 +113,7 @@ class Api:
         """Close every connection."""
         self._http.close()
 
-    def ask(
+    def request(
         self, method: str, path: str, document: object = None, *, seconds: float = ANSWER_SECONDS
     ) -> Reply:
         """Send a request and read the response, whatever its status.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from modelfetch.errors import SourceError
 from modelfetch.net.errors import source_error
-from modelfetch.net.responses import Answer
+from modelfetch.net.responses import ResponseHead
 
 if TYPE_CHECKING:
     from modelfetch.net.limits import StallTimer
@@ -87,7 +87,7 @@ class KeepAliveConnection:
         self._timeout = 0.0
         """The timeout set at the socket, in seconds."""
 
-    def request(self, path: str, size: int, timer: StallTimer) -> tuple[Answer, bytes] | None:
+    def request(self, path: str, size: int, timer: StallTimer) -> tuple[ResponseHead, bytes] | None:
         """Request a file of ``size`` bytes and read the whole response.
 
         Args:
@@ -108,34 +108,34 @@ class KeepAliveConnection:
         try:
             self._wait(timer.remaining())
             self._socket.sendall(head)
-            answered = self._read(data, size, timer)
+            response = self._read(data, size, timer)
         except OSError as error:
             # With some bytes received, the connection is alive and the server is slow: a new connection would
             # be as slow. Without any, the server may have closed the connection unnoticed: try a new one.
             if data and isinstance(error, TimeoutError):
                 self.close()
                 raise source_error(error, body=_END in data) from error
-            answered = None
+            response = None
         except SourceError:
             self.close()
             raise
-        if answered is None or not answered[1] or is_last(answered[0].headers):
+        if response is None or not response[1] or is_last(response[0].headers):
             self.close()
-        return answered
+        return response
 
     def close(self) -> None:
         """Close the connection."""
         self.is_open = False
         self._owner.close()
 
-    def _read(self, data: bytearray, size: int, timer: StallTimer) -> tuple[Answer, bytes] | None:
+    def _read(self, data: bytearray, size: int, timer: StallTimer) -> tuple[ResponseHead, bytes] | None:
         """Read one response into ``data``, which :meth:`request` examines after a failure."""
         end = self._read_head(data, timer)
-        answer = _answer(data[:end]) if end else None
-        if answer is None:
+        head = _parse_head(data[:end]) if end else None
+        if head is None:
             return None
-        if not _is_whole(answer, size):
-            return answer, b""
+        if not _is_whole(head, size):
+            return head, b""
         timer.count_bytes(len(data) - end)
         while len(data) < end + size:
             timer.check_speed()
@@ -143,7 +143,7 @@ class KeepAliveConnection:
             if not (count := self._more(data)):
                 return None
             timer.count_bytes(count)
-        return (answer, bytes(data[end:])) if len(data) == end + size else None
+        return (head, bytes(data[end:])) if len(data) == end + size else None
 
     def _read_head(self, data: bytearray, timer: StallTimer) -> int:
         """Read to the end of the head; its length, or 0 if the connection ended or the head is too long."""
@@ -166,7 +166,7 @@ class KeepAliveConnection:
         return len(piece)
 
 
-def _answer(head: bytearray) -> Answer | None:
+def _parse_head(head: bytearray) -> ResponseHead | None:
     match = _HEAD.fullmatch(head)
     if match is None:
         return None
@@ -176,14 +176,14 @@ def _answer(head: bytearray) -> Answer | None:
         name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Answer(int(match[1]), headers) if len(lines) <= MAX_HEADERS else None
+    return ResponseHead(int(match[1]), headers) if len(lines) <= MAX_HEADERS else None
 
 
-def _is_whole(answer: Answer, size: int) -> bool:
+def _is_whole(head: ResponseHead, size: int) -> bool:
     """Whether the body is exactly the ``size`` bytes after the head."""
-    headers = answer.headers
+    headers = head.headers
     return (
-        answer.status in (200, 206)
+        head.status in (200, 206)
         and headers.get("content-length") == str(size)
         and "transfer-encoding" not in headers
     )

@@ -58,22 +58,22 @@ def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[R
     through = proxies.from_environment()
     client = new_client(httpx.Timeout(limit), through=through)
 
-    def ask(number: int) -> None:
-        replies[number] = _ask(client, through, questions[number])
+    def send(number: int) -> None:
+        replies[number] = _send(client, through, questions[number])
 
     until = time.monotonic() + limit
     threads = []
     for number in range(len(questions)):
-        if thread := start(partial(ask, number), f"modelfetch-probe-{number}"):
+        if thread := start(partial(send, number), f"modelfetch-probe-{number}"):
             threads.append(thread)
         elif time.monotonic() < until:  # one by one if the system refuses more threads
-            ask(number)
+            send(number)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     return list(replies)  # a copy: threads that are still running write to the original
 
 
-def _ask(client: httpx.Client, through: Proxies, question: Question) -> Reply:
+def _send(client: httpx.Client, through: Proxies, question: Question) -> Reply:
     began = time.monotonic()
     headers = {} if question.is_head else {"Range": "bytes=0-0"}
     proxy: Proxy | None = None

@@ -165,7 +165,7 @@ def _fill(sock: socket.socket, room: memoryview, timer: StallTimer) -> int:
     The timeout of the socket is short, so that bytes in the buffer are handed on although no more arrive. The
     timer decides after each such timeout whether the wait goes on.
     """
-    asked, filled = time.monotonic(), 0
+    began, filled = time.monotonic(), 0
     while filled < len(room):
         try:
             count = sock.recv_into(room[filled:])
@@ -177,6 +177,6 @@ def _fill(sock: socket.socket, room: memoryview, timer: StallTimer) -> int:
             timer.remaining()  # raises if no time is left
             continue
         filled += count
-        if not count or time.monotonic() - asked >= HOLD_SECONDS:
+        if not count or time.monotonic() - began >= HOLD_SECONDS:
             break
     return filled

@@ -55,7 +55,7 @@ class Unresolved(SourceError):  # noqa: N818 - describes the host, not only the 
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RangeRequest:
     """A request for bytes of a file of ``size`` bytes, from ``start`` on."""
 
     start: int
@@ -79,7 +79,7 @@ class Ask:
         """Position of the last byte requested."""
         return (self.size if self.end is None else self.end) - 1
 
-    def unranged(self) -> Ask:
+    def unranged(self) -> RangeRequest:
         """The same request without a range.
 
         Raises:
@@ -91,7 +91,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseHead:
     """A response, as far as the decision needs it."""
 
     status: int
@@ -116,47 +116,47 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Resend:
     """Send another request instead."""
 
-    ask: Ask
+    request: RangeRequest
 
 
-def judge(ask: Ask, answer: Answer) -> Accept | Again:
+def judge(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
     """Decide what to do with a response.
 
     Returns:
-        Accept to use the body, or Again to send the request in another form. Each Again drops one of
+        Accept to use the body, or Resend to send the request in another form. Each Resend drops one of
         validator, range and renewal of a signed link, so their number is limited.
 
     Raises:
         SourceError: The response cannot be used; its fault says whether to retry or to use another source.
     """
-    match answer.status:
+    match head.status:
         case 206:
-            return _partial(ask, answer)
+            return _partial(request, head)
         case 200:
-            return _whole(ask, answer)
+            return _whole(request, head)
         case 416:
-            return _unsatisfiable(ask)
-        case 405 | 501 if ask.ranged:
-            return Again(ask.unranged())
-        case 401 | 403 | 404 | 410 if answer.redirected and ask.fresh:
-            return Again(replace(ask, fresh=False))
+            return _unsatisfiable(request)
+        case 405 | 501 if request.ranged:
+            return Resend(request.unranged())
+        case 401 | 403 | 404 | 410 if head.redirected and request.fresh:
+            return Resend(replace(request, fresh=False))
         case _:
-            raise refusal(answer)
+            raise refusal(head)
 
 
-def refusal(answer: Answer) -> SourceError:
+def refusal(head: ResponseHead) -> SourceError:
     """The error for a status that cannot be used."""
-    status, wait = answer.status, retry_after(answer.headers)
-    if status in _GONE or answer.excerpt.startswith(_NOT_HERE):
+    status, wait = head.status, retry_after(head.headers)
+    if status in _GONE or head.excerpt.startswith(_NOT_HERE):
         return SourceError(Fault.NOT_FOUND, _GONE.get(status, "not found"))
     if status in _BUSY or (status == 403 and wait is not None):
         return SourceError(Fault.BUSY, f"{_words(status)} ({status})", retry_after=wait)
     if status in _SERVER:
         return SourceError(Fault.SERVER, f"{_words(status)} ({status})", retry_after=wait)
-    return _permanent(status, answer.sent)
+    return _permanent(status, head.sent)
 
 
 def _permanent(status: int, sent: str) -> SourceError:
@@ -184,19 +184,19 @@ def _permanent(status: int, sent: str) -> SourceError:
             return SourceError(Fault.PROTOCOL, f"unexpected answer: {_words(status)} ({status})")
 
 
-def _partial(ask: Ask, answer: Answer) -> Accept | Again:
+def _partial(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
     """Decide on status 206, which should come with the requested range."""
-    part = _stated_part(ask, answer.headers)
-    if part is not None and (ask.ranged or part == (0, ask.size)):
-        return Accept(part[0], part[1] - part[0], ask.ranged)
-    if encoding := _encoding(answer.headers):
+    part = _stated_part(request, head.headers)
+    if part is not None and (request.ranged or part == (0, request.size)):
+        return Accept(part[0], part[1] - part[0], request.ranged)
+    if encoding := _encoding(head.headers):
         raise SourceError(Fault.PROTOCOL, f"sent the range encoded as {encoding}")
-    if not ask.ranged:
+    if not request.ranged:
         raise SourceError(Fault.PROTOCOL, "sent a range that was not requested (206)")
-    return Again(ask.unranged())
+    return Resend(request.unranged())
 
 
-def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None:
+def _stated_part(request: RangeRequest, headers: Mapping[str, str]) -> tuple[int, int] | None:
     """The part of the file that a response states, if it starts as requested and does not go beyond.
 
     It may be shorter than requested (RFC 9110, 15.3.7); the rest is requested again. A changed validator is
@@ -209,8 +209,8 @@ def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None
     if match is None:
         return None
     first, end = int(match[1]), int(match[2]) + 1
-    is_part = first == (ask.start if ask.ranged else 0) and first < end <= ask.last + 1
-    is_whole = match[3] in ("*", str(ask.size))
+    is_part = first == (request.start if request.ranged else 0) and first < end <= request.last + 1
+    is_whole = match[3] in ("*", str(request.size))
     length = length_of(headers)
     if not (is_part and is_whole and length in (None, end - first)):
         return None
@@ -220,36 +220,37 @@ def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None
     return (first, end) if is_raw else None
 
 
-def _whole(ask: Ask, answer: Answer) -> Accept | Again:
+def _whole(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
     """Decide on status 200, which should come with the whole file."""
-    if ask.ranged and "content-range" in answer.headers:
-        if _stated_part(ask, answer.headers) == (ask.start, ask.last + 1):
-            return Accept(ask.start, ask.last + 1 - ask.start, ranged=True)  # the 206 it should have been
-        return Again(ask.unranged())
-    length = length_of(answer.headers)
-    _check_length(length, ask, answer)
-    if not ask.ranged or ask.start == 0:  # the requested bytes come first; the reader stops after them
+    if request.ranged and "content-range" in head.headers:
+        if _stated_part(request, head.headers) == (request.start, request.last + 1):
+            # Status 200 is wrong, but the body is the part requested: treat it like status 206.
+            return Accept(request.start, request.last + 1 - request.start, ranged=True)
+        return Resend(request.unranged())
+    length = length_of(head.headers)
+    _check_length(length, request, head)
+    if not request.ranged or request.start == 0:  # the requested bytes come first; reading stops after them
         return Accept(0, length)
-    if ask.etag:  # some caches ignore Range next to If-Range; the validator may also have changed
-        return Again(replace(ask, etag=""))
-    return Again(ask.unranged())
+    if request.etag:  # some caches ignore Range next to If-Range; the validator may also have changed
+        return Resend(replace(request, etag=""))
+    return Resend(request.unranged())
 
 
-def _check_length(length: int | None, ask: Ask, answer: Answer) -> None:
+def _check_length(length: int | None, request: RangeRequest, head: ResponseHead) -> None:
     """Raise if the stated length, or an encoding, shows that the body is not the file."""
-    if length == ask.size:
+    if length == request.size:
         return  # an encoding is ignored then: a body of the pinned size is the file itself
-    if encoding := _encoding(answer.headers):
+    if encoding := _encoding(head.headers):
         raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
     if length is not None:
-        raise _other_size(length, ask, answer)
+        raise _other_size(length, request, head)
 
 
-def _unsatisfiable(ask: Ask) -> Again:
+def _unsatisfiable(request: RangeRequest) -> Resend:
     """Decide on status 416: the file may be right, so request it without a range."""
-    if not ask.ranged:
+    if not request.ranged:
         raise SourceError(Fault.PROTOCOL, "refused a range that was not requested (416)")
-    return Again(ask.unranged())
+    return Resend(request.unranged())
 
 
 def strong_etag(headers: Mapping[str, str]) -> str:
@@ -258,11 +259,11 @@ def strong_etag(headers: Mapping[str, str]) -> str:
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
 
 
-def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
-    kind = media_type(answer.headers.get("content-type", ""))
-    message = f"has {actual} bytes instead of {ask.size}" + (f" ({kind})" if kind else "")
+def _other_size(actual: int, request: RangeRequest, head: ResponseHead) -> SourceError:
+    kind = media_type(head.headers.get("content-type", ""))
+    message = f"has {actual} bytes instead of {request.size}" + (f" ({kind})" if kind else "")
     hint = ""
-    if answer.excerpt.startswith("version https://git-lfs.github.com/spec/"):
+    if head.excerpt.startswith("version https://git-lfs.github.com/spec/"):
         message = "sent a Git LFS pointer instead of the file"
         hint = "Use the address of the LFS media, not of the raw repository file."
     elif kind == "text/html":

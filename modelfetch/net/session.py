@@ -25,7 +25,7 @@ from modelfetch.net.errors import is_no_http, source_error, wants_credentials
 from modelfetch.net.httpx_client import came_from_public, leads_inside, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, is_last, split
 from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
-from modelfetch.net.responses import Accept, Answer, Ask, judge, length_of, strong_etag
+from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
 from modelfetch.net.urls import Credential, host_of, is_secure, origin, redirect_target
 
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ class Session:
                 while idle:
                     idle.pop().close()
 
-    def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
-        """See :meth:`modelfetch.net.client.Client.open`."""
-        timer = StallTimer(self._limits, self._clock, ask.first_byte)
-        response, accepted = self._accepted(url, ask, credential, memory, timer)
-        return self._body(response, accepted, timer, ask.size)
+    def request(
+        self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
+    ) -> Body:
+        """See :meth:`modelfetch.net.client.Client.request`."""
+        timer = StallTimer(self._limits, self._clock, request.first_byte)
+        response, accepted = self._accepted(url, request, credential, memory, timer)
+        return self._body(response, accepted, timer, request.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
@@ -114,7 +116,7 @@ class Session:
             return found
         if first_byte is not None:
             timer = StallTimer(self._limits, self._clock, first_byte)
-        response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), timer)
+        response, accepted = self._accepted(url, RangeRequest(0, size), credential, Memory(), timer)
         body = self._body(response, accepted, timer, size)
         sock = self._reusable_socket(response, url, size) if path else None
         with _closing_on_error(response):
@@ -158,44 +160,54 @@ class Session:
         except IndexError:  # another thread took the last one
             return None
         self._cancel.check()
-        answered = connection.request(path, size, timer)
+        response = connection.request(path, size, timer)
         self._cancel.check()  # a socket woken by cancel() looks like one that the server closed
         if connection.is_open:
             idle.append(connection)
-        if answered is None or answered[0].status in _REDIRECTS or answered[0].status in (401, 403):
+        if response is None or response[0].status in _REDIRECTS or response[0].status in (401, 403):
             return None
-        verdict = judge(Ask(0, size), answered[0])
-        return answered[1] or None if isinstance(verdict, Accept) else None
+        verdict = judge(RangeRequest(0, size), response[0])
+        return response[1] or None if isinstance(verdict, Accept) else None
 
     def _accepted(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, timer: StallTimer
+        self,
+        url: str,
+        request: RangeRequest,
+        credential: Credential | None,
+        memory: Memory,
+        timer: StallTimer,
     ) -> tuple[httpx.Response, Accept]:
         """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
-            response, address = self._follow(url, ask, credential, memory, timer)
-            asked = _with_etag(ask, memory, address)
+            response, address = self._follow(url, request, credential, memory, timer)
+            sent = _with_etag(request, memory, address)
             with _closing_on_error(response):
-                verdict = judge(asked, _answer(response, asked, timer, redirected=address != url))
+                verdict = judge(sent, _response_head(response, sent, timer, redirected=address != url))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
                     return response, verdict
             response.close()
-            if asked.etag and not verdict.ask.etag:
+            if sent.etag and not verdict.request.etag:
                 memory.etag = ""
-            ask = replace(verdict.ask, etag="")  # _with_etag() adds it again where it is valid
+            request = replace(verdict.request, etag="")  # _with_etag() adds it again where it is valid
 
     def _follow(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, timer: StallTimer
+        self,
+        url: str,
+        request: RangeRequest,
+        credential: Credential | None,
+        memory: Memory,
+        timer: StallTimer,
     ) -> tuple[httpx.Response, str]:
         """Send the request and follow redirects; returns the response and the URL it came from."""
-        public, asked = False, host_of(url)
+        public, first_host = False, host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
-            headers = _range_headers(_with_etag(ask, memory, url))
+            headers = _range_headers(_with_etag(request, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and leads_inside(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
-            with _naming_host(host_of(url), asked):
+            with _naming_host(host_of(url), first_host):
                 response = self._send(self._public_http if public else self._http, url, headers, timer)
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
@@ -249,16 +261,16 @@ def _no_auth(request: httpx.Request) -> httpx.Request:
     return request
 
 
-def _with_etag(ask: Ask, memory: Memory, url: str) -> Ask:
+def _with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
     """Add the validator of earlier bytes, if ``url`` is at the origin that sent it."""
-    if not (ask.start and ask.ranged and memory.etag and memory.etag_origin == origin(url)):
-        return ask
-    return replace(ask, etag=memory.etag)
+    if not (request.start and request.ranged and memory.etag and memory.etag_origin == origin(url)):
+        return request
+    return replace(request, etag=memory.etag)
 
 
-def _range_headers(ask: Ask) -> dict[str, str]:
-    headers = {"Range": f"bytes={ask.start}-{ask.last}"} if ask.ranged else {}
-    return headers | ({"If-Range": ask.etag} if ask.etag else {})
+def _range_headers(request: RangeRequest) -> dict[str, str]:
+    headers = {"Range": f"bytes={request.start}-{request.last}"} if request.ranged else {}
+    return headers | ({"If-Range": request.etag} if request.etag else {})
 
 
 def _location(response: httpx.Response) -> bytes | None:
@@ -275,9 +287,11 @@ def _fields(request: httpx.Request) -> bytes:
     return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
-def _answer(response: httpx.Response, ask: Ask, timer: StallTimer, *, redirected: bool) -> Answer:
-    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, timer)
-    return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
+def _response_head(
+    response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
+) -> ResponseHead:
+    excerpt = "" if _may_be_used(response, request.size) else _excerpt(response, timer)
+    return ResponseHead(response.status_code, _headers(response), redirected, excerpt, _sent(response))
 
 
 def _sent(response: httpx.Response) -> str:
@@ -313,12 +327,12 @@ def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
 
 
 @contextlib.contextmanager
-def _naming_host(host: str, asked: str) -> Iterator[None]:
+def _naming_host(host: str, first_host: str) -> Iterator[None]:
     """Store in a failure which host caused it, if that is another one than the source's own."""
     try:
         yield
     except SourceError as error:
-        error.elsewhere = host if host != asked else ""
+        error.elsewhere = host if host != first_host else ""
         raise
 
 

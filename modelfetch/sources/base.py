@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.limits import Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from modelfetch.net.urls import Credential, host_of
 
 if TYPE_CHECKING:
@@ -128,10 +128,12 @@ class HttpOffer:
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Request the bytes from ``offset`` on; see :meth:`Offer.open`."""
-        ask = Ask(offset, self._size, end=end, first_byte=first_byte)
+        request = RangeRequest(offset, self._size, end=end, first_byte=first_byte)
         try:
             self._announce()
-            return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+            return self._client.request(
+                self.address, request, credential=self._credential, memory=self._memory
+            )
         except SourceError as error:
             self._advise(error)
             raise

@@ -12,7 +12,7 @@ import pytest
 from modelfetch.errors import SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from modelfetch.net.urls import Credential
 from tests.origin import Content
 from tests.patience import HELD
@@ -66,7 +66,9 @@ def get(
     """Ask for the rest of the file and read it to the end."""
     at, data = -1, bytearray()
     try:
-        body = client.open(url, Ask(start, size), credential=credential, memory=memory or Memory())
+        body = client.request(
+            url, RangeRequest(start, size), credential=credential, memory=memory or Memory()
+        )
         at = body.start
         with closing(body):
             for piece in body:

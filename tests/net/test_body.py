@@ -14,7 +14,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory, SpeedFloor
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.engine.fakes import FakeClock
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
@@ -205,7 +205,7 @@ def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, d
     clock = FakeClock()
     limits = Limits(stall_timeout=IN_TIME, min_speed=1e9, direct_from=direct_from)
     with closing(Client(limits, Cancellation(), clock)) as client:
-        body = client.open(url, Ask(0, SIZE), credential=None, memory=Memory())
+        body = client.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())
         data = bytearray()
         for piece in body:
             data += piece

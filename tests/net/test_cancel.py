@@ -13,7 +13,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
@@ -35,7 +35,7 @@ def client(cancel: Cancellation, direct_from: float) -> Iterator[Client]:
 
 
 def read(client: Client, origin: Origin, into: bytearray) -> None:
-    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    body = client.request(origin.url(PATH), RangeRequest(0, SIZE), credential=None, memory=Memory())
     try:
         for piece in body:
             into += piece
@@ -113,7 +113,7 @@ def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cance
 @BOTH_WAYS
 def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Cancellation) -> None:
     origin.pace = 200_000
-    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    body = client.request(origin.url(PATH), RangeRequest(0, SIZE), credential=None, memory=Memory())
     pieces = iter(body)
     assert next(pieces)
     cancel.cancel()

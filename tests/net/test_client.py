@@ -9,7 +9,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault
@@ -387,7 +387,7 @@ def test_memory_belongs_to_the_answer_that_was_accepted(origin: Origin, client: 
     memory = Memory()
     get(client, url, memory=memory)
     assert memory == Memory()
-    client.open(url, Ask(0, SIZE), credential=None, memory=memory).close()
+    client.request(url, RangeRequest(0, SIZE), credential=None, memory=memory).close()
     assert memory.etag
     assert memory.etag_origin == ("http", "127.0.0.1", origin.port)
 
@@ -398,7 +398,7 @@ def test_the_first_byte_may_have_a_limit_of_its_own(origin: Origin, url: str, fa
     origin.fault("*", fault)
     client = Client(Limits(stall_timeout=30.0), Cancellation())
     with pytest.raises(SourceError) as late:
-        client.open(url, Ask(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
+        client.request(url, RangeRequest(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
     assert late.value.fault is Fault.TIMEOUT
     with pytest.raises(SourceError):
         client.fetch(url, SIZE, None, 0.1)

@@ -40,7 +40,7 @@ def why(ask: Callable[[], object]) -> SourceError:
 
 def test_a_document_is_sent_with_the_token_and_the_answer_read() -> None:
     with asking(document({"job_id": "job-1"}, 202)) as (client, script):
-        reply = client.ask("POST", "/v1/jobs", {"model": "m"})
+        reply = client.request("POST", "/v1/jobs", {"model": "m"})
     assert (reply.status, reply.kind, reply.document) == (202, "application/json", {"job_id": "job-1"})
     [request] = script.asked
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -51,7 +51,7 @@ def test_a_document_is_sent_with_the_token_and_the_answer_read() -> None:
 
 def test_a_request_without_a_document_has_no_body() -> None:
     with asking(document({})) as (client, script):
-        client.ask("GET", "/v1/jobs")
+        client.request("GET", "/v1/jobs")
     [request] = script.asked
     assert "content-type" not in request.headers
     assert "content-length" not in request.headers
@@ -67,7 +67,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
     with asking(document({})) as (_, other):
         away = whole(b"", status, location="http://127.0.0.1:1/")
         with asking(away) as (client, script):
-            assert client.ask("GET", "/v1/jobs").status == status
+            assert client.request("GET", "/v1/jobs").status == status
             answer = client.listen("/stream", None)
             assert isinstance(answer, Reply)
             assert answer.status == status
@@ -77,20 +77,20 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
 
 def test_an_answer_is_bounded() -> None:
     with asking(whole(b"x" * (ANSWER_BYTES + 1))) as (client, _):
-        error = why(lambda: client.ask("GET", "/v1/jobs"))
+        error = why(lambda: client.request("GET", "/v1/jobs"))
     assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
 
 
 def test_nobody_there_is_told() -> None:
     with refusing_port() as port, closing(Api(f"http://127.0.0.1:{port}", TOKEN, Cancellation())) as client:
-        error = why(lambda: client.ask("GET", "/v1/jobs"))
+        error = why(lambda: client.request("GET", "/v1/jobs"))
     assert (error.fault, error.message) == (Fault.CONNECT, "connection refused")
 
 
 def test_silence_is_waited_for_as_long_as_asked() -> None:
     with asking(lambda channel: channel.wait(HELD)) as (client, _):
         started = time.monotonic()
-        error = why(lambda: client.ask("GET", "/v1/jobs", seconds=0.1))
+        error = why(lambda: client.request("GET", "/v1/jobs", seconds=0.1))
     assert error.fault is Fault.TIMEOUT
     assert time.monotonic() - started < IN_TIME
 
@@ -100,7 +100,7 @@ def test_an_answer_that_is_cut_is_none() -> None:
         channel.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}")  # type: ignore[attr-defined]
 
     with asking(cut) as (client, _):
-        assert why(lambda: client.ask("GET", "/v1/jobs")).fault is Fault.CUT
+        assert why(lambda: client.request("GET", "/v1/jobs")).fault is Fault.CUT
 
 
 def test_credentials_of_other_files_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_credentials_of_other_files_are_not_sent(tmp_path: Path, monkeypatch: py
     netrc.write_text("machine 127.0.0.1 login me password s3cret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with asking(document({})) as (client, script):
-        client.ask("GET", "/v1/jobs")
+        client.request("GET", "/v1/jobs")
     assert script.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
@@ -116,7 +116,7 @@ def test_this_machine_is_never_asked_by_proxy(monkeypatch: pytest.MonkeyPatch) -
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with asking(document({})) as (client, _):
-        assert client.ask("GET", "/v1/jobs").status == 200
+        assert client.request("GET", "/v1/jobs").status == 200
 
 
 def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,11 +127,11 @@ def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
         for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             monkeypatch.delenv(name, raising=False)
         with closing(Api(base, TOKEN, Cancellation())) as client:
-            assert why(lambda: client.ask("GET", "/v1/jobs")).fault is Fault.TLS
+            assert why(lambda: client.request("GET", "/v1/jobs")).fault is Fault.TLS
         assert script.asked == []
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
         with closing(Api(base, TOKEN, Cancellation())) as client:
-            assert client.ask("GET", "/v1/jobs").document == {"jobs": []}
+            assert client.request("GET", "/v1/jobs").document == {"jobs": []}
 
 
 # Streams

@@ -23,7 +23,7 @@ from modelfetch.net.body import Body
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Memory, StallTimer
 from modelfetch.net.raw_body import LARGE_BYTES, socket_of
-from modelfetch.net.responses import Accept, Ask
+from modelfetch.net.responses import Accept, RangeRequest
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -49,7 +49,7 @@ def read(client: Client, url: str, start: int = 0, size: int = SIZE) -> list[Pie
 
 def taken(client: Client, url: str, start: int = 0, size: int = SIZE) -> Generator[Piece, None, None]:
     """The pieces of the rest of a file, as they come."""
-    with closing(client.open(url, Ask(start, size), credential=None, memory=Memory())) as body:
+    with closing(client.request(url, RangeRequest(start, size), credential=None, memory=Memory())) as body:
         for piece in body:
             yield Piece(bytes(piece), isinstance(piece, memoryview))
 
