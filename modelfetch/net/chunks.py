@@ -29,7 +29,7 @@ class ChunkDecoder:
 
     def __init__(self) -> None:
         self.is_over = False
-        self._held = b""
+        self._pending = b""
         """The beginning of a line whose rest has not arrived yet."""
         self._left = 0
         """Bytes of the current chunk that have not arrived yet."""
@@ -42,7 +42,7 @@ class ChunkDecoder:
         Raises:
             ValueError: The bytes are not a chunked body.
         """
-        piece, self._held = self._held + piece, b""
+        piece, self._pending = self._pending + piece, b""
         data, at = [], 0
         while at < len(piece) and not self.is_over:
             if self._left:
@@ -51,7 +51,7 @@ class ChunkDecoder:
                 self._left -= len(data[-1])
                 self._is_at_end = not self._left
             elif (following := self._line(piece, at)) is None:
-                self._hold(piece[at:])
+                self._keep_line(piece[at:])
                 break
             else:
                 at = following
@@ -76,7 +76,7 @@ class ChunkDecoder:
         self.is_over = not self._left
         return match.end()
 
-    def _hold(self, line: bytes) -> None:
+    def _keep_line(self, line: bytes) -> None:
         if len(line) > LINE_BYTES:
             raise ValueError("the size line of a chunk is too long")
-        self._held = line
+        self._pending = line

@@ -155,6 +155,7 @@ class _Race:
         raise self._error
 
     def _start(self, address: Address) -> None:
+        """Start a non-blocking connect; its result is seen by :meth:`_wait`."""
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
         except OSError as error:  # this machine does not support the address family

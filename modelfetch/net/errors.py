@@ -63,6 +63,7 @@ def wants_credentials(proxy: Proxy | None) -> SourceError:
 
 
 def _translate(error: Exception, *, body: bool) -> SourceError:
+    """Translate by class. Subclasses come before their base classes: a TimeoutError is an OSError too."""
     match error:
         case httpx.ConnectTimeout():
             return SourceError(Fault.CONNECT, "no connection in time")
@@ -107,6 +108,7 @@ def _timeout(*, body: bool) -> SourceError:
 
 
 def _connect_error(error: Exception) -> SourceError:
+    """Translate a failure to connect or to set up TLS by its original cause."""
     # httpx and httpcore wrap the original exception, which is the one that says why.
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

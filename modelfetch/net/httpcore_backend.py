@@ -88,19 +88,19 @@ class SocketStream(httpcore.NetworkStream):
         self._peer = peer
         self._cancel = cancel
         self._heads = HeadScanner()
-        self._held = b""
+        self._pending = b""
         """Bytes received together with the end of a head. The parser of httpcore gets them at its next read
         only, so that it holds no bytes of a body that is read past it."""
         cancel.register(sock)
 
     def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
         """Read up to ``max_bytes``, waiting for the first one."""
-        if self._held:
-            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
+        if self._pending:
+            data, self._pending = self._pending[:max_bytes], self._pending[max_bytes:]
             return data
         data = self.receive(max_bytes, timeout)
         end = self._heads.feed(data)
-        self._held = data[end:]
+        self._pending = data[end:]
         return data[:end]
 
     def receive(self, max_bytes: int, timeout: Timeout) -> bytes:
@@ -115,7 +115,7 @@ class SocketStream(httpcore.NetworkStream):
         Raises:
             OSError: The connection broke; TimeoutError if ``timer`` has no time left.
         """
-        if self._held:
+        if self._pending:
             return self.read(max_bytes)
         self._sock.settimeout(timer.remaining())
         return self._sock.recv(max_bytes)
@@ -195,9 +195,9 @@ class NestedTlsStream(httpcore.NetworkStream):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._heads = HeadScanner()
-        self._do(self._tls.do_handshake, timeout)
+        self._run(self._tls.do_handshake, timeout)
 
-    def _do(self, step: Callable[[], Any], timeout: Timeout) -> Any:
+    def _run(self, step: Callable[[], Any], timeout: Timeout) -> Any:
         """Run a TLS operation, sending and receiving the records that it needs."""
         while True:
             try:
@@ -219,7 +219,7 @@ class NestedTlsStream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
         """Read up to ``max_bytes``, waiting for the first one."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
-            data = bytes(self._do(partial(self._tls.read, max_bytes), timeout))
+            data = bytes(self._run(partial(self._tls.read, max_bytes), timeout))
         self._heads.feed(data)
         return data
 
@@ -228,7 +228,7 @@ class NestedTlsStream(httpcore.NetworkStream):
         self._heads = HeadScanner()
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while buffer:
-                buffer = buffer[self._do(partial(self._tls.write, buffer), timeout) :]
+                buffer = buffer[self._run(partial(self._tls.write, buffer), timeout) :]
 
     def close(self) -> None:
         """Close the connection to the proxy."""
@@ -243,7 +243,7 @@ class HeadScanner:
     """Finds the end of a response head, and limits the interim responses before it. Sans I/O."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._pending = b""
         self._interim = 0
         self._is_done = False
 
@@ -259,14 +259,14 @@ class HeadScanner:
         """
         if self._is_done:
             return len(data)
-        self._held += data
-        while (end := _HEAD_END.search(self._held)) is not None:
-            beyond = len(self._held) - end.end()
-            if not _INTERIM.match(self._held):
-                is_chunked = b"chunked" in self._held[: end.end()].lower()
-                self._held, self._is_done = b"", True
+        self._pending += data
+        while (end := _HEAD_END.search(self._pending)) is not None:
+            beyond = len(self._pending) - end.end()
+            if not _INTERIM.match(self._pending):
+                is_chunked = b"chunked" in self._pending[: end.end()].lower()
+                self._pending, self._is_done = b"", True
                 return len(data) - beyond if is_chunked else len(data)
-            self._held = self._held[end.end() :]
+            self._pending = self._pending[end.end() :]
             self._interim += 1
             if self._interim > MAX_INTERIM:
                 raise httpcore.RemoteProtocolError("too many interim responses")

@@ -24,7 +24,7 @@ from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.httpcore_backend import Backend
 from modelfetch.net.proxies import Proxies, Proxy, not_an_address
 from modelfetch.net.tls import tls_context
-from modelfetch.net.urls import is_inside, is_public, origin
+from modelfetch.net.urls import is_private_host, is_public, origin
 from modelfetch.version import __version__
 
 _HEADERS = {
@@ -105,6 +105,7 @@ class _Router(httpx.BaseTransport):
         return self._transport(request.url.scheme, proxy).handle_request(request)
 
     def _transport(self, scheme: str, proxy: Proxy | None) -> _Transport:
+        """The transport for a scheme and a proxy, created at its first use."""
         with self._lock:
             transport = self._transports.get((scheme, proxy))
             if transport is None:
@@ -118,6 +119,7 @@ class _Router(httpx.BaseTransport):
         )
 
     def _proxy_pool(self, proxy: Proxy, scheme: str) -> httpcore.ConnectionPool:
+        """A connection pool that leads through a proxy; by CONNECT if ``scheme`` is https."""
         try:
             read = httpx.Proxy(proxy.url)
         except (ValueError, httpx.InvalidURL):  # "from None": their messages may contain the proxy's password
@@ -171,13 +173,13 @@ def came_from_public(response: httpx.Response, url: str, *, by_proxy: bool) -> b
     Through a proxy that address is the proxy's, so the URL decides.
     """
     if by_proxy:
-        return not leads_inside(url)
+        return not is_private_url(url)
     return is_public(str(response.extensions["network_stream"].get_extra_info("server_addr")[0]))
 
 
-def leads_inside(url: str) -> bool:
+def is_private_url(url: str) -> bool:
     """Whether the host of a URL is outside the public internet by its text alone; nothing is resolved.
 
     The addresses of names are checked while connecting: :class:`modelfetch.net.connect.Addresses`.
     """
-    return is_inside(origin(url)[1])
+    return is_private_host(origin(url)[1])

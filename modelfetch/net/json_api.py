@@ -181,6 +181,7 @@ class Api:
 
 
 def _read(response: httpx.Response) -> Reply:
+    """Read a whole response; raises SourceError if it is larger than :data:`ANSWER_BYTES`."""
     try:
         body = bytearray()
         for piece in response.iter_raw():

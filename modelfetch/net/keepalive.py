@@ -54,7 +54,7 @@ class SocketOwner(Protocol):
         """Close the socket."""
 
 
-def split(url: str) -> tuple[str, str]:
+def split_origin(url: str) -> tuple[str, str]:
     """Split a URL into its origin, as written, and its path; the path is empty if it needs normalization."""
     end = url.find("/", url.find("://") + 3)
     if end < 0 or "@" in url[:end] or not _PLAIN.fullmatch(url, end):
@@ -62,7 +62,7 @@ def split(url: str) -> tuple[str, str]:
     return url[:end], url[end:]
 
 
-def is_last(headers: Mapping[str, str]) -> bool:
+def ends_connection(headers: Mapping[str, str]) -> bool:
     """Whether the server closes the connection after this response (RFC 9112, 9.3)."""
     return "close" in headers.get("connection", "").lower()
 
@@ -106,7 +106,7 @@ class KeepAliveConnection:
         head = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
         data = bytearray()
         try:
-            self._wait(timer.remaining())
+            self._set_timeout(timer.remaining())
             self._socket.sendall(head)
             response = self._read(data, size, timer)
         except OSError as error:
@@ -119,7 +119,7 @@ class KeepAliveConnection:
         except SourceError:
             self.close()
             raise
-        if response is None or not response[1] or is_last(response[0].headers):
+        if response is None or not response[1] or ends_connection(response[0].headers):
             self.close()
         return response
 
@@ -139,8 +139,8 @@ class KeepAliveConnection:
         timer.count_bytes(len(data) - end)
         while len(data) < end + size:
             timer.check_speed()
-            self._wait(timer.remaining())
-            if not (count := self._more(data)):
+            self._set_timeout(timer.remaining())
+            if not (count := self._receive(data)):
                 return None
             timer.count_bytes(count)
         return (head, bytes(data[end:])) if len(data) == end + size else None
@@ -149,24 +149,25 @@ class KeepAliveConnection:
         """Read to the end of the head; its length, or 0 if the connection ended or the head is too long."""
         while (end := data.find(_END)) < 0:
             if data:  # request() has set the timeout for the first read
-                self._wait(timer.remaining())
-            if len(data) > HEAD_BYTES or not self._more(data):
+                self._set_timeout(timer.remaining())
+            if len(data) > HEAD_BYTES or not self._receive(data):
                 return 0
         return end + len(_END)
 
-    def _wait(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float) -> None:
         """Set the timeout of the socket, up to 2 % too long: each change costs a system call."""
         if not seconds <= self._timeout <= seconds * 1.02:
             self._timeout = seconds * 1.01
             self._socket.settimeout(self._timeout)
 
-    def _more(self, data: bytearray) -> int:
+    def _receive(self, data: bytearray) -> int:
         piece = self._socket.recv(_PIECE)
         data += piece
         return len(piece)
 
 
 def _parse_head(head: bytearray) -> ResponseHead | None:
+    """Parse status line and header fields; None if the form is not accepted."""
     match = _HEAD.fullmatch(head)
     if match is None:
         return None

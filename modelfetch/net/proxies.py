@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.urls import is_this_machine, numeric, origin
+from modelfetch.net.urls import is_this_machine, origin, parse_ip
 
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _SUPPORTED: Final = ("http", "https")
@@ -164,7 +164,7 @@ class _Exception:
         """Whether this entry excludes ``host`` from the proxy."""
         if self.scheme not in ("", scheme) or self.port not in (None, port):
             return False
-        address = numeric(host)
+        address = parse_ip(host)
         # Networks match addresses and domains match names: an address in NO_PROXY says nothing of a name.
         if self.network is not None:
             return address is not None and _unmapped(address) in self.network

@@ -143,6 +143,7 @@ def pieces(
 
 @contextmanager
 def _buffer(length: int) -> Iterator[memoryview]:
+    """A buffer for a body of ``length`` bytes: a large one if one is free, else a small one."""
     # Never waits for a large buffer: a small one only costs some processor time.
     is_large = length > BUFFER_BYTES and _large.acquire(blocking=False)
     try:

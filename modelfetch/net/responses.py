@@ -153,13 +153,14 @@ def refusal(head: ResponseHead) -> SourceError:
     if status in _GONE or head.excerpt.startswith(_NOT_HERE):
         return SourceError(Fault.NOT_FOUND, _GONE.get(status, "not found"))
     if status in _BUSY or (status == 403 and wait is not None):
-        return SourceError(Fault.BUSY, f"{_words(status)} ({status})", retry_after=wait)
+        return SourceError(Fault.BUSY, f"{_status_text(status)} ({status})", retry_after=wait)
     if status in _SERVER:
-        return SourceError(Fault.SERVER, f"{_words(status)} ({status})", retry_after=wait)
+        return SourceError(Fault.SERVER, f"{_status_text(status)} ({status})", retry_after=wait)
     return _permanent(status, head.sent)
 
 
 def _permanent(status: int, sent: str) -> SourceError:
+    """The error for a status that will not change when the request is sent again."""
     match status:
         case 401 if sent:
             return SourceError(
@@ -181,7 +182,7 @@ def _permanent(status: int, sent: str) -> SourceError:
                 Fault.PROTOCOL, "the network requires a login first (511)", hint="Open a browser and log in."
             )
         case _:
-            return SourceError(Fault.PROTOCOL, f"unexpected answer: {_words(status)} ({status})")
+            return SourceError(Fault.PROTOCOL, f"unexpected answer: {_status_text(status)} ({status})")
 
 
 def _partial(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
@@ -243,7 +244,7 @@ def _check_length(length: int | None, request: RangeRequest, head: ResponseHead)
     if encoding := _encoding(head.headers):
         raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
     if length is not None:
-        raise _other_size(length, request, head)
+        raise _wrong_size(length, request, head)
 
 
 def _unsatisfiable(request: RangeRequest) -> Resend:
@@ -259,7 +260,8 @@ def strong_etag(headers: Mapping[str, str]) -> str:
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
 
 
-def _other_size(actual: int, request: RangeRequest, head: ResponseHead) -> SourceError:
+def _wrong_size(actual: int, request: RangeRequest, head: ResponseHead) -> SourceError:
+    """The error for a response of another size than the file, with a hint if it is a known kind of page."""
     kind = media_type(head.headers.get("content-type", ""))
     message = f"has {actual} bytes instead of {request.size}" + (f" ({kind})" if kind else "")
     hint = ""
@@ -287,7 +289,7 @@ def _encoding(headers: Mapping[str, str]) -> str:
     return sanitise(encoding)[:40] or "an unreadable name"
 
 
-_WORDS = {
+_STATUS_TEXTS = {
     408: "request timed out",
     425: "too early",
     429: "too many requests",
@@ -299,6 +301,6 @@ _WORDS = {
 }
 
 
-def _words(status: int) -> str:
+def _status_text(status: int) -> str:
     """Words for a status. The reason phrase of the server is not used: it may contain anything."""
-    return _WORDS.get(status, "server error" if status >= 500 else "HTTP status")
+    return _STATUS_TEXTS.get(status, "server error" if status >= 500 else "HTTP status")

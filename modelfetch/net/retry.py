@@ -73,11 +73,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value[:12])
     if value:
-        return _until(value, headers.get("date"))
+        return _seconds_until(value, headers.get("date"))
     return _rate_limit_reset(headers.get("ratelimit", ""))
 
 
-def _until(value: str, date: str | None) -> float | None:
+def _seconds_until(value: str, date: str | None) -> float | None:
+    """Seconds from ``date`` to ``value``, both HTTP dates; None if one cannot be parsed."""
     from email.utils import parsedate_to_datetime  # imported late: few responses need it
 
     try:

@@ -22,8 +22,8 @@ from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
 from modelfetch.net.connect import Families
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
-from modelfetch.net.httpx_client import came_from_public, leads_inside, new_client
-from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, is_last, split
+from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
+from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
 from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
 from modelfetch.net.urls import Credential, host_of, is_secure, origin, redirect_target
@@ -103,20 +103,22 @@ class Session:
     ) -> Body:
         """See :meth:`modelfetch.net.client.Client.request`."""
         timer = StallTimer(self._limits, self._clock, request.first_byte)
-        response, accepted = self._accepted(url, request, credential, memory, timer)
+        response, accepted = self._request_until_accepted(url, request, credential, memory, timer)
         return self._body(response, accepted, timer, request.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
         timer = StallTimer(self._limits, self._clock)
-        start, path = split(url)
+        start, path = split_origin(url)
         idle = self._idle[start, credential]
         found = self._fetch_over_idle(idle, path, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
             timer = StallTimer(self._limits, self._clock, first_byte)
-        response, accepted = self._accepted(url, RangeRequest(0, size), credential, Memory(), timer)
+        response, accepted = self._request_until_accepted(
+            url, RangeRequest(0, size), credential, Memory(), timer
+        )
         body = self._body(response, accepted, timer, size)
         sock = self._reusable_socket(response, url, size) if path else None
         with _closing_on_error(response):
@@ -134,7 +136,7 @@ class Session:
         request line (RFC 9112, 3.2.2), which keep-alive connections do not send.
         """
         needs_whole_url = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
-        if str(response.request.url) != url or needs_whole_url or is_last(_headers(response)):
+        if str(response.request.url) != url or needs_whole_url or ends_connection(_headers(response)):
             return None
         return raw_body.socket_of(response, size)
 
@@ -169,7 +171,7 @@ class Session:
         verdict = judge(RangeRequest(0, size), response[0])
         return response[1] or None if isinstance(verdict, Accept) else None
 
-    def _accepted(
+    def _request_until_accepted(
         self,
         url: str,
         request: RangeRequest,
@@ -205,7 +207,7 @@ class Session:
             headers = _range_headers(_with_etag(request, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
-            if public and leads_inside(url):
+            if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
             with _naming_host(host_of(url), first_host):
                 response = self._send(self._public_http if public else self._http, url, headers, timer)

@@ -72,15 +72,15 @@ class Parser:
     def _lines(self, piece: bytes) -> list[bytes]:
         """The lines that are complete now, without their line breaks."""
         first, *others = _END_OF_LINE.split(piece)
-        self._hold(first)
+        self._add_to_line(first)
         if not others:
             return []
         lines = [b"".join(self._line), *others[:-1]]
         self._line, self._line_size = [], 0
-        self._hold(others[-1])
+        self._add_to_line(others[-1])
         return lines
 
-    def _hold(self, part: bytes) -> None:
+    def _add_to_line(self, part: bytes) -> None:
         self._line.append(part)
         self._line_size += len(part)
         self._check_size()
@@ -90,6 +90,7 @@ class Parser:
             raise ValueError(f"sent more than {self._limit} bytes in one message")
 
     def _parse_line(self, line: bytes) -> Message | None:
+        """Process one line; an empty one ends a message, which is returned."""
         if self._is_first:
             line = line.removeprefix(_BOM)
             self._is_first = False
@@ -100,6 +101,7 @@ class Parser:
         return None
 
     def _field(self, name: str, value: str) -> None:
+        """Process one field. Unknown ones are ignored; a comment is a field without a name."""
         match name:
             case "data":
                 self._data.append(value)

@@ -92,6 +92,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 def _named(variable: str, file: str | None, directory: str | None) -> ssl.SSLContext:
+    """A context with the certificates that ``variable`` names."""
     try:
         return ssl.create_default_context(cafile=file or None, capath=directory or None)
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError

@@ -60,7 +60,7 @@ def is_public(address: str) -> bool:
     return not any(ip.version == block.version and ip in block for block in _PRIVATE)
 
 
-def numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Parse a host that is an IP address, in any form that resolvers accept (``0x7f.1``); None for a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
@@ -83,14 +83,14 @@ def is_this_machine(host: str) -> bool:
     """Whether a host is this machine, by its text alone; nothing is resolved."""
     if is_localhost(host):
         return True
-    address = numeric(host.rstrip("."))
+    address = parse_ip(host.rstrip("."))
     address = getattr(address, "ipv4_mapped", None) or address
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def is_inside(host: str) -> bool:
+def is_private_host(host: str) -> bool:
     """Whether a host is outside the public internet, by its text alone; nothing is resolved."""
-    address = numeric(host.rstrip("."))
+    address = parse_ip(host.rstrip("."))
     return is_localhost(host) if address is None else not is_public(str(address))
 
 
@@ -141,7 +141,7 @@ class Credential:
         return {"Authorization": self.value} if origin(url) == self.origin else {}
 
 
-def take_credential(url: str) -> tuple[str, Credential | None]:
+def split_credential(url: str) -> tuple[str, Credential | None]:
     """Split ``https://user:password@host/`` into the bare URL and its credential (RFC 7617)."""
     if "@" not in url:
         return url, None

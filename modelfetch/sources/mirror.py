@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import quote_path, take_credential
+from modelfetch.net.urls import quote_path, split_credential
 from modelfetch.sources.base import HttpOffer, Offer
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class MirrorSource:
         return [self._offer(template, manifest, file) for template in (*self._templates, *manifest.mirrors)]
 
     def _offer(self, template: str, manifest: Manifest, file: FileSpec) -> Offer:
-        url, credential = take_credential(expand(template, manifest, file))
+        url, credential = split_credential(expand(template, manifest, file))
         return HttpOffer(self.kind, url, file.size, self._client, credential)
 
 

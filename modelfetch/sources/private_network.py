@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import host_of, origin, take_credential
+from modelfetch.net.urls import host_of, origin, split_credential
 from modelfetch.sources.base import HttpOffer, Offer, Source
 
 if TYPE_CHECKING:
@@ -58,15 +58,16 @@ class PrivateNetworkWatch:
         return offer
 
     def _check_host(self, url: str) -> None:
+        """Report the host of ``url`` at its first request, if it is private."""
         host = host_of(url)
         with self._lock:
             if host in self._checked:
                 return
             self._checked.add(host)
         # Imported late: it imports httpx, which a run without requests does not need.
-        from modelfetch.net.httpx_client import leads_inside
+        from modelfetch.net.httpx_client import is_private_url
 
-        if leads_inside(url):
+        if is_private_url(url):
             self._report(f"this project uses {host}, which is on this machine or in a private network")
 
 
@@ -89,4 +90,4 @@ class Watched:
 
 
 def _origin(url: str) -> tuple[str, str, int]:
-    return origin(take_credential(url)[0])
+    return origin(split_credential(url)[0])

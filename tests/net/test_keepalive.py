@@ -11,7 +11,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.keepalive import split
+from modelfetch.net.keepalive import split_origin
 from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
@@ -253,4 +253,4 @@ def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_only_plain_urls_are_asked_for_like_this(url: str, parts: tuple[str, str]) -> None:
-    assert split(url) == parts
+    assert split_origin(url) == parts

@@ -17,7 +17,7 @@ from modelfetch.net.urls import (
     origin,
     quote_path,
     redirect_target,
-    take_credential,
+    split_credential,
 )
 
 CANARY = "s3cr3t-canary"
@@ -123,12 +123,12 @@ def test_a_credential_is_never_shown() -> None:
 )
 def test_take_credential(url: str, bare: str, userpass: bytes) -> None:
     expected = Credential(origin(bare), f"Basic {base64.b64encode(userpass).decode()}")
-    assert take_credential(url) == (bare, expected)
+    assert split_credential(url) == (bare, expected)
 
 
 def test_a_url_without_credential_stays_as_it_is() -> None:
     url = "https://h.example/a%20b/{x}?y=@z#f"
-    assert take_credential(url) == (url, None)
+    assert split_credential(url) == (url, None)
 
 
 # Redirects
