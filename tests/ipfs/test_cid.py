@@ -1,4 +1,4 @@
-"""Content identifiers: known vectors, strict texts, and what is refused by name."""
+"""Content identifiers: known vectors, strict spelling, and rejection with a reason."""
 
 import hashlib
 

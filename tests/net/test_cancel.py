@@ -1,4 +1,4 @@
-"""Cancelling wakes whatever waits, at once, and nothing more is asked."""
+"""Cancellation wakes every wait at once, and no further request is sent."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def read(client: Client, origin: Origin, into: bytearray) -> None:
 
 
 def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Callable[[], object]) -> float:
-    """Run ``wait``, cancel once ``when`` returns, and give the time until ``wait`` raised Cancelled."""
+    """Run ``wait``, cancel once ``when`` returns, and return the seconds until ``wait`` raised Cancelled."""
     cancelled_at: list[float] = []
 
     def cancel_soon() -> None:
         when()
-        time.sleep(0.03)  # let the waiting side get into its system call
+        time.sleep(0.03)  # until the waiting side is in its system call
         cancelled_at.append(time.monotonic())
         cancel.cancel()
 
@@ -86,7 +86,7 @@ def test_a_blocked_read_wakes_at_once(
         served.until(lambda origin: len(origin.requests) == 1)
 
     assert seconds_to_stop(cancel, lambda: read(client, served, data), stalled) < IN_TIME
-    # What had come when it was cancelled may have been on its way to us still.
+    # Bytes that had arrived before the cancellation may still be yielded.
     assert bytes(data) in (b"", FILE[:kept]), "nothing but the file: no ciphertext, no byte too many"
 
 
@@ -122,7 +122,7 @@ def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Ca
     body.close()
 
 
-# The switch by itself
+# Cancellation alone
 
 
 def test_a_sleep_ends_when_cancelled(cancel: Cancellation) -> None:
@@ -137,7 +137,7 @@ def test_a_sleep_without_cancel_takes_its_time(cancel: Cancellation) -> None:
 
 
 def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> None:
-    """It was under way already: whoever reads from it must not be left waiting."""
+    """It was being made when the run was cancelled: a read from it must not block."""
     ours, theirs = socket.socketpair()
     cancel.cancel()
     with ours, theirs:

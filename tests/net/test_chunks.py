@@ -1,4 +1,4 @@
-"""Chunked bodies, taken apart: whatever the cuts, the same bytes; whatever is sent, an end."""
+"""Decoding chunked bodies: any split gives the same bytes, and invalid ones end in an error."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_whatever_is_sent_no_more_is_held_than_a_line(pieces: list[bytes]) -> No
 
 @pytest.mark.slow
 def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) -> None:
-    """Whether its chunks are large or a byte each: it comes in pieces of what was there."""
+    """Large chunks and chunks of one byte alike are yielded in pieces of whatever has arrived."""
     content = Content.random("chunked", 400_000)
     origin.add("chunked.bin", content)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -98,7 +98,7 @@ def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) ->
 @pytest.mark.parametrize(
     ("rest", "fault"),
     [(b"", Fault.CUT), (END, Fault.CUT), (b"zz\r\n", Fault.PROTOCOL), (b"1\r\nabc\r\n", Fault.PROTOCOL)],
-    ids=["cut", "ended", "no size", "longer than it says"],
+    ids=["cut", "ended", "no size", "longer than stated"],
 )
 def test_a_large_body_that_ends_badly(origin: Origin, client: Client, rest: bytes, fault: Fault) -> None:
     content = Content.random("chunked", 400_000)

@@ -1,4 +1,4 @@
-"""Single requests against an origin that misbehaves: which fault comes of it, and which bytes."""
+"""Single requests to a misbehaving server: the fault that is raised, and the bytes that are accepted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.origin import Fault as OriginFault
 
 HALF = SIZE // 2
 
-# What is asked
+# What is requested
 
 
 def test_a_request_says_no_more_than_it_must(origin: Origin, client: Client, url: str) -> None:
@@ -56,7 +56,7 @@ def test_a_small_error_body_frees_its_connection(
 def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
     origin: Origin, client: Client, start: int
 ) -> None:
-    """A web server sends the first part of what it has, whatever its length."""
+    """A web server sends the first part of the file it has, whatever the length of that file."""
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {SIZE}\n"
     origin.add("pointer", pointer.encode())
     failure = get(client, origin.url("/files/pointer"), start).failure
@@ -64,7 +64,7 @@ def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
     assert "Git LFS pointer" in failure.message
 
 
-# The table of answers, over the wire
+# The decision table, over connections
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_an_ignored_range_with_validator_ends_with_the_whole_file(
 
 
 def test_a_changed_validator_alone_changes_nothing(origin: Origin, client: Client, url: str) -> None:
-    """Edges of one network give the same file different ones. If the file is another, its digest tells."""
+    """Servers of one CDN send different ones for the same file. If the file differs, its digest shows it."""
     origin.fault("*", faults.changing_etag())
     memory = Memory()
     get(client, url, memory=memory)
@@ -248,7 +248,7 @@ def test_a_file_of_another_size_is_not_combined(origin: Origin, client: Client, 
     assert got.data == b""
 
 
-# Header fields that contradict what was expected: another request at most, for the digest decides
+# Header fields that contradict what was expected cost at most another request: the digest decides
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_file_labelled_as_encoded_is_taken_as_it_is(origin: Origin, client: Cl
 def test_chunks_with_a_length_beside_them_are_chunks(
     origin: Origin, client: Client, url: str, by: int
 ) -> None:
-    """What may be used is judged once: a body looked at for its excerpt is gone."""
+    """A body must not be read for an excerpt if it may be used: those bytes would be lost."""
     origin.fault("*", faults.all_of(faults.ignored_range(), faults.chunked_with_length(by)))
     assert get(client, url).data == FILE
 
@@ -319,7 +319,7 @@ def test_a_connection_that_died_while_kept_is_replaced_once_for_free(
 def test_what_one_answer_left_on_a_connection_is_not_blamed_on_the_next(
     origin: Origin, client: Client, url: str
 ) -> None:
-    """Bytes beyond a stated length would be the head of the answer to whoever asks over it next."""
+    """Bytes beyond the stated length would be taken for the head of the next response."""
     too_long = OriginFault(
         "more than stated",
         lambda _request, _reply: Reply(
@@ -375,7 +375,7 @@ def test_a_name_that_does_not_exist(client: Client, host: str) -> None:
     assert error.message.isprintable()
 
 
-# Its own state
+# State of the client
 
 
 def test_a_client_without_requests_can_be_closed() -> None:
@@ -394,7 +394,7 @@ def test_memory_belongs_to_the_answer_that_was_accepted(origin: Origin, client: 
 
 @pytest.mark.parametrize("fault", [faults.stall(), faults.stall_head(20)], ids=lambda fault: fault.name)
 def test_the_first_byte_may_have_a_limit_of_its_own(origin: Origin, url: str, fault: OriginFault) -> None:
-    """Broken, this waits for half a minute."""
+    """Without the shorter limit this would wait for half a minute."""
     origin.fault("*", fault)
     client = Client(Limits(stall_timeout=30.0), Cancellation())
     with pytest.raises(SourceError) as late:

@@ -1,4 +1,4 @@
-"""Answers made to hurt: in memory, in time, on the terminal, and in what they make us give away."""
+"""Hostile responses: memory, time, terminal control characters, and secrets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.patience import IN_TIME
 
 HALF = SIZE // 2
 
-# What costs memory or time
+# Memory and time
 
 
 def test_a_gzip_bomb_is_refused_in_flat_memory(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.gzip_bomb(32 << 20))
-    get(client, url)  # the bomb is built at its first use
+    get(client, url)  # the server builds the bomb at the first request
     tracemalloc.start()
     try:
         error = get(client, url).failure
@@ -52,7 +52,7 @@ def test_an_error_body_that_never_comes_holds_nobody_up(
     assert time.monotonic() - started < IN_TIME
 
 
-# What would steer a terminal
+# Terminal control characters
 
 
 @pytest.mark.parametrize(

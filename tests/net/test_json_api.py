@@ -1,4 +1,4 @@
-"""JSON over HTTP with one server: what is sent, what is taken, and what never is."""
+"""The JSON API client: what is sent, what is accepted, and what is rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM = "GET /stream"
 
 @contextmanager
 def asking(answer: Answer, cancel: Cancellation | None = None) -> Iterator[tuple[Api, Script]]:
-    """A client, and a server that gives one answer to everything."""
+    """A client, and a server that sends the same response to every request."""
     script = Script({JOBS: [answer], STREAM: [answer], "POST /v1/jobs": [answer]})
     with serving(script) as address, closing(Api(address.base, TOKEN, cancel or Cancellation())) as client:
         yield client, script
@@ -137,7 +137,7 @@ def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
 # Streams
 
 
-def heard(client: Api, seconds: float = 10) -> list[list[Message]]:
+def received(client: Api, seconds: float = 10) -> list[list[Message]]:
     answer = client.listen("/stream", None, seconds=seconds)
     assert isinstance(answer, Stream)
     with closing(answer):
@@ -156,7 +156,7 @@ def test_a_stream_gives_messages_as_they_come_and_nothing_for_a_heartbeat() -> N
     assert request.headers["accept"] == "text/event-stream"
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     with asking(stream(": heartbeat\n\n")) as (client, script):
-        assert heard(client) == [[]]
+        assert received(client) == [[]]
     assert script.asked[0].after is None
 
 
@@ -179,18 +179,18 @@ def test_what_is_no_stream_is_an_answer(answer: Answer) -> None:
 
 def test_a_reset_stream_is_cut() -> None:
     with asking(stream("data: x\n\n", reset=True)) as (client, _):
-        error = why(lambda: heard(client))
+        error = why(lambda: received(client))
     assert (error.fault, error.retry) == (Fault.CUT, True)
 
 
 def test_a_silent_stream_is_left() -> None:
     with asking(stream("data: x\n\n", hold=True)) as (client, _):
-        assert why(lambda: heard(client, seconds=0.1)).fault is Fault.STALL
+        assert why(lambda: received(client, seconds=0.1)).fault is Fault.STALL
 
 
 def test_a_message_without_an_end_is_refused() -> None:
     with asking(stream(b"data: " + b"x" * LIMIT)) as (client, _):
-        error = why(lambda: heard(client))
+        error = why(lambda: received(client))
     assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
 
 
@@ -200,5 +200,5 @@ def test_a_stream_that_says_nothing_is_woken_by_a_cancel() -> None:
         threading.Timer(0.1, cancel.cancel).start()
         started = time.monotonic()
         with pytest.raises(Cancelled):
-            heard(client)
+            received(client)
     assert time.monotonic() - started < IN_TIME

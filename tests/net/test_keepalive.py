@@ -1,4 +1,4 @@
-"""Small files over a kept connection: the right bytes or an error, whatever the server sends."""
+"""Small files over keep-alive connections: the right bytes or an error, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def cancel() -> Cancellation:
 
 @pytest.fixture
 def ours(cancel: Cancellation) -> Iterator[Client]:
-    """A client without kept connections at the start of the test."""
+    """A client without idle connections at the start of the test."""
     client = Client(PATIENT, cancel)
     yield client
     client.close()
@@ -44,7 +44,7 @@ def refused(client: Client, url: str) -> SourceError:
     return caught.value
 
 
-# When all goes well
+# Good responses
 
 
 def test_files_come_over_one_connection_each_asked_for_alike(served: Origin) -> None:
@@ -108,7 +108,7 @@ def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: 
     assert [fetch(ours, url) for _ in range(3)] == [FILE] * 3
 
 
-# When it does not
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> Non
 
 @pytest.mark.parametrize("at", [0.5, 0.999], ids=["half of it", "all but the last bytes"])
 def test_an_answer_that_stops_on_its_way_is_waited_for_once(origin: Origin, url: str, at: float) -> None:
-    """The connection lives, so another one would be as slow."""
+    """The connection is alive, so a new one would be as slow."""
     client = Client(HASTY, Cancellation())
     try:
         assert fetch(client, url) == FILE
@@ -186,7 +186,7 @@ def test_a_dripping_server_is_left_in_time(origin: Origin, url: str) -> None:
     client.close()
 
 
-def test_cancelling_wakes_a_kept_connection(
+def test_cancelling_wakes_an_idle_connection(
     origin: Origin, ours: Client, url: str, cancel: Cancellation
 ) -> None:
     fetch(ours, url)
@@ -198,11 +198,11 @@ def test_cancelling_wakes_a_kept_connection(
     assert time.monotonic() - began < IN_TIME
 
 
-# Secrets and detours
+# Credentials, proxies and redirects
 
 
 def test_a_credential_is_never_sent_for_somebody_else(origin: Origin, ours: Client, url: str) -> None:
-    """A connection belongs to who opened it, not only to where it leads."""
+    """A connection belongs to the credential it was opened with, not only to its origin."""
     credential = Credential.bearer(url, CANARY)
     fetch(ours, url, credential)
     fetch(ours, url)

@@ -1,4 +1,4 @@
-"""Asking hosts whether they are there."""
+"""Checking whether hosts answer."""
 
 from __future__ import annotations
 

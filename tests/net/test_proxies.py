@@ -1,4 +1,4 @@
-"""Proxy variables as people, container engines and VPNs write them: one reading, for every request."""
+"""Proxy variables in the forms that people, container engines and VPNs write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_proxied(url: str, no_proxy: str) -> bool:
     return Proxies({"ALL_PROXY": PROXY, "NO_PROXY": no_proxy}).proxy_for(url) is not None
 
 
-# Who has a proxy
+# Which requests have a proxy
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def is_proxied(url: str, no_proxy: str) -> bool:
         ({"https_proxy": " ", "all_proxy": PROXY}, "https://h.example/", "all_proxy"),
         ({"https_proxy": "proxy.example:3128"}, "https://h.example/", "https_proxy"),
         ({}, "https://h.example/", None),
-        # A header "Proxy:" of a request to a web server is HTTP_PROXY to its programs.
+        # A web server passes the header "Proxy" of a request to its programs as HTTP_PROXY.
         ({"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}, "http://h.example/", None),
         ({"http_proxy": PROXY, "REQUEST_METHOD": "GET"}, "http://h.example/", "http_proxy"),
         ({"HTTPS_PROXY": PROXY, "REQUEST_METHOD": "GET"}, "https://h.example/", "HTTPS_PROXY"),
@@ -128,7 +128,7 @@ def test_what_is_not_understood_is_passed_over(entry: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("h.example:0123456789/[]*,-% \t\x1bé"), max_size=30), st.text(max_size=20))
 def test_no_text_is_an_error(no_proxy: str, proxy: str) -> None:
-    with suppress(SourceError):  # and nothing else
+    with suppress(SourceError):  # no other exception is allowed
         Proxies({"ALL_PROXY": proxy, "NO_PROXY": no_proxy}).proxy_for("https://h.example/")
 
 

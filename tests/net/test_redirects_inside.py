@@ -79,7 +79,7 @@ def url_of(name: str, origin: Origin) -> str:
 
 
 @pytest.mark.usefixtures("inside")
-def test_a_public_server_cannot_send_us_to_a_name_that_leads_inside(
+def test_a_public_server_cannot_send_us_to_a_name_with_a_private_address(
     fresh: Client, resolver: Resolver, origin: Origin
 ) -> None:
     resolver.answers = {"public.example": [[OUTSIDE]], "inside.example": [[INSIDE]]}

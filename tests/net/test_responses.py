@@ -1,4 +1,4 @@
-"""The decision table: what each answer to a request for a byte range means."""
+"""The decision table: what each response to a range request means."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fails(wanted: RangeRequest, head: ResponseHead) -> SourceError:
 
 
 def Part(start: int, length: int) -> Accept:
-    """The part that was asked for, or the beginning of it."""
+    """The requested part, or the beginning of it."""
     return Accept(start, length, ranged=True)
 
 
@@ -192,11 +192,11 @@ def test_another_size_names_both_sizes_and_the_type() -> None:
         pytest.param(REST, "bytes */999", Resend(PLAIN), id="smaller"),
         pytest.param(REST, "bytes */300", Resend(PLAIN), id="ends before our offset"),
         pytest.param(REST, "bytes */1001", Resend(PLAIN), id="larger"),
-        pytest.param(REST, "", Resend(PLAIN), id="size not told"),
+        pytest.param(REST, "", Resend(PLAIN), id="size not stated"),
         pytest.param(REST, "bytes */*", Resend(PLAIN), id="size unknown"),
         pytest.param(REST, "garbage", Resend(PLAIN), id="garbage"),
         pytest.param(PLAIN, "bytes */1000", Fault.PROTOCOL, id="no range was asked for"),
-        pytest.param(PLAIN, "", Fault.PROTOCOL, id="no range was asked for, size not told"),
+        pytest.param(PLAIN, "", Fault.PROTOCOL, id="no range was requested, size not stated"),
         pytest.param(PLAIN, "bytes */999", Fault.PROTOCOL, id="other size to a plain request"),
     ],
 )
@@ -299,7 +299,7 @@ def test_no_validator() -> None:
     assert strong_etag({}) == ""
 
 
-# For any answer whatever
+# Properties of any response
 
 HOSTILE = st.sampled_from(
     [

@@ -1,4 +1,4 @@
-"""URLs: what may be shown, where a credential may go, where a redirect may lead."""
+"""URLs: what may be displayed, where a credential may be sent, where a redirect may lead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelfetch.net.urls import (
 
 CANARY = "s3cr3t-canary"
 
-# What may be shown
+# What may be displayed
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_host_of(url: str, host: str) -> None:
     assert host_of(url) == host
 
 
-# Credentials: the matrix of places that are not the origin
+# Credentials: URLs that are not of the same origin
 
 HOME = "https://huggingface.co"
 
@@ -121,7 +121,7 @@ def test_a_credential_is_never_shown() -> None:
         ("http://user:pass@[::1]:8080/", "http://[::1]:8080/", b"user:pass"),
     ],
 )
-def test_take_credential(url: str, bare: str, userpass: bytes) -> None:
+def test_split_credential(url: str, bare: str, userpass: bytes) -> None:
     expected = Credential(origin(bare), f"Basic {base64.b64encode(userpass).decode()}")
     assert split_credential(url) == (bare, expected)
 
@@ -156,7 +156,7 @@ HERE = "https://h.example/a/b?q=1"
         ("https:///x", "https://h.example/x"),
         ("https:\\\\evil.example", "https://h.example/a/\\\\evil.example"),
         ("/\\evil.example", "https://h.example/\\evil.example"),
-        # What should have been encoded is, as browsers do (WHATWG URL); what is encoded stays.
+        # Characters are encoded as browsers do (WHATWG URL); encoded ones stay as they are.
         ("/x y?a=1 2", "https://h.example/x%20y?a=1%202"),
         (" /x ", "https://h.example/x"),
         ("/模型?名=%41", "https://h.example/%E6%A8%A1%E5%9E%8B?%E5%90%8D=%41"),
@@ -324,7 +324,7 @@ def test_addresses_that_are_not_the_public_internet(address: str) -> None:
     ],
 )
 def test_addresses_of_the_public_internet(address: str) -> None:
-    """Both neighbours of each private block; NAT64 (RFC 6052) is how IPv6-only networks reach IPv4."""
+    """The addresses next to each private block; NAT64 (RFC 6052) is how IPv6-only networks reach IPv4."""
     assert is_public(address)
 
 

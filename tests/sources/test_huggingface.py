@@ -1,4 +1,4 @@
-"""Hugging Face: addresses at the pinned commit, and a token that stays at the endpoint."""
+"""Hugging Face: URLs at the pinned commit, and a token that is sent to the endpoint only."""
 
 from __future__ import annotations
 

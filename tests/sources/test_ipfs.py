@@ -1,4 +1,4 @@
-"""IPFS gateways: asked by CID, and not at all when the CID contradicts the digest."""
+"""IPFS gateways: requests by CID, and none if the CID contradicts the digest."""
 
 from __future__ import annotations
 
