@@ -200,7 +200,9 @@ def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client
 
 
 @BOTH_WAYS
-def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, direct_from: float) -> None:
+def test_a_body_that_is_not_read_for_a_while_is_not_slow(
+    origin: Origin, url: str, direct_from: float
+) -> None:
     """Only time spent waiting for the network counts, not a slow disk or a rate limit of our own."""
     clock = FakeClock()
     limits = Limits(stall_timeout=IN_TIME, min_speed=1e9, direct_from=direct_from)

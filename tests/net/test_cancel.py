@@ -103,7 +103,7 @@ def test_a_read_on_a_reused_connection_wakes_too(
     assert served.connections == 1
 
 
-def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cancel: Cancellation) -> None:
+def test_after_cancelling_nothing_is_requested(origin: Origin, client: Client, cancel: Cancellation) -> None:
     cancel.cancel()
     with pytest.raises(Cancelled):
         read(client, origin, bytearray())

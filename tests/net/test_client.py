@@ -30,7 +30,7 @@ def test_a_request_says_no_more_than_it_must(origin: Origin, client: Client, url
     assert origin.foreign_headers == set()
 
 
-def test_the_rest_is_asked_for_as_a_closed_range(origin: Origin, client: Client, url: str) -> None:
+def test_the_rest_is_requested_as_a_closed_range(origin: Origin, client: Client, url: str) -> None:
     assert get(client, url, HALF).data == FILE[HALF:]
     assert origin.requests[0].range == f"bytes={HALF}-{SIZE - 1}"
 
@@ -144,7 +144,7 @@ def test_an_odd_answer_may_still_be_good(
     ],
     ids=lambda value: value.name if isinstance(value, OriginFault) else str(value),
 )
-def test_what_the_server_asks_to_wait(
+def test_the_delay_that_the_server_requests(
     origin: Origin, client: Client, url: str, fault: OriginFault, seconds: float | None
 ) -> None:
     origin.fault("*", fault)
@@ -154,7 +154,7 @@ def test_what_the_server_asks_to_wait(
 # Ranges and validators
 
 
-def test_an_ignored_range_is_asked_once_more_then_the_whole_file_comes(
+def test_an_ignored_range_is_requested_again_and_then_the_whole_file(
     origin: Origin, client: Client, url: str
 ) -> None:
     origin.fault("*", faults.ignored_range())
@@ -262,7 +262,7 @@ def test_a_file_of_another_size_is_not_combined(origin: Origin, client: Client, 
     ],
     ids=lambda fault: fault.name,
 )
-def test_a_part_that_is_the_one_asked_for_is_used(
+def test_a_part_that_is_the_requested_one_is_used(
     origin: Origin, client: Client, url: str, fault: OriginFault
 ) -> None:
     origin.fault("*", fault)
@@ -306,7 +306,7 @@ def test_chunks_with_a_length_beside_them_are_chunks(
 # Connections
 
 
-def test_a_connection_that_died_while_kept_is_replaced_once_for_free(
+def test_an_idle_connection_that_died_is_replaced_without_a_retry(
     origin: Origin, client: Client, url: str
 ) -> None:
     origin.fault("*", faults.no_answer(), when=lambda request: request.reused)

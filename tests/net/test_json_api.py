@@ -81,13 +81,13 @@ def test_an_answer_is_bounded() -> None:
     assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
 
 
-def test_nobody_there_is_told() -> None:
+def test_no_server_is_reported() -> None:
     with refusing_port() as port, closing(Api(f"http://127.0.0.1:{port}", TOKEN, Cancellation())) as client:
         error = why(lambda: client.request("GET", "/v1/jobs"))
     assert (error.fault, error.message) == (Fault.CONNECT, "connection refused")
 
 
-def test_silence_is_waited_for_as_long_as_asked() -> None:
+def test_silence_is_waited_for_as_long_as_requested() -> None:
     with asking(lambda channel: channel.wait(HELD)) as (client, _):
         started = time.monotonic()
         error = why(lambda: client.request("GET", "/v1/jobs", seconds=0.1))
@@ -112,7 +112,7 @@ def test_credentials_of_other_files_are_not_sent(tmp_path: Path, monkeypatch: py
     assert script.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
-def test_this_machine_is_never_asked_by_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_never_reached_by_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with asking(document({})) as (client, _):

@@ -47,7 +47,7 @@ def refused(client: Client, url: str) -> SourceError:
 # Good responses
 
 
-def test_files_come_over_one_connection_each_asked_for_alike(served: Origin) -> None:
+def test_all_files_are_requested_over_one_connection_with_the_same_fields(served: Origin) -> None:
     client = Client(PATIENT, Cancellation())
     try:
         assert [fetch(client, served.url(PATH)) for _ in range(4)] == [FILE] * 4
@@ -147,7 +147,7 @@ def test_an_answer_of_no_use_is_an_error_over_any_connection(
     assert fetch(ours, url) == FILE, "nothing of it is left for the next file"
 
 
-def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> None:
+def test_the_requested_delay_is_reported(origin: Origin, ours: Client, url: str) -> None:
     fetch(ours, url)
     origin.fault("*", faults.status(429, retry_after=7))
     assert refused(ours, url).retry_after == 7
@@ -223,7 +223,7 @@ def test_an_error_shows_no_secret(origin: Origin, ours: Client, url: str) -> Non
     assert CANARY not in everything_shown(caught.value)
 
 
-def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_http_proxy_is_sent_whole_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     with Origin() as origin, Proxy(to=origin.port) as proxy:
         origin.add("big.bin", CONTENT)
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -252,5 +252,5 @@ def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> No
         ("http://h/a\n", ("http://h/a\n", "")),
     ],
 )
-def test_only_plain_urls_are_asked_for_like_this(url: str, parts: tuple[str, str]) -> None:
+def test_only_urls_without_normalization_are_requested_like_this(url: str, parts: tuple[str, str]) -> None:
     assert split_origin(url) == parts

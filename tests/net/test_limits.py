@@ -80,7 +80,7 @@ def test_connecting_is_no_silence_and_has_one_budget_for_all_redirects(time: Tim
     assert timer.remaining() == 30.0
 
 
-def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, timer: StallTimer) -> None:
+def test_bytes_that_are_not_needed_are_waited_for_briefly(time: Time, timer: StallTimer) -> None:
     with timer.capped(0.5):
         assert timer.remaining() == 0.5
         time.now += 0.5
@@ -240,7 +240,7 @@ def test_nothing_is_waited_for_once_the_file_is_there(patient: Client, time: Tim
     assert time.now == began + 1.0
 
 
-def test_an_idle_connection_is_watched_alike(patient: Client, time: Time) -> None:
+def test_requests_over_idle_connections_have_the_same_limits(patient: Client, time: Time) -> None:
     """As in batches of small files: the first response is good, the second is never sent."""
 
     def serve(channel: Channel) -> None:

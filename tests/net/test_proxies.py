@@ -57,7 +57,7 @@ def test_which_variable_counts(environ: dict[str, str], url: str, variable: str 
         *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]"),
     ],
 )
-def test_this_machine_is_never_asked_by_proxy(host: str) -> None:
+def test_this_machine_is_never_reached_by_proxy(host: str) -> None:
     assert not is_proxied(f"http://{host}:8080/x", "")
 
 

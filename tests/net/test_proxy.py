@@ -33,7 +33,7 @@ def fresh() -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_foreign_host_is_asked_by_proxy(
+def test_requests_to_other_hosts_go_through_the_proxy(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """The test server stands in for a proxy: it is sent the whole URL."""
@@ -42,7 +42,7 @@ def test_a_foreign_host_is_asked_by_proxy(
     assert [request.target for request in origin.requests] == [AWAY]
 
 
-def test_loopback_is_never_asked_by_proxy(
+def test_requests_to_loopback_never_go_through_the_proxy(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy() as proxy:
@@ -127,7 +127,7 @@ def test_a_proxy_that_is_not_there_is_to_blame(
 
 @pytest.mark.parametrize("value", ["socks5://h:1", "foo://h:1", "http://[::1", "http://h:port"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
-def test_an_unusable_proxy_is_told_without_its_password(
+def test_an_unusable_proxy_is_reported_without_its_password(
     fresh: Client, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value.replace("//", f"//user:{CANARY}@"))

@@ -114,7 +114,7 @@ def test_bytes_glued_to_the_head_come_first_and_once(
         assert len(first.data) == count
 
 
-def test_a_connection_is_kept_when_the_parser_had_everything(served: Origin, eager: Client) -> None:
+def test_a_connection_is_reused_when_the_parser_had_everything(served: Origin, eager: Client) -> None:
     for _ in range(3):
         assert data(read(eager, served.url(PATH), SIZE - 10)) == FILE[-10:]
     assert served.connections == 1

@@ -243,7 +243,7 @@ def test_withheld_for_legal_reasons_is_no_expired_link() -> None:
 
 
 @pytest.mark.parametrize(("status", "word"), [(410, "410"), (451, "legal")])
-def test_gone_and_withheld_are_told_apart_from_not_found(status: int, word: str) -> None:
+def test_gone_and_withheld_have_messages_of_their_own(status: int, word: str) -> None:
     assert word in fails(WHOLE, ResponseHead(status, {})).message
 
 
@@ -252,14 +252,14 @@ def test_a_wish_to_wait_is_passed_on(status: int) -> None:
     assert fails(WHOLE, ResponseHead(status, {"retry-after": "17"})).retry_after == 17.0
 
 
-def test_a_refusal_that_asks_to_wait_is_a_rate_limit() -> None:
+def test_a_refusal_with_retry_after_is_a_rate_limit() -> None:
     error = fails(WHOLE, ResponseHead(403, {"retry-after": "5"}))
     assert error.fault is Fault.BUSY
     assert error.retry
 
 
 @pytest.mark.parametrize("status", [407, 511])
-def test_what_a_person_can_mend_comes_with_advice(status: int) -> None:
+def test_failures_that_a_user_can_fix_have_a_hint(status: int) -> None:
     assert fails(WHOLE, ResponseHead(status, {})).hint
 
 

@@ -152,7 +152,7 @@ def test_retry_after_goes_before_rate_limit() -> None:
     assert retry_after({"retry-after": "3", "ratelimit": '"api";r=0;t=55'}) == 3.0
 
 
-def test_nothing_asked() -> None:
+def test_no_delay_requested() -> None:
     assert retry_after({}) is None
 
 

@@ -135,7 +135,7 @@ def test_a_model_without_repository_is_not_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, len(DATA) - 1, len(DATA)])
-def test_reading_starts_where_asked(tmp_path: Path, offset: int) -> None:
+def test_reading_starts_at_the_requested_offset(tmp_path: Path, offset: int) -> None:
     file = spec()
     [offer] = LocalSource([finding(put(tmp_path / "x"))]).offers(manifest(file), file)
     stream = offer.open(offset)

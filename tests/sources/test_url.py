@@ -52,7 +52,7 @@ def test_a_server_without_ranges_sends_the_whole_file(client: Client, origin: Or
     stream.close()
 
 
-def test_a_file_of_another_size_is_told_by_size(client: Client, origin: Origin) -> None:
+def test_a_file_of_another_size_fails_by_its_size(client: Client, origin: Origin) -> None:
     origin.add("x.bin", DATA + b"more")
     file = spec(urls=(origin.url("/files/x.bin"),))
     [offer] = UrlSource(client).offers(manifest(file), file)
