@@ -1,8 +1,7 @@
 """Cancellation of a run: a flag, waits that end early, and sockets that wake blocked reads.
 
 Workers call :meth:`Cancellation.check` between steps, wait with :meth:`Cancellation.sleep`, and register
-every socket that they read from. :meth:`Cancellation.cancel` may be called from any thread, for example by a
-signal handler.
+every socket that they read from. :meth:`Cancellation.cancel` may be called from any thread.
 """
 
 from __future__ import annotations

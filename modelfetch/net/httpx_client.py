@@ -35,6 +35,7 @@ _HEADERS = {
     "User-Agent": f"modelfetch/{__version__}",
 }
 _POOL: dict[str, Any] = {"max_keepalive_connections": 64, "keepalive_expiry": 60.0}
+"""Idle connections per pool, and the seconds after which they are closed."""
 
 Authorities = Callable[[], ssl.SSLContext]
 """Returns the TLS context; called when TLS is used first. Raises SourceError."""
@@ -64,9 +65,9 @@ def new_client(
     _silence_logs()
     # A proxy is set by the user, so its address may be private even where those of servers may not.
     addresses = (Addresses(families or Families(), public_only=only) for only in (public_only, False))
-    straight, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
+    direct, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
     router = _Router(
-        through or proxies.from_environment(), authorities or cache(tls_context), straight, to_proxy
+        through or proxies.from_environment(), authorities or cache(tls_context), direct, to_proxy
     )
     return httpx.Client(
         transport=router,
@@ -84,16 +85,16 @@ class _Router(httpx.BaseTransport):
     Args:
         through: The proxies.
         authorities: Trust anchors.
-        straight: Backend for connections to servers.
+        direct: Backend for connections to servers.
         to_proxy: Backend for connections to proxies.
     """
 
     def __init__(
-        self, through: Proxies, authorities: Authorities, straight: Backend, to_proxy: Backend
+        self, through: Proxies, authorities: Authorities, direct: Backend, to_proxy: Backend
     ) -> None:
         self._through = through
         self._authorities = authorities
-        self._straight = straight
+        self._direct = direct
         self._to_proxy = to_proxy
         self._lock = threading.Lock()
         self._transports: dict[tuple[str, Proxy | None], _Transport] = {}
@@ -115,7 +116,7 @@ class _Router(httpx.BaseTransport):
 
     def _pool(self, scheme: str) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(
-            ssl_context=self._trust(scheme), network_backend=self._straight, max_connections=None, **_POOL
+            ssl_context=self._trust(scheme), network_backend=self._direct, max_connections=None, **_POOL
         )
 
     def _proxy_pool(self, proxy: Proxy, scheme: str) -> httpcore.ConnectionPool:

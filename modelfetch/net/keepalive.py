@@ -4,7 +4,8 @@ The first request goes through httpx, so proxy, TLS and address of the connectio
 request. Further requests go to the same origin with the same header fields. A request through httpx takes 0.3
 ms of processor time, one through this module 0.07 ms. Only responses of the simplest form are accepted
 (HTTP/1.1, ``Content-Length`` equal to the size of the file, no folded header lines); for any other the
-connection is closed, and the file is requested again through httpx. On the connection::
+connection is closed, and the file is requested again through httpx unless the status is an error. On the
+connection::
 
     GET /models/a.json HTTP/1.1
     Host: example.org

@@ -1,4 +1,4 @@
-"""Timeouts and minimum speed of one request, from its first redirect to the last byte of the body.
+"""Timeouts and minimum speed of one request, redirects included, up to the last byte of the body.
 
 The read timeout of a socket starts again with every byte received, whatever it belongs to: a server that
 sends a head, an interim response, a chunk size, a trailer or the body of a redirect one byte at a time would

@@ -70,7 +70,7 @@ class Proxies:
     """The proxies of an environment.
 
     Args:
-        environ: Its variables. Lower-case names take precedence; an empty value counts as unset.
+        environ: Its variables. Lower-case names take precedence, even if empty; an empty value sets no proxy.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -139,8 +139,9 @@ def judge(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
             return _whole(request, head)
         case 416:
             return _unsatisfiable(request)
-        case 405 | 501 if request.ranged:
+        case 405 | 501 if request.ranged:  # perhaps because of the range
             return Resend(request.unranged())
+        # How servers answer to an expired signed link; starting over at the first URL renews it.
         case 401 | 403 | 404 | 410 if head.redirected and request.fresh:
             return Resend(replace(request, fresh=False))
         case _:

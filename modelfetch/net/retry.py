@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from modelfetch.lazy_dataclass import dataclass
 
 RESET_BYTES = 8 * 1024 * 1024
-"""Bytes received after which the attempt counter starts at zero again. With a lower value, a source that
+"""Bytes of progress after which the attempt counter starts at zero again. With a lower value, a source that
 sends a few bytes per attempt would be retried for ever."""
 
 Jitter = Callable[[float, float], float]

@@ -40,7 +40,7 @@ class Stream(Protocol):
 
     @property
     def ranged(self) -> bool:
-        """Whether the source sent the requested part, and not the whole file."""
+        """Whether this source can send a part of the file."""
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the bytes in order, in pieces that are valid only until the next one is requested.
