@@ -1,7 +1,7 @@
 """Cancellation of a run: a flag, waits that end early, and sockets that wake blocked reads.
 
-Workers call :meth:`Cancellation.check` between steps, wait with :meth:`Cancellation.sleep`, and register
-every socket that they read from. :meth:`Cancellation.cancel` may be called from any thread.
+Workers call :meth:`Cancellation.raise_if_cancelled` between steps, wait with :meth:`Cancellation.sleep`, and
+register every socket that they read from. :meth:`Cancellation.cancel` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Cancellation:
             Cancelled: The run was cancelled before or during the wait.
         """
         self._event.wait(max(0.0, seconds))
-        self.check()
+        self.raise_if_cancelled()
 
-    def check(self) -> None:
-        """Raise if the run was cancelled.
+    def raise_if_cancelled(self) -> None:
+        """Raise :class:`Cancelled` if the run was cancelled.
 
         Raises:
             Cancelled: The run was cancelled.

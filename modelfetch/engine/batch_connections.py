@@ -66,7 +66,7 @@ class BatchConnections:
         """
         with self._changed:
             while not self._changed.wait_for(lambda: self._is_over or number < self._allowed, LOOK_SECONDS):
-                self._cancel.check()
+                self._cancel.raise_if_cancelled()
             self._working += not self._is_over
             return not self._is_over
 

@@ -120,7 +120,7 @@ class Sink:
     def _limited(self, stream: Stream, *, is_local: bool) -> Iterator[bytes | memoryview]:
         """Take what a stream gives, as fast as is allowed."""
         for piece in stream:
-            self._runtime.cancel.check()  # not every source is woken by it
+            self._runtime.cancel.raise_if_cancelled()  # not every source is woken by it
             if is_local:
                 yield piece
                 continue

@@ -70,7 +70,8 @@ def merge(
             try:
                 item = happened.get(timeout=idle)
             except queue.Empty:
-                cancel.check()  # cancelled from outside, while a worker is where it cannot be woken
+                # Cancelled from outside, while a worker is where it cannot be woken.
+                cancel.raise_if_cancelled()
                 yield None
                 continue
             left -= isinstance(item, Done)

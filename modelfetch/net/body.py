@@ -102,11 +102,12 @@ class Body:
         self._timer.resume()
         try:
             piece = next(self._reading, b"")
-            self._cancel.check()  # first: a connection shut down by cancel() looks like the end of the body
+            # First, because a connection that cancel() shut down looks like the end of the body.
+            self._cancel.raise_if_cancelled()
             if piece:
                 self._timer.count_bytes(len(piece))
         except (httpx.HTTPError, OSError) as error:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             raise source_error(error, body=True) from error
         finally:
             self._timer.pause()

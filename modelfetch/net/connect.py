@@ -141,7 +141,7 @@ class _Race:
         """Run the attempts; see :func:`connect`."""
         due = time.monotonic()
         while self._waiting or self._trying:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             now = time.monotonic()
             if until is not None and now >= until:
                 raise TimeoutError("no connection in time")
@@ -151,7 +151,7 @@ class _Race:
                 continue
             if (winner := self._wait(now, due, until)) is not None:
                 return winner
-        self._cancel.check()
+        self._cancel.raise_if_cancelled()
         raise self._error
 
     def _start(self, address: Address) -> None:
@@ -180,7 +180,8 @@ class _Race:
             if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 self._fail(sock, OSError(code, os.strerror(code)))
                 continue
-            self._cancel.check()  # a socket that cancel() shut down is writable too, as if connected
+            # A socket that cancel() shut down is writable too, as if it were connected.
+            self._cancel.raise_if_cancelled()
             self._forget(sock)
             return sock
         return None

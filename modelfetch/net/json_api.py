@@ -82,7 +82,7 @@ class Stream:
                     yield parser.feed(piece)
                 except ValueError as error:
                     raise SourceError(Fault.PROTOCOL, str(error)) from error
-        self._api.cancel.check()  # a connection shut down by cancel() looks like the regular end
+        self._api.cancel.raise_if_cancelled()  # a connection shut down by cancel() looks like the regular end
 
     def close(self) -> None:
         """Close the connection."""
@@ -168,7 +168,7 @@ class Api:
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            self.cancel.check()
+            self.cancel.raise_if_cancelled()
             raise source_error(error, body=body, proxy=self._proxies.proxy_for(self._base)) from error
 
     def _headers(self) -> dict[str, str]:

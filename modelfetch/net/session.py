@@ -161,9 +161,9 @@ class Session:
             connection = idle.pop()
         except IndexError:  # another thread took the last one
             return None
-        self._cancel.check()
+        self._cancel.raise_if_cancelled()
         response = connection.request(path, size, timer)
-        self._cancel.check()  # a socket woken by cancel() looks like one that the server closed
+        self._cancel.raise_if_cancelled()  # a socket woken by cancel() looks like one that the server closed
         if connection.is_open:
             idle.append(connection)
         if response is None or response[0].status in _REDIRECTS or response[0].status in (401, 403):
@@ -230,7 +230,7 @@ class Session:
         HTTP response. Neither says anything about this request.
         """
         while True:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             fresh = False
 
             def trace(name: str, _info: dict[str, Any]) -> None:
@@ -245,7 +245,7 @@ class Session:
                 )
                 response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                self._cancel.check()
+                self._cancel.raise_if_cancelled()
                 failure = source_error(error, body=False, proxy=proxy)
                 if not fresh and (failure.fault is Fault.CUT or is_no_http(error, failure)):
                     continue  # this ends: the pool has dropped that connection, and at last makes a fresh one

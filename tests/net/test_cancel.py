@@ -147,12 +147,12 @@ def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> N
 
 
 def test_a_cancelled_switch_stays_so(cancel: Cancellation) -> None:
-    cancel.check()
+    cancel.raise_if_cancelled()
     assert not cancel.cancelled
     for _ in range(2):
         cancel.cancel()
     assert cancel.cancelled
     with pytest.raises(Cancelled):
-        cancel.check()
+        cancel.raise_if_cancelled()
     with pytest.raises(Cancelled):
         cancel.sleep(0)
