@@ -27,7 +27,7 @@ def test_the_parent_ends_every_child_and_their_children() -> None:
     parent.cancel()
     for each in (child, grandchild):
         with pytest.raises(Cancelled):
-            each.check()
+            each.raise_if_cancelled()
 
 
 def test_a_child_of_a_cancelled_parent_is_cancelled() -> None:
@@ -51,7 +51,7 @@ def test_a_child_wakes_its_own_sockets_and_the_parent_those_of_both() -> None:
     for (ours, theirs), cancel in zip(pairs, (child, parent), strict=True):
         ours.settimeout(IN_TIME)
         theirs.setblocking(False)
-        cancel.watch(ours)
+        cancel.register(ours)
     child.cancel()
     assert pairs[0][0].recv(1) == b""
     with pytest.raises(BlockingIOError):

@@ -202,16 +202,16 @@ def _ways(
     workspace: Workspace, manifests: Sequence[Manifest], hosts: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
     """The proxy of each host that has one, or the reason why it cannot be used."""
-    from modelfetch.net.proxies import of_environment
+    from modelfetch.net.proxies import from_environment
 
-    proxies = of_environment()
+    proxies = from_environment()
     if not proxies.is_set:
         return {}
     from modelfetch.engine.known_hosts import standings  # here, as it loads httpx
 
     found = standings(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
-    ways = {pair: proxies.way_to(urls[pair]) for pair in hosts if pair in urls}
+    ways = {pair: proxies.describe_route(urls[pair]) for pair in hosts if pair in urls}
     return {pair: way for pair, way in ways.items() if way}
 
 

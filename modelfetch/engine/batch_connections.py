@@ -67,7 +67,7 @@ class BatchConnections:
         """
         with self._changed:
             while not self._changed.wait_for(lambda: self._is_over or number < self._allowed, LOOK_SECONDS):
-                self._cancel.check()
+                self._cancel.raise_if_cancelled()
             self._working += not self._is_over
             return not self._is_over
 
@@ -77,7 +77,7 @@ class BatchConnections:
         Raises:
             Cancelled: It was.
         """
-        self._cancel.check()
+        self._cancel.raise_if_cancelled()
 
     def note_answer(self) -> None:
         """Note the first answer over a connection: further connections are useful too."""

@@ -213,7 +213,7 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
     manifest, file = job.places[0]
     candidates = Candidates(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
-        runtime.cancel.check()
+        runtime.cancel.raise_if_cancelled()
         if mode.force:
             partial.restart()
         yield FileStarted(manifest.name, file.path, file.size, partial.received)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from modelfetch.history import Health, rank
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.probe import Question
-from modelfetch.net.urls import host_of, take_credential
+from modelfetch.net.urls import host_of, split_credential
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -89,7 +89,7 @@ def _named(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[Standi
 
 def _web(kind: str, url: str, known_from: str) -> Standing:
     """Return a host, with a request for the root of its site. Credentials in the URL are not sent."""
-    bare, _ = take_credential(url)
+    bare, _ = split_credential(url)
     parts = urlsplit(bare)
     root = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
     return Standing(kind, host_of(bare), known_from, Question(root))

@@ -107,7 +107,7 @@ def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path)
     """
     hasher, done, ticker = hashlib.sha256(), 0, Ticker(runtime.clock)
     for piece in runtime.store.read(path):
-        runtime.cancel.check()
+        runtime.cancel.raise_if_cancelled()
         hasher.update(piece)
         done += len(piece)
         if ticker.due():

@@ -130,7 +130,7 @@ class Sink:
     def _limited(self, stream: Stream, *, is_local: bool) -> Iterator[bytes | memoryview]:
         """Yield what a stream gives, at the limited rate; a disk is not limited."""
         for piece in stream:
-            self._runtime.cancel.check()  # a cancellation does not interrupt every source
+            self._runtime.cancel.raise_if_cancelled()  # a cancellation does not interrupt every source
             if is_local:
                 yield piece
                 continue

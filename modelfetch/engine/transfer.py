@@ -106,7 +106,7 @@ class Transfer:
         if self._reported < self.file.size and self.sink.last is not None:
             yield self._progress(self.sink.last)  # parallel connections brought the last bytes
         while not self.partial.wait(PROGRESS_SECONDS):
-            self.runtime.cancel.check()
+            self.runtime.cancel.raise_if_cancelled()
         return self.partial.digest() == self.file.sha256
 
     def _next(self) -> Candidate:

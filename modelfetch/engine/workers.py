@@ -84,7 +84,7 @@ def merge(
             try:
                 item = items.get(timeout=idle)
             except queue.Empty:
-                cancel.check()  # a worker in a system call cannot notice that it was
+                cancel.raise_if_cancelled()  # a worker in a system call cannot notice that it was
                 yield None
                 continue
             if not isinstance(item, _Ended):

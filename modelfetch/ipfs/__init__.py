@@ -1,4 +1,4 @@
-"""IPFS without a node: identifiers of content, read and written by hand with the standard library.
+"""Content identifiers of IPFS, with the standard library only and without an IPFS node.
 
 Pure: bytes and text in, values out. Nothing here opens a file or a connection.
 """

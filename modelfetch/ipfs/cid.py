@@ -1,8 +1,13 @@
 """Content identifiers (CIDs): parsing, canonical text, and the digest inside.
 
-Formats: multiformats ``cid``, ``multibase``, ``multihash`` and ``unsigned-varint``. Only what can name a file
-or a directory is accepted: the codecs raw and dag-pb, the hashes sha2-256 and identity; everything else is
-refused by name. Texts are read strictly, so that one CID in one base has exactly one spelling.
+Formats: multiformats ``cid``, ``multibase``, ``multihash`` and ``unsigned-varint``. Accepted are CIDs that
+can identify a file or a directory: the codecs raw and dag-pb, the hashes sha2-256 and identity. Errors name
+any other codec or hash. Parsing is strict, so that a CID has exactly one spelling in each base. Layout of
+version 1::
+
+    b                                    multibase prefix of base 32, in the text only
+    01 55                                version 1, codec raw
+    12 20 <32 bytes>                     multihash: sha2-256, length 32, digest
 """
 
 from __future__ import annotations
@@ -14,15 +19,16 @@ from typing import Final
 
 from modelfetch.lazy_dataclass import dataclass
 
+# Codes of the multicodec table.
 RAW: Final = 0x55
 DAG_PB: Final = 0x70
 SHA2_256: Final = 0x12
 IDENTITY: Final = 0x00
 
 TEXT_LIMIT: Final = 512
-"""Longest text read, in characters: an identity CID of 128 bytes takes 267 in hexadecimal."""
+"""Longest accepted text in characters: an identity CID of 128 bytes has 267 in hexadecimal."""
 IDENTITY_LIMIT: Final = 128
-"""Longest digest of the identity hash, in bytes (IPIP-512)."""
+"""Longest accepted digest of the identity hash, in bytes (IPIP-512)."""
 _VARINT_LIMIT: Final = 9
 """Longest varint, in bytes (multiformats unsigned-varint)."""
 
@@ -48,23 +54,23 @@ _BASE36: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 class Cid:
     """A content identifier.
 
-    Two CIDs of different version name the same block when their hash and digest agree; compare ``to_v1()``.
+    CIDs of different versions identify the same block if hash and digest are equal; compare ``to_v1()``.
     """
 
     version: int
     """0 or 1."""
     codec: int
-    """How the block is to be read: ``RAW`` or ``DAG_PB``; always ``DAG_PB`` in version 0."""
+    """Encoding of the block: ``RAW`` or ``DAG_PB``; always ``DAG_PB`` in version 0."""
     hash_code: int
     """``SHA2_256`` or ``IDENTITY``."""
     digest: bytes
 
     @classmethod
     def parse(cls, text: str) -> Cid:
-        """Read a CID of version 0 (``Qm...``) or 1 (multibase ``b B z f F k``).
+        """Parse a CID of version 0 (``Qm...``) or 1 (with the multibase prefix ``b B z f F k``).
 
         Raises:
-            ValueError: The text is not a CID, or one that cannot name a file.
+            ValueError: The text is not a CID, or its codec or hash is not supported.
         """
         if len(text) > TEXT_LIMIT:
             raise ValueError(f"a CID has at most {TEXT_LIMIT} characters")
@@ -84,14 +90,15 @@ class Cid:
         return "b" + _encode_base32(_varint(1) + _varint(self.codec) + multihash)
 
     def to_v1(self) -> Cid:
-        """Name the same block in version 1, as gateways on subdomains and most tools want it."""
+        """The CID of the same block in version 1, which gateways on subdomains and most tools require."""
         return replace(self, version=1)
 
 
 def raw_sha256(cid: Cid) -> str | None:
-    """Give the SHA-256 of the whole file in hexadecimal, if the CID holds it: a raw block under sha2-256.
+    """The SHA-256 of the whole file in hexadecimal, if the CID contains it; else None.
 
-    The CID of any larger file names the root of its tree, whose hash is not the hash of the file.
+    It does if it is that of a raw block with sha2-256. Larger files are split into a tree of blocks, and
+    their CID contains the hash of its root, not of the file.
     """
     return cid.digest.hex() if (cid.codec, cid.hash_code) == (RAW, SHA2_256) else None
 
@@ -102,18 +109,18 @@ def _from_binary(data: bytes) -> Cid:
         raise ValueError("a CID under a multibase prefix must be of version 1")
     codec, rest = _read_varint(rest)
     if codec not in _CODECS:
-        raise ValueError(f"codec {_name(codec)} does not hold files")
+        raise ValueError(f"codec {_name(codec)} does not describe files")
     return Cid(1, codec, *_multihash(rest))
 
 
 def _multihash(data: bytes) -> tuple[int, bytes]:
-    """Split a multihash into its code and its digest; nothing may follow."""
+    """Split a multihash into code and digest; no bytes may follow."""
     code, rest = _read_varint(data)
     length, digest = _read_varint(rest)
     if code not in _HASHES:
         raise ValueError(f"hash {_name(code)} is not supported")
     if len(digest) != length:
-        raise ValueError(f"digest of {len(digest)} bytes where {length} are announced")
+        raise ValueError(f"digest has {len(digest)} bytes instead of the stated {length}")
     if code == SHA2_256 and length != 32:
         raise ValueError("sha2-256 digest must have 32 bytes")
     if code == IDENTITY and length > IDENTITY_LIMIT:
@@ -126,7 +133,7 @@ def _name(code: int) -> str:
 
 
 def _varint(value: int) -> bytes:
-    """Write an unsigned varint: seven bits a byte, the low group first, the high bit on all but the last."""
+    """Encode an unsigned varint: seven bits per byte, lowest first; the last has no high bit."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -135,7 +142,7 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes) -> tuple[int, bytes]:
-    """Read a varint off the front; only its shortest form is valid."""
+    """Decode a varint at the beginning; returns it and the rest. Only the shortest form is valid."""
     value = 0
     for index, byte in enumerate(data[:_VARINT_LIMIT]):
         value |= (byte & 0x7F) << (7 * index)
@@ -154,11 +161,12 @@ def _decode(text: str) -> bytes:
 
 
 def _decode_base32(text: str) -> bytes:
-    """Decode RFC 4648 base 32 in lower case, without padding; unused bits must be zero."""
+    """Decode base 32 (RFC 4648) in lower case without padding; unused bits must be zero."""
     try:
         data = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
     except ValueError:
         data = b""
+    # Encoding again rejects upper case, and unused bits that are set, which b32decode ignores.
     if _encode_base32(data) != text:
         raise ValueError("is not valid base 32")
     return data
@@ -173,13 +181,13 @@ def _decode_base16(text: str) -> bytes:
         data = bytes.fromhex(text)
     except ValueError:
         data = b""
-    if data.hex() != text:
+    if data.hex() != text:  # bytes.fromhex tolerates upper case and spaces
         raise ValueError("is not valid base 16")
     return data
 
 
 def _upper(decode: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """Make the decoder of an upper-case base from the one of its lower-case twin."""
+    """Make a decoder for an upper-case base from that of the lower-case one."""
 
     def decode_upper(text: str) -> bytes:
         if text != text.upper():
@@ -190,7 +198,7 @@ def _upper(decode: Callable[[str], bytes]) -> Callable[[str], bytes]:
 
 
 def _decode_digits(text: str, alphabet: str) -> bytes:
-    """Decode a base that is not a power of two: one large number, each leading zero digit a zero byte."""
+    """Decode a base that is not a power of two: one large number; each leading zero digit is a zero byte."""
     value = 0
     for character in text:
         digit = alphabet.find(character)
@@ -219,4 +227,4 @@ _MULTIBASE: Final[dict[str, Callable[[str], bytes]]] = {
     "z": lambda text: _decode_digits(text, _BASE58),
     "k": lambda text: _decode_digits(text, _BASE36),
 }
-"""Decoders by multibase prefix."""
+"""Decoders by multibase prefix; each takes the text after it."""

@@ -1,13 +1,14 @@
-"""HTTP by our own rules: the only package that imports httpx.
+"""HTTP client of modelfetch: the only package that imports httpx.
 
-One :class:`~modelfetch.net.client.Client` per run. It asks for byte ranges, follows redirects by hand, keeps
-credentials at their origin, judges every answer before a byte of it is used, and turns every foreign error
-into a :class:`modelfetch.errors.SourceError`. It never retries: the transfer does, because only it can see
-how much was good.
+There is one :class:`~modelfetch.net.client.Client` per run. It requests byte ranges, follows redirects
+itself, sends credentials to their own origin only, checks every response before its body is used, and
+translates exceptions of httpx and sockets to :class:`modelfetch.errors.SourceError`. It does not retry after
+a failure: the transfer in ``modelfetch.engine`` does, because only it knows how many bytes were verified.
 """
 
 import sys
 
-# Where click is installed, httpx loads its own command line with it, and so pygments and rich: 60 ms of a
-# start. None makes that import fail (Python reference, 5.3.1), for which httpx is prepared.
+# Where click is installed, httpx also imports its own command line, and with it pygments and rich, which
+# takes 60 ms. None in sys.modules makes that import fail (Python reference, 5.3.1); httpx catches the
+# ImportError.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]

@@ -1,4 +1,8 @@
-"""Reading one body: counted to the byte, watched, wakeable, and no longer than it is wanted."""
+"""Reads the body of one accepted response.
+
+Bytes are counted, because a close-delimited body that was cut short looks complete to httpx. Reads run under
+the limits of :class:`.StallTimer`, end when the run is cancelled, and stop after the last byte of the file.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +23,29 @@ if TYPE_CHECKING:
 
 
 class Body:
-    """The bytes of an accepted answer.
+    """The body of an accepted response.
 
-    Iterating yields pieces as they come and ends after exactly the accepted number of bytes. httpx takes a
-    close-delimited body that was cut short for a complete one, so counting is the only proof of the end.
-    A piece is valid only until the next one is asked for: it may be a view of a buffer that is used again.
+    Iterating yields pieces as they arrive and ends after exactly the accepted number of bytes. A piece is
+    valid only until the next one is requested: it may be a view of a buffer that is used again.
+
+    Args:
+        response: The response, none of its body read.
+        accepted: What was accepted of it.
+        timer: Limits the waits for bytes; paused while no read is under way.
+        cancel: Ends reads when the run is cancelled.
+        size: Size of the file in bytes.
+        direct_from: Smallest body, in bytes, to read from the socket directly; see :class:`.Limits`.
 
     Attributes:
-        start: Offset in the file of the first byte that will come.
-        ranged: Whether the server sends the range that was asked for.
+        start: Offset in the file of the first byte of the body.
+        ranged: Whether the server sends the range that was requested.
     """
 
     def __init__(
         self,
         response: httpx.Response,
         accepted: Accept,
-        watch: StallTimer,
+        timer: StallTimer,
         cancel: Cancellation,
         *,
         size: int,
@@ -45,30 +56,31 @@ class Body:
         self._length = size - accepted.start if accepted.length is None else accepted.length
         self._response = response
         self._direct_from = direct_from
-        self._watch = watch
+        self._timer = timer
         self._cancel = cancel
         self._reading: Iterator[bytes | memoryview] | None = None
         self._left = self._length
-        self._is_lent = False
-        watch.pause()
+        self._is_socket_reused = False
+        timer.pause()
 
     def read(self) -> bytes:
-        """Read a small body whole, and not a byte beyond it: the connection is as good as new afterwards.
+        """Read a whole small body and nothing beyond it; the socket can then be used for the next request.
 
-        The parser never sees the end, so httpx takes it for still in use, until :meth:`close`.
+        httpx does not see the end of the body, so it treats the connection as in use until :meth:`close`, and
+        does not use it for other requests.
 
         Raises:
-            SourceError: Cut short, too slow, or longer than announced.
+            SourceError: The body ended early, stalled, was too slow, or longer than announced.
             Cancelled: The run was cancelled.
         """
-        self._is_lent = True
+        self._is_socket_reused = True
         return b"".join(bytes(piece) for piece in self)
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Yield the body. What follows its last byte is not waited for: it is complete then.
+        """Yield the body. Nothing is waited for after its last byte, such as trailers.
 
         Raises:
-            SourceError: Cut short, stalled, too slow, or longer than announced.
+            SourceError: The body ended early, stalled, was too slow, or longer than announced.
             Cancelled: The run was cancelled.
         """
         while self._left:
@@ -81,42 +93,44 @@ class Body:
             if len(wanted) < len(piece):
                 raise SourceError(Fault.SIZE, f"sent more than the {self._length} bytes expected")
             if self._left:
-                self._watch.check()
+                self._timer.check_speed()
 
     def _next(self) -> bytes | memoryview:
-        """The next piece; empty at the end. Only while this runs is the source waited for."""
+        """Read the next piece; empty at the end. The timer runs only during this call."""
         if self._reading is None:
             self._reading = self._source()
-        self._watch.go_on()
+        self._timer.resume()
         try:
             piece = next(self._reading, b"")
-            self._cancel.check()
+            # First, because a connection that cancel() shut down looks like the end of the body.
+            self._cancel.raise_if_cancelled()
             if piece:
-                self._watch.gain(len(piece))
+                self._timer.count_bytes(len(piece))
         except (httpx.HTTPError, OSError) as error:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             raise source_error(error, body=True) from error
         finally:
-            self._watch.pause()
+            self._timer.pause()
         return piece
 
     def _source(self) -> Iterator[bytes | memoryview]:
-        """The quickest way to read this body that is safe."""
+        """Choose the fastest way of reading that is safe for this body."""
         response, length = self._response, self._length
-        if (wire := raw_body.wire_of(response, length)) is not None:
-            return raw_body.chunked_pieces(wire, self._watch)
+        if (stream := raw_body.chunked_stream_of(response, length)) is not None:
+            return raw_body.chunked_pieces(stream, self._timer)
         sock = raw_body.socket_of(response, length) if length >= self._direct_from else None
         if sock is None:
             return response.iter_raw()
-        return raw_body.pieces(response, sock, length, self._watch)
+        return raw_body.pieces(response, sock, length, self._timer)
 
     def close(self) -> None:
-        """Give the connection back, or drop it if the body was not read to its end.
+        """Return the connection to the pool, or close it if the body was not read to its end.
 
-        The parser must see that end. Where it has not arrived yet, a last chunk or trailers, nobody waits.
+        httpx returns a connection only when its parser has seen that end. If the last chunk or the trailers
+        have not arrived yet, they are not waited for, and the connection is closed.
         """
-        self._watch.finish()
-        if self._reading is not None and not self._left and not self._is_lent:
+        self._timer.expire()
+        if self._reading is not None and not self._left and not self._is_socket_reused:
             with suppress(httpx.HTTPError, OSError):
                 next(self._reading, b"")
         self._response.close()

@@ -1,4 +1,8 @@
-"""HTTP for one run: made at the first request, so that a run without requests never loads it."""
+"""Entry point of the HTTP package: one client per run, shared by its threads.
+
+httpx and the trust anchors are loaded at the first request. A run that needs no request, because every file
+is present, does not spend time on them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.body import Body
     from modelfetch.net.limits import Limits, Memory
-    from modelfetch.net.responses import Ask
+    from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
 
 
@@ -22,9 +26,9 @@ class Client:
     """HTTP for one run, shared by all its threads.
 
     Args:
-        limits: Its patience.
-        cancel: Ends what it waits for.
-        clock: Monotonic seconds, by which its patience is measured.
+        limits: Timeouts and minimum speed.
+        cancel: Wakes blocked reads when the run is cancelled.
+        clock: Returns monotonic seconds; timeouts are measured with it.
     """
 
     def __init__(
@@ -34,85 +38,88 @@ class Client:
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
-        self._made: Session | None = None
+        self._session: Session | None = None
 
-    def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
-        """Ask ``url`` for the rest of a file and judge the answer.
+    def request(
+        self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
+    ) -> Body:
+        """Request the rest of a file and check the response.
 
         Returns:
-            The body. It may start earlier than asked for (the server sends whole files only), or end early.
+            The body. It may start before ``request.start`` (the server sends whole files only), or end early.
 
         Raises:
-            SourceError: The source cannot serve this request; the fault says what may help.
+            SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange(url).open(url, ask, credential=credential, memory=memory)
+        return self._session_for(url).request(url, request, credential=credential, memory=memory)
 
     def prepare(self, url: str) -> None:
-        """Do what a request would otherwise wait for, so that its time is the source's alone."""
-        self._exchange(url).prepare(url)
+        """Load what a request for ``url`` needs, so that its time is not measured as the source's."""
+        self._session_for(url).prepare(url)
 
     def fetch(
         self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
     ) -> bytes:
-        """Ask ``url`` for a small file, whole.
+        """Fetch a whole small file.
 
-        Where it can be, the connection is kept for the next one, and asked without much ado; see
-        :mod:`modelfetch.net.keepalive`. Each thread that asks has one of its own.
+        If possible, the connection stays open and serves the next call directly, without httpx; see
+        :mod:`modelfetch.net.keepalive`. Threads that call this at the same time use different connections.
 
         Args:
-            url: Where it is.
-            size: Bytes of the file; not none.
-            credential: Sent to its own origin.
-            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
+            url: Address of the file.
+            size: Size of the file in bytes; at least 1.
+            credential: Sent to its own origin only.
+            first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
 
         Returns:
-            ``size`` bytes. Whether they are the right ones, nobody has looked.
+            ``size`` bytes. Their digest is not verified here.
 
         Raises:
-            SourceError: The source cannot serve this request; the fault says what may help.
+            SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._exchange(url).fetch(url, size, credential, first_byte)
+        return self._session_for(url).fetch(url, size, credential, first_byte)
 
     def close_idle(self) -> None:
-        """Close the connections that :meth:`fetch` keeps and over which nobody asks right now."""
-        if self._made is not None:
-            self._made.close_idle()
+        """Close the connections of :meth:`fetch` that have no request under way."""
+        if self._session is not None:
+            self._session.close_idle()
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            if self._made is not None:
-                self._made.close()
+            if self._session is not None:
+                self._session.close()
 
-    def _exchange(self, url: str) -> Session:
-        """Load httpx (50 ms), and beside it the trust anchors, where the first request needs them.
+    def _session_for(self, url: str) -> Session:
+        """The session of the run, created at the first call, which imports httpx (50 ms).
+
+        Trust anchors are read meanwhile in a thread of their own, if the first URL needs them.
 
         Raises:
-            UnavailableError: This Python cannot do it.
-            ConfigError: A certificate variable of the environment cannot be used.
+            UnavailableError: This Python has no ssl module.
         """
         with self._lock:
-            if self._made is None:
+            if self._session is None:
                 try:
                     from modelfetch.net.tls import Trust
 
                     trust = Trust()
                     if is_secure(url):
-                        trust.begin()
+                        trust.start()
                     from modelfetch.net.session import Session
                 except ImportError as error:
                     raise missing(error) from error
-                self._made = Session(self._limits, self._cancel, trust, self._clock)
-            return self._made
+                self._session = Session(self._limits, self._cancel, trust, self._clock)
+            return self._session
 
 
 def missing(error: ImportError) -> Exception:
-    """What a failed import means: a Python that was built without OpenSSL; anything else is itself."""
+    """Translate a failed import: UnavailableError if the ssl module is missing, else ``error`` itself."""
     if error.name not in ("ssl", "_ssl"):
         return error
     return UnavailableError(
-        "this Python was built without ssl, so nothing can be asked of the network",
-        hint="Use another Python; what is on this disk is still found and verified.",
+        "this Python was built without ssl, so no network request is possible",
+        hint="Use another Python; files on this disk are still found and verified.",
     )

@@ -1,7 +1,9 @@
-"""From a host's name to a connection: which addresses, in which order, and none that was not looked at.
+"""Resolves hosts and connects to the first of their addresses that answers.
 
-Addresses are tried as RFC 8305 has it, not one after the other for ten seconds each, and the family that
-answered is tried first from then on: a dead one costs a quarter of a second, once a run.
+Addresses are tried in parallel with a short stagger (RFC 8305, "Happy Eyeballs"), not one after the other for
+the whole timeout each. The address family that answered is tried first from then on, so that a broken family
+costs a quarter of a second once per run. Addresses that must not be connected to are refused here, between
+look-up and connection, so that no second look-up can return another address (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -23,37 +25,39 @@ from modelfetch.net.urls import is_localhost, is_public
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
-LookUp = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
+Resolver = Callable[..., Sequence[tuple[int, int, int, str, Any]]]
 """``socket.getaddrinfo``, or a stand-in for it in tests."""
 
 STAGGER_SECONDS: Final = 0.25
-"""How long an address has for itself before the next one is tried beside it (RFC 8305, section 5)."""
+"""Delay after which the next address is tried in parallel (RFC 8305, section 5)."""
 _Selector: Final = getattr(selectors, "PollSelector", selectors.DefaultSelector)
-"""For a few sockets and a moment: where there is poll(2), it takes no descriptor and one system call."""
+"""poll(2) where it exists: unlike epoll it needs no descriptor of its own, and only one system call."""
 _LOOPBACK: Final = ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))
-"""In the order of RFC 6724."""
+"""The addresses of ``localhost``, in the order of RFC 6724."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a socket can be connected to."""
+    """An address to connect to."""
 
     family: int
+    """``socket.AF_INET`` or ``AF_INET6``."""
     sockaddr: Any
+    """What ``socket.connect`` takes."""
 
 
 class Families:
-    """Which family of addresses answered last, by host. May be used by several threads."""
+    """Remembers per host which address family answered last. May be used by several threads."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
 
-    def note(self, host: str, family: int) -> None:
-        """Remember that an address of this family answered."""
+    def remember(self, host: str, family: int) -> None:
+        """Store that an address of this family answered."""
         self._last[host] = family
 
     def ordered(self, host: str, addresses: Sequence[Address]) -> list[Address]:
-        """Take turns between the families (RFC 8305, section 4), the one that answered last first."""
+        """Alternate between the families (RFC 8305, section 4), starting with the one that answered last."""
         if not addresses:
             return []
         first = self._last.get(host, addresses[0].family)
@@ -63,56 +67,57 @@ class Families:
 
 
 class Addresses:
-    """The addresses of hosts.
+    """Resolves hosts to addresses.
 
     Args:
-        families: What a run knows about them.
-        public_only: Whether addresses that are not of the public internet are refused. This is the place for
-            it: a name that is looked up once to be checked and once more to be connected to may by then lead
-            elsewhere (DNS rebinding).
-        look_up: Asks the resolver.
+        families: Which address families answered in this run.
+        public_only: Whether addresses outside the public internet are refused. They are checked here and not
+            before the request, because the name might resolve to another address at the next look-up (DNS
+            rebinding).
+        resolver: ``socket.getaddrinfo``.
     """
 
     def __init__(
-        self, families: Families, *, public_only: bool, look_up: LookUp = socket.getaddrinfo
+        self, families: Families, *, public_only: bool, resolver: Resolver = socket.getaddrinfo
     ) -> None:
-        self._look_up = look_up
+        self._resolver = resolver
         self._families = families
         self._public_only = public_only
 
-    def of(self, host: str, port: int) -> list[Address]:
-        """Look a host up.
+    def resolve(self, host: str, port: int) -> list[Address]:
+        """Resolve a host.
 
         Raises:
             OSError: It has no address.
-            SourceError: It has one that may not be connected to.
+            SourceError: ``public_only`` is set and one of its addresses is not public.
         """
-        found = self._found(host, port)
+        found = self._look_up_all(host, port)
+        # One private address among public ones is enough to refuse: connecting would try all of them.
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "a redirect into a private network")
         return self._families.ordered(host, found)
 
-    def _found(self, host: str, port: int) -> list[Address]:
-        if is_localhost(host):  # RFC 6761, 6.3: resolvers need not know, and must not be asked
+    def _look_up_all(self, host: str, port: int) -> list[Address]:
+        if is_localhost(host):  # RFC 6761, 6.3: always loopback, and not sent to DNS servers
             return [Address(family, (address, port)) for family, address in _LOOPBACK]
-        found = self._look_up(host, port, type=socket.SOCK_STREAM)
+        found = self._resolver(host, port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
 
-    def note(self, host: str, family: int) -> None:
-        """Remember which family answered."""
-        self._families.note(host, family)
+    def remember_family(self, host: str, family: int) -> None:
+        """Remember which family answered for ``host``."""
+        self._families.remember(host, family)
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
     """Connect to the first of some addresses that answers.
 
     Args:
-        addresses: In the order in which they are tried; each has a moment for itself.
-        seconds: For all of them together; None for no limit.
-        cancel: Ends the wait.
+        addresses: In the order in which they are tried, :data:`STAGGER_SECONDS` apart.
+        seconds: Limit for all of them together; None for no limit.
+        cancel: Wakes the wait when the run is cancelled.
 
     Raises:
-        OSError: None answered; TimeoutError when none did in time.
+        OSError: Every address failed; the error is that of the last one. TimeoutError if no time is left.
         Cancelled: The run was cancelled.
     """
     race = _Race(addresses, cancel)
@@ -123,7 +128,7 @@ def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancell
 
 
 class _Race:
-    """Some connections in the making, of which one is wanted."""
+    """Connection attempts that run in parallel until one succeeds."""
 
     def __init__(self, addresses: Sequence[Address], cancel: Cancellation) -> None:
         self._waiting = deque(addresses)
@@ -133,26 +138,27 @@ class _Race:
         self._error: OSError = OSError("no address")
 
     def run(self, until: float | None) -> socket.socket:
-        """See :func:`connect`."""
+        """Run the attempts; see :func:`connect`."""
         due = time.monotonic()
         while self._waiting or self._trying:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             now = time.monotonic()
             if until is not None and now >= until:
                 raise TimeoutError("no connection in time")
             if self._waiting and (now >= due or not self._trying):
-                self._begin(self._waiting.popleft())
+                self._start(self._waiting.popleft())
                 due = now + STAGGER_SECONDS
                 continue
             if (winner := self._wait(now, due, until)) is not None:
                 return winner
-        self._cancel.check()
+        self._cancel.raise_if_cancelled()
         raise self._error
 
-    def _begin(self, address: Address) -> None:
+    def _start(self, address: Address) -> None:
+        """Start a non-blocking connect; its result is seen by :meth:`_wait`."""
         try:
             sock = socket.socket(address.family, socket.SOCK_STREAM)
-        except OSError as error:  # a family that this machine has not got
+        except OSError as error:  # this machine does not support the address family
             self._error = error
             return
         sock.setblocking(False)
@@ -161,25 +167,26 @@ class _Race:
         try:
             sock.connect(address.sockaddr)
         except BlockingIOError:
-            self._cancel.watch(sock)
+            self._cancel.register(sock)
         except OSError as error:
-            self._lose(sock, error)
+            self._fail(sock, error)
 
     def _wait(self, now: float, due: float, until: float | None) -> socket.socket | None:
-        """Wait for a connection to be made or refused, or for the next one to be begun."""
+        """Wait until an attempt succeeds or fails, or until the next one is due."""
         ends = [end for end in (due if self._waiting else None, until) if end is not None]
         for key, _ in self._selector.select(max(0.0, min(ends) - now) if ends else None):
             sock = key.fileobj
             assert isinstance(sock, socket.socket), "nothing else was registered"
             if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._lose(sock, OSError(code, os.strerror(code)))
+                self._fail(sock, OSError(code, os.strerror(code)))
                 continue
-            self._cancel.check()  # what was woken may look as if it had been connected
+            # A socket that cancel() shut down is writable too, as if it were connected.
+            self._cancel.raise_if_cancelled()
             self._forget(sock)
             return sock
         return None
 
-    def _lose(self, sock: socket.socket, error: OSError) -> None:
+    def _fail(self, sock: socket.socket, error: OSError) -> None:
         self._error = error
         self._forget(sock)
         sock.close()
@@ -190,7 +197,7 @@ class _Race:
             self._selector.unregister(sock)
 
     def close(self) -> None:
-        """Give up all that have not won."""
+        """Close all attempts that did not succeed."""
         for sock in self._trying:
             sock.close()
         self._selector.close()

@@ -1,4 +1,8 @@
-"""Where exceptions of httpx and sockets become ours. Foreign texts are never shown: they hold URLs."""
+"""Translates exceptions of httpx, TLS and sockets to :class:`modelfetch.errors.SourceError`.
+
+The texts of those exceptions are not shown: they may contain URLs, and these the signature of a signed link.
+Each failure gets a fault, which decides on retries, and a message of our own.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ from modelfetch.net.responses import Unresolved
 if TYPE_CHECKING:
     from modelfetch.net.proxies import Proxy
 
-# The two texts by which h11 says that the other side hung up; its other errors are broken framing.
+# How the messages of h11 begin when the server closed the connection; its other errors are broken framing.
 _HUNG_UP = ("peer closed connection", "Server disconnected")
-# The text by which httpx, although it follows no redirect, refuses a Location that it cannot parse.
+# httpx parses the Location of a redirect even if it does not follow it, and refuses a malformed one like
+# this.
 _BAD_LOCATION = "Invalid URL in location header"
 
 
@@ -26,9 +31,9 @@ def source_error(error: Exception, *, body: bool, proxy: Proxy | None = None) ->
     """Translate an exception of httpx, or of a socket that a body was read from.
 
     Args:
-        error: What was raised.
-        body: Whether it happened while reading the body, as opposed to before the first byte of it.
-        proxy: What the connection was to; it then is to blame when it could not be made.
+        error: The exception.
+        body: Whether it was raised while reading the body, as opposed to before its first byte.
+        proxy: The proxy that the connection led to, if any; it is named if connecting failed.
     """
     if isinstance(error, httpx.ProxyError):
         return _proxy_error(error, proxy)
@@ -40,24 +45,25 @@ def source_error(error: Exception, *, body: bool, proxy: Proxy | None = None) ->
 
 
 def is_no_http(error: Exception, found: SourceError) -> bool:
-    """Whether what came was no answer at all.
+    """Whether the bytes received were no HTTP response.
 
     Args:
-        error: What was raised.
-        found: What it was translated to.
+        error: The exception.
+        found: Its translation. A closed connection is a ``RemoteProtocolError`` too, but another fault.
     """
     return isinstance(error, httpx.RemoteProtocolError) and found.fault is Fault.PROTOCOL
 
 
 def wants_credentials(proxy: Proxy | None) -> SourceError:
-    """A proxy answered 407."""
+    """The error for a proxy that answered 407 (RFC 9110, 15.5.8)."""
     variable = "HTTPS_PROXY" if proxy is None else proxy.variable
     return SourceError(
-        Fault.PROXY, "the proxy wants credentials (407)", hint=f"Put user and password into {variable}."
+        Fault.PROXY, "the proxy requires credentials (407)", hint=f"Put user and password into {variable}."
     )
 
 
 def _translate(error: Exception, *, body: bool) -> SourceError:
+    """Translate by class. Subclasses come before their base classes: a TimeoutError is an OSError too."""
     match error:
         case httpx.ConnectTimeout():
             return SourceError(Fault.CONNECT, "no connection in time")
@@ -70,7 +76,7 @@ def _translate(error: Exception, *, body: bool) -> SourceError:
         case httpx.RemoteProtocolError():
             return _not_http(str(error), body=body)
         case UnicodeError():
-            return SourceError(Fault.PROTOCOL, "the address has no usable host name")
+            return SourceError(Fault.PROTOCOL, "the URL has no valid host name")
         case _:
             return SourceError(Fault.PROTOCOL, f"the request could not be made ({type(error).__name__})")
 
@@ -83,31 +89,33 @@ def _not_http(text: str, *, body: bool) -> SourceError:
     if text.startswith(_HUNG_UP):
         return _cut(body=body)
     if text.startswith(_BAD_LOCATION):
-        return SourceError(Fault.REDIRECT, "a redirect to something that is not a URL")
+        return SourceError(Fault.REDIRECT, "a redirect to an invalid URL")
     return SourceError(Fault.PROTOCOL, "sent an answer that is not valid HTTP")
 
 
 def _proxy_error(error: httpx.ProxyError, proxy: Proxy | None) -> SourceError:
-    """The proxy answered CONNECT with another status than 2xx; httpx tells it in its text only."""
+    """The proxy refused CONNECT. Only the text of the exception contains the status."""
     if str(error).startswith("407"):
         return wants_credentials(proxy)
     hint = "Check HTTPS_PROXY and NO_PROXY." if proxy is None else proxy.hint()
-    return SourceError(Fault.PROXY, "the proxy refused", hint=hint)
+    return SourceError(Fault.PROXY, "the proxy refused the connection", hint=hint)
 
 
 def _timeout(*, body: bool) -> SourceError:
     if body:
-        return SourceError(Fault.STALL, "stalled: no bytes in time")
+        return SourceError(Fault.STALL, "stalled: no data in time")
     return SourceError(Fault.TIMEOUT, "no answer in time")
 
 
 def _connect_error(error: Exception) -> SourceError:
+    """Translate a failure to connect or to set up TLS by its original cause."""
+    # httpx and httpcore wrap the original exception, which is the one that says why.
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return SourceError(
                 Fault.TLS,
                 f"certificate refused: {sanitise(cause.verify_message)}",
-                hint="Behind a company proxy, point SSL_CERT_FILE at its CA certificate.",
+                hint="If a company proxy inspects TLS, point SSL_CERT_FILE at its CA certificate.",
             )
         if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             return SourceError(Fault.CUT, "the connection was cut in the TLS handshake")
@@ -122,8 +130,8 @@ def _connect_error(error: Exception) -> SourceError:
 
 def _unresolved(cause: socket.gaierror) -> Unresolved:
     if cause.errno == socket.EAI_AGAIN:
-        return Unresolved("the name cannot be resolved at the moment")
-    return Unresolved("the name is not known", retry=False)
+        return Unresolved("cannot resolve host at the moment")
+    return Unresolved("cannot resolve host", retry=False)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

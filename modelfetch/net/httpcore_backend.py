@@ -1,8 +1,8 @@
-"""The connections that httpcore speaks HTTP over: each step of them asks the watch of its exchange.
+"""Network backend for httpcore: makes the connections, and applies the limits of the request to each read.
 
-httpcore hands the values of a request's ``timeout`` extension down to the connection as they are. A
-:class:`.StallTimer` among them is asked anew at each read, so that the limits hold whatever part of an answer
-is on its way. A plain number is a limit for each step, as httpcore has it.
+httpcore passes the values of a request's ``timeout`` extension to the connection unchanged. If such a value
+is a :class:`.StallTimer`, each read asks it for the remaining time, so that the limits hold for every part of
+a response. A plain number is a timeout for each step, as usual in httpcore.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from modelfetch.net.limits import StallTimer
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
-Patience = float | StallTimer | None
+Timeout = float | StallTimer | None
 
-MOST_INTERIM: Final = 5
-"""Interim answers (1xx) taken before the real one; servers send one or two."""
+MAX_INTERIM: Final = 5
+"""Most interim responses (1xx; RFC 9110, 15.2) accepted before the final one; servers send one or two."""
 _RECORD: Final = 16 * 1024 + 512
-"""Bytes of a TLS record at most, with its head and tag (RFC 8446, 5.2)."""
+"""Largest TLS record in bytes, with its header and tag (RFC 8446, 5.2)."""
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9]")
 
@@ -39,8 +39,8 @@ class Backend(httpcore.NetworkBackend):
     """Makes connections.
 
     Args:
-        addresses: Finds the addresses of hosts, and says which of them may be connected to.
-        cancel: Wakes what waits.
+        addresses: Resolves hosts, and refuses addresses that must not be connected to.
+        cancel: Wakes blocked reads when the run is cancelled.
     """
 
     def __init__(self, addresses: Addresses, cancel: Cancellation) -> None:
@@ -51,110 +51,113 @@ class Backend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: Patience = None,
+        timeout: Timeout = None,
         local_address: str | None = None,  # noqa: ARG002 - the interface of httpcore
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """Connect to the first address that answers.
 
         Raises:
-            SourceError: The host may not be connected to.
+            SourceError: The host has an address that must not be connected to.
+            httpcore.ConnectTimeout: No address answered in time.
+            httpcore.ConnectError: No address answered.
         """
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
-            found = self._addresses.of(host, port)
+            found = self._addresses.resolve(host, port)
             sock = connect(found, seconds, self._cancel)
             for option in socket_options or ():
                 sock.setsockopt(*option)
+            # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
-        self._addresses.note(host, sock.family)
-        return Wire(sock, peer, self._cancel)
+        self._addresses.remember_family(host, sock.family)
+        return SocketStream(sock, peer, self._cancel)
 
 
-class Wire(httpcore.NetworkStream):
-    """A connection, plain or under TLS.
+class SocketStream(httpcore.NetworkStream):
+    """A connection over a socket, with or without TLS.
 
     Args:
-        sock: It.
-        peer: The address at its other end. Kept, because a reset makes the system forget it.
-        cancel: Wakes what waits.
+        sock: The socket, connected.
+        peer: The remote address. Stored here, because ``getpeername`` fails after a reset.
+        cancel: Wakes blocked reads when the run is cancelled.
     """
 
     def __init__(self, sock: socket.socket, peer: Any, cancel: Cancellation) -> None:
         self._sock = sock
         self._peer = peer
         self._cancel = cancel
-        self._heads = Heads()
-        self._held = b""
-        """Bytes that came with the end of a head. The parser gets them when it asks for more, so that it
-        holds none of a body that others are to read."""
-        cancel.watch(sock)
+        self._heads = HeadScanner()
+        self._pending = b""
+        """Bytes received together with the end of a head. The parser of httpcore gets them at its next read
+        only, so that it holds no bytes of a body that is read past it."""
+        cancel.register(sock)
 
-    def read(self, max_bytes: int, timeout: Patience = None) -> bytes:
-        """Read what is there, waiting for the first byte of it."""
-        if self._held:
-            data, self._held = self._held[:max_bytes], self._held[max_bytes:]
+    def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
+        """Read up to ``max_bytes``, waiting for the first one."""
+        if self._pending:
+            data, self._pending = self._pending[:max_bytes], self._pending[max_bytes:]
             return data
         data = self.receive(max_bytes, timeout)
         end = self._heads.feed(data)
-        self._held = data[end:]
+        self._pending = data[end:]
         return data[:end]
 
-    def receive(self, max_bytes: int, timeout: Patience) -> bytes:
-        """Read bytes that are not the text of an answer, but what it is wrapped in."""
+    def receive(self, max_bytes: int, timeout: Timeout) -> bytes:
+        """Read bytes from the socket without looking for a head in them, for example TLS records."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
             self._sock.settimeout(_seconds(timeout))
             return self._sock.recv(max_bytes)
 
-    def read_past(self, max_bytes: int, watch: StallTimer) -> bytes:
-        """Read past the parser of httpcore, which must not be used on this answer afterwards.
+    def read_raw(self, max_bytes: int, timer: StallTimer) -> bytes:
+        """Read past the parser of httpcore, which cannot read this response any more afterwards.
 
         Raises:
-            OSError: The connection broke; TimeoutError after too long a silence.
+            OSError: The connection broke; TimeoutError if ``timer`` has no time left.
         """
-        if self._held:
+        if self._pending:
             return self.read(max_bytes)
-        self._sock.settimeout(watch.left())
+        self._sock.settimeout(timer.remaining())
         return self._sock.recv(max_bytes)
 
-    def write(self, buffer: bytes, timeout: Patience = None) -> None:
-        """Send all of it. A request begins: what comes next is a head."""
-        self._heads = Heads()
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
+        """Send all of ``buffer``. It begins a request, so the next bytes received begin with a head."""
+        self._heads = HeadScanner()
         self.send(buffer, timeout)
 
-    def send(self, buffer: bytes, timeout: Patience) -> None:
-        """Send all of it."""
+    def send(self, buffer: bytes, timeout: Timeout) -> None:
+        """Send all of ``buffer``."""
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while buffer:
                 self._sock.settimeout(_seconds(timeout))
                 buffer = buffer[self._sock.send(buffer) :]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket."""
         self._sock.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Patience = None
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Timeout = None
     ) -> httpcore.NetworkStream:
-        """Go on under TLS; inside TLS where that is spoken already, as with a proxy under https."""
+        """Start TLS over this connection; inside its TLS if there is some already, as with an https proxy."""
         try:
             with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
                 if isinstance(self._sock, ssl.SSLSocket):
-                    return Nested(self, ssl_context, server_hostname, seconds)
+                    return NestedTlsStream(self, ssl_context, server_hostname, seconds)
                 self._sock.settimeout(seconds)
                 secured = ssl_context.wrap_socket(
                     self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
                 )
                 self._sock = secured
-                self._cancel.watch(secured)  # before the handshake, which may hang
-                secured.do_handshake()  # all of it within the timeout of the socket
+                self._cancel.register(secured)  # before the handshake, which may block
+                secured.do_handshake()  # all of its reads together within the timeout of the socket
         except BaseException:
             self.close()
             raise
-        return Wire(self._sock, self._peer, self._cancel)
+        return SocketStream(self._sock, self._peer, self._cancel)
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore and those who read past it want to know."""
+        """Details of the connection, by the names that httpcore defines."""
         match info:
             case "socket":
                 return self._sock
@@ -170,27 +173,32 @@ class Wire(httpcore.NetworkStream):
                 return None
 
 
-class Nested(httpcore.NetworkStream):
-    """TLS inside the TLS of a proxy, which the standard library wraps around no socket.
+class NestedTlsStream(httpcore.NetworkStream):
+    """TLS inside the TLS of an https proxy.
+
+    ``SSLContext.wrap_socket`` cannot wrap an SSLSocket, so records are en- and decrypted in memory here.
 
     Args:
         outer: The connection to the proxy.
-        context: Whom to trust.
-        server_hostname: Whom the certificate must name.
-        timeout: Seconds for each step of the handshake.
+        context: Trust anchors and settings.
+        server_hostname: Host that the certificate must name.
+        timeout: Timeout for each step of the handshake.
+
+    Raises:
+        ssl.SSLError: The handshake failed.
     """
 
     def __init__(
-        self, outer: Wire, context: ssl.SSLContext, server_hostname: str | None, timeout: Patience
+        self, outer: SocketStream, context: ssl.SSLContext, server_hostname: str | None, timeout: Timeout
     ) -> None:
         self._outer = outer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-        self._heads = Heads()
-        self._do(self._tls.do_handshake, timeout)
+        self._heads = HeadScanner()
+        self._run(self._tls.do_handshake, timeout)
 
-    def _do(self, step: Callable[[], Any], timeout: Patience) -> Any:
-        """Take a step of TLS, with all that it must send and read for it."""
+    def _run(self, step: Callable[[], Any], timeout: Timeout) -> Any:
+        """Run a TLS operation, sending and receiving the records that it needs."""
         while True:
             try:
                 result = step()
@@ -204,73 +212,73 @@ class Nested(httpcore.NetworkStream):
             self._flush(timeout)
             return result
 
-    def _flush(self, timeout: Patience) -> None:
+    def _flush(self, timeout: Timeout) -> None:
         if data := self._outgoing.read():
             self._outer.send(data, timeout)
 
-    def read(self, max_bytes: int, timeout: Patience = None) -> bytes:
-        """Read what is there, waiting for the first byte of it."""
+    def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
+        """Read up to ``max_bytes``, waiting for the first one."""
         with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
-            data = bytes(self._do(partial(self._tls.read, max_bytes), timeout))
+            data = bytes(self._run(partial(self._tls.read, max_bytes), timeout))
         self._heads.feed(data)
         return data
 
-    def write(self, buffer: bytes, timeout: Patience = None) -> None:
-        """Send all of it. A request begins: what comes next is a head."""
-        self._heads = Heads()
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
+        """Send all of ``buffer``. It begins a request, so the next bytes received begin with a head."""
+        self._heads = HeadScanner()
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while buffer:
-                buffer = buffer[self._do(partial(self._tls.write, buffer), timeout) :]
+                buffer = buffer[self._run(partial(self._tls.write, buffer), timeout) :]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection to the proxy."""
         self._outer.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """As for the connection to the proxy, but for the TLS."""
+        """Details of the connection to the proxy; only ``ssl_object`` is that of the inner TLS."""
         return self._tls if info == "ssl_object" else self._outer.get_extra_info(info)
 
 
-class Heads:
-    """Counts the interim answers before the real one. Sans I/O: bytes in, an error out."""
+class HeadScanner:
+    """Finds the end of a response head, and limits the interim responses before it. Sans I/O."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._pending = b""
         self._interim = 0
         self._is_done = False
 
     def feed(self, data: bytes) -> int:
-        """Look at the next bytes of what follows a request.
+        """Process the next bytes received after a request.
 
         Returns:
-            How many of them the parser is to have now. Those of a chunked body that came with its head are
-            for later: perhaps others read it.
+            How many of them the parser gets now. Those of a chunked body that arrived with its head are held
+            back, because such a body may be read past the parser.
 
         Raises:
-            httpcore.RemoteProtocolError: There were more interim answers than :data:`MOST_INTERIM`.
+            httpcore.RemoteProtocolError: There were more than :data:`MAX_INTERIM` interim responses.
         """
         if self._is_done:
             return len(data)
-        self._held += data
-        while (end := _HEAD_END.search(self._held)) is not None:
-            beyond = len(self._held) - end.end()
-            if not _INTERIM.match(self._held):
-                is_chunked = b"chunked" in self._held[: end.end()].lower()
-                self._held, self._is_done = b"", True
+        self._pending += data
+        while (end := _HEAD_END.search(self._pending)) is not None:
+            beyond = len(self._pending) - end.end()
+            if not _INTERIM.match(self._pending):
+                is_chunked = b"chunked" in self._pending[: end.end()].lower()
+                self._pending, self._is_done = b"", True
                 return len(data) - beyond if is_chunked else len(data)
-            self._held = self._held[end.end() :]
+            self._pending = self._pending[end.end() :]
             self._interim += 1
-            if self._interim > MOST_INTERIM:
-                raise httpcore.RemoteProtocolError("too many interim answers")
+            if self._interim > MAX_INTERIM:
+                raise httpcore.RemoteProtocolError("too many interim responses")
         return len(data)
 
 
-def _seconds(timeout: Patience) -> float | None:
-    return timeout.left() if isinstance(timeout, StallTimer) else timeout
+def _seconds(timeout: Timeout) -> float | None:
+    return timeout.remaining() if isinstance(timeout, StallTimer) else timeout
 
 
 @contextmanager
-def _connecting(timeout: Patience) -> Iterator[float | None]:
+def _connecting(timeout: Timeout) -> Iterator[float | None]:
     if isinstance(timeout, StallTimer):
         with timeout.connecting() as seconds:
             yield seconds
@@ -280,7 +288,7 @@ def _connecting(timeout: Patience) -> Iterator[float | None]:
 
 @contextmanager
 def _mapped(late: type[Exception], failed: type[Exception]) -> Iterator[None]:
-    """Raise errors of the system as httpcore's own."""
+    """Translate OSError to the exceptions of httpcore that its callers expect."""
     try:
         yield
     except TimeoutError as error:
@@ -290,11 +298,11 @@ def _mapped(late: type[Exception], failed: type[Exception]) -> Iterator[None]:
 
 
 def _is_readable(sock: socket.socket) -> bool:
-    """Whether a connection that is not in use has something to say, which then is its end."""
-    if sock.fileno() < 0:
+    """Whether something arrived on an idle connection: its end, or bytes that belong to no response."""
+    if sock.fileno() < 0:  # closed already
         return True
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # which has no poll
         return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()  # unlike select, also for descriptors above 1023
+    poll = select.poll()  # select fails for descriptors above 1023
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,4 +1,9 @@
-"""The connections of a client: which proxy they take, whom they trust, whose addresses they lead to."""
+"""Makes httpx clients: with our proxies, trust anchors and network backend, and without side channels.
+
+httpx itself reads nothing from the environment, follows no redirect, stores no cookie, decodes no content and
+logs no URL. All proxy settings come from :mod:`modelfetch.net.proxies`. Also here: whether a response came
+from the public internet, and whether a URL leads into a private network.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +24,21 @@ from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.httpcore_backend import Backend
 from modelfetch.net.proxies import Proxies, Proxy, not_an_address
 from modelfetch.net.tls import tls_context
-from modelfetch.net.urls import is_inside, is_public, origin
+from modelfetch.net.urls import is_private_host, is_public, origin
 from modelfetch.version import __version__
 
 _HEADERS = {
     "Accept": "*/*",
-    # Ranges index the encoded representation (RFC 9110, 14.1.2), and a decoder would be a bomb's fuse.
+    # Ranges are of the encoded representation (RFC 9110, 14.1.2), so a range of compressed content is
+    # useless. Decoding would also expose the run to decompression bombs.
     "Accept-Encoding": "identity",
     "User-Agent": f"modelfetch/{__version__}",
 }
 _POOL: dict[str, Any] = {"max_keepalive_connections": 64, "keepalive_expiry": 60.0}
+"""Idle connections per pool, and the seconds after which they are closed."""
 
 Authorities = Callable[[], ssl.SSLContext]
-"""Gives the TLS context; called when TLS is used. Raises SourceError."""
+"""Returns the TLS context; called when TLS is used first. Raises SourceError."""
 
 
 def new_client(
@@ -43,27 +50,28 @@ def new_client(
     families: Families | None = None,
     public_only: bool = False,
 ) -> httpx.Client:
-    """A client that follows no redirect, keeps no cookie, decodes nothing and logs no URL.
+    """Make a client.
 
-    Requests raise SourceError where a proxy or certificate variable of the environment cannot be used.
+    Its requests raise SourceError if a proxy or certificate variable of the environment cannot be used.
 
     Args:
-        timeout: Its patience.
-        cancel: Wakes it while it connects.
-        through: The proxies it takes; None for those of the environment.
-        authorities: Whom it trusts; None makes a context of its own.
-        families: What is known about the addresses of hosts.
-        public_only: Refuse addresses that are not of the public internet, but for a proxy's own.
+        timeout: Default timeouts.
+        cancel: Wakes blocked connects and reads when the run is cancelled.
+        through: The proxies; None for those of the environment.
+        authorities: Trust anchors; None reads those of the environment or the system.
+        families: Which address families answered; None for nothing known yet.
+        public_only: Refuse addresses outside the public internet, except for that of a proxy.
     """
     _silence_logs()
+    # A proxy is set by the user, so its address may be private even where those of servers may not.
     addresses = (Addresses(families or Families(), public_only=only) for only in (public_only, False))
-    straight, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
+    direct, to_proxy = (Backend(each, cancel or Cancellation()) for each in addresses)
     router = _Router(
-        through or proxies.of_environment(), authorities or cache(tls_context), straight, to_proxy
+        through or proxies.from_environment(), authorities or cache(tls_context), direct, to_proxy
     )
     return httpx.Client(
         transport=router,
-        trust_env=False,  # what the environment says is read by us, once for all
+        trust_env=False,  # the variables are read by modelfetch.net.proxies and tls
         follow_redirects=False,
         timeout=timeout,
         headers=_HEADERS,
@@ -72,40 +80,50 @@ def new_client(
 
 
 class _Router(httpx.BaseTransport):
-    """Sends each request its way: straight or through a proxy, with TLS read in only where it is used."""
+    """Sends each request directly or through its proxy. Trust anchors are loaded only if TLS is used.
+
+    Args:
+        through: The proxies.
+        authorities: Trust anchors.
+        direct: Backend for connections to servers.
+        to_proxy: Backend for connections to proxies.
+    """
 
     def __init__(
-        self, through: Proxies, authorities: Authorities, straight: Backend, to_proxy: Backend
+        self, through: Proxies, authorities: Authorities, direct: Backend, to_proxy: Backend
     ) -> None:
         self._through = through
         self._authorities = authorities
-        self._straight = straight
+        self._direct = direct
         self._to_proxy = to_proxy
         self._lock = threading.Lock()
-        self._ways: dict[tuple[str, Proxy | None], _Transport] = {}
+        self._transports: dict[tuple[str, Proxy | None], _Transport] = {}
+        """By scheme and proxy, each with a connection pool of its own."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
         proxy = self._through.proxy_for(str(request.url)) if self._through.is_set else None
-        return self._way(request.url.scheme, proxy).handle_request(request)
+        return self._transport(request.url.scheme, proxy).handle_request(request)
 
-    def _way(self, scheme: str, proxy: Proxy | None) -> _Transport:
+    def _transport(self, scheme: str, proxy: Proxy | None) -> _Transport:
+        """The transport for a scheme and a proxy, created at its first use."""
         with self._lock:
-            way = self._ways.get((scheme, proxy))
-            if way is None:
-                pool = self._pool(scheme) if proxy is None else self._pool_behind(proxy, scheme)
-                way = self._ways[scheme, proxy] = _Transport(pool)
-            return way
+            transport = self._transports.get((scheme, proxy))
+            if transport is None:
+                pool = self._pool(scheme) if proxy is None else self._proxy_pool(proxy, scheme)
+                transport = self._transports[scheme, proxy] = _Transport(pool)
+            return transport
 
     def _pool(self, scheme: str) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(
-            ssl_context=self._trust(scheme), network_backend=self._straight, max_connections=None, **_POOL
+            ssl_context=self._trust(scheme), network_backend=self._direct, max_connections=None, **_POOL
         )
 
-    def _pool_behind(self, proxy: Proxy, scheme: str) -> httpcore.ConnectionPool:
+    def _proxy_pool(self, proxy: Proxy, scheme: str) -> httpcore.ConnectionPool:
+        """A connection pool that leads through a proxy; by CONNECT if ``scheme`` is https."""
         try:
             read = httpx.Proxy(proxy.url)
-        except (ValueError, httpx.InvalidURL):  # their texts may show the proxy's password
+        except (ValueError, httpx.InvalidURL):  # "from None": their messages may contain the proxy's password
             raise not_an_address(proxy.variable) from None
         url = read.url
         return httpcore.HTTPProxy(
@@ -126,19 +144,24 @@ class _Router(httpx.BaseTransport):
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for way in self._ways.values():
-                way.close()
+            for transport in self._transports.values():
+                transport.close()
 
 
 class _Transport(httpx.HTTPTransport):
-    """What httpx makes itself, but over connections of ours."""
+    """The transport of httpx over a connection pool with our network backend."""
 
-    def __init__(self, pool: httpcore.ConnectionPool) -> None:  # the rest is what making a pool takes
+    def __init__(self, pool: httpcore.ConnectionPool) -> None:
+        # HTTPTransport.__init__ is not called: all it does is to make a pool, and it takes no network
+        # backend.
         self._pool = pool
 
 
 def _silence_logs() -> None:
-    """Keep signed links out of the logs of whoever logs everything: httpx and httpcore write whole URLs."""
+    """Keep signed links out of logs at level INFO and below, to which httpx and httpcore write whole URLs.
+
+    A level that the user has set is not changed.
+    """
     for name in ("httpx", "httpcore"):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
@@ -146,18 +169,18 @@ def _silence_logs() -> None:
 
 
 def came_from_public(response: httpx.Response, url: str, *, by_proxy: bool) -> bool:
-    """Whether an answer came from the public internet, by the address really connected to.
+    """Whether a response came from the public internet, by the address of the connection.
 
-    Behind a proxy only the URL is left to judge by.
+    Through a proxy that address is the proxy's, so the URL decides.
     """
     if by_proxy:
-        return not leads_inside(url)
+        return not is_private_url(url)
     return is_public(str(response.extensions["network_stream"].get_extra_info("server_addr")[0]))
 
 
-def leads_inside(url: str) -> bool:
-    """Whether a URL itself says that its host is not of the public internet.
+def is_private_url(url: str) -> bool:
+    """Whether the host of a URL is outside the public internet by its text alone; nothing is resolved.
 
-    What a name leads to is seen where it is connected to: :class:`modelfetch.net.connect.Addresses`.
+    The addresses of names are checked while connecting: :class:`modelfetch.net.connect.Addresses`.
     """
-    return is_inside(origin(url)[1])
+    return is_private_host(origin(url)[1])

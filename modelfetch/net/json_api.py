@@ -1,4 +1,8 @@
-"""JSON over HTTP with one server: one origin, one token, no redirect followed."""
+"""HTTP client for the JSON API of one modelfetch server.
+
+All requests go to one origin and carry one token; redirects are not followed, so the token cannot leave that
+origin. Responses are JSON documents or streams of server-sent events (:mod:`modelfetch.net.sse`).
+"""
 
 from __future__ import annotations
 
@@ -23,27 +27,28 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
 CONNECT_SECONDS: Final = 10.0
+"""Timeout for a connection."""
 ANSWER_SECONDS: Final = 30.0
-"""Longest silence before and in an answer; the slowest one measures a cache of many thousand files."""
+"""Read timeout, chosen for the slowest request, which measures a cache of many thousand files."""
 STREAM_SECONDS: Final = 30.0
-"""Longest silence in a stream: three of the server's heartbeats."""
+"""Read timeout of a stream: three heartbeats of the server."""
 ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of an answer at most; the largest describes a model of 50,000 files."""
+"""Largest response in bytes; the largest real one describes a model of 50,000 files."""
 EVENT_STREAM: Final = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, whole."""
+    """A complete response."""
 
     status: int
     kind: str
-    """Its media type, without parameters; may be empty."""
+    """Media type without parameters; may be empty."""
     body: bytes
 
     @property
     def document(self) -> dict[str, Any] | None:
-        """The JSON object it is; None when it is something else."""
+        """The body as a JSON object; None if it is anything else."""
         try:
             document = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -52,10 +57,10 @@ class Reply:
 
 
 class Stream:
-    """A stream of server-sent events, as long as it lasts.
+    """A stream of server-sent events.
 
     Attributes:
-        date: When it began by the server's own clock, in seconds since 1970; None when it does not say.
+        date: Start of the stream by the server's clock (``Date``), in seconds since 1970; None if not stated.
     """
 
     def __init__(self, response: httpx.Response, api: Api) -> None:
@@ -64,10 +69,10 @@ class Stream:
         self._api = api
 
     def __iter__(self) -> Iterator[list[Message]]:
-        """Yield what each piece of the stream brought, which for a heartbeat is nothing.
+        """Yield the messages of each received piece; an empty list for a heartbeat.
 
         Raises:
-            SourceError: It was cut, fell silent, or sent what cannot be taken.
+            SourceError: The stream was cut, stalled, or sent an oversized message.
             Cancelled: The run was cancelled.
         """
         parser = Parser()
@@ -77,10 +82,10 @@ class Stream:
                     yield parser.feed(piece)
                 except ValueError as error:
                     raise SourceError(Fault.PROTOCOL, str(error)) from error
-        self._api.cancel.check()  # a cancelled connection can look like one that ended in order
+        self._api.cancel.raise_if_cancelled()  # a connection shut down by cancel() looks like the regular end
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._response.close()
 
 
@@ -88,18 +93,19 @@ class Api:
     """The HTTP API of one server; may be used by several threads.
 
     Attributes:
-        cancel: Ends streams that are under way.
+        cancel: Ends streams when the run is cancelled.
 
     Args:
-        base: Scheme, host, port and path, without a slash at the end. No other origin is ever asked.
-        token: Sent with every request.
+        base: Scheme, host, port and path, without a slash at the end. Requests go to this origin only.
+        token: Bearer token, sent with every request.
+        cancel: See above.
     """
 
     def __init__(self, base: str, token: str, cancel: Cancellation) -> None:
         self._base = base
         self._token = token
         self.cancel = cancel
-        self._proxies = proxies.of_environment()
+        self._proxies = proxies.from_environment()
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None)
         self._http = new_client(timeout, through=self._proxies)
 
@@ -107,19 +113,19 @@ class Api:
         """Close every connection."""
         self._http.close()
 
-    def ask(
+    def request(
         self, method: str, path: str, document: object = None, *, seconds: float = ANSWER_SECONDS
     ) -> Reply:
-        """Ask, and read the answer, whatever it is.
+        """Send a request and read the response, whatever its status.
 
         Args:
-            method: Of HTTP.
-            path: Begins with a slash.
+            method: HTTP method.
+            path: Path below ``base``; begins with a slash.
             document: Sent as JSON; None sends no body.
-            seconds: How long to wait for each step: a connection, an answer.
+            seconds: Timeout in seconds for each step, such as connecting or a read.
 
         Raises:
-            SourceError: There was no answer.
+            SourceError: No response was received.
             Cancelled: The run was cancelled.
         """
         timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS), pool=None)
@@ -130,18 +136,18 @@ class Api:
             return _read(self._http.send(request, stream=True, auth=None))
 
     def listen(self, path: str, after: int | None, *, seconds: float = STREAM_SECONDS) -> Stream | Reply:
-        """Ask for a stream of events.
+        """Open a stream of events.
 
         Args:
-            path: Begins with a slash.
-            after: Number of the last event that is known; None for the stream from its beginning.
-            seconds: Longest silence.
+            path: Path below ``base``; begins with a slash.
+            after: Number of the last known event (``Last-Event-ID``); None for the stream from its beginning.
+            seconds: Read timeout in seconds.
 
         Returns:
-            The stream, which must be closed; or the answer that came in its place.
+            The stream, which the caller must close; or the response, if it is no stream.
 
         Raises:
-            SourceError: There was no answer.
+            SourceError: No response was received.
             Cancelled: The run was cancelled.
         """
         headers = self._headers() | {"Accept": EVENT_STREAM}
@@ -153,28 +159,29 @@ class Api:
             response = self._http.send(request, stream=True, auth=None)
             if response.status_code != 200 or _kind(response) != EVENT_STREAM:
                 return _read(response)
-        self._watch(response)
+        self._wake_on_cancel(response)
         return Stream(response, self)
 
     @contextmanager
     def translated(self, *, body: bool) -> Iterator[None]:
-        """Make httpx's exceptions ours; see :func:`modelfetch.net.errors.source_error`."""
+        """Translate exceptions of httpx; see :func:`modelfetch.net.errors.source_error`."""
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
-            self.cancel.check()
+            self.cancel.raise_if_cancelled()
             raise source_error(error, body=body, proxy=self._proxies.proxy_for(self._base)) from error
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _watch(self, response: httpx.Response) -> None:
+    def _wake_on_cancel(self, response: httpx.Response) -> None:
         sock = response.extensions["network_stream"].get_extra_info("socket")
         if isinstance(sock, socket.socket):
-            self.cancel.watch(sock)
+            self.cancel.register(sock)
 
 
 def _read(response: httpx.Response) -> Reply:
+    """Read a whole response; raises SourceError if it is larger than :data:`ANSWER_BYTES`."""
     try:
         body = bytearray()
         for piece in response.iter_raw():

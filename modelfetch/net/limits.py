@@ -1,9 +1,9 @@
-"""The patience with one exchange: one rule for all of it, from the request to the last byte that is wanted.
+"""Timeouts and minimum speed of one request, redirects included, up to the last byte of the body.
 
-A read timeout of a socket starts anew with every byte that comes, wanted or not: a head, an interim answer,
-the size of a chunk, a trailer or the body of a redirect sent a byte at a time keeps it satisfied for ever.
-Here only bytes of the file count as progress. Every path by which an answer is read asks the same watch how
-long it may wait.
+The read timeout of a socket starts again with every byte received, whatever it belongs to: a server that
+sends a head, an interim response, a chunk size, a trailer or the body of a redirect one byte at a time would
+never run into it. Here only bytes of the file count as progress. Every way of reading a response takes its
+timeout from the same :class:`StallTimer`.
 """
 
 from __future__ import annotations
@@ -19,49 +19,52 @@ from modelfetch.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The patience of a client. Times are in seconds, speeds in bytes per second."""
+    """Timeouts and limits of a client. Times are in seconds, speeds in bytes per second."""
 
     connect_timeout: float = 10.0
-    """For all connections that one exchange needs, each with all its addresses."""
+    """Time for all connections of one request together: every redirect, and every address of each host."""
     stall_timeout: float = 30.0
-    """Longest time without a byte of the file, from the request on, whatever else comes; see
-    :class:`StallTimer`."""
+    """Longest time without a byte of the file, counted from the request on. Other bytes, such as those of a
+    head, do not count; see :class:`StallTimer`."""
     min_speed: float = 1024.0
-    """Below this, measured over ``stall_timeout`` seconds of waiting, a transfer counts as stalled."""
+    """A transfer that is slower, measured over ``stall_timeout`` seconds of waiting, counts as stalled."""
     direct_from: float = 4 << 20
-    """Bytes from which on a body is read from the socket itself where it can be; ``math.inf`` for never.
+    """Smallest body, in bytes, that is read from the socket directly if possible; ``math.inf`` for never.
 
-    It costs the connection. Measured over loopback, where a new one is cheapest, bodies of 2 MiB (under TLS
-    of 4 MiB) save as much processor time as that takes.
+    The connection cannot be used again afterwards. Measured over loopback, where a new connection is
+    cheapest, reading 2 MiB directly (4 MiB under TLS) saves as much processor time as a new connection takes.
     """
 
 
 @dataclass(slots=True)
 class Memory:
-    """What one source learned from its answers, to ask better next time. Not shared between files."""
+    """State of one source for one file, kept from one request to the next. Not shared between files."""
 
     etag: str = ""
+    """Strong validator (``ETag``) of the last accepted response, or empty."""
     etag_origin: tuple[str, str, int] | None = None
-    """The origin that sent the validator: it means nothing to any other."""
+    """The origin that sent ``etag``. A validator is only valid at the origin that sent it."""
 
 
 Clock = Callable[[], float]
-"""Monotonic seconds."""
+"""Returns monotonic seconds."""
 
 _STEPS = 16
-"""Parts of a window in which reads are added up, so that their number, up to millions, does not matter."""
+"""Steps into which a window is divided. Reads of one step are added up, so that memory does not grow with the
+number of reads, which may be millions."""
 
 
 class StallTimer:
-    """Measures how long wanted bytes are waited for. For one thread at a time.
+    """Measures the time without a byte of the file ("silence") in one request. For one thread at a time.
 
-    Only time in which the source is waited for counts: not the disk, not our own rate limit. Connections have
-    a budget of their own, one for all hops of the exchange together. The watch runs from the start.
+    Only time spent waiting for the source counts; time for the disk or for our own rate limit does not.
+    Connecting has a budget of its own, shared by all redirects of the request. The timer starts when it is
+    made.
 
     Args:
-        limits: How much patience there is.
-        clock: Monotonic seconds.
-        first_byte: Seconds that a connection, and then the first byte, may take, if less than usual.
+        limits: Timeouts and minimum speed.
+        clock: Returns monotonic seconds.
+        first_byte: Seconds for connecting, and again for the first byte, if less than the limits allow.
     """
 
     def __init__(
@@ -71,25 +74,26 @@ class StallTimer:
         self._silence = self._window if first_byte is None else min(first_byte, self._window)
         self._min_speed = limits.min_speed
         self._floor: SpeedFloor | None = None
-        """Made when it is needed: most answers come in one piece."""
+        """Created when more than one piece is needed: most bodies arrive in one and need none."""
         self._clock = clock
         self._since = clock()
-        """When the silence began, if all time counted."""
+        """When the silence began; moved forward by every pause."""
         self._paused = 0.0
-        """Seconds of silence so far, while nobody waits."""
+        """Seconds of silence before the current pause."""
         self._cap: float | None = None
+        """When :meth:`capped` ends the wait, by the clock."""
         connecting = limits.connect_timeout
         self._connecting = connecting if first_byte is None else min(first_byte, connecting)
         self._latest: tuple[int, float] | None = None
-        """Bytes that came last, and the seconds they were waited for."""
+        """Size of the last piece in bytes, and the seconds waited for it."""
         self._has_begun = False
         self._is_over = False
 
-    def left(self) -> float:
-        """Seconds that the next wanted byte may be waited for; 0 when nothing is waited for any more.
+    def remaining(self) -> float:
+        """Seconds left to wait for the next byte of the file; 0 after :meth:`expire`.
 
         Raises:
-            TimeoutError: None: the silence was too long.
+            TimeoutError: No time is left.
         """
         if self._is_over:
             return 0.0
@@ -97,18 +101,19 @@ class StallTimer:
         end = self._since + self._silence
         left = (end if self._cap is None else min(end, self._cap)) - now
         if left <= 0.0:
-            raise TimeoutError("no wanted byte in time")
+            raise TimeoutError("no byte of the file in time")
         return left
 
-    def gain(self, count: int) -> None:
-        """Account for bytes of the file that came: the silence is over."""
+    def count_bytes(self, count: int) -> None:
+        """Count bytes of the file that were received; the silence starts again at zero."""
         now = self._clock()
-        # The wait for the first byte has its limit in the silence: who begins late may still be quick.
+        # The wait for the first byte does not count for the speed: a source that starts late may still be
+        # fast, and the silence limits that wait already.
         self._latest = count, (now - self._since if self._has_begun else 0.0)
         self._since, self._has_begun, self._silence = now, True, self._window
 
-    def check(self) -> None:
-        """Say whether it goes on quickly enough. Not asked after the last byte: who has all has no complaint.
+    def check_speed(self) -> None:
+        """Check the speed. Not called after the last byte: a complete body is accepted however slow it was.
 
         Raises:
             SourceError: The last ``stall_timeout`` seconds of waiting brought less than ``min_speed``.
@@ -120,16 +125,16 @@ class StallTimer:
         self._latest = None
 
     def pause(self) -> None:
-        """Nobody waits for the source until :meth:`go_on`."""
+        """Stop counting until :meth:`resume`: the caller does something else than waiting for the source."""
         self._paused = self._clock() - self._since
 
-    def go_on(self) -> None:
-        """Somebody waits again."""
+    def resume(self) -> None:
+        """Continue counting after :meth:`pause`."""
         self._since = self._clock() - self._paused
 
     @contextmanager
-    def hurried(self, seconds: float) -> Iterator[None]:
-        """Wait no longer than ``seconds`` in all inside the context, for bytes that nobody needs."""
+    def capped(self, seconds: float) -> Iterator[None]:
+        """Limit all waits inside the context to ``seconds`` together, for bytes that are not needed."""
         self._cap = self._clock() + seconds
         try:
             yield
@@ -138,13 +143,13 @@ class StallTimer:
 
     @contextmanager
     def connecting(self) -> Iterator[float]:
-        """Connect inside the context, which does not count as silence.
+        """Connect inside the context; that time does not count as silence.
 
         Yields:
-            Seconds that it may take: what earlier hops of the exchange left of ``connect_timeout``.
+            Seconds left for connecting: ``connect_timeout`` without what earlier redirects used of it.
 
         Raises:
-            TimeoutError: They left nothing.
+            TimeoutError: No time is left.
         """
         if self._connecting <= 0.0:
             raise TimeoutError("no connection in time")
@@ -154,15 +159,15 @@ class StallTimer:
             yield self._connecting
         finally:
             self._connecting -= self._clock() - began
-            self.go_on()
+            self.resume()
 
-    def finish(self) -> None:
-        """All that is wanted is there: from now on what has arrived may be read, and nothing waited for."""
+    def expire(self) -> None:
+        """End all waiting: the body is complete. Bytes that have arrived already can still be read."""
         self._is_over = True
 
 
 class SpeedFloor:
-    """Ends transfers that trickle, which a limit of silence never notices.
+    """Ends transfers that are slow without ever being silent.
 
     Args:
         minimum: Bytes per second.
@@ -177,7 +182,11 @@ class SpeedFloor:
         self._seconds = 0.0
 
     def add(self, count: int, waited: float) -> None:
-        """Account for one read.
+        """Count one read.
+
+        Args:
+            count: Bytes.
+            waited: Seconds.
 
         Raises:
             SourceError: The last ``window`` seconds of waiting brought less than the minimum.
@@ -195,7 +204,7 @@ class SpeedFloor:
         self._forget()
 
     def _forget(self) -> None:
-        """Drop what lies outside the window, keeping at least one whole window of waiting."""
+        """Drop steps that lie before the window, but keep at least one whole window of waiting."""
         while self._steps and self._seconds - self._steps[0][1] >= self._window:
             count, waited = self._steps.popleft()
             self._bytes -= count

@@ -1,4 +1,7 @@
-"""Asking hosts whether they are there: one small request each, all at once, none for longer than a moment."""
+"""Checks whether hosts answer: one small request to each, all in parallel, with a short time limit.
+
+No redirect is followed, no credential is sent, and no body is read.
+"""
 
 from __future__ import annotations
 
@@ -20,52 +23,57 @@ if TYPE_CHECKING:
     from modelfetch.net.proxies import Proxies, Proxy
 
 LIMIT_SECONDS = 5.0
-"""How long an answer is waited for: a host slower than that is of no use for anything."""
+"""Time limit for a response in seconds; a slower host would not be useful as a source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request."""
+    """A request to send."""
 
     url: str
     is_head: bool = True
-    """Whether to ask for the head only; else for one byte."""
+    """Whether to send HEAD; otherwise GET for one byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """The result of one request."""
 
     status: int | None
-    """Status code; None when there was no answer."""
+    """Status code; None if there was no response."""
     seconds: float
-    """Until the head of the answer, or until the failure."""
+    """Seconds until the head of the response, or until the failure."""
     error: str
-    """Why there was no answer, or empty."""
+    """Why there was no response, or empty."""
 
 
 def probe(questions: Sequence[Question], limit: float = LIMIT_SECONDS) -> list[Reply]:
-    """Ask all at once. No redirect is followed, no credential is sent, no body is read."""
+    """Send all requests in parallel, and return the results in the same order.
+
+    Args:
+        questions: The requests.
+        limit: Seconds for all of them together.
+    """
     replies = [Reply(None, limit, f"no answer within {limit:g} s") for _ in questions]
-    through = proxies.of_environment()
+    through = proxies.from_environment()
     client = new_client(httpx.Timeout(limit), through=through)
 
-    def ask(number: int) -> None:
-        replies[number] = _ask(client, through, questions[number])
+    def send(number: int) -> None:
+        replies[number] = _send(client, through, questions[number])
 
     until = time.monotonic() + limit
     threads = []
     for number in range(len(questions)):
-        if thread := start(partial(ask, number), f"modelfetch-probe-{number}"):
+        if thread := start(partial(send, number), f"modelfetch-probe-{number}"):
             threads.append(thread)
-        elif time.monotonic() < until:  # one by one, where there are no threads to be had
-            ask(number)
+        elif time.monotonic() < until:  # one by one if the system refuses more threads
+            send(number)
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    return list(replies)  # what comes later is too late
+    return list(replies)  # a copy: threads that are still running write to the original
 
 
-def _ask(client: httpx.Client, through: Proxies, question: Question) -> Reply:
+def _send(client: httpx.Client, through: Proxies, question: Question) -> Reply:
     began = time.monotonic()
     headers = {} if question.is_head else {"Range": "bytes=0-0"}
     proxy: Proxy | None = None

@@ -1,8 +1,11 @@
-"""Which proxy a request goes through, as the environment says: one reading of it for all that ask.
+"""Chooses the proxy of a request by the environment: ``HTTP_PROXY``, ``NO_PROXY`` and their like.
 
-The variables have no standard. Read here is what curl, the libraries of Python and Go, container engines and
-VPNs write. What is not understood is passed over, and a proxy that cannot be used fails the requests that
-would go through it, no others.
+These variables have no standard. Accepted are the forms that curl, the libraries of Python and Go, container
+engines and VPNs use. Entries of NO_PROXY that are not understood are ignored. A proxy that cannot be used
+fails the requests that would go through it, and no others. Example::
+
+    HTTPS_PROXY=http://user:password@proxy.example:3128
+    NO_PROXY=.internal.example,10.0.0.0/8,[fd00::1]:8080
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from urllib.parse import urlsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.urls import is_this_machine, numeric, origin
+from modelfetch.net.urls import is_this_machine, origin, parse_ip
 
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _SUPPORTED: Final = ("http", "https")
@@ -36,17 +39,17 @@ class Proxy:
     """A proxy that can be used."""
 
     url: str = field(repr=False)
-    """With the user name and password it may hold."""
+    """May contain user name and password."""
     variable: str
-    """Where it is set."""
+    """The variable that sets it."""
 
     def hint(self) -> str:
-        """What to look at when it does not do what it should."""
+        """What the user should check if the proxy fails."""
         return f"Check {self.variable} and NO_PROXY."
 
 
-def of_environment() -> Proxies:
-    """The proxies that are set now."""
+def from_environment() -> Proxies:
+    """The proxies that the environment sets now; on macOS and Windows, else those of the system."""
     names = [*_NAMES, *(name.upper() for name in _NAMES), "REQUEST_METHOD"]
     environ = {name: value for name in names if (value := os.environ.get(name)) is not None}
     proxies = Proxies(environ)
@@ -56,7 +59,7 @@ def of_environment() -> Proxies:
 
 
 def _of_the_system(environ: Mapping[str, str]) -> dict[str, str]:  # pragma: no cover - not on Linux
-    """What macOS and Windows have set for all programs, which variables override."""
+    """The proxies set in macOS or Windows for all programs; variables override them."""
     from urllib.request import getproxies
 
     found = {f"{scheme}_proxy": url for scheme, url in getproxies().items() if scheme != "no"}
@@ -67,7 +70,7 @@ class Proxies:
     """The proxies of an environment.
 
     Args:
-        environ: Its variables. Those in small letters win, and an empty one is as good as none.
+        environ: Its variables. Lower-case names take precedence, even if empty; an empty value sets no proxy.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -88,20 +91,20 @@ class Proxies:
         return bool(self._settings)
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy that a request to ``url`` goes through; None when it goes straight.
+        """The proxy for a request to ``url``; None for a direct connection.
 
         Raises:
-            SourceError: There is one, and it cannot be used.
+            SourceError: The proxy set for it cannot be used.
         """
         setting = self._setting_for(url)
         return None if setting is None else _usable(*setting)
 
     def is_proxied(self, url: str) -> bool:
-        """Whether a request to ``url`` goes through a proxy, or would if that could be used."""
+        """Whether a proxy is set for ``url``, usable or not."""
         return self._setting_for(url) is not None
 
-    def way_to(self, url: str) -> str:
-        """Say how a request to ``url`` would go; empty when it would go straight."""
+    def describe_route(self, url: str) -> str:
+        """Describe the proxy for ``url``, or why it cannot be used; empty for a direct connection."""
         try:
             proxy = self.proxy_for(url)
         except SourceError as error:
@@ -109,12 +112,12 @@ class Proxies:
         return "" if proxy is None else f"through the proxy in {proxy.variable}"
 
     def _setting_for(self, url: str) -> tuple[str, str] | None:
-        """The variable that names a proxy for ``url``, and its value; None when the request goes straight."""
+        """The variable that sets a proxy for ``url``, and its value; None for a direct connection."""
         if not self._settings:
             return None
         scheme, host, port = origin(url)
         setting = self._settings.get(scheme) or self._settings.get("all")
-        if setting is None or is_this_machine(host):
+        if setting is None or is_this_machine(host):  # loopback of the proxy would be another machine
             return None
         host = host.rstrip(".")
         if any(exception.covers(scheme, host, port) for exception in self._exceptions):
@@ -123,7 +126,7 @@ class Proxies:
 
 
 def _usable(variable: str, value: str) -> Proxy:
-    """Check the address of a proxy; its text is never shown, for it may hold a password."""
+    """Check the address of a proxy. It is not shown in errors, because it may contain a password."""
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
@@ -135,15 +138,15 @@ def _usable(variable: str, value: str) -> Proxy:
     if parts.scheme not in _SUPPORTED:
         raise SourceError(
             Fault.PROXY,
-            f"the proxy in {variable} is of the kind {parts.scheme[:10]}, which is not supported",
+            f"the proxy in {variable} uses {parts.scheme[:10]}, which is not supported",
             hint="Write it as http://host:port, unset it, or name the host in NO_PROXY.",
         )
     return Proxy(url, variable)
 
 
 def not_an_address(variable: str) -> SourceError:
-    """What a variable holds cannot be the address of a proxy."""
-    message = f"the proxy in {variable} is not an address"
+    """The error for a variable whose value is not the address of a proxy."""
+    message = f"the proxy in {variable} is not a valid address"
     return SourceError(Fault.PROXY, message, hint="Write it as http://host:port.")
 
 
@@ -153,15 +156,16 @@ class _Exception:
 
     network: _Network | None = None
     name: str = ""
-    """A domain, for which and below which no proxy is asked; ``*`` for all there are."""
+    """A domain; covers its subdomains too. ``*`` covers every host."""
     scheme: str = ""
     port: int | None = None
 
     def covers(self, scheme: str, host: str, port: int) -> bool:
-        """Whether a request to ``host`` goes straight."""
+        """Whether this entry excludes ``host`` from the proxy."""
         if self.scheme not in ("", scheme) or self.port not in (None, port):
             return False
-        address = numeric(host)
+        address = parse_ip(host)
+        # Networks match addresses and domains match names: an address in NO_PROXY says nothing of a name.
         if self.network is not None:
             return address is not None and _unmapped(address) in self.network
         if self.name == "*":
@@ -170,14 +174,14 @@ class _Exception:
 
 
 def _exceptions(text: str) -> Iterator[_Exception]:
-    """Read NO_PROXY: hosts, domains, addresses and networks, between commas or spaces."""
+    """Parse NO_PROXY: hosts, domains, addresses and networks, separated by commas, semicolons or spaces."""
     for entry in re.split(r"[,;\s]+", text.lower()):
         if (exception := _exception(entry)) is not None:
             yield exception
 
 
 def _exception(entry: str) -> _Exception | None:
-    """One entry; None when it is not understood."""
+    """Parse one entry; None if it is not understood."""
     scheme = ""
     if match := _SCHEME.match(entry):
         scheme, entry = match[1], entry[match.end() :].rstrip("/")
@@ -197,17 +201,17 @@ def _exception(entry: str) -> _Exception | None:
 
 
 def _network(text: str) -> _Network | None:
-    """An address, with or without brackets, or a network; None for something else."""
+    """Parse an address, with or without brackets, or a network; None for anything else."""
     try:
         network = ipaddress.ip_network(_BRACKETS.sub(r"\1\2", text).partition("%")[0], strict=False)
     except ValueError:
         return None
     embedded = getattr(network.network_address, "ipv4_mapped", None)
-    if embedded is not None and network.prefixlen >= 96:
+    if embedded is not None and network.prefixlen >= 96:  # ::ffff:0:0/96 and networks in it
         return ipaddress.ip_network(f"{embedded}/{network.prefixlen - 96}", strict=False)
     return network
 
 
 def _unmapped(address: _IP) -> _IP:
-    """The IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2)."""
+    """The IPv4 address in an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2); else ``address`` itself."""
     return getattr(address, "ipv4_mapped", None) or address

@@ -1,8 +1,14 @@
-"""What an HTTP answer means for a byte range we asked for: one pure decision table.
+"""Decides what to do with an HTTP response to a range request: use it, send the request again, or fail. Pure.
 
-The rules follow RFC 9110 sections 13 to 15. Size and SHA-256 decide in the end, header fields never do: one
-that contradicts what was expected costs at most another request, in a plainer form. No byte is ever written
-at an offset that the answer did not state.
+The rules follow RFC 9110, sections 13 to 15. Header fields are not trusted: size and SHA-256 of the bytes
+decide whether a file is right, and a field that contradicts what was expected costs at most another request
+in a plainer form. No byte is written at an offset that the response did not state. For a request from byte
+100 of 500::
+
+    206, Content-Range: bytes 100-499/500    use the body from offset 100
+    200, Content-Length: 500                 whole file: request it without a range, then skip 100 bytes
+    416                                      request it without a range
+    503, Retry-After: 5                      fail with a fault that allows a retry
 """
 
 from __future__ import annotations
@@ -20,10 +26,10 @@ _BUSY = frozenset({408, 425, 429, 503, 529})
 _SERVER = frozenset({500, 502, 504, 520, 521, 522, 523, 524})
 _GONE = {
     404: "not found",
-    410: "gone for good (410)",
+    410: "permanently removed (410)",
     451: "withheld for legal reasons (451)",
 }
-# How IPFS gateways say "not here" with status 500.
+# IPFS gateways answer with status 500 and one of these texts if they cannot find the content.
 _NOT_HERE = (
     "ipld: could not find node",
     "peer does not have",
@@ -34,50 +40,50 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASC
 """Range units are case-insensitive (RFC 9110, 14.1)."""
 
 
-class Unranged(SourceError):  # noqa: N818 - what the source is, not only what went wrong
-    """A source was asked for a part in the middle, and sends the whole file, or all that follows."""
+class Unranged(SourceError):  # noqa: N818 - describes the source, not only the failure
+    """A source sends no ranges: asked for a part in the middle, it sends the whole file or all the rest."""
 
     def __init__(self) -> None:
         super().__init__(Fault.PROTOCOL, "does not send parts of files")
 
 
-class Unresolved(SourceError):  # noqa: N818 - what the host's name is, not only what went wrong
-    """There is no address for the name of a host."""
+class Unresolved(SourceError):  # noqa: N818 - describes the host, not only the failure
+    """The name of a host cannot be resolved."""
 
     def __init__(self, message: str, *, retry: bool | None = None) -> None:
         super().__init__(Fault.CONNECT, message, retry=retry)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked for: bytes of a file of ``size`` bytes, from ``start`` on."""
+class RangeRequest:
+    """A request for bytes of a file of ``size`` bytes, from ``start`` on."""
 
     start: int
     size: int
     ranged: bool = True
-    """Whether a ``Range`` is sent. Without one the whole file comes and the part we have is skipped."""
+    """Whether a ``Range`` is sent. Without one the whole file is sent, and the part we have is skipped."""
     etag: str = ""
-    """Strong validator of the bytes we hold from this very host, or empty."""
+    """Strong validator of the bytes already received from the same origin (``If-Range``), or empty."""
     fresh: bool = True
-    """Whether a signed link may still be renewed: once per ask."""
+    """Whether an expired signed link may still be renewed by starting over; allowed once per request."""
     end: int | None = None
-    """Where the bytes end, without the one at it; None for the end of the file. A part in the middle is taken
-    as a part or not at all: others may be fetching the rest. Instead of one at the start the whole file may
-    come."""
+    """End of the bytes, exclusive; None for the end of the file. If a part in the middle is requested, only
+    that part is accepted, because other connections may be fetching the rest. For a part at the start the
+    whole file is accepted too."""
 
     first_byte: float | None = None
-    """Seconds that the first byte may take; None for as long as any silence may."""
+    """Seconds for the first byte; None for ``stall_timeout``."""
 
     @property
     def last(self) -> int:
-        """Position of the last byte that is asked for."""
+        """Position of the last byte requested."""
         return (self.size if self.end is None else self.end) - 1
 
-    def unranged(self) -> Ask:
-        """The same without a range.
+    def unranged(self) -> RangeRequest:
+        """The same request without a range.
 
         Raises:
-            Unranged: A part in the middle is asked for.
+            Unranged: The request is for a part in the middle, which needs a range.
         """
         if self.end is not None:
             raise Unranged
@@ -85,168 +91,182 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, as far as the decision needs it."""
+class ResponseHead:
+    """A response, as far as the decision needs it."""
 
     status: int
     headers: Mapping[str, str]
     """Names in lower case."""
     redirected: bool = False
-    """Whether a redirect (and so perhaps a signed link) led here."""
+    """Whether it came after a redirect, and so perhaps from a signed link."""
     excerpt: str = ""
-    """The first few bytes of a body that will not be used, as text."""
+    """The beginning of a body that will not be used, as text."""
     sent: str = ""
-    """What of ours whoever answered was sent to prove who we are, in a word; empty if nothing."""
+    """Kind of credential that was sent to this server, ``token`` or ``password``; empty if none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Use the body: it starts at ``start`` of the file and has ``length`` bytes, or an unstated number."""
+    """Use the body: it starts at ``start`` of the file and has ``length`` bytes; None if not stated."""
 
     start: int
     length: int | None
     ranged: bool = False
-    """Whether it is the part that was asked for, and not simply the file."""
+    """Whether it is the requested range, and not the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Ask once more, like this."""
+class Resend:
+    """Send another request instead."""
 
-    ask: Ask
+    request: RangeRequest
 
 
-def judge(ask: Ask, answer: Answer) -> Accept | Again:
-    """Decide what to do with an answer.
+def judge(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
+    """Decide what to do with a response.
 
     Returns:
-        Accept to use the body, or Again to repeat the request in another form. Each Again gives up one thing
-        (the validator, the range, the signed link), so a chain of them ends.
+        Accept to use the body, or Resend to send the request in another form. Each Resend drops one of
+        validator, range and renewal of a signed link, so their number is limited.
 
     Raises:
-        SourceError: The answer is of no use; the fault says whether to come back or to go elsewhere.
+        SourceError: The response cannot be used; its fault says whether to retry or to use another source.
     """
-    match answer.status:
+    match head.status:
         case 206:
-            return _partial(ask, answer)
+            return _partial(request, head)
         case 200:
-            return _whole(ask, answer)
+            return _whole(request, head)
         case 416:
-            return _unsatisfiable(ask)
-        case 405 | 501 if ask.ranged:
-            return Again(ask.unranged())
-        case 401 | 403 | 404 | 410 if answer.redirected and ask.fresh:
-            return Again(replace(ask, fresh=False))
+            return _unsatisfiable(request)
+        case 405 | 501 if request.ranged:  # perhaps because of the range
+            return Resend(request.unranged())
+        # How servers answer to an expired signed link; starting over at the first URL renews it.
+        case 401 | 403 | 404 | 410 if head.redirected and request.fresh:
+            return Resend(replace(request, fresh=False))
         case _:
-            raise refusal(answer)
+            raise refusal(head)
 
 
-def refusal(answer: Answer) -> SourceError:
-    """The error an unusable status stands for."""
-    status, wait = answer.status, retry_after(answer.headers)
-    if status in _GONE or answer.excerpt.startswith(_NOT_HERE):
+def refusal(head: ResponseHead) -> SourceError:
+    """The error for a status that cannot be used."""
+    status, wait = head.status, retry_after(head.headers)
+    if status in _GONE or head.excerpt.startswith(_NOT_HERE):
         return SourceError(Fault.NOT_FOUND, _GONE.get(status, "not found"))
     if status in _BUSY or (status == 403 and wait is not None):
-        return SourceError(Fault.BUSY, f"{_words(status)} ({status})", retry_after=wait)
+        return SourceError(Fault.BUSY, f"{_status_text(status)} ({status})", retry_after=wait)
     if status in _SERVER:
-        return SourceError(Fault.SERVER, f"{_words(status)} ({status})", retry_after=wait)
-    return _permanent(status, answer.sent)
+        return SourceError(Fault.SERVER, f"{_status_text(status)} ({status})", retry_after=wait)
+    return _permanent(status, head.sent)
 
 
 def _permanent(status: int, sent: str) -> SourceError:
+    """The error for a status that will not change when the request is sent again."""
     match status:
         case 401 if sent:
             return SourceError(
                 Fault.AUTHORISATION,
                 f"the {sent} was refused ({status})",
-                hint=f"Renew the {sent}, or take it out: what is public needs none.",
+                hint=f"Renew the {sent}, or remove it: public files need none.",
             )
         case 401 | 403:
-            # No hint: only the source knows whose server it is, and what opens it.
+            # No hint here: only the source knows which server this is and which credential it needs.
             return SourceError(Fault.AUTHORISATION, f"access refused ({status})")
         case 407:
             return SourceError(
                 Fault.PROXY,
-                "the proxy wants credentials (407)",
+                "the proxy requires credentials (407)",
                 hint="Put user and password into HTTPS_PROXY.",
             )
         case 511:
             return SourceError(
-                Fault.PROTOCOL, "the network wants a login first (511)", hint="Open a browser and log in."
+                Fault.PROTOCOL, "the network requires a login first (511)", hint="Open a browser and log in."
             )
         case _:
-            return SourceError(Fault.PROTOCOL, f"unexpected answer: {_words(status)} ({status})")
+            return SourceError(Fault.PROTOCOL, f"unexpected answer: {_status_text(status)} ({status})")
 
 
-def _partial(ask: Ask, answer: Answer) -> Accept | Again:
-    part = _stated_part(ask, answer.headers)
-    if part is not None and (ask.ranged or part == (0, ask.size)):
-        return Accept(part[0], part[1] - part[0], ask.ranged)
-    if encoding := _encoding(answer.headers):
+def _partial(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
+    """Decide on status 206, which should come with the requested range."""
+    part = _stated_part(request, head.headers)
+    if part is not None and (request.ranged or part == (0, request.size)):
+        return Accept(part[0], part[1] - part[0], request.ranged)
+    if encoding := _encoding(head.headers):
         raise SourceError(Fault.PROTOCOL, f"sent the range encoded as {encoding}")
-    if not ask.ranged:
-        raise SourceError(Fault.PROTOCOL, "sent a range that was not asked for (206)")
-    return Again(ask.unranged())
+    if not request.ranged:
+        raise SourceError(Fault.PROTOCOL, "sent a range that was not requested (206)")
+    return Resend(request.unranged())
 
 
-def _stated_part(ask: Ask, headers: Mapping[str, str]) -> tuple[int, int] | None:
-    """The part of the file that an answer says it is: from where asked for, and not beyond.
+def _stated_part(request: RangeRequest, headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """The part of the file that a response states, if it starts as requested and does not go beyond.
 
-    Less than asked for is an honest answer (RFC 9110, 15.3.7): the rest is asked for again. A changed
-    validator says nothing: edges of one network give the same file different ones, and the digest decides.
+    It may be shorter than requested (RFC 9110, 15.3.7); the rest is requested again. A changed validator is
+    ignored: the servers of one CDN send different ones for the same file, and the digest decides.
 
     Returns:
-        Its start and its end; None where the answer does not say, or says what cannot be.
+        Start and end (exclusive); None if nothing is stated, or something that cannot be right.
     """
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
     if match is None:
         return None
     first, end = int(match[1]), int(match[2]) + 1
-    is_part = first == (ask.start if ask.ranged else 0) and first < end <= ask.last + 1
-    is_whole = match[3] in ("*", str(ask.size))
+    is_part = first == (request.start if request.ranged else 0) and first < end <= request.last + 1
+    is_whole = match[3] in ("*", str(request.size))
     length = length_of(headers)
     if not (is_part and is_whole and length in (None, end - first)):
         return None
-    # Ranges are of the bytes as encoded: those of a file of the pinned size are the file's own, raw.
+    # Ranges are of the encoded representation (RFC 9110, 14.1.2). If that has the pinned size, the bytes are
+    # those of the file itself, whatever Content-Encoding says.
     is_raw = not _encoding(headers) or match[3] != "*" or length is not None
     return (first, end) if is_raw else None
 
 
-def _whole(ask: Ask, answer: Answer) -> Accept | Again:
-    headers = answer.headers
-    length = length_of(headers)
-    if ask.ranged and "content-range" in headers:
-        if _stated_part(ask, headers) == (ask.start, ask.last + 1):
-            return Accept(ask.start, ask.last + 1 - ask.start, ranged=True)  # the 206 it should have been
-        return Again(ask.unranged())
-    if (encoding := _encoding(headers)) and length != ask.size:
-        raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
-    if length is not None and length != ask.size:
-        raise _other_size(length, ask, answer)
-    if not ask.ranged or ask.start == 0:  # what is asked for comes first, whoever wants no more may stop
+def _whole(request: RangeRequest, head: ResponseHead) -> Accept | Resend:
+    """Decide on status 200, which should come with the whole file."""
+    if request.ranged and "content-range" in head.headers:
+        if _stated_part(request, head.headers) == (request.start, request.last + 1):
+            # Status 200 is wrong, but the body is the part requested: treat it like status 206.
+            return Accept(request.start, request.last + 1 - request.start, ranged=True)
+        return Resend(request.unranged())
+    length = length_of(head.headers)
+    _check_length(length, request, head)
+    if not request.ranged or request.start == 0:  # the requested bytes come first; reading stops after them
         return Accept(0, length)
-    if ask.etag:  # some caches drop the range when a validator comes with it, and one may have changed
-        return Again(replace(ask, etag=""))
-    return Again(ask.unranged())
+    if request.etag:  # some caches ignore Range next to If-Range; the validator may also have changed
+        return Resend(replace(request, etag=""))
+    return Resend(request.unranged())
 
 
-def _unsatisfiable(ask: Ask) -> Again:
-    if not ask.ranged:
-        raise SourceError(Fault.PROTOCOL, "refused a range that was not asked for (416)")
-    return Again(ask.unranged())
+def _check_length(length: int | None, request: RangeRequest, head: ResponseHead) -> None:
+    """Raise if the stated length, or an encoding, shows that the body is not the file."""
+    if length == request.size:
+        return  # an encoding is ignored then: a body of the pinned size is the file itself
+    if encoding := _encoding(head.headers):
+        raise SourceError(Fault.PROTOCOL, f"sent the file encoded as {encoding}")
+    if length is not None:
+        raise _wrong_size(length, request, head)
+
+
+def _unsatisfiable(request: RangeRequest) -> Resend:
+    """Decide on status 416: the file may be right, so request it without a range."""
+    if not request.ranged:
+        raise SourceError(Fault.PROTOCOL, "refused a range that was not requested (416)")
+    return Resend(request.unranged())
 
 
 def strong_etag(headers: Mapping[str, str]) -> str:
-    """The strong validator of an answer, or empty: weak ones must not be combined (RFC 9110, 13.1.5)."""
+    """The strong validator of a response, or empty: If-Range allows no weak ones (RFC 9110, 13.1.5)."""
     etag = headers.get("etag", "").strip()
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else ""
 
 
-def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
-    kind = media_type(answer.headers.get("content-type", ""))
-    message = f"has {actual} bytes there instead of {ask.size}" + (f" ({kind})" if kind else "")
+def _wrong_size(actual: int, request: RangeRequest, head: ResponseHead) -> SourceError:
+    """The error for a response of another size than the file, with a hint if it is a known kind of page."""
+    kind = media_type(head.headers.get("content-type", ""))
+    message = f"has {actual} bytes instead of {request.size}" + (f" ({kind})" if kind else "")
     hint = ""
-    if answer.excerpt.startswith("version https://git-lfs.github.com/spec/"):
+    if head.excerpt.startswith("version https://git-lfs.github.com/spec/"):
         message = "sent a Git LFS pointer instead of the file"
         hint = "Use the address of the LFS media, not of the raw repository file."
     elif kind == "text/html":
@@ -256,7 +276,7 @@ def _other_size(actual: int, ask: Ask, answer: Answer) -> SourceError:
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """Bytes that an answer says it has; None where it does not, or says it in two ways (RFC 9112, 6.3)."""
+    """Length of the body in bytes; None if it is not stated, or stated in two ways (RFC 9112, 6.3)."""
     if "transfer-encoding" in headers:
         return None
     value = headers.get("content-length", "").strip()
@@ -267,10 +287,10 @@ def _encoding(headers: Mapping[str, str]) -> str:
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return ""
-    return sanitise(encoding)[:40] or "something unreadable"
+    return sanitise(encoding)[:40] or "an unreadable name"
 
 
-_WORDS = {
+_STATUS_TEXTS = {
     408: "request timed out",
     425: "too early",
     429: "too many requests",
@@ -282,6 +302,6 @@ _WORDS = {
 }
 
 
-def _words(status: int) -> str:
-    """Our own words for a status: a remote reason phrase may hold anything."""
-    return _WORDS.get(status, "server error" if status >= 500 else "HTTP status")
+def _status_text(status: int) -> str:
+    """Words for a status. The reason phrase of the server is not used: it may contain anything."""
+    return _STATUS_TEXTS.get(status, "server error" if status >= 500 else "HTTP status")

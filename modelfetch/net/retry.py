@@ -1,4 +1,8 @@
-"""When to ask again: backoff, jitter and Retry-After as pure functions."""
+"""Delays between retries: exponential backoff with jitter, and the delay that a server requests. Pure.
+
+With the default policy the upper bounds of the delays after the first failures are 0.5, 1, 2, 4 and 8
+seconds; the delay is chosen at random below them. ``Retry-After: 20`` leads to 20 to 23 seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from collections.abc import Callable, Mapping
 from modelfetch.lazy_dataclass import dataclass
 
 RESET_BYTES = 8 * 1024 * 1024
-"""New good bytes after which the attempt counter starts again. Less would let a source that drips one byte
-per try go on for ever."""
+"""Bytes of progress after which the attempt counter starts at zero again. With a lower value, a source that
+sends a few bytes per attempt would be retried for ever."""
 
 Jitter = Callable[[float, float], float]
 """``random.uniform``, or a fixed stand-in for it in tests."""
@@ -18,21 +22,24 @@ Jitter = Callable[[float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently one source is asked for one file. Times are in seconds."""
+    """Number of attempts and delays for one source and one file. Times are in seconds."""
 
     attempts: int = 5
-    """Tries without progress before the source is left."""
+    """Attempts without progress before the next source is used."""
     base: float = 0.5
+    """Upper bound of the first retry delay; doubles with each attempt."""
     cap: float = 30.0
+    """Largest upper bound of a delay."""
     retry_after_cap: float = 300.0
-    """The longest wait a server may ask for; beyond it the source counts as unavailable."""
+    """Longest delay that a server may request; if it requests more, the source counts as unavailable."""
 
 
 def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = random.uniform) -> float:
-    """Seconds to wait after ``failures`` failed tries: ``U(0, min(cap, base * 2**n))``, n = failures - 1.
+    """Delay in seconds after ``failures`` failed attempts: ``U(0, min(cap, base * 2**n))``, n = failures - 1.
 
-    Full jitter, because deterministic steps make the clients of one outage come back together.
+    With full jitter, because after an outage deterministic delays make all clients return at the same time.
     """
+    # Beyond 32 failures the power is far above any cap; it must not grow until it overflows.
     ceiling = policy.cap if failures > 32 else min(policy.cap, policy.base * 2.0 ** (failures - 1))
     return jitter(0.0, ceiling)
 
@@ -40,9 +47,15 @@ def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = random.uniform)
 def wait_for(
     policy: RetryPolicy, failures: int, retry_after: float | None, jitter: Jitter = random.uniform
 ) -> float:
-    """Seconds to wait: the larger of our own backoff and what the server asked for, with spread.
+    """Delay in seconds: the larger of our own backoff and the delay that the server requested, plus jitter.
 
-    The spread of up to ``1 + 10 %`` seconds keeps thousands of clients from waking in the same second.
+    The jitter of up to 1 s plus 10 % keeps thousands of clients from returning in the same second.
+
+    Args:
+        policy: Attempts and delays.
+        failures: Failed attempts so far.
+        retry_after: Seconds that the server requested, or None.
+        jitter: Chooses a number between two bounds.
     """
     own = backoff(policy, failures, jitter)
     if retry_after is None:
@@ -51,21 +64,22 @@ def wait_for(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a server asks to wait, by ``Retry-After`` (RFC 9110, 10.2.3) or ``RateLimit``, or None.
+    """Seconds that a server requests to wait (``Retry-After``, RFC 9110, 10.2.3, or ``RateLimit``), or None.
 
-    A date is read against the response's own ``Date``, not against the local clock. The past is 0, garbage
-    is None.
+    A date is compared with the ``Date`` of the response, because the local clock may be wrong. A date in the
+    past is 0; a value that cannot be parsed is None.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])
     if value:
-        return _until(value, headers.get("date"))
+        return _seconds_until(value, headers.get("date"))
     return _rate_limit_reset(headers.get("ratelimit", ""))
 
 
-def _until(value: str, date: str | None) -> float | None:
-    from email.utils import parsedate_to_datetime  # which few answers need, and no run without requests
+def _seconds_until(value: str, date: str | None) -> float | None:
+    """Seconds from ``date`` to ``value``, both HTTP dates; None if one cannot be parsed."""
+    from email.utils import parsedate_to_datetime  # imported late: few responses need it
 
     try:
         now = parsedate_to_datetime(date or "")
@@ -75,9 +89,10 @@ def _until(value: str, date: str | None) -> float | None:
 
 
 def _rate_limit_reset(value: str) -> float | None:
-    """``"api";r=0;t=55``: nothing remains (r) for t seconds (IETF draft ratelimit-headers).
+    """Parse ``RateLimit: "api";r=0;t=55``: no requests remain (r) for t seconds.
 
-    Of several policies the one that is exhausted for longest counts.
+    Defined by the IETF draft ratelimit-headers. Of several exhausted policies the one with the longest time
+    counts.
     """
     policies = [dict(re.findall(r";\s*([rt])=(\d{1,9})", policy, re.ASCII)) for policy in value.split(",")]
     waits = [float(policy["t"]) for policy in policies if policy.get("r") == "0" and "t" in policy]

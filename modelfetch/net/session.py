@@ -1,4 +1,10 @@
-"""One exchange with a server: redirects by hand, every answer judged before it is used."""
+"""All connections of a run, and the requests sent over them.
+
+Redirects are followed here, not by httpx, because each one decides which credential and validator may be sent
+and whether its target may be reached at all. Every response is checked by
+:func:`modelfetch.net.responses.judge` before its body is used; a request is sent again in a plainer form
+where that may help. Small files are fetched over idle keep-alive connections where possible.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +22,45 @@ from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
 from modelfetch.net.connect import Families
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
-from modelfetch.net.httpx_client import came_from_public, leads_inside, new_client
-from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, is_last, split
+from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
+from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
 from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
-from modelfetch.net.responses import Accept, Answer, Ask, judge, length_of, strong_etag
-from modelfetch.net.urls import Credential, host_of, is_secure, next_hop, origin
+from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
+from modelfetch.net.urls import Credential, host_of, is_secure, origin, redirect_target
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.tls import Trust
 
-MAX_HOPS = 10
-"""Redirects followed for one request; between curl's strict advice (5) and httpx's 20."""
+MAX_REDIRECTS = 10
+"""Redirects followed for one request; between curl's strict advice (5) and the default of httpx (20)."""
 EXCERPT_BYTES = 8192
-"""How much of an unusable body is read: to recognise it, and to free the connection if that is all of it."""
+"""Bytes read of a body that cannot be used: enough to recognize error pages and Git LFS pointers. If that is
+the whole body, its connection can be used again."""
 EXCERPT_SECONDS = 0.5
-"""How long is spent on that. A new connection costs about as much where it is dear."""
+"""Time limit for reading them: a new connection to a distant server takes about as long."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_Way = tuple[str, Credential | None]
-"""An origin as URLs have it, and who asks there."""
+_ConnectionKey = tuple[str, Credential | None]
+"""An origin as it is written in URLs, and the credential sent there."""
 
 
 class Session:
-    """The connections of one run, and what is asked over them."""
+    """Sends the requests of one run. May be used by several threads.
+
+    Args:
+        limits: Timeouts and minimum speed.
+        cancel: Wakes blocked reads when the run is cancelled.
+        trust: Trust anchors for TLS.
+        clock: Returns monotonic seconds.
+    """
 
     def __init__(self, limits: Limits, cancel: Cancellation, trust: Trust, clock: Clock) -> None:
         self._limits = limits
         self._cancel = cancel
         self._trust = trust
         self._clock = clock
-        self._proxies = proxies.of_environment()
+        self._proxies = proxies.from_environment()
         families = Families()
         self._http, self._public_http = (
             new_client(
@@ -59,13 +73,15 @@ class Session:
             )
             for public_only in (False, True)
         )
-        """The second is for redirects from the public internet. It has connections of its own: one that the
-        user's own address opened may lead where they must not."""
-        self._kept: defaultdict[_Way, deque[KeepAliveConnection]] = defaultdict(deque)
-        """Connections in which nobody asks anything right now."""
+        """The second one is for redirects from the public internet. It has a connection pool of its own: an
+        open connection of the first pool may lead into a private network, which is allowed for an address
+        that the user configured, but not for such a redirect."""
+        self._idle: defaultdict[_ConnectionKey, deque[KeepAliveConnection]] = defaultdict(deque)
+        """Keep-alive connections without a request under way. ``pop`` and ``append`` of a deque are
+        thread-safe."""
 
     def prepare(self, url: str) -> None:
-        """Wait until trust anchors are read that ``url`` needs; what is wrong with them, its request says."""
+        """Wait until the trust anchors that ``url`` needs are read. Only requests raise errors in them."""
         if is_secure(url):
             self._trust.wait()
 
@@ -77,131 +93,151 @@ class Session:
 
     def close_idle(self) -> None:
         """See :meth:`modelfetch.net.client.Client.close_idle`."""
-        for kept in list(self._kept.values()):
-            with contextlib.suppress(IndexError):  # others may take them at the same time
-                while kept:
-                    kept.pop().close()
+        for idle in list(self._idle.values()):
+            with contextlib.suppress(IndexError):  # another thread may take the last one at the same time
+                while idle:
+                    idle.pop().close()
 
-    def open(self, url: str, ask: Ask, *, credential: Credential | None, memory: Memory) -> Body:
-        """See :meth:`modelfetch.net.client.Client.open`."""
-        watch = StallTimer(self._limits, self._clock, ask.first_byte)
-        response, accepted = self._accepted(url, ask, credential, memory, watch)
-        return self._body(response, accepted, watch, ask.size)
+    def request(
+        self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
+    ) -> Body:
+        """See :meth:`modelfetch.net.client.Client.request`."""
+        timer = StallTimer(self._limits, self._clock, request.first_byte)
+        response, accepted = self._request_until_accepted(url, request, credential, memory, timer)
+        return self._body(response, accepted, timer, request.size)
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        watch = StallTimer(self._limits, self._clock)
-        start, path = split(url)
-        kept = self._kept[start, credential]
-        found = self._by_kept(kept, path, size, watch) if path and kept else None
+        timer = StallTimer(self._limits, self._clock)
+        start, path = split_origin(url)
+        idle = self._idle[start, credential]
+        found = self._fetch_over_idle(idle, path, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
-            watch = StallTimer(self._limits, self._clock, first_byte)
-        response, accepted = self._accepted(url, Ask(0, size), credential, Memory(), watch)
-        body = self._body(response, accepted, watch, size)
-        sock = self._lane_socket(response, url, size) if path else None
+            timer = StallTimer(self._limits, self._clock, first_byte)
+        response, accepted = self._request_until_accepted(
+            url, RangeRequest(0, size), credential, Memory(), timer
+        )
+        body = self._body(response, accepted, timer, size)
+        sock = self._reusable_socket(response, url, size) if path else None
         with _closing_on_error(response):
             if sock is None:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
             data = body.read()
-        kept.append(KeepAliveConnection(sock, body, _fields(response.request)))
+        idle.append(KeepAliveConnection(sock, body, _fields(response.request)))
         return data
 
-    def _lane_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
-        """The socket that more of the same may be asked over; None where that takes httpx, or nobody may.
+    def _reusable_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
+        """The socket for further requests to the same origin; None if they must go through httpx.
 
-        A redirected answer tells nothing of the origin that was asked, and a proxy wants to be told whole
-        URLs.
+        After a redirect the socket belongs to another origin. A proxy for http needs whole URLs in the
+        request line (RFC 9112, 3.2.2), which keep-alive connections do not send.
         """
-        is_told_all = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
-        if str(response.request.url) != url or is_told_all or is_last(_headers(response)):
+        needs_whole_url = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
+        if str(response.request.url) != url or needs_whole_url or ends_connection(_headers(response)):
             return None
         return raw_body.socket_of(response, size)
 
-    def _body(self, response: httpx.Response, accepted: Accept, watch: StallTimer, size: int) -> Body:
+    def _body(self, response: httpx.Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from
-        return Body(response, accepted, watch, self._cancel, size=size, direct_from=direct_from)
+        return Body(response, accepted, timer, self._cancel, size=size, direct_from=direct_from)
 
-    def _by_kept(
-        self, kept: deque[KeepAliveConnection], path: str, size: int, watch: StallTimer
+    def _fetch_over_idle(
+        self, idle: deque[KeepAliveConnection], path: str, size: int, timer: StallTimer
     ) -> bytes | None:
-        """Ask over a connection that is there already; None to ask over another one.
+        """Fetch a small file over an idle connection.
+
+        Returns:
+            The file; None if it must be requested through httpx: no connection is left, the one used broke,
+            or the response needs what only httpx can do, such as following a redirect.
 
         Raises:
-            SourceError: The answer is of no use.
+            SourceError: The response cannot be used.
             Cancelled: The run was cancelled.
         """
         try:
-            connection = kept.pop()
-        except IndexError:  # another thread was faster
+            connection = idle.pop()
+        except IndexError:  # another thread took the last one
             return None
-        self._cancel.check()
-        answered = connection.ask(path, size, watch)
-        self._cancel.check()
+        self._cancel.raise_if_cancelled()
+        response = connection.request(path, size, timer)
+        self._cancel.raise_if_cancelled()  # a socket woken by cancel() looks like one that the server closed
         if connection.is_open:
-            kept.append(connection)
-        if answered is None or answered[0].status in _REDIRECTS or answered[0].status in (401, 403):
+            idle.append(connection)
+        if response is None or response[0].status in _REDIRECTS or response[0].status in (401, 403):
             return None
-        verdict = judge(Ask(0, size), answered[0])
-        return answered[1] or None if isinstance(verdict, Accept) else None
+        verdict = judge(RangeRequest(0, size), response[0])
+        return response[1] or None if isinstance(verdict, Accept) else None
 
-    def _accepted(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
+    def _request_until_accepted(
+        self,
+        url: str,
+        request: RangeRequest,
+        credential: Credential | None,
+        memory: Memory,
+        timer: StallTimer,
     ) -> tuple[httpx.Response, Accept]:
-        """Ask until an answer can be used."""
+        """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
-            response, address = self._follow(url, ask, credential, memory, watch)
-            asked = _with_etag(ask, memory, address)
+            response, address = self._follow(url, request, credential, memory, timer)
+            sent = _with_etag(request, memory, address)
             with _closing_on_error(response):
-                verdict = judge(asked, _answer(response, asked, watch, redirected=address != url))
+                verdict = judge(sent, _response_head(response, sent, timer, redirected=address != url))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
                     return response, verdict
             response.close()
-            if asked.etag and not verdict.ask.etag:
+            if sent.etag and not verdict.request.etag:
                 memory.etag = ""
-            ask = replace(verdict.ask, etag="")  # each hop gets the validator that is its own, or none
+            request = replace(verdict.request, etag="")  # _with_etag() adds it again where it is valid
 
     def _follow(
-        self, url: str, ask: Ask, credential: Credential | None, memory: Memory, watch: StallTimer
+        self,
+        url: str,
+        request: RangeRequest,
+        credential: Credential | None,
+        memory: Memory,
+        timer: StallTimer,
     ) -> tuple[httpx.Response, str]:
-        """Send the request, following redirects; the answer and the address it came from."""
-        public, asked = False, host_of(url)
-        for _ in range(MAX_HOPS + 1):
-            headers = _range_headers(_with_etag(ask, memory, url))
+        """Send the request and follow redirects; returns the response and the URL it came from."""
+        public, first_host = False, host_of(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            headers = _range_headers(_with_etag(request, memory, url))
             if credential is not None:
                 headers |= credential.header_for(url)
-            if public and leads_inside(url):
+            if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
-            with _blaming(host_of(url), asked):
-                response = self._send(self._public_http if public else self._http, url, headers, watch)
+            with _naming_host(host_of(url), first_host):
+                response = self._send(self._public_http if public else self._http, url, headers, timer)
             with _closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
+                # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
-                url = next_hop(url, _location(response))
-                _excerpt(response, watch)
+                url = redirect_target(url, _location(response))
+                _excerpt(response, timer)  # a body read to its end frees the connection for the next request
             response.close()
-        raise SourceError(Fault.REDIRECT, f"more than {MAX_HOPS} redirects")
+        raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
-        self, http: httpx.Client, url: str, headers: dict[str, str], watch: StallTimer
+        self, http: httpx.Client, url: str, headers: dict[str, str], timer: StallTimer
     ) -> httpx.Response:
-        """One request. A kept-alive connection that turns out to be of no use is replaced, uncounted.
+        """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
-        It had died meanwhile, or gave what is no HTTP: perhaps bytes that an earlier answer had too many.
+        Servers close idle connections at any time, and bytes that an earlier response had too many are no
+        HTTP response. Neither says anything about this request.
         """
         while True:
-            self._cancel.check()
+            self._cancel.raise_if_cancelled()
             fresh = False
 
             def trace(name: str, _info: dict[str, Any]) -> None:
                 nonlocal fresh
                 fresh = fresh or name.endswith(("connect_tcp.complete", "start_tls.complete"))
 
-            timeout = {"connect": watch, "read": watch, "write": watch, "pool": None}
+            timeout = {"connect": timer, "read": timer, "write": timer, "pool": None}
             proxy = self._proxies.proxy_for(url)
             try:
                 request = http.build_request(
@@ -209,10 +245,10 @@ class Session:
                 )
                 response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                self._cancel.check()
+                self._cancel.raise_if_cancelled()
                 failure = source_error(error, body=False, proxy=proxy)
                 if not fresh and (failure.fault is Fault.CUT or is_no_http(error, failure)):
-                    continue  # that connection is closed by now, so this ends
+                    continue  # this ends: the pool has dropped that connection, and at last makes a fresh one
                 raise failure from error
             with _closing_on_error(response):
                 if len(response.headers.raw) > MAX_HEADERS:
@@ -223,22 +259,24 @@ class Session:
 
 
 def _no_auth(request: httpx.Request) -> httpx.Request:
-    """Keep httpx from making credentials up from URLs or files: ours are in the headers already."""
+    """Keep httpx from adding credentials from URLs or .netrc: the headers have the right ones already."""
     return request
 
 
-def _with_etag(ask: Ask, memory: Memory, url: str) -> Ask:
-    if not (ask.start and ask.ranged and memory.etag and memory.etag_origin == origin(url)):
-        return ask
-    return replace(ask, etag=memory.etag)
+def _with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
+    """Add the validator of earlier bytes, if ``url`` is at the origin that sent it."""
+    if not (request.start and request.ranged and memory.etag and memory.etag_origin == origin(url)):
+        return request
+    return replace(request, etag=memory.etag)
 
 
-def _range_headers(ask: Ask) -> dict[str, str]:
-    headers = {"Range": f"bytes={ask.start}-{ask.last}"} if ask.ranged else {}
-    return headers | ({"If-Range": ask.etag} if ask.etag else {})
+def _range_headers(request: RangeRequest) -> dict[str, str]:
+    headers = {"Range": f"bytes={request.start}-{request.last}"} if request.ranged else {}
+    return headers | ({"If-Range": request.etag} if request.etag else {})
 
 
 def _location(response: httpx.Response) -> bytes | None:
+    # Raw bytes, because httpx decodes header fields by a guess, and Location may be UTF-8 or Latin-1.
     return next((value for name, value in response.headers.raw if name.lower() == b"location"), None)
 
 
@@ -247,23 +285,25 @@ def _headers(response: httpx.Response) -> dict[str, str]:
 
 
 def _fields(request: httpx.Request) -> bytes:
-    """The header fields that were sent, but for the range."""
+    """The header fields of a request as sent, without ``Range``."""
     return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
 
 
-def _answer(response: httpx.Response, ask: Ask, watch: StallTimer, *, redirected: bool) -> Answer:
-    excerpt = "" if _may_be_used(response, ask.size) else _excerpt(response, watch)
-    return Answer(response.status_code, _headers(response), redirected, excerpt, _sent(response))
+def _response_head(
+    response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
+) -> ResponseHead:
+    excerpt = "" if _may_be_used(response, request.size) else _excerpt(response, timer)
+    return ResponseHead(response.status_code, _headers(response), redirected, excerpt, _sent(response))
 
 
 def _sent(response: httpx.Response) -> str:
-    """What proved who we are in the request that was answered, if anything did: redirects may lose it."""
+    """The kind of credential that was sent, or empty: on redirects to other origins none is."""
     scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
     return {"": "", "Bearer": "token"}.get(scheme, "password")
 
 
 def _may_be_used(response: httpx.Response, size: int) -> bool:
-    """Whether an answer may hold the file; of any other, the beginning tells what it is."""
+    """Whether a response may contain the file. Of other bodies the beginning is read, for the message."""
     ranged = response.headers.get("content-range")
     match response.status_code:
         case 200 if ranged is None:
@@ -276,10 +316,11 @@ def _may_be_used(response: httpx.Response, size: int) -> bool:
     return stated in ("*", str(size))
 
 
-def _excerpt(response: httpx.Response, watch: StallTimer) -> str:
+def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
     """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
     data = b""
-    with contextlib.suppress(httpx.HTTPError), watch.hurried(EXCERPT_SECONDS):
+    # Failures do not matter here: the status alone decides, an excerpt only improves the message.
+    with contextlib.suppress(httpx.HTTPError), timer.capped(EXCERPT_SECONDS):
         for piece in response.iter_raw():
             data += piece
             if len(data) > EXCERPT_BYTES:
@@ -288,12 +329,12 @@ def _excerpt(response: httpx.Response, watch: StallTimer) -> str:
 
 
 @contextlib.contextmanager
-def _blaming(host: str, asked: str) -> Iterator[None]:
-    """Note in a failure that it is another host's than that of the source."""
+def _naming_host(host: str, first_host: str) -> Iterator[None]:
+    """Store in a failure which host caused it, if that is another one than the source's own."""
     try:
         yield
     except SourceError as error:
-        error.elsewhere = host if host != asked else ""
+        error.elsewhere = host if host != first_host else ""
         raise
 
 

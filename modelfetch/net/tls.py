@@ -1,7 +1,7 @@
-"""Whom TLS trusts: read once for a run, beside the imports.
+"""Trust anchors for TLS: read once per run, in a thread of their own.
 
-A system's authorities take 16-36 ms to read, during which other threads of Python run on. What is wrong with
-them matters to requests under TLS, and to no others.
+Reading the certificates of a system takes 16-36 ms, during which other threads of Python continue, so it runs
+in parallel to the import of httpx. Errors in them are raised by requests that use TLS, and by no others.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from modelfetch.model.text import quote
 _BUNDLES: Final = (
     "/etc/ssl/cert.pem",  # Alpine, Arch, BSD, Fedora until 43
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
-    "/etc/pki/tls/cert.pem",  # older ones of both
+    "/etc/pki/tls/cert.pem",  # older versions of both
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
     "/etc/ssl/ca-bundle.pem",  # SUSE
 )
-"""Where systems keep their authorities, for a Python whose OpenSSL was built to look elsewhere."""
+"""Where systems store their trust anchors, for a Python whose OpenSSL was built for another path."""
 
 
 class Trust:
-    """A TLS context, made in a thread of its own, and only where somebody needs it."""
+    """A TLS context with the trust anchors, made in a thread when it is needed first. Thread-safe."""
 
     def __init__(self) -> None:
         self._context: ssl.SSLContext | None = None
@@ -37,17 +37,17 @@ class Trust:
         self._has_begun = False
         self._thread: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Begin to make it, so that who needs it soon waits less."""
+    def start(self) -> None:
+        """Start to read the trust anchors, unless that has been done; does not wait."""
         with self._lock:
             if not self._has_begun:
                 self._thread = threads.start(self._make, "modelfetch-tls")
-                if self._thread is None:
+                if self._thread is None:  # the system refuses more threads
                     self._make()
                 self._has_begun = True
 
     def context(self) -> ssl.SSLContext:
-        """Wait for the context.
+        """Wait for the context, and return it.
 
         Raises:
             SourceError: A certificate variable of the environment cannot be used.
@@ -59,26 +59,26 @@ class Trust:
         return self._context
 
     def wait(self) -> None:
-        """Wait until it is made, or was found to be impossible."""
-        self.begin()
+        """Wait until the context is made, or making it has failed."""
+        self.start()
         if self._thread is not None:
             self._thread.join()
 
     def _make(self) -> None:
         try:
             self._context = tls_context()
-        except BaseException as error:  # handed over to the thread that waits for it
+        except BaseException as error:  # raised again by context(), in the thread that needs it
             self._error = error
 
 
 def tls_context() -> ssl.SSLContext:
-    """The trust anchors: those the environment names, else the operating system's.
+    """Make a context with the trust anchors that the environment names, else with those of the system.
 
-    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are OpenSSL's own variables. Without them the one holds that
-    companies set for requests, and so for pip and older hub libraries: ``REQUESTS_CA_BUNDLE``.
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` are the variables of OpenSSL. Without them ``REQUESTS_CA_BUNDLE``
+    is used, which companies set for the library requests, and so for pip and older hub libraries.
 
     Raises:
-        SourceError: What they name cannot be read or holds no certificate.
+        SourceError: The file or directory cannot be read or contains no certificate.
     """
     environ = os.environ
     file, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
@@ -87,15 +87,16 @@ def tls_context() -> ssl.SSLContext:
     bundle = environ.get("REQUESTS_CA_BUNDLE")
     if not bundle:
         return _of_the_system()
-    is_directory = Path(bundle).is_dir()  # either, as requests has it
+    is_directory = Path(bundle).is_dir()  # requests accepts either
     return _named("REQUESTS_CA_BUNDLE", None if is_directory else bundle, bundle if is_directory else None)
 
 
 def _named(variable: str, file: str | None, directory: str | None) -> ssl.SSLContext:
+    """A context with the certificates that ``variable`` names."""
     try:
         return ssl.create_default_context(cafile=file or None, capath=directory or None)
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
-        why = "holds no certificate" if isinstance(error, ssl.SSLError) else _reason(error)
+        why = "contains no certificate" if isinstance(error, ssl.SSLError) else _reason(error)
         raise SourceError(
             Fault.TLS,
             f"no certificate authorities: environment {variable}: {quote(file or directory or '')}: {why}",
@@ -108,10 +109,10 @@ def _reason(error: Exception) -> str:
 
 
 def _of_the_system() -> ssl.SSLContext:
-    """The authorities of the operating system, read once.
+    """A context with the trust anchors of the operating system.
 
-    truststore asks macOS and Windows themselves. Elsewhere it would read the same files as here, for every
-    connection anew, and let only one handshake go on at a time.
+    On macOS and Windows truststore asks the system to verify certificates. On other systems truststore would
+    read the same files as this function, but again for every connection, and allow one handshake at a time.
     """
     if sys.platform in ("darwin", "win32"):
         import truststore

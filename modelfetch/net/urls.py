@@ -1,4 +1,9 @@
-"""URLs: who they name, what of them may be shown, and which addresses a redirect may reach. Pure."""
+"""Functions on URLs: origins, credentials, what may be displayed, and where a redirect may lead. Pure.
+
+Nothing here resolves a name. What a name leads to is checked while connecting
+(:class:`modelfetch.net.connect.Addresses`). URLs are shown by their host only, because user information, path
+and query may contain secrets.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,16 @@ from modelfetch.model.text import sanitise
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _INET_ATON = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.ASCII | re.IGNORECASE)
-"""IPv4 addresses as inet_aton(3) takes them; it would also take text after a space."""
+"""IPv4 addresses in the forms of inet_aton(3), which itself would also accept text after a space."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TO_ENCODE = re.compile(r"[^!#-;=?-_a-z|~]")
-"""What browsers percent-encode in a path or query (WHATWG URL, percent-encode sets): spaces, quotes, angle
-brackets, backquotes, braces, and all that is not ASCII."""
+"""Characters that browsers percent-encode in a path or query (WHATWG URL, percent-encode sets): spaces,
+quotes, angle brackets, backquotes, braces, and everything outside ASCII."""
 
-# Address blocks that are not the public internet (IANA special-purpose registries, RFC 6890), with the
-# transition prefixes that can hide them: 6to4 (RFC 3056), Teredo (RFC 4380), local NAT64 (RFC 8215). A table
-# of our own, because ``ipaddress.is_global`` of Python <= 3.12.1 calls several of these global.
+# Address blocks outside the public internet (IANA special-purpose registries, RFC 6890), and the transition
+# prefixes that may contain such addresses: 6to4 (RFC 3056), Teredo (RFC 4380), local NAT64 (RFC 8215). A
+# table of our own, because ``ipaddress.is_global`` of Python <= 3.12.1 returns True for several of these.
 _PRIVATE = tuple(
     ipaddress.ip_network(block)
     for block in (
@@ -39,13 +44,13 @@ _PRIVATE = tuple(
     )
 )
 
-# Prefixes before an IPv4 address, which is what counts: IPv4-mapped (RFC 4291), and NAT64 (RFC 6052), under
-# which networks without IPv4 see every public server that has no IPv6.
+# Prefixes before an IPv4 address, which decides: IPv4-mapped (RFC 4291), and NAT64 (RFC 6052), under which
+# networks without IPv4 reach public servers that have no IPv6.
 _EMBEDDING = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the public internet. An unreadable address does not."""
+    """Whether an IP address belongs to the public internet. False for text that is not an IP address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -55,8 +60,8 @@ def is_public(address: str) -> bool:
     return not any(ip.version == block.version and ip in block for block in _PRIVATE)
 
 
-def numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is, in any spelling a resolver understands, ``0x7f.1`` too; None for a name."""
+def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse a host that is an IP address, in any form that resolvers accept (``0x7f.1``); None for a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -70,39 +75,39 @@ def numeric(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def is_localhost(host: str) -> bool:
-    """Whether a name is ``localhost`` or below it: loopback, whatever resolvers say (RFC 6761, 6.3)."""
+    """Whether a name is ``localhost`` or a subdomain of it, which is always loopback (RFC 6761, 6.3)."""
     return f".{host.lower()}".rstrip(".").endswith(".localhost")
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host is this machine by its name or address alone; no resolver is asked."""
+    """Whether a host is this machine, by its text alone; nothing is resolved."""
     if is_localhost(host):
         return True
-    address = numeric(host.rstrip("."))
+    address = parse_ip(host.rstrip("."))
     address = getattr(address, "ipv4_mapped", None) or address
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def is_inside(host: str) -> bool:
-    """Whether a host is not of the public internet by its name or address alone; no resolver is asked."""
-    address = numeric(host.rstrip("."))
+def is_private_host(host: str) -> bool:
+    """Whether a host is outside the public internet, by its text alone; nothing is resolved."""
+    address = parse_ip(host.rstrip("."))
     return is_localhost(host) if address is None else not is_public(str(address))
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what a credential is bound to (RFC 6454)."""
+    """Scheme, host and port of a URL (RFC 6454). Credentials and validators are bound to them."""
     parts = urlsplit(url)
     port = _DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     return parts.scheme, (parts.hostname or ""), port
 
 
 def is_secure(url: str) -> bool:
-    """Whether a URL is asked under TLS."""
+    """Whether requests to a URL use TLS."""
     return url[:6].lower() == "https:"
 
 
 def host_of(url: str) -> str:
-    """The host for display and statistics, with its port unless that is the scheme's own."""
+    """The host for display and statistics, with its port unless that is the default port of the scheme."""
     scheme, _, rest = url.partition("://")
     return _host_of(f"{scheme}://{rest.partition('/')[0]}" if rest else url)
 
@@ -121,22 +126,22 @@ def quote_path(path: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An ``Authorization`` value that belongs to one exact origin and goes nowhere else."""
+    """An ``Authorization`` value for one exact origin; it is sent to no other."""
 
     origin: tuple[str, str, int]
-    value: str = field(repr=False)
+    value: str = field(repr=False)  # secret: no log or traceback may show it
 
     @classmethod
     def bearer(cls, url: str, token: str) -> Credential:
-        """A token for the origin of ``url`` (RFC 6750)."""
+        """Make a bearer token (RFC 6750) for the origin of ``url``."""
         return cls(origin(url), f"Bearer {token}")
 
     def header_for(self, url: str) -> dict[str, str]:
-        """The header to send to ``url``: none unless it has exactly our origin."""
+        """The header field for a request to ``url``; empty unless it has exactly this origin."""
         return {"Authorization": self.value} if origin(url) == self.origin else {}
 
 
-def take_credential(url: str) -> tuple[str, Credential | None]:
+def split_credential(url: str) -> tuple[str, Credential | None]:
     """Split ``https://user:password@host/`` into the bare URL and its credential (RFC 7617)."""
     if "@" not in url:
         return url, None
@@ -145,52 +150,54 @@ def take_credential(url: str) -> tuple[str, Credential | None]:
     bare = urlunsplit(parts._replace(netloc=netloc))
     if not at:
         return bare, None
+    # Without a password the pair still needs its colon (RFC 7617, section 2).
     pair = userinfo if ":" in userinfo else f"{userinfo}:"
     encoded = base64.b64encode(unquote(pair).encode()).decode()
     return bare, Credential(origin(bare), f"Basic {encoded}")
 
 
-def next_hop(url: str, location: bytes | None) -> str:
-    """Where a redirect leads, if it may be followed at all.
+def redirect_target(url: str, location: bytes | None) -> str:
+    """The URL that a redirect leads to, if it may be followed.
 
     Args:
-        url: What was asked for.
-        location: The header field as it came. What of it should have been percent-encoded is, as browsers do.
+        url: URL of the request.
+        location: The ``Location`` field as received. Characters that must be percent-encoded are encoded, as
+            browsers do.
 
     Raises:
-        SourceError: No or a malformed ``Location``, a scheme other than http(s), a step from https down to
-            http (CVE-2022-43551 and its kin), user information, or control characters.
+        SourceError: ``Location`` is missing or malformed, has another scheme than http(s), leads from https
+            to http (as in CVE-2022-43551), or contains user information or control characters.
     """
     text = (location or b"").decode("utf-8", "surrogateescape").strip(" ")
     if not text:
         raise SourceError(Fault.REDIRECT, "a redirect without a Location")
     if _CONTROL.search(text):
-        raise SourceError(Fault.REDIRECT, "a redirect whose Location has control characters")
+        raise SourceError(Fault.REDIRECT, "a redirect whose Location contains control characters")
     try:
         target = _as_ascii(urljoin(url, text))
         parts = urlsplit(target)
         _ = parts.port  # raises on a port that is not a number
     except ValueError:
-        raise SourceError(Fault.REDIRECT, "a redirect to something that is not a URL") from None
+        raise SourceError(Fault.REDIRECT, "a redirect to an invalid URL") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise SourceError(Fault.REDIRECT, "a redirect to an address that is not http or https")
+        raise SourceError(Fault.REDIRECT, "a redirect to a URL that is not http or https")
     if parts.scheme == "http" and urlsplit(url).scheme == "https":
-        raise SourceError(Fault.REDIRECT, f"a redirect from https down to http ({host_of(target)})")
+        raise SourceError(Fault.REDIRECT, f"a redirect from https to http ({host_of(target)})")
     if "@" in parts.netloc:
         raise SourceError(Fault.REDIRECT, f"a redirect with user information to {host_of(target)}")
     return urlunsplit(parts._replace(fragment=""))
 
 
 def _as_ascii(url: str) -> str:
-    """Write a URL as it is sent: its host by IDNA, the rest percent-encoded where it must be.
+    """Encode a URL for a request: the host by IDNA, path and query percent-encoded where necessary.
 
     Raises:
-        ValueError: Its host cannot be written so.
+        ValueError: The host cannot be encoded.
     """
     parts = urlsplit(url)
     host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
     if _TO_ENCODE.search(host):
-        raise ValueError("no host has such a name")
+        raise ValueError("invalid host name")
     path, query = (_TO_ENCODE.sub(_encoded, part) for part in (parts.path, parts.query))
     return urlunsplit((parts.scheme, host, path, query, ""))
 

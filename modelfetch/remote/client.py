@@ -257,7 +257,7 @@ class ServerClient:
         self, action: str, method: str, path: str, order: object = None, seconds: float = ANSWER_SECONDS
     ) -> Reply:
         try:
-            reply = self._api.ask(method, path, order, seconds=seconds)
+            reply = self._api.request(method, path, order, seconds=seconds)
         except SourceError as error:
             raise unreachable(self.base, action, error) from error
         if not 200 <= reply.status < 300:

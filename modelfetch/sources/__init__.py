@@ -1,5 +1,6 @@
-"""Where bytes can come from: one module per kind, all behind one small interface.
+"""Sources of files: one module per kind, all with the interface of :mod:`modelfetch.sources.base`.
 
-A source knows where one model's files might lie and makes :class:`~modelfetch.sources.base.Offer` objects
-of it; an offer is opened at an offset and yields bytes. No source is trusted, and none vouches for another.
+A source lists the places that may have a file, as :class:`~modelfetch.sources.base.Offer` objects; an offer
+is opened at an offset and yields bytes. No source is trusted: the digest in the manifest decides whether
+bytes are right, whichever source sent them.
 """

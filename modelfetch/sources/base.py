@@ -1,4 +1,12 @@
-"""The interface of all sources, and the HTTP offer most of them make."""
+"""The interface of all sources, and the HTTP offer that most of them return.
+
+A :class:`Source` returns offers for a file, an :class:`Offer` opens a stream, and a :class:`Stream` yields
+bytes::
+
+    for offer in source.offers(manifest, file):
+        stream = offer.open(0)
+        for piece in stream: ...
+"""
 
 from __future__ import annotations
 
@@ -7,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.limits import Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from modelfetch.net.urls import Credential, host_of
 
 if TYPE_CHECKING:
@@ -15,60 +23,63 @@ if TYPE_CHECKING:
     from modelfetch.net.client import Client
 
 LOCAL = "local"
-"""The one kind of source that needs no network."""
+"""The only kind of source that needs no network."""
 IPFS = "ipfs"
-"""The kind whose sources are volunteers: public gateways, which answer once, soon or not at all."""
+"""The kind of public gateways. They are run by volunteers and often answer late or not at all."""
 
-_REFUSED = "Whoever runs that server decides who may read it: check its address, or use another source."
-"""What to do about a refusal (401, 403) of a server of which nothing more is known."""
+_REFUSED = "The operator of that server controls access to it: check the address, or use another source."
+"""Hint for a refusal (401, 403) by a server of an unknown kind."""
 
 
 class Stream(Protocol):
-    """Bytes of one file from some offset on."""
+    """Bytes of one file from an offset on."""
 
     @property
     def start(self) -> int:
-        """Offset of the first byte: where we asked for, or 0 from those who send whole files only."""
+        """Offset of the first byte: the requested one, or 0 if the source sends whole files only."""
 
     @property
     def ranged(self) -> bool:
         """Whether this source can send a part of the file."""
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Yield the bytes in order, in pieces each valid until the next one is asked for.
+        """Yield the bytes in order, in pieces that are valid only until the next one is requested.
 
-        Raises SourceError when the source fails on the way.
+        Raises:
+            SourceError: The source failed.
+            Cancelled: The run was cancelled.
         """
 
     def close(self) -> None:
-        """Let go of the connection or file."""
+        """Release the connection or file."""
 
 
 class Offer(Protocol):
-    """One place that claims to have one file."""
+    """One place that may have one file."""
 
     @property
     def kind(self) -> str:
-        """Kind of the source, a word of ``sources.order``."""
+        """Kind of the source, as in the setting ``sources.order``."""
 
     @property
     def host(self) -> str:
-        """Who would send it, for people and statistics; the directory's name on this disk."""
+        """Host for display and statistics; for a local file its directory."""
 
     @property
     def address(self) -> str:
-        """Where exactly, so that one place is not asked twice. Never shown: it may hold a secret."""
+        """Identifies the place, so that it is not used twice. Not shown, because it may contain a secret."""
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
-        """Begin to read at ``offset``.
+        """Open the file for reading at ``offset``.
 
         Args:
             offset: Position of the first byte.
-            end: Where a part in the middle ends; None for the rest of the file.
-            first_byte: Seconds that the first byte may take, if less than usual.
+            end: End of a part in the middle, exclusive; None for the rest of the file.
+            first_byte: Seconds for the first byte, if less than the limits allow.
 
         Raises:
-            SourceError: The place cannot serve it; Unranged when it has no parts to offer.
+            SourceError: The place cannot serve the file. Unranged if ``end`` is given and it sends no ranges.
+            Cancelled: The run was cancelled.
         """
 
 
@@ -80,19 +91,19 @@ class Source(Protocol):
         """Kind of the source."""
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
-        """Where this file might be, best first; empty when this kind does not apply."""
+        """The places that may have this file, best first; empty if this kind does not apply to it."""
 
 
 class HttpOffer:
-    """A file behind a URL.
+    """A file at a URL.
 
     Args:
         kind: Kind of the source.
-        url: Where it is.
-        size: Its bytes.
-        client: HTTP.
-        credential: Sent to its origin only.
-        refused: What to do when access is refused, where that depends on whose server this is.
+        url: Address of the file.
+        size: Size of the file in bytes.
+        client: HTTP client of the run.
+        credential: Sent to its own origin only.
+        refused: Hint for the user if access is refused, where it depends on the kind of server.
     """
 
     def __init__(
@@ -113,23 +124,29 @@ class HttpOffer:
         self._refused = refused
         self._memory = Memory()
         self.before: Callable[[str], None] | None = None
-        """Called with the address before each request."""
+        """Called with the URL before each request."""
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
-        """Ask for the bytes from ``offset`` on."""
-        ask = Ask(offset, self._size, end=end, first_byte=first_byte)
+        """Request the bytes from ``offset`` on; see :meth:`Offer.open`."""
+        request = RangeRequest(offset, self._size, end=end, first_byte=first_byte)
         try:
             self._announce()
-            return self._client.open(self.address, ask, credential=self._credential, memory=self._memory)
+            return self._client.request(
+                self.address, request, credential=self._credential, memory=self._memory
+            )
         except SourceError as error:
             self._advise(error)
             raise
 
     def fetch(self, first_byte: float | None = None) -> bytes:
-        """Ask for all of a small file, with as little ado as can be. Raises SourceError.
+        """Fetch a whole small file; see :meth:`modelfetch.net.client.Client.fetch`.
 
         Args:
-            first_byte: Seconds that the first byte over a new connection may take, if less than usual.
+            first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
+
+        Raises:
+            SourceError: The server cannot serve the file.
+            Cancelled: The run was cancelled.
         """
         try:
             self._announce()
@@ -139,7 +156,7 @@ class HttpOffer:
             raise
 
     def close_idle(self) -> None:
-        """Close the connections that :meth:`fetch` keeps and nobody uses."""
+        """Close the idle connections of :meth:`fetch`."""
         self._client.close_idle()
 
     def _announce(self) -> None:
@@ -147,6 +164,6 @@ class HttpOffer:
             self.before(self.address)
 
     def _advise(self, error: SourceError) -> None:
-        """Say what to do about a refusal."""
+        """Add a hint to a refusal; only here it is known whose server this is."""
         if error.fault is Fault.AUTHORISATION:
             error.hint = self._refused or error.hint or _REFUSED

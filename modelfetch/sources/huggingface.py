@@ -1,4 +1,9 @@
-"""Hugging Face: ``resolve`` addresses at the pinned commit, through whatever endpoint is configured."""
+"""Hugging Face: files of a repository at the pinned commit.
+
+The URLs are those of the Hub API, at the configured endpoint. Example::
+
+    https://huggingface.co/datasets/org/name/resolve/<commit>/data/train.parquet
+"""
 
 from __future__ import annotations
 
@@ -12,24 +17,23 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
     from modelfetch.net.client import Client
 
-# Repositories that are not models live below a prefix (Hub API, "resolve").
+# URLs of repositories that are not models have a prefix (Hub API, "resolve").
 _PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
-
 
 _WANTED = "Set HF_TOKEN to a token that may read it, and accept the terms on its page."
 _REFUSED = (
-    "The token of HF_TOKEN (or of the token file) was refused: it is wrong, has expired, or may not read "
-    "this. Renew it, accept the terms on the page, or unset it for what is public."
+    "The token of HF_TOKEN (or of the token file) was refused: it is wrong, has expired, or does not "
+    "give access. Renew it, accept the terms on the page, or unset it for public files."
 )
 
 
 class HuggingFaceSource:
-    """The repository a manifest pins.
+    """The repository that a manifest pins.
 
     Args:
-        client: HTTP.
-        endpoint: The Hub or a mirror of it (``HF_ENDPOINT``).
-        token: Access token; sent to the endpoint's own origin only, never along a redirect.
+        client: HTTP client of the run.
+        endpoint: URL of the Hub or of a mirror of it (``HF_ENDPOINT``).
+        token: Access token; sent to the origin of the endpoint only, not to targets of redirects.
     """
 
     kind = "huggingface"
@@ -40,7 +44,7 @@ class HuggingFaceSource:
         self._credential = Credential.bearer(self._endpoint, token) if token else None
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
-        """One offer, when the manifest names a repository."""
+        """One offer if the manifest names a repository, else none."""
         if manifest.huggingface is None:
             return []
         url = resolve_url(self._endpoint, manifest.huggingface, file)
@@ -49,11 +53,11 @@ class HuggingFaceSource:
 
 
 def cache_folder(repo: HuggingFaceRepo) -> str:
-    """The name of a repository's directory in the cache of the Hugging Face libraries."""
+    """Directory name of a repository in the cache of the Hugging Face libraries: ``models--org--name``."""
     return f"{repo.type}s--{repo.repo.replace('/', '--')}"
 
 
 def resolve_url(endpoint: str, repo: HuggingFaceRepo, file: FileSpec) -> str:
-    """The address of a file at the pinned commit."""
+    """The URL of a file at the pinned commit."""
     path = quote_path(file.huggingface_path or file.path)
     return f"{endpoint}/{_PREFIXES[repo.type]}{repo.repo}/resolve/{repo.revision}/{path}"

@@ -1,7 +1,10 @@
-"""IPFS gateways: a file fetched by its CID, or by a directory's CID and its path.
+"""IPFS gateways: a file is requested by its CID, or by the CID of a directory and its path.
 
-A gateway is an ordinary HTTP server that may send anything; the manifest's SHA-256 decides. A CID of a single
-raw block *is* a SHA-256, so one that names other bytes than the manifest is refused before any request.
+A gateway is an ordinary HTTP server that may send anything; the SHA-256 in the manifest decides. The CID of a
+single raw block contains the SHA-256 of the file. If it differs from the one in the manifest, no request is
+sent. Example::
+
+    https://gateway.example/ipfs/bafybei.../model/config.json
 """
 
 from __future__ import annotations
@@ -20,7 +23,12 @@ if TYPE_CHECKING:
 
 
 class IpfsSource:
-    """Every configured gateway, for files with a known CID."""
+    """The configured gateways, for files with a known CID.
+
+    Args:
+        client: HTTP client of the run.
+        gateways: URLs of the gateways.
+    """
 
     kind = IPFS
 
@@ -29,7 +37,7 @@ class IpfsSource:
         self._gateways = [gateway.rstrip("/") for gateway in gateways]
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
-        """One offer per gateway, when a CID is known."""
+        """One offer per gateway if a CID is known; a :class:`Refusal` if the CID is wrong."""
         try:
             path = content_path(manifest, file)
         except SourceError as error:
@@ -43,7 +51,13 @@ class IpfsSource:
 
 
 class Refusal:
-    """An offer that cannot be taken up, and says why in its turn like any other failure."""
+    """An offer that always fails. The failure of a wrong CID is so reported like that of any other source.
+
+    Args:
+        kind: Kind of the source.
+        host: Where the error is, for display.
+        error: Raised by :meth:`open`.
+    """
 
     def __init__(self, kind: str, host: str, error: SourceError) -> None:
         self.kind = kind
@@ -52,20 +66,24 @@ class Refusal:
         self._error = error
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:  # noqa: ARG002
-        """Raise the reason."""
+        """Raise the error."""
         raise self._error
 
 
 def content_path(manifest: Manifest, file: FileSpec) -> str | None:
-    """``<cid>`` or ``<directory cid>/<path>``, CIDs in the case-insensitive form subdomain gateways need.
+    """``<cid>`` or ``<directory cid>/<path>``; None if the manifest has no CID for the file.
+
+    CIDs are written in version 1, whose text is case-insensitive: gateways may redirect to a subdomain with
+    it.
 
     Raises:
-        SourceError: A CID is malformed, or is a raw block's and names other bytes than the SHA-256 pinned.
+        SourceError: A CID is malformed, or it is that of a raw block with another SHA-256 than the pinned
+            one.
     """
     if file.cid is not None:
         cid = _parse(file.cid)
         if raw_sha256(cid) not in (None, file.sha256):
-            raise SourceError(Fault.HASH, "the manifest's CID names other bytes than its SHA-256")
+            raise SourceError(Fault.HASH, "the CID in the manifest does not match its SHA-256")
         return cid.to_v1().text
     if manifest.ipfs_cid is not None:
         return f"{_parse(manifest.ipfs_cid).to_v1().text}/{quote_path(file.path)}"
@@ -76,4 +94,4 @@ def _parse(text: str) -> Cid:
     try:
         return Cid.parse(text)
     except ValueError as error:
-        raise SourceError(Fault.PROTOCOL, f"the manifest's CID is malformed: {error}") from None
+        raise SourceError(Fault.PROTOCOL, f"the CID in the manifest is malformed: {error}") from None

@@ -1,4 +1,8 @@
-"""This disk: the same bytes in another model, or in the cache of the Hugging Face libraries."""
+"""Files on this disk: the same bytes in another model, or in the cache of the Hugging Face libraries.
+
+Nothing is trusted here either: the content of a file is verified like a download, as it may have been
+changed.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,18 @@ from modelfetch.sources.base import LOCAL, Offer
 from modelfetch.sources.huggingface import cache_folder
 
 READ_SIZE = 1024 * 1024
-"""Bytes per read; any size from 16 KiB on hashes equally fast, larger ones save system calls."""
+"""Bytes per read. Hashing is equally fast from 16 KiB on; larger reads save system calls."""
 
 Finder = Callable[[Manifest, FileSpec], Iterable[Path]]
-"""Where files with these bytes might lie. Existence and content are checked by the offer and the hash."""
+"""Returns paths where a file may be. Its existence and content are checked afterwards."""
 
 
 class LocalSource:
-    """Files that should have the pinned bytes already."""
+    """Existing files that may have the pinned bytes.
+
+    Args:
+        finders: Functions that return paths for a file.
+    """
 
     kind = LOCAL
 
@@ -29,26 +37,34 @@ class LocalSource:
         self._finders = finders
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
-        """One offer per existing file of the right size, each inode once."""
+        """One offer per existing file of the right size; hard links to one inode count once."""
         found: dict[tuple[int, int], Offer] = {}
         for finder in self._finders:
             for path in finder(manifest, file):
-                look = _regular(path)
-                if look is not None and look.st_size == file.size:
-                    found.setdefault((look.st_dev, look.st_ino), LocalOffer(path))
+                status = _regular(path)
+                if status is not None and status.st_size == file.size:
+                    found.setdefault((status.st_dev, status.st_ino), LocalOffer(path))
         return list(found.values())
 
 
 def _regular(path: Path) -> os.stat_result | None:
+    """The status of a regular file, links followed; None for anything else."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - three lookups for each of thousands of files
+        found = os.stat(path)  # noqa: PTH116 - faster than Path.stat, for thousands of files
     except (OSError, ValueError):
         return None
     return found if stat.S_ISREG(found.st_mode) else None
 
 
 def in_huggingface_cache(cache: Path) -> Finder:
-    """Find files in a Hugging Face hub cache: large ones by digest, others at the pinned revision."""
+    """Make a finder for the cache of the Hugging Face libraries.
+
+    Large files are stored there under their SHA-256 in ``blobs``; small ones are found by the pinned
+    revision.
+
+    Args:
+        cache: The directory ``hub`` of the cache.
+    """
 
     def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         repo = manifest.huggingface
@@ -62,7 +78,11 @@ def in_huggingface_cache(cache: Path) -> Finder:
 
 
 class LocalOffer:
-    """A file on this disk."""
+    """A file on this disk.
+
+    Args:
+        path: Path of the file.
+    """
 
     kind = LOCAL
 
@@ -77,12 +97,21 @@ class LocalOffer:
         end: int | None = None,
         first_byte: float | None = None,  # noqa: ARG002
     ) -> LocalStream:
-        """Read the file from ``offset`` on, to ``end`` where that is given."""
+        """Open the file at ``offset``; read to ``end`` if that is given."""
         return LocalStream(self.path, offset, end)
 
 
 class LocalStream:
-    """Bytes of a file on this disk."""
+    """Bytes of a file on this disk.
+
+    Args:
+        path: Path of the file.
+        start: Position of the first byte.
+        end: End of the part, exclusive; None for the rest of the file.
+
+    Raises:
+        SourceError: The file cannot be opened.
+    """
 
     ranged = True
 
@@ -90,13 +119,17 @@ class LocalStream:
         self.start = start
         self._left = math.inf if end is None else end - start
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = path.open("rb", buffering=0)  # reads are large: no buffer needed
             self._file.seek(start)
         except OSError as error:
             raise _unreadable(error) from error
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the rest of the file, or of the part."""
+        """Yield the bytes up to the end of the file or part.
+
+        Raises:
+            SourceError: The file cannot be read.
+        """
         while piece := self._read(int(min(READ_SIZE, self._left))):
             self._left -= len(piece)
             yield piece

@@ -1,6 +1,8 @@
-"""Mirrors: URL templates from the configuration and from the manifest.
+"""Mirrors, and the URLs that a manifest lists for single files.
 
-The addresses a manifest gives for a single file.
+A mirror is a URL template, set in the configuration or in the manifest. Example::
+
+    https://mirror.example/{name}/{version}/{path}
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import quote_path, take_credential
+from modelfetch.net.urls import quote_path, split_credential
 from modelfetch.sources.base import HttpOffer, Offer
 
 if TYPE_CHECKING:
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 
 
 class MirrorSource:
-    """Templates with ``{path} {sha256} {name} {version}``; the configured ones before the manifest's.
+    """URL templates: those of the configuration, then those of the manifest.
+
+    The fields are ``{path}``, ``{sha256}``, ``{name}`` and ``{version}``.
 
     Args:
-        client: HTTP.
-        templates: Mirrors of the configuration. They may carry ``user:password@``, which goes to that origin
-            only.
+        client: HTTP client of the run.
+        templates: Mirrors of the configuration. They may contain ``user:password@``, which is sent to that
+            origin only.
     """
 
     kind = "mirror"
@@ -36,12 +40,12 @@ class MirrorSource:
         return [self._offer(template, manifest, file) for template in (*self._templates, *manifest.mirrors)]
 
     def _offer(self, template: str, manifest: Manifest, file: FileSpec) -> Offer:
-        url, credential = take_credential(expand(template, manifest, file))
+        url, credential = split_credential(expand(template, manifest, file))
         return HttpOffer(self.kind, url, file.size, self._client, credential)
 
 
 def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
-    """Fill a template in. Values are percent-encoded, so that none can change the URL's shape."""
+    """Replace the fields of a template. Values are percent-encoded, so that none can add parts to the URL."""
     values = {
         "{path}": file.path,
         "{sha256}": file.sha256,
@@ -55,7 +59,11 @@ def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
 
 
 class UrlSource:
-    """``files[].urls`` of the manifest, in its order."""
+    """``files[].urls`` of the manifest, in its order.
+
+    Args:
+        client: HTTP client of the run.
+    """
 
     kind = "url"
 
@@ -63,5 +71,5 @@ class UrlSource:
         self._client = client
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:  # noqa: ARG002
-        """One offer per address."""
+        """One offer per URL."""
         return [HttpOffer(self.kind, url, file.size, self._client) for url in file.urls]

@@ -1,8 +1,9 @@
-"""Telling of requests into this machine or a private network that a project, not the user, asks for.
+"""Reports requests to this machine or a private network that a project, not the user, causes.
 
-A manifest may name any address, so somebody else's repository can make this machine ask its router, a printer
-or a service that only it can reach. The answer is of no use to them, but a request may be harm enough. It is
-told, not refused: a mirror inside a company is the very case that mirrors are for.
+A manifest may contain any URL, so a repository of another author can make this machine send requests to a
+router, a printer, or a service that is reachable from here only. The author does not see the response, but
+the request alone may do harm. It is reported and not refused, because mirrors inside a company network are a
+main use of mirrors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import host_of, origin, take_credential
+from modelfetch.net.urls import host_of, origin, split_credential
 from modelfetch.sources.base import HttpOffer, Offer, Source
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class PrivateNetworkWatch:
-    """Says of each host once that it lies inside, before the first request to it.
+    """Reports each such host once, before the first request to it.
 
     Args:
-        models: Names of the models that a project's catalog describes.
-        own: Addresses that the user named: mirrors, gateways, an endpoint.
-        foreign: Such addresses that a project's file named.
-        tell: Takes the sentence; called from any thread.
+        models: Names of the models in the catalog of the project.
+        own: URLs that the user configured: mirrors, gateways, an endpoint.
+        foreign: URLs of the same kinds from the project's configuration.
+        report: Called with the message, from any thread.
     """
 
     def __init__(
@@ -33,43 +34,50 @@ class PrivateNetworkWatch:
         models: Collection[str],
         own: Sequence[str],
         foreign: Sequence[str],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._models = models
         self._own = frozenset(map(_origin, own))
         self._foreign = frozenset(map(_origin, foreign))
-        self._tell = tell
+        self._report = report
         self._lock = threading.Lock()
-        self._looked_at: set[str] = set()
+        self._checked: set[str] = set()
 
     @property
     def is_needed(self) -> bool:
-        """Whether a project has a say in any address."""
+        """Whether any URL comes from a project."""
         return bool(self._models or self._foreign)
 
-    def on(self, manifest: Manifest, offer: Offer) -> Offer:
-        """Have an offer looked at before it is asked, if it is not one of the user's own places."""
+    def attach(self, manifest: Manifest, offer: Offer) -> Offer:
+        """Check an offer before each request, if its URL comes from the project; returns the offer."""
         if isinstance(offer, HttpOffer):
             start = origin(offer.address)
             is_theirs = start in self._foreign or (manifest.name in self._models and start not in self._own)
             if is_theirs:
-                offer.before = self._look
+                offer.before = self._check_host
         return offer
 
-    def _look(self, url: str) -> None:
+    def _check_host(self, url: str) -> None:
+        """Report the host of ``url`` at its first request, if it is private."""
         host = host_of(url)
         with self._lock:
-            if host in self._looked_at:
+            if host in self._checked:
                 return
-            self._looked_at.add(host)
-        from modelfetch.net.httpx_client import leads_inside
+            self._checked.add(host)
+        # Imported late: it imports httpx, which a run without requests does not need.
+        from modelfetch.net.httpx_client import is_private_url
 
-        if leads_inside(url):
-            self._tell(f"this project has {host} asked, which is on this machine or in a private network")
+        if is_private_url(url):
+            self._report(f"this project uses {host}, which is on this machine or in a private network")
 
 
 class Watched:
-    """A source whose offers are looked at."""
+    """A source whose offers are checked by a :class:`PrivateNetworkWatch`.
+
+    Args:
+        source: The source.
+        watch: Checks its offers.
+    """
 
     def __init__(self, source: Source, watch: PrivateNetworkWatch) -> None:
         self.kind = source.kind
@@ -78,8 +86,8 @@ class Watched:
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """The offers of the source."""
-        return [self._watch.on(manifest, offer) for offer in self._source.offers(manifest, file)]
+        return [self._watch.attach(manifest, offer) for offer in self._source.offers(manifest, file)]
 
 
 def _origin(url: str) -> tuple[str, str, int]:
-    return origin(take_credential(url)[0])
+    return origin(split_credential(url)[0])

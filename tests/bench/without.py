@@ -79,8 +79,8 @@ def _never_direct(assemble: Any) -> Any:
 
 def _at_once(tls: Any) -> Any:
     class Trust(tls.Trust):  # type: ignore[misc]  # whose module is known when it is loaded
-        def begin(self) -> None:
-            super().begin()
+        def start(self) -> None:
+            super().start()
             if self._thread is not None:
                 self._thread.join()
 
@@ -99,7 +99,7 @@ CHANGES: Mapping[str, Change] = {
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "pace": ("modelfetch.engine.pace", "FEW", lambda _: sys.maxsize),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
-    "persistent": ("modelfetch.net.session", "split", lambda _: lambda url: (url, "")),
+    "persistent": ("modelfetch.net.session", "split_origin", lambda _: lambda url: (url, "")),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
     "typer": ("modelfetch.cli.entry", "plain_names", lambda _: lambda *arguments: None),

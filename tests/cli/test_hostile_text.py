@@ -78,5 +78,5 @@ def test_nothing_from_outside_is_a_command(tmp_path: Path, environment: dict[str
     assert {arguments: COMMAND.findall(text) for arguments, text in told.items()} == {key: [] for key in told}
     assert "task.complete" in told["show", "m"]
     assert "task.complete" in told["ensure", "m"]
-    assert "(" not in told["ensure", "m"].partition("has 7 bytes there instead of 1000")[2].partition("\n")[0]
+    assert "(" not in told["ensure", "m"].partition("has 7 bytes instead of 1000")[2].partition("\n")[0]
     assert json.loads(told["show", "m", "--json"].strip())["title"] == EVIL

@@ -48,7 +48,7 @@ def test_a_plan_tells_who_is_asked_by_proxy(cli: Command) -> None:
     hub = {"HF_ENDPOINT": "https://hub.example"}
     told = cli("plan", "whisper-base", **proxies, **order, **hub)
     assert told.told("huggingface hub.example: through the proxy in https_proxy")
-    assert told.told("mirror h.example: the proxy in ALL_PROXY is of the kind socks5")
+    assert told.told("mirror h.example: the proxy in ALL_PROXY uses socks5")
     assert "secret" not in told.err
     document = cli("plan", "whisper-base", "--json", **proxies, **order, **hub, NO_PROXY=".example").document
     assert {each["proxy"] for each in document["sources"]} == {None}

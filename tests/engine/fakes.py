@@ -76,7 +76,7 @@ class FakeTime(Cancellation):
         self.sleeps: list[float] = []
 
     def sleep(self, seconds: float) -> None:
-        self.check()
+        self.raise_if_cancelled()
         self.sleeps.append(max(0.0, seconds))
         self.clock.now += self.sleeps[-1]
 

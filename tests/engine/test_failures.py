@@ -89,7 +89,7 @@ def test_the_hint_of_the_source_that_wants_credentials_is_used() -> None:
 
 
 def unreached(hosts: Sequence[str], model: str = "whisper", name: bool = False) -> ModelfetchError:
-    error = Unresolved("the name is not known") if name else SourceError(Fault.CONNECT, "connection refused")
+    error = Unresolved("cannot resolve host") if name else SourceError(Fault.CONNECT, "connection refused")
     failures = [(f"mirror {host}", error) for host in hosts]
     return file_error(model, "f", Exhausted(failures), offline=False)
 

@@ -893,7 +893,7 @@ def test_the_message_of_a_source_reaches_the_end(lab: Laboratory) -> None:
 
 def test_a_failure_that_may_not_be_repeated_is_not(lab: Laboratory) -> None:
     """NXDOMAIN: a fault of a transient kind, said not to pass."""
-    gone = SourceError(Fault.CONNECT, "the name is not known", retry=False)
+    gone = SourceError(Fault.CONNECT, "cannot resolve host", retry=False)
     offer = lab.serve(CONTENT, crash(gone))
     assert code(lab.ensure(MODEL)) == 6
     assert len(offer.asked) == 1

@@ -1,4 +1,4 @@
-"""Content identifiers: known vectors, strict texts, and what is refused by name."""
+"""Content identifiers: known vectors, strict spelling, and rejection with a reason."""
 
 import hashlib
 
@@ -115,8 +115,8 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
         (HELLO_V0 + "1", "not a CID"),
         (HELLO_V0[:-1] + "0", "not valid base 58"),
         (HELLO_V0[:-1] + "l", "not valid base 58"),
-        ("Qm" + "1" * 44, "announced"),
-        ("Qm" + "z" * 44, "announced"),
+        ("Qm" + "1" * 44, "stated"),
+        ("Qm" + "z" * 44, "stated"),
         (TEST_CID + "a", "not valid base 32"),
         (TEST_CID[:-1] + "b", "not valid base 32"),
         (TEST_CID[:-1] + "1", "not valid base 32"),
@@ -134,17 +134,17 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
         (in_hex(version="02"), "must be of version 1"),
         (in_hex(version="12"), "must be of version 1"),
         ("z" + HELLO_V0, "must be of version 1"),
-        (in_hex("71"), "codec dag-cbor does not hold files"),
-        (in_hex("a902"), "codec dag-json does not hold files"),
-        (in_hex("72"), "codec libp2p-key does not hold files"),
-        (in_hex("07"), "codec 0x7 does not hold files"),
+        (in_hex("71"), "codec dag-cbor does not describe files"),
+        (in_hex("a902"), "codec dag-json does not describe files"),
+        (in_hex("72"), "codec libp2p-key does not describe files"),
+        (in_hex("07"), "codec 0x7 does not describe files"),
         (in_hex(multihash="1340" + "00" * 64), "hash sha2-512 is not supported"),
         (in_hex(multihash="1e20" + "00" * 32), "hash blake3 is not supported"),
         (in_hex(multihash="a0e40220" + "00" * 32), "hash blake2b-256 is not supported"),
         (in_hex(multihash="2208" + "00" * 8), "hash murmur3-x64-64 is not supported"),
         (in_hex(multihash="1110" + "00" * 16), "hash 0x11 is not supported"),
-        (in_hex(multihash="1220" + "00" * 31), "31 bytes where 32 are announced"),
-        (in_hex(multihash="1220" + "00" * 33), "33 bytes where 32 are announced"),
+        (in_hex(multihash="1220" + "00" * 31), "31 bytes instead of the stated 32"),
+        (in_hex(multihash="1220" + "00" * 33), "33 bytes instead of the stated 32"),
         (in_hex(multihash="1210" + "00" * 16), "sha2-256 digest must have 32 bytes"),
         (in_hex(multihash="008101" + "00" * 129), "identity digest must have at most 128 bytes"),
         (in_hex("d500"), "shortest form"),

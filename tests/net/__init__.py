@@ -1,1 +1,1 @@
-"""Tests of HTTP: the pure rules by tables, the rest against a loopback origin that misbehaves."""
+"""Tests of the HTTP package: pure functions by tables, the rest against a misbehaving server on loopback."""

@@ -1,4 +1,4 @@
-"""One request through the client, and what came of it."""
+"""Sends one request through the client, and collects its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from modelfetch.errors import SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from modelfetch.net.urls import Credential
 from tests.origin import Content
 from tests.patience import HELD
@@ -23,19 +23,19 @@ SIZE = len(FILE)
 CANARY = "s3cr3t-canary"
 
 PATIENT = Limits(connect_timeout=HELD, stall_timeout=HELD, min_speed=0.0)
-"""For tests in which nothing is slow."""
+"""For tests without delays: no timeout is ever reached."""
 HASTY = Limits(connect_timeout=0.2, stall_timeout=0.2, min_speed=20_000.0)
-"""For tests in which something is."""
+"""For tests with delays: timeouts are reached soon."""
 
 BOTH_WAYS = pytest.mark.parametrize(
     "direct_from", [0, math.inf], ids=["from the socket", "through httpx"], indirect=True
 )
-"""Runs a test twice: with every body read from the socket that can be, however small, and with none."""
+"""Runs a test twice: with every possible body read from the socket directly, and with none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """What one request brought.
+    """The result of one request.
 
     Attributes:
         start: Offset of the first byte; -1 when no answer was accepted.
@@ -49,7 +49,7 @@ class Got:
 
     @property
     def failure(self) -> SourceError:
-        """The error, which there must be."""
+        """The error; fails the test if there is none."""
         assert self.error is not None, f"no failure, but {len(self.data)} bytes from {self.start}"
         return self.error
 
@@ -63,10 +63,12 @@ def get(
     credential: Credential | None = None,
     memory: Memory | None = None,
 ) -> Got:
-    """Ask for the rest of the file and read it to the end."""
+    """Request the rest of the file and read it to the end."""
     at, data = -1, bytearray()
     try:
-        body = client.open(url, Ask(start, size), credential=credential, memory=memory or Memory())
+        body = client.request(
+            url, RangeRequest(start, size), credential=credential, memory=memory or Memory()
+        )
         at = body.start
         with closing(body):
             for piece in body:

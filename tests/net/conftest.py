@@ -1,4 +1,4 @@
-"""An origin with one file, and clients to ask it."""
+"""Fixtures: a server with one file, and clients for it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.origin.certificates import Authority
 
 @pytest.fixture(scope="session")
 def direct_from(request: pytest.FixtureRequest) -> float:
-    """Bytes from which on bodies are read from the socket: as usual, or see ``BOTH_WAYS``."""
+    """Smallest body that is read from the socket directly: the default, or see ``BOTH_WAYS``."""
     return float(getattr(request, "param", Limits().direct_from))
 
 
 @pytest.fixture(scope="session")
 def client(direct_from: float) -> Iterator[Client]:
-    """A client in no hurry, shared by all tests: making one costs more than most of them."""
+    """A client with long timeouts, shared by all tests: making one takes longer than most of them."""
     client = Client(replace(PATIENT, direct_from=direct_from), Cancellation())
     yield client
     client.close()
@@ -32,7 +32,7 @@ def client(direct_from: float) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def hasty(direct_from: float) -> Iterator[Client]:
-    """A client that loses patience after 0.2 s."""
+    """A client with timeouts of 0.2 s."""
     client = Client(replace(HASTY, direct_from=direct_from), Cancellation())
     yield client
     client.close()
@@ -48,7 +48,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
-    """Who signs the certificates of the tests."""
+    """The certificate authority of the tests."""
     return Authority()
 
 
@@ -56,7 +56,7 @@ def authority() -> Authority:
 def served(
     request: pytest.FixtureRequest, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Origin]:
-    """The same origin, plain and under TLS that clients made from now on trust."""
+    """The same server without and with TLS; clients made from now on trust its certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
     with Origin(tls=authority.server() if request.param == "TLS" else None) as origin:
         origin.add("big.bin", CONTENT)
@@ -65,5 +65,5 @@ def served(
 
 @pytest.fixture
 def url(origin: Origin) -> str:
-    """Where the file is."""
+    """The URL of the file."""
     return origin.url("/files/big.bin")

@@ -1,4 +1,4 @@
-"""Bodies: counted to the byte, watched for silence and for trickling."""
+"""Reading bodies: exact length, silence, and low speed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory, SpeedFloor
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.engine.fakes import FakeClock
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
 from tests.patience import IN_TIME
 
-# Good bodies, however their end is told
+# Complete bodies, with each way of marking their end
 
 
 @BOTH_WAYS
@@ -51,14 +51,14 @@ def test_a_good_body_is_read_whole(
 
 @BOTH_WAYS
 def test_a_shorter_range_ends_early_without_error(origin: Origin, client: Client, url: str) -> None:
-    """A server may send less than asked for (RFC 9110, 15.3.7); the rest is asked for again."""
+    """A server may send less than requested (RFC 9110, 15.3.7); the rest is requested again."""
     origin.fault("*", faults.shorter_range(1000))
     got = get(client, url, 500)
     assert got.error is None
     assert got.data == FILE[500:1500]
 
 
-# Cut
+# Bodies that end early
 
 
 @BOTH_WAYS
@@ -103,7 +103,7 @@ def test_a_cut_inside_the_head(origin: Origin, client: Client, url: str, offset:
     assert got.data == b""
 
 
-# Too much
+# Bodies that are too long
 
 
 @BOTH_WAYS
@@ -122,7 +122,7 @@ def test_a_cut_inside_the_head(origin: Origin, client: Client, url: str, offset:
 def test_bytes_beyond_the_end_are_never_yielded(
     origin: Origin, client: Client, url: str, fault: OriginFault
 ) -> None:
-    """Whether there are any is not waited for: the digest says whether the file is right."""
+    """Further bytes are not waited for: the digest shows whether the file is right."""
     origin.fault("*", fault)
     got = get(client, url)
     assert got.error is None or got.error.fault is Fault.SIZE
@@ -146,7 +146,7 @@ def test_a_range_that_announces_more_is_refused(origin: Origin, client: Client, 
     assert got.data == b""
 
 
-# Wrong bytes of the right length are not found here: that is the hash's business
+# Wrong bytes of the right length are not detected here, but by the digest
 
 
 @BOTH_WAYS
@@ -164,7 +164,7 @@ def test_right_length_with_a_flipped_bit_passes_through(origin: Origin, client: 
 @BOTH_WAYS
 @pytest.mark.parametrize("at", [0, 1000, SIZE - 1])
 def test_a_stalled_body_is_found_in_time(origin: Origin, hasty: Client, url: str, at: int) -> None:
-    """On a busy machine what comes before may be late as well, and is asked for again."""
+    """On a busy machine the bytes before may be late as well, and are requested again."""
     origin.fault("*", faults.stall(at))
     started = time.monotonic()
     while (got := get(hasty, url)).failure.fault is not Fault.STALL or got.data != FILE[:at]:
@@ -187,7 +187,7 @@ def test_no_answer_in_time(origin: Origin, hasty: Client, url: str, fault: Origi
 
 @BOTH_WAYS
 def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client, url: str) -> None:
-    """No read ever times out here: 100 B each 20 ms is 5 kB/s, where 20 kB/s are the least."""
+    """No read times out here: 100 bytes every 20 ms are 5 kB/s, and 20 kB/s are required."""
     origin.fault("*", faults.trickle(size=100, every=0.02))
     started = time.monotonic()
     got = get(hasty, url)
@@ -200,12 +200,14 @@ def test_a_trickle_is_found_and_its_bytes_are_kept(origin: Origin, hasty: Client
 
 
 @BOTH_WAYS
-def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, direct_from: float) -> None:
-    """Only waiting for the network counts, not a slow disk or a rate limit of our own."""
+def test_a_body_that_is_not_read_for_a_while_is_not_slow(
+    origin: Origin, url: str, direct_from: float
+) -> None:
+    """Only time spent waiting for the network counts, not a slow disk or a rate limit of our own."""
     clock = FakeClock()
     limits = Limits(stall_timeout=IN_TIME, min_speed=1e9, direct_from=direct_from)
     with closing(Client(limits, Cancellation(), clock)) as client:
-        body = client.open(url, Ask(0, SIZE), credential=None, memory=Memory())
+        body = client.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())
         data = bytearray()
         for piece in body:
             data += piece
@@ -214,7 +216,7 @@ def test_a_body_nobody_reads_for_a_while_is_not_slow(origin: Origin, url: str, d
     assert data == FILE
 
 
-# The floor by itself
+# SpeedFloor alone
 
 
 def add_all(floor: SpeedFloor, *reads: tuple[int, float]) -> None:
@@ -250,7 +252,7 @@ def test_without_a_floor_nothing_is_too_slow() -> None:
 
 
 def test_memory_stays_flat_over_many_reads() -> None:
-    """40 GB over TLS are millions of reads, each hardly waited for."""
+    """40 GB over TLS are millions of reads, each with almost no wait."""
     floor = SpeedFloor(minimum=1024, window=30.0)
     tracemalloc.start()
     try:

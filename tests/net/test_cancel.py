@@ -1,4 +1,4 @@
-"""Cancelling wakes whatever waits, at once, and nothing more is asked."""
+"""Cancellation wakes every wait at once, and no further request is sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
@@ -35,7 +35,7 @@ def client(cancel: Cancellation, direct_from: float) -> Iterator[Client]:
 
 
 def read(client: Client, origin: Origin, into: bytearray) -> None:
-    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    body = client.request(origin.url(PATH), RangeRequest(0, SIZE), credential=None, memory=Memory())
     try:
         for piece in body:
             into += piece
@@ -44,12 +44,12 @@ def read(client: Client, origin: Origin, into: bytearray) -> None:
 
 
 def seconds_to_stop(cancel: Cancellation, wait: Callable[[], object], when: Callable[[], object]) -> float:
-    """Run ``wait``, cancel once ``when`` returns, and give the time until ``wait`` raised Cancelled."""
+    """Run ``wait``, cancel once ``when`` returns, and return the seconds until ``wait`` raised Cancelled."""
     cancelled_at: list[float] = []
 
     def cancel_soon() -> None:
         when()
-        time.sleep(0.03)  # let the waiting side get into its system call
+        time.sleep(0.03)  # until the waiting side is in its system call
         cancelled_at.append(time.monotonic())
         cancel.cancel()
 
@@ -86,7 +86,7 @@ def test_a_blocked_read_wakes_at_once(
         served.until(lambda origin: len(origin.requests) == 1)
 
     assert seconds_to_stop(cancel, lambda: read(client, served, data), stalled) < IN_TIME
-    # What had come when it was cancelled may have been on its way to us still.
+    # Bytes that had arrived before the cancellation may still be yielded.
     assert bytes(data) in (b"", FILE[:kept]), "nothing but the file: no ciphertext, no byte too many"
 
 
@@ -103,7 +103,7 @@ def test_a_read_on_a_reused_connection_wakes_too(
     assert served.connections == 1
 
 
-def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cancel: Cancellation) -> None:
+def test_after_cancelling_nothing_is_requested(origin: Origin, client: Client, cancel: Cancellation) -> None:
     cancel.cancel()
     with pytest.raises(Cancelled):
         read(client, origin, bytearray())
@@ -113,7 +113,7 @@ def test_after_cancelling_nothing_is_asked(origin: Origin, client: Client, cance
 @BOTH_WAYS
 def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Cancellation) -> None:
     origin.pace = 200_000
-    body = client.open(origin.url(PATH), Ask(0, SIZE), credential=None, memory=Memory())
+    body = client.request(origin.url(PATH), RangeRequest(0, SIZE), credential=None, memory=Memory())
     pieces = iter(body)
     assert next(pieces)
     cancel.cancel()
@@ -122,7 +122,7 @@ def test_a_body_that_still_flows_ends(origin: Origin, client: Client, cancel: Ca
     body.close()
 
 
-# The switch by itself
+# Cancellation alone
 
 
 def test_a_sleep_ends_when_cancelled(cancel: Cancellation) -> None:
@@ -137,22 +137,22 @@ def test_a_sleep_without_cancel_takes_its_time(cancel: Cancellation) -> None:
 
 
 def test_a_connection_made_after_cancelling_is_no_use(cancel: Cancellation) -> None:
-    """It was under way already: whoever reads from it must not be left waiting."""
+    """It was being made when the run was cancelled: a read from it must not block."""
     ours, theirs = socket.socketpair()
     cancel.cancel()
     with ours, theirs:
         ours.settimeout(IN_TIME)
-        cancel.watch(ours)
+        cancel.register(ours)
         assert ours.recv(1) == b""
 
 
 def test_a_cancelled_switch_stays_so(cancel: Cancellation) -> None:
-    cancel.check()
+    cancel.raise_if_cancelled()
     assert not cancel.cancelled
     for _ in range(2):
         cancel.cancel()
     assert cancel.cancelled
     with pytest.raises(Cancelled):
-        cancel.check()
+        cancel.raise_if_cancelled()
     with pytest.raises(Cancelled):
         cancel.sleep(0)

@@ -1,4 +1,4 @@
-"""Chunked bodies, taken apart: whatever the cuts, the same bytes; whatever is sent, an end."""
+"""Decoding chunked bodies: any split gives the same bytes, and invalid ones end in an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault
-from modelfetch.net.chunks import LINE_BYTES, Chunks
+from modelfetch.net.chunks import LINE_BYTES, ChunkDecoder
 from modelfetch.net.client import Client
 from tests.net.asking import get
 from tests.origin import Content, Origin, faults
@@ -31,25 +31,25 @@ def chunked(data: bytes, size: int, extension: bytes = b"", eol: bytes = b"\r\n"
 def test_wherever_a_body_is_cut_it_is_the_same(
     data: bytes, size: int, extension: bytes, eol: bytes, step: int
 ) -> None:
-    chunks, wire = Chunks(), chunked(data, size, extension, eol) + END + b"X-Trailer: 1\r\n\r\n"
-    got = b"".join(chunks.feed(wire[at : at + step]) for at in range(0, len(wire), step))
+    decoder, encoded = ChunkDecoder(), chunked(data, size, extension, eol) + END + b"X-Trailer: 1\r\n\r\n"
+    got = b"".join(decoder.feed(encoded[at : at + step]) for at in range(0, len(encoded), step))
     assert got == data
-    assert chunks.is_over
+    assert decoder.is_over
 
 
 def test_it_is_over_with_the_last_chunk_and_not_before() -> None:
-    chunks = Chunks()
-    assert chunks.feed(b"3\r\nabc\r\n") == b"abc"
-    assert not chunks.is_over
-    assert chunks.feed(b"0") == b""
-    assert not chunks.is_over
-    chunks.feed(b"\r\n")
-    assert chunks.is_over
-    assert chunks.feed(b"3\r\nabc\r\n") == b""
+    decoder = ChunkDecoder()
+    assert decoder.feed(b"3\r\nabc\r\n") == b"abc"
+    assert not decoder.is_over
+    assert decoder.feed(b"0") == b""
+    assert not decoder.is_over
+    decoder.feed(b"\r\n")
+    assert decoder.is_over
+    assert decoder.feed(b"3\r\nabc\r\n") == b""
 
 
 @pytest.mark.parametrize(
-    "wire",
+    "encoded",
     [
         *[
             b"zz\r\n",
@@ -64,26 +64,26 @@ def test_it_is_over_with_the_last_chunk_and_not_before() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_chunked_body_is_an_error(wire: bytes) -> None:
-    chunks = Chunks()
+def test_what_is_no_chunked_body_is_an_error(encoded: bytes) -> None:
+    decoder = ChunkDecoder()
     with pytest.raises(ValueError):
-        chunks.feed(wire)
+        decoder.feed(encoded)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_whatever_is_sent_no_more_is_held_than_a_line(pieces: list[bytes]) -> None:
-    chunks = Chunks()
+    decoder = ChunkDecoder()
     try:
         for piece in pieces:
-            assert len(chunks.feed(piece)) <= sum(map(len, pieces))
+            assert len(decoder.feed(piece)) <= sum(map(len, pieces))
     except ValueError:
         return
 
 
 @pytest.mark.slow
 def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) -> None:
-    """Whether its chunks are large or a byte each: it comes in pieces of what was there."""
+    """Large chunks and chunks of one byte alike are yielded in pieces of whatever has arrived."""
     content = Content.random("chunked", 400_000)
     origin.add("chunked.bin", content)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -98,7 +98,7 @@ def test_a_large_body_is_read_past_the_parser(origin: Origin, client: Client) ->
 @pytest.mark.parametrize(
     ("rest", "fault"),
     [(b"", Fault.CUT), (END, Fault.CUT), (b"zz\r\n", Fault.PROTOCOL), (b"1\r\nabc\r\n", Fault.PROTOCOL)],
-    ids=["cut", "ended", "no size", "longer than it says"],
+    ids=["cut", "ended", "no size", "longer than stated"],
 )
 def test_a_large_body_that_ends_badly(origin: Origin, client: Client, rest: bytes, fault: Fault) -> None:
     content = Content.random("chunked", 400_000)

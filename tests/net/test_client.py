@@ -1,4 +1,4 @@
-"""Single requests against an origin that misbehaves: which fault comes of it, and which bytes."""
+"""Single requests to a misbehaving server: the fault that is raised, and the bytes that are accepted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits, Memory
-from modelfetch.net.responses import Ask
+from modelfetch.net.responses import RangeRequest
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault
 
 HALF = SIZE // 2
 
-# What is asked
+# What is requested
 
 
 def test_a_request_says_no_more_than_it_must(origin: Origin, client: Client, url: str) -> None:
@@ -30,7 +30,7 @@ def test_a_request_says_no_more_than_it_must(origin: Origin, client: Client, url
     assert origin.foreign_headers == set()
 
 
-def test_the_rest_is_asked_for_as_a_closed_range(origin: Origin, client: Client, url: str) -> None:
+def test_the_rest_is_requested_as_a_closed_range(origin: Origin, client: Client, url: str) -> None:
     assert get(client, url, HALF).data == FILE[HALF:]
     assert origin.requests[0].range == f"bytes={HALF}-{SIZE - 1}"
 
@@ -56,7 +56,7 @@ def test_a_small_error_body_frees_its_connection(
 def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
     origin: Origin, client: Client, start: int
 ) -> None:
-    """A web server sends the first part of what it has, whatever its length."""
+    """A web server sends the first part of the file it has, whatever the length of that file."""
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize {SIZE}\n"
     origin.add("pointer", pointer.encode())
     failure = get(client, origin.url("/files/pointer"), start).failure
@@ -64,7 +64,7 @@ def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
     assert "Git LFS pointer" in failure.message
 
 
-# The table of answers, over the wire
+# The decision table, over connections
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_odd_answer_may_still_be_good(
     ],
     ids=lambda value: value.name if isinstance(value, OriginFault) else str(value),
 )
-def test_what_the_server_asks_to_wait(
+def test_the_delay_that_the_server_requests(
     origin: Origin, client: Client, url: str, fault: OriginFault, seconds: float | None
 ) -> None:
     origin.fault("*", fault)
@@ -154,7 +154,7 @@ def test_what_the_server_asks_to_wait(
 # Ranges and validators
 
 
-def test_an_ignored_range_is_asked_once_more_then_the_whole_file_comes(
+def test_an_ignored_range_is_requested_again_and_then_the_whole_file(
     origin: Origin, client: Client, url: str
 ) -> None:
     origin.fault("*", faults.ignored_range())
@@ -227,7 +227,7 @@ def test_an_ignored_range_with_validator_ends_with_the_whole_file(
 
 
 def test_a_changed_validator_alone_changes_nothing(origin: Origin, client: Client, url: str) -> None:
-    """Edges of one network give the same file different ones. If the file is another, its digest tells."""
+    """Servers of one CDN send different ones for the same file. If the file differs, its digest shows it."""
     origin.fault("*", faults.changing_etag())
     memory = Memory()
     get(client, url, memory=memory)
@@ -248,7 +248,7 @@ def test_a_file_of_another_size_is_not_combined(origin: Origin, client: Client, 
     assert got.data == b""
 
 
-# Header fields that contradict what was expected: another request at most, for the digest decides
+# Header fields that contradict what was expected cost at most another request: the digest decides
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_file_of_another_size_is_not_combined(origin: Origin, client: Client, 
     ],
     ids=lambda fault: fault.name,
 )
-def test_a_part_that_is_the_one_asked_for_is_used(
+def test_a_part_that_is_the_requested_one_is_used(
     origin: Origin, client: Client, url: str, fault: OriginFault
 ) -> None:
     origin.fault("*", fault)
@@ -298,7 +298,7 @@ def test_a_file_labelled_as_encoded_is_taken_as_it_is(origin: Origin, client: Cl
 def test_chunks_with_a_length_beside_them_are_chunks(
     origin: Origin, client: Client, url: str, by: int
 ) -> None:
-    """What may be used is judged once: a body looked at for its excerpt is gone."""
+    """A body must not be read for an excerpt if it may be used: those bytes would be lost."""
     origin.fault("*", faults.all_of(faults.ignored_range(), faults.chunked_with_length(by)))
     assert get(client, url).data == FILE
 
@@ -306,7 +306,7 @@ def test_chunks_with_a_length_beside_them_are_chunks(
 # Connections
 
 
-def test_a_connection_that_died_while_kept_is_replaced_once_for_free(
+def test_an_idle_connection_that_died_is_replaced_without_a_retry(
     origin: Origin, client: Client, url: str
 ) -> None:
     origin.fault("*", faults.no_answer(), when=lambda request: request.reused)
@@ -319,7 +319,7 @@ def test_a_connection_that_died_while_kept_is_replaced_once_for_free(
 def test_what_one_answer_left_on_a_connection_is_not_blamed_on_the_next(
     origin: Origin, client: Client, url: str
 ) -> None:
-    """Bytes beyond a stated length would be the head of the answer to whoever asks over it next."""
+    """Bytes beyond the stated length would be taken for the head of the next response."""
     too_long = OriginFault(
         "more than stated",
         lambda _request, _reply: Reply(
@@ -375,7 +375,7 @@ def test_a_name_that_does_not_exist(client: Client, host: str) -> None:
     assert error.message.isprintable()
 
 
-# Its own state
+# State of the client
 
 
 def test_a_client_without_requests_can_be_closed() -> None:
@@ -387,18 +387,18 @@ def test_memory_belongs_to_the_answer_that_was_accepted(origin: Origin, client: 
     memory = Memory()
     get(client, url, memory=memory)
     assert memory == Memory()
-    client.open(url, Ask(0, SIZE), credential=None, memory=memory).close()
+    client.request(url, RangeRequest(0, SIZE), credential=None, memory=memory).close()
     assert memory.etag
     assert memory.etag_origin == ("http", "127.0.0.1", origin.port)
 
 
 @pytest.mark.parametrize("fault", [faults.stall(), faults.stall_head(20)], ids=lambda fault: fault.name)
 def test_the_first_byte_may_have_a_limit_of_its_own(origin: Origin, url: str, fault: OriginFault) -> None:
-    """Broken, this waits for half a minute."""
+    """Without the shorter limit this would wait for half a minute."""
     origin.fault("*", fault)
     client = Client(Limits(stall_timeout=30.0), Cancellation())
     with pytest.raises(SourceError) as late:
-        client.open(url, Ask(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
+        client.request(url, RangeRequest(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
     assert late.value.fault is Fault.TIMEOUT
     with pytest.raises(SourceError):
         client.fetch(url, SIZE, None, 0.1)

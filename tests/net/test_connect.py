@@ -1,4 +1,4 @@
-"""From names to connections: one look-up, no address that was not checked, no waiting for a dead family."""
+"""Resolving and connecting: one look-up, every address checked, no waiting for a broken address family."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLIC, PRIVATE = "93.184.216.34", "127.0.0.1"
 
 
 class Resolver:
-    """Answers with one address after the other, as a name that is rebound does."""
+    """Returns the next answer at each look-up, like a name that is rebound."""
 
     def __init__(self, *answers: tuple[str, ...]) -> None:
         self.asked: list[str] = []
@@ -43,7 +43,7 @@ def address(port: int, host: str = "127.0.0.1") -> Address:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port whose queue is full: connections to it are neither made nor refused, as to a dead network."""
+    """A port with a full queue: connections are neither accepted nor refused, as in a dead network."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as server,
         socket.socket() as first,
@@ -61,19 +61,19 @@ def silent() -> Iterator[int]:
 
 def test_a_name_is_looked_up_once_and_what_was_found_is_connected_to(origin: Origin) -> None:
     resolver = Resolver((PRIVATE,))
-    backend = Backend(Addresses(Families(), public_only=False, look_up=resolver), Cancellation())
-    with closing(backend.connect_tcp("cdn.example", origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr") == (PRIVATE, origin.port)
+    backend = Backend(Addresses(Families(), public_only=False, resolver=resolver), Cancellation())
+    with closing(backend.connect_tcp("cdn.example", origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr") == (PRIVATE, origin.port)
     assert resolver.asked == ["cdn.example"]
 
 
 @pytest.mark.parametrize(
     "answer", [(PRIVATE,), (PUBLIC, PRIVATE), ("10.0.0.1",), ("::1",), ("::ffff:10.0.0.1",), ("fd00::1",)]
 )
-def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tuple[str, ...]) -> None:
-    """Nothing is sent there, and a second look-up, which might give another answer, is not made."""
+def test_a_name_with_a_private_address_is_not_connected_to(origin: Origin, answer: tuple[str, ...]) -> None:
+    """No connection is made, and no second look-up, which might return another address."""
     resolver = Resolver(answer, (PUBLIC,))
-    backend = Backend(Addresses(Families(), public_only=True, look_up=resolver), Cancellation())
+    backend = Backend(Addresses(Families(), public_only=True, resolver=resolver), Cancellation())
     with pytest.raises(SourceError) as caught:
         backend.connect_tcp("rebound.example", origin.port, IN_TIME)
     assert caught.value.fault is Fault.REDIRECT
@@ -87,17 +87,17 @@ def test_a_name_that_leads_inside_is_not_connected_to(origin: Origin, answer: tu
 )
 def test_names_below_localhost_are_loopback_whatever_the_resolver_knows(origin: Origin, host: str) -> None:
     resolver = Resolver()
-    free = Addresses(Families(), public_only=False, look_up=resolver)
-    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr")[1] == origin.port
+    free = Addresses(Families(), public_only=False, resolver=resolver)
+    with closing(Backend(free, Cancellation()).connect_tcp(host, origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr")[1] == origin.port
     with pytest.raises(SourceError):
-        Addresses(Families(), public_only=True, look_up=resolver).of(host, origin.port)
+        Addresses(Families(), public_only=True, resolver=resolver).resolve(host, origin.port)
     assert resolver.asked == []
 
 
 def test_public_addresses_may_be_connected_to() -> None:
     resolver = Resolver((PUBLIC, "2606:4700::1"))
-    found = Addresses(Families(), public_only=True, look_up=resolver).of("cdn.example", 443)
+    found = Addresses(Families(), public_only=True, resolver=resolver).resolve("cdn.example", 443)
     assert [each.sockaddr[0] for each in found] == [PUBLIC, "2606:4700::1"]
 
 
@@ -113,23 +113,23 @@ def order(families: Families, host: str) -> str:
 def test_families_take_turns_and_the_one_that_answered_comes_first() -> None:
     families = Families()
     assert order(families, "h") == "acbed"
-    families.note("h", V4)
+    families.remember("h", V4)
     assert order(families, "h") == "caebd"
     assert order(families, "other") == "acbed"
     assert families.ordered("h", []) == []
 
 
 def test_a_dead_family_is_paid_for_once_a_run(origin: Origin) -> None:
-    """The first address belongs to a family that nobody answers under; from then on the other comes first."""
+    """The first address is of a family without a server; afterwards the other family comes first."""
     families = Families()
     resolver = Resolver(*[("::1", "127.0.0.1")] * 2)
-    addresses = Addresses(families, public_only=False, look_up=resolver)
-    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, IN_TIME)) as wire:
-        assert wire.get_extra_info("server_addr")[0] == "127.0.0.1"
-    assert [each.family for each in addresses.of("h.example", origin.port)] == [V4, V6]
+    addresses = Addresses(families, public_only=False, resolver=resolver)
+    with closing(Backend(addresses, Cancellation()).connect_tcp("h.example", origin.port, IN_TIME)) as stream:
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+    assert [each.family for each in addresses.resolve("h.example", origin.port)] == [V4, V6]
 
 
-# The race
+# Parallel attempts
 
 
 def test_an_address_that_does_not_answer_holds_up_the_next_for_a_moment(origin: Origin, silent: int) -> None:
@@ -145,7 +145,7 @@ def test_a_refused_address_makes_way_at_once(origin: Origin) -> None:
         assert sock.getpeername()[1] == origin.port
 
 
-def test_the_last_refusal_is_told() -> None:
+def test_the_last_refusal_is_raised() -> None:
     with refusing_port() as port, pytest.raises(ConnectionRefusedError):
         connect([address(port)], IN_TIME, Cancellation())
 
@@ -167,7 +167,7 @@ def test_all_addresses_together_have_one_limit(silent: int, seconds: float) -> N
         backend.connect_tcp("127.0.0.1", silent, seconds)
 
 
-def test_cancelling_wakes_whoever_connects(silent: int) -> None:
+def test_cancelling_wakes_a_connect(silent: int) -> None:
     cancel = Cancellation()
     timer = threading.Timer(0.05, cancel.cancel)
     timer.start()

@@ -1,4 +1,4 @@
-"""Foreign exceptions become ours: the class of each, and nothing of their texts."""
+"""Translation of exceptions: the fault of each class, and nothing of their texts in messages."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_class_before_and_inside_the_body(error: Exception, before: Fault, i
         (connect_error(OSError(113, "No route to host")), Fault.CONNECT, True, "no route to host"),
         (connect_error(ConnectionResetError(104, "Connection reset by peer")), Fault.CONNECT, True, "reset"),
         (connect_error(socket.gaierror(socket.EAI_AGAIN, CANARY)), Fault.CONNECT, True, "at the moment"),
-        (connect_error(socket.gaierror(socket.EAI_NONAME, CANARY)), Fault.CONNECT, False, "not known"),
+        (connect_error(socket.gaierror(socket.EAI_NONAME, CANARY)), Fault.CONNECT, False, "resolve host"),
         (connect_error(unverified("certificate has expired")), Fault.TLS, False, "certificate has expired"),
         (connect_error(ssl.SSLError(1, CANARY)), Fault.TLS, False, "handshake failed"),
         (connect_error(ssl.SSLEOFError(8, CANARY)), Fault.CUT, True, "handshake"),
@@ -96,13 +96,13 @@ def test_why_a_connection_could_not_be_made(error: Exception, fault: Fault, retr
 
 
 def test_the_cause_is_found_however_deep() -> None:
-    """httpx wraps httpcore, which wraps the operating system."""
+    """httpx wraps exceptions of httpcore, which wraps those of the operating system."""
     deep = connect_error(httpx.ConnectError(CANARY), ConnectionRefusedError(111, "Connection refused"))
     assert source_error(deep, body=False).message == "connection refused"
 
 
 def test_a_refused_certificate_comes_with_advice_and_without_its_control_bytes() -> None:
-    """On some systems the text names the certificate's subject, which anyone may have chosen."""
+    """On some systems the text contains the subject of the certificate, which an attacker can choose."""
     found = source_error(connect_error(unverified("“evil\x1b[2J\u202e” is not trusted")), body=False)
     assert found.message == "certificate refused: “evil[2J” is not trusted"
     assert "SSL_CERT_FILE" in found.hint

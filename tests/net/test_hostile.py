@@ -1,4 +1,4 @@
-"""Answers made to hurt: in memory, in time, on the terminal, and in what they make us give away."""
+"""Hostile responses: memory, time, terminal control characters, and secrets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.patience import IN_TIME
 
 HALF = SIZE // 2
 
-# What costs memory or time
+# Memory and time
 
 
 def test_a_gzip_bomb_is_refused_in_flat_memory(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.gzip_bomb(32 << 20))
-    get(client, url)  # the bomb is built at its first use
+    get(client, url)  # the server builds the bomb at the first request
     tracemalloc.start()
     try:
         error = get(client, url).failure
@@ -43,7 +43,7 @@ def test_an_endless_error_body_is_left(origin: Origin, client: Client, url: str)
 
 
 @pytest.mark.parametrize("fault", [faults.stall(3), faults.trickle(1, every=0.1)], ids=["stall", "trickle"])
-def test_an_error_body_that_never_comes_holds_nobody_up(
+def test_an_error_body_that_never_arrives_is_not_waited_for(
     origin: Origin, hasty: Client, url: str, fault: OriginFault
 ) -> None:
     origin.fault("*", faults.all_of(faults.status(404, body=b"x" * 5000), fault))
@@ -52,7 +52,7 @@ def test_an_error_body_that_never_comes_holds_nobody_up(
     assert time.monotonic() - started < IN_TIME
 
 
-# What would steer a terminal
+# Terminal control characters
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_no_terminal_control_of_a_server_reaches_a_message(
     assert shown.isprintable()
 
 
-def test_cookies_are_never_kept(origin: Origin, client: Client, url: str) -> None:
+def test_cookies_are_never_stored(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.header("Set-Cookie", "session=abc; Path=/; Max-Age=9999"), times=1)
     for _ in range(2):
         get(client, url)
@@ -114,7 +114,7 @@ def test_no_secret_in_any_error_nor_in_what_caused_it(
     assert CANARY not in everything_shown(got.failure)
 
 
-def test_no_secret_when_nobody_answers(client: Client) -> None:
+def test_no_secret_is_shown_when_no_server_answers(client: Client) -> None:
     with refusing_port() as port:
         got = get(client, f"http://127.0.0.1:{port}/x?token={CANARY}")
     assert CANARY not in everything_shown(got.failure)

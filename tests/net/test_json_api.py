@@ -1,4 +1,4 @@
-"""JSON over HTTP with one server: what is sent, what is taken, and what never is."""
+"""The JSON API client: what is sent, what is accepted, and what is rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAM = "GET /stream"
 
 @contextmanager
 def asking(answer: Answer, cancel: Cancellation | None = None) -> Iterator[tuple[Api, Script]]:
-    """A client, and a server that gives one answer to everything."""
+    """A client, and a server that sends the same response to every request."""
     script = Script({JOBS: [answer], STREAM: [answer], "POST /v1/jobs": [answer]})
     with serving(script) as address, closing(Api(address.base, TOKEN, cancel or Cancellation())) as client:
         yield client, script
@@ -40,7 +40,7 @@ def why(ask: Callable[[], object]) -> SourceError:
 
 def test_a_document_is_sent_with_the_token_and_the_answer_read() -> None:
     with asking(document({"job_id": "job-1"}, 202)) as (client, script):
-        reply = client.ask("POST", "/v1/jobs", {"model": "m"})
+        reply = client.request("POST", "/v1/jobs", {"model": "m"})
     assert (reply.status, reply.kind, reply.document) == (202, "application/json", {"job_id": "job-1"})
     [request] = script.asked
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -51,7 +51,7 @@ def test_a_document_is_sent_with_the_token_and_the_answer_read() -> None:
 
 def test_a_request_without_a_document_has_no_body() -> None:
     with asking(document({})) as (client, script):
-        client.ask("GET", "/v1/jobs")
+        client.request("GET", "/v1/jobs")
     [request] = script.asked
     assert "content-type" not in request.headers
     assert "content-length" not in request.headers
@@ -67,7 +67,7 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
     with asking(document({})) as (_, other):
         away = whole(b"", status, location="http://127.0.0.1:1/")
         with asking(away) as (client, script):
-            assert client.ask("GET", "/v1/jobs").status == status
+            assert client.request("GET", "/v1/jobs").status == status
             answer = client.listen("/stream", None)
             assert isinstance(answer, Reply)
             assert answer.status == status
@@ -77,20 +77,20 @@ def test_a_redirect_is_an_answer_and_is_not_followed(status: int) -> None:
 
 def test_an_answer_is_bounded() -> None:
     with asking(whole(b"x" * (ANSWER_BYTES + 1))) as (client, _):
-        error = why(lambda: client.ask("GET", "/v1/jobs"))
+        error = why(lambda: client.request("GET", "/v1/jobs"))
     assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
 
 
-def test_nobody_there_is_told() -> None:
+def test_no_server_is_reported() -> None:
     with refusing_port() as port, closing(Api(f"http://127.0.0.1:{port}", TOKEN, Cancellation())) as client:
-        error = why(lambda: client.ask("GET", "/v1/jobs"))
+        error = why(lambda: client.request("GET", "/v1/jobs"))
     assert (error.fault, error.message) == (Fault.CONNECT, "connection refused")
 
 
-def test_silence_is_waited_for_as_long_as_asked() -> None:
+def test_silence_is_waited_for_as_long_as_requested() -> None:
     with asking(lambda channel: channel.wait(HELD)) as (client, _):
         started = time.monotonic()
-        error = why(lambda: client.ask("GET", "/v1/jobs", seconds=0.1))
+        error = why(lambda: client.request("GET", "/v1/jobs", seconds=0.1))
     assert error.fault is Fault.TIMEOUT
     assert time.monotonic() - started < IN_TIME
 
@@ -100,7 +100,7 @@ def test_an_answer_that_is_cut_is_none() -> None:
         channel.sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}")  # type: ignore[attr-defined]
 
     with asking(cut) as (client, _):
-        assert why(lambda: client.ask("GET", "/v1/jobs")).fault is Fault.CUT
+        assert why(lambda: client.request("GET", "/v1/jobs")).fault is Fault.CUT
 
 
 def test_credentials_of_other_files_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,15 +108,15 @@ def test_credentials_of_other_files_are_not_sent(tmp_path: Path, monkeypatch: py
     netrc.write_text("machine 127.0.0.1 login me password s3cret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with asking(document({})) as (client, script):
-        client.ask("GET", "/v1/jobs")
+        client.request("GET", "/v1/jobs")
     assert script.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
-def test_this_machine_is_never_asked_by_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_is_never_reached_by_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with asking(document({})) as (client, _):
-        assert client.ask("GET", "/v1/jobs").status == 200
+        assert client.request("GET", "/v1/jobs").status == 200
 
 
 def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,17 +127,17 @@ def test_tls_is_trusted_as_for_downloads(tmp_path: Path, monkeypatch: pytest.Mon
         for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
             monkeypatch.delenv(name, raising=False)
         with closing(Api(base, TOKEN, Cancellation())) as client:
-            assert why(lambda: client.ask("GET", "/v1/jobs")).fault is Fault.TLS
+            assert why(lambda: client.request("GET", "/v1/jobs")).fault is Fault.TLS
         assert script.asked == []
         monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
         with closing(Api(base, TOKEN, Cancellation())) as client:
-            assert client.ask("GET", "/v1/jobs").document == {"jobs": []}
+            assert client.request("GET", "/v1/jobs").document == {"jobs": []}
 
 
 # Streams
 
 
-def heard(client: Api, seconds: float = 10) -> list[list[Message]]:
+def received(client: Api, seconds: float = 10) -> list[list[Message]]:
     answer = client.listen("/stream", None, seconds=seconds)
     assert isinstance(answer, Stream)
     with closing(answer):
@@ -156,7 +156,7 @@ def test_a_stream_gives_messages_as_they_come_and_nothing_for_a_heartbeat() -> N
     assert request.headers["accept"] == "text/event-stream"
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     with asking(stream(": heartbeat\n\n")) as (client, script):
-        assert heard(client) == [[]]
+        assert received(client) == [[]]
     assert script.asked[0].after is None
 
 
@@ -179,18 +179,18 @@ def test_what_is_no_stream_is_an_answer(answer: Answer) -> None:
 
 def test_a_reset_stream_is_cut() -> None:
     with asking(stream("data: x\n\n", reset=True)) as (client, _):
-        error = why(lambda: heard(client))
+        error = why(lambda: received(client))
     assert (error.fault, error.retry) == (Fault.CUT, True)
 
 
 def test_a_silent_stream_is_left() -> None:
     with asking(stream("data: x\n\n", hold=True)) as (client, _):
-        assert why(lambda: heard(client, seconds=0.1)).fault is Fault.STALL
+        assert why(lambda: received(client, seconds=0.1)).fault is Fault.STALL
 
 
 def test_a_message_without_an_end_is_refused() -> None:
     with asking(stream(b"data: " + b"x" * LIMIT)) as (client, _):
-        error = why(lambda: heard(client))
+        error = why(lambda: received(client))
     assert (error.fault, error.retry) == (Fault.PROTOCOL, False)
 
 
@@ -200,5 +200,5 @@ def test_a_stream_that_says_nothing_is_woken_by_a_cancel() -> None:
         threading.Timer(0.1, cancel.cancel).start()
         started = time.monotonic()
         with pytest.raises(Cancelled):
-            heard(client)
+            received(client)
     assert time.monotonic() - started < IN_TIME

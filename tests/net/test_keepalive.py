@@ -1,4 +1,4 @@
-"""Small files over a kept connection: the right bytes or an error, whatever the server sends."""
+"""Small files over keep-alive connections: the right bytes or an error, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.keepalive import split
+from modelfetch.net.keepalive import split_origin
 from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
@@ -28,7 +28,7 @@ def cancel() -> Cancellation:
 
 @pytest.fixture
 def ours(cancel: Cancellation) -> Iterator[Client]:
-    """A client without kept connections at the start of the test."""
+    """A client without idle connections at the start of the test."""
     client = Client(PATIENT, cancel)
     yield client
     client.close()
@@ -44,10 +44,10 @@ def refused(client: Client, url: str) -> SourceError:
     return caught.value
 
 
-# When all goes well
+# Good responses
 
 
-def test_files_come_over_one_connection_each_asked_for_alike(served: Origin) -> None:
+def test_all_files_are_requested_over_one_connection_with_the_same_fields(served: Origin) -> None:
     client = Client(PATIENT, Cancellation())
     try:
         assert [fetch(client, served.url(PATH)) for _ in range(4)] == [FILE] * 4
@@ -108,7 +108,7 @@ def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: 
     assert [fetch(ours, url) for _ in range(3)] == [FILE] * 3
 
 
-# When it does not
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_an_answer_of_no_use_is_an_error_over_any_connection(
     assert fetch(ours, url) == FILE, "nothing of it is left for the next file"
 
 
-def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> None:
+def test_the_requested_delay_is_reported(origin: Origin, ours: Client, url: str) -> None:
     fetch(ours, url)
     origin.fault("*", faults.status(429, retry_after=7))
     assert refused(ours, url).retry_after == 7
@@ -155,7 +155,7 @@ def test_how_long_to_wait_is_told(origin: Origin, ours: Client, url: str) -> Non
 
 @pytest.mark.parametrize("at", [0.5, 0.999], ids=["half of it", "all but the last bytes"])
 def test_an_answer_that_stops_on_its_way_is_waited_for_once(origin: Origin, url: str, at: float) -> None:
-    """The connection lives, so another one would be as slow."""
+    """The connection is alive, so a new one would be as slow."""
     client = Client(HASTY, Cancellation())
     try:
         assert fetch(client, url) == FILE
@@ -186,7 +186,7 @@ def test_a_dripping_server_is_left_in_time(origin: Origin, url: str) -> None:
     client.close()
 
 
-def test_cancelling_wakes_a_kept_connection(
+def test_cancelling_wakes_an_idle_connection(
     origin: Origin, ours: Client, url: str, cancel: Cancellation
 ) -> None:
     fetch(ours, url)
@@ -198,11 +198,11 @@ def test_cancelling_wakes_a_kept_connection(
     assert time.monotonic() - began < IN_TIME
 
 
-# Secrets and detours
+# Credentials, proxies and redirects
 
 
 def test_a_credential_is_never_sent_for_somebody_else(origin: Origin, ours: Client, url: str) -> None:
-    """A connection belongs to who opened it, not only to where it leads."""
+    """A connection belongs to the credential it was opened with, not only to its origin."""
     credential = Credential.bearer(url, CANARY)
     fetch(ours, url, credential)
     fetch(ours, url)
@@ -223,7 +223,7 @@ def test_an_error_shows_no_secret(origin: Origin, ours: Client, url: str) -> Non
     assert CANARY not in everything_shown(caught.value)
 
 
-def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_http_proxy_is_sent_whole_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     with Origin() as origin, Proxy(to=origin.port) as proxy:
         origin.add("big.bin", CONTENT)
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -252,5 +252,5 @@ def test_a_plain_proxy_is_told_whole_urls(monkeypatch: pytest.MonkeyPatch) -> No
         ("http://h/a\n", ("http://h/a\n", "")),
     ],
 )
-def test_only_plain_urls_are_asked_for_like_this(url: str, parts: tuple[str, str]) -> None:
-    assert split(url) == parts
+def test_only_urls_without_normalization_are_requested_like_this(url: str, parts: tuple[str, str]) -> None:
+    assert split_origin(url) == parts

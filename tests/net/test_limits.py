@@ -1,4 +1,4 @@
-"""One rule for all of an exchange: how long anything but bytes of the file may keep coming."""
+"""The stall timer: only bytes of the file end the silence of a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.httpcore_backend import MOST_INTERIM, Heads
+from modelfetch.net.httpcore_backend import MAX_INTERIM, HeadScanner
 from modelfetch.net.limits import Limits, StallTimer
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
@@ -24,11 +24,11 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % SIZE
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-# The rule by itself
+# The timer alone
 
 
 class Time:
-    """Seconds that pass when told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -43,119 +43,119 @@ def time() -> Time:
 
 
 @pytest.fixture
-def watch(time: Time) -> StallTimer:
+def timer(time: Time) -> StallTimer:
     return StallTimer(LIMITS, time)
 
 
-def test_silence_counts_from_the_request_on(time: Time, watch: StallTimer) -> None:
-    assert watch.left() == 30.0
+def test_silence_counts_from_the_request_on(time: Time, timer: StallTimer) -> None:
+    assert timer.remaining() == 30.0
     time.now += 29.0
-    assert watch.left() == 1.0
+    assert timer.remaining() == 1.0
     time.now += 1.0
     with pytest.raises(TimeoutError):
-        watch.left()
+        timer.remaining()
 
 
-def test_only_a_wanted_byte_ends_the_silence(time: Time, watch: StallTimer) -> None:
+def test_only_a_wanted_byte_ends_the_silence(time: Time, timer: StallTimer) -> None:
     time.now += 29.0
-    watch.gain(1)
-    assert watch.left() == 30.0
+    timer.count_bytes(1)
+    assert timer.remaining() == 30.0
 
 
-def test_silence_goes_on_where_it_was_after_a_pause(time: Time, watch: StallTimer) -> None:
+def test_silence_goes_on_where_it_was_after_a_pause(time: Time, timer: StallTimer) -> None:
     time.now += 20.0
-    watch.pause()
+    timer.pause()
     time.now += 1000.0
-    watch.go_on()
-    assert watch.left() == 10.0
+    timer.resume()
+    assert timer.remaining() == 10.0
 
 
-def test_connecting_is_no_silence_and_has_one_budget_for_all_hops(time: Time, watch: StallTimer) -> None:
+def test_connecting_is_no_silence_and_has_one_budget_for_all_redirects(time: Time, timer: StallTimer) -> None:
     for left in (10.0, 6.0, 2.0):
-        with watch.connecting() as seconds:
+        with timer.connecting() as seconds:
             assert seconds == left
             time.now += 4.0
-    with pytest.raises(TimeoutError), watch.connecting():
+    with pytest.raises(TimeoutError), timer.connecting():
         pytest.fail("nothing is left to connect in")
-    assert watch.left() == 30.0
+    assert timer.remaining() == 30.0
 
 
-def test_bytes_nobody_needs_are_waited_for_a_moment_only(time: Time, watch: StallTimer) -> None:
-    with watch.hurried(0.5):
-        assert watch.left() == 0.5
+def test_bytes_that_are_not_needed_are_waited_for_briefly(time: Time, timer: StallTimer) -> None:
+    with timer.capped(0.5):
+        assert timer.remaining() == 0.5
         time.now += 0.5
         with pytest.raises(TimeoutError):
-            watch.left()
-    assert watch.left() == 29.5
+            timer.remaining()
+    assert timer.remaining() == 29.5
 
 
-def test_nothing_is_waited_for_when_all_is_there(watch: StallTimer) -> None:
-    watch.finish()
-    assert watch.left() == 0.0
+def test_nothing_is_waited_for_when_all_is_there(timer: StallTimer) -> None:
+    timer.expire()
+    assert timer.remaining() == 0.0
 
 
-def test_a_late_first_byte_is_no_trickle(time: Time, watch: StallTimer) -> None:
-    """An IPFS gateway looks for a file for twenty seconds, and then is as quick as others."""
+def test_a_late_first_byte_is_no_trickle(time: Time, timer: StallTimer) -> None:
+    """An IPFS gateway searches for a file for twenty seconds, and then is as fast as other servers."""
     time.now += 29.0
     for _ in range(10):
-        watch.gain(2000)
-        watch.check()
+        timer.count_bytes(2000)
+        timer.check_speed()
         time.now += 1.0
 
 
 def test_a_source_may_be_given_less_time_to_begin_than_to_go_on(time: Time) -> None:
-    watch = StallTimer(LIMITS, time, first_byte=5.0)
-    with watch.connecting() as seconds:
+    timer = StallTimer(LIMITS, time, first_byte=5.0)
+    with timer.connecting() as seconds:
         assert seconds == 5.0
-    assert watch.left() == 5.0
-    watch.gain(1)
-    assert watch.left() == 30.0
+    assert timer.remaining() == 5.0
+    timer.count_bytes(1)
+    assert timer.remaining() == 30.0
 
 
-def test_a_trickle_is_ended(time: Time, watch: StallTimer) -> None:
-    watch.gain(1)
+def test_a_trickle_is_ended(time: Time, timer: StallTimer) -> None:
+    timer.count_bytes(1)
     for _ in range(29):
         time.now += 1.0
-        watch.gain(999)
-        watch.check()
+        timer.count_bytes(999)
+        timer.check_speed()
     time.now += 1.0
-    watch.gain(999)
+    timer.count_bytes(999)
     with pytest.raises(SourceError) as caught:
-        watch.check()
+        timer.check_speed()
     assert caught.value.fault is Fault.STALL
 
 
-# Interim answers
+# Interim responses
 
 
 def test_a_few_interim_answers_are_passed_over() -> None:
-    heads = Heads()
-    for byte in b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * MOST_INTERIM + b"HTTP/1.1 200 OK\r\n\r\n":
+    heads = HeadScanner()
+    for byte in b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * MAX_INTERIM + b"HTTP/1.1 200 OK\r\n\r\n":
         heads.feed(bytes([byte]))
-    heads.feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)  # the body may say what it likes
+    heads.feed(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)  # the body may contain anything
 
 
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n"])
 def test_more_are_not(end: bytes) -> None:
     with pytest.raises(httpcore.RemoteProtocolError):
-        Heads().feed((b"HTTP/1.1 100 Continue" + end) * (MOST_INTERIM + 1))
+        HeadScanner().feed((b"HTTP/1.1 100 Continue" + end) * (MAX_INTERIM + 1))
 
 
-# Over the wire: servers that never stop sending, and never send what is wanted
+# Over connections: servers that send for ever, but no bytes of the file
 
 Serve = Callable[[Channel], None]
 
 
 @pytest.fixture
 def patient(time: Time, direct_from: float) -> Iterator[Client]:
-    """A client for which time passes only as the server has it."""
+    """A client whose clock the server advances."""
     client = Client(replace(LIMITS, direct_from=direct_from), Cancellation(), time)
     yield client
     client.close()
 
 
 def endless(begin: bytes, drip: bytes, time: Time, *, late: float = 0.0, every: float = 1.0) -> Serve:
-    """Answer each request with ``begin``, and drip on for as long as anybody listens.
+    """Answer each request with ``begin``, and send on until the client closes the connection.
 
     Args:
         begin: What comes at once.
@@ -178,7 +178,7 @@ def endless(begin: bytes, drip: bytes, time: Time, *, late: float = 0.0, every: 
 
 
 def asked(client: Client, serve: Serve) -> tuple[Got, int]:
-    """What came of one request, and over how many connections."""
+    """The result of one request, and the number of connections it took."""
     with closing(Listener(serve)) as listener:
         got = get(client, f"http://127.0.0.1:{listener.port}/x")
         return got, listener.accepted
@@ -204,7 +204,7 @@ def test_what_drips_is_left(patient: Client, time: Time, begin: bytes, drip: byt
 
 
 def test_interim_answers_for_ever_are_left_at_once(patient: Client, time: Time) -> None:
-    """Sent as quickly as can be, by which no limit of time is reached."""
+    """Sent as fast as possible, so that no time limit is reached."""
     got, _ = asked(patient, endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, b"", time))
     assert got.failure.fault is Fault.PROTOCOL
 
@@ -221,7 +221,7 @@ def test_the_body_of_an_error_is_not_waited_for(
 
 
 def test_redirects_have_one_budget_together(patient: Client, time: Time) -> None:
-    """Each late, with a body that never ends; eleven of them would cost eleven times the patience."""
+    """Each one is late and has an endless body; without a common limit they take eleven times as long."""
     begin = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n"
     got, connections = asked(patient, endless(begin, b"0", time, late=7.0, every=0.1))
     assert got.failure.fault is Fault.TIMEOUT
@@ -240,8 +240,8 @@ def test_nothing_is_waited_for_once_the_file_is_there(patient: Client, time: Tim
     assert time.now == began + 1.0
 
 
-def test_a_kept_connection_is_watched_alike(patient: Client, time: Time) -> None:
-    """As those of batches are: the first answer is good, the second never comes."""
+def test_requests_over_idle_connections_have_the_same_limits(patient: Client, time: Time) -> None:
+    """As in batches of small files: the first response is good, the second is never sent."""
 
     def serve(channel: Channel) -> None:
         channel.read_head()

@@ -1,4 +1,4 @@
-"""Asking hosts whether they are there."""
+"""Checking whether hosts answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_host_that_is_not_there_is_said_so() -> None:
     assert (reply.status, reply.error) == (None, "connection refused")
 
 
-def test_one_that_does_not_answer_holds_nobody_up() -> None:
+def test_a_host_that_does_not_answer_delays_no_other() -> None:
     with Origin() as origin:
         origin.fault("/silent", faults.no_answer())
         began = time.monotonic()
@@ -51,10 +51,10 @@ def test_one_that_does_not_answer_holds_nobody_up() -> None:
     assert silent.error != ""
 
 
-def test_an_address_that_cannot_be_asked_is_no_bug() -> None:
+def test_an_unusable_address_is_an_ordinary_failure() -> None:
     [reply] = probe([Question("http://exa mple/")])
     assert reply.status is None
 
 
-def test_nobody_is_asked_for_nothing() -> None:
+def test_no_questions_no_requests() -> None:
     assert probe([]) == []

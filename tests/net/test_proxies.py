@@ -1,4 +1,4 @@
-"""Proxy variables as people, container engines and VPNs write them: one reading, for every request."""
+"""Proxy variables in the forms that people, container engines and VPNs write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.proxies import Proxies, Proxy, of_environment
+from modelfetch.net.proxies import Proxies, Proxy, from_environment
 
 PROXY = "http://proxy.example:3128"
 CANARY = "s3cr3t-canary"
@@ -19,7 +19,7 @@ def is_proxied(url: str, no_proxy: str) -> bool:
     return Proxies({"ALL_PROXY": PROXY, "NO_PROXY": no_proxy}).proxy_for(url) is not None
 
 
-# Who has a proxy
+# Which requests have a proxy
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def is_proxied(url: str, no_proxy: str) -> bool:
         ({"https_proxy": " ", "all_proxy": PROXY}, "https://h.example/", "all_proxy"),
         ({"https_proxy": "proxy.example:3128"}, "https://h.example/", "https_proxy"),
         ({}, "https://h.example/", None),
-        # A header "Proxy:" of a request to a web server is HTTP_PROXY to its programs.
+        # A web server passes the header "Proxy" of a request to its programs as HTTP_PROXY.
         ({"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}, "http://h.example/", None),
         ({"http_proxy": PROXY, "REQUEST_METHOD": "GET"}, "http://h.example/", "http_proxy"),
         ({"HTTPS_PROXY": PROXY, "REQUEST_METHOD": "GET"}, "https://h.example/", "HTTPS_PROXY"),
@@ -57,7 +57,7 @@ def test_which_variable_counts(environ: dict[str, str], url: str, variable: str 
         *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]"),
     ],
 )
-def test_this_machine_is_never_asked_by_proxy(host: str) -> None:
+def test_this_machine_is_never_reached_by_proxy(host: str) -> None:
     assert not is_proxied(f"http://{host}:8080/x", "")
 
 
@@ -128,7 +128,7 @@ def test_what_is_not_understood_is_passed_over(entry: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.sampled_from("h.example:0123456789/[]*,-% \t\x1bé"), max_size=30), st.text(max_size=20))
 def test_no_text_is_an_error(no_proxy: str, proxy: str) -> None:
-    with suppress(SourceError):  # and nothing else
+    with suppress(SourceError):  # no other exception is allowed
         Proxies({"ALL_PROXY": proxy, "NO_PROXY": no_proxy}).proxy_for("https://h.example/")
 
 
@@ -170,13 +170,13 @@ def test_the_environment_is_read_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    assert not of_environment().is_proxied("https://h.example/")
+    assert not from_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://h:1")
-    assert of_environment().is_proxied("https://h.example/")
+    assert from_environment().is_proxied("https://h.example/")
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
-    assert of_environment().proxy_for("https://h.example/") == Proxy(PROXY, "HTTPS_PROXY")
+    assert from_environment().proxy_for("https://h.example/") == Proxy(PROXY, "HTTPS_PROXY")
     monkeypatch.setenv("no_proxy", "h.example")
-    assert of_environment().proxy_for("https://h.example/") is None
+    assert from_environment().proxy_for("https://h.example/") is None
 
 
 def test_a_proxy_shows_no_password() -> None:

@@ -1,4 +1,4 @@
-"""Proxies: blamed when they are to blame, never asked for loopback, no way round the rules for redirects."""
+"""Requests through proxies: failures name the proxy, loopback is direct, redirects are checked as always."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AWAY_TLS = "https://models.example/files/big.bin"
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing from the environment of whoever runs the tests."""
+    """Remove the proxy variables of the environment in which the tests run."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -33,16 +33,16 @@ def fresh() -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_foreign_host_is_asked_by_proxy(
+def test_requests_to_other_hosts_go_through_the_proxy(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """An origin can stand in for a proxy: it is asked for the whole URL."""
+    """The test server stands in for a proxy: it is sent the whole URL."""
     monkeypatch.setenv(variable, origin.endpoint)
     assert get(fresh, AWAY).failure.fault is Fault.NOT_FOUND
     assert [request.target for request in origin.requests] == [AWAY]
 
 
-def test_loopback_is_never_asked_by_proxy(
+def test_requests_to_loopback_never_go_through_the_proxy(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Proxy() as proxy:
@@ -127,7 +127,7 @@ def test_a_proxy_that_is_not_there_is_to_blame(
 
 @pytest.mark.parametrize("value", ["socks5://h:1", "foo://h:1", "http://[::1", "http://h:port"])
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
-def test_an_unusable_proxy_is_told_without_its_password(
+def test_an_unusable_proxy_is_reported_without_its_password(
     fresh: Client, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value.replace("//", f"//user:{CANARY}@"))
@@ -149,7 +149,7 @@ def test_an_unusable_proxy_harms_no_request_that_does_not_need_it(
     assert origin.requests[1].target == AWAY
 
 
-# Redirects: the proxy hides the address of a public server, but not where it sends us
+# Redirects: the proxy hides the address of a public server, but not the targets of its redirects
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_public_server_behind_a_proxy_cannot_send_us_to_this_machine(
 def test_a_redirect_by_proxy_to_a_private_address_is_refused(
     fresh: Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In every spelling that a resolver understands: the proxy might."""
+    """In every form that resolvers accept, because the proxy may accept it too."""
     monkeypatch.setenv("HTTP_PROXY", origin.endpoint)
     hosts = [
         *("10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.100.100.200", "192.0.0.192"),

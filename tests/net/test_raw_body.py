@@ -23,7 +23,7 @@ from modelfetch.net.body import Body
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Memory, StallTimer
 from modelfetch.net.raw_body import LARGE_BYTES, socket_of
-from modelfetch.net.responses import Accept, Ask
+from modelfetch.net.responses import Accept, RangeRequest
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -36,20 +36,20 @@ GLUED = [0, 1, 999, 70_000]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A copy of what was yielded, and whether it came from the socket itself."""
+    """A copy of a piece, and whether it was read from the socket directly."""
 
     data: bytes
     is_direct: bool
 
 
 def read(client: Client, url: str, start: int = 0, size: int = SIZE) -> list[Piece]:
-    """Every piece of the rest of a file."""
+    """All pieces of the rest of a file."""
     return list(taken(client, url, start, size))
 
 
 def taken(client: Client, url: str, start: int = 0, size: int = SIZE) -> Generator[Piece, None, None]:
-    """The pieces of the rest of a file, as they come."""
-    with closing(client.open(url, Ask(start, size), credential=None, memory=Memory())) as body:
+    """The pieces of the rest of a file, as they arrive."""
+    with closing(client.request(url, RangeRequest(start, size), credential=None, memory=Memory())) as body:
         for piece in body:
             yield Piece(bytes(piece), isinstance(piece, memoryview))
 
@@ -69,13 +69,13 @@ def cancel() -> Cancellation:
 
 @pytest.fixture
 def eager(served: Origin, cancel: Cancellation) -> Iterator[Client]:
-    """A client that reads every body from the socket that can be; it trusts the authority."""
+    """A client that reads every possible body from the socket directly, and trusts the authority."""
     client = Client(EAGER, cancel)
     yield client
     client.close()
 
 
-# What the parser holds back: a detail of its making that reading past it rests on
+# What the parser buffers: an implementation detail of httpx that reading past it depends on
 
 
 @pytest.mark.parametrize("count", GLUED)
@@ -114,7 +114,7 @@ def test_bytes_glued_to_the_head_come_first_and_once(
         assert len(first.data) == count
 
 
-def test_a_connection_is_kept_when_the_parser_had_everything(served: Origin, eager: Client) -> None:
+def test_a_connection_is_reused_when_the_parser_had_everything(served: Origin, eager: Client) -> None:
     for _ in range(3):
         assert data(read(eager, served.url(PATH), SIZE - 10)) == FILE[-10:]
     assert served.connections == 1
@@ -129,7 +129,7 @@ def test_a_connection_that_was_read_from_is_not_used_again(served: Origin, eager
     served.until(lambda origin: origin.active == 0)
 
 
-# When it is safe
+# When reading from the socket is safe
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_bodies_below_the_threshold_are_left_to_httpx(
     assert is_direct(read(client, url)) is expected
 
 
-class Wire:
-    """What httpcore gives with an answer: a stream that tells about its socket."""
+class FakeStream:
+    """The network stream that httpcore adds to a response."""
 
     def __init__(self, sock: socket.socket | None, ssl_object: object = None) -> None:
         self._info = {"socket": sock, "ssl_object": ssl_object}
@@ -175,7 +175,7 @@ class Wire:
 
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 PLAIN, SECURE = socket.socket(), CONTEXT.wrap_socket(socket.socket(), server_hostname="x")
-for closed in (PLAIN, SECURE):  # only what they are is looked at
+for closed in (PLAIN, SECURE):  # only their class matters
     closed.close()
 NESTED = CONTEXT.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="x")
 
@@ -186,15 +186,15 @@ def answer(
     method: str = "GET",
     status: int = 206,
     version: bytes = b"HTTP/1.1",
-    wire: Wire | None = None,
+    stream: FakeStream | None = None,
     length: int | None = 7,
     **headers: str,
 ) -> httpx.Response:
-    """An answer that may be read directly, but for what is changed."""
+    """A response that can be read directly, except for the given changes."""
     fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
     if length is not None:
         fields.append(("Content-Length", str(length)))
-    extensions = {"http_version": version, "network_stream": wire or Wire(PLAIN)}
+    extensions = {"http_version": version, "network_stream": stream or FakeStream(PLAIN)}
     request = httpx.Request(method, url)
     return httpx.Response(status, headers=fields, request=request, extensions=extensions)
 
@@ -204,8 +204,8 @@ def answer(
     [
         pytest.param(answer(), PLAIN, id="a range"),
         pytest.param(answer(status=200), PLAIN, id="a whole file"),
-        pytest.param(answer(url="https://x/", wire=Wire(SECURE)), SECURE, id="TLS"),
-        pytest.param(answer(wire=Wire(SECURE)), SECURE, id="plain, by a proxy under TLS"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(SECURE)), SECURE, id="TLS"),
+        pytest.param(answer(stream=FakeStream(SECURE)), SECURE, id="plain, by a proxy under TLS"),
     ],
 )
 def test_what_may_be_read_directly(response: httpx.Response, expected: socket.socket) -> None:
@@ -224,9 +224,9 @@ def test_what_may_be_read_directly(response: httpx.Response, expected: socket.so
         pytest.param(answer(content_length="7"), id="two lengths"),
         pytest.param(answer(transfer_encoding="chunked"), id="chunked"),
         pytest.param(answer(content_encoding="identity"), id="Content-Encoding"),
-        pytest.param(answer(wire=Wire(None)), id="no socket"),
-        pytest.param(answer(url="https://x/", wire=Wire(PLAIN)), id="https, yet no TLS"),
-        pytest.param(answer(url="https://x/", wire=Wire(SECURE, NESTED)), id="TLS in TLS"),
+        pytest.param(answer(stream=FakeStream(None)), id="no socket"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(PLAIN)), id="https, yet no TLS"),
+        pytest.param(answer(url="https://x/", stream=FakeStream(SECURE, NESTED)), id="TLS in TLS"),
     ],
 )
 def test_what_must_not_be_read_directly(response: httpx.Response) -> None:
@@ -234,7 +234,7 @@ def test_what_must_not_be_read_directly(response: httpx.Response) -> None:
 
 
 def test_an_answer_without_a_connection_is_read_by_httpx() -> None:
-    """As other transports than httpx's own make them."""
+    """As made by other transports than that of httpx."""
     headers, request = {"Content-Length": str(SIZE)}, httpx.Request("GET", "http://x/")
     response = httpx.Response(200, headers=headers, request=request, stream=httpx.ByteStream(FILE))
     body = Body(
@@ -250,7 +250,7 @@ def test_an_answer_without_a_connection_is_read_by_httpx() -> None:
 def by_proxy(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Proxy], Client]:
-    """Makes a client that asks for foreign hosts by this proxy alone, and trusts the authority."""
+    """Makes a client that uses this proxy for all other hosts, and trusts the authority."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -271,7 +271,7 @@ def by_proxy(
 def test_bodies_by_proxy(
     authority: Authority, by_proxy: Callable[[Proxy], Client], to_proxy: str, to_origin: str
 ) -> None:
-    """All but TLS in TLS are read from the socket; there it would give what the tunnel carries."""
+    """All except TLS in TLS are read from the socket; there it would return ciphertext of the tunnel."""
     tls = authority.server("models.example") if to_origin == "TLS" else None
     gate = authority.server() if to_proxy == "TLS" else None
     with (
@@ -287,7 +287,7 @@ def test_bodies_by_proxy(
     assert is_direct(pieces) is not (bool(tls) and bool(gate))
 
 
-# How much, how soon
+# Size and delay of pieces
 
 
 @BOTH_WAYS
@@ -310,7 +310,7 @@ def test_large_bodies_come_in_full_buffers_by_default(origin: Origin, client: Cl
 
 
 def test_a_slow_body_stays_live(served: Origin, eager: Client) -> None:
-    """Small pieces are gathered, but no byte waits for the last one: that comes after minutes."""
+    """Small pieces are collected, but not until the last byte, which arrives after minutes."""
     served.fault("*", faults.all_of(faults.stall(100_000), faults.trickle(size=1000, every=0.002)))
     pieces = taken(eager, served.url(PATH))
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""Redirects, followed by hand: where they may lead, and what goes along."""
+"""Redirects: where they may lead, and which headers are sent along."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cdn() -> Iterator[Origin]:
 
 @pytest.fixture
 def hub(origin: Origin, cdn: Origin) -> Origin:
-    """Redirects to signed links of the CDN, as Hugging Face does, for those with a token."""
+    """Redirects requests with a token to signed links of the CDN, as Hugging Face does."""
     origin.require_token(CANARY)
     origin.redirect_large(to=cdn, at=1)
     return origin
@@ -72,7 +72,7 @@ def test_a_relative_redirect(origin: Origin, client: Client, url: str, location:
     ("location", "target"),
     [
         ("/files/big.bin?a=1 2", "/files/big.bin?a=1%202"),
-        ("/files/big.bin?\xe6\xa8\xa1", "/files/big.bin?%E6%A8%A1"),  # Latin-1 here, UTF-8 on the wire
+        ("/files/big.bin?\xe6\xa8\xa1", "/files/big.bin?%E6%A8%A1"),  # Latin-1 here, UTF-8 on the connection
         ("/files/big.bin?\xff", "/files/big.bin?%FF"),
         ("/files/big.bin?a=%20|b", "/files/big.bin?a=%20|b"),
     ],
@@ -85,14 +85,14 @@ def test_a_location_is_encoded_as_browsers_do(
     assert origin.requests[1].target == target
 
 
-def test_a_range_is_asked_of_the_last_hop_too(origin: Origin, client: Client, url: str) -> None:
+def test_a_range_is_requested_after_redirects_too(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.hops(3))
     got = get(client, url, HALF)
     assert (got.start, got.data) == (HALF, FILE[HALF:])
     assert {request.range for request in origin.requests} == {f"bytes={HALF}-{SIZE - 1}"}
 
 
-def test_ten_hops_are_followed(origin: Origin, client: Client, url: str) -> None:
+def test_ten_redirects_are_followed(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.hops(10))
     assert get(client, url).data == FILE
 
@@ -104,7 +104,9 @@ def test_a_redirect_frees_its_connection(origin: Origin, client: Client, url: st
 
 
 @pytest.mark.parametrize("fault", [faults.hops(11), faults.redirect_loop()], ids=lambda fault: fault.name)
-def test_more_hops_are_not(origin: Origin, client: Client, url: str, fault: OriginFault) -> None:
+def test_more_redirects_are_not_followed(
+    origin: Origin, client: Client, url: str, fault: OriginFault
+) -> None:
     origin.fault("*", fault)
     assert get(client, url).failure.fault is Fault.REDIRECT
     assert len(origin.requests) == 11
@@ -143,7 +145,7 @@ def test_user_information_in_a_location_is_refused(
 
 
 def test_a_redirect_whose_connection_is_reset_is_followed(origin: Origin, client: Client, url: str) -> None:
-    """The address of the peer is gone then; the Location is not."""
+    """The address of the peer cannot be read then; the Location has been received."""
     origin.fault("*", faults.all_of(faults.redirect("?x"), faults.cut(1, reset=True)), times=5)
     assert get(client, url).data == FILE
     assert len(origin.requests) == 6

@@ -1,4 +1,4 @@
-"""Backoff, jitter and what servers ask for."""
+"""Backoff, jitter, and the delays that servers request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_backoff_doubles_up_to_the_cap(failures: int, ceiling: float) -> None:
 
 
 def test_backoff_is_spread_over_the_whole_span() -> None:
-    """Full jitter: the waits of many clients fill the interval instead of meeting at its end."""
+    """Full jitter: the delays of many clients are spread over the interval."""
     rng = random.Random(7)
     waits = [backoff(POLICY, 3, rng.uniform) for _ in range(400)]
     assert all(0 <= wait <= 2 for wait in waits)
@@ -53,7 +53,7 @@ def test_no_policy_overflows(base: float, cap: float, failures: int, asked: floa
     assert wait_for(policy, failures, asked) >= (asked or 0)
 
 
-# Together with the server's wish
+# Together with the delay that the server requests
 
 
 def test_without_a_wish_the_wait_is_our_own() -> None:
@@ -104,7 +104,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 
 
 def test_a_huge_wish_stays_huge() -> None:
-    """However many digits: a server that asks for ages must not be asked again at once."""
+    """With any number of digits: a server that requests a very long delay must not be retried at once."""
     assert (retry_after({"retry-after": "9" * 5000}) or 0) >= 999_999_999_999
 
 
@@ -152,7 +152,7 @@ def test_retry_after_goes_before_rate_limit() -> None:
     assert retry_after({"retry-after": "3", "ratelimit": '"api";r=0;t=55'}) == 3.0
 
 
-def test_nothing_asked() -> None:
+def test_no_delay_requested() -> None:
     assert retry_after({}) is None
 
 

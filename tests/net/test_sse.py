@@ -1,4 +1,4 @@
-"""Server-sent events as the WHATWG HTML standard has them, cut anywhere."""
+"""Server-sent events (WHATWG HTML standard), split anywhere."""
 
 from __future__ import annotations
 

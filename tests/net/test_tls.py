@@ -1,4 +1,4 @@
-"""TLS: who is trusted, and that nothing is ever tried without."""
+"""TLS: which certificates are trusted, and that nothing is sent without trust."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATH = "/files/big.bin"
 def trusting(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct_from: float
 ) -> Iterator[Client]:
-    """A client to which SSL_CERT_FILE names the authority."""
+    """A client that trusts the authority by SSL_CERT_FILE."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.write(tmp_path / "ca.pem")))
     client = Client(replace(PATIENT, direct_from=direct_from), Cancellation())
     yield client
@@ -93,7 +93,7 @@ def test_the_authorities_of_the_system_are_read_once(monkeypatch: pytest.MonkeyP
 def test_without_a_secure_address_no_authority_is_read(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading them would wait for the other end of a pipe."""
+    """Reading them would block, because the file is a pipe."""
     os.mkfifo(pipe := tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(pipe))
     with closing(Client(PATIENT, Cancellation())) as client:
@@ -120,18 +120,18 @@ def test_a_bad_certificate_is_refused_without_a_second_try(
 
 
 def test_https_to_a_plain_server_fails_and_stays_https(client: Client) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def plain(channel: Channel) -> None:
-        heard.append(channel.sock.recv(65_536))
+        received.append(channel.sock.recv(65_536))
         channel.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with closing(Listener(plain)) as listener:
         error = get(client, f"https://127.0.0.1:{listener.port}/").failure
     assert error.fault is Fault.TLS
     assert not error.retry
-    assert len(heard) == 1
-    assert not heard[0].startswith(b"GET")
+    assert len(received) == 1
+    assert not received[0].startswith(b"GET")
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
@@ -202,7 +202,7 @@ def test_a_stale_connection_is_replaced_once(secure: Origin, trusting: Client) -
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"], ids=["missing", "empty", "garbage"])
-def test_unusable_authorities_are_told_by_name_when_tls_is_used(
+def test_unusable_authorities_are_named_when_tls_is_used(
     origin: Origin,
     secure: Origin,
     content: bytes | None,

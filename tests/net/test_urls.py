@@ -1,4 +1,4 @@
-"""URLs: what may be shown, where a credential may go, where a redirect may lead."""
+"""URLs: what may be displayed, where a credential may be sent, where a redirect may lead."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from modelfetch.net.urls import (
     Credential,
     host_of,
     is_public,
-    next_hop,
     origin,
     quote_path,
-    take_credential,
+    redirect_target,
+    split_credential,
 )
 
 CANARY = "s3cr3t-canary"
 
-# What may be shown
+# What may be displayed
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_host_of(url: str, host: str) -> None:
     assert host_of(url) == host
 
 
-# Credentials: the matrix of places that are not the origin
+# Credentials: URLs that are not of the same origin
 
 HOME = "https://huggingface.co"
 
@@ -121,14 +121,14 @@ def test_a_credential_is_never_shown() -> None:
         ("http://user:pass@[::1]:8080/", "http://[::1]:8080/", b"user:pass"),
     ],
 )
-def test_take_credential(url: str, bare: str, userpass: bytes) -> None:
+def test_split_credential(url: str, bare: str, userpass: bytes) -> None:
     expected = Credential(origin(bare), f"Basic {base64.b64encode(userpass).decode()}")
-    assert take_credential(url) == (bare, expected)
+    assert split_credential(url) == (bare, expected)
 
 
 def test_a_url_without_credential_stays_as_it_is() -> None:
     url = "https://h.example/a%20b/{x}?y=@z#f"
-    assert take_credential(url) == (url, None)
+    assert split_credential(url) == (url, None)
 
 
 # Redirects
@@ -156,7 +156,7 @@ HERE = "https://h.example/a/b?q=1"
         ("https:///x", "https://h.example/x"),
         ("https:\\\\evil.example", "https://h.example/a/\\\\evil.example"),
         ("/\\evil.example", "https://h.example/\\evil.example"),
-        # What should have been encoded is, as browsers do (WHATWG URL); what is encoded stays.
+        # Characters are encoded as browsers do (WHATWG URL); encoded ones stay as they are.
         ("/x y?a=1 2", "https://h.example/x%20y?a=1%202"),
         (" /x ", "https://h.example/x"),
         ("/模型?名=%41", "https://h.example/%E6%A8%A1%E5%9E%8B?%E5%90%8D=%41"),
@@ -167,15 +167,15 @@ HERE = "https://h.example/a/b?q=1"
     ],
 )
 def test_a_redirect_is_resolved(location: str, target: str) -> None:
-    assert next_hop(HERE, location.encode()) == target
+    assert redirect_target(HERE, location.encode()) == target
 
 
 def test_bytes_that_are_no_text_are_encoded_one_by_one() -> None:
-    assert next_hop(HERE, b"/\xff\xe9") == "https://h.example/%FF%E9"
+    assert redirect_target(HERE, b"/\xff\xe9") == "https://h.example/%FF%E9"
 
 
 def test_a_step_up_to_https_is_fine() -> None:
-    assert next_hop("http://h.example/a", b"https://h.example/a") == "https://h.example/a"
+    assert redirect_target("http://h.example/a", b"https://h.example/a") == "https://h.example/a"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_step_up_to_https_is_fine() -> None:
 )
 def test_a_redirect_that_must_not_be_followed(location: str | None) -> None:
     with pytest.raises(SourceError) as caught:
-        next_hop(HERE, None if location is None else location.encode())
+        redirect_target(HERE, None if location is None else location.encode())
     assert caught.value.fault is Fault.REDIRECT
     assert not caught.value.retry
     assert caught.value.message.isprintable()
@@ -235,7 +235,7 @@ def test_a_redirect_that_must_not_be_followed(location: str | None) -> None:
 )
 def test_a_refused_redirect_shows_no_secret(location: str) -> None:
     with pytest.raises(SourceError) as caught:
-        next_hop(HERE, location.encode())
+        redirect_target(HERE, location.encode())
     assert CANARY not in str(caught.value)
 
 
@@ -271,7 +271,7 @@ URLISH = st.lists(
 @given(URLISH)
 def test_whatever_the_location_the_target_is_safe_or_refused(location: str) -> None:
     try:
-        target = next_hop(HERE, location.encode())
+        target = redirect_target(HERE, location.encode())
     except SourceError as error:
         assert error.fault is Fault.REDIRECT  # noqa: PT017
         return
@@ -324,7 +324,7 @@ def test_addresses_that_are_not_the_public_internet(address: str) -> None:
     ],
 )
 def test_addresses_of_the_public_internet(address: str) -> None:
-    """Both neighbours of each private block; NAT64 (RFC 6052) is how IPv6-only networks reach IPv4."""
+    """The addresses next to each private block; NAT64 (RFC 6052) is how IPv6-only networks reach IPv4."""
     assert is_public(address)
 
 

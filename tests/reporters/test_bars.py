@@ -259,12 +259,12 @@ def shown(timed: Iterable[Timed], width: int = 100, height: int = 24) -> Screen:
 
 def test_what_comes_up_beside_the_stream_stays_above_the_bars() -> None:
     out, notices = io.StringIO(), Notices()
-    notices.add("this project has printer asked")
+    notices.add("this project uses printer")
     console = Console(file=out, width=100, height=24, force_terminal=True)
     play(at_once(download()), Bars(out, notices, console=console))
     screen = Screen(100, 24)
     screen.feed(out.getvalue())
-    assert "note: this project has printer asked" in screen.text[0]
+    assert "note: this project uses printer" in screen.text[0]
 
 
 def test_after_a_download_one_line_is_left() -> None:

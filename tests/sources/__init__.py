@@ -1,1 +1,1 @@
-"""Tests of the sources: which offers they make, and what those ask of whom."""
+"""Tests of the sources: the offers they make, and the requests of those offers."""

@@ -1,4 +1,4 @@
-"""A model, and a client for the sources that need one."""
+"""Fixtures: a model, and a client for the sources that need one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.patience import HELD
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
-    """A client shared by all tests: making one costs more than most of them."""
+    """A client shared by all tests: making one takes longer than most of them."""
     client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD), Cancellation())
     yield client
     client.close()

@@ -1,4 +1,4 @@
-"""Manifests for the tests of sources, and how to take what an offer gives."""
+"""Manifests for the tests of sources, and reading everything an offer yields."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def manifest(*files: FileSpec, **facts: Any) -> Manifest:
 
 
 def read(offer: Offer, offset: int = 0) -> bytes:
-    """All that an offer gives from an offset on."""
+    """All bytes that an offer yields from an offset on."""
     with closing(offer.open(offset)) as stream:
         return b"".join(stream)

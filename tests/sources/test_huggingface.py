@@ -1,4 +1,4 @@
-"""Hugging Face: addresses at the pinned commit, and a token that stays at the endpoint."""
+"""Hugging Face: URLs at the pinned commit, and a token that is sent to the endpoint only."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_hub_is_named_for_people(client: Client) -> None:
     assert offer.host == "huggingface.co"
 
 
-def test_nothing_is_asked_before_an_offer_is_opened(client: Client, origin: Origin) -> None:
+def test_nothing_is_requested_before_an_offer_is_opened(client: Client, origin: Origin) -> None:
     file = spec()
     HuggingFaceSource(client, origin.endpoint, TOKEN).offers(manifest(file, huggingface=REPO), file)
     assert origin.connections == 0

@@ -1,4 +1,4 @@
-"""IPFS gateways: asked by CID, and not at all when the CID contradicts the digest."""
+"""IPFS gateways: requests by CID, and none if the CID contradicts the digest."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_gateway_delivers(client: Client, origin: Origin, ending: str) -> None
     assert origin.foreign_headers == set()
 
 
-def test_a_file_of_a_directory_is_asked_for_by_path(client: Client, origin: Origin) -> None:
+def test_a_file_of_a_directory_is_requested_by_path(client: Client, origin: Origin) -> None:
     file = spec()
     origin.add(file.path, DATA, scope=DIRECTORY)
     [offer] = IpfsSource(client, [origin.endpoint]).offers(manifest(file, ipfs_cid=DIRECTORY), file)

@@ -1,4 +1,4 @@
-"""This disk: what is offered, what is not, and how it is read."""
+"""Files on this disk: which are offered, and how they are read."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_blob_is_found_by_its_digest(tmp_path: Path, repo: HuggingFaceRepo, fo
 
 @pytest.mark.parametrize("name", [None, "their/name.bin"])
 def test_a_small_file_is_found_at_the_pinned_revision(tmp_path: Path, name: str | None) -> None:
-    """Its blob is named by a Git hash; the snapshot holds a symbolic link to it."""
+    """Its blob is named by a Git hash; the snapshot contains a symbolic link to it."""
     folder = tmp_path / "models--org--repo"
     blob = put(folder / "blobs" / ("a" * 40))
     file = spec(huggingface_path=name)
@@ -135,7 +135,7 @@ def test_a_model_without_repository_is_not_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, len(DATA) - 1, len(DATA)])
-def test_reading_starts_where_asked(tmp_path: Path, offset: int) -> None:
+def test_reading_starts_at_the_requested_offset(tmp_path: Path, offset: int) -> None:
     file = spec()
     [offer] = LocalSource([finding(put(tmp_path / "x"))]).offers(manifest(file), file)
     stream = offer.open(offset)

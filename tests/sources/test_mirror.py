@@ -1,4 +1,4 @@
-"""Mirrors: templates filled in safely, and credentials that stay at their mirror."""
+"""Mirrors: safe expansion of templates, and credentials that are sent to their mirror only."""
 
 from __future__ import annotations
 

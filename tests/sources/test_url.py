@@ -1,4 +1,4 @@
-"""The addresses a manifest gives for one file."""
+"""The URLs that a manifest lists for one file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_offer_remembers_its_validator_and_no_other_does(client: Client, orig
 
 
 def test_a_server_without_ranges_sends_the_whole_file(client: Client, origin: Origin) -> None:
-    """The stream says that it starts at 0; whoever reads it skips what it has."""
+    """The stream starts at 0, and the reader skips the bytes it has."""
     origin.add("x.bin", DATA)
     origin.fault("*", faults.ignored_range())
     file = spec(urls=(origin.url("/files/x.bin"),))
@@ -52,7 +52,7 @@ def test_a_server_without_ranges_sends_the_whole_file(client: Client, origin: Or
     stream.close()
 
 
-def test_a_file_of_another_size_is_told_by_size(client: Client, origin: Origin) -> None:
+def test_a_file_of_another_size_fails_by_its_size(client: Client, origin: Origin) -> None:
     origin.add("x.bin", DATA + b"more")
     file = spec(urls=(origin.url("/files/x.bin"),))
     [offer] = UrlSource(client).offers(manifest(file), file)
