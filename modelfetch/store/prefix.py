@@ -112,7 +112,7 @@ class Prefix:
         """Give the SHA-256 of what is hashed."""
         return self._hasher.hexdigest()
 
-    def take_in(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
+    def add(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
         """Hash the next bytes.
 
         Args:
@@ -126,7 +126,7 @@ class Prefix:
             StoreError: The disk refused.
         """
         if origin != self._origin:
-            self.mark()  # so that it is known exactly who supplied what
+            self.checkpoint()  # so that it is known exactly who supplied what
         end = self.length + (len(data) if isinstance(data, bytes) else data.nbytes)
         claim = self._claim(end)
         self._hasher.update(data)
@@ -135,10 +135,10 @@ class Prefix:
             return claim.start, self._give_up(claim)
         self.length, self._origin = end, origin
         if self.length - self._marked >= INTERVAL:
-            self.mark()
+            self.checkpoint()
         return None
 
-    def mark(self) -> None:
+    def checkpoint(self) -> None:
         """Have the journal say what is hashed.
 
         Raises:

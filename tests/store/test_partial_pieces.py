@@ -14,7 +14,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
 from modelfetch.store.hashing import PROCESSORS, Follower
-from modelfetch.store.partial import LAG
+from modelfetch.store.partial_hashing import LAG
 from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
 
