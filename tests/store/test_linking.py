@@ -13,7 +13,7 @@ import pytest
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Disk, Store
-from tests.store.disks import CountingDisk, RefusingDisk, without_links
+from tests.store.disks import CountingDisk, OrderingDisk, RefusingDisk, without_links
 from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, spec
 
 T = TypeVar("T")
@@ -53,6 +53,26 @@ def test_where_it_is_not_it_has_its_own(root: Path) -> None:
     placed = store.place(MANIFEST, FILE).path
     assert not placed.samefile(blob)
     assert placed.stat().st_mode == blob.stat().st_mode
+
+
+@pytest.mark.parametrize("is_cloned", [False, True], ids=["copied", "cloned"])
+def test_a_copy_is_synced_before_it_gets_its_final_name(root: Path, is_cloned: bool) -> None:
+    """A copy has bytes of its own: the sync of the blob says nothing about them."""
+
+    class CopyingDisk(OrderingDisk):
+        def link(self, source: Path, target: Path) -> bool:
+            return False
+
+        def reflink(self, fd: int, path: Path, source: int) -> bool:
+            if is_cloned:
+                self.pwrite(fd, path, CONTENT, 0)
+            return is_cloned
+
+    disk = CopyingDisk(root)
+    store = Store(root, disk=disk)
+    obtain(store, CONTENT)
+    assert store.place(MANIFEST, FILE).path.read_bytes() == CONTENT
+    assert disk.violations == []
 
 
 def test_extents_are_shared_where_the_file_system_can(root: Path) -> None:

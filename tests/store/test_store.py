@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import IntegrityError, StoreError
-from modelfetch.store import Store
-from tests.store.disks import without_links
+from modelfetch.store import Hashing, Store
+from tests.store.disks import CountingDisk, RefusingDisk, without_links
 from tests.store.material import MIB, digest, leftovers, noise, obtain, spec
 
 
@@ -115,6 +116,35 @@ def test_the_wrong_blob_stays_until_its_replacement_is_there(store: Store) -> No
     with store.partial(FILE, True) as partial:
         partial.put(partial.length, CONTENT[:1000], "mirror a")
         assert blob.read_bytes() == ROT
+
+
+def test_a_replacement_is_sealed_and_synced_before_the_wrong_blob_is_put_aside(root: Path) -> None:
+    disk = CountingDisk()
+    store = Store(root, disk=disk, hashing=Hashing(0))
+    blob = plant(store, ROT)
+    with store.partial(FILE, True) as partial:
+        partial.put(0, CONTENT, "mirror a")
+        data = partial.slot.data
+        disk.operations.clear()
+        kept = store.commit(partial, displaced_source="cache").quarantined
+    assert kept is not None
+    steps = [
+        ("change the mode of", data),
+        ("sync", data),
+        ("link to", kept.directory / "data"),
+        ("rename to", blob),
+        ("sync", blob.parent),
+    ]
+    assert [step for step in disk.operations if step in steps] == steps
+
+
+def test_a_replacement_that_cannot_be_synced_leaves_the_wrong_blob_as_it_was(root: Path) -> None:
+    blob = plant(Store(root), ROT)
+    disk = RefusingDisk(errno.EIO, {"sync"}, below=root / "partial")
+    with pytest.raises(StoreError, match="cannot sync"):
+        obtain(Store(root, disk=disk), CONTENT, displaced="cache")
+    assert blob.read_bytes() == ROT
+    assert not (root / "quarantine").exists()
 
 
 def test_a_wrong_blob_is_dropped_when_nobody_wants_it(store: Store) -> None:
