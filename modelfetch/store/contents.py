@@ -74,10 +74,6 @@ class Contents:
         """
         return self._directories.path(manifest)
 
-    def blob_path(self, sha256: str) -> Path:
-        """Say where the verified bytes of a digest lie, or would."""
-        return self._layout.blob(sha256)
-
     def looking(self) -> AbstractContextManager[None]:
         """A block in which this thread looks at many files, and makes none: see :meth:`.SafePaths.steady`."""
         return self._disk.steady(only_looks=True)

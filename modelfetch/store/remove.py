@@ -7,7 +7,6 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,10 +36,6 @@ class Removal:
     """Files, in the order of removal."""
     freed: int
     """Bytes of disk space; a file that keeps another name elsewhere frees none."""
-
-    def document(self) -> dict[str, object]:
-        """Give all of it as values for JSON."""
-        return {**asdict(self), "paths": [str(path) for path in self.paths]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from modelfetch.engine.events import (
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Store
+from modelfetch.store.layout import Layout
 from tests.engine.fakes import (
     MIB,
     NOT_FOUND,
@@ -896,7 +897,7 @@ def test_a_model_of_many_files_is_ready_once(lab: Laboratory) -> None:
 def test_wrong_bytes_never_have_a_final_name_at_any_moment(lab: Laboratory) -> None:
     content = body(MIB, 3)
     wanted = model("m", {"f.bin": content})
-    names = [lab.place(wanted, "f.bin"), lab.store.blob_path(sha256(content))]
+    names = [lab.place(wanted, "f.bin"), Layout(lab.store.root).blob(sha256(content))]
     seen: set[bytes] = set()
 
     def look() -> None:

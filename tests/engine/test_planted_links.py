@@ -13,6 +13,7 @@ import pytest
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
+from modelfetch.store.layout import Layout
 from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 from tests.engine.fakes import Laboratory, body, flipped, last, model, sha256
 from tests.store.material import run_child
@@ -102,7 +103,7 @@ def plant(path: Path, victim: Path) -> None:
 
 def rot(lab: Laboratory) -> None:
     """Let a file and its blob go bad, so that there is something to do."""
-    for path in (lab.place(MODEL, "dir/large.bin"), lab.store.blob_path(DIGEST)):
+    for path in (lab.place(MODEL, "dir/large.bin"), Layout(lab.store.root).blob(DIGEST)):
         if path.exists():
             path.unlink()
             path.write_bytes(flipped(LARGE, 5))

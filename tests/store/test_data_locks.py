@@ -16,6 +16,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
 from modelfetch.store.flock import is_local, lock_file
+from modelfetch.store.layout import Layout
 from tests.store.disks import LocklessDisk, RefusingDisk
 from tests.store.material import MIB, complete, digest, leftovers, noise, spec
 
@@ -101,7 +102,7 @@ def test_a_file_that_got_its_final_name_is_not_taken_over(root: Path) -> None:
     with late.partial(FILE, True) as second:
         assert second.received == 0
         second.put(0, WRONG, "mirror lying")
-    assert store.blob_path(FILE.sha256).read_bytes() == CONTENT
+    assert Layout(store.root).blob(FILE.sha256).read_bytes() == CONTENT
 
 
 def test_a_new_file_that_another_process_got_hold_of_first_is_not_ours(root: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk
 from tests.store.material import (
     MIB,
@@ -60,7 +61,7 @@ def spoil(root: Path) -> None:
     """Leave a cache with bytes gone bad under final names."""
     store = Store(root, fsync=False)
     ensure(store, CONTENTS)
-    blob = store.blob_path(MANIFEST.files[1].sha256)
+    blob = Layout(store.root).blob(MANIFEST.files[1].sha256)
     blob.chmod(0o644)
     with blob.open("r+b") as file:
         file.write(b"rot")

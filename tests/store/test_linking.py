@@ -13,6 +13,7 @@ import pytest
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Disk, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, OrderingDisk, RefusingDisk, without_links
 from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, spec
 
@@ -166,7 +167,7 @@ def test_without_a_wish_to_keep_it_another_content_is_just_replaced(store: Store
 def test_one_bad_inode_under_two_names_is_quarantined_once(store: Store) -> None:
     """A blob and its place are one file; when it rots, that is one finding."""
     ensure(store, {FILE.path: CONTENT})
-    blob = store.blob_path(FILE.sha256)
+    blob = Layout(store.root).blob(FILE.sha256)
     blob.chmod(0o644)
     blob.write_bytes(ROT)
     assert obtain(store, CONTENT, displaced="cache").quarantined is not None
@@ -201,7 +202,7 @@ def test_a_blob_that_vanishes_before_it_is_copied_is_named(root: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"short"])
 def test_without_a_blob_of_the_right_length_nothing_is_placed(store: Store, content: bytes | None) -> None:
-    blob = store.blob_path(FILE.sha256)
+    blob = Layout(store.root).blob(FILE.sha256)
     blob.parent.mkdir(parents=True)
     if content is not None:
         blob.write_bytes(content)
@@ -239,7 +240,7 @@ def test_a_name_out_of_the_cache_is_refused(store: Store, name: str, version: st
 
 @pytest.mark.parametrize("sha256", ["", "../../x", "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", "٠" * 64])
 def test_a_digest_that_is_none_never_becomes_a_path(store: Store, sha256: str) -> None:
-    for use in (store.blob_path, store.lock_blob):
+    for use in (Layout(store.root).blob, store.lock_blob):
         with pytest.raises(UsageError):
             use(sha256)
     with pytest.raises(UsageError):
@@ -257,7 +258,7 @@ def test_placing_outside_makes_the_directories(any_store: Store, tmp_path: Path)
 
 def test_placing_outside_uses_the_model_where_the_blob_is_gone(store: Store, tmp_path: Path) -> None:
     ensure(store, {FILE.path: CONTENT})
-    store.blob_path(FILE.sha256).unlink()
+    Layout(store.root).blob(FILE.sha256).unlink()
     assert store.place_into(tmp_path / "out", MANIFEST, FILE).path.read_bytes() == CONTENT
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.store import Hashing, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, RefusingDisk, without_links
 from tests.store.material import MIB, digest, leftovers, noise, obtain, spec
 
@@ -28,7 +29,7 @@ ROT = noise(MIB + 77, seed=2)
 
 def plant(store: Store, content: bytes) -> Path:
     """Put a blob there by force, as bit rot would."""
-    path = store.blob_path(FILE.sha256)
+    path = Layout(store.root).blob(FILE.sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(0o444)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.store import Disk, Store, temporary
+from modelfetch.store.layout import Layout
 from modelfetch.store.temporary import TEMPORARY, is_running, is_temporary, maker, tag, temporary_name
 from tests.store.disks import CountingDisk, DyingDisk, Killed, RefusingDisk
 from tests.store.material import (
@@ -156,7 +157,7 @@ def test_a_download_of_what_is_stored_by_now_goes(store: Store) -> None:
 def test_beside_a_damaged_blob_the_bytes_for_its_repair_stay(store: Store) -> None:
     content = noise(5000)
     begin(store, content, 3000)
-    blob = store.blob_path(digest(content))
+    blob = Layout(store.root).blob(digest(content))
     blob.parent.mkdir(parents=True)
     blob.write_bytes(noise(5000, seed=9))
     store.sweep()
