@@ -75,8 +75,11 @@ class Contents:
         return self._directories.path(manifest)
 
     def looking(self) -> AbstractContextManager[None]:
-        """A block in which this thread looks at many files, and makes none: see :meth:`.SafePaths.steady`."""
-        return self._disk.steady(only_looks=True)
+        """Keep directories open while this thread looks at many files and creates none.
+
+        See :meth:`.SafePaths.reuse_directories`.
+        """
+        return self._disk.reuse_directories(only_looks=True)
 
     def find_blob(self, file: FileSpec) -> Path | None:
         """Find stored bytes of the right length; whether they are still the right ones is not looked at."""
@@ -136,12 +139,12 @@ class Contents:
         return max((journal.claimed for journal in journals), default=0)
 
     def size_of(self, path: Path) -> int | None:
-        """Look up the bytes of a plain file; None when no plain file has that name."""
+        """Look up the bytes of a regular file; None when no regular file has that name."""
         found = self._disk.lstat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def read(self, path: Path) -> Iterator[memoryview]:
-        """Read a plain file, a mebibyte at a time, each valid until the next; a link is not followed."""
+        """Read a regular file, a mebibyte at a time, each valid until the next; a link is not followed."""
         return read_blocks(self._disk, path)
 
     def consult(self, path: Path) -> Consulted:

@@ -47,7 +47,7 @@ Identity = tuple[int, int]
 """Device and inode."""
 
 
-class AstrayError(OSError):
+class LinkInPathError(OSError):
     """A link stands where a directory of ours should; ``filename`` says where."""
 
     def __init__(self, path: str) -> None:
@@ -96,7 +96,7 @@ class DirectoryHandles:
         For one that was just made under a name of its own, in which many files are made.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: A link stands in the way.
             OSError: It cannot be opened.
         """
         key = root, path
@@ -116,7 +116,7 @@ class DirectoryHandles:
             path: The root, or a path below it without ``..``.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: A link stands in the way.
             OSError: It cannot be opened.
         """
         key = root, path
@@ -129,9 +129,9 @@ class DirectoryHandles:
             if handle is not None:
                 self._kept[key] = handle
                 handle.users += 1
-        return self._prove(key, handle)
+        return self._verify(key, handle)
 
-    def _prove(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
+    def _verify(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
         """Make sure that a handle is what its path names, or open that."""
         try:
             found = _look(key[1])
@@ -158,7 +158,7 @@ class DirectoryHandles:
         """Open a directory below a root to list or sync it: anew, for a descriptor has only one position.
 
         Raises:
-            AstrayError: It is a link, or one stands in the way.
+            LinkInPathError: It is a link, or one stands in the way.
             OSError: It cannot be opened.
         """
         return self._open_below((root, path), os.O_RDONLY | _DIRECTORY)
@@ -172,7 +172,7 @@ class DirectoryHandles:
         with self._lock:
             unused = [key for key, handle in self._kept.items() if not handle.users]
             for key in unused:
-                self._let_go(key)
+                self._stop_keeping(key)
         return bool(unused)
 
     def _open(self, key: DirectoryKey) -> DirectoryHandle:
@@ -185,10 +185,10 @@ class DirectoryHandles:
             raise
         with self._lock:
             if key in self._kept:  # another thread was as quick
-                self._let_go(key)
+                self._stop_keeping(key)
             self._kept[key] = handle
             while len(self._kept) > MOST:
-                self._let_go(next(iter(self._kept)))
+                self._stop_keeping(next(iter(self._kept)))
         return handle
 
     def _open_below(self, key: DirectoryKey, flags: int) -> int:
@@ -199,7 +199,7 @@ class DirectoryHandles:
             return self._open_name(name, parent.fd, flags | _NO_LINK)
         except OSError as error:
             if error.errno in _MAYBE_LINK and _is_link(name, parent):
-                raise AstrayError(path) from error
+                raise LinkInPathError(path) from error
             raise
         finally:
             self.release(parent)
@@ -216,11 +216,11 @@ class DirectoryHandles:
         """Let go of a handle that is not what its path names any more."""
         with self._lock:
             if self._kept.get(key) is handle:
-                self._let_go(key)
+                self._stop_keeping(key)
             handle.users -= 1
             _close_unused(handle)
 
-    def _let_go(self, key: DirectoryKey) -> None:
+    def _stop_keeping(self, key: DirectoryKey) -> None:
         handle = self._kept.pop(key)
         handle.is_kept = False
         _close_unused(handle)

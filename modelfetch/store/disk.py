@@ -22,8 +22,8 @@ from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
 from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
 from modelfetch.store.syscalls import (
     SAFE,
-    is_our_own,
-    is_plain,
+    is_owned_with_one_name,
+    is_regular,
     list_entries,
     list_names,
     look,
@@ -45,7 +45,7 @@ _FICLONE: Final = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
 
 _ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
-_NOT_PLAIN: Final = (*_ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+_NOT_REGULAR: Final = (*_ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
 """What opening a name gives that is absent, a link (BSD says EMLINK), a directory, a socket or a fifo."""
 _NOT_OURS: Final = (errno.EACCES, errno.EPERM)
 _NO_LINK: Final = (
@@ -84,27 +84,29 @@ class Disk(DiskOperations):
 
     def lstat(self, path: Path) -> os.stat_result | None:
         """Look at a name itself; None when there is none."""
-        return self._may("look at", path, self._at(path, look), _ABSENT)
+        return self._call_or_none("look at", path, self._at(path, look), _ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
         """Look at what a name leads to, through links; None when there is nothing.
 
         For what a person chose: a root, what is above it, a file of the settings.
         """
-        return self._may("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
+        return self._call_or_none("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
 
     def fstat(self, fd: int, path: Path) -> os.stat_result:
         """Look at an open file."""
-        return self._must("look at", path, lambda: os.fstat(fd))
+        return self._call("look at", path, lambda: os.fstat(fd))
 
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when there is none."""
-        found = self._may("list", path, lambda: self._beneath.listed(path, list_names), _ABSENT)
+        found = self._call_or_none("list", path, lambda: self._paths.on_directory(path, list_names), _ABSENT)
         return sorted(found or ())
 
     def entries(self, path: Path) -> list[tuple[str, bool]]:
         """List a directory like :meth:`names`: each name, and whether it is a directory itself."""
-        found = self._may("list", path, lambda: self._beneath.listed(path, list_entries), _ABSENT)
+        found = self._call_or_none(
+            "list", path, lambda: self._paths.on_directory(path, list_entries), _ABSENT
+        )
         return sorted(found or ())
 
     def free(self, path: Path) -> int | None:
@@ -113,7 +115,7 @@ class Disk(DiskOperations):
             import shutil
 
             return shutil.disk_usage(path).free
-        found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
+        found = self._call_or_none("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
 
     def why_not_writable(self, path: Path) -> int:
@@ -128,31 +130,31 @@ class Disk(DiskOperations):
     def create(self, path: Path, mode: int = 0o666) -> int:
         """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE
-        return self._must(
+        return self._call(
             "create", path, self._at(path, lambda name, at: os.open(name, flags, mode, dir_fd=at))
         )
 
-    def create_sealed(self, path: Path) -> int:
+    def create_read_only(self, path: Path) -> int:
         """Create a file that is sealed from the start: nobody but the holder of this descriptor can write."""
         return self.create(path, 0o666 if sys.platform == "win32" else 0o444)
 
     def open_to_read(self, path: Path) -> int | None:
-        """Open a plain file; None when there is no plain file of that name."""
-        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN, is_plain)
+        """Open a regular file; None when there is no regular file of that name."""
+        return self._open_regular(path, os.O_RDONLY, _NOT_REGULAR, is_regular)
 
     def open_to_update(self, path: Path) -> int | None:
-        """Open a plain file of our own for reading and writing; None when there is none of that name.
+        """Open a regular file of our own for reading and writing; None when there is none of that name.
 
         Our own has this name alone, so that nothing is written through a planted hard link, and is owned by
         us, so that no other user can change its mode behind our back.
         """
-        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS), is_our_own)
+        return self._open_regular(path, os.O_RDWR, (*_NOT_REGULAR, *_NOT_OURS), is_owned_with_one_name)
 
-    def _open_plain(
+    def _open_regular(
         self, path: Path, flags: int, expected: Collection[int], is_right: Callable[[os.stat_result], bool]
     ) -> int | None:
         opening = self._at(path, lambda name, at: os.open(name, flags | SAFE, dir_fd=at))
-        fd = self._may("open", path, opening, expected)
+        fd = self._call_or_none("open", path, opening, expected)
         if fd is None:
             return None
         try:
@@ -166,7 +168,7 @@ class Disk(DiskOperations):
 
     def duplicate(self, fd: int, path: Path) -> int:
         """Open an open file once more, as the same one: closing either leaves the other."""
-        return self._must("open", path, lambda: os.dup(fd))
+        return self._call("open", path, lambda: os.dup(fd))
 
     def close(self, fd: int, path: Path) -> None:
         """Close an open file; network file systems report some failed writes only here.
@@ -180,11 +182,11 @@ class Disk(DiskOperations):
 
     def read(self, fd: int, path: Path, size: int) -> bytes:
         """Read on from where the last read ended; empty at the end."""
-        return self._must("read", path, lambda: os.read(fd, size))
+        return self._call("read", path, lambda: os.read(fd, size))
 
     def read_into(self, fd: int, path: Path, room: memoryview) -> int:
         """Read on like :meth:`read`, into a buffer; how many bytes, 0 at the end."""
-        return self._must("read", path, lambda: read_into(fd, room))
+        return self._call("read", path, lambda: read_into(fd, room))
 
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
@@ -194,7 +196,7 @@ class Disk(DiskOperations):
             view, offset = view[written:], offset + written
 
     def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
-        return self._must("write", path, lambda: write_at(fd, view, offset))
+        return self._call("write", path, lambda: write_at(fd, view, offset))
 
     def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
         """Fill a buffer with the bytes at an offset; False where the file ends before."""
@@ -206,11 +208,11 @@ class Disk(DiskOperations):
         return True
 
     def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
-        return self._must("read", path, lambda: read_at(fd, room, offset))
+        return self._call("read", path, lambda: read_at(fd, room, offset))
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Cut or extend a file; an extension is a hole and takes no space."""
-        self._must("resize", path, lambda: os.ftruncate(fd, size))
+        self._call("resize", path, lambda: os.ftruncate(fd, size))
 
     def sync(self, fd: int, path: Path) -> None:
         """Have a file's bytes on the disk before going on, where the file system can."""
@@ -230,7 +232,7 @@ class Disk(DiskOperations):
         """Have the bytes that a file has so far on the disk; see :attr:`syncs_early`."""
         self._sync(path, lambda: os.fdatasync(fd))
 
-    def settle(self, path: Path) -> None:
+    def sync_closed(self, path: Path) -> None:
         """Like :meth:`sync`, of a file that was closed."""
         if self._fsync:
             self._sync(path, self._at(path, sync_file))
@@ -265,7 +267,7 @@ class Disk(DiskOperations):
             if self._try("rename to", target, renaming, _NOT_OURS):
                 return
             time.sleep(pause)
-        self._must("rename to", target, renaming)
+        self._call("rename to", target, renaming)
 
     def link(self, source: Path, target: Path) -> bool:
         """Give a file a second name; False where these two places cannot share a file."""
@@ -306,7 +308,7 @@ class Disk(DiskOperations):
         """Have a directory's names on the disk before going on, where the file system can."""
         if self._fsync and sys.platform != "win32":
             expected = (*_NO_SYNC, errno.EBADF)  # of a directory, that is common and no cause for a note
-            self._try("sync", path, lambda: self._beneath.listed(path, sync_directory), expected)
+            self._try("sync", path, lambda: self._paths.on_directory(path, sync_directory), expected)
 
     # Locks
 
@@ -324,7 +326,7 @@ class Disk(DiskOperations):
 
     def has_name(self, lock: KernelLock, path: Path) -> bool:
         """Whether we have a lock, and its file is still the one of that name."""
-        return bool(self._may("look at", path, self._at(path, lock.has_name), _ABSENT))
+        return bool(self._call_or_none("look at", path, self._at(path, lock.has_name), _ABSENT))
 
     def lock_file(self, fd: int, path: Path) -> bool | None:
         """Try to take the lock of an open file itself, which lasts until its last descriptor is closed.

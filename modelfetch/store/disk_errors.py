@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
-from modelfetch.store.dir_handles import AstrayError
+from modelfetch.store.dir_handles import LinkInPathError
 from modelfetch.store.safe_paths import SafePaths
 
 _ELSEWHERE: Final = "or put the cache elsewhere with --cache-dir"
@@ -100,15 +100,15 @@ def refusal(error: OSError, doing: str, path: Path, reason: str = "") -> StoreEr
         path: What it was tried on.
         reason: A key of the reasons that says more than the number the system gave; empty for that number.
     """
-    if isinstance(error, AstrayError):
-        return not_ours(Path(error.filename))
+    if isinstance(error, LinkInPathError):
+        return not_a_directory(Path(error.filename))
     name = errno.errorcode.get(error.errno or 0, "")
     words, hint = _REASONS.get(reason or name, (error.strerror or "unknown error", ""))
     code = f" ({name})" if name and not reason else ""
     return StoreError(f"cannot {doing} {sanitise(str(path))}: {words}{code}", hint=hint)
 
 
-def not_ours(directory: Path) -> StoreError:
+def not_a_directory(directory: Path) -> StoreError:
     """Say that something else, as a link, stands where a directory of the cache should."""
     return StoreError(
         f"{sanitise(str(directory))} is not a directory of its own",
@@ -129,33 +129,35 @@ class DiskOperations:
             beneath: How paths below a root are reached, instead of the best way there is here.
             notices: Who is told of what this disk cannot do, and of what is left alone.
         """
-        self._beneath = beneath or SafePaths()
+        self._paths = beneath or SafePaths()
         self.notices = notices or Notices()
 
     def guard(self, root: Path) -> None:
         """Follow no link below a directory any more; see :meth:`.SafePaths.guard`."""
-        self._beneath.guard(root)
+        self._paths.guard(root)
 
-    def steady(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
-        """A block with many operations in few directories, as :meth:`.SafePaths.steady` has it."""
-        return self._beneath.steady(only_looks=only_looks)
+    def reuse_directories(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
+        """A block with many operations in few directories, as :meth:`.SafePaths.reuse_directories` has it."""
+        return self._paths.reuse_directories(only_looks=only_looks)
 
     def pin(self, path: Path) -> Callable[[], None]:
         """Hold a directory open, as :meth:`.SafePaths.pin` has it; what is returned lets go of it."""
-        return self._must("open", path, lambda: self._beneath.pin(path))
+        return self._call("open", path, lambda: self._paths.pin(path))
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
         """Carry out one operation; the point where tests let it fail instead."""
         return call()
 
-    def _must(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+    def _call(self, operation: str, path: Path, call: Callable[[], T]) -> T:
         try:
             return self.perform(operation, path, call)
         except OSError as error:
             raise self._refusal(error, operation, path) from error
 
-    def _may(self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]) -> T | None:
-        """Like ``_must``, but None for an expected errno."""
+    def _call_or_none(
+        self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]
+    ) -> T | None:
+        """Like ``_call``, but None for an expected errno."""
         try:
             return self.perform(operation, path, call)
         except OSError as error:
@@ -164,7 +166,7 @@ class DiskOperations:
             raise self._refusal(error, operation, path) from error
 
     def _try(self, operation: str, path: Path, call: Callable[[], object], expected: Collection[int]) -> bool:
-        """Like ``_must``, but whether it was done instead of what it gave."""
+        """Like ``_call``, but whether it was done instead of what it gave."""
         try:
             self.perform(operation, path, call)
         except OSError as error:
@@ -175,7 +177,7 @@ class DiskOperations:
 
     def _at(self, path: Path, call: Callable[[str, int | None], T]) -> Callable[[], T]:
         """An operation on a name in its directory, wherever that is by the time it is carried out."""
-        return partial(self._beneath.at, path, call)
+        return partial(self._paths.run_at, path, call)
 
     def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
         if error.errno == errno.ENOSPC and not self.has_inodes(path):
@@ -187,7 +189,7 @@ class DiskOperations:
     ) -> Callable[[], None]:
         """An operation on two names, each in its directory."""
         return self._at(
-            source, lambda name, at: self._beneath.at(target, lambda new, there: call(name, at, new, there))
+            source, lambda name, at: self._paths.run_at(target, lambda new, there: call(name, at, new, there))
         )
 
     def has_inodes(self, path: Path) -> bool:

@@ -85,7 +85,7 @@ class Extents:
         return found if found is not None and position < found.end else None
 
     @property
-    def front(self) -> int:
+    def prefix_length(self) -> int:
         """How many bytes are there from the start without a gap."""
         front = 0
         for extent in self._extents:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
-from modelfetch.store.dir_handles import AstrayError
-from modelfetch.store.disk_errors import not_ours
+from modelfetch.store.dir_handles import LinkInPathError
+from modelfetch.store.disk_errors import not_a_directory
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def closing(disk: Disk, fd: int, path: Path) -> Iterator[int]:
     disk.close(fd, path)
 
 
-def is_plain(disk: Disk, path: Path) -> bool:
-    """Whether a name is a plain file: not absent, not a link, not a directory or device."""
+def is_regular(disk: Disk, path: Path) -> bool:
+    """Whether a name is a regular file: not absent, not a link, not a directory or device."""
     found = disk.lstat(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
@@ -48,16 +48,16 @@ def is_directory(disk: Disk, path: Path) -> bool:
 
 
 @contextmanager
-def leaving(disk: Disk) -> Iterator[None]:
+def best_effort(disk: Disk) -> Iterator[None]:
     """Tidy up as far as permitted: what the disk refuses stays. What is not ours is told, too."""
     try:
         yield
     except StoreError as error:
-        if isinstance(error.__cause__, AstrayError):
-            leave(disk, Path(error.__cause__.filename))
+        if isinstance(error.__cause__, LinkInPathError):
+            report_left_alone(disk, Path(error.__cause__.filename))
 
 
-def leave(disk: Disk, path: Path) -> None:
+def report_left_alone(disk: Disk, path: Path) -> None:
     """Tell of something in the cache that is not as we make it, and is left alone therefore."""
     disk.notices.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
 
@@ -126,7 +126,7 @@ def _make(disk: Disk, directory: Path, *, durable: bool) -> None:
 
 def _require_real(directory: Path, found: os.stat_result | None) -> None:
     if found is None or not stat.S_ISDIR(found.st_mode):
-        raise not_ours(directory)
+        raise not_a_directory(directory)
 
 
 def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:
@@ -191,7 +191,7 @@ def write_private(disk: Disk, path: Path, content: bytes) -> None:
 
 
 def read_small(disk: Disk, path: Path, limit: int) -> bytes | None:
-    """Read a small file whole; None when no plain file has that name, or it is over ``limit`` bytes."""
+    """Read a small file whole; None when no regular file has that name, or it is over ``limit`` bytes."""
     fd = disk.open_to_read(path)
     if fd is None:
         return None
@@ -203,17 +203,17 @@ def read_small(disk: Disk, path: Path, limit: int) -> bytes | None:
 
 
 def read_blocks(disk: Disk, path: Path) -> Iterator[memoryview]:
-    """Read a plain file, a block at a time; a link is not followed.
+    """Read a regular file, a block at a time; a link is not followed.
 
     Yields:
         Blocks, each valid until the next is asked for: new memory for each takes a tenth of the time.
 
     Raises:
-        StoreError: There is no plain file of that name, or it cannot be read.
+        StoreError: There is no regular file of that name, or it cannot be read.
     """
     fd = disk.open_to_read(path)
     if fd is None:
-        raise StoreError(f"cannot read {sanitise(str(path))}: there is no plain file of that name")
+        raise StoreError(f"cannot read {sanitise(str(path))}: there is no regular file of that name")
     with closing(disk, fd, path):
         room = memoryview(bytearray(BLOCK))
         while count := disk.read_into(fd, path, room):
@@ -221,7 +221,7 @@ def read_blocks(disk: Disk, path: Path) -> Iterator[memoryview]:
 
 
 def hash_file(disk: Disk, path: Path) -> str:
-    """Compute the SHA-256 of a plain file, in hexadecimal; raises like :func:`read_blocks`."""
+    """Compute the SHA-256 of a regular file, in hexadecimal; raises like :func:`read_blocks`."""
     hasher = hashlib.sha256()
     for block in read_blocks(disk, path):
         hasher.update(block)

@@ -193,7 +193,7 @@ else:
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
         os.close(fd)
-        raise OSError(errno.EINVAL, "not a plain file")
+        raise OSError(errno.EINVAL, "not a regular file")
 
     def _has_name(fd: int, name: str, at: int | None) -> bool:
         ours = os.fstat(fd)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store.files import closing, leaving, make_directories
+from modelfetch.store.files import best_effort, closing, make_directories
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.linking import install
 from modelfetch.store.temporary import temporary_name
@@ -90,7 +90,7 @@ class GroupCommit:
         if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
             return None
         path = self._folder / file.sha256
-        with closing(self._disk, self._disk.create_sealed(path), path) as fd:
+        with closing(self._disk, self._disk.create_read_only(path), path) as fd:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
@@ -108,7 +108,7 @@ class GroupCommit:
         Raises:
             StoreError: The disk refused. Some may have got their names; they are right.
         """
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             placed = {each.file.sha256 for each in self._commit(loose)}
         return [each for each in loose if each.file.sha256 in placed]
 
@@ -117,7 +117,7 @@ class GroupCommit:
         ordered = sorted(loose, key=lambda each: each.file.sha256)
         ready = [each for each in ordered if self._is_ours(each)]
         for each in ready:
-            self._disk.settle(each.path)
+            self._disk.sync_closed(each.path)
         self._make_directories(ready)
         for folder, together in groupby(ready, key=lambda each: each.blob.parent):
             yield from self._publish(folder, list(together))
@@ -164,7 +164,7 @@ class GroupCommit:
 
 def remove(disk: Disk, folder: Path) -> bool:
     """Remove the directory of a group, as far as permitted; whether it is gone."""
-    with leaving(disk):
+    with best_effort(disk):
         for name in disk.names(folder):
             disk.unlink(folder / name)
         return disk.rmdir(folder)

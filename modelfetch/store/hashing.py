@@ -69,7 +69,7 @@ class Hashing:
         return self._files >= PROCESSORS
 
     @property
-    def is_on(self) -> bool:
+    def has_threads(self) -> bool:
         """Whether there are threads at all."""
         return self._most > 0
 
@@ -81,9 +81,9 @@ class Hashing:
                 return
             self._running += 1
         if threads.start(self._work, "hashing") is None:
-            self._do_without()
+            self._hash_here()
 
-    def _do_without(self) -> None:
+    def _hash_here(self) -> None:
         """Hash in the calling thread what nobody else will, since the system has no thread to give."""
         with self._lock:
             self._running -= 1

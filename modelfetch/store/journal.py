@@ -82,9 +82,9 @@ class Journal:
     def claimed(self) -> int:
         """Bytes the journal says are there."""
         prefix = self.checkpoints[-1].length if self.checkpoints else 0
-        return prefix + sum(piece.end - max(piece.start, prefix) for piece in self.pieces_behind(prefix))
+        return prefix + sum(piece.end - max(piece.start, prefix) for piece in self.pieces_after(prefix))
 
-    def pieces_behind(self, length: int) -> Iterator[Piece]:
+    def pieces_after(self, length: int) -> Iterator[Piece]:
         """Those with bytes behind a prefix of this length."""
         return (piece for piece in self.pieces if piece.end > length)
 
@@ -130,7 +130,7 @@ def parse(content: bytes, file: FileSpec) -> Journal:
         elif statement is not None and length < statement.length <= file.size:
             checkpoints.append(statement)
             length = statement.length
-    return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)), content.rindex(b"\n") + 1)
+    return Journal(tuple(checkpoints), tuple(_without_overlaps(pieces, file.size)), content.rindex(b"\n") + 1)
 
 
 def parse_any(content: bytes) -> Journal:
@@ -154,7 +154,7 @@ def _statement(text: bytes) -> Checkpoint | Piece | None:
     return Checkpoint(int(match[2]), match[3].decode("ascii"), origin)
 
 
-def _apart(pieces: list[Piece], size: int) -> Iterator[Piece]:
+def _without_overlaps(pieces: list[Piece], size: int) -> Iterator[Piece]:
     """Those within the file that do not overlap, in the order of their places."""
     position = 0
     for piece in sorted(pieces, key=lambda piece: piece.start):

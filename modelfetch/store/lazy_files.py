@@ -49,7 +49,7 @@ class PartialPlace:
         refused: StoreError | None = None
         for _ in range(_TRIES):
             try:
-                with self.disk.steady():
+                with self.disk.reuse_directories():
                     made = self._try(file)
             except StoreError as error:
                 if not self._is_passing(error.__cause__):
@@ -100,7 +100,7 @@ class LazyFiles:
         """Where they lie; None while there are none."""
         return self._opened.slot if self._opened is not None else None
 
-    def begin(self) -> OpenFiles:
+    def open_or_create(self) -> OpenFiles:
         """Make the files unless they are there.
 
         Raises:
@@ -112,17 +112,17 @@ class LazyFiles:
                     self._opened = self.place.create(self._file)
         return self._opened
 
-    def anew(self) -> Self:
+    def fresh(self) -> Self:
         """None yet, for the same download."""
         return type(self)(self.place, self._file)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write bytes of the file; raises like :meth:`OpenFiles.write`."""
-        self.begin().write(data, offset)
+        self.open_or_create().write(data, offset)
 
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
-        self.begin().read_into(room, start)
+        self.open_or_create().read_into(room, start)
 
     def read(self, start: int, end: int) -> bytes:
         """Read bytes of the file; raises like :meth:`read_into`."""
@@ -136,7 +136,7 @@ class LazyFiles:
         Raises:
             StoreError: The disk refused.
         """
-        self.begin().journal.append(statement)
+        self.open_or_create().journal.append(statement)
 
     def restart(self) -> None:
         """Empty the journal but for its header.

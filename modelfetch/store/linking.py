@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.store.files import closing, hash_file, is_plain, is_same_file, make_directories, read_blocks
+from modelfetch.store.files import closing, hash_file, is_regular, is_same_file, make_directories, read_blocks
 from modelfetch.store.layout import Layout, inside, within
 from modelfetch.store.temporary import temporary_name
 
@@ -80,7 +80,7 @@ class ForeignDirectory:
         if not self.is_free(top, path, file):
             return
         target, held = within(top, path), self._layout.blob(file.sha256)
-        if not is_plain(self._disk, held):
+        if not is_regular(self._disk, held):
             held = inside(self._directories.path(manifest), file.path)
         make_directories(self._disk, top, target.parent, durable=True)
         if self._disk.lstat(target) is not None and self._disk.stat(target) is None:
@@ -116,7 +116,7 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
         IntegrityError: The source turned out to be damaged while it was copied.
         StoreError: There is no source, or the disk refused.
     """
-    _require_plain(disk, source, file)
+    _require_regular(disk, source, file)
     temporary = target.with_name(temporary_name())
     try:
         if not _link(disk, source, temporary):
@@ -146,7 +146,7 @@ def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
         IntegrityError: The source turned out to be damaged while it was copied.
         StoreError: There is no source, or the disk refused.
     """
-    _require_plain(disk, source, file)
+    _require_regular(disk, source, file)
     is_linked = disk.link_free(source, target)
     if is_linked is False and disk.lstat(target) is None:
         install(disk, source, target, file)
@@ -155,7 +155,7 @@ def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
 
 
 def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
-    """Whether a plain file holds the bytes of a pinned one; it is read where its length is right."""
+    """Whether a regular file holds the bytes of a pinned one; it is read where its length is right."""
     found = disk.lstat(path)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         return False
@@ -176,7 +176,7 @@ def _link(disk: Disk, source: Path, target: Path) -> bool:
     return False
 
 
-def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:
+def _require_regular(disk: Disk, source: Path, file: FileSpec) -> None:
     found = disk.lstat(source)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         raise StoreError(

@@ -75,7 +75,7 @@ class Lock:
             Whether we have it. Where locks do not work it counts as taken, and :attr:`effective` is False.
         """
         if not self._is_held:
-            with self._disk.steady():
+            with self._disk.reuse_directories():
                 self._is_held = self._try()
         return self._is_held
 
@@ -160,7 +160,7 @@ class Lock:
         return self._disk.lock(self._lock, self._path)
 
     def _give_back(self) -> None:
-        with suppress(StoreError, OSError), self._disk.steady():
+        with suppress(StoreError, OSError), self._disk.reuse_directories():
             if self._disk.has_name(
                 self._lock, self._path
             ):  # else it was deleted, and the name is another's by now

@@ -147,7 +147,7 @@ class Partial:
     def renew(self) -> None:
         """Begin again in new files: the data was moved away after :meth:`release`."""
         self._files.drop()
-        self._files = self._files.anew()
+        self._files = self._files.fresh()
         self._hasher.reopen(self._files)
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class Partial:
                 a failed sync they are discarded: the kernel may have dropped the dirty pages and report
                 success for the next sync (LWN 752063).
         """
-        files = self._files.begin()  # creates them for an empty file, of which no byte was written
+        files = self._files.open_or_create()  # creates them for an empty file, of which no byte was written
         files.seal()
         try:
             files.sync()
@@ -200,7 +200,7 @@ class Partial:
             StoreError: As for :meth:`seal`.
         """
         self._hasher.stop()
-        files = self._files.begin()
+        files = self._files.open_or_create()
         try:
             files.release()
         except StoreError as error:
@@ -214,7 +214,7 @@ class Partial:
             StoreError: The disk refused, or the file that has the name is not the one written to.
         """
         try:
-            self._files.begin().rename(target)
+            self._files.open_or_create().rename(target)
         except StoreError:
             self._hasher.append_rest()
             raise

@@ -61,7 +61,7 @@ class PartialHasher:
     def __init__(self, file: FileSpec, files: LazyFiles, hashing: Hashing) -> None:
         self._file = file
         self._files = files
-        self._hashing = hashing if hashing.is_on and file.size > INLINE else None
+        self._hashing = hashing if hashing.has_threads and file.size > INLINE else None
         self._state = threading.Condition()
         self._turn = threading.Lock()
         self._is_open = True
@@ -100,7 +100,7 @@ class PartialHasher:
     def length(self) -> int:
         """Bytes of the prefix."""
         with self._state:
-            return self._extents.front
+            return self._extents.prefix_length
 
     @property
     def received(self) -> int:
@@ -144,7 +144,7 @@ class PartialHasher:
         """
         with self._state:
             self._extents.add(offset, end, origin)
-            front = self._extents.front
+            front = self._extents.prefix_length
         if front < end or front - self._prefix.length > LAG:
             self._append_piece(self._pieces.put(offset, data, origin))
         if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
@@ -160,7 +160,7 @@ class PartialHasher:
             self._writers -= 1
             if self._is_hashed:  # otherwise the thread that hashes the rest notifies
                 self._state.notify_all()
-            front = self._extents.front
+            front = self._extents.prefix_length
             return front - self._prefix.length >= WAKE or front == self._file.size
 
     def _append_piece(self, piece: Piece | None) -> None:
@@ -192,7 +192,7 @@ class PartialHasher:
     @property
     def _is_hashed(self) -> bool:
         """Whether the whole prefix is hashed, or the partial is closed and nothing more will be."""
-        return self._prefix.length == self._extents.front or not self._is_open
+        return self._prefix.length == self._extents.prefix_length or not self._is_open
 
     def schedule(self) -> None:
         """Have a thread hash the rest of the prefix, unless one is scheduled already."""

@@ -55,7 +55,7 @@ def slots(disk: Disk, folder: Path) -> list[Slot]:
 
 
 def read_journal(disk: Disk, slot: Slot) -> bytes:
-    """Read a journal; empty when there is no plain file."""
+    """Read a journal; empty when there is no regular file."""
     return read_small(disk, slot.journal, LIMIT) or b""
 
 

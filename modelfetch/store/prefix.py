@@ -53,7 +53,7 @@ def claims(journal: Journal) -> Iterator[Claim]:
     for checkpoint in journal.checkpoints:
         yield Claim(position, checkpoint.length, checkpoint)
         position = checkpoint.length
-    for piece in journal.pieces_behind(position):
+    for piece in journal.pieces_after(position):
         yield Claim(max(piece.start, position), piece.end, piece)
 
 
@@ -79,16 +79,16 @@ class Prefix:
         self._journal = journal
         self._read = read
         self._hasher: Hasher = hashlib.sha256()
-        self._marked = 0
+        self._checkpointed = 0
         self._origin = ""
         self._claims: deque[Claim] = deque()
-        self._begun: Claim | None = None
+        self._current: Claim | None = None
         """The claim whose bytes are coming by."""
-        self._before: Hasher = self._hasher
+        self._hasher_before: Hasher = self._hasher
         """As it was at its beginning."""
         self._crc = 0
         """Of what came of it, if it is a piece."""
-        self._doubt = 1
+        self._claims_to_drop = 1
         """Claims to give up with the next one that is false, itself included."""
 
     def expect(self, claim: Claim) -> None:
@@ -97,12 +97,12 @@ class Prefix:
 
     def skip_lines(self, length: int) -> None:
         """Write no line for less than this: the journal has them."""
-        self._marked = length
+        self._checkpointed = length
 
     @property
     def next_stop(self) -> int:
         """Where the bytes that are taken in next must end at the latest."""
-        line = self._marked + INTERVAL
+        line = self._checkpointed + INTERVAL
         if not self._claims:
             return line
         claim = self._claims[0]
@@ -130,11 +130,11 @@ class Prefix:
         end = self.length + (len(data) if isinstance(data, bytes) else data.nbytes)
         claim = self._claim(end)
         self._hasher.update(data)
-        if claim is not None and not self._holds(claim, data, end):
-            self._hasher, self.length = self._before, claim.start
-            return claim.start, self._give_up(claim)
+        if claim is not None and not self._is_confirmed(claim, data, end):
+            self._hasher, self.length = self._hasher_before, claim.start
+            return claim.start, self._drop_claims(claim)
         self.length, self._origin = end, origin
-        if self.length - self._marked >= INTERVAL:
+        if self.length - self._checkpointed >= INTERVAL:
             self.checkpoint()
         return None
 
@@ -144,9 +144,9 @@ class Prefix:
         Raises:
             StoreError: The disk refused.
         """
-        if self.length > self._marked:
+        if self.length > self._checkpointed:
             self._journal.append(Checkpoint(self.length, self.hexdigest(), self._origin))
-            self._marked = self.length
+            self._checkpointed = self.length
 
     def _claim(self, end: int) -> Claim | None:
         """The claim that speaks of the bytes up to ``end``; one that speaks of more or less is forgotten."""
@@ -155,17 +155,17 @@ class Prefix:
             return None
         if self.length == claim.start:
             self._begin(claim)
-        if claim is not self._begun or end > claim.end:
+        if claim is not self._current or end > claim.end:
             self._claims.popleft()  # others have written there
             return None
         return claim
 
     def _begin(self, claim: Claim) -> None:
-        self._begun, self._before = claim, self._hasher.copy()
+        self._current, self._hasher_before = claim, self._hasher.copy()
         if isinstance(claim.statement, Piece):
             self._crc = zlib.crc32(self._read(claim.statement.start, claim.start))
 
-    def _holds(self, claim: Claim, data: bytes | memoryview, end: int) -> bool:
+    def _is_confirmed(self, claim: Claim, data: bytes | memoryview, end: int) -> bool:
         """Whether nothing speaks against a claim, now that these bytes were hashed."""
         statement = claim.statement
         if isinstance(statement, Piece):
@@ -177,15 +177,15 @@ class Prefix:
             is_true = self._crc == statement.crc
         else:
             is_true = self.hexdigest() == statement.digest
-        self._doubt = 1 if is_true else self._doubt
+        self._claims_to_drop = 1 if is_true else self._claims_to_drop
         return is_true
 
-    def _give_up(self, false: Claim) -> int:
+    def _drop_claims(self, false: Claim) -> int:
         """Forget claims right behind a false one, as many as are in doubt; where the last one ends."""
         end = false.end
-        for _ in range(self._doubt - 1):
+        for _ in range(self._claims_to_drop - 1):
             if not self._claims or self._claims[0].start != end:
                 break
             end = self._claims.popleft().end
-        self._doubt *= 2
+        self._claims_to_drop *= 2
         return end

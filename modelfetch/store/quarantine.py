@@ -22,15 +22,15 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.paths import DEPTH, caseless
 from modelfetch.store.files import (
+    best_effort,
     closing,
     hash_file,
     is_directory,
-    is_plain,
+    is_regular,
     is_same_file,
-    leave,
-    leaving,
     make_directories,
     read_blocks,
+    report_left_alone,
     write_private,
 )
 from modelfetch.store.temporary import is_old, is_temporary
@@ -96,7 +96,7 @@ class Quarantine:
         Raises:
             StoreError: The disk refused.
         """
-        if not is_plain(self._disk, path) or self._is_kept(path, file.sha256):
+        if not is_regular(self._disk, path) or self._is_kept(path, file.sha256):
             return None
         actual = hash_file(self._disk, path)
         if actual == file.sha256 or is_same_file(self._disk, self._layout.blob(actual), path):
@@ -137,7 +137,7 @@ class Quarantine:
     def _is_entry(self, path: Path) -> bool:
         if is_directory(self._disk, path):
             return True
-        leave(self._disk, path)
+        report_left_alone(self._disk, path)
         return False
 
     def _is_kept(self, path: Path, sha256: str) -> bool:
@@ -152,7 +152,7 @@ class Quarantine:
         """Remove older entries; those of other users may stay, and are no reason to fail."""
         for other in self._entries(entry.expected):
             if other != entry.directory and self._is_over(other):
-                with leaving(self._disk):
+                with best_effort(self._disk):
                     self._drop(other)
 
     def _is_over(self, entry: Path) -> bool:
@@ -224,7 +224,7 @@ class Unlisted:
         """Take one file out; bytes that are among the blobs need no second place, and a link has none."""
         target = directory / path
         kept = None
-        if is_plain(self._disk, target):
+        if is_regular(self._disk, target):
             digest = hash_file(self._disk, target)
             if not is_same_file(self._disk, self._layout.blob(digest), target):
                 kept = self._quarantine.move_unlisted(target, path, digest)

@@ -83,14 +83,14 @@ class Receipts:
         if known is None or known[0] != look:
             content = read_small(self._disk, path, LIMIT)
             found = from_json(content) if content is not None else None
-            self._known[path] = known = look, _if_named(found, path)
+            self._known[path] = known = look, _if_path_matches(found, path)
         return known[1]
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
         stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
         label = receipt.label or receipt.version if receipt else ""
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return {
                 file.path: self._agrees(manifest, label, file, stamps.get(file.path))
                 for file in manifest.files
@@ -111,7 +111,7 @@ class Receipts:
         return found
 
     def _stamp(self, path: Path) -> Stamp | None:
-        """Look at a plain file; None when there is none."""
+        """Look at a regular file; None when there is none."""
         found = self._disk.lstat(path)
         return Stamp.of(found) if found is not None and stat.S_ISREG(found.st_mode) else None
 
@@ -140,7 +140,7 @@ class Receipts:
         receipt = Receipt(*facts, tuple(files), tuple(consulted), label)
         path = self._layout.receipt(manifest.name, label)
         with nullcontext() if placed else suppress(StoreError):
-            self._settle(manifest, label, path)
+            self._sync_names(manifest, label, path)
         try:
             return receipt if self._put(manifest, label, path, to_json(receipt)) else None
         except StoreError as error:
@@ -156,11 +156,11 @@ class Receipts:
         before = self.at(manifest.name, label)
         is_own = before is not None and before.identity == manifest.identity
         old = {file.path: file for file in before.files} if before is not None and is_own else {}
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return [
-                self._renewed(manifest, label, file, sources[file.path], verified_at[file.path])
+                self._newly_verified(manifest, label, file, sources[file.path], verified_at[file.path])
                 if file.path in verified_at
-                else self._still(manifest, label, file, old[file.path])
+                else self._unchanged(manifest, label, file, old[file.path])
                 for file in manifest.files
             ]
 
@@ -195,7 +195,7 @@ class Receipts:
         if text is not None and text != read_small(self._disk, target, LIMIT):
             write_atomically(self._disk, target, text, durable=False)
 
-    def _renewed(
+    def _newly_verified(
         self, manifest: Manifest, label: str, file: FileSpec, source: str, verified_at: datetime
     ) -> ReceiptFile:
         """State that a file was verified just now."""
@@ -204,7 +204,7 @@ class Receipts:
             raise self._changed(manifest, label, file)
         return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
 
-    def _still(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
+    def _unchanged(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
         """State again what the receipt before said, if the file still looks like it."""
         if not self._agrees(manifest, label, file, before.stamp):
             raise self._changed(manifest, label, file)
@@ -217,7 +217,7 @@ class Receipts:
             hint="Keep other programs from writing to the cache, then try again.",
         )
 
-    def _settle(self, manifest: Manifest, label: str, receipt: Path) -> None:
+    def _sync_names(self, manifest: Manifest, label: str, receipt: Path) -> None:
         """Have every file's name on the disk before the receipt says that it is there."""
         make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
         paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
@@ -225,7 +225,7 @@ class Receipts:
             self._disk.sync_directory(directory)
 
 
-def _if_named(receipt: Receipt | None, path: Path) -> Receipt | None:
+def _if_path_matches(receipt: Receipt | None, path: Path) -> Receipt | None:
     """The receipt, if its own name is one it may have: a copy under another name speaks for nothing."""
     if receipt is None or receipt.name != path.parent.name:
         return None

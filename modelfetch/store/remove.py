@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import LockTimeoutError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
-from modelfetch.store.files import has_real_directory, is_directory, is_plain, leave
+from modelfetch.store.files import has_real_directory, is_directory, is_regular, report_left_alone
 from modelfetch.store.locks import Lock
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _FileState:
     inode: Inode
     names: int
     """Names it has, wherever they are."""
@@ -61,14 +61,14 @@ class Remover:
         with ExitStack() as locks:
             if not dry_run:
                 self._lock_model(locks)
-            with self._disk.steady():
+            with self._disk.reuse_directories():
                 versions = [found for found in self._versions() if version in (None, found)]
                 shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
                 own = [*self._receipt_files(versions), *self._model_files(versions)]
                 stored = self._stored(sorted(shared), versions)
-                looks = self._looks([*own, *chain.from_iterable(stored.values())])
+                looks = self._file_states([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
-                stored = self._act(versions, own, stored)
+                stored = self._delete(versions, own, stored)
         paths = (*own, *chain.from_iterable(stored.values()))
         return Removal(self._name, tuple(versions), paths, _freed(paths, looks))
 
@@ -92,21 +92,21 @@ class Remover:
         return {
             file.sha256
             for receipt in self._receipts
-            if self._is_going(receipt, versions)
+            if self._is_removed(receipt, versions)
             for file in receipt.files
         }
 
     def _digests_of_others(self, versions: list[str]) -> set[str]:
-        others = (receipt for receipt in self._receipts if not self._is_going(receipt, versions))
+        others = (receipt for receipt in self._receipts if not self._is_removed(receipt, versions))
         return {file.sha256 for receipt in others for file in receipt.files}
 
-    def _is_going(self, receipt: Receipt, versions: list[str]) -> bool:
+    def _is_removed(self, receipt: Receipt, versions: list[str]) -> bool:
         return receipt.name == self._name and receipt.label in versions
 
     def _receipt_files(self, versions: list[str]) -> list[Path]:
         receipts = [self._layout.receipt(self._name, version) for version in versions]
         stamp = [self._layout.stamp(self._name)] if versions else []
-        return [path for path in (*stamp, *receipts) if is_plain(self._disk, path)]
+        return [path for path in (*stamp, *receipts) if is_regular(self._disk, path)]
 
     def _model_files(self, versions: list[str]) -> Iterator[Path]:
         for version in versions:
@@ -121,7 +121,7 @@ class Remover:
         if found is None or not stat.S_ISDIR(found.st_mode):
             yield from [path] if found is not None else []
         elif not depth:
-            leave(self._disk, path)
+            report_left_alone(self._disk, path)
         else:
             for name in self._disk.names(path):
                 yield from self._files_below(path / name, depth - 1)
@@ -156,16 +156,16 @@ class Remover:
                         if (state := self._disk.lstat(path))
                     )
 
-    def _looks(self, paths: Iterable[Path]) -> dict[Path, _Look]:
+    def _file_states(self, paths: Iterable[Path]) -> dict[Path, _FileState]:
         """What is there under each path, before it goes."""
         states = ((path, self._disk.lstat(path)) for path in paths)
         return {
-            path: _Look(_inode(state), state.st_nlink, _allocated(state))
+            path: _FileState(_inode(state), state.st_nlink, _allocated(state))
             for path, state in states
             if state is not None
         }
 
-    def _act(
+    def _delete(
         self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
     ) -> dict[str, list[Path]]:
         """Remove files; what went of those that are stored by digest."""
@@ -197,7 +197,7 @@ class Remover:
         self._disk.rmdir(directory)
 
 
-def _freed(paths: Iterable[Path], looks: Mapping[Path, _Look]) -> int:
+def _freed(paths: Iterable[Path], looks: Mapping[Path, _FileState]) -> int:
     """Bytes that come free: those of inodes all of whose names go."""
     found = [looks[path] for path in paths if path in looks]
     going = Counter(look.inode for look in found)

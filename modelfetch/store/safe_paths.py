@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError, DirectoryHandle
+from modelfetch.store.dir_handles import HANDLES, MOST, DirectoryHandle, LinkInPathError
 
 T = TypeVar("T")
 
@@ -29,11 +29,11 @@ _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 
 
 _MOST_HELD: Final = MOST // 2
-"""Directories that a thread has in use in a block of :meth:`SafePaths.steady`."""
+"""Directories that a thread has in use in a block of :meth:`SafePaths.reuse_directories`."""
 
 
-class _Steady(threading.local):
-    """What a thread has found of directories in a block of :meth:`SafePaths.steady`."""
+class _ThreadDirectories(threading.local):
+    """What a thread has found of directories in a block of :meth:`SafePaths.reuse_directories`."""
 
     found: dict[str, DirectoryHandle] | None = None
     """The directories it has open, by path, the one used last at the end; None outside of a block."""
@@ -54,7 +54,7 @@ class SafePaths:
         self._roots: tuple[str, ...] = ()
         """Those further down first."""
         self._by_handle = by_handle
-        self._steady = _Steady()
+        self._thread = _ThreadDirectories()
 
     def guard(self, root: Path) -> None:
         """Follow no link below a directory any more; one that lies below a root already is a part of that.
@@ -67,7 +67,7 @@ class SafePaths:
             self._roots = tuple(sorted((*self._roots, text), key=len, reverse=True))
 
     @contextmanager
-    def steady(self, *, only_looks: bool = False) -> Iterator[None]:
+    def reuse_directories(self, *, only_looks: bool = False) -> Iterator[None]:
         """Open a directory once, not for each operation of this thread in the block.
 
         For a loop over many files, in which that would be half of the work. No link is followed in it either;
@@ -76,7 +76,7 @@ class SafePaths:
         Args:
             only_looks: Nothing is made in the block: a directory that was absent is not looked for again.
         """
-        steady = self._steady
+        steady = self._thread
         before = steady.found, steady.absent
         found: dict[str, DirectoryHandle] = {}
         steady.found, steady.absent = found, set() if only_looks else None
@@ -94,7 +94,7 @@ class SafePaths:
             What lets go of it.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: A link stands in the way.
             OSError: It cannot be opened.
         """
         text = os.fspath(path)
@@ -104,7 +104,7 @@ class SafePaths:
         HANDLES.pin(root, text)
         return partial(HANDLES.unpin, root, text)
 
-    def at(self, path: Path, call: Callable[[str, int | None], T]) -> T:
+    def run_at(self, path: Path, call: Callable[[str, int | None], T]) -> T:
         """Carry out an operation on a name; it must not follow a link that has this name.
 
         Args:
@@ -113,12 +113,12 @@ class SafePaths:
                 is a whole path. It may be tried twice, where too many files are open.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: A link stands in the way.
             OSError: From the operation.
         """
         text = os.fspath(path)
         above, _, name = text.rpartition("/")
-        found = self._steady.found
+        found = self._thread.found
         if found and above in found and name != "..":
             found[above] = handle = found.pop(above)
             return _in(handle, name, call)
@@ -135,7 +135,7 @@ class SafePaths:
             if found is None:
                 HANDLES.release(handle)
 
-    def listed(self, path: Path, call: Callable[[str | int], T]) -> T:
+    def on_directory(self, path: Path, call: Callable[[str | int], T]) -> T:
         """Carry out an operation on a directory itself, which must not be a link.
 
         Args:
@@ -143,7 +143,7 @@ class SafePaths:
             call: The operation, on a descriptor or a path.
 
         Raises:
-            AstrayError: It is a link, or one stands in the way.
+            LinkInPathError: It is a link, or one stands in the way.
             OSError: From the operation.
         """
         text = os.fspath(path)
@@ -161,7 +161,7 @@ class SafePaths:
 
     def _hold(self, root: str, directory: str) -> DirectoryHandle:
         """Open a directory; in a block of :meth:`steady` it stays in use."""
-        found, absent = self._steady.found, self._steady.absent
+        found, absent = self._thread.found, self._thread.absent
         if absent and directory in absent:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
         try:
@@ -210,4 +210,4 @@ def _look_over(directories: Iterable[str]) -> None:
         except OSError:
             return  # the operation will say what is wrong
         if stat.S_ISLNK(found.st_mode) or getattr(found, "st_file_attributes", 0) & _REPARSE_POINT:
-            raise AstrayError(directory)
+            raise LinkInPathError(directory)

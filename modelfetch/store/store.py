@@ -114,7 +114,7 @@ class Store(Contents):
             IntegrityError: The bytes are not all there, or not the right ones; nothing was changed.
         """
         _require_complete(partial)
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return self._commit(partial, displaced_source)
 
     def _commit(self, partial: Partial, displaced_source: str) -> Placed:
@@ -145,7 +145,7 @@ class Store(Contents):
             quarantine_source: Who supplied the file that has the name, if there is one and its bytes are
                 wrong: they are then put into quarantine first. None or empty to drop them.
         """
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return self._place_in(manifest, file, quarantine_source)
 
     def _place_in(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None) -> Placed:
@@ -222,7 +222,7 @@ class Store(Contents):
         is_new = self.receipt(manifest) is None
         receipt = None
         while receipt is None:
-            label = self._placed_under(manifest)
+            label = self._final_label(manifest)
             receipt = self._receipts.write(manifest, label, sources, verified_at, consulted, placed=placed)
             if receipt is None:
                 self._directories.move_on(manifest, label)
@@ -325,7 +325,7 @@ class Store(Contents):
         """
         return sweep(self._disk, self._layout, thorough=thorough)
 
-    def _placed_under(self, manifest: Manifest) -> str:
+    def _final_label(self, manifest: Manifest) -> str:
         """Name the directory that has every file; what was placed in one left to others is placed again."""
         label = self._directories.label(manifest)
         while self._directories.has_moved(manifest):

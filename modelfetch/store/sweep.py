@@ -8,13 +8,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.store.files import hash_file, is_directory, is_plain, leave, leaving
+from modelfetch.store.files import best_effort, hash_file, is_directory, is_regular, report_left_alone
 from modelfetch.store.group_commit import remove
 from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, reclaim
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
-from modelfetch.store.syscalls import is_own
+from modelfetch.store.syscalls import is_owned
 from modelfetch.store.temporary import TEMPORARY, is_old, is_temporary, maker
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
     removed += reclaim(disk, layout.root, layout.locks)
     for name, _ in _entries(disk, layout.partials):
-        with leaving(disk):
+        with best_effort(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
             elif is_temporary(name):
@@ -36,7 +36,7 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
 
 def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
     """What a directory holds, as :meth:`.Disk.entries` has it; nothing if it is a link, or another user's."""
-    with leaving(disk):
+    with best_effort(disk):
         return disk.entries(directory) if is_directory(disk, directory) else []
     return []
 
@@ -46,8 +46,8 @@ def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterato
     # it here: such a run need not look at each of them.
     depth = 100 if thorough else 1
     for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
-        with leaving(disk):
-            if _is_forgotten(disk, path, stat.S_ISREG) and disk.unlink(path):
+        with best_effort(disk):
+            if _is_left_over(disk, path, stat.S_ISREG) and disk.unlink(path):
                 yield path
 
 
@@ -60,10 +60,10 @@ def _temporaries(disk: Disk, directory: Path, depth: int) -> Iterator[Path]:
 
 
 def _sweep_group(disk: Disk, folder: Path) -> list[Path]:
-    return [folder] if _is_forgotten(disk, folder, stat.S_ISDIR) and remove(disk, folder) else []
+    return [folder] if _is_left_over(disk, folder, stat.S_ISDIR) and remove(disk, folder) else []
 
 
-def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
+def _is_left_over(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
     """Whether what a name stands for was left by a dead run; another user's name for it proves nothing.
 
     Args:
@@ -75,10 +75,10 @@ def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bo
     if found is None:
         return False
     if not is_right(found.st_mode):
-        leave(disk, path)
+        report_left_alone(disk, path)
         return False
     fate = maker(path.name.removeprefix(TEMPORARY))
-    return fate == "dead" if fate != "unknown" and is_own(found) else is_old(found)
+    return fate == "dead" if fate != "unknown" and is_owned(found) else is_old(found)
 
 
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
@@ -103,4 +103,4 @@ def _is_useless(disk: Disk, slot: Slot, is_stored: Callable[[], bool]) -> bool:
 
 def _is_stored(disk: Disk, blob: Path, digest: str) -> bool:
     """Whether a blob is there and right: beside a damaged one, what was fetched to repair it is of use."""
-    return is_plain(disk, blob) and hash_file(disk, blob) == digest
+    return is_regular(disk, blob) and hash_file(disk, blob) == digest

@@ -40,17 +40,17 @@ def list_entries(directory: str | int) -> list[tuple[str, bool]]:
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
-def is_plain(found: os.stat_result) -> bool:
-    """Whether what was looked at is a plain file."""
+def is_regular(found: os.stat_result) -> bool:
+    """Whether what was looked at is a regular file."""
     return stat.S_ISREG(found.st_mode)
 
 
-def is_our_own(found: os.stat_result) -> bool:
-    """Whether it is a plain file that has one name only and is owned by us."""
-    return is_plain(found) and found.st_nlink == 1 and is_own(found)
+def is_owned_with_one_name(found: os.stat_result) -> bool:
+    """Whether it is a regular file that has one name only and is owned by us."""
+    return is_regular(found) and found.st_nlink == 1 and is_owned(found)
 
 
-def is_own(found: os.stat_result) -> bool:
+def is_owned(found: os.stat_result) -> bool:
     """Whether the user who runs this owns what was looked at; always on Windows, which has no such number."""
     return sys.platform == "win32" or found.st_uid == os.geteuid()
 

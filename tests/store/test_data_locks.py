@@ -37,14 +37,14 @@ class ActingDisk(Disk):
     def __init__(self, operation: str, act: Callable[[Path], object], *, after: bool = False) -> None:
         super().__init__()
         self._operation = operation
-        self._act: Callable[[Path], object] | None = act
+        self._delete: Callable[[Path], object] | None = act
         self._after = after
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
-        act = self._act if operation == self._operation and path.name.startswith("data") else None
+        act = self._delete if operation == self._operation and path.name.startswith("data") else None
         if act is None:
             return super().perform(operation, path, call)
-        self._act = None
+        self._delete = None
         if not self._after:
             act(path)
             return super().perform(operation, path, call)
@@ -166,7 +166,7 @@ def test_a_forked_process_does_not_keep_the_lock(store: Store) -> None:
     with store.partial(FILE, True) as partial:
         partial.put(0, CONTENT[:MIB], "mirror a")
         inode = partial.slot.data.stat().st_ino
-        kept = os.dup(partial._files.begin()._fd)  # as a forked process has it
+        kept = os.dup(partial._files.open_or_create()._fd)  # as a forked process has it
     with store.partial(FILE, True) as again:
         assert (again.received, again.slot.data.stat().st_ino) == (MIB, inode)
     os.close(kept)

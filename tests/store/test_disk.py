@@ -157,9 +157,9 @@ def test_reading_goes_block_by_block(store: Store, tmp_path: Path) -> None:
 
 
 def test_reading_what_is_not_there_is_a_clear_error(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="no regular file"):
         list(store.read(tmp_path / "absent"))
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="no regular file"):
         list(store.read(tmp_path))
 
 

@@ -216,7 +216,7 @@ def test_a_full_disk_keeps_the_bytes_before_it(root: Path) -> None:
 
         def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
             if offset + len(data) > self.room:
-                self._must("write", path, fail)
+                self._call("write", path, fail)
             super().pwrite(fd, path, data, offset)
 
     def fail() -> None:

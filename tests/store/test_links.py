@@ -157,7 +157,7 @@ def test_reading_does_not_follow_a_link(store: Store, victim: Path) -> None:
     blob.symlink_to(victim)
     assert store.find_blob(spec(CONTENT)) is None
     assert store.size_of(blob) is None
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="no regular file"):
         list(store.read(blob))
 
 

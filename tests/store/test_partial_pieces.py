@@ -181,7 +181,7 @@ def test_restarting_forgets_what_came_ahead(store: Store) -> None:
 def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
     class Unreadable(Disk):
         def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
-            self._must("read", path, fail)
+            self._call("read", path, fail)
             return super().read_at(fd, path, room, offset)
 
     def fail() -> None:

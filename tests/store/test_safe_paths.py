@@ -12,7 +12,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk
-from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError
+from modelfetch.store.dir_handles import HANDLES, MOST, LinkInPathError
 from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 
 resource = pytest.importorskip("resource", reason="POSIX limits")
@@ -59,7 +59,7 @@ def test_a_link_on_the_way_is_named(disk: Disk, root: Path, tmp_path: Path) -> N
     ):
         with pytest.raises(StoreError, match=f"{root}/a is not a directory of its own") as caught:
             act()
-        assert isinstance(caught.value.__cause__, AstrayError)
+        assert isinstance(caught.value.__cause__, LinkInPathError)
     assert [path.name for path in tmp_path.joinpath("victim").rglob("*")] == ["b"]
 
 
@@ -96,7 +96,7 @@ def test_a_directory_that_was_replaced_is_found(disk: Disk, root: Path) -> None:
 def test_in_a_steady_block_no_link_is_followed_either(root: Path, tmp_path: Path) -> None:
     disk = Disk()
     disk.guard(root)
-    with disk.steady():
+    with disk.reuse_directories():
         write(disk, root / "a" / "b" / "one")
         replace_by_link(root / "a" / "b", tmp_path / "victim")
         write(disk, root / "a" / "b" / "two")
