@@ -1,7 +1,13 @@
-"""Locks between processes: so that each byte is fetched once. What is stored is right without them too.
+"""Locks between processes, so that each byte is fetched only once.
 
-A kernel lock ends with its process, so none is ever stale. Its file goes when it is given back, under the
-lock: whoever waited for it finds that the name is gone, or another file's, and locks that one.
+Locks save work; they do not protect data: what is stored is right without them too. A kernel lock ends with
+its process, so none is ever stale. Its file is removed on release, while the lock is still held: a process
+that waited for it then sees that the name is gone, or is another file, and locks that one instead.
+
+Beside the lock file ``<name>.lock`` lies ``<name>.lock.holder``, a note in JSON for the processes that wait::
+
+    {"pid": 4711, "host": "box", "since": "2026-11-20T06:00:12+00:00", "received": 1048576, "size": 4194304,
+     "who": "", "command": "modelfetch"}
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 _NOTE: Final = ".holder"
 _HOLDER_LIMIT: Final = 4096
-"""Bytes read of a note on who holds a lock."""
+"""Most bytes read of a holder's note: other users may write to a shared cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +54,14 @@ class _Holder:
 
 
 class Lock:
-    """A lock on a model or a blob. Take it on one thread, give it back on any.
+    """A lock on a model or a blob. It may be released by another thread than the one that acquired it.
 
-    ``with lock:`` releases at the end of the block; take it first, with :meth:`try_acquire`.
+    ``with lock:`` releases it at the end of the block; acquire it before, with :meth:`try_acquire`.
 
     Attributes:
-        who: What its holder is called beside its process, such as the name of a job; may be empty.
-        effective: Whether, since it was taken, it really keeps other processes out: the kernel refuses a
-            second lock, and the file system is known to be local.
+        who: A name for the holder in addition to its process, such as a job's name; may be empty.
+        effective: Whether the acquired lock really excludes other processes: the kernel refuses a second
+            lock, and the file system is known to be local.
     """
 
     def __init__(self, disk: Disk, root: Path, path: Path) -> None:
@@ -69,10 +75,10 @@ class Lock:
         self._since = ""
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; never waits.
+        """Acquire the lock if it is free; never waits.
 
         Returns:
-            Whether we have it. Where locks do not work it counts as taken, and :attr:`effective` is False.
+            Whether we hold it. Where locks do not work it counts as held, and :attr:`effective` is False.
         """
         if not self._is_held:
             with self._disk.reuse_directories():
@@ -80,31 +86,31 @@ class Lock:
         return self._is_held
 
     def holder(self) -> str:
-        """Say who has the lock, for a person: ``process 4711 on host, since 06:00:12``."""
+        """Describe the holder for a person: ``process 4711 on host, since 06:00:12``."""
         return str(self._read() or "another process")
 
     def holder_pid(self) -> int | None:
-        """Say which process has the lock; None where no living one says so."""
+        """Return the process that holds the lock; None if no running process left a note."""
         found = self._read()
         return None if found is None else found.pid
 
     def progress(self) -> tuple[int, int]:
-        """Say how far who has the lock is: the bytes it has, and all of them; zeros when it does not say."""
+        """Return the holder's progress: bytes received, and bytes in all; zeros when it reported none."""
         found = self._read()
         return (found.received, found.size) if found is not None else (0, 0)
 
     def note(self, received: int, size: int) -> None:
-        """Tell those who wait how far we are; without having the lock, do nothing.
+        """Report our progress to processes that wait for the lock; does nothing if we do not hold it.
 
         Args:
-            received: Bytes we have.
+            received: Bytes received so far.
             size: Bytes in all.
         """
         if self._is_held and self._since:
             self._announce(received, size)
 
     def release(self) -> None:
-        """Give the lock back; without having it, do nothing."""
+        """Release the lock; does nothing if we do not hold it."""
         if self._is_held:
             self._is_held = self.effective = False
             self._since = ""
@@ -120,10 +126,10 @@ class Lock:
         self.release()
 
     def reclaim(self) -> list[Path]:
-        """Remove what a dead holder left: the lock that nobody has, and the note beside it.
+        """Remove the files of a dead holder: the lock file if nobody holds it, and the note beside it.
 
         Returns:
-            What was removed.
+            The removed paths.
         """
         files, found = (self._path, self._note), self._disk.lstat(self._path)
         if found is None:
@@ -133,7 +139,7 @@ class Lock:
         if taken is False:
             return []
         try:
-            # Where locks prove nothing it may be held, and age has to do.
+            # Where a lock proves nothing another process may hold it: then only an old file is removed.
             is_free = was_old or (taken is True and self._disk.lock_excludes(self._path))
             return [path for path in files if is_free and self._disk.unlink(path)]
         finally:
@@ -161,16 +167,16 @@ class Lock:
 
     def _give_back(self) -> None:
         with suppress(StoreError, OSError), self._disk.reuse_directories():
-            if self._disk.has_name(
-                self._lock, self._path
-            ):  # else it was deleted, and the name is another's by now
+            # If our file was deleted meanwhile, the name may belong to another process's lock by now.
+            if self._disk.has_name(self._lock, self._path):
+                # Note first, and both under the lock: the next holder's note must not be removed.
                 self._disk.unlink(self._note)
                 self._disk.unlink(self._path)
-        with suppress(OSError):  # the kernel takes it back when the process ends
+        with suppress(OSError):  # the kernel releases it at the latest when the process ends
             self._lock.give_back()
 
     def _read(self) -> _Holder | None:
-        """What the holder says of itself; None when it says nothing, or is gone."""
+        """Read the holder's note; None when there is none, or its process is gone."""
         try:
             found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
@@ -204,15 +210,15 @@ def _parse(content: bytes) -> _Holder:
 
 
 def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
-    """Remove the locks that nobody holds, best effort.
+    """Remove the lock files that nobody holds. Best effort.
 
     Args:
         disk: The disk.
         root: The cache root.
-        directory: Where the locks lie.
+        directory: The directory of the locks.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     removed: list[Path] = []
     with suppress(StoreError):

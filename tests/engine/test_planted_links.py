@@ -153,7 +153,7 @@ def code_of(verb: Callable[[Laboratory], int], lab: Laboratory) -> int:
     try:
         return verb(lab)
     except StoreError as error:
-        is_clear = "not a directory of its own" in error.message and "\n" not in error.message
+        is_clear = "is a symbolic link, or not a directory" in error.message and "\n" not in error.message
         return error.exit_code if is_clear else 1
 
 

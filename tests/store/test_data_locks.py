@@ -146,7 +146,7 @@ def test_what_took_the_name_at_the_last_moment_gets_no_final_name(root: Path, mo
     store = Store(root, disk=ActingDisk(moment, swap, after=True))
     with store.partial(FILE, True) as partial:
         partial.put(0, CONTENT, "mirror a")
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
     assert (folder(store) / "data").read_bytes() == WRONG, "it is not ours to remove"

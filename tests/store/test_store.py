@@ -77,7 +77,7 @@ def test_bytes_cut_off_behind_our_back_are_noticed(store: Store) -> None:
     with store.partial(FILE, True) as partial:
         partial.put(partial.length, CONTENT, "mirror a")
         os.truncate(partial.slot.data, 100)
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
 
@@ -87,7 +87,7 @@ def test_another_file_under_our_name_is_not_published(store: Store) -> None:
         partial.put(partial.length, CONTENT, "mirror a")
         partial.slot.data.unlink()
         partial.slot.data.write_bytes(ROT)
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
 
@@ -98,7 +98,7 @@ def test_a_cache_deleted_meanwhile_ends_with_a_clear_error_and_the_next_run_work
         for name in ("data", "journal"):
             (partial.slot.folder / name).unlink()
         partial.slot.folder.rmdir()
-        with pytest.raises(StoreError, match=r"(not there|changed by something else)"):
+        with pytest.raises(StoreError, match=r"(does not exist|changed by another program)"):
             store.commit(partial)
     assert obtain(store, CONTENT).path.read_bytes() == CONTENT
 
