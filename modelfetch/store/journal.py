@@ -8,8 +8,8 @@ prefix, or a piece that was written behind a gap::
     <start>-<end> <crc32 of these bytes> "<origin>" <crc32 of the line>
 
 Every line is only a claim: the next run reads the bytes again, during its transfer, and compares them with
-the line. So torn lines, holes after a power cut and journals of other files cost time, but never yield a wrong
-byte. For the same reason the journal is never synced, and its order relative to the data does not matter. A
+the line. So torn lines, holes after a power cut and journals of other files cost time, but never yield wrong
+bytes. For the same reason the journal is never synced, and its order relative to the data does not matter. A
 piece has only a CRC, which takes half the time of a hash: its bytes are hashed with the whole file later.
 
 :class:`Pieces` collects bytes behind a gap until there are enough for a line.

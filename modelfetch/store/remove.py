@@ -1,4 +1,9 @@
-"""Taking a model away: its receipt first, so that it is gone at once, then what only it used."""
+"""Removes models: the receipt first, so that the model is absent at once, then what only it used.
+
+If a run is killed in between, no receipt lists a file that is gone. Blobs and partials are shared by digest,
+so they are removed only if no other model needs them, and only while the lock of that digest is held. A blob
+is kept, too, if a file of another model is a hard link to it, even without a receipt.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +32,28 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was, or would be, removed."""
+    """The result of a removal, or of a dry run."""
 
     name: str
     versions: tuple[str, ...]
-    """Those that were there, finished or not."""
+    """The versions that existed, finished or not."""
     paths: tuple[Path, ...]
     """Files, in the order of removal."""
     freed: int
-    """Bytes of disk space; a file that keeps another name elsewhere frees none."""
+    """Bytes of disk space freed; a file with another name elsewhere frees none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FileState:
     inode: Inode
     names: int
-    """Names it has, wherever they are."""
+    """Its number of links."""
     allocated: int
     """Bytes on the disk."""
 
 
 class Remover:
-    """Finds and removes what belongs to versions of one model only."""
+    """Finds and removes what belongs only to certain versions of one model."""
 
     def __init__(self, disk: Disk, layout: Layout, name: str, receipts: Iterable[Receipt]) -> None:
         self._disk = disk
@@ -113,9 +118,9 @@ class Remover:
             yield from self._files_below(self._layout.version(self._name, version))
 
     def _files_below(self, path: Path, depth: int = DEPTH) -> Iterator[Path]:
-        """A name, or every name below it, that is not itself a directory; links are not followed.
+        """Yield a path, or all paths below it, that are no directories; links are not followed.
 
-        Nothing of a model lies deeper than its paths may be. What does is told, and left.
+        A model's files are never deeper than its paths may be: a deeper directory is reported and kept.
         """
         found = self._disk.lstat(path)
         if found is None or not stat.S_ISDIR(found.st_mode):
@@ -132,7 +137,7 @@ class Remover:
         return [directory / name for name in self._disk.names(directory)]
 
     def _stored(self, digests: list[str], versions: list[str]) -> dict[str, list[Path]]:
-        """By digest: its blob, if that is no file of another model, finished or not, and its partials."""
+        """By digest: its blob, unless a model that stays uses the inode, and its partials."""
         used = set(self._inodes_of_others(versions))
         return {
             digest: [*self._blob(digest, used), *self._files_below(self._layout.partial(digest))]
@@ -157,7 +162,7 @@ class Remover:
                     )
 
     def _file_states(self, paths: Iterable[Path]) -> dict[Path, _FileState]:
-        """What is there under each path, before it goes."""
+        """Inspect each path before it is removed."""
         states = ((path, self._disk.lstat(path)) for path in paths)
         return {
             path: _FileState(_inode(state), state.st_nlink, _allocated(state))
@@ -168,7 +173,7 @@ class Remover:
     def _delete(
         self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
     ) -> dict[str, list[Path]]:
-        """Remove files; what went of those that are stored by digest."""
+        """Remove the files; returns the blobs and partials that were removed, by digest."""
         for path in own:
             self._disk.unlink(path)
         for version in versions:
@@ -178,9 +183,9 @@ class Remover:
         return gone
 
     def _remove_stored(self, digest: str, paths: Iterable[Path]) -> bool:
-        """Remove a blob and its partials, unless another process is using them; whether they are gone.
+        """Remove a blob and its partials, unless another process uses them; whether they are gone.
 
-        The lock is held for this digest alone: a model may have more files than a process may open.
+        Only this digest's lock is held: a model may have more files than a process may open.
         """
         with Lock(self._disk, self._layout.root, self._layout.blob_lock(digest)) as lock:
             if not lock.try_acquire():
@@ -191,14 +196,14 @@ class Remover:
         return True
 
     def _prune(self, directory: Path, depth: int = DEPTH) -> None:
-        """Remove a directory and those below it, as far as they are empty, and no deeper than ours are."""
+        """Remove empty directories from the bottom up, no deeper than a model's paths may be."""
         for entry in self._entries(directory) if depth else ():
             self._prune(entry, depth - 1)
         self._disk.rmdir(directory)
 
 
 def _freed(paths: Iterable[Path], looks: Mapping[Path, _FileState]) -> int:
-    """Bytes that come free: those of inodes all of whose names go."""
+    """Bytes that are freed: those of inodes that lose all of their names."""
     found = [looks[path] for path in paths if path in looks]
     going = Counter(look.inode for look in found)
     last = {look.inode: look.allocated for look in found if going[look.inode] >= look.names}
@@ -210,6 +215,6 @@ def _inode(state: os.stat_result) -> Inode:
 
 
 def _allocated(state: os.stat_result) -> int:
-    """Bytes on the disk; holes of a partial take none. ``st_blocks`` counts 512 bytes each (POSIX)."""
+    """Bytes on the disk, without the holes of a partial. ``st_blocks`` counts units of 512 bytes (POSIX)."""
     blocks = getattr(state, "st_blocks", None)
     return state.st_size if blocks is None else min(state.st_size, blocks * 512)
