@@ -18,11 +18,11 @@ from modelfetch import threads
 from modelfetch.store.files import BLOCK
 
 THREADS: Final = min(2, os.cpu_count() or 1)
-"""Number of hashing threads: more than two were not needed, see above."""
+"""Number of hashing threads."""
 PROCESSORS: Final = os.cpu_count() or 1
-"""With that many files under way no processor is free for a hashing thread, so the writers hash. Measured with
-14 files on two processors: over TLS, where reading alone occupies a processor, this took a sixth less time;
-without TLS the same time."""
+"""With that many files under way no processor is free for a hashing thread, so the writers hash. Measured
+with 14 files on two processors: over TLS, where reading alone occupies a processor, this took a sixth less
+time; without TLS the same time."""
 IDLE_SECONDS: Final = 1.0
 """Seconds a thread waits for work before it ends."""
 

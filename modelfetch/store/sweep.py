@@ -48,8 +48,8 @@ def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
 
 
 def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterator[Path]:
-    # A run that finds a receipt has no placing left to do in that version, so inspecting each of its files
-    # only costs time; then the search stops above the directories of versions.
+    # Files of a version are placed before its receipt is written. A run that finds all receipts therefore
+    # need not inspect each of those files; its search stops above the directories of versions.
     depth = 100 if thorough else 1
     for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
         with best_effort(disk):
