@@ -96,7 +96,7 @@ class Contents:
         return self._disk.lstat(self.directory(manifest)) is not None
 
     def receipt(self, manifest: Manifest) -> Receipt | None:
-        """Read a model's receipt; None when there is none for exactly these files that can be read."""
+        """Read a model's receipt; None when no readable receipt is for exactly these files."""
         return self._receipts.read(manifest)
 
     def receipts(self) -> Iterator[Receipt]:
@@ -126,7 +126,7 @@ class Contents:
         )
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
-        """Tell for each file, by path, whether its stamp is that of the receipt; reads no file."""
+        """Return for each path whether the file has the stamp of the receipt; reads no file."""
         return self._receipts.kept(manifest, receipt)
 
     def begun(self) -> frozenset[str]:

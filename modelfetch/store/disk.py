@@ -15,50 +15,16 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from modelfetch.errors import StoreError
+from modelfetch.store import syscalls
 from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
 from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
-from modelfetch.store.syscalls import (
-    SAFE,
-    is_owned_with_one_name,
-    is_regular,
-    list_entries,
-    list_names,
-    look,
-    read_at,
-    read_into,
-    sync_directory,
-    sync_file,
-    write_at,
-)
 
 if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.safe_paths import SafePaths
-
-if sys.platform != "win32":
-    import fcntl
-
-_FICLONE: Final = 0x40049409
-"""``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
-
-_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
-"""ENOTDIR: a part of the path is a file, so nothing can exist below it."""
-_NOT_REGULAR: Final = (*_ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
-"""Errors from opening a name that is absent, a link (EMLINK on BSD), a directory, a socket or a FIFO."""
-_NOT_OURS: Final = (errno.EACCES, errno.EPERM)
-_NO_LINK: Final = (
-    *(errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK),
-    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
-)
-_NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
-_NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""The file system does not support the operation (fsync(2)), so nothing was lost. A sync that failed gives
-EIO, ENOSPC or EDQUOT instead."""
-_NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""The file system has no modes (FAT, SMB, many FUSE file systems), or does not let us change them."""
 
 
 class Disk(DiskOperations):
@@ -85,28 +51,30 @@ class Disk(DiskOperations):
 
     def lstat(self, path: Path) -> os.stat_result | None:
         """Return the status of a name, without following a link; None when it does not exist."""
-        return self._call_or_none("look at", path, self._at(path, look), _ABSENT)
+        return self._call_or_none("inspect", path, self._at(path, syscalls.look), syscalls.ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
         """Return the status of what a name leads to, following links; None when it does not exist.
 
         Only for paths that the user chose: a root, the directories above it, a settings file.
         """
-        return self._call_or_none("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
+        return self._call_or_none("inspect", path, lambda: os.stat(path), syscalls.ABSENT)  # noqa: PTH116
 
     def fstat(self, fd: int, path: Path) -> os.stat_result:
         """Return the status of an open file."""
-        return self._call("look at", path, lambda: os.fstat(fd))
+        return self._call("inspect", path, lambda: os.fstat(fd))
 
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when it does not exist."""
-        found = self._call_or_none("list", path, lambda: self._paths.on_directory(path, list_names), _ABSENT)
+        found = self._call_or_none(
+            "list", path, lambda: self._paths.on_directory(path, syscalls.list_names), syscalls.ABSENT
+        )
         return sorted(found or ())
 
     def entries(self, path: Path) -> list[tuple[str, bool]]:
         """List a directory like :meth:`names`, with whether each name is a directory and not a link."""
         found = self._call_or_none(
-            "list", path, lambda: self._paths.on_directory(path, list_entries), _ABSENT
+            "list", path, lambda: self._paths.on_directory(path, syscalls.list_entries), syscalls.ABSENT
         )
         return sorted(found or ())
 
@@ -116,7 +84,7 @@ class Disk(DiskOperations):
             import shutil
 
             return shutil.disk_usage(path).free
-        found = self._call_or_none("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
+        found = self._call_or_none("inspect", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
 
     def why_not_writable(self, path: Path) -> int:
@@ -130,7 +98,7 @@ class Disk(DiskOperations):
 
     def create(self, path: Path, mode: int = 0o666) -> int:
         """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | syscalls.SAFE
         return self._call(
             "create", path, self._at(path, lambda name, at: os.open(name, flags, mode, dir_fd=at))
         )
@@ -144,7 +112,7 @@ class Disk(DiskOperations):
 
     def open_to_read(self, path: Path) -> int | None:
         """Open a regular file for reading; None when no regular file has that name."""
-        return self._open_regular(path, os.O_RDONLY, _NOT_REGULAR, is_regular)
+        return self._open_regular(path, os.O_RDONLY, syscalls.NOT_REGULAR, syscalls.is_regular)
 
     def open_to_update(self, path: Path) -> int | None:
         """Open a regular file of our own for reading and writing; None when no such file has that name.
@@ -152,12 +120,14 @@ class Disk(DiskOperations):
         The file must have no second name, so that nothing is written through a planted hard link, and must
         be owned by this user, so that no other user can change its mode meanwhile.
         """
-        return self._open_regular(path, os.O_RDWR, (*_NOT_REGULAR, *_NOT_OURS), is_owned_with_one_name)
+        return self._open_regular(
+            path, os.O_RDWR, (*syscalls.NOT_REGULAR, *syscalls.DENIED), syscalls.is_owned_with_one_name
+        )
 
     def _open_regular(
         self, path: Path, flags: int, expected: Collection[int], is_right: Callable[[os.stat_result], bool]
     ) -> int | None:
-        opening = self._at(path, lambda name, at: os.open(name, flags | SAFE, dir_fd=at))
+        opening = self._at(path, lambda name, at: os.open(name, flags | syscalls.SAFE, dir_fd=at))
         fd = self._call_or_none("open", path, opening, expected)
         if fd is None:
             return None
@@ -190,7 +160,7 @@ class Disk(DiskOperations):
 
     def read_into(self, fd: int, path: Path, room: memoryview) -> int:
         """Read the next bytes into a buffer; returns how many, 0 at the end of the file."""
-        return self._call("read", path, lambda: read_into(fd, room))
+        return self._call("read", path, lambda: syscalls.read_into(fd, room))
 
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
@@ -200,7 +170,7 @@ class Disk(DiskOperations):
             view, offset = view[written:], offset + written
 
     def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
-        return self._call("write", path, lambda: write_at(fd, view, offset))
+        return self._call("write", path, lambda: syscalls.write_at(fd, view, offset))
 
     def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
         """Fill a buffer with the bytes at an offset; False if the file is too short."""
@@ -212,7 +182,7 @@ class Disk(DiskOperations):
         return True
 
     def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
-        return self._call("read", path, lambda: read_at(fd, room, offset))
+        return self._call("read", path, lambda: syscalls.read_at(fd, room, offset))
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
         """Truncate or extend a file; an extension is a hole and takes no space."""
@@ -224,7 +194,7 @@ class Disk(DiskOperations):
             self._sync(path, lambda: os.fsync(fd))
 
     def _sync(self, path: Path, call: Callable[[], object]) -> None:
-        if not self._try("sync", path, call, _NO_SYNC):
+        if not self._try("sync", path, call, syscalls.NO_SYNC):
             self.notices.add(UNSYNCED)
 
     @property
@@ -239,7 +209,7 @@ class Disk(DiskOperations):
     def sync_closed(self, path: Path) -> None:
         """Like :meth:`sync`, for a file that was closed."""
         if self._fsync:
-            self._sync(path, self._at(path, sync_file))
+            self._sync(path, self._at(path, syscalls.sync_file))
 
     def seal(self, fd: int, path: Path) -> None:
         """Make a file read-only; read permissions that the umask removed stay removed.
@@ -249,14 +219,14 @@ class Disk(DiskOperations):
         """
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
-            if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), _NO_MODES):
+            if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), syscalls.NO_MODES):
                 self.notices.add(UNSEALED)
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the extents of another one; False where that is impossible."""
         if not sys.platform.startswith("linux"):
             return False
-        return self._try("clone into", path, lambda: fcntl.ioctl(fd, _FICLONE, source), _NO_REFLINK)
+        return self._try("clone into", path, lambda: syscalls.share_extents(fd, source), syscalls.NO_REFLINK)
 
     # Names
 
@@ -268,7 +238,7 @@ class Disk(DiskOperations):
             lambda name, at, new, there: os.replace(name, new, src_dir_fd=at, dst_dir_fd=there),
         )
         for pause in self.rename_pauses:
-            if self._try("rename to", target, renaming, _NOT_OURS):
+            if self._try("rename to", target, renaming, syscalls.DENIED):
                 return
             time.sleep(pause)
         self._call("rename to", target, renaming)
@@ -283,7 +253,7 @@ class Disk(DiskOperations):
                 name, new, src_dir_fd=at, dst_dir_fd=there, follow_symlinks=follow
             ),
         )
-        return self._try("link to", target, linking, _NO_LINK)
+        return self._try("link to", target, linking, syscalls.NO_LINK)
 
     def link_free(self, source: Path, target: Path) -> bool | None:
         """Like :meth:`link`, but None instead of an error when the target exists."""
@@ -296,7 +266,9 @@ class Disk(DiskOperations):
 
     def unlink(self, path: Path) -> bool:
         """Remove a name; False when it does not exist."""
-        return self._try("remove", path, self._at(path, lambda name, at: os.unlink(name, dir_fd=at)), _ABSENT)
+        return self._try(
+            "remove", path, self._at(path, lambda name, at: os.unlink(name, dir_fd=at)), syscalls.ABSENT
+        )
 
     def mkdir(self, path: Path, mode: int = 0o777) -> bool:
         """Create a directory; False if the name exists. The umask applies, setgid is inherited."""
@@ -305,15 +277,15 @@ class Disk(DiskOperations):
 
     def rmdir(self, path: Path) -> bool:
         """Remove an empty directory; False when it is not empty, does not exist, or is no directory."""
-        expected = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
+        expected = (*syscalls.ABSENT, errno.ENOTEMPTY, errno.EEXIST)
         return self._try("remove", path, self._at(path, lambda name, at: os.rmdir(name, dir_fd=at)), expected)
 
     def sync_directory(self, path: Path) -> None:
         """Wait until a directory's names are on the disk, where the file system supports that."""
         if self._fsync and sys.platform != "win32":
             # Many file systems cannot sync directories; unlike for a file, that is not worth a notice.
-            expected = (*_NO_SYNC, errno.EBADF)
-            self._try("sync", path, lambda: self._paths.on_directory(path, sync_directory), expected)
+            expected = (*syscalls.NO_SYNC, errno.EBADF)
+            self._try("sync", path, lambda: self._paths.on_directory(path, syscalls.sync_directory), expected)
 
     # Locks
 
@@ -331,7 +303,7 @@ class Disk(DiskOperations):
 
     def has_name(self, lock: KernelLock, path: Path) -> bool:
         """Whether we hold a lock, and its file still has that name."""
-        return bool(self._call_or_none("look at", path, self._at(path, lock.has_name), _ABSENT))
+        return bool(self._call_or_none("inspect", path, self._at(path, lock.has_name), syscalls.ABSENT))
 
     def lock_file(self, fd: int, path: Path) -> bool | None:
         """Try to lock an open file itself; the lock lasts until the last descriptor is closed.

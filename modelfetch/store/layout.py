@@ -85,7 +85,7 @@ class Layout:
         return self.root / f"{HITS}.1", self.root / HITS
 
     def file(self, name: str, label: str, path: str) -> Path:
-        """Where one file of a model lies."""
+        """The path of one file of a model."""
         return inside(self.version(name, label), path)
 
     def model_lock(self, name: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from modelfetch.errors import StoreError
+from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.store.partial_hashing import PartialHasher
 
 if TYPE_CHECKING:
@@ -132,10 +132,23 @@ class Partial:
         """
         return self._hasher.wait(seconds)
 
+    def require_complete(self) -> None:
+        """Check that all bytes are there and right.
+
+        Raises:
+            IntegrityError: They are not.
+            StoreError: The bytes could not be read again.
+        """
+        if self.length != self.file.size or self.digest() != self.file.sha256:
+            raise IntegrityError(
+                f"{self.file.path}: {self.length} of {self.file.size} bytes, SHA-256 {self.digest()} "
+                f"instead of {self.file.sha256}"
+            )
+
     # Endings
 
     def restart(self) -> None:
-        """Begin again at offset 0, in the same file; its bytes are overwritten.
+        """Restart at offset 0, in the same file; its bytes are overwritten.
 
         No other thread may be writing.
 
@@ -145,7 +158,7 @@ class Partial:
         self._hasher.restart()
 
     def renew(self) -> None:
-        """Begin again in new files: the data was moved away after :meth:`release`."""
+        """Restart in new files: the data was moved away after :meth:`release`."""
         self._files.drop()
         self._files = self._files.fresh()
         self._hasher.reopen(self._files)

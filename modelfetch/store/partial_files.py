@@ -1,7 +1,7 @@
 """The two open files of a download: its data and its journal.
 
 The right to write to a data file is established on that file itself: its kernel lock is held from creation
-until the file has its final name, or is closed. The blob's lock is another file, which anybody may delete;
+until the file has its final name, or is closed. The blob's lock is another file, which any user may delete;
 two processes could then hold a lock of the same name. The lock on the data file cannot be held twice, because
 it belongs to the inode and not to a name (docs/decisions/0012).
 """

@@ -15,9 +15,9 @@ Two locks guard the state:
 * ``_turn`` serializes everything that advances or replaces the prefix hash. Its holder hashes a block and may
   read from the disk or append to the journal.
 
-A thread that needs both takes ``_turn`` first. Nobody takes ``_turn`` while holding ``_state``: a writer
-would then wait for a whole block to be hashed. ``Prefix.length`` may be read without a lock, because it is a
-single integer; a stale value only means that a thread is woken once too often or a block too late.
+A thread that needs both takes ``_turn`` first. No thread takes ``_turn`` while it holds ``_state``: the
+writers would then wait for a whole block to be hashed. ``Prefix.length`` may be read without a lock, because
+it is a single integer; a stale value only means that a thread is woken once too often or a block too late.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class PartialHasher:
     # Endings
 
     def restart(self) -> None:
-        """Begin again at offset 0 in the same files; nobody may be writing.
+        """Restart at offset 0 in the same files; no thread may be writing.
 
         Raises:
             StoreError: The disk refused.
@@ -267,7 +267,7 @@ class PartialHasher:
             self._files.restart()
 
     def reopen(self, files: LazyFiles) -> None:
-        """Begin again at offset 0 in other files, after :meth:`stop`."""
+        """Restart at offset 0 in other files, after :meth:`stop`."""
         with self._turn:
             self._files = files
             self._forget_bytes()

@@ -2,8 +2,8 @@
 
 ``data`` and ``journal`` belong to the process that holds the blob's lock, where locks work. Every other
 process writes to its own pair, ``data-<tag>`` and ``journal-<tag>``, so that two writers never share an
-inode. In addition each writer holds the kernel's lock on its data file, because the blob's lock file may be
-deleted by anybody.
+inode. In addition each writer holds the kernel's lock on its data file, because any user may delete
+the blob's lock file.
 """
 
 from __future__ import annotations

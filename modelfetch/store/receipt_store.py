@@ -88,7 +88,7 @@ class Receipts:
         return known[1]
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
-        """Tell for each file, by path, whether its stamp is that of the receipt; reads no file."""
+        """Return for each path whether the file has the stamp of the receipt; reads no file."""
         stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
         label = receipt.label or receipt.version if receipt else ""
         with self._disk.reuse_directories():

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.errors import IntegrityError, StoreError
+from modelfetch.errors import StoreError
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
@@ -118,7 +118,7 @@ class Store(Contents):
         Raises:
             IntegrityError: Bytes are missing or wrong; nothing was changed.
         """
-        _require_complete(partial)
+        partial.require_complete()
         with self._disk.reuse_directories():
             return self._commit(partial, displaced_source)
 
@@ -137,11 +137,7 @@ class Store(Contents):
         return Placed(blob, quarantined)
 
     def group(self) -> GroupCommit:
-        """Start a group of small files that are stored together.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+        """Start a group of small files that are stored together."""
         return GroupCommit(self._disk, self._layout, self._directories)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
@@ -259,11 +255,7 @@ class Store(Contents):
     # Removing
 
     def forget_hits(self) -> None:
-        """Delete the records of warm runs; see :meth:`hits`.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+        """Delete the records of warm runs; see :meth:`hits`."""
         forget_hits(self._disk, self._layout)
 
     def quarantine(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Path:
@@ -354,12 +346,3 @@ class Store(Contents):
 
     def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
         return self._quarantine.displace(path, file, source=source) if source else None
-
-
-def _require_complete(partial: Partial) -> None:
-    file = partial.file
-    if partial.length != file.size or partial.digest() != file.sha256:
-        raise IntegrityError(
-            f"{file.path}: {partial.length} of {file.size} bytes, SHA-256 {partial.digest()} "
-            f"instead of {file.sha256}"
-        )

@@ -13,6 +13,9 @@ import sys
 import threading
 from typing import Final
 
+if sys.platform != "win32":
+    import fcntl
+
 SAFE: Final = (
     getattr(os, "O_NOFOLLOW", 0)  # do not follow a planted link
     | getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a planted FIFO
@@ -22,6 +25,29 @@ SAFE: Final = (
 """Flags with which every file is opened."""
 _SEEKING: Final = threading.Lock()
 """Windows has no pread and pwrite: seek and read or write must not be interleaved with another thread's."""
+
+_FICLONE: Final = 0x40049409
+"""``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
+
+ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
+"""ENOTDIR: a part of the path is a file, so nothing can exist below it."""
+NOT_REGULAR: Final = (*ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+"""Errors from opening a name that is absent, a link (EMLINK on BSD), a directory, a socket or a FIFO."""
+DENIED: Final = (errno.EACCES, errno.EPERM)
+"""Errors from opening or replacing another user's file; on Windows, also one that is open elsewhere."""
+NO_LINK: Final = (
+    *(errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK),
+    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
+)
+"""Errors from linking two places that cannot share an inode: other file systems, no support, too many links,
+or a file that fs.protected_hardlinks does not let us link."""
+NO_REFLINK: Final = (*NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
+"""Errors from cloning: also, the file system does not know the request (ENOTTY) or refuses the files."""
+NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""The file system does not support the operation (fsync(2)), so nothing was lost. A sync that failed gives
+EIO, ENOSPC or EDQUOT instead."""
+NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""The file system has no modes (FAT, SMB, many FUSE file systems), or does not let us change them."""
 
 
 def look(name: str, at: int | None) -> os.stat_result:
@@ -110,3 +136,9 @@ def read_at(fd: int, room: memoryview, offset: int) -> int:
         data = os.pread(fd, len(room), offset)
     room[: len(data)] = data
     return len(data)
+
+
+def share_extents(fd: int, source: int) -> None:
+    """Let an empty file share the extents of another one. Linux only."""
+    if sys.platform != "win32":
+        fcntl.ioctl(fd, _FICLONE, source)

@@ -1,4 +1,4 @@
-"""Names of temporary files, with a tag from which later runs tell whether the process is still running.
+"""Names of temporary files, with a tag that identifies the process to later runs.
 
 A name is the prefix, then machine, process and a random part::
 
@@ -49,7 +49,7 @@ def is_temporary(name: str) -> bool:
 
 
 def maker(text: str) -> Literal["alive", "dead", "unknown"]:
-    """Tell whether the process that made a tag is still running.
+    """Return whether the process that made a tag is still running.
 
     Only for a process of this boot and process namespace: in a container, after a restart, or on a shared
     disk the process number alone proves nothing.

@@ -157,7 +157,7 @@ def test_when_the_receipt_agrees_nothing_is_read_asked_or_written(lab: Laborator
     large, small = lab.serve(LARGE), lab.serve(SMALL)
     disk = SpyDisk()
     assert code(lab.ensure(MODEL, runtime=lab.runtime(store=Store(lab.root, disk=disk)))) == 0
-    assert {operation for operation, _ in disk.operations} <= {"look at", "open", "read", "close", "list"}
+    assert {operation for operation, _ in disk.operations} <= {"inspect", "open", "read", "close", "list"}
     read = {path for operation, path in disk.operations if operation == "read"}
     assert read == {lab.root / "models" / "m" / "1.json"}
     assert (large.asked, small.asked) == ([], [])

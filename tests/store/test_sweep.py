@@ -255,7 +255,7 @@ def temporary_of_the_dead() -> str:
     return run_child(NAME_OF_THE_DEAD).strip()
 
 
-@pytest.mark.parametrize("refused", ["list", "look at", "remove", "lock"])
+@pytest.mark.parametrize("refused", ["list", "inspect", "remove", "lock"])
 def test_what_cannot_be_swept_is_no_failure(root: Path, refused: str) -> None:
     begin(Store(root), noise(5000), 3000)
     (root / "locks").mkdir(exist_ok=True)
