@@ -139,7 +139,7 @@ class DirectoryHandles:
     def _verify(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
         """Return the handle if it is what its path names; otherwise open the path."""
         try:
-            found = _look(key[1])
+            found = _identity_of(key[1])
         except BaseException:
             if handle is not None:
                 self.release(handle)
@@ -233,7 +233,7 @@ class DirectoryHandles:
         _close_unused(handle)
 
 
-def _look(path: str) -> Identity | None:
+def _identity_of(path: str) -> Identity | None:
     """Device and inode of what a path leads to, following links; None if it does not exist.
 
     Links do no harm here: the result is only compared with a handle that was opened without following any.

@@ -51,7 +51,7 @@ class Disk(DiskOperations):
 
     def lstat(self, path: Path) -> os.stat_result | None:
         """Return the status of a name, without following a link; None when it does not exist."""
-        return self._call_or_none("inspect", path, self._at(path, syscalls.look), syscalls.ABSENT)
+        return self._call_or_none("inspect", path, self._at(path, syscalls.lstat), syscalls.ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
         """Return the status of what a name leads to, following links; None when it does not exist.
@@ -297,7 +297,7 @@ class Disk(DiskOperations):
             unsupported, not permitted, or a read-only or full disk.
         """
         try:
-            return self.perform("lock", path, self._at(path, lock.take))
+            return self.perform("lock", path, self._at(path, lock.acquire))
         except (OSError, NotImplementedError):
             return None
 

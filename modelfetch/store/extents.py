@@ -39,7 +39,7 @@ class Extents:
         Raises:
             ValueError: A byte of it is there already.
         """
-        at = self._place(start, end)
+        at = self._index_for(start, end)
         self.total += end - start
         before = self._extents[at - 1] if at else None
         after = self._extents[at] if at < len(self._extents) else None
@@ -69,9 +69,9 @@ class Extents:
         Raises:
             ValueError: One is.
         """
-        self._place(start, end)
+        self._index_for(start, end)
 
-    def _place(self, start: int, end: int) -> int:
+    def _index_for(self, start: int, end: int) -> int:
         """Return the list index at which a missing range belongs."""
         at = bisect_right(self._extents, start, key=_start)
         if (at and self._extents[at - 1].end > start) or (

@@ -40,7 +40,7 @@ if sys.platform == "win32":
             """Whether the file may be removed by its name; never, because it is open."""
             return False
 
-        def take(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
+        def acquire(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
             """Acquire the lock unless another process holds it; whether we hold it.
 
             Raises:
@@ -53,7 +53,7 @@ if sys.platform == "win32":
                 return False
             return True
 
-        def give_back(self) -> None:
+        def release(self) -> None:
             """Release the lock; does nothing if we do not hold it.
 
             Raises:
@@ -95,7 +95,7 @@ else:
             path: The lock file; it is created if it is missing.
         """
 
-        def __init__(self, path: Path) -> None:  # noqa: ARG002 - take() gets the name and the directory
+        def __init__(self, path: Path) -> None:  # noqa: ARG002 - acquire() gets the name and the directory
             self._fd: int | None = None
 
         @property
@@ -104,10 +104,10 @@ else:
             return self._fd is not None
 
         def has_name(self, name: str, at: int | None) -> bool:
-            """Whether we hold it, and its file still has that name; see :meth:`take`."""
+            """Whether we hold it, and its file still has that name; see :meth:`acquire`."""
             return self._fd is not None and _has_name(self._fd, name, at)
 
-        def take(self, name: str, at: int | None) -> bool:
+        def acquire(self, name: str, at: int | None) -> bool:
             """Acquire the lock unless another process holds it; whether we hold it.
 
             A lock on a file that was removed excludes nobody, because later processes create a new file. So
@@ -136,7 +136,7 @@ else:
                     return False
             return False
 
-        def give_back(self) -> None:
+        def release(self) -> None:
             """Release the lock; does nothing if we do not hold it.
 
             Raises:
@@ -151,7 +151,7 @@ else:
                 os.close(fd)
 
     def is_locked(name: str, at: int | None) -> bool:
-        """Whether any process has locked a file; the arguments are those of :meth:`KernelLock.take`.
+        """Whether any process has locked a file; the arguments are those of :meth:`KernelLock.acquire`.
 
         Raises:
             OSError: The file cannot be opened, or locks do not work here.

@@ -103,7 +103,7 @@ class GroupCommit:
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
         return Staged(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
 
-    def commit(self, loose: Sequence[Staged]) -> list[Staged]:
+    def commit(self, staged: Sequence[Staged]) -> list[Staged]:
         """Give files their final names, among the blobs and in the models.
 
         The names in the models are safe from a power cut once the receipt is written.
@@ -116,31 +116,31 @@ class GroupCommit:
             StoreError: The disk refused. Some files may have got names; their bytes are right.
         """
         with self._disk.reuse_directories():
-            placed = {each.file.sha256 for each in self._commit(loose)}
-        return [each for each in loose if each.file.sha256 in placed]
+            placed = {each.file.sha256 for each in self._commit(staged)}
+        return [each for each in staged if each.file.sha256 in placed]
 
-    def _commit(self, loose: Sequence[Staged]) -> Iterator[Staged]:
+    def _commit(self, staged: Sequence[Staged]) -> Iterator[Staged]:
         """Commit in the order of digests, so that each of the 256 blob directories is opened once."""
-        ordered = sorted(loose, key=lambda each: each.file.sha256)
+        ordered = sorted(staged, key=lambda each: each.file.sha256)
         ready = [each for each in ordered if self._is_ours(each)]
         for each in ready:
             self._disk.sync_closed(each.path)
         self._make_directories(ready)
-        for folder, together in groupby(ready, key=lambda each: each.blob.parent):
-            yield from self._publish(folder, list(together))
+        for folder, group in groupby(ready, key=lambda each: each.blob.parent):
+            yield from self._publish(folder, list(group))
 
-    def _publish(self, folder: Path, together: Sequence[Staged]) -> list[Staged]:
+    def _publish(self, folder: Path, group: Sequence[Staged]) -> list[Staged]:
         """Give files their names in one blob directory, then in the models."""
-        new = [each for each in together if self._disk.lstat(each.blob) is None]
+        new = [each for each in group if self._disk.lstat(each.blob) is None]
         for each in new:
             self._disk.rename(each.path, each.blob)
         self._disk.sync_directory(folder)
         return [each for each in new if self._place(each)]
 
-    def _is_ours(self, loose: Staged) -> bool:
+    def _is_ours(self, staged: Staged) -> bool:
         """Whether the temporary name still has the inode we wrote: only our own get a final name."""
-        named = self._disk.lstat(loose.path)
-        return named is not None and _inode(named) == loose.inode
+        named = self._disk.lstat(staged.path)
+        return named is not None and _inode(named) == staged.inode
 
     def _make_directories(self, ready: Sequence[Staged]) -> None:
         """Create missing directories; blob directories are many, so their parent is synced once for all."""
@@ -156,16 +156,16 @@ class GroupCommit:
             make_directories(disk, root, folder, durable=True)
         self._made |= folders | above
 
-    def _place(self, loose: Staged) -> bool:
+    def _place(self, staged: Staged) -> bool:
         """Give a blob its names in the models; False if another file has one of them by now."""
-        for target in loose.targets:
-            is_linked = self._disk.link_free(loose.blob, target)
+        for target in staged.targets:
+            is_linked = self._disk.link_free(staged.blob, target)
             if is_linked is None:
                 return False
             if not is_linked:
                 if self._disk.lstat(target) is not None:
                     return False
-                install(self._disk, loose.blob, target, loose.file)
+                install(self._disk, staged.blob, target, staged.file)
         return True
 
 

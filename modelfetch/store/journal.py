@@ -187,6 +187,6 @@ class Pieces:
         self._runs[end] = grown
         return None
 
-    def rest(self) -> Iterator[Piece]:
+    def unfinished(self) -> Iterator[Piece]:
         """The runs shorter than :data:`INTERVAL`, for the lines written on close."""
         return iter(self._runs.values())

@@ -53,9 +53,9 @@ class PartialPlace:
         for _ in range(_TRIES):
             try:
                 with self.disk.reuse_directories():
-                    made = self._try(file)
+                    made = self._create_once(file)
             except StoreError as error:
-                if not self._is_passing(error.__cause__):
+                if not self._is_transient(error.__cause__):
                     raise
                 refused = error
                 continue
@@ -66,14 +66,14 @@ class PartialPlace:
             hint="Keep other programs out of the cache, then run the command again.",
         )
 
-    def _try(self, file: FileSpec) -> OpenFiles | None:
+    def _create_once(self, file: FileSpec) -> OpenFiles | None:
         make_directories(self.disk, self.root, self.folder, durable=False)
         untagged = Slot(self.folder)
         # Without a lock that excludes others, a tagged name keeps two writers out of the same inode.
         is_free = self.exclusive and untagged not in slots(self.disk, self.folder)
         return OpenFiles.create(self.disk, untagged if is_free else Slot(self.folder, f"-{tag()}"), file)
 
-    def _is_passing(self, cause: BaseException | None) -> bool:
+    def _is_transient(self, cause: BaseException | None) -> bool:
         """Whether another process took a name first, or removed the directory because it was empty."""
         if cause is None:  # the directory was gone right after it was created
             return self.disk.lstat(self.folder) is None
@@ -97,7 +97,7 @@ class LazyFiles:
         self.place = place
         self._file = file
         self._opened = opened
-        self._making = threading.Lock()
+        self._creation = threading.Lock()
 
     @property
     def slot(self) -> Slot | None:
@@ -111,7 +111,7 @@ class LazyFiles:
             StoreError: The disk refused.
         """
         if self._opened is None:  # checked without the lock first: this is called for every write
-            with self._making:
+            with self._creation:
                 if self._opened is None:
                     self._opened = self.place.create(self._file)
         return self._opened
@@ -151,17 +151,17 @@ class LazyFiles:
         if self._opened is not None:
             self._opened.journal.restart()
 
-    def drop(self) -> None:
+    def remove_own(self) -> None:
         """Remove the files if they are still ours. Best effort."""
         if self._opened is not None:
-            self._opened.forget()
+            self._opened.remove()
             with suppress(StoreError):
                 self.place.disk.rmdir(self.place.folder)
 
-    def forget(self) -> None:
+    def remove_all(self) -> None:
         """Remove the files, and those that dead runs left beside them. Best effort."""
         if self._opened is not None:
-            self._opened.forget()
+            self._opened.remove()
         self.place.clear()
 
     def close(self) -> None:

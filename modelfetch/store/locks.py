@@ -82,21 +82,21 @@ class Lock:
         """
         if not self._is_held:
             with self._disk.reuse_directories():
-                self._is_held = self._try()
+                self._is_held = self._acquire()
         return self._is_held
 
     def holder(self) -> str:
         """Describe the holder for a person: ``process 4711 on host, since 06:00:12``."""
-        return str(self._read() or "another process")
+        return str(self._read_note() or "another process")
 
     def holder_pid(self) -> int | None:
         """Return the process that holds the lock; None if no running process left a note."""
-        found = self._read()
+        found = self._read_note()
         return None if found is None else found.pid
 
     def progress(self) -> tuple[int, int]:
         """Return the holder's progress: bytes received, and bytes in all; zeros when it reported none."""
-        found = self._read()
+        found = self._read_note()
         return (found.received, found.size) if found is not None else (0, 0)
 
     def note(self, received: int, size: int) -> None:
@@ -107,7 +107,7 @@ class Lock:
             size: Bytes in all.
         """
         if self._is_held and self._since:
-            self._announce(received, size)
+            self._write_note(received, size)
 
     def release(self) -> None:
         """Release the lock; does nothing if we do not hold it."""
@@ -115,7 +115,7 @@ class Lock:
             self._is_held = self.effective = False
             self._since = ""
             if self._lock.is_held:
-                self._give_back()
+                self._remove_and_release()
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +125,7 @@ class Lock:
     ) -> None:
         self.release()
 
-    def reclaim(self) -> list[Path]:
+    def remove_if_free(self) -> list[Path]:
         """Remove the files of a dead holder: the lock file if nobody holds it, and the note beside it.
 
         Returns:
@@ -135,7 +135,7 @@ class Lock:
         if found is None:
             return [self._note] if self._disk.unlink(self._note) else []
         was_old = is_old(found, self._disk.lstat(self._note))
-        taken = self._take()
+        taken = self._lock_file()
         if taken is False:
             return []
         try:
@@ -144,28 +144,28 @@ class Lock:
             return [path for path in files if is_free and self._disk.unlink(path)]
         finally:
             with suppress(OSError):
-                self._lock.give_back()
+                self._lock.release()
 
-    def _try(self) -> bool:
-        taken = self._take()
+    def _acquire(self) -> bool:
+        taken = self._lock_file()
         if taken:
             self.effective = self._disk.lock_excludes(self._path)
             self._since = datetime.now(UTC).isoformat(timespec="seconds")
-            self._announce(0, 0)
+            self._write_note(0, 0)
         return taken is not False
 
     @property
     def _note(self) -> Path:
         return self._path.with_name(f"{self._path.name}{_NOTE}")
 
-    def _take(self) -> bool | None:
+    def _lock_file(self) -> bool | None:
         try:
             make_directories(self._disk, self._root, self._path.parent, durable=False)
         except StoreError:
             return None
         return self._disk.lock(self._lock, self._path)
 
-    def _give_back(self) -> None:
+    def _remove_and_release(self) -> None:
         with suppress(StoreError, OSError), self._disk.reuse_directories():
             # If our file was deleted meanwhile, the name may belong to another process's lock by now.
             if self._disk.has_name(self._lock, self._path):
@@ -173,9 +173,9 @@ class Lock:
                 self._disk.unlink(self._note)
                 self._disk.unlink(self._path)
         with suppress(OSError):  # the kernel releases it at the latest when the process ends
-            self._lock.give_back()
+            self._lock.release()
 
-    def _read(self) -> _Holder | None:
+    def _read_note(self) -> _Holder | None:
         """Read the holder's note; None when there is none, or its process is gone."""
         try:
             found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
@@ -184,7 +184,7 @@ class Lock:
         is_stale = found.host == socket.gethostname() and not is_running(found.pid)
         return None if is_stale else found
 
-    def _announce(self, received: int, size: int) -> None:
+    def _write_note(self, received: int, size: int) -> None:
         facts = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -209,7 +209,7 @@ def _parse(content: bytes) -> _Holder:
     return _Holder(pid, host, since, max(0, received), max(0, size), who)
 
 
-def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
+def remove_free_locks(disk: Disk, root: Path, directory: Path) -> list[Path]:
     """Remove the lock files that nobody holds. Best effort.
 
     Args:
@@ -227,5 +227,5 @@ def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
         names = (name.removesuffix(_NOTE) for name in disk.names(directory))
         for name in sorted({name for name in names if name.endswith(".lock")}):
             with suppress(StoreError):
-                removed += Lock(disk, root, directory / name).reclaim()
+                removed += Lock(disk, root, directory / name).remove_if_free()
     return removed

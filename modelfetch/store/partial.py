@@ -159,7 +159,7 @@ class Partial:
 
     def renew(self) -> None:
         """Restart in new files: the data was moved away after :meth:`release`."""
-        self._files.drop()
+        self._files.remove_own()
         self._files = self._files.fresh()
         self._hasher.reopen(self._files)
 
@@ -172,7 +172,7 @@ class Partial:
             with suppress(StoreError):  # nothing was promised about bytes that are not committed
                 self._files.close()
         else:
-            self._files.drop()
+            self._files.remove_own()
 
     def forget(self) -> None:
         """Remove the files of this download and of dead runs: the bytes have moved, or are unwanted.
@@ -180,12 +180,12 @@ class Partial:
         Best effort: the next run can handle any file that stays.
         """
         self._hasher.stop()
-        self._files.forget()
+        self._files.remove_all()
 
     def _discard_unsynced(self, error: StoreError) -> StoreError:
         """Remove bytes that may not be on the disk; the error to raise."""
         self._hasher.stop()
-        self._files.drop()
+        self._files.remove_own()
         return StoreError(error.message, hint=_LOST)
 
     def seal(self) -> None:

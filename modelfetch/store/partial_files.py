@@ -35,28 +35,28 @@ class JournalFile:
         self._fd: int | None = fd
         self._header = header(file)
         self._end = 0
-        self._is_cut = False
+        self._is_truncated = False
         self._lock = threading.Lock()
 
     def restart(self) -> None:
         """Empty the journal but for its header."""
         self.resume(0)
-        self._cut()
+        self._truncate()
 
     def resume(self, end: int) -> None:
         """Continue after the first ``end`` bytes. The rest is truncated when the next line is appended.
 
         Not before: a run that adds nothing leaves the file as it was.
         """
-        self._end, self._is_cut = end, False
+        self._end, self._is_truncated = end, False
 
     def append(self, statement: Checkpoint | Piece) -> None:
         """Add a line."""
         text = line(statement)
         with self._lock:
-            at = self._place(text)
+            at = self._reserve(text)
         # Written outside the lock, so that other threads can append meanwhile; each line has its own place.
-        self._disk.pwrite(self._open, self._path, text, at)
+        self._disk.pwrite(self._descriptor, self._path, text, at)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -65,22 +65,22 @@ class JournalFile:
             self._disk.close(fd, self._path)
 
     @property
-    def _open(self) -> int:
+    def _descriptor(self) -> int:
         assert self._fd is not None, "the journal is closed"
         return self._fd
 
-    def _place(self, text: bytes) -> int:
+    def _reserve(self, text: bytes) -> int:
         """Reserve the place of a line; the lock is held."""
-        if not self._is_cut:
-            self._cut()
+        if not self._is_truncated:
+            self._truncate()
         at, self._end = self._end, self._end + len(text)
         return at
 
-    def _cut(self) -> None:
-        self._disk.truncate(self._open, self._path, self._end)
-        self._is_cut = True
+    def _truncate(self) -> None:
+        self._disk.truncate(self._descriptor, self._path, self._end)
+        self._is_truncated = True
         if not self._end:
-            self._disk.pwrite(self._open, self._path, self._header, 0)
+            self._disk.pwrite(self._descriptor, self._path, self._header, 0)
             self._end = len(self._header)
 
 
@@ -237,7 +237,7 @@ class OpenFiles:
         self._require_name()  # once more: the sync of a large file takes long
         self.disk.rename(self.slot.data, target)
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """Remove the files if they are still ours, and close them; the next run can handle what stays."""
         if not self._is_locked:
             with suppress(StoreError):  # closed first, because Windows cannot remove an open file

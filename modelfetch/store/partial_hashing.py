@@ -288,5 +288,5 @@ class PartialHasher:
         """Write a checkpoint and all pieces to the journal, so that the next run finds every byte."""
         with suppress(StoreError):  # the next run then resumes from the lines that were written before
             self._prefix.checkpoint()
-            for piece in self._pieces.rest():
+            for piece in self._pieces.unfinished():
                 self._files.append(piece)

@@ -193,13 +193,13 @@ def _get(facts: Any, key: str, kind: type[Any]) -> Any:
 
 
 def stamp_text(
-    receipt: Receipt, look: Stamp, consulted: Sequence[Consulted], circumstances: Sequence[str]
+    receipt: Receipt, receipt_stamp: Stamp, consulted: Sequence[Consulted], circumstances: Sequence[str]
 ) -> bytes | None:
     """Format the stamp file for :mod:`modelfetch.warm`; it reads the rest from the receipt itself.
 
     Args:
         receipt: The receipt.
-        look: Stamp of the receipt's file.
+        receipt_stamp: Stamp of the receipt's file.
         consulted: Catalog and config files that this run read.
         circumstances: :func:`modelfetch.warm.circumstances` of this run.
 
@@ -208,7 +208,7 @@ def stamp_text(
     """
     lines = [
         STAMP_FORMAT,
-        f"receipt {_look(look)} {receipt.label}",
+        f"receipt {_stamp_fields(receipt_stamp)} {receipt.label}",
         *circumstances,
         *map(_consulted, consulted),
         "end",
@@ -219,9 +219,11 @@ def stamp_text(
 
 
 def _consulted(found: Consulted) -> str:
-    return f"absent - {found.path}" if found.stamp is None else f"read {_look(found.stamp)} {found.path}"
+    return (
+        f"absent - {found.path}" if found.stamp is None else f"read {_stamp_fields(found.stamp)} {found.path}"
+    )
 
 
-def _look(stamp: Stamp) -> str:
+def _stamp_fields(stamp: Stamp) -> str:
     """Format a stamp like :func:`modelfetch.warm.stamp_of`."""
     return f"{stamp.size}-{stamp.mtime_ns}-{stamp.inode}"

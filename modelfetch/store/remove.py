@@ -71,11 +71,11 @@ class Remover:
                 shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
                 own = [*self._receipt_files(versions), *self._model_files(versions)]
                 stored = self._stored(sorted(shared), versions)
-                looks = self._file_states([*own, *chain.from_iterable(stored.values())])
+                states = self._file_states([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
                 stored = self._delete(versions, own, stored)
         paths = (*own, *chain.from_iterable(stored.values()))
-        return Removal(self._name, tuple(versions), paths, _freed(paths, looks))
+        return Removal(self._name, tuple(versions), paths, _freed(paths, states))
 
     def _versions(self) -> list[str]:
         """Every version with a directory or a receipt."""
@@ -151,10 +151,10 @@ class Remover:
             yield path
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
-        going = {self._layout.version(self._name, version) for version in versions}
+        removed = {self._layout.version(self._name, version) for version in versions}
         for model in self._entries(self._layout.models):
             for version in self._entries(model):
-                if version not in going:
+                if version not in removed:
                     yield from (
                         _inode(state)
                         for path in self._files_below(version)
@@ -202,11 +202,11 @@ class Remover:
         self._disk.rmdir(directory)
 
 
-def _freed(paths: Iterable[Path], looks: Mapping[Path, _FileState]) -> int:
+def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState]) -> int:
     """Bytes that are freed: those of inodes that lose all of their names."""
-    found = [looks[path] for path in paths if path in looks]
-    going = Counter(look.inode for look in found)
-    last = {look.inode: look.allocated for look in found if going[look.inode] >= look.names}
+    found = [states[path] for path in paths if path in states]
+    removed = Counter(state.inode for state in found)
+    last = {state.inode: state.allocated for state in found if removed[state.inode] >= state.names}
     return sum(last.values())
 
 

@@ -59,12 +59,12 @@ class Opening:
         """
         place = PartialPlace(self.disk, root, folder, self.exclusive)
         if not has_real_directory(self.disk, root, folder):
-            return self._wrap(LazyFiles(place, self.file))
+            return self._make_partial(LazyFiles(place, self.file))
         if self.exclusive and (taken := self._take_over(place)):
             return taken
         found = slots(self.disk, folder)
         files = LazyFiles(place, self.file)
-        partial = self._wrap(files)
+        partial = self._make_partial(files)
         try:
             self._copy_best(partial, found)
         except BaseException:
@@ -74,7 +74,7 @@ class Opening:
             place.clear(keep=files.slot)
         return partial
 
-    def _wrap(self, files: LazyFiles) -> Partial:
+    def _make_partial(self, files: LazyFiles) -> Partial:
         return Partial(self.file, files, self.hashing)
 
     def _take_over(self, place: PartialPlace) -> Partial | None:
@@ -97,7 +97,7 @@ class Opening:
         except BaseException:
             opened.close()
             raise
-        partial = self._wrap(LazyFiles(place, self.file, opened))
+        partial = self._make_partial(LazyFiles(place, self.file, opened))
         partial.resume(journal)
         return partial
 

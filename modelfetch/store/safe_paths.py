@@ -128,7 +128,7 @@ class SafePaths:
         if root is None:
             return call(text, None)
         if not self._by_handle:
-            _look_over(_ways(root, text))
+            _require_no_links(_directories_between(root, text))
             return call(text, None)
         handle = self._hold(root, above)
         try:
@@ -153,7 +153,7 @@ class SafePaths:
         if root is None:
             return call(text)
         if not self._by_handle:
-            _look_over([*_ways(root, text), text])
+            _require_no_links([*_directories_between(root, text), text])
             return call(text)
         fd = HANDLES.open_to_list(root, text)
         try:
@@ -198,14 +198,14 @@ def _in(directory: DirectoryHandle, name: str, call: Callable[[str, int | None],
         return call(name, directory.fd)
 
 
-def _ways(root: str, path: str) -> Iterator[str]:
+def _directories_between(root: str, path: str) -> Iterator[str]:
     """The directories between a root and a path, from the top."""
     names = Path(path).relative_to(root).parts
     for count in range(1, len(names)):
         yield os.fspath(Path(root, *names[:count]))
 
 
-def _look_over(directories: Iterable[str]) -> None:
+def _require_no_links(directories: Iterable[str]) -> None:
     for directory in directories:
         try:
             found = os.lstat(directory)

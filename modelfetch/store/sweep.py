@@ -18,7 +18,7 @@ from modelfetch.store.files import best_effort, hash_file, is_directory, is_regu
 from modelfetch.store.group_commit import remove_group
 from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
-from modelfetch.store.locks import Lock, reclaim
+from modelfetch.store.locks import Lock, remove_free_locks
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
 from modelfetch.store.syscalls import is_owned
 from modelfetch.store.temporary import TEMPORARY, is_old, is_temporary, maker
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
-    removed += reclaim(disk, layout.root, layout.locks)
+    removed += remove_free_locks(disk, layout.root, layout.locks)
     for name, _ in _entries(disk, layout.partials):
         with best_effort(disk):
             if is_digest(name):

@@ -50,7 +50,7 @@ NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, e
 """The file system has no modes (FAT, SMB, many FUSE file systems), or does not let us change them."""
 
 
-def look(name: str, at: int | None) -> os.stat_result:
+def lstat(name: str, at: int | None) -> os.stat_result:
     """Return the status of a name, without following a link."""
     return os.stat(name, dir_fd=at, follow_symlinks=False)
 

@@ -1,4 +1,4 @@
-"""The right to a data file is proven on that file itself, whatever became of the locks beside it."""
+"""The lock on the data file itself decides who may write, whatever happens to the lock files."""
 
 from __future__ import annotations
 

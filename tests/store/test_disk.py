@@ -1,4 +1,4 @@
-"""Refusals of the system become one line that says what, where, why and what to do."""
+"""Failed system calls become one line with operation, path and reason, and a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file must have in the end is begun early, and promises nothing by itself."""
+"""Early syncs: they save time, and their errors are never lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which bytes are there: compared with a plain set of their positions."""
+"""Extents, compared with a plain set of byte positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the disk does, no final name holds wrong bytes, and the next run puts everything right."""
+"""After any disk fault no final name has wrong bytes, and the next run completes the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files stored together: the promises of a single commit, kept for all of them at once."""
+"""A group of files has the guarantees of single commits."""
 
 from __future__ import annotations
 

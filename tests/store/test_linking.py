@@ -1,4 +1,4 @@
-"""Files of a model are plain files with the right bytes, by link, by reflink or by copy."""
+"""Files of a model are regular files with the right bytes, by link, by reflink or by copy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_where_it_is_not_it_has_its_own(root: Path) -> None:
 
 @pytest.mark.parametrize("is_cloned", [False, True], ids=["copied", "cloned"])
 def test_a_copy_is_synced_before_it_gets_its_final_name(root: Path, is_cloned: bool) -> None:
-    """A copy has bytes of its own: the sync of the blob says nothing about them."""
+    """A copy is a new inode: the sync of the blob does not cover it."""
 
     class CopyingDisk(OrderingDisk):
         def link(self, source: Path, target: Path) -> bool:
@@ -125,7 +125,7 @@ def test_two_processes_placing_at_once_leave_no_second_name(root: Path) -> None:
 
 
 def test_a_blob_that_another_process_replaces_meanwhile_is_placed(root: Path) -> None:
-    """The kernel says ENOENT of a source that lost its name between being looked up and being linked."""
+    """The kernel reports ENOENT for a source that loses its name between look-up and link."""
 
     class ReplacedDisk(Disk):
         refusals = 1

@@ -1,4 +1,4 @@
-"""Planted links, fifos and directories lead no write, and no read, out of the cache."""
+"""Planted links, FIFOs and directories lead no read or write out of the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cache can be shared: modes follow the umask, and the directory's group goes on to what is made in it."""
+"""Modes of a shared cache follow the umask, and new files inherit the directory's group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes may come in any order and from many threads; what came ahead is kept like the rest."""
+"""Bytes may be written in any order and by many threads; bytes behind a gap are kept, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A removed model is gone with what only it used; everything others use stays."""
+"""Removing a model removes what only it uses; what other models use stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths below a root lead through real directories only, by a bounded number of open ones."""
+"""Paths below a root contain no links, and a bounded number of directories is kept open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A blob appears whole and right, or not at all; the wrong one it replaces is kept as evidence."""
+"""A blob appears complete and right, or not at all; a wrong one that it replaces is quarantined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What killed runs left is removed; what may be in use is not."""
+"""Leftovers of killed runs are removed; files that may be in use are not."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_those_of_a_living_process_stay_however_old(store: Store, version: Path)
 def test_no_temporary_file_of_a_living_process_is_removed_whatever_its_age(
     store: Store, version: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Age is no reason while the process can be asked for: a copy of a large file may take long."""
+    """The age only counts if the process cannot be checked."""
     monkeypatch.setattr(temporary, "GRACE", -1.0)  # everything is old enough
     folders = (version / "onnx", version.parent, store.root / "locks", store.root / "partial")
     child = start_child(WRITER, *folders)
