@@ -64,7 +64,7 @@ class Contents:
         return self._disk.notices
 
     def close(self) -> None:
-        """Close the directories that are kept open; the store can still be used."""
+        """Close the directories that the process keeps open; the store can still be used."""
         HANDLES.drop()
 
     def directory(self, manifest: Manifest) -> Path:

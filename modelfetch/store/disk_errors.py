@@ -179,6 +179,7 @@ class DiskOperations:
         return partial(self._paths.run_at, path, call)
 
     def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
+        # The same errno for a lack of bytes and of inodes, but the remedy differs.
         if error.errno == errno.ENOSPC and not self.has_inodes(path):
             return refusal(error, operation, path, NO_INODES)
         return refusal(error, operation, path)

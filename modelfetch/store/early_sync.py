@@ -94,6 +94,7 @@ class EarlySync:
         try:
             self._disk.sync_data(copy, self._path)
         except StoreError as error:
+            # At once: if the process is killed now, a later run could read the lost bytes from the page cache.
             with suppress(StoreError):
                 self._distrust()
             self._error = error

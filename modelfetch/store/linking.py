@@ -86,7 +86,7 @@ class ForeignDirectory:
             held = inside(self._directories.path(manifest), file.path)
         make_directories(self._disk, top, target.parent, durable=True)
         if self._disk.lstat(target) is not None and self._disk.stat(target) is None:
-            install(self._disk, held, target, file)
+            install(self._disk, held, target, file)  # a dangling link: replacing it loses no bytes
         elif not place_free(self._disk, held, target, file):
             self.is_free(top, path, file)  # another program was faster: raises if its bytes are wrong
         self._disk.sync_directory(target.parent)
@@ -151,6 +151,7 @@ def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
     """
     _require_regular(disk, source, file)
     is_linked = disk.link_free(source, target)
+    # Without hard links the name cannot be taken atomically: a look has to do, right before the rename.
     if is_linked is False and disk.lstat(target) is None:
         install(disk, source, target, file)
         return True

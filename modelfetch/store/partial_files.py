@@ -124,6 +124,7 @@ class OpenFiles:
         with ExitStack() as undo:
             data = disk.create(slot.data)
             undo.callback(disk.close, data, slot.data)
+            # Between creation and lock another process may take the file for that of a dead run.
             is_locked = disk.lock_file(data, slot.data)
             if is_locked is False or not _has_name(disk, data, slot.data):
                 return None

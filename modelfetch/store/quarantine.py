@@ -79,7 +79,7 @@ class Quarantine:
         """
         entry = self._open_entry(path, file, actual, source)
         self._disk.rename(path, entry.directory / "data")
-        self._drop_others(entry)
+        self._drop_others(entry)  # last, so that a failure leaves the earlier evidence
         return entry
 
     def move_unlisted(self, path: Path, name: str, actual: str) -> Quarantined:
@@ -109,6 +109,7 @@ class Quarantine:
             return None
         entry = self._open_entry(path, file, actual, source)
         data = entry.directory / "data"
+        # A second name, not a rename: programs can open the first name until the replacement takes it.
         if not self._disk.link(path, data):
             self._copy(path, data)
         self._drop_others(entry)

@@ -174,7 +174,7 @@ class Remover:
         self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
     ) -> dict[str, list[Path]]:
         """Remove the files; returns the blobs and partials that were removed, by digest."""
-        for path in own:
+        for path in own:  # the receipts come first: from then on the model counts as absent
             self._disk.unlink(path)
         for version in versions:
             self._prune(self._layout.version(self._name, version))

@@ -231,8 +231,9 @@ class Store(Contents):
             if receipt is None:
                 self._directories.move_on(manifest, label)
         left = self._directories.settled(manifest)
-        if is_new:
+        if is_new:  # only now: an unfinished run of another manifest may have left files in the directory
             self._unlisted.move_out(receipt)
+        # Files that this run placed in directories of other manifests are unlisted there.
         for receipt_of_another in filter(None, (self._receipts.at(manifest.name, other) for other in left)):
             self._unlisted.move_out(receipt_of_another)
         return receipt

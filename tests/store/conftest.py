@@ -28,7 +28,7 @@ def store(root: Path) -> Store:
 
 @pytest.fixture
 def hashing_store(root: Path, hashing: Hashing) -> Store:
-    """A store for tests that must pass with and without hashing threads; some modules alias it as ``store``."""
+    """For tests that must pass with and without hashing threads; some modules alias it as ``store``."""
     return Store(root, hashing=hashing)
 
 
