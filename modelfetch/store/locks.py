@@ -194,7 +194,7 @@ class Lock:
             "who": self.who,
             "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
         }
-        with suppress(StoreError):  # the note is only for display
+        with suppress(StoreError):  # processes that wait then show no details
             write_atomically(self._disk, self._note, json.dumps(facts).encode("ascii"), durable=False)
 
 

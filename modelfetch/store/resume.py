@@ -70,7 +70,7 @@ class Opening:
         except BaseException:
             partial.close()
             raise
-        if not self.cancelled():  # otherwise nothing was copied, and the old files are all there is
+        if not self.cancelled():  # a cancelled copy was discarded: the old files are all there is
             place.clear(keep=files.slot)
         return partial
 
