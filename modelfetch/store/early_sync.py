@@ -94,7 +94,7 @@ class EarlySync:
         try:
             self._disk.sync_data(copy, self._path)
         except StoreError as error:
-            # At once: a run after a kill could read the lost bytes from the page cache, and sync without error.
+            # At once: a run after a kill could read the lost bytes from memory, and its sync would succeed.
             with suppress(StoreError):
                 self._distrust()
             self._error = error
