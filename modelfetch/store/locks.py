@@ -203,9 +203,9 @@ def _parse(content: bytes) -> _Holder:
     pid, host, since = facts["pid"], facts["host"], parse_time(facts["since"])
     received, size, who = facts.get("received", 0), facts.get("size", 0), facts.get("who", "")
     if {type(host), type(who)} != {str} or {type(pid), type(received), type(size)} != {int}:
-        raise ValueError("no process and host")
+        raise ValueError("a field has the wrong type")
     if received >= SIZE_LIMIT or size >= SIZE_LIMIT:
-        raise ValueError("no file is so large")
+        raise ValueError("a size is out of range")
     return _Holder(pid, host, since, max(0, received), max(0, size), who)
 
 
