@@ -1,9 +1,10 @@
-"""The cache on disk, and the only writer under its root.
+"""The cache on disk, and the only code that writes below its root.
 
-What is promised: no final name ever holds other bytes than its digest says, not even for a moment; bytes that
-arrived are not fetched twice; a killed run, a full disk or a power cut needs no cleaning up by hand.
+It guarantees three things: no final name ever has bytes that differ from its digest, not even for a moment;
+bytes that arrived are not fetched again; after a killed run, a full disk or a power cut nobody has to clean
+up by hand.
 
-:class:`Store` is all the rest of the package needs; it hands out :class:`Partial` and :class:`Lock`.
+:class:`Store` is the entry point of the package; it returns :class:`Partial` and :class:`Lock` objects.
 """
 
 from modelfetch.store.disk import Disk

@@ -1,6 +1,7 @@
-"""What a cache holds: everything about it that is only looked at. Nothing here writes.
+"""The read-only half of the store: what a cache holds, and whether it can be written to.
 
-Whether and how much can be written, asked before the first byte rather than found out with the last.
+Nothing here writes. Free space and permissions are checked before the first request, because a full or
+read-only disk would otherwise fail a run only after most bytes were fetched.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 
 
 class Contents:
-    """The half of a :class:`modelfetch.store.Store` that needs no right to write.
+    """The methods of :class:`modelfetch.store.Store` that need no write permission.
 
     Attributes:
-        root: Where the cache lies; absolute.
+        root: The cache's directory; absolute.
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
-        """Look at a cache; there need not be one.
+        """Open a cache for reading.
 
         Args:
-            root: Where it lies, or is to lie.
-            disk: The disk it lies on.
+            root: The cache's directory; need not exist.
+            disk: The disk operations to use.
         """
         self.root = root.absolute()
         self._disk = disk
@@ -59,44 +60,43 @@ class Contents:
 
     @property
     def notices(self) -> Notices:
-        """What is left alone, and what the file system cannot do: lines for people."""
+        """Lines for people: files that are left alone, and what the file system cannot do."""
         return self._disk.notices
 
     def close(self) -> None:
-        """Let go of the directories that are held open; the store may be used on."""
+        """Close the directories that the process keeps open; the store can still be used."""
         HANDLES.drop()
 
     def directory(self, manifest: Manifest) -> Path:
-        """Say where a model's files lie, or would: in the directory that is this manifest's and no other's.
+        """Return the directory of a model's files, which no other manifest uses; it need not exist.
 
         ``models/<name>/<version>`` belongs to the first manifest that was verified there; another one of the
         same name and version has ``models/<name>/<version>+<identity>``.
         """
         return self._directories.path(manifest)
 
-    def blob_path(self, sha256: str) -> Path:
-        """Say where the verified bytes of a digest lie, or would."""
-        return self._layout.blob(sha256)
-
     def looking(self) -> AbstractContextManager[None]:
-        """A block in which this thread looks at many files, and makes none: see :meth:`.SafePaths.steady`."""
-        return self._disk.steady(only_looks=True)
+        """Keep directories open while this thread looks at many files and creates none.
+
+        See :meth:`.SafePaths.reuse_directories`.
+        """
+        return self._disk.reuse_directories(only_looks=True)
 
     def find_blob(self, file: FileSpec) -> Path | None:
-        """Find stored bytes of the right length; whether they are still the right ones is not looked at."""
+        """Return the path of a blob of the right length, or None; its bytes are not verified."""
         path = self._layout.blob(file.sha256)
         return path if self.size_of(path) == file.size else None
 
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
-        """Whether a file of a model has its place, and the right length; its bytes are not looked at."""
+        """Whether a file of a model is placed and has the right length; its bytes are not verified."""
         return self.size_of(self.directory(manifest) / file.path) == file.size
 
     def has_directory(self, manifest: Manifest) -> bool:
-        """Whether there is a directory for a model's files; else none of them has its place."""
+        """Whether a model's directory exists; otherwise none of its files is placed."""
         return self._disk.lstat(self.directory(manifest)) is not None
 
     def receipt(self, manifest: Manifest) -> Receipt | None:
-        """Read a model's receipt; None when there is none for exactly these files that can be read."""
+        """Read a model's receipt; None when no readable receipt is for exactly these files."""
         return self._receipts.read(manifest)
 
     def receipts(self) -> Iterator[Receipt]:
@@ -104,7 +104,7 @@ class Contents:
         return self._receipts.all()
 
     def hits(self) -> list[Hit]:
-        """The latest runs that found a model there, the oldest first; see :func:`modelfetch.warm.count`."""
+        """The latest warm runs, oldest first; see :func:`modelfetch.warm.count`."""
         return read_hits(self._disk, self._layout)
 
     def placed(self) -> dict[str, list[Path]]:
@@ -112,10 +112,10 @@ class Contents:
         return self._receipts.placed()
 
     def is_proven(self, manifest: Manifest) -> bool:
-        """Whether a model that has a receipt is there by the digests of all of its files; each is read.
+        """Whether a model has a receipt and all of its files have the right digest; reads every file.
 
-        For a cache that was copied or unpacked, and may be read-only: its files look other than they did when
-        the receipt was written.
+        For a cache that was copied or unpacked, and may be read-only: its files no longer have the inodes and
+        times of the receipt.
         """
         if self.receipt(manifest) is None:
             return False
@@ -126,42 +126,45 @@ class Contents:
         )
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
-        """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
+        """Return for each path whether the file has the stamp of the receipt; reads no file."""
         return self._receipts.kept(manifest, receipt)
 
     def begun(self) -> frozenset[str]:
-        """Name the digests of all downloads that were begun and not finished."""
+        """Return the digests of all unfinished downloads."""
         return frozenset(filter(is_digest, self._disk.names(self._layout.partials)))
 
     def held(self, file: FileSpec) -> int:
-        """Count the bytes an interrupted download claims to have. Nothing is checked or written."""
+        """Return how many bytes the journals of an interrupted download claim; nothing is verified."""
         found = slots(self._disk, self._layout.partial(file.sha256))
         journals = (parse(read_journal(self._disk, slot), file) for slot in found)
         return max((journal.claimed for journal in journals), default=0)
 
     def size_of(self, path: Path) -> int | None:
-        """Look up the bytes of a plain file; None when no plain file has that name."""
+        """Return the size of a regular file in bytes; None when no regular file has that name."""
         found = self._disk.lstat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def read(self, path: Path) -> Iterator[memoryview]:
-        """Read a plain file, a mebibyte at a time, each valid until the next; a link is not followed."""
+        """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed."""
         return read_blocks(self._disk, path)
 
     def consult(self, path: Path) -> Consulted:
-        """Look at a catalog or config file, through links, for the receipt; best before it is read."""
+        """Take the stamp of a catalog or config file, following links.
+
+        To be called before the file is read: a later change then shows as a different stamp.
+        """
         try:
             found = self._disk.stat(path)
-        except StoreError:  # in a directory that this user may not enter: then there is none
+        except StoreError:  # in a directory that this user may not enter: it counts as absent
             found = None
         return Consulted(path.absolute(), Stamp.of(found) if found is not None else None)
 
     def free_space(self) -> int | None:
-        """Count the bytes that can still be written to the cache; None when the file system does not say."""
+        """Return the free bytes of the cache's file system; None where it does not report them."""
         return free_space(self._disk, self.root)
 
     def check_space(self, needed: int, directory: Path | None = None, instead: str = "") -> None:
-        """Make sure, before the first byte, that there is room for a number of bytes.
+        """Check, before the first byte is fetched, that a number of bytes fits.
 
         Args:
             needed: The bytes.
@@ -169,16 +172,16 @@ class Contents:
             instead: What to do other than to free space, for the hint of the error.
 
         Raises:
-            StoreError: There is not; the message says how much is needed and how much is free.
+            StoreError: They do not; the message gives the needed and the free bytes.
         """
         instead = instead or "put the cache elsewhere with --cache-dir"
         require_space(self._disk, self.root if directory is None else directory.absolute(), needed, instead)
 
     def check_writable(self) -> None:
-        """Make sure, before the first request, that what comes can be written down. Nothing is written.
+        """Check, before the first request, that the cache is writable; writes nothing.
 
         Raises:
-            StoreError: It cannot.
+            StoreError: It is not.
         """
         require_writable(self._disk, self._layout.partials)
 
@@ -195,24 +198,24 @@ class Contents:
         return found is not None and stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def unlisted(self, manifest: Manifest) -> list[str]:
-        """Name what lies in a model's directory and is no file of its manifest; directory loaders read it."""
+        """Return the paths in a model's directory that its manifest does not list; loaders may read them."""
         return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
 
     def lock_model(self, name: str) -> Lock:
-        """Make the lock of a model, not yet taken."""
+        """Return the lock of a model, not yet acquired."""
         return Lock(self._disk, self.root, self._layout.model_lock(name))
 
     def lock_blob(self, sha256: str) -> Lock:
-        """Make the lock of a digest, not yet taken."""
+        """Return the lock of a blob, not yet acquired."""
         return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
 
 
 SLACK: Final = 100
-"""A download of n bytes wants n / SLACK bytes more: for directories, journals and the file system's maps."""
+"""A download of n bytes needs n / SLACK bytes more: for directories, journals and file system metadata."""
 
 
 def free_space(disk: Disk, directory: Path) -> int | None:
-    """Count the bytes an ordinary user can still write; None when the file system does not say.
+    """Return the bytes an unprivileged user can still write; None where the file system does not report them.
 
     Args:
         disk: The disk.
@@ -222,10 +225,10 @@ def free_space(disk: Disk, directory: Path) -> int | None:
 
 
 def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> None:
-    """Make sure that a number of bytes fits, and some slack; ``instead`` is the rest of the error's hint.
+    """Check that a number of bytes fits, plus some slack; ``instead`` is the rest of the error's hint.
 
     Raises:
-        StoreError: It does not.
+        StoreError: They do not.
     """
     wanted, free = needed + needed // SLACK, free_space(disk, directory)
     if free is not None and free < wanted:
@@ -236,10 +239,10 @@ def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> Non
 
 
 def require_writable(disk: Disk, directory: Path) -> None:
-    """Make sure that a directory, there or not yet, can be written to. Nothing is written.
+    """Check that a directory, which need not exist, is writable; writes nothing.
 
     Raises:
-        StoreError: It cannot.
+        StoreError: It is not.
     """
     nearest, found = _nearest(disk, directory)
     code = disk.why_not_writable(nearest) if stat.S_ISDIR(found.st_mode) else errno.ENOTDIR
@@ -248,6 +251,6 @@ def require_writable(disk: Disk, directory: Path) -> None:
 
 
 def _nearest(disk: Disk, directory: Path) -> tuple[Path, os.stat_result]:
-    """Find the nearest existing directory on the way up."""
+    """Return the nearest existing directory at or above this one."""
     looks = ((path, disk.stat(path)) for path in (directory, *directory.parents))
     return next((path, found) for path, found in looks if found is not None)

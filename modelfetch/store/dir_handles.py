@@ -1,4 +1,9 @@
-"""Open directories: a bounded number of them, each proven to be the one its path names before it is used."""
+"""A bounded cache of open directories, each verified to be the one its path names before it is used.
+
+Opening a directory name by name from its root, without following links, is what makes operations below it
+safe (:mod:`modelfetch.store.safe_paths`). As most operations use few directories, their descriptors are kept.
+The cache has one lock; it is held for look-ups and for closing, never during other system calls.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from typing import Final
 
 
 def limit() -> int | None:
-    """The most descriptors this process may have; None where that is not known or no matter (Windows)."""
+    """The process's limit of open descriptors; None where it is unknown or irrelevant (Windows)."""
     if sys.platform == "win32":
         return None
     import resource
@@ -21,45 +26,45 @@ def limit() -> int | None:
 
 
 def most_kept(descriptors: int | None) -> int:
-    """How many directories stay open between two operations, of so many descriptors.
+    """Return how many directories to keep open, given the limit of descriptors: a sixteenth, from 8 to 64.
 
-    Eight come up again and again while files are stored, and ``ulimit -n 64`` leaves room for them beside
+    Storing files uses eight directories repeatedly, and even ``ulimit -n 64`` leaves room for them beside
     everything else. At the usual limit of 1024 it is 64: the directories of most models.
     """
     return max(8, min(64, (descriptors or 1024) // 16))
 
 
 MOST: Final = most_kept(limit())
-"""Directories that stay open between two operations of this process."""
+"""Directories that this process keeps open between operations."""
 
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _TO_PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | _DIRECTORY
-"""O_PATH (Linux): to pass through a directory takes no right to list it."""
+"""O_PATH (Linux): passing through a directory needs no permission to list it."""
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 _MAYBE_LINK: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
-"""What opening a link as a directory gives: Linux, POSIX, FreeBSD."""
+"""Errors from opening a link as a directory: on Linux, by POSIX, on FreeBSD."""
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE)
 
 DirectoryKey = tuple[str, str]
-"""A root, and a path: from another root, the same path may lead through links."""
+"""A root and a path. The root belongs to the key because links are allowed above it, not below."""
 Identity = tuple[int, int]
 """Device and inode."""
 
 
-class AstrayError(OSError):
-    """A link stands where a directory of ours should; ``filename`` says where."""
+class LinkInPathError(OSError):
+    """A link in place of a directory of the cache; ``filename`` is its path."""
 
     def __init__(self, path: str) -> None:
         super().__init__(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 class DirectoryHandle:
-    """An open directory, and how many operations are using it.
+    """An open directory with a count of the operations that use it.
 
     Attributes:
         fd: Its descriptor.
-        identity: Which directory it is.
+        identity: Its device and inode.
     """
 
     __slots__ = ("fd", "identity", "is_kept", "users")
@@ -70,53 +75,53 @@ class DirectoryHandle:
         self.identity: Identity = found.st_dev, found.st_ino
         self.users = 1
         self.is_kept = True
-        """Whether later operations may find it; else the last one that uses it closes it."""
+        """Whether it is in the cache; if not, its last user closes it."""
 
 
 class DirectoryHandles:
-    """Directories below roots, opened name by name from the root on. POSIX only.
+    """The cache of open directories; each is opened name by name from its root. POSIX only.
 
-    A handle stays the directory it was opened as, whatever has its path by now. So before it is used again it
-    is compared with what the path names: one that was deleted, moved or replaced is opened anew, without
-    following a link. What is done by way of a handle is done in a directory that was reached through real
+    A descriptor stays the directory it was opened as, whatever its path names later. So before reuse it is
+    compared with what the path names now: if the directory was deleted, moved or replaced, the path is opened
+    again without following links. Every operation thus happens in a directory that was reached through real
     directories, or not at all.
 
-    Threads may share it. A handle that is in use is never closed.
+    Threads may share an instance. A handle in use is never closed.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: dict[DirectoryKey, DirectoryHandle] = {}
-        """The one that was used last is the last."""
+        """In the order of last use, so the first one is the one to close."""
         self._pinned: dict[DirectoryKey, DirectoryHandle] = {}
 
     def pin(self, root: str, path: str) -> None:
-        """Use a directory as it was opened now, whatever becomes of its path, until :meth:`unpin`.
+        """Keep a directory open and use it without comparing it with its path again, until :meth:`unpin`.
 
-        For one that was just made under a name of its own, in which many files are made.
+        For a directory that was just created under a unique name, and gets many files.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: The path contains a link.
             OSError: It cannot be opened.
         """
         key = root, path
         self._pinned[key] = self.hold(root, path)
 
     def unpin(self, root: str, path: str) -> None:
-        """Let go of a directory that :meth:`pin` holds, if it does."""
+        """Release a directory that :meth:`pin` keeps open, if there is one."""
         handle = self._pinned.pop((root, path), None)
         if handle is not None:
             self.release(handle)
 
     def hold(self, root: str, path: str) -> DirectoryHandle:
-        """Open a root or a directory below it; :meth:`release` lets go of it.
+        """Open a root or a directory below it, to be given back with :meth:`release`.
 
         Args:
-            root: Where to begin; what leads there, and the root itself, may be a link.
+            root: Where to begin; the root itself, and directories above it, may be links.
             path: The root, or a path below it without ``..``.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: The path contains a link.
             OSError: It cannot be opened.
         """
         key = root, path
@@ -129,12 +134,12 @@ class DirectoryHandles:
             if handle is not None:
                 self._kept[key] = handle
                 handle.users += 1
-        return self._prove(key, handle)
+        return self._verify(key, handle)
 
-    def _prove(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
-        """Make sure that a handle is what its path names, or open that."""
+    def _verify(self, key: DirectoryKey, handle: DirectoryHandle | None) -> DirectoryHandle:
+        """Return the handle if it is what its path names; otherwise open the path."""
         try:
-            found = _look(key[1])
+            found = _identity_of(key[1])
         except BaseException:
             if handle is not None:
                 self.release(handle)
@@ -143,36 +148,38 @@ class DirectoryHandles:
             if found == handle.identity:
                 return handle
             self._give_up(key, handle)
-        if found is None:  # most looks before a download find nothing: no need to go down to where it ends
+        if found is None:  # the usual case before a download: it saves opening the directories one by one
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key[1])
         return self._open(key)
 
     def release(self, handle: DirectoryHandle) -> None:
-        """Let go of a handle."""
+        """Give a handle back; it is closed if it was dropped from the cache meanwhile."""
         with self._lock:
             handle.users -= 1
             if not handle.is_kept:
                 _close_unused(handle)
 
     def open_to_list(self, root: str, path: str) -> int:
-        """Open a directory below a root to list or sync it: anew, for a descriptor has only one position.
+        """Open a directory below a root to list or sync it; the caller closes it.
+
+        Not from the cache: a descriptor has one read position, and O_PATH does not allow listing.
 
         Raises:
-            AstrayError: It is a link, or one stands in the way.
+            LinkInPathError: It is a link, or its path contains one.
             OSError: It cannot be opened.
         """
         return self._open_below((root, path), os.O_RDONLY | _DIRECTORY)
 
     def make_room(self, error: OSError) -> bool:
-        """Where too many files are open, close those kept for later; whether to try again."""
+        """If the error means too many open files, close unused handles; whether a retry may help."""
         return error.errno in _EXHAUSTED and self.drop()
 
     def drop(self) -> bool:
-        """Close every handle that nobody uses; whether there was one."""
+        """Close every unused handle; whether there was one."""
         with self._lock:
             unused = [key for key, handle in self._kept.items() if not handle.users]
             for key in unused:
-                self._let_go(key)
+                self._stop_keeping(key)
         return bool(unused)
 
     def _open(self, key: DirectoryKey) -> DirectoryHandle:
@@ -184,11 +191,11 @@ class DirectoryHandles:
             os.close(fd)
             raise
         with self._lock:
-            if key in self._kept:  # another thread was as quick
-                self._let_go(key)
+            if key in self._kept:  # another thread opened it at the same time
+                self._stop_keeping(key)
             self._kept[key] = handle
             while len(self._kept) > MOST:
-                self._let_go(next(iter(self._kept)))
+                self._stop_keeping(next(iter(self._kept)))
         return handle
 
     def _open_below(self, key: DirectoryKey, flags: int) -> int:
@@ -199,7 +206,7 @@ class DirectoryHandles:
             return self._open_name(name, parent.fd, flags | _NO_LINK)
         except OSError as error:
             if error.errno in _MAYBE_LINK and _is_link(name, parent):
-                raise AstrayError(path) from error
+                raise LinkInPathError(path) from error
             raise
         finally:
             self.release(parent)
@@ -213,23 +220,26 @@ class DirectoryHandles:
         return os.open(name, flags, dir_fd=at)
 
     def _give_up(self, key: DirectoryKey, handle: DirectoryHandle) -> None:
-        """Let go of a handle that is not what its path names any more."""
+        """Give back and drop a handle that is no longer what its path names."""
         with self._lock:
             if self._kept.get(key) is handle:
-                self._let_go(key)
+                self._stop_keeping(key)
             handle.users -= 1
             _close_unused(handle)
 
-    def _let_go(self, key: DirectoryKey) -> None:
+    def _stop_keeping(self, key: DirectoryKey) -> None:
         handle = self._kept.pop(key)
         handle.is_kept = False
         _close_unused(handle)
 
 
-def _look(path: str) -> Identity | None:
-    """Where a path leads, through whatever links there are by now; None where that is nowhere."""
+def _identity_of(path: str) -> Identity | None:
+    """Device and inode of what a path leads to, following links; None if it does not exist.
+
+    Links do no harm here: the result is only compared with a handle that was opened without following any.
+    """
     try:
-        found = os.stat(path)  # noqa: PTH116 - for each operation, and pathlib takes its time
+        found = os.stat(path)  # noqa: PTH116 - called for each operation, and pathlib is slower
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
@@ -248,4 +258,4 @@ def _close_unused(handle: DirectoryHandle) -> None:
 
 
 HANDLES: Final = DirectoryHandles()
-"""Those of this process: a bounded number, however many caches it has open."""
+"""One cache for the whole process, so that the bound holds however many stores are open."""

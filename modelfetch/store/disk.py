@@ -1,7 +1,7 @@
-"""The operations on the disk: every access to the cache is a method here.
+"""The operations on the disk: every access to the cache is a method of :class:`Disk`.
 
-What a caller has to expect (absent, exists already, links impossible) comes back as a value; everything else
-is a :class:`~modelfetch.errors.StoreError`. A test fails the Nth operation by overriding ``perform`` alone.
+Conditions that a caller has to expect (absent, exists already, links impossible) are return values; every
+other failure is a :class:`~modelfetch.errors.StoreError`. Tests inject failures by overriding ``perform``.
 Nothing here follows a symbolic link at the last part of a path, except :meth:`Disk.stat`, nor anywhere below
 a root that is guarded (:mod:`modelfetch.store.safe_paths`).
 """
@@ -15,57 +15,24 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from modelfetch.errors import StoreError
+from modelfetch.store import syscalls
 from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
 from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
-from modelfetch.store.syscalls import (
-    SAFE,
-    is_our_own,
-    is_plain,
-    list_entries,
-    list_names,
-    look,
-    read_at,
-    read_into,
-    sync_directory,
-    sync_file,
-    write_at,
-)
 
 if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.safe_paths import SafePaths
 
-if sys.platform != "win32":
-    import fcntl
-
-_FICLONE: Final = 0x40049409
-"""``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
-
-_ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
-_NOT_PLAIN: Final = (*_ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
-"""What opening a name gives that is absent, a link (BSD says EMLINK), a directory, a socket or a fifo."""
-_NOT_OURS: Final = (errno.EACCES, errno.EPERM)
-_NO_LINK: Final = (
-    *(errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK),
-    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
-)
-_NO_REFLINK: Final = (*_NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
-_NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""A file system that does not know the operation (fsync(2)). One that tried and failed says EIO, ENOSPC or
-EDQUOT."""
-_NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""A file system without modes (FAT, SMB, many in user space), or one that does not let us change them."""
-
 
 class Disk(DiskOperations):
-    """The operations the store needs, on the real file system. File descriptors are plain integers."""
+    """The operations the store needs, on the real file system. File descriptors are integers."""
 
     rename_pauses: ClassVar[tuple[float, ...]] = (0.01, 0.04, 0.16, 0.64) if sys.platform == "win32" else ()
-    """Seconds to wait before trying a denied rename again: virus scanners hold a new file for a moment
-    (huggingface/transformers#2450)."""
+    """Seconds between attempts of a denied rename. Windows only: virus scanners keep a new file open for a
+    moment (huggingface/transformers#2450)."""
 
     def __init__(
         self, *, fsync: bool = True, beneath: SafePaths | None = None, notices: Notices | None = None
@@ -73,51 +40,55 @@ class Disk(DiskOperations):
         """Use the real disk.
 
         Args:
-            fsync: Whether syncs wait until bytes and names are safe from a power cut; else they do nothing.
-            beneath: How paths below a root are reached, instead of the best way there is here.
-            notices: Who is told of what this disk cannot do, and of what is left alone.
+            fsync: Whether syncs wait until bytes and names are on the disk; otherwise they do nothing.
+            beneath: Replaces the default way of reaching paths below a root.
+            notices: Collects lines about what this disk cannot do, and about files that are left alone.
         """
         super().__init__(beneath=beneath, notices=notices)
         self._fsync = fsync
 
-    # Looking
+    # Inspecting
 
     def lstat(self, path: Path) -> os.stat_result | None:
-        """Look at a name itself; None when there is none."""
-        return self._may("look at", path, self._at(path, look), _ABSENT)
+        """Return the status of a name, without following a link; None when it does not exist."""
+        return self._call_or_none("inspect", path, self._at(path, syscalls.lstat), syscalls.ABSENT)
 
     def stat(self, path: Path) -> os.stat_result | None:
-        """Look at what a name leads to, through links; None when there is nothing.
+        """Return the status of what a name leads to, following links; None when it does not exist.
 
-        For what a person chose: a root, what is above it, a file of the settings.
+        Only for paths that the user chose: a root, the directories above it, a settings file.
         """
-        return self._may("look at", path, lambda: os.stat(path), _ABSENT)  # noqa: PTH116
+        return self._call_or_none("inspect", path, lambda: os.stat(path), syscalls.ABSENT)  # noqa: PTH116
 
     def fstat(self, fd: int, path: Path) -> os.stat_result:
-        """Look at an open file."""
-        return self._must("look at", path, lambda: os.fstat(fd))
+        """Return the status of an open file."""
+        return self._call("inspect", path, lambda: os.fstat(fd))
 
     def names(self, path: Path) -> list[str]:
-        """List a directory, sorted; empty when there is none."""
-        found = self._may("list", path, lambda: self._beneath.listed(path, list_names), _ABSENT)
+        """List a directory, sorted; empty when it does not exist."""
+        found = self._call_or_none(
+            "list", path, lambda: self._paths.on_directory(path, syscalls.list_names), syscalls.ABSENT
+        )
         return sorted(found or ())
 
     def entries(self, path: Path) -> list[tuple[str, bool]]:
-        """List a directory like :meth:`names`: each name, and whether it is a directory itself."""
-        found = self._may("list", path, lambda: self._beneath.listed(path, list_entries), _ABSENT)
+        """List a directory like :meth:`names`, with whether each name is a directory and not a link."""
+        found = self._call_or_none(
+            "list", path, lambda: self._paths.on_directory(path, syscalls.list_entries), syscalls.ABSENT
+        )
         return sorted(found or ())
 
     def free(self, path: Path) -> int | None:
-        """Count the bytes an ordinary user can still write; None when the file system does not say."""
+        """Return the bytes an unprivileged user can still write; None where they are not reported."""
         if sys.platform == "win32":
             import shutil
 
             return shutil.disk_usage(path).free
-        found = self._may("look at", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
+        found = self._call_or_none("inspect", path, lambda: os.statvfs(path), (errno.ENOSYS, errno.ENOTSUP))
         return found.f_bavail * found.f_frsize if found is not None and found.f_blocks else None
 
     def why_not_writable(self, path: Path) -> int:
-        """Say by which errno names cannot be made in a directory, as far as can be told; 0 where they can."""
+        """Return the errno with which creating a file in a directory would fail; 0 if it seems possible."""
         if os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             return 0
         is_read_only = sys.platform != "win32" and os.statvfs(path).f_flag & os.ST_RDONLY
@@ -127,32 +98,37 @@ class Disk(DiskOperations):
 
     def create(self, path: Path, mode: int = 0o666) -> int:
         """Create a file that must not exist yet, for reading and writing; the umask applies to the mode."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFE
-        return self._must(
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | syscalls.SAFE
+        return self._call(
             "create", path, self._at(path, lambda name, at: os.open(name, flags, mode, dir_fd=at))
         )
 
-    def create_sealed(self, path: Path) -> int:
-        """Create a file that is sealed from the start: nobody but the holder of this descriptor can write."""
+    def create_read_only(self, path: Path) -> int:
+        """Create a file that is read-only from the start: only the returned descriptor can write to it.
+
+        Not on Windows, where a read-only file can be neither renamed over nor deleted.
+        """
         return self.create(path, 0o666 if sys.platform == "win32" else 0o444)
 
     def open_to_read(self, path: Path) -> int | None:
-        """Open a plain file; None when there is no plain file of that name."""
-        return self._open_plain(path, os.O_RDONLY, _NOT_PLAIN, is_plain)
+        """Open a regular file for reading; None when no regular file has that name."""
+        return self._open_regular(path, os.O_RDONLY, syscalls.NOT_REGULAR, syscalls.is_regular)
 
     def open_to_update(self, path: Path) -> int | None:
-        """Open a plain file of our own for reading and writing; None when there is none of that name.
+        """Open a regular file of our own for reading and writing; None when no such file has that name.
 
-        Our own has this name alone, so that nothing is written through a planted hard link, and is owned by
-        us, so that no other user can change its mode behind our back.
+        The file must have no second name, so that nothing is written through a planted hard link, and must
+        be owned by this user, so that no other user can change its mode meanwhile.
         """
-        return self._open_plain(path, os.O_RDWR, (*_NOT_PLAIN, *_NOT_OURS), is_our_own)
+        return self._open_regular(
+            path, os.O_RDWR, (*syscalls.NOT_REGULAR, *syscalls.DENIED), syscalls.is_owned_with_one_name
+        )
 
-    def _open_plain(
+    def _open_regular(
         self, path: Path, flags: int, expected: Collection[int], is_right: Callable[[os.stat_result], bool]
     ) -> int | None:
-        opening = self._at(path, lambda name, at: os.open(name, flags | SAFE, dir_fd=at))
-        fd = self._may("open", path, opening, expected)
+        opening = self._at(path, lambda name, at: os.open(name, flags | syscalls.SAFE, dir_fd=at))
+        fd = self._call_or_none("open", path, opening, expected)
         if fd is None:
             return None
         try:
@@ -165,26 +141,26 @@ class Disk(DiskOperations):
         return None
 
     def duplicate(self, fd: int, path: Path) -> int:
-        """Open an open file once more, as the same one: closing either leaves the other."""
-        return self._must("open", path, lambda: os.dup(fd))
+        """Duplicate a descriptor (dup(2)): closing either one leaves the other open."""
+        return self._call("open", path, lambda: os.dup(fd))
 
     def close(self, fd: int, path: Path) -> None:
-        """Close an open file; network file systems report some failed writes only here.
+        """Close a file; network file systems report some failed writes only here.
 
-        After EINTR it is closed all the same, and its number may belong to another thread's file by now
-        (close(2), notes).
+        EINTR is ignored and not retried: on Linux the descriptor is closed already, and its number may be
+        another thread's file by now (close(2), notes).
         """
         self._try("close", path, lambda: os.close(fd), (errno.EINTR,))
 
     # Bytes
 
     def read(self, fd: int, path: Path, size: int) -> bytes:
-        """Read on from where the last read ended; empty at the end."""
-        return self._must("read", path, lambda: os.read(fd, size))
+        """Read the next bytes; empty at the end of the file."""
+        return self._call("read", path, lambda: os.read(fd, size))
 
     def read_into(self, fd: int, path: Path, room: memoryview) -> int:
-        """Read on like :meth:`read`, into a buffer; how many bytes, 0 at the end."""
-        return self._must("read", path, lambda: read_into(fd, room))
+        """Read the next bytes into a buffer; returns how many, 0 at the end of the file."""
+        return self._call("read", path, lambda: syscalls.read_into(fd, room))
 
     def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
         """Write all of the data at an offset."""
@@ -194,10 +170,10 @@ class Disk(DiskOperations):
             view, offset = view[written:], offset + written
 
     def _write_some(self, fd: int, path: Path, view: memoryview, offset: int) -> int:
-        return self._must("write", path, lambda: write_at(fd, view, offset))
+        return self._call("write", path, lambda: syscalls.write_at(fd, view, offset))
 
     def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
-        """Fill a buffer with the bytes at an offset; False where the file ends before."""
+        """Fill a buffer with the bytes at an offset; False if the file is too short."""
         while room:
             count = self._read_some(fd, path, room, offset)
             if not count:
@@ -206,69 +182,69 @@ class Disk(DiskOperations):
         return True
 
     def _read_some(self, fd: int, path: Path, room: memoryview, offset: int) -> int:
-        return self._must("read", path, lambda: read_at(fd, room, offset))
+        return self._call("read", path, lambda: syscalls.read_at(fd, room, offset))
 
     def truncate(self, fd: int, path: Path, size: int) -> None:
-        """Cut or extend a file; an extension is a hole and takes no space."""
-        self._must("resize", path, lambda: os.ftruncate(fd, size))
+        """Truncate or extend a file; an extension is a hole and takes no space."""
+        self._call("resize", path, lambda: os.ftruncate(fd, size))
 
     def sync(self, fd: int, path: Path) -> None:
-        """Have a file's bytes on the disk before going on, where the file system can."""
+        """Wait until a file's bytes are on the disk, where the file system supports that."""
         if self._fsync:
             self._sync(path, lambda: os.fsync(fd))
 
     def _sync(self, path: Path, call: Callable[[], object]) -> None:
-        if not self._try("sync", path, call, _NO_SYNC):
+        if not self._try("sync", path, call, syscalls.NO_SYNC):
             self.notices.add(UNSYNCED)
 
     @property
     def syncs_early(self) -> bool:
-        """Whether it is of use to sync what is there of a file that is still written to."""
+        """Whether a file may be synced while it is still written (fdatasync exists, syncs are wanted)."""
         return self._fsync and hasattr(os, "fdatasync")
 
     def sync_data(self, fd: int, path: Path) -> None:
-        """Have the bytes that a file has so far on the disk; see :attr:`syncs_early`."""
+        """Wait until the bytes written so far are on the disk; see :attr:`syncs_early`."""
         self._sync(path, lambda: os.fdatasync(fd))
 
-    def settle(self, path: Path) -> None:
-        """Like :meth:`sync`, of a file that was closed."""
+    def sync_closed(self, path: Path) -> None:
+        """Like :meth:`sync`, for a file that was closed."""
         if self._fsync:
-            self._sync(path, self._at(path, sync_file))
+            self._sync(path, self._at(path, syscalls.sync_file))
 
     def seal(self, fd: int, path: Path) -> None:
-        """Take away every right but reading; what the umask took when the file was created stays away.
+        """Make a file read-only; read permissions that the umask removed stay removed.
 
-        Not on Windows, where a read-only file can be neither replaced nor deleted, and not where the file
-        system does not let us: the digest is what is relied on, the mode keeps a program from a mistake.
+        Not on Windows, where a read-only file can be neither replaced nor deleted. A file system that refuses
+        is no failure: integrity rests on the digest, the mode only prevents accidental writes.
         """
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
-            if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), _NO_MODES):
+            if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), syscalls.NO_MODES):
                 self.notices.add(UNSEALED)
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
-        """Let a file share the bytes of another one; False where that is impossible."""
+        """Let a file share the extents of another one; False where that is impossible."""
         if not sys.platform.startswith("linux"):
             return False
-        return self._try("clone into", path, lambda: fcntl.ioctl(fd, _FICLONE, source), _NO_REFLINK)
+        return self._try("clone into", path, lambda: syscalls.share_extents(fd, source), syscalls.NO_REFLINK)
 
     # Names
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file another name, replacing what has it."""
+        """Rename a file atomically, replacing a file that has the new name."""
         renaming = self._between(
             source,
             target,
             lambda name, at, new, there: os.replace(name, new, src_dir_fd=at, dst_dir_fd=there),
         )
         for pause in self.rename_pauses:
-            if self._try("rename to", target, renaming, _NOT_OURS):
+            if self._try("rename to", target, renaming, syscalls.DENIED):
                 return
             time.sleep(pause)
-        self._must("rename to", target, renaming)
+        self._call("rename to", target, renaming)
 
     def link(self, source: Path, target: Path) -> bool:
-        """Give a file a second name; False where these two places cannot share a file."""
+        """Create a hard link; False where these two places cannot share an inode."""
         follow = os.link not in os.supports_follow_symlinks
         linking = self._between(
             source,
@@ -277,10 +253,10 @@ class Disk(DiskOperations):
                 name, new, src_dir_fd=at, dst_dir_fd=there, follow_symlinks=follow
             ),
         )
-        return self._try("link to", target, linking, _NO_LINK)
+        return self._try("link to", target, linking, syscalls.NO_LINK)
 
     def link_free(self, source: Path, target: Path) -> bool | None:
-        """Like :meth:`link`; None when something has that name, instead of an error."""
+        """Like :meth:`link`, but None instead of an error when the target exists."""
         try:
             return self.link(source, target)
         except StoreError as error:
@@ -289,49 +265,52 @@ class Disk(DiskOperations):
             raise
 
     def unlink(self, path: Path) -> bool:
-        """Take away a name; False when there is none."""
-        return self._try("remove", path, self._at(path, lambda name, at: os.unlink(name, dir_fd=at)), _ABSENT)
+        """Remove a name; False when it does not exist."""
+        return self._try(
+            "remove", path, self._at(path, lambda name, at: os.unlink(name, dir_fd=at)), syscalls.ABSENT
+        )
 
     def mkdir(self, path: Path, mode: int = 0o777) -> bool:
-        """Make a directory; the umask applies, the parent's setgid is inherited. False if the name exists."""
+        """Create a directory; False if the name exists. The umask applies, setgid is inherited."""
         making = self._at(path, lambda name, at: os.mkdir(name, mode, dir_fd=at))
         return self._try("create", path, making, (errno.EEXIST,))
 
     def rmdir(self, path: Path) -> bool:
-        """Remove an empty directory; False when it is not empty, not there, or no directory."""
-        expected = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
+        """Remove an empty directory; False when it is not empty, does not exist, or is no directory."""
+        expected = (*syscalls.ABSENT, errno.ENOTEMPTY, errno.EEXIST)
         return self._try("remove", path, self._at(path, lambda name, at: os.rmdir(name, dir_fd=at)), expected)
 
     def sync_directory(self, path: Path) -> None:
-        """Have a directory's names on the disk before going on, where the file system can."""
+        """Wait until a directory's names are on the disk, where the file system supports that."""
         if self._fsync and sys.platform != "win32":
-            expected = (*_NO_SYNC, errno.EBADF)  # of a directory, that is common and no cause for a note
-            self._try("sync", path, lambda: self._beneath.listed(path, sync_directory), expected)
+            # Many file systems cannot sync directories; unlike for a file, that is not worth a notice.
+            expected = (*syscalls.NO_SYNC, errno.EBADF)
+            self._try("sync", path, lambda: self._paths.on_directory(path, syscalls.sync_directory), expected)
 
     # Locks
 
     def lock(self, lock: KernelLock, path: Path) -> bool | None:
-        """Try to take a lock without waiting.
+        """Try to acquire a lock without waiting.
 
         Returns:
-            True when taken, False when another holds it, None when locks do not work here: not supported, not
-            permitted, a read-only or full disk.
+            True when acquired, False when another process holds it, None when locks do not work here:
+            unsupported, not permitted, or a read-only or full disk.
         """
         try:
-            return self.perform("lock", path, self._at(path, lock.take))
+            return self.perform("lock", path, self._at(path, lock.acquire))
         except (OSError, NotImplementedError):
             return None
 
     def has_name(self, lock: KernelLock, path: Path) -> bool:
-        """Whether we have a lock, and its file is still the one of that name."""
-        return bool(self._may("look at", path, self._at(path, lock.has_name), _ABSENT))
+        """Whether we hold a lock, and its file still has that name."""
+        return bool(self._call_or_none("inspect", path, self._at(path, lock.has_name), syscalls.ABSENT))
 
     def lock_file(self, fd: int, path: Path) -> bool | None:
-        """Try to take the lock of an open file itself, which lasts until its last descriptor is closed.
+        """Try to lock an open file itself; the lock lasts until the last descriptor is closed.
 
         Returns:
-            True when taken, and nobody else can have it; False when another has it; None when a lock on this
-            file proves nothing.
+            True when acquired, and known to exclude others; False when another process holds it; None when a
+            lock on this file proves nothing.
         """
         try:
             if not self.perform("lock", path, lambda: lock_file(fd)):
@@ -341,21 +320,21 @@ class Disk(DiskOperations):
         return True if self.lock_excludes(path) else None
 
     def unlock_file(self, fd: int, path: Path) -> None:
-        """Give the lock of an open file back, if there is one."""
-        with suppress(OSError):  # the kernel takes it back when the process ends
+        """Release the lock of an open file, if there is one."""
+        with suppress(OSError):  # the kernel releases it at the latest when the process ends
             self.perform("unlock", path, lambda: unlock_file(fd))
 
     def lock_excludes(self, path: Path) -> bool:
-        """Whether the lock we hold on a file really keeps others out.
+        """Whether the lock we hold on a file really excludes other processes.
 
         On Lustre, GPFS and some NFS every ``flock`` succeeds (huggingface/huggingface_hub#4306), and on other
-        network file systems it may be known to one machine only. So a second open of the same file must be
-        refused, and the file must lie on a file system known to be local; what is not known does not count.
+        network file systems only one machine may know of it. So two conditions must hold: a second ``flock``
+        on the file is refused, and the file system is known to be local. If in doubt the answer is False.
         """
         with suppress(OSError):
             return self.perform("probe", path, self._at(path, is_locked)) and self.is_local(path)
         return False
 
     def is_local(self, path: Path) -> bool:
-        """Whether a file is known to lie on a file system of this machine alone."""
+        """Whether a file is known to be on a file system that only this machine uses."""
         return is_local(path)

@@ -1,11 +1,10 @@
-"""What the operating system said no to, as one line a person can act on.
+"""Translates failed system calls into errors that a person can act on.
 
-The only place where an ``OSError`` of the cache becomes a :class:`~modelfetch.errors.StoreError`.
+This is the only place where an ``OSError`` of the cache becomes a :class:`~modelfetch.errors.StoreError`: one
+line with operation, path and reason, and a hint. Errors that a caller has to expect become return values.
+:class:`DiskOperations` passes every operation through :meth:`DiskOperations.perform`. Example::
 
-Every operation on the disk passes :meth:`DiskOperations.perform`, below a guarded root only.
-
-What a caller has to expect comes back as a value; everything else is a
-:class:`~modelfetch.errors.StoreError`.
+    cannot write /cache/partial/3f.../data: the disk is full (ENOSPC)
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from typing import Final, TypeVar
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
 from modelfetch.notices import Notices
-from modelfetch.store.dir_handles import AstrayError
+from modelfetch.store.dir_handles import LinkInPathError
 from modelfetch.store.safe_paths import SafePaths
 
 _ELSEWHERE: Final = "or put the cache elsewhere with --cache-dir"
-_AGAIN: Final = "Something else changed the cache meanwhile; try again."
+_AGAIN: Final = "Another program changed the cache meanwhile; try again."
 
 NO_INODES: Final = "no inodes"
-"""What ENOSPC means where bytes would still fit: as a reason of :func:`refusal`."""
+"""Reason of :func:`refusal` for an ENOSPC that means a lack of inodes, while bytes would still fit."""
 
 _REASONS: Final[dict[str, tuple[str, str]]] = {
-    "ENOSPC": ("the disk is full", f"Free some space, {_ELSEWHERE}; good bytes were kept."),
-    "EDQUOT": ("your disk quota is used up", f"Free some space, {_ELSEWHERE}; good bytes were kept."),
-    "EFBIG": ("the file is larger than allowed here", f"Raise the limit (ulimit -f), {_ELSEWHERE}."),
+    "ENOSPC": ("the disk is full", f"Free some space, {_ELSEWHERE}; received data was kept."),
+    "EDQUOT": ("your disk quota is used up", f"Free some space, {_ELSEWHERE}; received data was kept."),
+    "EFBIG": ("the file exceeds a size limit", f"Raise the limit (ulimit -f), {_ELSEWHERE}."),
     "EROFS": ("the file system is read-only", f"Mount it writable, {_ELSEWHERE}."),
     "EACCES": ("permission denied", f"Check the path's owner and mode, {_ELSEWHERE}."),
     "EPERM": (
-        "the system does not permit it",
-        f"The path may be immutable or another user's; mend it, {_ELSEWHERE}.",
+        "the operation is not permitted",
+        f"The path may be immutable or belong to another user; change that, {_ELSEWHERE}.",
     ),
     "EIO": (
         "the disk failed to read or write",
-        f"Look at the system's log and check the disk, {_ELSEWHERE}.",
+        f"Check the system log and the disk, {_ELSEWHERE}.",
     ),
     "EMFILE": (
         "too many files are open",
@@ -54,40 +53,40 @@ _REASONS: Final[dict[str, tuple[str, str]]] = {
         "Close other programs, then try again.",
     ),
     "ENAMETOOLONG": ("the name is too long for this file system", "Choose a shorter --cache-dir."),
-    "ENOENT": ("it is not there", _AGAIN),
-    "ESTALE": ("the network file system lost it", _AGAIN),
-    "EEXIST": ("it exists already", _AGAIN),
+    "ENOENT": ("it does not exist", _AGAIN),
+    "ESTALE": ("it was removed on the network file system", _AGAIN),
+    "EEXIST": ("it already exists", _AGAIN),
     "ENOTEMPTY": ("the directory is not empty", _AGAIN),
     "ENOTDIR": (
         "a part of the path is not a directory",
-        "Move what stands in the way, then try again.",
+        "Move the file that is there, then try again.",
     ),
-    "EISDIR": ("a directory stands in the way", "Move it, then try again."),
+    "EISDIR": ("a directory has this name", "Move it, then try again."),
     "ELOOP": (
-        "a symbolic link stands in the way",
-        "Links are not followed here; move it, then try again.",
+        "the path contains a symbolic link",
+        "Links inside the cache are not followed; move it, then try again.",
     ),
     "EXDEV": ("the cache spans several file systems", "Keep all of the cache on one file system."),
     "EMLINK": (
-        "a directory or file there has as many links as the file system allows",
+        "a directory or file there has the maximum number of links",
         f"Remove models that are not needed (modelfetch remove), {_ELSEWHERE}.",
     ),
-    "EINTR": ("a signal came in between", "Try again."),
+    "EINTR": ("it was interrupted by a signal", "Try again."),
     NO_INODES: (
-        "the file system has no inodes left for further files (ENOSPC)",
-        f"Delete files, however small (df -i shows how many there are), {_ELSEWHERE}.",
+        "the file system has no inodes left (ENOSPC)",
+        f"Delete files, of any size (df -i shows how many there are), {_ELSEWHERE}.",
     ),
     "EBUSY": ("it is in use", "Close what uses it, then try again."),
 }
-"""Symbolic errno (not every system has each) to what it means here, and what to do."""
+"""By symbolic errno, because not every system has each number: what it means here, and what to do."""
 
 UNSYNCED: Final = (
-    "the file system of the cache cannot sync files: what is stored may be lost or wrong after a power cut "
-    "(modelfetch verify finds out)"
+    "the file system of the cache cannot sync files: stored files may be lost or damaged by a power cut "
+    "(modelfetch verify detects that)"
 )
 UNSEALED: Final = (
-    "the file system of the cache does not let modes be changed: files of models are not read-only, "
-    "so keep programs from writing to them"
+    "the file system of the cache does not support changing modes: model files are not read-only, "
+    "so make sure that no program writes to them"
 )
 
 
@@ -95,23 +94,23 @@ def refusal(error: OSError, doing: str, path: Path, reason: str = "") -> StoreEr
     """Translate a failed system call.
 
     Args:
-        error: What the system raised.
-        doing: What was tried, continuing the word "cannot": ``write``.
-        path: What it was tried on.
-        reason: A key of the reasons that says more than the number the system gave; empty for that number.
+        error: The error of the system call.
+        doing: The operation as a verb that follows "cannot", such as ``write``.
+        path: The path it was applied to.
+        reason: A key of the reasons that is more specific than the errno; empty to use the errno.
     """
-    if isinstance(error, AstrayError):
-        return not_ours(Path(error.filename))
+    if isinstance(error, LinkInPathError):
+        return not_a_directory(Path(error.filename))
     name = errno.errorcode.get(error.errno or 0, "")
     words, hint = _REASONS.get(reason or name, (error.strerror or "unknown error", ""))
     code = f" ({name})" if name and not reason else ""
     return StoreError(f"cannot {doing} {sanitise(str(path))}: {words}{code}", hint=hint)
 
 
-def not_ours(directory: Path) -> StoreError:
-    """Say that something else, as a link, stands where a directory of the cache should."""
+def not_a_directory(directory: Path) -> StoreError:
+    """Return the error for a link, or anything else, in place of a directory of the cache."""
     return StoreError(
-        f"{sanitise(str(directory))} is not a directory of its own",
+        f"{sanitise(str(directory))} is a symbolic link, or not a directory",
         hint="Links inside the cache are not followed; move it away, then run the command again.",
     )
 
@@ -120,42 +119,44 @@ T = TypeVar("T")
 
 
 class DiskOperations:
-    """What all operations of :class:`modelfetch.store.disk.Disk` have in common."""
+    """Error handling shared by all operations of :class:`modelfetch.store.disk.Disk`."""
 
     def __init__(self, *, beneath: SafePaths | None = None, notices: Notices | None = None) -> None:
-        """Reach the disk.
+        """Prepare access to the disk.
 
         Args:
-            beneath: How paths below a root are reached, instead of the best way there is here.
-            notices: Who is told of what this disk cannot do, and of what is left alone.
+            beneath: Replaces the default way of reaching paths below a root.
+            notices: Collects lines about what this disk cannot do, and about files that are left alone.
         """
-        self._beneath = beneath or SafePaths()
+        self._paths = beneath or SafePaths()
         self.notices = notices or Notices()
 
     def guard(self, root: Path) -> None:
-        """Follow no link below a directory any more; see :meth:`.SafePaths.guard`."""
-        self._beneath.guard(root)
+        """Stop following links below a directory; see :meth:`.SafePaths.guard`."""
+        self._paths.guard(root)
 
-    def steady(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
-        """A block with many operations in few directories, as :meth:`.SafePaths.steady` has it."""
-        return self._beneath.steady(only_looks=only_looks)
+    def reuse_directories(self, *, only_looks: bool = False) -> AbstractContextManager[None]:
+        """Keep directories open in a block with many operations; see :meth:`.SafePaths.reuse_directories`."""
+        return self._paths.reuse_directories(only_looks=only_looks)
 
     def pin(self, path: Path) -> Callable[[], None]:
-        """Hold a directory open, as :meth:`.SafePaths.pin` has it; what is returned lets go of it."""
-        return self._must("open", path, lambda: self._beneath.pin(path))
+        """Keep a directory open until the returned function is called; see :meth:`.SafePaths.pin`."""
+        return self._call("open", path, lambda: self._paths.pin(path))
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:  # noqa: ARG002
-        """Carry out one operation; the point where tests let it fail instead."""
+        """Run one operation; tests override this to record operations or make them fail."""
         return call()
 
-    def _must(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+    def _call(self, operation: str, path: Path, call: Callable[[], T]) -> T:
         try:
             return self.perform(operation, path, call)
         except OSError as error:
             raise self._refusal(error, operation, path) from error
 
-    def _may(self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]) -> T | None:
-        """Like ``_must``, but None for an expected errno."""
+    def _call_or_none(
+        self, operation: str, path: Path, call: Callable[[], T], expected: Collection[int]
+    ) -> T | None:
+        """Like ``_call``, but None for an expected errno."""
         try:
             return self.perform(operation, path, call)
         except OSError as error:
@@ -164,7 +165,7 @@ class DiskOperations:
             raise self._refusal(error, operation, path) from error
 
     def _try(self, operation: str, path: Path, call: Callable[[], object], expected: Collection[int]) -> bool:
-        """Like ``_must``, but whether it was done instead of what it gave."""
+        """Like ``_call``, but returns whether it succeeded: False for an expected errno."""
         try:
             self.perform(operation, path, call)
         except OSError as error:
@@ -174,10 +175,11 @@ class DiskOperations:
         return True
 
     def _at(self, path: Path, call: Callable[[str, int | None], T]) -> Callable[[], T]:
-        """An operation on a name in its directory, wherever that is by the time it is carried out."""
-        return partial(self._beneath.at, path, call)
+        """Bind an operation to a name; its directory is only opened when the operation runs."""
+        return partial(self._paths.run_at, path, call)
 
     def _refusal(self, error: OSError, operation: str, path: Path) -> StoreError:
+        # The same errno for a lack of bytes and of inodes, but the remedy differs.
         if error.errno == errno.ENOSPC and not self.has_inodes(path):
             return refusal(error, operation, path, NO_INODES)
         return refusal(error, operation, path)
@@ -185,15 +187,15 @@ class DiskOperations:
     def _between(
         self, source: Path, target: Path, call: Callable[[str, int | None, str, int | None], None]
     ) -> Callable[[], None]:
-        """An operation on two names, each in its directory."""
+        """Bind an operation to two names, each relative to its open directory."""
         return self._at(
-            source, lambda name, at: self._beneath.at(target, lambda new, there: call(name, at, new, there))
+            source, lambda name, at: self._paths.run_at(target, lambda new, there: call(name, at, new, there))
         )
 
     def has_inodes(self, path: Path) -> bool:
-        """Whether an ordinary user can make another file beside this one; True where that is not known."""
+        """Whether an unprivileged user can create another file beside this one; True where unknown."""
         if sys.platform != "win32":
             with suppress(OSError):
                 found = os.statvfs(path.parent)
-                return not found.f_files or found.f_favail > 0  # Btrfs counts none
+                return not found.f_files or found.f_favail > 0  # Btrfs reports 0 inodes in all: no limit
         return True

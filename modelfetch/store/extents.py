@@ -1,4 +1,8 @@
-"""Which bytes of a file are there, and who supplied them: a pure value that grows."""
+"""Which byte ranges of a file are there, and from which source. Pure: no disk access, no locks.
+
+Adjacent ranges from the same source are merged, so the list stays short: :class:`Extents` has about one entry
+per connection and change of source. Ends are exclusive throughout.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,19 @@ from modelfetch.lazy_dataclass import dataclass
 
 @dataclass(slots=True)
 class Extent:
-    """Bytes that are there: ``start`` up to and without ``end``, all from one origin."""
+    """A byte range that is there, from ``start`` to before ``end``, all from one source."""
 
     start: int
     end: int
     origin: str
-    """Who supplied them: ``kind host``."""
+    """Its source: ``kind host``."""
 
 
 class Extents:
-    """The bytes of one file that are there, in order and without overlap.
-
-    There are about as many extents as connections and changes of source.
+    """The byte ranges of one file that are there, sorted and without overlap.
 
     Attributes:
-        total: How many bytes are there.
+        total: Number of bytes that are there.
     """
 
     def __init__(self) -> None:
@@ -32,12 +34,12 @@ class Extents:
         self._extents: list[Extent] = []
 
     def add(self, start: int, end: int, origin: str) -> None:
-        """Note that bytes are there now.
+        """Add a range.
 
         Raises:
-            ValueError: Some of them were there before.
+            ValueError: A byte of it is there already.
         """
-        at = self._place(start, end)
+        at = self._index_for(start, end)
         self.total += end - start
         before = self._extents[at - 1] if at else None
         after = self._extents[at] if at < len(self._extents) else None
@@ -52,7 +54,7 @@ class Extents:
             self._extents.insert(at, Extent(start, end, origin))
 
     def remove(self, start: int, end: int) -> None:
-        """Note that bytes are not there any more, as far as they were."""
+        """Remove a range; bytes of it that are not there are ignored."""
         kept: list[Extent] = []
         for extent in self._extents:
             left = Extent(extent.start, min(extent.end, start), extent.origin)
@@ -62,15 +64,15 @@ class Extents:
         self.total = sum(extent.end - extent.start for extent in kept)
 
     def require_missing(self, start: int, end: int) -> None:
-        """Make sure that none of these bytes is there.
+        """Check that no byte of a range is there.
 
         Raises:
             ValueError: One is.
         """
-        self._place(start, end)
+        self._index_for(start, end)
 
-    def _place(self, start: int, end: int) -> int:
-        """Where in the list bytes that are missing belong."""
+    def _index_for(self, start: int, end: int) -> int:
+        """Return the list index at which a missing range belongs."""
         at = bisect_right(self._extents, start, key=_start)
         if (at and self._extents[at - 1].end > start) or (
             at < len(self._extents) and self._extents[at].start < end
@@ -85,8 +87,8 @@ class Extents:
         return found if found is not None and position < found.end else None
 
     @property
-    def front(self) -> int:
-        """How many bytes are there from the start without a gap."""
+    def prefix_length(self) -> int:
+        """Number of bytes from offset 0 up to the first gap."""
         front = 0
         for extent in self._extents:
             if extent.start != front:
@@ -96,7 +98,7 @@ class Extents:
 
     @property
     def origins(self) -> frozenset[str]:
-        """Who supplied any of them."""
+        """The sources of all ranges."""
         return frozenset(extent.origin for extent in self._extents)
 
     def missing(self, size: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,8 @@
-"""Small combinations of disk operations: directories that are not links, whole small files, digests."""
+"""Helpers built from several disk operations: directories, small files, and digests.
+
+Directories below a root must be real directories, not links. Small files are written under a temporary name
+and then renamed, so that readers see the old or the new content, never a part.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitise
-from modelfetch.store.dir_handles import AstrayError
-from modelfetch.store.disk_errors import not_ours
+from modelfetch.store.dir_handles import LinkInPathError
+from modelfetch.store.disk_errors import not_a_directory
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ BLOCK: Final = 1 << 20
 
 @contextmanager
 def closing(disk: Disk, fd: int, path: Path) -> Iterator[int]:
-    """Close a file at the end of a block; a failed close counts unless the block failed already."""
+    """Close a file at the end of a block; an error of the block takes precedence over one of the close."""
     try:
         yield fd
     except BaseException:
@@ -35,35 +39,35 @@ def closing(disk: Disk, fd: int, path: Path) -> Iterator[int]:
     disk.close(fd, path)
 
 
-def is_plain(disk: Disk, path: Path) -> bool:
-    """Whether a name is a plain file: not absent, not a link, not a directory or device."""
+def is_regular(disk: Disk, path: Path) -> bool:
+    """Whether a path is a regular file: not absent, a link, a directory, or a device."""
     found = disk.lstat(path)
     return found is not None and stat.S_ISREG(found.st_mode)
 
 
 def is_directory(disk: Disk, path: Path) -> bool:
-    """Whether a name is a directory itself: not absent, not a link to one."""
+    """Whether a path is a directory itself: not absent, and not a link to one."""
     found = disk.lstat(path)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 @contextmanager
-def leaving(disk: Disk) -> Iterator[None]:
-    """Tidy up as far as permitted: what the disk refuses stays. What is not ours is told, too."""
+def best_effort(disk: Disk) -> Iterator[None]:
+    """Ignore errors of a cleanup step; a link in place of a directory is reported."""
     try:
         yield
     except StoreError as error:
-        if isinstance(error.__cause__, AstrayError):
-            leave(disk, Path(error.__cause__.filename))
+        if isinstance(error.__cause__, LinkInPathError):
+            report_left_alone(disk, Path(error.__cause__.filename))
 
 
-def leave(disk: Disk, path: Path) -> None:
-    """Tell of something in the cache that is not as we make it, and is left alone therefore."""
+def report_left_alone(disk: Disk, path: Path) -> None:
+    """Report a path in the cache that this program did not create, and does not change."""
     disk.notices.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
 
 
 def is_same_file(disk: Disk, one: Path, other: Path) -> bool:
-    """Whether two names are there, and are names of one inode."""
+    """Whether two paths exist and are names of one inode."""
     held, found = disk.lstat(one), disk.lstat(other)
     return (
         held is not None and found is not None and (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
@@ -71,19 +75,19 @@ def is_same_file(disk: Disk, one: Path, other: Path) -> bool:
 
 
 def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> None:
-    """Make a directory below a root, and the root itself, where they are missing.
+    """Create a directory below a root, and the root itself, where they are missing.
 
-    The root and what is above it may be reached through links, as its owner chose. Below it only real
-    directories will do: a link there would lead writes out of the root.
+    The root and the directories above it may be links, as the user chose. Below it only real directories are
+    accepted: a link there would lead writes out of the root.
 
     Args:
         disk: The disk.
-        root: The cache root, or a directory a person named.
+        root: The cache root, or a directory the user named.
         path: The root, or a path below it.
         durable: Whether new directories must survive a power cut; a new root always does.
 
     Raises:
-        StoreError: Something else has the name of a directory, or the disk refused.
+        StoreError: A directory's name is a link or file, or the disk refused.
     """
     if path != root and _is_there(disk, path):
         return
@@ -102,10 +106,10 @@ def _below(root: Path, path: Path) -> list[Path]:
 
 
 def _is_there(disk: Disk, path: Path) -> bool:
-    """Whether a path below a root leads to a directory, and through nothing but directories."""
+    """Whether a path below a root is a directory and contains no links."""
     try:
         return is_directory(disk, path)
-    except StoreError:  # a link on the way, most likely: going down from the root tells where
+    except StoreError:  # probably a link in the path; checking each directory below the root finds it
         return False
 
 
@@ -126,14 +130,14 @@ def _make(disk: Disk, directory: Path, *, durable: bool) -> None:
 
 def _require_real(directory: Path, found: os.stat_result | None) -> None:
     if found is None or not stat.S_ISDIR(found.st_mode):
-        raise not_ours(directory)
+        raise not_a_directory(directory)
 
 
 def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:
     """Whether a directory below a root exists.
 
     Raises:
-        StoreError: It, or a directory on the way to it, is a link or no directory.
+        StoreError: It, or a directory above it and below the root, is a link or no directory.
     """
     for directory in _below(root, path):
         found = disk.lstat(directory)
@@ -144,7 +148,7 @@ def has_real_directory(disk: Disk, root: Path, path: Path) -> bool:
 
 
 def write_atomically(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:
-    """Write a small file that is at every moment absent, the old one, or the new one as a whole."""
+    """Replace a small file atomically: readers see the old file or the complete new one."""
     temporary = path.with_name(temporary_name())
     try:
         _write(disk, temporary, content, durable=durable)
@@ -158,10 +162,10 @@ def write_atomically(disk: Disk, path: Path, content: bytes, *, durable: bool) -
 
 
 def write_new(disk: Disk, path: Path, content: bytes) -> bool:
-    """Write a small file whole and durably under a name that is free; False when something has it.
+    """Write a small file durably under a free name; False when the name exists.
 
-    A second name for a finished file is refused where the name exists: the one step that no two processes
-    can both take. Where a file cannot have two names, a look comes before the rename instead.
+    The finished file is linked to its name: link(2) fails if the name exists, so of two processes only one
+    succeeds. Where hard links are impossible, the name is checked before a rename instead.
     """
     temporary = path.with_name(temporary_name())
     try:
@@ -185,13 +189,13 @@ def _write(disk: Disk, path: Path, content: bytes, *, durable: bool) -> None:
 
 
 def write_private(disk: Disk, path: Path, content: bytes) -> None:
-    """Write a small new file that only its owner may read."""
+    """Create a small file that only its owner may read."""
     with closing(disk, disk.create(path, 0o600), path) as fd:
         disk.pwrite(fd, path, content, 0)
 
 
 def read_small(disk: Disk, path: Path, limit: int) -> bytes | None:
-    """Read a small file whole; None when no plain file has that name, or it is over ``limit`` bytes."""
+    """Read a small file whole; None when no regular file has that name, or it is over ``limit`` bytes."""
     fd = disk.open_to_read(path)
     if fd is None:
         return None
@@ -203,17 +207,17 @@ def read_small(disk: Disk, path: Path, limit: int) -> bytes | None:
 
 
 def read_blocks(disk: Disk, path: Path) -> Iterator[memoryview]:
-    """Read a plain file, a block at a time; a link is not followed.
+    """Read a regular file, a block at a time; a link is not followed.
 
     Yields:
-        Blocks, each valid until the next is asked for: new memory for each takes a tenth of the time.
+        Blocks, each valid until the next one: allocating memory for each would cost a tenth of the time.
 
     Raises:
-        StoreError: There is no plain file of that name, or it cannot be read.
+        StoreError: No regular file has that name, or it cannot be read.
     """
     fd = disk.open_to_read(path)
     if fd is None:
-        raise StoreError(f"cannot read {sanitise(str(path))}: there is no plain file of that name")
+        raise StoreError(f"cannot read {sanitise(str(path))}: no regular file has that name")
     with closing(disk, fd, path):
         room = memoryview(bytearray(BLOCK))
         while count := disk.read_into(fd, path, room):
@@ -221,7 +225,7 @@ def read_blocks(disk: Disk, path: Path) -> Iterator[memoryview]:
 
 
 def hash_file(disk: Disk, path: Path) -> str:
-    """Compute the SHA-256 of a plain file, in hexadecimal; raises like :func:`read_blocks`."""
+    """Compute the SHA-256 of a regular file, in hexadecimal; raises like :func:`read_blocks`."""
     hasher = hashlib.sha256()
     for block in read_blocks(disk, path):
         hasher.update(block)

@@ -1,10 +1,10 @@
-"""The kernel's lock on a file. It ends with its process, so none is ever stale.
+"""Kernel locks on files, and which file systems are local to this machine.
 
-On POSIX that is ``flock``, and the standard library has it. Elsewhere it is left to :mod:`filelock`, without
-the soft lock that it would fall back to: that one outlives a killed process. It would do for POSIX, too, but
-takes 16 ms to import, a tenth of the time until a first request.
+A kernel lock ends with its process, so none is ever stale. On POSIX it is ``flock``, from the standard
+library. On Windows it is :mod:`filelock` without its soft lock, which would outlive a killed process.
+:mod:`filelock` would work on POSIX too, but its import takes 16 ms, a tenth of the time to the first request.
 
-Which file systems belong to this machine alone.
+Whether a lock can be relied on depends on the file system: see :func:`is_local`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if sys.platform == "win32":
     import filelock
 
     class KernelLock:
-        """An exclusive lock, taken and given back by any thread.
+        """An exclusive lock that any thread may acquire and release.
 
         Args:
-            path: The file; it is made if it is missing, and gone once the lock was given back.
+            path: The lock file; it is created if it is missing, and removed on release.
         """
 
         def __init__(self, path: Path) -> None:
@@ -37,11 +37,11 @@ if sys.platform == "win32":
             return self._lock.is_locked
 
         def has_name(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
-            """Whether the file may be removed by its name; never while it is open."""
+            """Whether the file may be removed by its name; never, because it is open."""
             return False
 
-        def take(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
-            """Take the lock unless another holds it; whether we have it.
+        def acquire(self, name: str, at: int | None) -> bool:  # noqa: ARG002 - filelock knows paths only
+            """Acquire the lock unless another process holds it; whether we hold it.
 
             Raises:
                 OSError: Locks do not work here, or the file cannot be opened.
@@ -53,24 +53,24 @@ if sys.platform == "win32":
                 return False
             return True
 
-        def give_back(self) -> None:
-            """Let go of the lock; without having it, do nothing.
+        def release(self) -> None:
+            """Release the lock; does nothing if we do not hold it.
 
             Raises:
-                OSError: The kernel takes it back when the process ends.
+                OSError: The release failed; the kernel releases it when the process ends.
             """
             self._lock.release(force=True)
 
-    def is_locked(name: str, at: int | None) -> bool:  # noqa: ARG001 - it can only be asked for on POSIX
-        """Whether a file is locked, by whomever."""
+    def is_locked(name: str, at: int | None) -> bool:  # noqa: ARG001 - it can only be found out on POSIX
+        """Whether any process has locked a file; unknown here, so False."""
         return False
 
     def lock_file(fd: int) -> bool:
-        """Lock an open file; never possible: the lock of Windows would keep others from reading, too.
+        """Refuse to lock an open file: a Windows lock would keep other processes from reading it, too.
 
         Raises:
-            NotImplementedError: Always. It is not needed either: a file that is open cannot be renamed or
-                deleted there, by anybody.
+            NotImplementedError: Always. The lock is not needed either: Windows does not rename or delete a
+                file that is open.
         """
         raise NotImplementedError(fd)
 
@@ -81,21 +81,21 @@ else:
     import fcntl
 
     _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    """Never through a planted link, never waiting for the other end of a planted fifo."""
+    """Do not follow a planted link, and do not wait for the other end of a planted FIFO."""
     _MODE = 0o666
-    """Less the umask: in a cache that a group shares, every member locks the same files."""
+    """Reduced by the umask: in a cache that a group shares, every member locks the same files."""
     _TRIES = 100
-    """How often a lock is taken anew because its file lost the name meanwhile: others give theirs back, or
-    somebody deletes them. Whoever waits comes again in any case."""
+    """Attempts to lock a file that loses its name meanwhile, because its holder released it or somebody
+    deleted it. After that the lock counts as held by others; callers that wait try again anyway."""
 
     class KernelLock:
-        """An exclusive lock, taken and given back by any thread.
+        """An exclusive lock that any thread may acquire and release.
 
         Args:
-            path: The file; it is made if it is missing.
+            path: The lock file; it is created if it is missing.
         """
 
-        def __init__(self, path: Path) -> None:  # noqa: ARG002 - it is told where the file is when it is opened
+        def __init__(self, path: Path) -> None:  # noqa: ARG002 - acquire() gets the name and the directory
             self._fd: int | None = None
 
         @property
@@ -104,13 +104,14 @@ else:
             return self._fd is not None
 
         def has_name(self, name: str, at: int | None) -> bool:
-            """Whether we have it, and its file is still the one of that name; see :meth:`take`."""
+            """Whether we hold it, and its file still has that name; see :meth:`acquire`."""
             return self._fd is not None and _has_name(self._fd, name, at)
 
-        def take(self, name: str, at: int | None) -> bool:
-            """Take the lock unless another holds it; whether we have it.
+        def acquire(self, name: str, at: int | None) -> bool:
+            """Acquire the lock unless another process holds it; whether we hold it.
 
-            A lock on a file that was removed keeps nobody out: those who come later make another one.
+            A lock on a file that was removed excludes nobody, because later processes create a new file. So
+            the name is compared after the lock is acquired, and both steps are repeated if it has changed.
 
             Args:
                 name: The file's name.
@@ -135,11 +136,11 @@ else:
                     return False
             return False
 
-        def give_back(self) -> None:
-            """Let go of the lock; without having it, do nothing.
+        def release(self) -> None:
+            """Release the lock; does nothing if we do not hold it.
 
             Raises:
-                OSError: The kernel takes it back when the process ends.
+                OSError: The release failed; the kernel releases it when the process ends.
             """
             fd, self._fd = self._fd, None
             if fd is None:
@@ -150,10 +151,10 @@ else:
                 os.close(fd)
 
     def is_locked(name: str, at: int | None) -> bool:
-        """Whether a file is locked, by whomever; the arguments are those of :meth:`KernelLock.take`.
+        """Whether any process has locked a file; the arguments are those of :meth:`KernelLock.acquire`.
 
         Raises:
-            OSError: It cannot be asked.
+            OSError: The file cannot be opened, or locks do not work here.
         """
         fd = _open(name, at, os.O_RDONLY)
         try:
@@ -162,7 +163,7 @@ else:
             os.close(fd)
 
     def lock_file(fd: int) -> bool:
-        """Lock an open file, unless it is locked by another opening of it; whether it is ours.
+        """Lock an open file unless another open file description holds its lock; whether we hold it.
 
         Raises:
             OSError: Locks do not work here.
@@ -174,18 +175,18 @@ else:
         return True
 
     def unlock_file(fd: int) -> None:
-        """Give the lock on an open file back; closing it would not do where a forked process has it open.
+        """Unlock an open file. Closing it is not enough if a forked process has inherited the descriptor.
 
         Raises:
-            OSError: The kernel takes it back when the process ends.
+            OSError: The release failed; the kernel releases it when the process ends.
         """
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _open_or_make(name: str, at: int | None) -> int:
-        """Open the file of a lock, made by us or by anybody else."""
+        """Open a lock file, creating it if it is missing."""
         try:
             return _open(name, at, os.O_RDWR | os.O_CREAT)
-        except PermissionError:  # of another user, who did not mean to share; local kernels ask for no more
+        except PermissionError:  # another user's file; for flock, local file systems only need read access
             return _open(name, at, os.O_RDONLY)
 
     def _open(name: str, at: int | None, flags: int) -> int:
@@ -193,7 +194,7 @@ else:
         if stat.S_ISREG(os.fstat(fd).st_mode):
             return fd
         os.close(fd)
-        raise OSError(errno.EINVAL, "not a plain file")
+        raise OSError(errno.EINVAL, "not a regular file")
 
     def _has_name(fd: int, name: str, at: int | None) -> bool:
         ours = os.fstat(fd)
@@ -208,19 +209,19 @@ _LOCAL: Final = frozenset(
     {"bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "overlay", "ramfs"}
     | {"reiserfs", "tmpfs", "vfat", "xfs", "zfs"}
 )
-"""Types whose locks the kernel of this machine keeps. An allow-list: NFS, SMB, Lustre, GPFS, Ceph, 9p,
-virtiofs and everything in user space may be shared with machines that know nothing of our locks."""
+"""File system types whose locks are kept by the kernel of this machine. An allow-list, because NFS, SMB,
+Lustre, GPFS, Ceph, 9p, virtiofs and FUSE may be shared with machines that do not see our locks."""
 
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _known: Final[dict[int, bool]] = {}
-"""By device: the table of mounts is long, and every lock asks."""
+"""Cached by device: the table of mounts is long, and it is needed for every lock."""
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 def is_local(path: Path) -> bool:
-    """Whether a file is known to lie on a local file system; False where that cannot be found out."""
+    """Whether a file is known to be on a local file system; False where that cannot be determined."""
     with suppress(OSError, UnicodeError):
-        device = os.stat(path).st_dev  # noqa: PTH116 - asked for every file, and pathlib takes its time
+        device = os.stat(path).st_dev  # noqa: PTH116 - called for every file, and pathlib is slower
         if device not in _known:
             _known[device] = file_system(_MOUNTINFO.read_text(), os.path.realpath(path)) in _LOCAL
         return _known[device]
@@ -235,7 +236,7 @@ def file_system(mountinfo: str, path: str) -> str:
         path: Absolute and without symbolic links.
 
     Returns:
-        The type of the innermost mount, the last one where several lie over each other; empty if none.
+        The type of the innermost mount; of several at one mount point, the last one. Empty if none.
     """
     depth, found = -1, ""
     for line in mountinfo.splitlines():

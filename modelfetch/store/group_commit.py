@@ -1,7 +1,13 @@
-"""Many small files stored together: what is waited for once each for one file is waited for once for all.
+"""Stores many small files as a group, so that they share the waits for the disk.
 
-The promise is that of a single commit. The bytes of every file are on the disk before the first of the group
-gets a final name; names are on the disk before anybody is told. What did not work out leaves no trace.
+The guarantees are those of a single commit: the bytes of every file are on the disk before the first file of
+the group gets its final name, and names are on the disk before the commit returns. The order is::
+
+    write every file under a temporary name     # read-only from the start
+    sync every file                             # before the first rename
+    rename each to its blob, by directory       # one directory sync for all files in it
+    link each blob into the models
+    remove the group's directory                # also after a failure
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store.files import closing, leaving, make_directories
+from modelfetch.store.files import best_effort, closing, make_directories
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.linking import install
 from modelfetch.store.temporary import temporary_name
@@ -26,36 +32,36 @@ if TYPE_CHECKING:
     from modelfetch.store.model_directories import Directories
 
 Places = Sequence[tuple[Manifest, FileSpec]]
-"""The models that need one digest, and what each calls it."""
+"""The models that need one digest, each with its own file entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A verified file that has no name yet under which it could be found."""
+    """A verified file without a final name."""
 
     file: FileSpec
     path: Path
     inode: tuple[int, int, int]
     """Device, inode and size of what was written."""
     blob: Path
-    """Where it belongs by its digest."""
+    """Its final name among the blobs."""
     targets: tuple[Path, ...]
-    """Where it belongs in the models that need it."""
+    """Its final names in the models that need it."""
 
 
 class GroupCommit:
-    """A directory of files that are to be stored together; leaving a ``with`` block removes what is left.
+    """A directory of files that are stored together; leaving a ``with`` block removes it.
 
-    :meth:`write` may be called by several threads at once, all else by one at a time.
+    Several threads may call :meth:`write` at the same time; all other methods only one at a time.
     """
 
     def __init__(self, disk: Disk, layout: Layout, directories: Directories) -> None:
-        """Make the directory.
+        """Create the group's directory.
 
         Args:
             disk: The disk.
-            layout: Where things lie.
-            directories: Whose a directory of a model is.
+            layout: The paths of the cache.
+            directories: The directories of the models.
 
         Raises:
             StoreError: The disk refused.
@@ -65,9 +71,10 @@ class GroupCommit:
         self._directories = directories
         self._folder = layout.partials / temporary_name()
         self._made: set[Path] = set()
-        """Directories that are there, and no links."""
+        """Directories that were created or checked already."""
         make_directories(disk, layout.root, self._folder, durable=False)
-        self._unpin = disk.pin(self._folder)  # a look at its path for each file would be a third of the work
+        # Kept open: checking the directory's path for each file would be a third of the work.
+        self._unpin = disk.pin(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -76,12 +83,12 @@ class GroupCommit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            remove(self._disk, self._folder)
+            remove_group(self._disk, self._folder)
         finally:
             self._unpin()
 
     def write(self, places: Places, data: bytes) -> Staged | None:
-        """Write a file, if these are its bytes; None if they are not.
+        """Write a file if the data has its size and digest; None if not.
 
         Raises:
             StoreError: The disk refused.
@@ -90,53 +97,53 @@ class GroupCommit:
         if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
             return None
         path = self._folder / file.sha256
-        with closing(self._disk, self._disk.create_sealed(path), path) as fd:
+        with closing(self._disk, self._disk.create_read_only(path), path) as fd:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
         return Staged(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
 
-    def commit(self, loose: Sequence[Staged]) -> list[Staged]:
+    def commit(self, staged: Sequence[Staged]) -> list[Staged]:
         """Give files their final names, among the blobs and in the models.
 
         The names in the models are safe from a power cut once the receipt is written.
 
         Returns:
-            Those that stand under all of their names. The others do not: something else has, or had, one of
-            these.
+            The files that have all of their names. For the others, something else has or had one of the
+            names.
 
         Raises:
-            StoreError: The disk refused. Some may have got their names; they are right.
+            StoreError: The disk refused. Some files may have got names; their bytes are right.
         """
-        with self._disk.steady():
-            placed = {each.file.sha256 for each in self._commit(loose)}
-        return [each for each in loose if each.file.sha256 in placed]
+        with self._disk.reuse_directories():
+            placed = {each.file.sha256 for each in self._commit(staged)}
+        return [each for each in staged if each.file.sha256 in placed]
 
-    def _commit(self, loose: Sequence[Staged]) -> Iterator[Staged]:
-        """Store by digest: each of the 256 directories of blobs is opened once then, not for each file."""
-        ordered = sorted(loose, key=lambda each: each.file.sha256)
+    def _commit(self, staged: Sequence[Staged]) -> Iterator[Staged]:
+        """Commit in the order of digests, so that each of the 256 blob directories is opened once."""
+        ordered = sorted(staged, key=lambda each: each.file.sha256)
         ready = [each for each in ordered if self._is_ours(each)]
         for each in ready:
-            self._disk.settle(each.path)
+            self._disk.sync_closed(each.path)
         self._make_directories(ready)
-        for folder, together in groupby(ready, key=lambda each: each.blob.parent):
-            yield from self._publish(folder, list(together))
+        for folder, group in groupby(ready, key=lambda each: each.blob.parent):
+            yield from self._publish(folder, list(group))
 
-    def _publish(self, folder: Path, together: Sequence[Staged]) -> list[Staged]:
-        """Give files their names in one directory of blobs, and in the models."""
-        new = [each for each in together if self._disk.lstat(each.blob) is None]
+    def _publish(self, folder: Path, group: Sequence[Staged]) -> list[Staged]:
+        """Give files their names in one blob directory, then in the models."""
+        new = [each for each in group if self._disk.lstat(each.blob) is None]
         for each in new:
             self._disk.rename(each.path, each.blob)
         self._disk.sync_directory(folder)
         return [each for each in new if self._place(each)]
 
-    def _is_ours(self, loose: Staged) -> bool:
-        """Compare what we wrote with what has its name: only inodes of our own get a final name."""
-        named = self._disk.lstat(loose.path)
-        return named is not None and _inode(named) == loose.inode
+    def _is_ours(self, staged: Staged) -> bool:
+        """Whether the temporary name still has the inode we wrote: only our own get a final name."""
+        named = self._disk.lstat(staged.path)
+        return named is not None and _inode(named) == staged.inode
 
     def _make_directories(self, ready: Sequence[Staged]) -> None:
-        """Make what is missing; the directories of blobs, of which there are many, are then synced as one."""
+        """Create missing directories; blob directories are many, so their parent is synced once for all."""
         disk, root, blobs = self._disk, self._layout.root, self._layout.blobs
         folders = {each.blob.parent for each in ready} - self._made
         if folders:
@@ -149,22 +156,22 @@ class GroupCommit:
             make_directories(disk, root, folder, durable=True)
         self._made |= folders | above
 
-    def _place(self, loose: Staged) -> bool:
-        """Give a blob its names in the models; False when something else has one of them by now."""
-        for target in loose.targets:
-            is_linked = self._disk.link_free(loose.blob, target)
+    def _place(self, staged: Staged) -> bool:
+        """Give a blob its names in the models; False if another file has one of them by now."""
+        for target in staged.targets:
+            is_linked = self._disk.link_free(staged.blob, target)
             if is_linked is None:
                 return False
             if not is_linked:
                 if self._disk.lstat(target) is not None:
                     return False
-                install(self._disk, loose.blob, target, loose.file)
+                install(self._disk, staged.blob, target, staged.file)
         return True
 
 
-def remove(disk: Disk, folder: Path) -> bool:
+def remove_group(disk: Disk, folder: Path) -> bool:
     """Remove the directory of a group, as far as permitted; whether it is gone."""
-    with leaving(disk):
+    with best_effort(disk):
         for name in disk.names(folder):
             disk.unlink(folder / name)
         return disk.rmdir(folder)

@@ -1,8 +1,9 @@
-"""Threads that hash what other threads write.
+"""Threads that hash the bytes that other threads write.
 
-A hash takes as long as all the rest of a download together, and :mod:`hashlib` works without the interpreter
-lock: beside the transfer it costs no time of its own. Two threads, because two files can be hashed at once
-(402 against 480 ms for 14 files on two processors); a single file is hashed by one, in order.
+Hashing takes as much processor time as the rest of a download, and :mod:`hashlib` releases the interpreter
+lock, so a thread that hashes during the transfer adds no time. A file is hashed by one thread at a time, in
+order. There are two threads, so that two files are hashed at once (402 ms instead of 480 ms for 14 files on
+two processors).
 """
 
 from __future__ import annotations
@@ -17,33 +18,34 @@ from modelfetch import threads
 from modelfetch.store.files import BLOCK
 
 THREADS: Final = min(2, os.cpu_count() or 1)
-"""Threads that hash at the same time."""
+"""Number of hashing threads."""
 PROCESSORS: Final = os.cpu_count() or 1
-"""With as many files under way none is free for a thread that hashes: whoever writes does it then. Over TLS,
-where reading alone keeps a processor busy, 14 files took a sixth less time on two; without TLS, as long."""
+"""With that many files under way no processor is free for a hashing thread, so the writers hash. Measured
+with 14 files on two processors: over TLS, where reading alone occupies a processor, this took a sixth less
+time; without TLS the same time."""
 IDLE_SECONDS: Final = 1.0
-"""How long a thread waits for work before it ends."""
+"""Seconds a thread waits for work before it ends."""
 
 
 class Follower(Protocol):
-    """Something that can be hashed a bit at a time."""
+    """A file whose written bytes can be hashed block by block."""
 
     def hash_on(self, buffer: memoryview) -> bool:
-        """Hash the next bytes that are there.
+        """Hash the next block of bytes that are there.
 
         Args:
-            buffer: Room to read into.
+            buffer: A buffer to read into.
 
         Returns:
-            Whether it may be called again at once; if not, it must be followed anew.
+            Whether there is more to hash. If not, the file must be passed to :meth:`Hashing.follow` again.
         """
 
 
 class Hashing:
-    """The threads of one store; they start with the first work, and end when there is none.
+    """The hashing threads of one store; started on demand, ended after :data:`IDLE_SECONDS` without work.
 
     Args:
-        most: How many, instead of the usual number; with 0 whoever writes hashes.
+        most: Number of threads, instead of :data:`THREADS`; with 0 the writers hash.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -54,37 +56,37 @@ class Hashing:
         self._files = 0
 
     def begin(self) -> None:
-        """Note that a file is under way."""
+        """Count a file as under way."""
         with self._lock:
             self._files += 1
 
     def end(self) -> None:
-        """Note that one is not any more."""
+        """Count a file as no longer under way."""
         with self._lock:
             self._files -= 1
 
     @property
     def is_crowded(self) -> bool:
-        """Whether there is a file for each processor."""
+        """Whether there are as many files under way as processors."""
         return self._files >= PROCESSORS
 
     @property
-    def is_on(self) -> bool:
+    def has_threads(self) -> bool:
         """Whether there are threads at all."""
         return self._most > 0
 
     def follow(self, follower: Follower) -> None:
-        """Have something hashed as far as it is there, soon."""
+        """Queue a file; a thread hashes the bytes of it that are there."""
         self._waiting.put(follower)
         with self._lock:
             if self._running == self._most:
                 return
             self._running += 1
         if threads.start(self._work, "hashing") is None:
-            self._do_without()
+            self._hash_here()
 
-    def _do_without(self) -> None:
-        """Hash in the calling thread what nobody else will, since the system has no thread to give."""
+    def _hash_here(self) -> None:
+        """Hash the queued files in this thread, because no thread could be started and none is running."""
         with self._lock:
             self._running -= 1
             if self._running:
@@ -106,7 +108,7 @@ class Hashing:
                     return
                 continue
             if follower.hash_on(buffer):
-                self._waiting.put(follower)  # behind the others: every file gets on
+                self._waiting.put(follower)  # at the end of the queue, so that all files advance
 
     def _is_over(self) -> bool:
         with self._lock:

@@ -1,18 +1,18 @@
-"""The journal of a partial: what a run believed about the bytes it had written.
+"""The journal of a partial: which bytes a run wrote, with checksums. Pure: text to values and back.
 
-Pure: text to values and back. Append-only lines. The first names format, digest and size; each further one
-is a checkpoint of the prefix, or a piece that came in ahead of it::
+Lines are only appended. The first one gives format, digest and size. Each further line is a checkpoint of the
+prefix, or a piece that was written behind a gap::
 
     modelfetch-journal 1 <sha256 of the whole file> <size>
     <length> <sha256 of the first length bytes> "<origin>" <crc32 of the line>
     <start>-<end> <crc32 of these bytes> "<origin>" <crc32 of the line>
 
-Nothing here is believed for good: the next run reads the bytes again, beside its transfer, and compares them
-with each line. So torn lines, holes after a power cut and foreign journals cost time, never a wrong byte, and
-no order of syncs is needed. That is also why the journal itself is never synced. A piece has only a CRC: its
-bytes are hashed with the whole file in the end, and a CRC takes half the time of a hash.
+Every line is only a claim: the next run reads the bytes again, during its transfer, and compares them with
+the line. So torn lines, holes after a power cut and journals of other files cost time, but never yield wrong
+bytes. For the same reason the journal is never synced, and its order relative to the data does not matter. A
+piece has only a CRC, which takes half the time of a hash: its bytes are hashed with the whole file later.
 
-Bytes that came in ahead of a prefix, gathered until they are worth a line in the journal.
+:class:`Pieces` collects bytes behind a gap until there are enough for a line.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from modelfetch.model.text import sanitise
 FORMAT: Final = 1
 
 INTERVAL: Final = 1 << 20
-"""Bytes between two lines, and so the most a killed run has to fetch again from each connection."""
+"""Bytes between two lines, and so the most that is fetched again per connection after a killed run."""
 
 LIMIT: Final = 64 << 20
-"""Bytes of the longest journal worth reading: a checkpoint takes some 100 bytes, so that of 600 GB."""
+"""Most bytes read of a journal. A checkpoint takes some 100 bytes, so this is enough for a file of 600 GB."""
 
 _HEADER: Final = re.compile(rb"modelfetch-journal ([0-9]{1,9})(?: [^\n]*)?(?:\n|\Z)")
 _ABOUT: Final = re.compile(rb"modelfetch-journal [0-9]{1,9} ([0-9a-f]{64}) ([0-9]{1,19})\n")
@@ -44,58 +44,58 @@ _PIECE: Final = re.compile(rb'(([0-9]{1,19})-([0-9]{1,19}) ([0-9a-f]{8}) ("[ -~]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One statement about a prefix."""
+    """A claim about a prefix."""
 
     length: int
     """Bytes of the prefix."""
     digest: str
     """Its SHA-256 in hexadecimal."""
     origin: str
-    """Who supplied the bytes since the checkpoint before: ``kind host``."""
+    """The source of the bytes since the previous checkpoint: ``kind host``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One statement about bytes that are not, or were not then, part of the prefix."""
+    """A claim about bytes that were not part of the prefix when the line was written."""
 
     start: int
     end: int
-    """Without the byte at it."""
+    """Exclusive."""
     crc: int
     """CRC-32 of the bytes, as :func:`zlib.crc32` computes it."""
     origin: str
-    """Who supplied them: ``kind host``."""
+    """Their source: ``kind host``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What could be read of a journal."""
+    """The valid lines of a journal."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
-    """Of growing length, none beyond the file's size."""
+    """Of increasing length, none beyond the file's size."""
     pieces: tuple[Piece, ...] = ()
-    """In the order of their places, none beyond the file's size, no two with a byte in common."""
+    """Sorted by start, none beyond the file's size, without overlap."""
     end: int = 0
-    """Bytes up to the end of its last whole line; 0 where it says nothing about this file."""
+    """Length of the journal in bytes up to its last complete line; 0 if it is about another file."""
 
     @property
     def claimed(self) -> int:
-        """Bytes the journal says are there."""
+        """The number of bytes the journal claims."""
         prefix = self.checkpoints[-1].length if self.checkpoints else 0
-        return prefix + sum(piece.end - max(piece.start, prefix) for piece in self.pieces_behind(prefix))
+        return prefix + sum(piece.end - max(piece.start, prefix) for piece in self.pieces_after(prefix))
 
-    def pieces_behind(self, length: int) -> Iterator[Piece]:
-        """Those with bytes behind a prefix of this length."""
+    def pieces_after(self, length: int) -> Iterator[Piece]:
+        """The pieces that reach beyond a prefix of this length."""
         return (piece for piece in self.pieces if piece.end > length)
 
 
 def header(file: FileSpec) -> bytes:
-    """Make the first line."""
+    """Format the first line."""
     return f"modelfetch-journal {FORMAT} {file.sha256} {file.size}\n".encode("ascii")
 
 
 def line(statement: Checkpoint | Piece) -> bytes:
-    """Make the line of a checkpoint or a piece."""
+    """Format the line of a checkpoint or a piece."""
     if isinstance(statement, Checkpoint):
         what = f"{statement.length} {statement.digest}"
     else:
@@ -110,13 +110,13 @@ def _quoted(origin: str) -> str:
 
 
 def is_foreign(content: bytes) -> bool:
-    """Whether a journal has a format this version does not know, so that it and its data are left alone."""
+    """Whether a journal has a format unknown to this version; it and its data must then not be changed."""
     found = _HEADER.match(content)
     return found is not None and int(found[1]) != FORMAT
 
 
 def parse(content: bytes, file: FileSpec) -> Journal:
-    """Read a journal; what is torn, damaged or about another file is as if it were not there."""
+    """Parse a journal; lines that are torn or damaged, and journals of other files, are ignored."""
     first = header(file)
     if not content.startswith(first):
         return Journal()
@@ -130,11 +130,11 @@ def parse(content: bytes, file: FileSpec) -> Journal:
         elif statement is not None and length < statement.length <= file.size:
             checkpoints.append(statement)
             length = statement.length
-    return Journal(tuple(checkpoints), tuple(_apart(pieces, file.size)), content.rindex(b"\n") + 1)
+    return Journal(tuple(checkpoints), tuple(_without_overlaps(pieces, file.size)), content.rindex(b"\n") + 1)
 
 
 def parse_any(content: bytes) -> Journal:
-    """Read a journal about a file of which nothing else is known."""
+    """Parse a journal for whatever file its first line names."""
     about = _ABOUT.match(content)
     if about is None:
         return Journal()
@@ -154,8 +154,8 @@ def _statement(text: bytes) -> Checkpoint | Piece | None:
     return Checkpoint(int(match[2]), match[3].decode("ascii"), origin)
 
 
-def _apart(pieces: list[Piece], size: int) -> Iterator[Piece]:
-    """Those within the file that do not overlap, in the order of their places."""
+def _without_overlaps(pieces: list[Piece], size: int) -> Iterator[Piece]:
+    """Yield the pieces within the file by start, leaving out those that overlap an earlier one."""
     position = 0
     for piece in sorted(pieces, key=lambda piece: piece.start):
         if position <= piece.start < piece.end <= size:
@@ -164,17 +164,17 @@ def _apart(pieces: list[Piece], size: int) -> Iterator[Piece]:
 
 
 class Pieces:
-    """The runs of bytes that are being written ahead. Several threads may add, each to a run of its own."""
+    """Runs of bytes written behind a gap. Several threads may add bytes, each to a run of its own."""
 
     def __init__(self) -> None:
         self._runs: dict[int, Piece] = {}
-        """By their end, where the next bytes join them."""
+        """By their end, where the next write of the same connection continues them."""
 
     def put(self, start: int, data: bytes | memoryview, origin: str) -> Piece | None:
         """Add bytes that were written.
 
         Returns:
-            The run they belong to, when it has become long enough; the next one begins behind it.
+            The run they belong to, if it has reached :data:`INTERVAL`; later bytes begin a new run.
         """
         end = start + (len(data) if isinstance(data, bytes) else data.nbytes)
         run = self._runs.pop(start, None)
@@ -187,6 +187,6 @@ class Pieces:
         self._runs[end] = grown
         return None
 
-    def rest(self) -> Iterator[Piece]:
-        """The runs that did not become long enough."""
+    def unfinished(self) -> Iterator[Piece]:
+        """The runs shorter than :data:`INTERVAL`, for the lines written on close."""
         return iter(self._runs.values())

@@ -1,7 +1,15 @@
-"""Where everything lies under the cache root. Pure: paths in, paths out.
+"""The paths below the cache root. Pure: computes paths, never accesses the disk.
 
-Every name is checked here a second time, so that no digest, model name or file path can lead out of the root
-even when a value was made without the parser (CVE-2024-37032 was a digest that became a path).
+::
+
+    blobs/sha256/3f/3f...          verified bytes
+    models/<name>/<label>/...      the files that programs open
+    models/<name>/<label>.json     the receipt
+    partial/3f.../                 an unfinished download
+    quarantine/  locks/
+
+Names are checked here again, so that no digest, model name or file path can lead out of the root, even if a
+value did not come from the parser (CVE-2024-37032 was a digest that became a path).
 """
 
 from __future__ import annotations
@@ -18,7 +26,8 @@ from modelfetch.model.text import quote
 from modelfetch.warm import HITS
 
 IDENTITY_DIGITS: Final = 12
-"""Digits of a manifest's identity in the name of a directory: 48 bits; who wants two to agree can do it."""
+"""Hex digits of a manifest's identity in a directory name. 48 bits: collisions can be made on purpose, so
+:func:`labels` has a further name with all digits."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -30,11 +39,11 @@ class Layout:
         root: Absolute.
 
     Attributes:
-        models: What programs open: a directory for each model.
+        models: The files that programs open, in a directory per model.
         blobs: Verified bytes, by digest.
-        partials: Downloads under way or interrupted, by digest.
-        quarantine: Bytes that failed.
-        locks: Lock files, and who holds them.
+        partials: Unfinished downloads, by digest.
+        quarantine: Wrong bytes, kept as evidence.
+        locks: Lock files, and notes about their holders.
     """
 
     def __init__(self, root: Path) -> None:
@@ -46,7 +55,7 @@ class Layout:
         self.locks = root / "locks"
 
     def blob(self, sha256: str) -> Path:
-        """Where the bytes of a digest lie."""
+        """The path of a blob."""
         return self.blobs / f"{_digest(sha256)[:2]}/{sha256}"
 
     def partial(self, sha256: str) -> Path:
@@ -68,15 +77,15 @@ class Layout:
         return directory.with_name(f"{directory.name}.json")
 
     def stamp(self, name: str) -> Path:
-        """The stamp derived from a receipt, for the warm answer."""
+        """The stamp file that :mod:`modelfetch.warm` reads."""
         return self.model(name) / ".ready"
 
     def hits(self) -> tuple[Path, Path]:
-        """The notes on runs that found everything there: the earlier ones, and those since."""
+        """The records of warm runs: the rotated file, then the current one."""
         return self.root / f"{HITS}.1", self.root / HITS
 
     def file(self, name: str, label: str, path: str) -> Path:
-        """Where one file of a model lies."""
+        """The path of one file of a model."""
         return inside(self.version(name, label), path)
 
     def model_lock(self, name: str) -> Path:
@@ -89,11 +98,10 @@ class Layout:
 
 
 def labels(version: str, identity: str) -> tuple[str, str, str]:
-    """Name the directories that a version of a model may have, in the order in which they are taken.
+    """Return the directory names a version of a model may have, in order of preference.
 
-    Name and version are claims that any manifest may make, so the first one that was verified under them has
-    ``<version>``, and every other ``<version>+<identity>``. Twelve digits can be made to collide on purpose,
-    so all of them follow.
+    Any manifest may claim a name and version. The first one verified under them gets ``<version>``, every
+    other one ``<version>+<identity>``, first with twelve digits of the identity, then with all of them.
     """
     return version, f"{version}+{identity[:IDENTITY_DIGITS]}", f"{version}+{identity}"
 
@@ -108,10 +116,10 @@ def inside(directory: Path, path: str) -> Path:
 
 
 def within(directory: Path, path: str) -> Path:
-    """Join the path of a file in a repository to a directory of another program's making.
+    """Join a repository path to a directory of another program.
 
     Raises:
-        UsageError: The path leads out of it, or is none that this system takes.
+        UsageError: The path leads out of the directory, or is invalid on this system.
     """
     return directory / _checked(path, "path", why_unplaceable(path, windows=os.name == "nt"))
 

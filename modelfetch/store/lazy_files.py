@@ -1,4 +1,7 @@
-"""The files of a download, made when there is a byte to keep: a run that gets none leaves nothing behind."""
+"""The files of a download, created with the first byte: a run that receives none leaves nothing on disk.
+
+:class:`PartialPlace` knows where the files go and creates them; :class:`LazyFiles` does so on first use.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ if TYPE_CHECKING:
     from modelfetch.store.journal import Checkpoint, Piece
 
 _TRIES: Final = 10
-"""How often files are made anew because others made or removed the same names at that moment."""
+"""Attempts to create the files while other processes create or remove the same names."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartialPlace:
-    """Where the files of a download go.
+    """Where the files of a download are created.
 
     Attributes:
         disk: The disk.
@@ -41,7 +44,7 @@ class PartialPlace:
     exclusive: bool
 
     def create(self, file: FileSpec) -> OpenFiles:
-        """Make the files.
+        """Create the files.
 
         Raises:
             StoreError: The disk refused; then neither file stays.
@@ -49,34 +52,35 @@ class PartialPlace:
         refused: StoreError | None = None
         for _ in range(_TRIES):
             try:
-                with self.disk.steady():
-                    made = self._try(file)
+                with self.disk.reuse_directories():
+                    made = self._create_once(file)
             except StoreError as error:
-                if not self._is_passing(error.__cause__):
+                if not self._is_transient(error.__cause__):
                     raise
                 refused = error
                 continue
             if made is not None:
                 return made
         raise refused or StoreError(
-            f"{sanitise(str(self.folder))} is being changed by something else",
+            f"{sanitise(str(self.folder))} is being changed by another program",
             hint="Keep other programs out of the cache, then run the command again.",
         )
 
-    def _try(self, file: FileSpec) -> OpenFiles | None:
+    def _create_once(self, file: FileSpec) -> OpenFiles | None:
         make_directories(self.disk, self.root, self.folder, durable=False)
-        plain = Slot(self.folder)
-        is_free = self.exclusive and plain not in slots(self.disk, self.folder)
-        return OpenFiles.create(self.disk, plain if is_free else Slot(self.folder, f"-{tag()}"), file)
+        untagged = Slot(self.folder)
+        # Without a lock that excludes others, a tagged name keeps two writers out of the same inode.
+        is_free = self.exclusive and untagged not in slots(self.disk, self.folder)
+        return OpenFiles.create(self.disk, untagged if is_free else Slot(self.folder, f"-{tag()}"), file)
 
-    def _is_passing(self, cause: BaseException | None) -> bool:
+    def _is_transient(self, cause: BaseException | None) -> bool:
         """Whether another process took a name first, or removed the directory because it was empty."""
-        if cause is None:  # it was gone when it had just been made
+        if cause is None:  # the directory was gone right after it was created
             return self.disk.lstat(self.folder) is None
         return isinstance(cause, FileExistsError | FileNotFoundError)
 
     def clear(self, keep: Slot | None = None) -> None:
-        """Remove what dead runs left here; see :func:`modelfetch.store.partial_slots.clear`."""
+        """Remove the files of dead runs; see :func:`modelfetch.store.partial_slots.clear`."""
         clear(self.disk, self.folder, exclusive=self.exclusive, keep=keep)
 
 
@@ -84,45 +88,45 @@ class LazyFiles:
     """The two files of a download, or none yet. Several threads may write.
 
     Args:
-        place: Where they go.
-        file: What the bytes are to become.
-        opened: The files, where there are some to go on in.
+        place: Where they are created.
+        file: The file the bytes belong to.
+        opened: Files of an earlier run to continue in.
     """
 
     def __init__(self, place: PartialPlace, file: FileSpec, opened: OpenFiles | None = None) -> None:
         self.place = place
         self._file = file
         self._opened = opened
-        self._making = threading.Lock()
+        self._creation = threading.Lock()
 
     @property
     def slot(self) -> Slot | None:
-        """Where they lie; None while there are none."""
+        """The paths of the files; None while there are none."""
         return self._opened.slot if self._opened is not None else None
 
-    def begin(self) -> OpenFiles:
-        """Make the files unless they are there.
+    def open_or_create(self) -> OpenFiles:
+        """Return the open files; creates them on the first call.
 
         Raises:
             StoreError: The disk refused.
         """
-        if self._opened is None:
-            with self._making:
+        if self._opened is None:  # checked without the lock first: this is called for every write
+            with self._creation:
                 if self._opened is None:
                     self._opened = self.place.create(self._file)
         return self._opened
 
-    def anew(self) -> Self:
-        """None yet, for the same download."""
+    def fresh(self) -> Self:
+        """Return an object for the same download that has no files yet."""
         return type(self)(self.place, self._file)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write bytes of the file; raises like :meth:`OpenFiles.write`."""
-        self.begin().write(data, offset)
+        self.open_or_create().write(data, offset)
 
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
-        self.begin().read_into(room, start)
+        self.open_or_create().read_into(room, start)
 
     def read(self, start: int, end: int) -> bytes:
         """Read bytes of the file; raises like :meth:`read_into`."""
@@ -136,10 +140,10 @@ class LazyFiles:
         Raises:
             StoreError: The disk refused.
         """
-        self.begin().journal.append(statement)
+        self.open_or_create().journal.append(statement)
 
     def restart(self) -> None:
-        """Empty the journal but for its header.
+        """Truncate the journal to its header.
 
         Raises:
             StoreError: The disk refused.
@@ -147,21 +151,21 @@ class LazyFiles:
         if self._opened is not None:
             self._opened.journal.restart()
 
-    def drop(self) -> None:
-        """Take the files away, as far as they are still ours; best effort."""
+    def remove_own(self) -> None:
+        """Remove the files if they are still ours. Best effort."""
         if self._opened is not None:
-            self._opened.forget()
+            self._opened.remove()
             with suppress(StoreError):
                 self.place.disk.rmdir(self.place.folder)
 
-    def forget(self) -> None:
-        """Take the files away, and what dead runs left beside them; best effort."""
+    def remove_all(self) -> None:
+        """Remove the files, and those that dead runs left beside them. Best effort."""
         if self._opened is not None:
-            self._opened.forget()
+            self._opened.remove()
         self.place.clear()
 
     def close(self) -> None:
-        """Close what is open.
+        """Close the files, if there are any.
 
         Raises:
             StoreError: The data may not have reached the disk.

@@ -1,8 +1,10 @@
-"""Files in the directory of another program, such as the cache of the Hugging Face libraries.
+"""Places verified bytes under the names that programs open: as a hard link, else a reflink, else a copy.
 
-There this program is a guest: it adds what is missing, uses what is right, and replaces nothing.
+A hard link shares the blob's inode, which is read-only and synced. A reflink or copy is a new inode, so it is
+made read-only and synced under a temporary name, then renamed.
 
-Putting verified bytes where a program opens them: hard link, else reflink, else copy.
+:class:`ForeignDirectory` places files in the directory of another program, such as the cache of the Hugging
+Face libraries. There it adds what is missing, uses what is right, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
-from modelfetch.store.files import closing, hash_file, is_plain, is_same_file, make_directories, read_blocks
+from modelfetch.store.files import closing, hash_file, is_regular, is_same_file, make_directories, read_blocks
 from modelfetch.store.layout import Layout, inside, within
 from modelfetch.store.temporary import temporary_name
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class ForeignDirectory:
-    """Looks and places there, with the bytes of one cache."""
+    """Checks and places files in directories of other programs, with the bytes of one cache."""
 
     def __init__(self, disk: Disk, layout: Layout, directories: Directories) -> None:
         self._disk = disk
@@ -36,41 +38,41 @@ class ForeignDirectory:
         self._directories = directories
 
     def is_free(self, directory: Path, path: str, file: FileSpec) -> bool:
-        """Look whether a file may be placed.
+        """Check whether a file may be placed.
 
-        Links are followed, as that program does: its snapshots are links to its blobs.
+        Links are followed, as in the Hugging Face cache, whose snapshots are links to its blobs.
 
         Args:
             directory: The directory.
             path: Where the file would go below it.
-            file: What it must be.
+            file: The file that is wanted there.
 
         Returns:
-            Whether the name is free; False when the right bytes are there.
+            Whether the name is free; False if it has the right bytes already.
 
         Raises:
-            UsageError: Something else has the name, or it leads out of the directory.
+            UsageError: The name has other bytes, or leads out of the directory.
         """
         target = within(directory.absolute(), path)
-        if self._disk.stat(target) is None:  # a link that leads nowhere holds nothing
+        if self._disk.stat(target) is None:  # absent, or a dangling link: there are no bytes to lose
             return True
         found = target.resolve()
         blob = self._layout.blob(file.sha256)
         if not (is_same_file(self._disk, blob, found) or has_bytes(self._disk, found, file)):
             raise UsageError(
-                f"{sanitise(str(target))} is there already, and has other bytes than are pinned",
-                hint="It is another program's file and stays: move it away, or leave --layout hf out.",
+                f"{sanitise(str(target))} already exists, and its bytes are not the pinned ones",
+                hint="It is another program's file and is not replaced: move it, or omit --layout hf.",
             )
         return False
 
     def place(self, directory: Path, manifest: Manifest, file: FileSpec, path: str) -> None:
-        """Put a verified file there, if it is not there yet.
+        """Place a verified file, unless it is there already.
 
         Args:
-            directory: Made when missing.
-            manifest: The model; its file stands in where the blob is gone.
+            directory: Created when missing.
+            manifest: The model; its file is used where the blob is missing.
             file: One of its files.
-            path: Where it goes below the directory.
+            path: The path below the directory.
 
         Raises:
             UsageError: A different file has the name.
@@ -80,18 +82,18 @@ class ForeignDirectory:
         if not self.is_free(top, path, file):
             return
         target, held = within(top, path), self._layout.blob(file.sha256)
-        if not is_plain(self._disk, held):
+        if not is_regular(self._disk, held):
             held = inside(self._directories.path(manifest), file.path)
         make_directories(self._disk, top, target.parent, durable=True)
         if self._disk.lstat(target) is not None and self._disk.stat(target) is None:
-            install(self._disk, held, target, file)
+            install(self._disk, held, target, file)  # a dangling link: replacing it loses no bytes
         elif not place_free(self._disk, held, target, file):
-            self.is_free(top, path, file)  # another program was faster
+            self.is_free(top, path, file)  # another program was faster: raises if its bytes are wrong
         self._disk.sync_directory(target.parent)
 
 
 _TRIES: Final = 10
-"""How often a source is linked that is being replaced; after that it is copied."""
+"""Attempts to link a source that other processes are replacing; after that it is copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +102,23 @@ class Placed:
 
     path: Path
     quarantined: Quarantined | None = None
-    """What had the name before, when its bytes were wrong and were put aside."""
+    """The wrong file that had the name before, if it was quarantined."""
 
 
 def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
-    """Give a target the bytes of a source, replacing at one instant what has its name.
+    """Give a target the bytes of a source, atomically replacing a file that has its name.
 
     Args:
         disk: The disk.
         source: Verified bytes.
-        target: Where they are to be found; its directory exists.
-        file: What the bytes must be.
+        target: The new name; its directory exists.
+        file: The size and digest the bytes must have.
 
     Raises:
         IntegrityError: The source turned out to be damaged while it was copied.
         StoreError: There is no source, or the disk refused.
     """
-    _require_plain(disk, source, file)
+    _require_regular(disk, source, file)
     temporary = target.with_name(temporary_name())
     try:
         if not _link(disk, source, temporary):
@@ -126,28 +128,30 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
         with suppress(StoreError):
             disk.unlink(temporary)
         raise
-    # POSIX: rename does nothing when both names are one file, as after another process placed it first.
+    # POSIX: rename does nothing if both names are links to one inode, which happens when another process
+    # placed the file first. The temporary name then still exists.
     disk.unlink(temporary)
 
 
 def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
-    """Give a target the bytes of a source, if nothing else has its name; never replaces anything.
+    """Give a target the bytes of a source, if its name is free; never replaces anything.
 
     Args:
         disk: The disk.
         source: Verified bytes.
-        target: Where they are to be found; its directory exists.
-        file: What the bytes must be.
+        target: The new name; its directory exists.
+        file: The size and digest the bytes must have.
 
     Returns:
-        Whether the target has these bytes.
+        Whether the target now has these bytes.
 
     Raises:
         IntegrityError: The source turned out to be damaged while it was copied.
         StoreError: There is no source, or the disk refused.
     """
-    _require_plain(disk, source, file)
+    _require_regular(disk, source, file)
     is_linked = disk.link_free(source, target)
+    # Without hard links the name cannot be taken atomically: a look has to do, right before the rename.
     if is_linked is False and disk.lstat(target) is None:
         install(disk, source, target, file)
         return True
@@ -155,7 +159,7 @@ def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
 
 
 def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
-    """Whether a plain file holds the bytes of a pinned one; it is read where its length is right."""
+    """Whether a regular file has the pinned bytes; it is only read if its length is right."""
     found = disk.lstat(path)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         return False
@@ -163,9 +167,9 @@ def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
 
 
 def _link(disk: Disk, source: Path, target: Path) -> bool:
-    """Link like :meth:`Disk.link`, also while another process replaces the source by the same bytes.
+    """Link like :meth:`Disk.link`, but retry while another process replaces the source by the same bytes.
 
-    The kernel says ENOENT of a file that lost its last name since it was looked up.
+    The kernel reports ENOENT for an inode that lost its last name after the lookup.
     """
     for _ in range(_TRIES):
         try:
@@ -176,12 +180,12 @@ def _link(disk: Disk, source: Path, target: Path) -> bool:
     return False
 
 
-def _require_plain(disk: Disk, source: Path, file: FileSpec) -> None:
+def _require_regular(disk: Disk, source: Path, file: FileSpec) -> None:
     found = disk.lstat(source)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         raise StoreError(
             f"{sanitise(str(source))} is not the file that was stored there",
-            hint="Something else changed the cache meanwhile; try again.",
+            hint="Another program changed the cache meanwhile; try again.",
         )
 
 
@@ -190,6 +194,7 @@ def _copy(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
         if not _clone(disk, source, fd, target):
             _copy_bytes(disk, source, fd, target, file)
         disk.seal(fd, target)
+        # Before the rename, like a blob: the sync of the source does not cover this inode.
         disk.sync(fd, target)
 
 

@@ -1,7 +1,13 @@
-"""Locks between processes: so that each byte is fetched once. What is stored is right without them too.
+"""Locks between processes, so that each byte is fetched only once.
 
-A kernel lock ends with its process, so none is ever stale. Its file goes when it is given back, under the
-lock: whoever waited for it finds that the name is gone, or another file's, and locks that one.
+Locks save work; they do not protect data: what is stored is right without them too. A kernel lock ends with
+its process, so none is ever stale. Its file is removed on release, while the lock is still held: a process
+that waited for it then sees that the name is gone, or is another file, and locks that one instead.
+
+Beside the lock file ``<name>.lock`` lies ``<name>.lock.holder``, a note in JSON for the processes that wait::
+
+    {"pid": 4711, "host": "box", "since": "2026-11-20T06:00:12+00:00", "received": 1048576, "size": 4194304,
+     "who": "", "command": "modelfetch"}
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 _NOTE: Final = ".holder"
 _HOLDER_LIMIT: Final = 4096
-"""Bytes read of a note on who holds a lock."""
+"""Most bytes read of a holder's note: other users may write to a shared cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +54,14 @@ class _Holder:
 
 
 class Lock:
-    """A lock on a model or a blob. Take it on one thread, give it back on any.
+    """A lock on a model or a blob. It may be released by another thread than the one that acquired it.
 
-    ``with lock:`` releases at the end of the block; take it first, with :meth:`try_acquire`.
+    ``with lock:`` releases it at the end of the block; acquire it before, with :meth:`try_acquire`.
 
     Attributes:
-        who: What its holder is called beside its process, such as the name of a job; may be empty.
-        effective: Whether, since it was taken, it really keeps other processes out: the kernel refuses a
-            second lock, and the file system is known to be local.
+        who: A name for the holder in addition to its process, such as a job's name; may be empty.
+        effective: Whether the acquired lock really excludes other processes: the kernel refuses a second
+            lock, and the file system is known to be local.
     """
 
     def __init__(self, disk: Disk, root: Path, path: Path) -> None:
@@ -69,47 +75,47 @@ class Lock:
         self._since = ""
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody has it; never waits.
+        """Acquire the lock if it is free; never waits.
 
         Returns:
-            Whether we have it. Where locks do not work it counts as taken, and :attr:`effective` is False.
+            Whether we hold it. Where locks do not work it counts as held, and :attr:`effective` is False.
         """
         if not self._is_held:
-            with self._disk.steady():
-                self._is_held = self._try()
+            with self._disk.reuse_directories():
+                self._is_held = self._acquire()
         return self._is_held
 
     def holder(self) -> str:
-        """Say who has the lock, for a person: ``process 4711 on host, since 06:00:12``."""
-        return str(self._read() or "another process")
+        """Describe the holder for a person: ``process 4711 on host, since 06:00:12``."""
+        return str(self._read_note() or "another process")
 
     def holder_pid(self) -> int | None:
-        """Say which process has the lock; None where no living one says so."""
-        found = self._read()
+        """Return the process that holds the lock; None if no running process left a note."""
+        found = self._read_note()
         return None if found is None else found.pid
 
     def progress(self) -> tuple[int, int]:
-        """Say how far who has the lock is: the bytes it has, and all of them; zeros when it does not say."""
-        found = self._read()
+        """Return the holder's progress: bytes received, and bytes in all; zeros when it reported none."""
+        found = self._read_note()
         return (found.received, found.size) if found is not None else (0, 0)
 
     def note(self, received: int, size: int) -> None:
-        """Tell those who wait how far we are; without having the lock, do nothing.
+        """Report our progress to processes that wait for the lock; does nothing if we do not hold it.
 
         Args:
-            received: Bytes we have.
+            received: Bytes received so far.
             size: Bytes in all.
         """
         if self._is_held and self._since:
-            self._announce(received, size)
+            self._write_note(received, size)
 
     def release(self) -> None:
-        """Give the lock back; without having it, do nothing."""
+        """Release the lock; does nothing if we do not hold it."""
         if self._is_held:
             self._is_held = self.effective = False
             self._since = ""
             if self._lock.is_held:
-                self._give_back()
+                self._remove_and_release()
 
     def __enter__(self) -> Self:
         return self
@@ -119,58 +125,58 @@ class Lock:
     ) -> None:
         self.release()
 
-    def reclaim(self) -> list[Path]:
-        """Remove what a dead holder left: the lock that nobody has, and the note beside it.
+    def remove_if_free(self) -> list[Path]:
+        """Remove the files of a dead holder: the lock file if nobody holds it, and the note beside it.
 
         Returns:
-            What was removed.
+            The removed paths.
         """
         files, found = (self._path, self._note), self._disk.lstat(self._path)
         if found is None:
             return [self._note] if self._disk.unlink(self._note) else []
         was_old = is_old(found, self._disk.lstat(self._note))
-        taken = self._take()
+        taken = self._lock_file()
         if taken is False:
             return []
         try:
-            # Where locks prove nothing it may be held, and age has to do.
+            # Where a lock proves nothing another process may hold it: then only an old file is removed.
             is_free = was_old or (taken is True and self._disk.lock_excludes(self._path))
             return [path for path in files if is_free and self._disk.unlink(path)]
         finally:
             with suppress(OSError):
-                self._lock.give_back()
+                self._lock.release()
 
-    def _try(self) -> bool:
-        taken = self._take()
+    def _acquire(self) -> bool:
+        taken = self._lock_file()
         if taken:
             self.effective = self._disk.lock_excludes(self._path)
             self._since = datetime.now(UTC).isoformat(timespec="seconds")
-            self._announce(0, 0)
+            self._write_note(0, 0)
         return taken is not False
 
     @property
     def _note(self) -> Path:
         return self._path.with_name(f"{self._path.name}{_NOTE}")
 
-    def _take(self) -> bool | None:
+    def _lock_file(self) -> bool | None:
         try:
             make_directories(self._disk, self._root, self._path.parent, durable=False)
         except StoreError:
             return None
         return self._disk.lock(self._lock, self._path)
 
-    def _give_back(self) -> None:
-        with suppress(StoreError, OSError), self._disk.steady():
-            if self._disk.has_name(
-                self._lock, self._path
-            ):  # else it was deleted, and the name is another's by now
+    def _remove_and_release(self) -> None:
+        with suppress(StoreError, OSError), self._disk.reuse_directories():
+            # If our file was deleted meanwhile, the name may belong to another process's lock by now.
+            if self._disk.has_name(self._lock, self._path):
+                # Note first, and both under the lock: the next holder's note must not be removed.
                 self._disk.unlink(self._note)
                 self._disk.unlink(self._path)
-        with suppress(OSError):  # the kernel takes it back when the process ends
-            self._lock.give_back()
+        with suppress(OSError):  # the kernel releases it at the latest when the process ends
+            self._lock.release()
 
-    def _read(self) -> _Holder | None:
-        """What the holder says of itself; None when it says nothing, or is gone."""
+    def _read_note(self) -> _Holder | None:
+        """Read the holder's note; None when there is none, or its process is gone."""
         try:
             found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
@@ -178,7 +184,7 @@ class Lock:
         is_stale = found.host == socket.gethostname() and not is_running(found.pid)
         return None if is_stale else found
 
-    def _announce(self, received: int, size: int) -> None:
+    def _write_note(self, received: int, size: int) -> None:
         facts = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -188,7 +194,7 @@ class Lock:
             "who": self.who,
             "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
         }
-        with suppress(StoreError):
+        with suppress(StoreError):  # processes that wait then show no details
             write_atomically(self._disk, self._note, json.dumps(facts).encode("ascii"), durable=False)
 
 
@@ -197,22 +203,22 @@ def _parse(content: bytes) -> _Holder:
     pid, host, since = facts["pid"], facts["host"], parse_time(facts["since"])
     received, size, who = facts.get("received", 0), facts.get("size", 0), facts.get("who", "")
     if {type(host), type(who)} != {str} or {type(pid), type(received), type(size)} != {int}:
-        raise ValueError("no process and host")
+        raise ValueError("a field has the wrong type")
     if received >= SIZE_LIMIT or size >= SIZE_LIMIT:
-        raise ValueError("no file is so large")
+        raise ValueError("a size is out of range")
     return _Holder(pid, host, since, max(0, received), max(0, size), who)
 
 
-def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
-    """Remove the locks that nobody holds, best effort.
+def remove_free_locks(disk: Disk, root: Path, directory: Path) -> list[Path]:
+    """Remove the lock files that nobody holds. Best effort.
 
     Args:
         disk: The disk.
         root: The cache root.
-        directory: Where the locks lie.
+        directory: The directory of the locks.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     removed: list[Path] = []
     with suppress(StoreError):
@@ -221,5 +227,5 @@ def reclaim(disk: Disk, root: Path, directory: Path) -> list[Path]:
         names = (name.removesuffix(_NOTE) for name in disk.names(directory))
         for name in sorted({name for name in names if name.endswith(".lock")}):
             with suppress(StoreError):
-                removed += Lock(disk, root, directory / name).reclaim()
+                removed += Lock(disk, root, directory / name).remove_if_free()
     return removed

@@ -1,8 +1,9 @@
-"""Whose a directory of a model is: the first manifest verified there has it, and every other one its own.
+"""Decides which manifest owns which directory of a model.
 
-A manifest's name and version are claims. Programs were told of a directory once its receipt was there, so
-from then on only the manifest of that receipt may write to it. Before that, whoever has the model's lock may;
-where locks do not work, nobody replaces what has a name already.
+A manifest's name and version are only claims: two manifests with the same name and version may list different
+files. The first one verified in a directory owns it, every other one gets its own directory. Once a receipt
+exists, programs may use the directory, so only the manifest of that receipt may write to it. Before that the
+holder of the model's lock may; where locks do not work, no process replaces an existing file.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a run holds of a directory that is no manifest's yet, or this one's."""
+    """A run's choice of a directory that has no owner yet, or belongs to this manifest."""
 
     manifest: Manifest
     label: str
     path: Path
     replaces: bool
-    """Whether files that have a name there already may be replaced."""
+    """Whether existing files there may be replaced."""
 
 
 class Directories:
@@ -37,59 +38,59 @@ class Directories:
         self._layout = layout
         self._receipts = receipts
         self._claims: dict[int, Claim] = {}
-        """By identity of its manifest's object: what a run under way decided."""
+        """The choices of runs under way, by ``id`` of the manifest object."""
         self._left: dict[int, list[str]] = {}
-        """Likewise: the labels it had to leave to others."""
+        """Likewise, the labels that turned out to belong to other manifests."""
         self._lock = threading.Lock()
 
     def path(self, manifest: Manifest) -> Path:
-        """Say where a model's files lie, or would."""
+        """Return the directory of a model's files; it need not exist."""
         claim = self._claims.get(id(manifest))
         return claim.path if claim is not None else self._layout.version(manifest.name, self._find(manifest))
 
     def label(self, manifest: Manifest) -> str:
-        """Name a model's directory: the one its receipt is for, else the first that is nobody else's."""
+        """Return the label of a model's directory: that of its receipt, else the first without an owner."""
         claim = self._claims.get(id(manifest))
         return claim.label if claim is not None else self._find(manifest)
 
     def claim(self, manifest: Manifest, *, exclusive: bool) -> None:
-        """Decide for a run where a model's files go, until its receipt is written.
+        """Choose the directory of a model for a run, until its receipt is written.
 
         Args:
             manifest: The model.
-            exclusive: Whether the model's lock is held and keeps others out.
+            exclusive: Whether the model's lock is held and really excludes others.
         """
         self._left.pop(id(manifest), None)
         self._hold(manifest, self._find(manifest), exclusive=exclusive)
 
     def replaces(self, manifest: Manifest) -> bool:
-        """Whether files that have a name in its directory already may be replaced; else they are another's.
+        """Whether existing files in a model's directory may be replaced.
 
-        Without a claim whoever asks has seen to it that nobody else is at work.
+        Without a claim they may: the caller then makes sure that no other process is working on the model.
         """
         claim = self._claims.get(id(manifest))
         return claim is None or claim.replaces
 
     def move_on(self, manifest: Manifest, label: str) -> None:
-        """Leave a directory that is another manifest's by now, for the next one."""
+        """Switch to the next directory, because this one belongs to another manifest by now."""
         with self._lock:
-            if self.label(manifest) != label:  # another thread was faster
+            if self.label(manifest) != label:  # another thread has switched already
                 return
             names = labels(manifest.version, manifest.identity)
             self._left.setdefault(id(manifest), []).append(label)
             self._hold(manifest, names[min(names.index(label) + 1, len(names) - 1)], exclusive=False)
 
     def has_moved(self, manifest: Manifest) -> bool:
-        """Whether a directory was left in this run, in which files may have been placed."""
+        """Whether this run has switched directories; files may have been placed in the earlier one."""
         return id(manifest) in self._left
 
     def settled(self, manifest: Manifest) -> list[str]:
-        """Forget the claim, as the receipt says it all; the labels that were left to others."""
+        """End a claim, as the receipt records the directory now; returns the labels that were left."""
         self._claims.pop(id(manifest), None)
         return self._left.pop(id(manifest), [])
 
     def _hold(self, manifest: Manifest, label: str, *, exclusive: bool) -> None:
-        # All digits of the identity stand for this content alone, so nothing there can be another's.
+        # A label with all digits of the identity is unique to this content, so no other manifest uses it.
         is_own = label == labels(manifest.version, manifest.identity)[-1]
         replaces = exclusive or is_own or self._receipts.read(manifest) is not None
         path = self._layout.version(manifest.name, label)

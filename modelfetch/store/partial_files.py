@@ -1,10 +1,9 @@
-"""The journal of a partial on disk, open at its end.
+"""The two open files of a download: its data and its journal.
 
-The two files of a download, open: its data and its journal.
-
-The right to write to a data file is proven on that file itself: its kernel lock is held from its creation
-until it has its final name, or is closed. A lock of another file may be deleted under our hands, and then two
-processes hold it; this one cannot be had by both, whatever became of the name.
+The right to write to a data file is established on that file itself: its kernel lock is held from creation
+until the file has its final name, or is closed. The blob's lock is another file, which any user may delete;
+two processes could then hold a lock of the same name. The lock on the data file cannot be held twice, because
+it belongs to the inode and not to a name (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class JournalFile:
-    """The open end of a journal. Lines may come from several threads."""
+    """Appends lines to the journal of a partial. Several threads may append at once."""
 
     def __init__(self, disk: Disk, slot: Slot, fd: int, file: FileSpec) -> None:
         self._disk = disk
@@ -36,24 +35,28 @@ class JournalFile:
         self._fd: int | None = fd
         self._header = header(file)
         self._end = 0
-        self._is_cut = False
+        self._is_truncated = False
         self._lock = threading.Lock()
 
     def restart(self) -> None:
         """Empty the journal but for its header."""
         self.resume(0)
-        self._cut()
+        self._truncate()
 
     def resume(self, end: int) -> None:
-        """Go on after the first ``end`` bytes; the rest is cut off by the next line, not before."""
-        self._end, self._is_cut = end, False
+        """Continue after the first ``end`` bytes. The rest is truncated when the next line is appended.
+
+        Not before: a run that adds nothing leaves the file as it was.
+        """
+        self._end, self._is_truncated = end, False
 
     def append(self, statement: Checkpoint | Piece) -> None:
         """Add a line."""
         text = line(statement)
         with self._lock:
-            at = self._place(text)
-        self._disk.pwrite(self._open, self._path, text, at)  # without the lock: others wait to write theirs
+            at = self._reserve(text)
+        # Written outside the lock, so that other threads can append meanwhile; each line has its own place.
+        self._disk.pwrite(self._descriptor, self._path, text, at)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -62,22 +65,22 @@ class JournalFile:
             self._disk.close(fd, self._path)
 
     @property
-    def _open(self) -> int:
-        assert self._fd is not None, "nobody has anything to say after the end"
+    def _descriptor(self) -> int:
+        assert self._fd is not None, "the journal is closed"
         return self._fd
 
-    def _place(self, text: bytes) -> int:
-        """Where a line goes."""
-        if not self._is_cut:
-            self._cut()
+    def _reserve(self, text: bytes) -> int:
+        """Reserve the place of a line; the lock is held."""
+        if not self._is_truncated:
+            self._truncate()
         at, self._end = self._end, self._end + len(text)
         return at
 
-    def _cut(self) -> None:
-        self._disk.truncate(self._open, self._path, self._end)
-        self._is_cut = True
+    def _truncate(self) -> None:
+        self._disk.truncate(self._descriptor, self._path, self._end)
+        self._is_truncated = True
         if not self._end:
-            self._disk.pwrite(self._open, self._path, self._header, 0)
+            self._disk.pwrite(self._descriptor, self._path, self._header, 0)
             self._end = len(self._header)
 
 
@@ -86,14 +89,14 @@ class OpenFiles:
 
     Args:
         disk: The disk.
-        slot: Where they lie.
-        file: What the bytes are to become.
+        slot: Their paths.
+        file: The file the bytes belong to.
         data: Descriptor of the data file.
         journal: Descriptor of the journal.
         is_locked: Whether we hold the lock of the data file, and it really excludes others.
 
     Attributes:
-        journal: The end of the journal.
+        journal: Appends to the journal.
     """
 
     def __init__(
@@ -110,10 +113,10 @@ class OpenFiles:
 
     @classmethod
     def create(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self | None:
-        """Make a data file of its full size but without content, and an empty journal.
+        """Create a data file of full size without content (a hole), and an empty journal.
 
         Returns:
-            The files; None if another process got hold of the data file first: then it is not ours.
+            The files; None if another process locked or replaced the new data file first.
 
         Raises:
             StoreError: The disk refused; then neither file stays.
@@ -121,6 +124,7 @@ class OpenFiles:
         with ExitStack() as undo:
             data = disk.create(slot.data)
             undo.callback(disk.close, data, slot.data)
+            # Between creation and lock another process may take the file for that of a dead run.
             is_locked = disk.lock_file(data, slot.data)
             if is_locked is False or not _has_name(disk, data, slot.data):
                 return None
@@ -135,12 +139,12 @@ class OpenFiles:
 
     @classmethod
     def take_over(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self | None:
-        """Open the files of a dead run, to go on in them.
+        """Open the files of a dead run, to continue in them.
 
         Returns:
-            The files; None where there are none, or nothing proves that they are ours alone: the lock must be
-            got and exclude others, the file must still be the one of that name, and have no other name, and
-            no other user may change it behind our back as its owner.
+            The files; None where there are none, or where another process may still write to them. Required
+            are: the lock is acquired and excludes others, the file still has its name and no second one, and
+            it is owned by this user.
 
         Raises:
             StoreError: The disk refused.
@@ -150,7 +154,7 @@ class OpenFiles:
             if data is None:
                 return None
             undo.callback(disk.close, data, slot.data)
-            # The name is compared under the lock: a writer that was faster has renamed the file before.
+            # The name is compared under the lock: a faster writer may have published the file before that.
             if not disk.lock_file(data, slot.data) or not _is_ours(disk, data, slot.data):
                 return None
             journal = disk.open_to_update(slot.journal)
@@ -163,14 +167,14 @@ class OpenFiles:
 
     @property
     def _fd(self) -> int:
-        assert self._data is not None, "nobody writes or reads after the end"
+        assert self._data is not None, "the data file is closed"
         return self._data
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write bytes of the file.
 
         Raises:
-            StoreError: The disk refused, or lost what was written before.
+            StoreError: The disk refused, or an earlier write could not be synced.
         """
         self.disk.pwrite(self._fd, self.slot.data, data, offset)
         self._early.wrote(len(data) if isinstance(data, bytes) else data.nbytes)
@@ -196,8 +200,7 @@ class OpenFiles:
         """Make the data file read-only.
 
         Raises:
-            StoreError: The disk refused, or the file that has the name is not the one written to: only inodes
-                of our own get a final name.
+            StoreError: The disk refused, or the name belongs to another inode than the one written to.
         """
         self._require_name()
         if self.disk.fstat(self._fd, self.slot.data).st_size != self.file.size:
@@ -205,22 +208,22 @@ class OpenFiles:
         self.disk.seal(self._fd, self.slot.data)
 
     def sync(self) -> None:
-        """Have the data on the disk before going on.
+        """Wait until the data is on the disk.
 
         Raises:
-            StoreError: It may not be.
+            StoreError: It may not be there.
         """
-        self._early.wait()
+        self._early.wait()  # the kernel reports a lost write to one sync only, and that may be an early one
         self.disk.sync(self._fd, self.slot.data)
 
     def release(self) -> None:
-        """Let the data file be renamed. Where it is locked it stays open, and so ours, until then.
+        """Prepare the data file for its rename. A locked file stays open, and so locked, until then.
 
-        Where it is not, it is closed: a network file system may report a failed write only now, and on
-        Windows no open file can be renamed.
+        Otherwise it is closed: a network file system may report a failed write only on close, and Windows
+        cannot rename an open file.
 
         Raises:
-            StoreError: The data may not have reached the disk, or the name is not ours any more.
+            StoreError: The data may not have reached the disk, or the name belongs to another file.
         """
         if not self._is_locked:
             self._close_data()
@@ -230,15 +233,15 @@ class OpenFiles:
         """Give the data file its final name, after :meth:`release`.
 
         Raises:
-            StoreError: The disk refused, or the name is not ours any more.
+            StoreError: The disk refused, or the name belongs to another file.
         """
-        self._require_name()  # at the last moment: to sync a large file takes a while
+        self._require_name()  # once more: the sync of a large file takes long
         self.disk.rename(self.slot.data, target)
 
-    def forget(self) -> None:
-        """Take away what still has our names, and close; best effort, the next run can cope with the rest."""
+    def remove(self) -> None:
+        """Remove the files if they are still ours, and close them; the next run can handle what stays."""
         if not self._is_locked:
-            with suppress(StoreError):  # on Windows no open file can be removed
+            with suppress(StoreError):  # closed first, because Windows cannot remove an open file
                 self.close()
         with suppress(StoreError):
             if self._has_name():
@@ -249,13 +252,13 @@ class OpenFiles:
             self.close()
 
     def close(self) -> None:
-        """Close both; a second call does nothing.
+        """Close both files; a second call does nothing.
 
         Raises:
             StoreError: The data may not have reached the disk.
         """
         self._early.stop()
-        with suppress(StoreError):  # a journal is never relied on
+        with suppress(StoreError):  # the next run verifies every line of a journal
             self.journal.close()
         self._close_data()
 
@@ -277,7 +280,7 @@ class OpenFiles:
 
     def _changed(self) -> StoreError:
         return StoreError(
-            f"{sanitise(str(self.slot.data))} was changed by something else during the download",
+            f"{sanitise(str(self.slot.data))} was changed by another program during the download",
             hint="Keep other programs out of the cache, then try again.",
         )
 
@@ -287,13 +290,13 @@ def _inode(found: os.stat_result) -> tuple[int, int]:
 
 
 def _has_name(disk: Disk, fd: int, path: Path) -> bool:
-    """Whether a name is that of an open file, not of another one that took its place."""
+    """Whether a name still belongs to an open file, and not to a file that replaced it."""
     found = disk.lstat(path)
     return found is not None and _inode(found) == _inode(disk.fstat(fd, path))
 
 
 def _is_ours(disk: Disk, fd: int, path: Path) -> bool:
-    """Whether a file has this one name, and no other user can change it behind our back as its owner."""
+    """Whether a file has only this name, and is owned by this user, so that no other user can change it."""
     found = disk.fstat(fd, path)
     is_alone = found.st_nlink == 1 and (sys.platform == "win32" or found.st_uid == os.geteuid())
     return is_alone and _has_name(disk, fd, path)

@@ -1,4 +1,9 @@
-"""How far a file is hashed from its start on, and what earlier runs said about the bytes to come."""
+"""The running hash of a file's prefix, and the claims of earlier runs that it is checked against.
+
+A journal's lines become claims. While the prefix is hashed, each claim is compared with the bytes it is
+about; a false one makes its bytes count as missing. New checkpoints are written every
+:data:`modelfetch.store.journal.INTERVAL` bytes, and whenever the source changes.
+"""
 
 from __future__ import annotations
 
@@ -13,65 +18,65 @@ from modelfetch.store.journal import INTERVAL, Checkpoint, Journal, Piece
 
 
 class Hasher(Protocol):
-    """A running SHA-256, as :mod:`hashlib` makes them."""
+    """A running SHA-256, as returned by :func:`hashlib.sha256`."""
 
     def update(self, data: bytes | memoryview, /) -> None:
-        """Take in more bytes."""
+        """Hash more bytes."""
 
     def copy(self) -> Self:
-        """Branch off, with the same bytes taken in."""
+        """Return a copy of the current state."""
 
     def hexdigest(self) -> str:
-        """Give the digest of the bytes so far; more may follow."""
+        """Return the digest of the bytes so far; more may follow."""
 
 
 class Lines(Protocol):
-    """The end of a journal."""
+    """A journal that lines can be appended to."""
 
     def append(self, statement: Checkpoint | Piece) -> None:
-        """Add a line."""
+        """Append a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Bytes that are there if what a journal says is true; they are read again to find out."""
+    """A range of bytes that is there if a line of a journal is true; it is read again to check that."""
 
     start: int
     end: int
     statement: Checkpoint | Piece
-    """What it says. A piece may begin before ``start``, where a checkpoint speaks of the same bytes."""
+    """The line. A piece may begin before ``start``, if a checkpoint covers its first bytes."""
 
     @property
     def origin(self) -> str:
-        """Who supplied them: ``kind host``."""
+        """The source of the bytes: ``kind host``."""
         return self.statement.origin
 
 
 def claims(journal: Journal) -> Iterator[Claim]:
-    """What a journal says, in order and without overlap."""
+    """Yield the claims of a journal, in order and without overlap."""
     position = 0
     for checkpoint in journal.checkpoints:
         yield Claim(position, checkpoint.length, checkpoint)
         position = checkpoint.length
-    for piece in journal.pieces_behind(position):
+    for piece in journal.pieces_after(position):
         yield Claim(max(piece.start, position), piece.end, piece)
 
 
 class Prefix:
-    """The hash of a file from its start on, and the lines it leaves in the journal.
+    """The running hash of a file's prefix, which also writes the checkpoints.
 
-    Claims are checked as their bytes come by. Where one is false the hash goes back to its beginning, and its
-    bytes are as if they had never been there. Where several that are follow each other, twice as many are
-    given up each time: a long stretch that a power cut took is fetched in a few requests.
+    A claim is checked when its last byte is hashed. If it is false, the hash is reset to the start of the
+    claim, and its bytes count as missing. After consecutive false claims, twice as many are dropped each
+    time: a long range that a power cut has lost is then fetched in a few requests, not one per claim.
 
-    One thread at a time may hash; any may look at the length.
+    Only one thread at a time may hash; any thread may read the length.
 
     Args:
-        journal: Gets a line now and then.
-        read: Reads bytes of the file, from one position up to another.
+        journal: Receives the checkpoints.
+        read: Reads bytes of the file, from a start to an end.
 
     Attributes:
-        length: Bytes that are hashed.
+        length: Bytes hashed so far.
     """
 
     def __init__(self, journal: Lines, read: Callable[[int, int], bytes]) -> None:
@@ -79,94 +84,94 @@ class Prefix:
         self._journal = journal
         self._read = read
         self._hasher: Hasher = hashlib.sha256()
-        self._marked = 0
+        self._checkpointed = 0
         self._origin = ""
         self._claims: deque[Claim] = deque()
-        self._begun: Claim | None = None
-        """The claim whose bytes are coming by."""
-        self._before: Hasher = self._hasher
-        """As it was at its beginning."""
+        self._current: Claim | None = None
+        """The claim whose bytes are being hashed."""
+        self._hasher_before: Hasher = self._hasher
+        """State of the hash at the start of that claim."""
         self._crc = 0
-        """Of what came of it, if it is a piece."""
-        self._doubt = 1
-        """Claims to give up with the next one that is false, itself included."""
+        """CRC of the claim's bytes so far, if it is a piece."""
+        self._claims_to_drop = 1
+        """How many claims to drop at the next false one, itself included."""
 
     def expect(self, claim: Claim) -> None:
-        """Check a claim when its bytes come by; it lies behind all others."""
+        """Check a claim when its bytes are hashed; it must come after all earlier claims."""
         self._claims.append(claim)
 
     def skip_lines(self, length: int) -> None:
-        """Write no line for less than this: the journal has them."""
-        self._marked = length
+        """Write no checkpoints up to this length: the journal has them already."""
+        self._checkpointed = length
 
     @property
     def next_stop(self) -> int:
-        """Where the bytes that are taken in next must end at the latest."""
-        line = self._marked + INTERVAL
+        """The latest end for the next block: a claim or a checkpoint must not end within a block."""
+        line = self._checkpointed + INTERVAL
         if not self._claims:
             return line
         claim = self._claims[0]
         return min(line, claim.start if self.length < claim.start else claim.end)
 
     def hexdigest(self) -> str:
-        """Give the SHA-256 of what is hashed."""
+        """Return the SHA-256 of the bytes hashed so far."""
         return self._hasher.hexdigest()
 
-    def take_in(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
+    def add(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
         """Hash the next bytes.
 
         Args:
             data: The bytes.
-            origin: Who supplied them: ``kind host``.
+            origin: Their source: ``kind host``.
 
         Returns:
-            The start and end of bytes that are not there after all, if these showed that a claim is false.
+            The start and end of the bytes that count as missing again, if a claim turned out to be false.
 
         Raises:
             StoreError: The disk refused.
         """
         if origin != self._origin:
-            self.mark()  # so that it is known exactly who supplied what
+            self.checkpoint()  # a line has one origin: a wrong byte must be blamed on the right source
         end = self.length + (len(data) if isinstance(data, bytes) else data.nbytes)
         claim = self._claim(end)
         self._hasher.update(data)
-        if claim is not None and not self._holds(claim, data, end):
-            self._hasher, self.length = self._before, claim.start
-            return claim.start, self._give_up(claim)
+        if claim is not None and not self._is_confirmed(claim, data, end):
+            self._hasher, self.length = self._hasher_before, claim.start
+            return claim.start, self._drop_claims(claim)
         self.length, self._origin = end, origin
-        if self.length - self._marked >= INTERVAL:
-            self.mark()
+        if self.length - self._checkpointed >= INTERVAL:
+            self.checkpoint()
         return None
 
-    def mark(self) -> None:
-        """Have the journal say what is hashed.
+    def checkpoint(self) -> None:
+        """Write a checkpoint of what is hashed, unless there is one.
 
         Raises:
             StoreError: The disk refused.
         """
-        if self.length > self._marked:
+        if self.length > self._checkpointed:
             self._journal.append(Checkpoint(self.length, self.hexdigest(), self._origin))
-            self._marked = self.length
+            self._checkpointed = self.length
 
     def _claim(self, end: int) -> Claim | None:
-        """The claim that speaks of the bytes up to ``end``; one that speaks of more or less is forgotten."""
+        """The claim that covers the bytes up to ``end``; one that they do not fit into is dropped."""
         claim = self._claims[0] if self._claims else None
         if claim is None or end <= claim.start:
             return None
         if self.length == claim.start:
             self._begin(claim)
-        if claim is not self._begun or end > claim.end:
-            self._claims.popleft()  # others have written there
+        if claim is not self._current or end > claim.end:
+            self._claims.popleft()  # the bytes were written anew, in other blocks
             return None
         return claim
 
     def _begin(self, claim: Claim) -> None:
-        self._begun, self._before = claim, self._hasher.copy()
+        self._current, self._hasher_before = claim, self._hasher.copy()
         if isinstance(claim.statement, Piece):
             self._crc = zlib.crc32(self._read(claim.statement.start, claim.start))
 
-    def _holds(self, claim: Claim, data: bytes | memoryview, end: int) -> bool:
-        """Whether nothing speaks against a claim, now that these bytes were hashed."""
+    def _is_confirmed(self, claim: Claim, data: bytes | memoryview, end: int) -> bool:
+        """Whether a claim is consistent with the bytes so far; it is decided with its last byte."""
         statement = claim.statement
         if isinstance(statement, Piece):
             self._crc = zlib.crc32(data, self._crc)
@@ -177,15 +182,15 @@ class Prefix:
             is_true = self._crc == statement.crc
         else:
             is_true = self.hexdigest() == statement.digest
-        self._doubt = 1 if is_true else self._doubt
+        self._claims_to_drop = 1 if is_true else self._claims_to_drop
         return is_true
 
-    def _give_up(self, false: Claim) -> int:
-        """Forget claims right behind a false one, as many as are in doubt; where the last one ends."""
+    def _drop_claims(self, false: Claim) -> int:
+        """Drop the claims that directly follow a false one; the end of the last one dropped."""
         end = false.end
-        for _ in range(self._doubt - 1):
+        for _ in range(self._claims_to_drop - 1):
             if not self._claims or self._claims[0].start != end:
                 break
             end = self._claims.popleft().end
-        self._doubt *= 2
+        self._claims_to_drop *= 2
         return end

@@ -1,9 +1,15 @@
-"""Bytes that failed, put aside with the reason: evidence for a person, never a source.
+"""Keeps wrong bytes with the reason, as evidence for a person; and moves unlisted files out of models.
 
-Files in a model's directory that its manifest does not list: programs that load a directory read them.
+A quarantine entry is never used as a source. It is a directory ``quarantine/<time>-<expected digest>`` with
+the bytes as ``data`` and a ``reason.json``::
 
-They are found by name alone. Moved out at once are only those of a directory that has just become a
-manifest's own, as an unfinished run of another leaves them; later ones are told, and wait for a person.
+    {"format": 1, "expected": "3f...", "actual": "a0...", "source": "mirror a", "path": "/cache/blobs/...",
+     "file": "model.onnx", "at": "2026-11-20T06:00:00+00:00"}
+
+Unlisted files are files in a model's directory that its manifest does not name; a program that loads the
+whole directory would read them. They are detected by name only. They are moved out when a directory has just
+become a manifest's own, because an unfinished run of another manifest leaves such files. Files that appear
+later are only reported, and a person decides about them.
 """
 
 from __future__ import annotations
@@ -22,15 +28,15 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.paths import DEPTH, caseless
 from modelfetch.store.files import (
+    best_effort,
     closing,
     hash_file,
     is_directory,
-    is_plain,
+    is_regular,
     is_same_file,
-    leave,
-    leaving,
     make_directories,
     read_blocks,
+    report_left_alone,
     write_private,
 )
 from modelfetch.store.temporary import is_old, is_temporary
@@ -41,43 +47,43 @@ if TYPE_CHECKING:
     from modelfetch.store.receipt import Receipt
 
 UNLISTED: Final = "unlisted"
-"""In place of who supplied the bytes, for a file in a model's directory that its manifest does not list."""
+"""Stands for the source of a file in a model's directory that its manifest does not list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """What was put aside."""
+    """A quarantine entry."""
 
     directory: Path
     """Holds the bytes as ``data``, and ``reason.json``."""
     expected: str
-    """The digest they should have had; empty for a file that no manifest lists."""
+    """The SHA-256 that was expected, in hexadecimal; empty for a file that no manifest lists."""
     actual: str
-    """The one they have; both SHA-256 in hexadecimal."""
+    """The SHA-256 of the bytes."""
     source: str
-    """Who supplied them: ``kind host``."""
+    """Their source: ``kind host``."""
 
 
 class Quarantine:
-    """The directory of failed bytes; at most one entry is kept for each expected digest."""
+    """The quarantine directory; at most one entry is kept per expected digest."""
 
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk
         self._layout = layout
 
     def move(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Quarantined:
-        """Put a file aside; its name is free afterwards.
+        """Move a file into quarantine; its name is free afterwards.
 
         Raises:
             StoreError: The disk refused.
         """
         entry = self._open_entry(path, file, actual, source)
         self._disk.rename(path, entry.directory / "data")
-        self._drop_others(entry)
+        self._drop_others(entry)  # last, so that a failure leaves the earlier evidence
         return entry
 
     def move_unlisted(self, path: Path, name: str, actual: str) -> Quarantined:
-        """Put a file aside that no manifest lists, so that there is no digest it should have had.
+        """Move a file into quarantine that no manifest lists, so no digest was expected.
 
         Raises:
             StoreError: The disk refused.
@@ -87,22 +93,23 @@ class Quarantine:
         return replace(self.move(path, file, actual=actual, source=UNLISTED), expected="")
 
     def displace(self, path: Path, file: FileSpec, *, source: str) -> Quarantined | None:
-        """Put aside what is about to be replaced; its name stays until the replacement takes it.
+        """Quarantine a file that is about to be replaced; its name stays until the replacement takes it.
 
         Returns:
-            What was put aside; None when there is nothing to keep: no file, the right bytes, or bytes that
-            have another name, in quarantine or among the blobs.
+            The entry; None if there is nothing to keep: no file, the right bytes, or bytes that have another
+            name, in quarantine or among the blobs.
 
         Raises:
             StoreError: The disk refused.
         """
-        if not is_plain(self._disk, path) or self._is_kept(path, file.sha256):
+        if not is_regular(self._disk, path) or self._is_kept(path, file.sha256):
             return None
         actual = hash_file(self._disk, path)
         if actual == file.sha256 or is_same_file(self._disk, self._layout.blob(actual), path):
             return None
         entry = self._open_entry(path, file, actual, source)
         data = entry.directory / "data"
+        # A second name, not a rename: programs can open the first name until the replacement takes it.
         if not self._disk.link(path, data):
             self._copy(path, data)
         self._drop_others(entry)
@@ -137,7 +144,7 @@ class Quarantine:
     def _is_entry(self, path: Path) -> bool:
         if is_directory(self._disk, path):
             return True
-        leave(self._disk, path)
+        report_left_alone(self._disk, path)
         return False
 
     def _is_kept(self, path: Path, sha256: str) -> bool:
@@ -149,14 +156,14 @@ class Quarantine:
         return False
 
     def _drop_others(self, entry: Quarantined) -> None:
-        """Remove older entries; those of other users may stay, and are no reason to fail."""
+        """Remove older entries; those of other users may stay, which is not a failure."""
         for other in self._entries(entry.expected):
-            if other != entry.directory and self._is_over(other):
-                with leaving(self._disk):
+            if other != entry.directory and self._is_finished(other):
+                with best_effort(self._disk):
                     self._drop(other)
 
-    def _is_over(self, entry: Path) -> bool:
-        """Whether no other process is about to move bytes into it."""
+    def _is_finished(self, entry: Path) -> bool:
+        """Whether an entry is finished: no other process is about to move bytes into it."""
         return self._disk.lstat(entry / "data") is not None or is_old(self._disk.lstat(entry))
 
     def _drop(self, entry: Path) -> None:
@@ -173,7 +180,7 @@ class Quarantine:
 
 
 class Unlisted:
-    """Finds and moves out what does not belong to a model."""
+    """Finds unlisted files in the directories of models, and moves them out."""
 
     def __init__(self, disk: Disk, layout: Layout, quarantine: Quarantine) -> None:
         self._disk = disk
@@ -181,10 +188,10 @@ class Unlisted:
         self._quarantine = quarantine
 
     def find(self, directory: Path, listed: Sequence[str]) -> list[str]:
-        """Name what lies below a directory, links and devices too, and is not listed; sorted.
+        """Return the unlisted paths below a directory, links and devices included; sorted.
 
-        Temporary files of this program are passed over: another process may be at work. Where names differ in
-        case only and are one file, the spelling on the disk may be an older one; that file is listed.
+        Temporary files of this program are skipped: another process may be writing them. On file systems that
+        ignore case, the name on the disk may be an older spelling of a listed path; such a file is listed.
         """
         found = list(self._below(directory, ""))
         strange = set(found) - set(listed)
@@ -196,13 +203,13 @@ class Unlisted:
         )
 
     def _is_same(self, directory: Path, path: str, listed: str | None) -> bool:
-        """Whether the file system takes two spellings for one name."""
+        """Whether the file system treats two spellings as one name."""
         if listed is None:
             return False
         return is_same_file(self._disk, directory / path, directory / listed)
 
     def _below(self, directory: Path, prefix: str, depth: int = DEPTH) -> Iterator[str]:
-        """Every name that is not itself a directory, or lies deeper than a model's paths may be."""
+        """Every path that is not a directory, or is as deep as a model's paths may be."""
         found = self._disk.lstat(directory)
         if found is None or not stat.S_ISDIR(found.st_mode):
             return
@@ -213,18 +220,18 @@ class Unlisted:
                 yield f"{prefix}{name}"
 
     def move_out(self, receipt: Receipt) -> None:
-        """Clear a directory, which has become that of a receipt, of all else; as far as permitted."""
+        """Move all unlisted files out of the directory of a new receipt, as far as permitted."""
         directory = self._layout.version(receipt.name, receipt.label)
         with suppress(StoreError):
             for path in self.find(directory, [file.path for file in receipt.files]):
-                with suppress(StoreError):  # what cannot go, as of another user, keeps nothing else here
+                with suppress(StoreError):  # one file that cannot be moved must not keep the others here
                     self.put_aside(directory, path)
 
     def put_aside(self, directory: Path, path: str) -> Quarantined | None:
-        """Take one file out; bytes that are among the blobs need no second place, and a link has none."""
+        """Move one file out; a link, or another name of a blob, is just removed: no bytes are lost."""
         target = directory / path
         kept = None
-        if is_plain(self._disk, target):
+        if is_regular(self._disk, target):
             digest = hash_file(self._disk, target)
             if not is_same_file(self._disk, self._layout.blob(digest), target):
                 kept = self._quarantine.move_unlisted(target, path, digest)
@@ -234,6 +241,6 @@ class Unlisted:
         return kept
 
     def _prune(self, directory: Path, top: Path) -> None:
-        """Remove the directories that are empty now, up to the model's own."""
+        """Remove directories that are empty now, up to the model's own, which stays."""
         while directory != top and self._disk.rmdir(directory):
             directory = directory.parent

@@ -1,9 +1,16 @@
-"""The receipt of a model: what was verified, and what the files looked like then. Pure: values and JSON.
+"""The receipt of a model: what was verified, and the stamps of the files then. Pure: values and JSON.
 
-A model is there when its receipt is there and agrees with the files. Text that is damaged, or of a newer
-format, is as good as no receipt: the model is then verified again and a new receipt written.
+A model is present when its receipt exists and agrees with the files. A receipt that is damaged, or of a newer
+format, counts as absent: the model is then verified again and a new receipt is written. Example::
 
-The stamp behind the warm answer: which receipt speaks of a model, and what decided that. Pure.
+    {"format": 1, "name": "tiny", "version": "v1", "identity": "9c...",
+    "files": [
+     {"path": "model.onnx", "sha256": "3f...", "size": 5, "mtime_ns": 1, "inode": 2,
+      "verified_at": "2026-11-20T06:00:00Z", "source": "mirror a"}],
+    "consulted": [
+     {"path": "/etc/modelfetch/catalog.json", "absent": true}]}
+
+:func:`stamp_text` writes the file that lets :mod:`modelfetch.warm` answer without parsing the receipt.
 """
 
 from __future__ import annotations
@@ -26,12 +33,12 @@ from modelfetch.warm import FORMAT as STAMP_FORMAT
 FORMAT: Final = 1
 
 LIMIT: Final = 64 << 20
-"""Bytes of the largest receipt read; 20,000 files, the most a manifest may have, take some 10 MB."""
+"""Bytes of the largest receipt read; 20,000 files, the most a manifest may have, need some 10 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a file looked like: enough to see that it was changed, without reading it."""
+    """Size, mtime and inode of a file: enough to detect a change without reading the file."""
 
     size: int
     mtime_ns: int
@@ -39,7 +46,7 @@ class Stamp:
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stamp:
-        """Take the stamp from a look at the file."""
+        """Take the stamp from the status of a file."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
@@ -52,45 +59,46 @@ class ReceiptFile:
     stamp: Stamp
     verified_at: datetime
     source: str
-    """Who supplied it: ``kind host``."""
+    """Where its bytes came from: ``kind host``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consulted:
-    """A catalog or config file that had a say in what the model is."""
+    """A catalog or config file that determined what the model is."""
 
     path: Path
     """Absolute."""
     stamp: Stamp | None
-    """None when there was no such file; then one that appears is a change."""
+    """None if the file did not exist; if it exists later, that is a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is present and verified of one version of a model: all of it."""
+    """A complete and verified version of a model."""
 
     name: str
     version: str
     identity: str
-    """Of the manifest."""
+    """Identity of its manifest."""
     files: tuple[ReceiptFile, ...]
     consulted: tuple[Consulted, ...] = ()
     label: str = field(default="", compare=False)
-    """Name of its directory (:func:`modelfetch.store.layout.labels`): that of its file, not in its text."""
+    """Name of its directory (:func:`modelfetch.store.layout.labels`). Taken from the receipt's own file name,
+    not from its text."""
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Total size of the files in bytes."""
         return sum(file.stamp.size for file in self.files)
 
     def manifest(self) -> Manifest:
-        """Say what the model is, without its sources: enough to verify it when no catalog knows it."""
+        """Return the manifest without sources, which is enough to verify a model that no catalog lists."""
         files = (FileSpec(file.path, file.stamp.size, file.sha256) for file in self.files)
         return Manifest(self.name, self.version, tuple(files))
 
 
 def to_json(receipt: Receipt) -> bytes:
-    """Write a receipt as JSON, ASCII only."""
+    """Format a receipt as JSON, in ASCII."""
     head = {
         "format": FORMAT,
         "name": receipt.name,
@@ -104,7 +112,7 @@ def to_json(receipt: Receipt) -> bytes:
 
 
 def _lines(entries: Iterable[Mapping[str, object]]) -> str:
-    """Write the entries of an array, each on a line. With an indent, json would take ten times as long."""
+    """Format an array with one entry per line. With ``indent``, json would take ten times as long."""
     return ",".join(f"\n {json.dumps(entry)}" for entry in entries)
 
 
@@ -151,7 +159,7 @@ def _from_facts(facts: Mapping[str, object]) -> Receipt:
 
 
 def _is_sound(receipt: Receipt) -> bool:
-    """Whether the names may become paths, and the files are those that the identity stands for."""
+    """Whether all names are safe as paths, and the identity is that of the files."""
     return (
         not why_bad_name(receipt.name)
         and not why_bad_version(receipt.version)
@@ -177,7 +185,7 @@ def _stamp_from_json(facts: Mapping[str, object]) -> Stamp:
 
 
 def _get(facts: Any, key: str, kind: type[Any]) -> Any:
-    """Take a value of exactly one type, so that true is no number."""
+    """Return a value of exactly this type: ``isinstance`` would accept true as an integer."""
     value = facts[key]
     if type(value) is not kind:
         raise ValueError(f"{key} is not a {kind.__name__}")
@@ -185,22 +193,22 @@ def _get(facts: Any, key: str, kind: type[Any]) -> Any:
 
 
 def stamp_text(
-    receipt: Receipt, look: Stamp, consulted: Sequence[Consulted], circumstances: Sequence[str]
+    receipt: Receipt, receipt_stamp: Stamp, consulted: Sequence[Consulted], circumstances: Sequence[str]
 ) -> bytes | None:
-    """Note everything :mod:`modelfetch.warm` relies on; it reads the rest from the receipt itself.
+    """Format the stamp file for :mod:`modelfetch.warm`; it reads the rest from the receipt itself.
 
     Args:
         receipt: The receipt.
-        look: What its file looks like.
-        consulted: Catalog and config files that had a say.
+        receipt_stamp: Stamp of the receipt's file.
+        consulted: Catalog and config files that this run read.
         circumstances: :func:`modelfetch.warm.circumstances` of this run.
 
     Returns:
-        The text, or None where a path has a line break in it, which the form cannot hold.
+        The text; None if a path contains a line break, which the line format cannot hold.
     """
     lines = [
         STAMP_FORMAT,
-        f"receipt {_look(look)} {receipt.label}",
+        f"receipt {_stamp_fields(receipt_stamp)} {receipt.label}",
         *circumstances,
         *map(_consulted, consulted),
         "end",
@@ -211,9 +219,11 @@ def stamp_text(
 
 
 def _consulted(found: Consulted) -> str:
-    return f"absent - {found.path}" if found.stamp is None else f"read {_look(found.stamp)} {found.path}"
+    return (
+        f"absent - {found.path}" if found.stamp is None else f"read {_stamp_fields(found.stamp)} {found.path}"
+    )
 
 
-def _look(stamp: Stamp) -> str:
-    """What :func:`modelfetch.warm.stamp_of` gives for a file that looks like this."""
+def _stamp_fields(stamp: Stamp) -> str:
+    """Format a stamp like :func:`modelfetch.warm.stamp_of`."""
     return f"{stamp.size}-{stamp.mtime_ns}-{stamp.inode}"

@@ -1,6 +1,7 @@
-"""The receipts on disk: reading them, comparing them with the files, writing one when all else is done.
+"""The receipts on disk: reads them, compares them with the files, and writes one as the last step of a run.
 
-Runs that found a model there: notes of the warm answer (:func:`modelfetch.warm.count`), read back.
+A receipt is written only after the names of all files are on the disk, so a receipt that survives a power cut
+never lists a file that did not. Also reads the records of warm runs (:func:`modelfetch.warm.count`).
 """
 
 from __future__ import annotations
@@ -36,33 +37,33 @@ if TYPE_CHECKING:
 
 
 class ReceiptError(StoreError):
-    """Every file of a model is there and verified, and only that could not be written down.
+    """Every file of a model is present and verified, but the receipt could not be written.
 
-    No reason to fail: reading never needs writing.
+    Callers need not fail: the model can be used without a receipt, for example in a read-only cache.
     """
 
 
 class Receipts:
-    """What is known to be present in a cache."""
+    """The receipts of a cache."""
 
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk
         self._layout = layout
         self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
-        """What was read so far, and what the file looked like: one of thousands of files takes a while."""
+        """Receipts read so far, with the stamp of their file: one of thousands of files is slow to parse."""
 
     def read(self, manifest: Manifest) -> Receipt | None:
-        """Read a model's receipt; None when there is none for exactly these files that can be read."""
+        """Read a model's receipt; None when no readable receipt is for exactly these files."""
         identity = manifest.identity
         found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))
         return next((each for each in found if each is not None and each.identity == identity), None)
 
     def at(self, name: str, label: str) -> Receipt | None:
-        """Read the receipt of a directory, whichever manifest it is for; None when none can be read."""
+        """Read the receipt of a directory, for whatever manifest; None when there is no readable one."""
         return self._read(self._layout.receipt(name, label))
 
     def all(self) -> Iterator[Receipt]:
-        """Read the receipts of everything present, in the order of names and versions."""
+        """Read all receipts, sorted by name and version."""
         for name in self._disk.names(self._layout.models):
             with suppress(UsageError):  # not the directory of a model
                 if is_directory(self._disk, model := self._layout.model(name)):
@@ -75,7 +76,7 @@ class Receipts:
                 yield found
 
     def _read(self, path: Path) -> Receipt | None:
-        """Read a receipt that speaks of the model, version and identity its path names."""
+        """Read a receipt whose name, version and identity match its path."""
         look = self._stamp(path)
         if look is None:
             return None
@@ -83,14 +84,14 @@ class Receipts:
         if known is None or known[0] != look:
             content = read_small(self._disk, path, LIMIT)
             found = from_json(content) if content is not None else None
-            self._known[path] = known = look, _if_named(found, path)
+            self._known[path] = known = look, _if_path_matches(found, path)
         return known[1]
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
-        """Say of each file, by path, whether it looks as it did when it was verified. Nothing is read."""
+        """Return for each path whether the file has the stamp of the receipt; reads no file."""
         stamps = {file.path: file.stamp for file in receipt.files} if receipt else {}
         label = receipt.label or receipt.version if receipt else ""
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return {
                 file.path: self._agrees(manifest, label, file, stamps.get(file.path))
                 for file in manifest.files
@@ -102,7 +103,7 @@ class Receipts:
         return self._stamp(self._layout.file(manifest.name, label, file.path)) == stamp
 
     def placed(self) -> dict[str, list[Path]]:
-        """Find the files of all models, by the digest they were verified to have; they may have changed."""
+        """Return the files of all models by their verified digest; they may have changed since."""
         found: dict[str, list[Path]] = {}
         for receipt in self.all():
             for file in receipt.files:
@@ -111,7 +112,7 @@ class Receipts:
         return found
 
     def _stamp(self, path: Path) -> Stamp | None:
-        """Look at a plain file; None when there is none."""
+        """Take the stamp of a regular file; None when there is none."""
         found = self._disk.lstat(path)
         return Stamp.of(found) if found is not None and stat.S_ISREG(found.st_mode) else None
 
@@ -128,7 +129,7 @@ class Receipts:
         """Write a receipt for a directory; see :meth:`modelfetch.store.Store.write_receipt`.
 
         Returns:
-            The receipt; None where the directory is another manifest's by now.
+            The receipt; None if the directory belongs to another manifest by now.
         """
         try:
             files = self._files(manifest, label, sources, verified_at)
@@ -139,8 +140,9 @@ class Receipts:
         facts = (manifest.name, manifest.version, manifest.identity)
         receipt = Receipt(*facts, tuple(files), tuple(consulted), label)
         path = self._layout.receipt(manifest.name, label)
+        # Names before the receipt. Without new names a failed sync is harmless: they were synced before.
         with nullcontext() if placed else suppress(StoreError):
-            self._settle(manifest, label, path)
+            self._sync_names(manifest, label, path)
         try:
             return receipt if self._put(manifest, label, path, to_json(receipt)) else None
         except StoreError as error:
@@ -156,19 +158,19 @@ class Receipts:
         before = self.at(manifest.name, label)
         is_own = before is not None and before.identity == manifest.identity
         old = {file.path: file for file in before.files} if before is not None and is_own else {}
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return [
-                self._renewed(manifest, label, file, sources[file.path], verified_at[file.path])
+                self._newly_verified(manifest, label, file, sources[file.path], verified_at[file.path])
                 if file.path in verified_at
-                else self._still(manifest, label, file, old[file.path])
+                else self._unchanged(manifest, label, file, old[file.path])
                 for file in manifest.files
             ]
 
     def _put(self, manifest: Manifest, label: str, path: Path, content: bytes) -> bool:
-        """Write the text, unless the directory is another manifest's; a receipt is what makes it one's own.
+        """Write the text, unless the directory belongs to another manifest; the first receipt decides.
 
-        A name that is free is taken by a link, which fails where another process was faster: so of two that
-        hold no lock exactly one gets it.
+        A free name is taken with a hard link, which fails if another process was faster. So of two processes
+        without a lock exactly one gets the directory.
         """
         if self._disk.lstat(path) is None and write_new(self._disk, path, content):
             return True
@@ -195,17 +197,17 @@ class Receipts:
         if text is not None and text != read_small(self._disk, target, LIMIT):
             write_atomically(self._disk, target, text, durable=False)
 
-    def _renewed(
+    def _newly_verified(
         self, manifest: Manifest, label: str, file: FileSpec, source: str, verified_at: datetime
     ) -> ReceiptFile:
-        """State that a file was verified just now."""
+        """Make the entry of a file that this run verified."""
         stamp = self._stamp(self._layout.file(manifest.name, label, file.path))
         if stamp is None or stamp.size != file.size:
             raise self._changed(manifest, label, file)
         return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
 
-    def _still(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
-        """State again what the receipt before said, if the file still looks like it."""
+    def _unchanged(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
+        """Keep the entry of the previous receipt, if the file still has its stamp."""
         if not self._agrees(manifest, label, file, before.stamp):
             raise self._changed(manifest, label, file)
         return before
@@ -213,20 +215,20 @@ class Receipts:
     def _changed(self, manifest: Manifest, label: str, file: FileSpec) -> StoreError:
         path = self._layout.file(manifest.name, label, file.path)
         return StoreError(
-            f"{sanitise(str(path))} was changed by something else after it was verified",
+            f"{sanitise(str(path))} was changed by another program after it was verified",
             hint="Keep other programs from writing to the cache, then try again.",
         )
 
-    def _settle(self, manifest: Manifest, label: str, receipt: Path) -> None:
-        """Have every file's name on the disk before the receipt says that it is there."""
+    def _sync_names(self, manifest: Manifest, label: str, receipt: Path) -> None:
+        """Sync the name of every file before the receipt declares it present."""
         make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
         paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
         for directory in sorted({path.parent for path in paths}):
             self._disk.sync_directory(directory)
 
 
-def _if_named(receipt: Receipt | None, path: Path) -> Receipt | None:
-    """The receipt, if its own name is one it may have: a copy under another name speaks for nothing."""
+def _if_path_matches(receipt: Receipt | None, path: Path) -> Receipt | None:
+    """Return the receipt if its path matches its text; a copy under another name is ignored."""
     if receipt is None or receipt.name != path.parent.name:
         return None
     is_right = path.stem in labels(receipt.version, receipt.identity)
@@ -234,21 +236,21 @@ def _if_named(receipt: Receipt | None, path: Path) -> Receipt | None:
 
 
 _MOST: Final = HITS_LIMIT + 4096
-"""Bytes read of one file: the line that reached the limit may have gone beyond it."""
+"""Bytes read of one file. More than the limit, because the last line may extend beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One run that found one model there."""
+    """A warm run: one that found a model present."""
 
     at: datetime
     model: str
     directory: str
-    """Name of the model's directory: its version, and its identity where another model had that first."""
+    """Name of the model's directory: its version, with its identity if another model had that name first."""
 
 
 def read_hits(disk: Disk, layout: Layout) -> list[Hit]:
-    """Read what was noted, the oldest first. What is no such note is passed over."""
+    """Read the records of warm runs, oldest first; lines of another form are skipped."""
     found: list[Hit] = []
     for path in layout.hits():
         with suppress(StoreError):
@@ -258,7 +260,7 @@ def read_hits(disk: Disk, layout: Layout) -> list[Hit]:
 
 
 def forget_hits(disk: Disk, layout: Layout) -> None:
-    """Remove the notes.
+    """Delete the records of warm runs.
 
     Raises:
         StoreError: The disk refused.

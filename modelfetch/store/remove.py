@@ -1,4 +1,9 @@
-"""Taking a model away: its receipt first, so that it is gone at once, then what only it used."""
+"""Removes models: the receipt first, so that the model is absent at once, then what only it used.
+
+If a run is killed in between, no receipt lists a file that is gone. Blobs and partials are shared by digest,
+so they are removed only if no other model needs them, and only while the lock of that digest is held. A blob
+is kept, too, if a file of another model is a hard link to it, even without a receipt.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import LockTimeoutError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
-from modelfetch.store.files import has_real_directory, is_directory, is_plain, leave
+from modelfetch.store.files import has_real_directory, is_directory, is_regular, report_left_alone
 from modelfetch.store.locks import Lock
 
 if TYPE_CHECKING:
@@ -28,32 +32,28 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was, or would be, removed."""
+    """The result of a removal, or of a dry run."""
 
     name: str
     versions: tuple[str, ...]
-    """Those that were there, finished or not."""
+    """The versions that existed, finished or not."""
     paths: tuple[Path, ...]
     """Files, in the order of removal."""
     freed: int
-    """Bytes of disk space; a file that keeps another name elsewhere frees none."""
-
-    def document(self) -> dict[str, object]:
-        """Give all of it as values for JSON."""
-        return {**asdict(self), "paths": [str(path) for path in self.paths]}
+    """Bytes of disk space freed; a file with another name elsewhere frees none."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _FileState:
     inode: Inode
     names: int
-    """Names it has, wherever they are."""
+    """Its number of links."""
     allocated: int
     """Bytes on the disk."""
 
 
 class Remover:
-    """Finds and removes what belongs to versions of one model only."""
+    """Finds and removes what belongs only to certain versions of one model."""
 
     def __init__(self, disk: Disk, layout: Layout, name: str, receipts: Iterable[Receipt]) -> None:
         self._disk = disk
@@ -66,16 +66,16 @@ class Remover:
         with ExitStack() as locks:
             if not dry_run:
                 self._lock_model(locks)
-            with self._disk.steady():
+            with self._disk.reuse_directories():
                 versions = [found for found in self._versions() if version in (None, found)]
                 shared = {*digests, *self._digests_of(versions)} - self._digests_of_others(versions)
                 own = [*self._receipt_files(versions), *self._model_files(versions)]
                 stored = self._stored(sorted(shared), versions)
-                looks = self._looks([*own, *chain.from_iterable(stored.values())])
+                states = self._file_states([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
-                stored = self._act(versions, own, stored)
+                stored = self._delete(versions, own, stored)
         paths = (*own, *chain.from_iterable(stored.values()))
-        return Removal(self._name, tuple(versions), paths, _freed(paths, looks))
+        return Removal(self._name, tuple(versions), paths, _freed(paths, states))
 
     def _versions(self) -> list[str]:
         """Every version with a directory or a receipt."""
@@ -97,36 +97,36 @@ class Remover:
         return {
             file.sha256
             for receipt in self._receipts
-            if self._is_going(receipt, versions)
+            if self._is_removed(receipt, versions)
             for file in receipt.files
         }
 
     def _digests_of_others(self, versions: list[str]) -> set[str]:
-        others = (receipt for receipt in self._receipts if not self._is_going(receipt, versions))
+        others = (receipt for receipt in self._receipts if not self._is_removed(receipt, versions))
         return {file.sha256 for receipt in others for file in receipt.files}
 
-    def _is_going(self, receipt: Receipt, versions: list[str]) -> bool:
+    def _is_removed(self, receipt: Receipt, versions: list[str]) -> bool:
         return receipt.name == self._name and receipt.label in versions
 
     def _receipt_files(self, versions: list[str]) -> list[Path]:
         receipts = [self._layout.receipt(self._name, version) for version in versions]
         stamp = [self._layout.stamp(self._name)] if versions else []
-        return [path for path in (*stamp, *receipts) if is_plain(self._disk, path)]
+        return [path for path in (*stamp, *receipts) if is_regular(self._disk, path)]
 
     def _model_files(self, versions: list[str]) -> Iterator[Path]:
         for version in versions:
             yield from self._files_below(self._layout.version(self._name, version))
 
     def _files_below(self, path: Path, depth: int = DEPTH) -> Iterator[Path]:
-        """A name, or every name below it, that is not itself a directory; links are not followed.
+        """Yield a path, or all paths below it, that are no directories; links are not followed.
 
-        Nothing of a model lies deeper than its paths may be. What does is told, and left.
+        A model's files are never deeper than its paths may be: a deeper directory is reported and kept.
         """
         found = self._disk.lstat(path)
         if found is None or not stat.S_ISDIR(found.st_mode):
             yield from [path] if found is not None else []
         elif not depth:
-            leave(self._disk, path)
+            report_left_alone(self._disk, path)
         else:
             for name in self._disk.names(path):
                 yield from self._files_below(path / name, depth - 1)
@@ -137,7 +137,7 @@ class Remover:
         return [directory / name for name in self._disk.names(directory)]
 
     def _stored(self, digests: list[str], versions: list[str]) -> dict[str, list[Path]]:
-        """By digest: its blob, if that is no file of another model, finished or not, and its partials."""
+        """By digest: its blob, unless a model that stays uses the inode, and its partials."""
         used = set(self._inodes_of_others(versions))
         return {
             digest: [*self._blob(digest, used), *self._files_below(self._layout.partial(digest))]
@@ -151,30 +151,30 @@ class Remover:
             yield path
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
-        going = {self._layout.version(self._name, version) for version in versions}
+        removed = {self._layout.version(self._name, version) for version in versions}
         for model in self._entries(self._layout.models):
             for version in self._entries(model):
-                if version not in going:
+                if version not in removed:
                     yield from (
                         _inode(state)
                         for path in self._files_below(version)
                         if (state := self._disk.lstat(path))
                     )
 
-    def _looks(self, paths: Iterable[Path]) -> dict[Path, _Look]:
-        """What is there under each path, before it goes."""
+    def _file_states(self, paths: Iterable[Path]) -> dict[Path, _FileState]:
+        """Inspect each path before it is removed."""
         states = ((path, self._disk.lstat(path)) for path in paths)
         return {
-            path: _Look(_inode(state), state.st_nlink, _allocated(state))
+            path: _FileState(_inode(state), state.st_nlink, _allocated(state))
             for path, state in states
             if state is not None
         }
 
-    def _act(
+    def _delete(
         self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
     ) -> dict[str, list[Path]]:
-        """Remove files; what went of those that are stored by digest."""
-        for path in own:
+        """Remove the files; returns the blobs and partials that were removed, by digest."""
+        for path in own:  # the receipts come first: from then on the model counts as absent
             self._disk.unlink(path)
         for version in versions:
             self._prune(self._layout.version(self._name, version))
@@ -183,9 +183,9 @@ class Remover:
         return gone
 
     def _remove_stored(self, digest: str, paths: Iterable[Path]) -> bool:
-        """Remove a blob and its partials, unless another process is using them; whether they are gone.
+        """Remove a blob and its partials, unless another process uses them; whether they are gone.
 
-        The lock is held for this digest alone: a model may have more files than a process may open.
+        Only this digest's lock is held: a model may have more files than a process may open.
         """
         with Lock(self._disk, self._layout.root, self._layout.blob_lock(digest)) as lock:
             if not lock.try_acquire():
@@ -196,17 +196,17 @@ class Remover:
         return True
 
     def _prune(self, directory: Path, depth: int = DEPTH) -> None:
-        """Remove a directory and those below it, as far as they are empty, and no deeper than ours are."""
+        """Remove empty directories from the bottom up, no deeper than a model's paths may be."""
         for entry in self._entries(directory) if depth else ():
             self._prune(entry, depth - 1)
         self._disk.rmdir(directory)
 
 
-def _freed(paths: Iterable[Path], looks: Mapping[Path, _Look]) -> int:
-    """Bytes that come free: those of inodes all of whose names go."""
-    found = [looks[path] for path in paths if path in looks]
-    going = Counter(look.inode for look in found)
-    last = {look.inode: look.allocated for look in found if going[look.inode] >= look.names}
+def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState]) -> int:
+    """Bytes that are freed: those of inodes that lose all of their names."""
+    found = [states[path] for path in paths if path in states]
+    removed = Counter(state.inode for state in found)
+    last = {state.inode: state.allocated for state in found if removed[state.inode] >= state.names}
     return sum(last.values())
 
 
@@ -215,6 +215,6 @@ def _inode(state: os.stat_result) -> Inode:
 
 
 def _allocated(state: os.stat_result) -> int:
-    """Bytes on the disk; holes of a partial take none. ``st_blocks`` counts 512 bytes each (POSIX)."""
+    """Bytes on the disk, without the holes of a partial. ``st_blocks`` counts units of 512 bytes (POSIX)."""
     blocks = getattr(state, "st_blocks", None)
     return state.st_size if blocks is None else min(state.st_size, blocks * 512)

@@ -1,8 +1,8 @@
-"""Opening a partial: go on in an interrupted file where that is safe, else copy its bytes to one of our own.
+"""Opens a partial: continues in an interrupted file where that is safe, and copies its bytes otherwise.
 
-Only inodes this process created may ever get a final name: in huggingface/huggingface_hub#4306 a slow process
-went on appending to a file another one had published. The exception is a dead run's file, when a lock on that
-very file proves that its writer is gone: see :meth:`modelfetch.store.partial_files.OpenFiles.take_over`.
+Only inodes that this process created may get a final name. In huggingface/huggingface_hub#4306 a slow process
+kept appending to a file that another one had published. The one exception is the file of a dead run, if a
+lock on that file proves that its writer is gone: :meth:`modelfetch.store.partial_files.OpenFiles.take_over`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Cancelled = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What is needed to open a partial.
+    """Opens the partial of one file.
 
     Attributes:
         disk: The disk.
-        file: What the partial is to become.
-        hashing: Threads that hash.
+        file: The file to download.
+        hashing: The hashing threads.
         exclusive: Whether the blob's lock is held and really excludes others.
-        cancelled: Asked while earlier bytes are copied. Once it says yes the partial opens without any; on
-            disk nothing is lost.
+        cancelled: Called while earlier bytes are copied. Once it returns True the partial opens empty;
+            nothing on disk is lost.
     """
 
     disk: Disk
@@ -48,7 +48,7 @@ class Opening:
     cancelled: Cancelled
 
     def open(self, root: Path, folder: Path) -> Partial:
-        """Open the partial of a file, with all bytes of earlier runs. Where there are none, nothing is made.
+        """Open the partial with all bytes of earlier runs. If there are none, nothing is created.
 
         Args:
             root: The cache root.
@@ -59,36 +59,36 @@ class Opening:
         """
         place = PartialPlace(self.disk, root, folder, self.exclusive)
         if not has_real_directory(self.disk, root, folder):
-            return self._wrap(LazyFiles(place, self.file))
+            return self._make_partial(LazyFiles(place, self.file))
         if self.exclusive and (taken := self._take_over(place)):
             return taken
         found = slots(self.disk, folder)
         files = LazyFiles(place, self.file)
-        partial = self._wrap(files)
+        partial = self._make_partial(files)
         try:
             self._copy_best(partial, found)
         except BaseException:
             partial.close()
             raise
-        if not self.cancelled():
+        if not self.cancelled():  # a cancelled copy was discarded: the old files are all there is
             place.clear(keep=files.slot)
         return partial
 
-    def _wrap(self, files: LazyFiles) -> Partial:
+    def _make_partial(self, files: LazyFiles) -> Partial:
         return Partial(self.file, files, self.hashing)
 
     def _take_over(self, place: PartialPlace) -> Partial | None:
-        """Go on in a dead run's file; None where there is none that may be taken."""
+        """Continue in the file of a dead run; None where there is none that may be taken over."""
         slot = Slot(place.folder)
         opened = OpenFiles.take_over(self.disk, slot, self.file)
         if opened is None:
             return None
         try:
             content = read_journal(self.disk, slot)
-            if is_foreign(content):
+            if is_foreign(content):  # a newer version's: neither its data nor its journal may be changed
                 opened.close()
                 return None
-            opened.resize()
+            opened.resize()  # something may have truncated it; claims about the hole are then refuted
             journal = parse(content, self.file)
             if journal.end:
                 opened.journal.resume(journal.end)
@@ -97,12 +97,12 @@ class Opening:
         except BaseException:
             opened.close()
             raise
-        partial = self._wrap(LazyFiles(place, self.file, opened))
+        partial = self._make_partial(LazyFiles(place, self.file, opened))
         partial.resume(journal)
         return partial
 
     def _copy_best(self, partial: Partial, found: list[Slot]) -> None:
-        """Copy the bytes of the file that claims most, or of the next one where its very start is false."""
+        """Copy the file that claims the most bytes; if its first claim is false, try the next one."""
         journals = [(parse(read_journal(self.disk, slot), self.file), slot) for slot in found]
         journals = [pair for pair in journals if pair[0].claimed]
         for journal, slot in sorted(journals, key=lambda pair: pair[0].claimed, reverse=True):
@@ -118,9 +118,9 @@ class Opening:
             return
         with closing(self.disk, fd, slot.data):
             for claim in claims(journal):
-                partial.expect(claim)  # its writer may live, and begin again while we read
+                partial.expect(claim)  # its writer may be alive, and may restart while we read
                 self._copy_claim(partial, claim, fd, slot.data)
-        if self.cancelled():
+        if self.cancelled():  # a half-copied claim could not be verified
             partial.restart()
 
     def _copy_claim(self, partial: Partial, claim: Claim, fd: int, path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Below a root no link is followed: the one way in which paths of the cache become paths of the system.
+"""Reaches paths below a root without following links; every path of the cache passes through here.
 
-The root, and what leads to it, is its owner's choice. Below it everybody who may write to the cache could
-have planted a link, at any moment. On POSIX an operation is therefore given the directory as an open handle
-and the last name alone (:mod:`modelfetch.store.dir_handles`). Elsewhere the way is looked over right before:
-whoever plants a link in the very moment between is not noticed there.
+The root and the directories above it are the user's choice and may be links. Below it, any user who may write
+to the cache could have planted a link at any moment. On POSIX an operation therefore gets its directory as an
+open descriptor and only the last part of the path (:mod:`modelfetch.store.dir_handles`). On Windows, which
+has no such calls, the directories are checked right before the operation; a link that is planted between the
+check and the operation is not detected there.
 """
 
 from __future__ import annotations
@@ -18,46 +19,47 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError, DirectoryHandle
+from modelfetch.store.dir_handles import HANDLES, MOST, DirectoryHandle, LinkInPathError
 
 T = TypeVar("T")
 
 HAS_HANDLES: Final = {os.open, os.stat, os.unlink, os.mkdir, os.rename} <= os.supports_dir_fd
-"""Whether operations can be told where to begin (POSIX)."""
+"""Whether operations accept a directory descriptor (POSIX)."""
 _REPARSE_POINT: Final = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0x400)
 """Windows: a symbolic link, a junction or a mount point (winnt.h)."""
 
 
 _MOST_HELD: Final = MOST // 2
-"""Directories that a thread has in use in a block of :meth:`SafePaths.steady`."""
+"""Most directories that a thread keeps in use in a block of :meth:`SafePaths.reuse_directories`. Handles in
+use are never closed, so this bounds how many one thread can hold."""
 
 
-class _Steady(threading.local):
-    """What a thread has found of directories in a block of :meth:`SafePaths.steady`."""
+class _ThreadDirectories(threading.local):
+    """Directories that a thread has looked up in a block of :meth:`SafePaths.reuse_directories`."""
 
     found: dict[str, DirectoryHandle] | None = None
-    """The directories it has open, by path, the one used last at the end; None outside of a block."""
+    """Open directories by path, least recently used first; None outside of a block."""
     absent: set[str] | None = None
-    """Paths of directories that are not there; None where the block may make some."""
+    """Paths of absent directories; None if the block may create some."""
 
 
 class SafePaths:
-    """Carries out operations on paths, below its roots without following a link.
+    """Runs operations on paths; below its roots, no link is followed.
 
-    A path that lies below no root is used as it is. Threads may share it.
+    A path below no root is used unchanged. Threads may share an instance.
 
     Args:
-        by_handle: Whether directories are held open, or only looked at.
+        by_handle: Whether directories are opened (POSIX), or only checked before each operation.
     """
 
     def __init__(self, *, by_handle: bool = HAS_HANDLES) -> None:
         self._roots: tuple[str, ...] = ()
-        """Those further down first."""
+        """Deepest first, so that the nearest root of a path is found first."""
         self._by_handle = by_handle
-        self._steady = _Steady()
+        self._thread = _ThreadDirectories()
 
     def guard(self, root: Path) -> None:
-        """Follow no link below a directory any more; one that lies below a root already is a part of that.
+        """Stop following links below a directory; one below an existing root is covered by that root.
 
         Args:
             root: Absolute; need not exist.
@@ -67,16 +69,16 @@ class SafePaths:
             self._roots = tuple(sorted((*self._roots, text), key=len, reverse=True))
 
     @contextmanager
-    def steady(self, *, only_looks: bool = False) -> Iterator[None]:
-        """Open a directory once, not for each operation of this thread in the block.
+    def reuse_directories(self, *, only_looks: bool = False) -> Iterator[None]:
+        """In this block, open each directory once and not for each operation of this thread.
 
-        For a loop over many files, in which that would be half of the work. No link is followed in it either;
-        but where a directory was moved meanwhile, the rest goes where it is now.
+        For loops over many files, in which opening would be half of the work. Links are not followed here
+        either. But if a directory is moved meanwhile, later operations go to its new place.
 
         Args:
-            only_looks: Nothing is made in the block: a directory that was absent is not looked for again.
+            only_looks: The block creates nothing, so an absent directory is not looked up again.
         """
-        steady = self._steady
+        steady = self._thread
         before = steady.found, steady.absent
         found: dict[str, DirectoryHandle] = {}
         steady.found, steady.absent = found, set() if only_looks else None
@@ -88,13 +90,13 @@ class SafePaths:
                 HANDLES.release(handle)
 
     def pin(self, path: Path) -> Callable[[], None]:
-        """Hold a directory below a root as it is now: operations in it go there, whatever its path becomes.
+        """Keep a directory below a root open: operations use it even if its path is changed meanwhile.
 
         Returns:
-            What lets go of it.
+            A function that releases it.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: The path contains a link.
             OSError: It cannot be opened.
         """
         text = os.fspath(path)
@@ -104,21 +106,21 @@ class SafePaths:
         HANDLES.pin(root, text)
         return partial(HANDLES.unpin, root, text)
 
-    def at(self, path: Path, call: Callable[[str, int | None], T]) -> T:
-        """Carry out an operation on a name; it must not follow a link that has this name.
+    def run_at(self, path: Path, call: Callable[[str, int | None], T]) -> T:
+        """Run an operation on a name in its directory; it must not follow a link that has this name.
 
         Args:
             path: Absolute.
-            call: The operation, on a name and the descriptor of the directory it is in; None where the name
-                is a whole path. It may be tried twice, where too many files are open.
+            call: The operation. It gets a name and the descriptor of its directory, or a whole path and None.
+                It may be called twice if too many files are open.
 
         Raises:
-            AstrayError: A link stands in the way.
+            LinkInPathError: The path contains a link.
             OSError: From the operation.
         """
         text = os.fspath(path)
         above, _, name = text.rpartition("/")
-        found = self._steady.found
+        found = self._thread.found
         if found and above in found and name != "..":
             found[above] = handle = found.pop(above)
             return _in(handle, name, call)
@@ -126,7 +128,7 @@ class SafePaths:
         if root is None:
             return call(text, None)
         if not self._by_handle:
-            _look_over(_ways(root, text))
+            _require_no_links(_directories_between(root, text))
             return call(text, None)
         handle = self._hold(root, above)
         try:
@@ -135,15 +137,15 @@ class SafePaths:
             if found is None:
                 HANDLES.release(handle)
 
-    def listed(self, path: Path, call: Callable[[str | int], T]) -> T:
-        """Carry out an operation on a directory itself, which must not be a link.
+    def on_directory(self, path: Path, call: Callable[[str | int], T]) -> T:
+        """Run an operation on a directory itself, which must not be a link.
 
         Args:
             path: Absolute.
-            call: The operation, on a descriptor or a path.
+            call: The operation. It gets a descriptor or a path.
 
         Raises:
-            AstrayError: It is a link, or one stands in the way.
+            LinkInPathError: It is a link, or its path contains one.
             OSError: From the operation.
         """
         text = os.fspath(path)
@@ -151,7 +153,7 @@ class SafePaths:
         if root is None:
             return call(text)
         if not self._by_handle:
-            _look_over([*_ways(root, text), text])
+            _require_no_links([*_directories_between(root, text), text])
             return call(text)
         fd = HANDLES.open_to_list(root, text)
         try:
@@ -161,7 +163,7 @@ class SafePaths:
 
     def _hold(self, root: str, directory: str) -> DirectoryHandle:
         """Open a directory; in a block of :meth:`steady` it stays in use."""
-        found, absent = self._steady.found, self._steady.absent
+        found, absent = self._thread.found, self._thread.absent
         if absent and directory in absent:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
         try:
@@ -172,12 +174,12 @@ class SafePaths:
             raise
         if found is not None:
             found[directory] = handle
-            if len(found) > _MOST_HELD:  # at least the latest two stay: to rename takes both
+            if len(found) > _MOST_HELD:  # the two used last always stay: a rename needs both
                 HANDLES.release(found.pop(next(iter(found))))
         return handle
 
     def _root_of(self, text: str) -> str | None:
-        """The nearest root above a path, as it is written; none of a path that climbs up again."""
+        """The nearest root above a path, compared as text; None for a path that contains ``..``."""
         for root in self._roots:
             if text.startswith(root):
                 is_below = text[len(root) : len(root) + 1] == os.sep or root[-1:] == os.sep
@@ -187,7 +189,7 @@ class SafePaths:
 
 
 def _in(directory: DirectoryHandle, name: str, call: Callable[[str, int | None], T]) -> T:
-    """Carry out an operation on a name in an open directory; again, where too many files were open."""
+    """Run an operation on a name in an open directory; retry it if too many files were open."""
     try:
         return call(name, directory.fd)
     except OSError as error:
@@ -196,18 +198,18 @@ def _in(directory: DirectoryHandle, name: str, call: Callable[[str, int | None],
         return call(name, directory.fd)
 
 
-def _ways(root: str, path: str) -> Iterator[str]:
+def _directories_between(root: str, path: str) -> Iterator[str]:
     """The directories between a root and a path, from the top."""
     names = Path(path).relative_to(root).parts
     for count in range(1, len(names)):
         yield os.fspath(Path(root, *names[:count]))
 
 
-def _look_over(directories: Iterable[str]) -> None:
+def _require_no_links(directories: Iterable[str]) -> None:
     for directory in directories:
         try:
             found = os.lstat(directory)
         except OSError:
-            return  # the operation will say what is wrong
+            return  # the operation itself will fail and report why
         if stat.S_ISLNK(found.st_mode) or getattr(found, "st_file_attributes", 0) & _REPARSE_POINT:
-            raise AstrayError(directory)
+            raise LinkInPathError(directory)

@@ -1,6 +1,12 @@
-"""The cache on disk: the one object through which everything below its root is written.
+"""The cache on disk: the object through which everything below its root is written.
 
-What only looks is in :mod:`modelfetch.store.contents`.
+Operations that only read are in the base class, :mod:`modelfetch.store.contents`. A model is stored in this
+order, so that a crash at any point leaves either the old state or a complete new file::
+
+    store.partial(file, ...)     # write the bytes; they survive as a partial
+    store.commit(partial)        # sync them, then rename them to their blob
+    store.place(manifest, file)  # link the blob into the model's directory
+    store.write_receipt(...)     # sync the names, then declare the model present
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.errors import IntegrityError, StoreError
+from modelfetch.errors import StoreError
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
@@ -34,12 +40,12 @@ if TYPE_CHECKING:
 
 
 class Store(Contents):
-    """A cache. Its methods may be called from several threads and processes at once.
+    """A cache. Several threads and processes may call its methods at the same time.
 
-    All of them raise :class:`~modelfetch.errors.StoreError` when the disk refuses, naming the path.
+    All methods raise :class:`~modelfetch.errors.StoreError`, naming the path, when a disk operation fails.
 
     Attributes:
-        root: Where it lies; absolute.
+        root: The cache's directory; absolute.
         guest: Places files in the directories of other programs.
     """
 
@@ -55,13 +61,12 @@ class Store(Contents):
         """Open a cache; nothing is created before something is stored.
 
         Args:
-            root: Where it lies, or is to lie.
-            fsync: Whether what is stored must survive a power cut. Without it, one can leave zeros under a
-                final name.
-            disk: The disk, instead of the real one; then ``fsync`` is its own affair.
-            hashing: Threads that hash what is fetched, instead of the usual ones.
-            notices: Who is told of what is left alone, and of what the file system cannot do; with a ``disk``
-                of its own, that one's are.
+            root: The cache's directory; need not exist.
+            fsync: Whether stored files must survive a power cut. Without it, a power cut can leave zeros
+                under a final name.
+            disk: Replaces the real disk; ``fsync`` and ``notices`` are then ignored.
+            hashing: Replaces the default hashing threads.
+            notices: Collects lines about files that are left alone, and about what the file system cannot do.
         """
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
         self._hashing = hashing or Hashing()
@@ -70,31 +75,31 @@ class Store(Contents):
     # Storing
 
     def claim(self, manifest: Manifest, *, exclusive: bool) -> None:
-        """Decide which directory a model gets in this run.
+        """Choose the directory of a model for this run.
 
         Args:
             manifest: The model.
             exclusive: Whether its lock is held and :attr:`~modelfetch.store.locks.Lock.effective`. Otherwise
-                no file is replaced that another process may be about to make its own.
+                no existing file is replaced: another process may be about to write a receipt for it.
         """
         self._directories.claim(manifest, exclusive=exclusive)
 
     def partial(
         self, file: FileSpec, exclusive: bool, cancelled: Callable[[], bool] = lambda: False
     ) -> Partial:
-        """Open the download of a file, with all bytes of earlier runs; what is not good of them goes later.
+        """Open the download of a file, with all bytes of earlier runs; wrong bytes are dropped when hashed.
 
         Args:
             file: The file.
             exclusive: Whether the blob's lock is held and :attr:`~modelfetch.store.locks.Lock.effective`.
-            cancelled: Asked between blocks while earlier bytes are copied, where they cannot be taken over.
-                Once it says yes the partial opens without any; on disk nothing is lost.
+            cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
+                file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
     def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
-        """Remove what interrupted downloads of a file left: its blob is there and right. Best effort.
+        """Remove the partials of a file whose blob is present and verified. Best effort.
 
         Args:
             file: The file.
@@ -107,45 +112,44 @@ class Store(Contents):
 
         Args:
             partial: Complete, with the right digest; closed afterwards.
-            displaced_source: Who supplied the blob that has the name, if there is one and its bytes are
-                wrong: they are then put into quarantine first. Empty to drop them.
+            displaced_source: The source of a wrong blob that has the name now. Its bytes are quarantined
+                first; if this is empty they are dropped.
 
         Raises:
-            IntegrityError: The bytes are not all there, or not the right ones; nothing was changed.
+            IntegrityError: Bytes are missing or wrong; nothing was changed.
         """
-        _require_complete(partial)
-        with self._disk.steady():
+        partial.require_complete()
+        with self._disk.reuse_directories():
             return self._commit(partial, displaced_source)
 
     def _commit(self, partial: Partial, displaced_source: str) -> Placed:
         blob = self._layout.blob(partial.file.sha256)
         make_directories(self._disk, self.root, blob.parent, durable=True)
+        # Read-only and synced first: if that fails, a wrong blob is still where it was. The bytes must be on
+        # the disk before the rename, else a power cut could leave zeros under the final name.
         partial.seal()
         quarantined = self._displace(blob, partial.file, displaced_source)
         partial.release()
         partial.rename(blob)
+        # Durable name first, then the other partials of this file go: a power cut must not take both.
         self._disk.sync_directory(blob.parent)
         partial.forget()
         return Placed(blob, quarantined)
 
     def group(self) -> GroupCommit:
-        """Begin to store small files together.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+        """Start a group of small files that are stored together."""
         return GroupCommit(self._disk, self._layout, self._directories)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
-        """Put a verified blob where programs open it; a power cut may undo that until the receipt is written.
+        """Place a verified blob in the model's directory; durable only once the receipt is written.
 
         Args:
             manifest: The model.
-            file: One of its files; the blob is there and was verified.
-            quarantine_source: Who supplied the file that has the name, if there is one and its bytes are
-                wrong: they are then put into quarantine first. None or empty to drop them.
+            file: One of its files; its blob is present and verified.
+            quarantine_source: The source of a wrong file that has the name now. Its bytes are quarantined
+                first; if this is None or empty they are dropped.
         """
-        with self._disk.steady():
+        with self._disk.reuse_directories():
             return self._place_in(manifest, file, quarantine_source)
 
     def _place_in(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None) -> Placed:
@@ -169,14 +173,14 @@ class Store(Contents):
         *,
         path: str = "",
     ) -> Placed:
-        """Put a verified file of a model into a directory outside the cache, at its path below it.
+        """Place a verified file of a model in a directory outside the cache.
 
         Args:
-            directory: Made when missing. Links on the way to it are followed, links below it are refused.
-            manifest: The model; its file stands in where the blob is gone.
+            directory: Created when missing. Links in its own path are followed, links below it are refused.
+            manifest: The model; its file is used where the blob is missing.
             file: One of its files.
             quarantine_source: As for :meth:`place`.
-            path: Where it goes below the directory, if not at its own path.
+            path: The path below the directory; by default the file's own path.
         """
         top = directory.absolute()
         self._disk.guard(top)
@@ -186,7 +190,7 @@ class Store(Contents):
         return placed
 
     def note_into(self, directory: Path, path: str, text: str) -> None:
-        """Write a small file into a directory outside the cache, unless one of that name is there."""
+        """Write a small file into a directory outside the cache, unless the name exists there."""
         top = directory.absolute()
         self._disk.guard(top)
         target = inside(top, path)
@@ -203,18 +207,18 @@ class Store(Contents):
         *,
         placed: bool = True,
     ) -> Receipt:
-        """Write down that a model is there: after all of its files, and so that it survives a power cut.
+        """Record durably that a model is present, after all of its files were placed.
 
-        With that the directory is the manifest's for good: files of others that lie there are moved out.
-        Where another process made it its own meanwhile, the files are placed in the next directory instead.
+        From then on the directory belongs to this manifest: files that it does not list are moved out. If
+        another process wrote a receipt for that directory first, the files are placed in the next directory.
 
         Args:
             manifest: The model; every file is placed and verified.
-            sources: By path, who supplied each file verified since the receipt before: ``kind host``.
-            verified_at: By path, when that was, with a time zone. For a file left out the receipt before
-                speaks on, if the file still looks as it did.
-            consulted: Catalog and config files that had a say.
-            placed: Whether any file got its name since the receipt before; if so, names must be safe first.
+            sources: By path, the source of each file verified since the previous receipt: ``kind host``.
+            verified_at: By path, the time of that verification, with a time zone. For other files the entry
+                of the previous receipt is kept, if the file is unchanged.
+            consulted: Catalog and config files that determined the model.
+            placed: Whether any file was placed since the previous receipt; names are then synced first.
 
         Raises:
             ReceiptError: Only the receipt could not be written.
@@ -222,13 +226,14 @@ class Store(Contents):
         is_new = self.receipt(manifest) is None
         receipt = None
         while receipt is None:
-            label = self._placed_under(manifest)
+            label = self._final_label(manifest)
             receipt = self._receipts.write(manifest, label, sources, verified_at, consulted, placed=placed)
             if receipt is None:
                 self._directories.move_on(manifest, label)
         left = self._directories.settled(manifest)
-        if is_new:
+        if is_new:  # only now: an unfinished run of another manifest may have left files in the directory
             self._unlisted.move_out(receipt)
+        # Files that this run placed in directories of other manifests are unlisted there.
         for receipt_of_another in filter(None, (self._receipts.at(manifest.name, other) for other in left)):
             self._unlisted.move_out(receipt_of_another)
         return receipt
@@ -236,37 +241,33 @@ class Store(Contents):
     def note_ready(
         self, manifest: Manifest, consulted: Sequence[Consulted], circumstances: Sequence[str]
     ) -> None:
-        """Note the facts by which :mod:`modelfetch.warm` can tell that a model is still there.
+        """Write the stamp from which :mod:`modelfetch.warm` can tell that a model is still present.
 
-        Safe to lose, so a disk that refuses is no failure. A stamp that says the same is left alone.
+        The stamp is only an optimization, so a failed write is ignored. An equal stamp is not rewritten.
 
         Args:
             manifest: A model whose receipt agrees with its files.
-            consulted: Catalog and config files that had a say in this run.
+            consulted: Catalog and config files that this run read.
             circumstances: :func:`modelfetch.warm.circumstances` of this run.
         """
         with suppress(StoreError):
             self._receipts.note_ready(manifest, consulted, circumstances)
 
-    # Taking away
+    # Removing
 
     def forget_hits(self) -> None:
-        """Forget those runs.
-
-        Raises:
-            StoreError: The disk refused.
-        """
+        """Delete the records of warm runs; see :meth:`hits`."""
         forget_hits(self._disk, self._layout)
 
     def quarantine(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Path:
-        """Move wrong bytes aside, with the reason; an earlier entry for the same digest goes.
+        """Move wrong bytes into quarantine, with the reason; replaces an earlier entry for that digest.
 
         Args:
-            path: The file; its name is free afterwards. To keep the name until a replacement takes it, let
-                :meth:`commit` or :meth:`place` put the bytes aside.
-            file: What it should have been.
-            actual: The SHA-256 it has, in hexadecimal.
-            source: Who supplied it: ``kind host``.
+            path: The file; its name is free afterwards. To keep the name in use until the replacement takes
+                it, let :meth:`commit` or :meth:`place` quarantine the bytes.
+            file: The file that was expected.
+            actual: The SHA-256 of the bytes, in hexadecimal.
+            source: Their source: ``kind host``.
 
         Returns:
             The directory that holds the bytes and ``reason.json``.
@@ -274,15 +275,15 @@ class Store(Contents):
         return self._quarantine.move(path, file, actual=actual, source=source).directory
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
-        """Take a file out of a model's directory that its manifest does not list; see :meth:`unlisted`.
+        """Remove a file that the manifest does not list from a model's directory; see :meth:`unlisted`.
 
         Returns:
-            Where its bytes were put; None where nothing was worth keeping: a link, or bytes among the blobs.
+            The quarantine entry; None if no bytes had to be kept: a link, or another name of a blob.
         """
         return self._unlisted.put_aside(self.directory(manifest), path)
 
     def quarantine_partial(self, partial: Partial, *, actual: str, source: str) -> Path:
-        """Move a finished download with the wrong digest aside; the partial begins again, in a new file.
+        """Quarantine a finished download with the wrong digest; the partial restarts in a new file.
 
         The arguments and the result are those of :meth:`quarantine`.
         """
@@ -302,37 +303,37 @@ class Store(Contents):
 
         Args:
             name: The model's name.
-            files: What its manifest lists, if known: an unfinished download has no receipt that would tell.
+            files: The files of its manifest, if known: an unfinished download has no receipt to list them.
             version: One version; None for all of them.
-            dry_run: Only say what would be removed.
+            dry_run: Only report what would be removed.
 
         Raises:
-            LockTimeoutError: Another process is at work on the model.
+            LockTimeoutError: Another process holds the model's lock.
         """
         remover = Remover(self._disk, self._layout, name, self.receipts())
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
     def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
-        """Remove what killed and failed runs left: temporary files, locks, and downloads of no use.
+        """Remove leftovers of killed and failed runs: temporary files, locks, and useless partials.
 
-        Best effort. What a process may be at work on stays, and so do bytes that a later run can use.
+        Best effort. Files that a process may be using are kept, and so are bytes that a later run can use.
 
         Args:
-            thorough: Whether to look into the versions of models as well, which takes a look at each file.
+            thorough: Whether to search the directories of versions too, which inspects every file in them.
 
         Returns:
-            What was removed.
+            The removed paths.
         """
         return sweep(self._disk, self._layout, thorough=thorough)
 
-    def _placed_under(self, manifest: Manifest) -> str:
-        """Name the directory that has every file; what was placed in one left to others is placed again."""
+    def _final_label(self, manifest: Manifest) -> str:
+        """Return the label of the directory that has every file; place again what is in abandoned ones."""
         label = self._directories.label(manifest)
         while self._directories.has_moved(manifest):
             for file in manifest.files:
                 self.place(manifest, file)
             before, label = label, self._directories.label(manifest)
-            if label == before:  # else another was faster there, too
+            if label == before:  # otherwise another process took that directory, too: place once more
                 break
         return label
 
@@ -346,12 +347,3 @@ class Store(Contents):
 
     def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
         return self._quarantine.displace(path, file, source=source) if source else None
-
-
-def _require_complete(partial: Partial) -> None:
-    file = partial.file
-    if partial.length != file.size or partial.digest() != file.sha256:
-        raise IntegrityError(
-            f"{file.path}: {partial.length} of {file.size} bytes, SHA-256 {partial.digest()} "
-            f"instead of {file.sha256}"
-        )

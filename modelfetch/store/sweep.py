@@ -1,4 +1,10 @@
-"""Removing what killed and failed runs left: whatever no process is at work on, and no later run can use."""
+"""Removes leftovers of killed and failed runs: files that no process is using and no later run can use.
+
+* Temporary files and group directories: if their process is known to be dead, or they are old and it is
+  unknown (:mod:`modelfetch.store.temporary`).
+* Lock files: if nobody holds the lock.
+* Partials: under the blob's lock, if they claim no bytes or their blob is present and verified.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +14,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.store.files import hash_file, is_directory, is_plain, leave, leaving
-from modelfetch.store.group_commit import remove
+from modelfetch.store.files import best_effort, hash_file, is_directory, is_regular, report_left_alone
+from modelfetch.store.group_commit import remove_group
 from modelfetch.store.journal import parse_any
 from modelfetch.store.layout import Layout, is_digest
-from modelfetch.store.locks import Lock, reclaim
+from modelfetch.store.locks import Lock, remove_free_locks
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
-from modelfetch.store.syscalls import is_own
+from modelfetch.store.syscalls import is_owned
 from modelfetch.store.temporary import TEMPORARY, is_old, is_temporary, maker
 
 if TYPE_CHECKING:
@@ -24,9 +30,9 @@ if TYPE_CHECKING:
 def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
-    removed += reclaim(disk, layout.root, layout.locks)
+    removed += remove_free_locks(disk, layout.root, layout.locks)
     for name, _ in _entries(disk, layout.partials):
-        with leaving(disk):
+        with best_effort(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
             elif is_temporary(name):
@@ -35,19 +41,19 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
 
 
 def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
-    """What a directory holds, as :meth:`.Disk.entries` has it; nothing if it is a link, or another user's."""
-    with leaving(disk):
+    """List a directory like :meth:`.Disk.entries`; empty if it is a link, or another user's."""
+    with best_effort(disk):
         return disk.entries(directory) if is_directory(disk, directory) else []
     return []
 
 
 def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterator[Path]:
-    # The files of a version are placed before its receipt is written, and so before a run that finds all of
-    # it here: such a run need not look at each of them.
+    # Files of a version are placed before its receipt is written. A run that finds all receipts therefore
+    # need not inspect each of those files; its search stops above the directories of versions.
     depth = 100 if thorough else 1
     for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
-        with leaving(disk):
-            if _is_forgotten(disk, path, stat.S_ISREG) and disk.unlink(path):
+        with best_effort(disk):
+            if _is_left_over(disk, path, stat.S_ISREG) and disk.unlink(path):
                 yield path
 
 
@@ -60,29 +66,31 @@ def _temporaries(disk: Disk, directory: Path, depth: int) -> Iterator[Path]:
 
 
 def _sweep_group(disk: Disk, folder: Path) -> list[Path]:
-    return [folder] if _is_forgotten(disk, folder, stat.S_ISDIR) and remove(disk, folder) else []
+    return [folder] if _is_left_over(disk, folder, stat.S_ISDIR) and remove_group(disk, folder) else []
 
 
-def _is_forgotten(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
-    """Whether what a name stands for was left by a dead run; another user's name for it proves nothing.
+def _is_left_over(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bool:
+    """Whether a temporary file was left by a dead run.
 
     Args:
         disk: The disk.
-        path: Temporary by its name, which anybody could have given it.
-        is_right: Whether a mode is of the kind that is made under such a name.
+        path: A path with a temporary name, which any user could have given it.
+        is_right: Tests whether a mode is of the kind this program creates under such a name.
     """
     found = disk.lstat(path)
     if found is None:
         return False
     if not is_right(found.st_mode):
-        leave(disk, path)
+        report_left_alone(disk, path)
         return False
     fate = maker(path.name.removeprefix(TEMPORARY))
-    return fate == "dead" if fate != "unknown" and is_own(found) else is_old(found)
+    # A living process keeps its file whatever its age. The tag is only trusted in a file of this user:
+    # another user could name a file after any process, so there only the age counts.
+    return fate == "dead" if fate != "unknown" and is_owned(found) else is_old(found)
 
 
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
-    """Remove pairs that are of no use: they claim nothing, or what they were to become is there."""
+    """Remove partials of no use: they claim no bytes, or their blob is present and verified."""
     folder = layout.partial(digest)
     is_stored = cache(lambda: _is_stored(disk, layout.blob(digest), digest))
     with Lock(disk, layout.root, layout.blob_lock(digest)) as lock:
@@ -102,5 +110,5 @@ def _is_useless(disk: Disk, slot: Slot, is_stored: Callable[[], bool]) -> bool:
 
 
 def _is_stored(disk: Disk, blob: Path, digest: str) -> bool:
-    """Whether a blob is there and right: beside a damaged one, what was fetched to repair it is of use."""
-    return is_plain(disk, blob) and hash_file(disk, blob) == digest
+    """Whether a blob is present and verified; for a damaged one the partial is needed to repair it."""
+    return is_regular(disk, blob) and hash_file(disk, blob) == digest

@@ -1,7 +1,7 @@
-"""System calls as POSIX and Windows have them, on a name in an open directory or on an open file.
+"""Thin wrappers of system calls that hide the differences between POSIX and Windows.
 
-They raise ``OSError``. Where an argument is called ``at`` it is the descriptor of a directory; None where the
-name is a whole path.
+They work on a name in an open directory or on an open file, and raise ``OSError``. An argument ``at`` is the
+descriptor of the directory; with None the name is a whole path.
 """
 
 from __future__ import annotations
@@ -13,19 +13,45 @@ import sys
 import threading
 from typing import Final
 
+if sys.platform != "win32":
+    import fcntl
+
 SAFE: Final = (
-    getattr(os, "O_NOFOLLOW", 0)  # never through a planted link
-    | getattr(os, "O_NONBLOCK", 0)  # never wait for the other end of a planted fifo
+    getattr(os, "O_NOFOLLOW", 0)  # do not follow a planted link
+    | getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a planted FIFO
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-"""How every file is opened."""
+"""Flags with which every file is opened."""
 _SEEKING: Final = threading.Lock()
-"""Where a file has one position only (Windows), for one thread at a time."""
+"""Windows has no pread and pwrite: seek and read or write must not be interleaved with another thread's."""
+
+_FICLONE: Final = 0x40049409
+"""``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
+
+ABSENT: Final = (errno.ENOENT, errno.ENOTDIR)
+"""ENOTDIR: a part of the path is a file, so nothing can exist below it."""
+NOT_REGULAR: Final = (*ABSENT, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+"""Errors from opening a name that is absent, a link (EMLINK on BSD), a directory, a socket or a FIFO."""
+DENIED: Final = (errno.EACCES, errno.EPERM)
+"""Errors from opening or replacing another user's file; on Windows, also one that is open elsewhere."""
+NO_LINK: Final = (
+    *(errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK),
+    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL),
+)
+"""Errors from linking two places that cannot share an inode: other file systems, no support, too many links,
+or a file that fs.protected_hardlinks does not let us link."""
+NO_REFLINK: Final = (*NO_LINK, errno.ENOTTY, errno.ETXTBSY, errno.EBADF)
+"""Errors from cloning: also, the file system does not know the request (ENOTTY) or refuses the files."""
+NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""The file system does not support the operation (fsync(2)), so nothing was lost. A sync that failed gives
+EIO, ENOSPC or EDQUOT instead."""
+NO_MODES: Final = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""The file system has no modes (FAT, SMB, many FUSE file systems), or does not let us change them."""
 
 
-def look(name: str, at: int | None) -> os.stat_result:
-    """Look at a name itself."""
+def lstat(name: str, at: int | None) -> os.stat_result:
+    """Return the status of a name, without following a link."""
     return os.stat(name, dir_fd=at, follow_symlinks=False)
 
 
@@ -35,28 +61,28 @@ def list_names(directory: str | int) -> list[str]:
 
 
 def list_entries(directory: str | int) -> list[tuple[str, bool]]:
-    """List a directory: each name, and whether it is a directory itself."""
-    with os.scandir(directory) as entries:  # most file systems tell the kind with the name
+    """List a directory, with whether each name is a directory and not a link."""
+    with os.scandir(directory) as entries:  # most file systems return the type with the name: no stat needed
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
-def is_plain(found: os.stat_result) -> bool:
-    """Whether what was looked at is a plain file."""
+def is_regular(found: os.stat_result) -> bool:
+    """Whether a status is that of a regular file."""
     return stat.S_ISREG(found.st_mode)
 
 
-def is_our_own(found: os.stat_result) -> bool:
-    """Whether it is a plain file that has one name only and is owned by us."""
-    return is_plain(found) and found.st_nlink == 1 and is_own(found)
+def is_owned_with_one_name(found: os.stat_result) -> bool:
+    """Whether a status is that of a regular file with one name, owned by this user."""
+    return is_regular(found) and found.st_nlink == 1 and is_owned(found)
 
 
-def is_own(found: os.stat_result) -> bool:
-    """Whether the user who runs this owns what was looked at; always on Windows, which has no such number."""
+def is_owned(found: os.stat_result) -> bool:
+    """Whether a status names this user as owner; always True on Windows, which has no user IDs in it."""
     return sys.platform == "win32" or found.st_uid == os.geteuid()
 
 
 def sync_file(name: str, at: int | None) -> None:
-    """Have the bytes of a file on the disk."""
+    """Wait until the bytes of a closed file are on the disk."""
     flags = (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | SAFE
     fd = os.open(name, flags, dir_fd=at)
     try:
@@ -66,7 +92,7 @@ def sync_file(name: str, at: int | None) -> None:
 
 
 def sync_directory(directory: str | int) -> None:
-    """Have the names in a directory on the disk. POSIX only."""
+    """Wait until the names in a directory are on the disk. POSIX only."""
     if isinstance(directory, int):
         os.fsync(directory)
         return
@@ -78,19 +104,19 @@ def sync_directory(directory: str | int) -> None:
 
 
 def write_at(fd: int, view: memoryview, offset: int) -> int:
-    """Write bytes at an offset; how many."""
+    """Write bytes at an offset; returns how many were written."""
     if sys.platform == "win32":
         with _SEEKING:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.write(fd, view)
     written = os.pwrite(fd, view, offset)
-    if not written:  # POSIX forbids it for a regular file; a loop that trusts that would never end
+    if not written:  # POSIX rules this out for regular files; the caller's loop would never end otherwise
         raise OSError(errno.EIO, "nothing was written")
     return written
 
 
 def read_into(fd: int, room: memoryview) -> int:
-    """Read on into a buffer; how many bytes."""
+    """Read the next bytes into a buffer; returns how many."""
     if sys.platform == "win32":
         data = os.read(fd, len(room))
         room[: len(data)] = data
@@ -99,7 +125,7 @@ def read_into(fd: int, room: memoryview) -> int:
 
 
 def read_at(fd: int, room: memoryview, offset: int) -> int:
-    """Fill a buffer, or less of it, with the bytes at an offset; how many."""
+    """Read bytes at an offset into a buffer; returns how many, possibly fewer than fit."""
     if sys.platform == "win32":
         with _SEEKING:
             os.lseek(fd, offset, os.SEEK_SET)
@@ -110,3 +136,9 @@ def read_at(fd: int, room: memoryview, offset: int) -> int:
         data = os.pread(fd, len(room), offset)
     room[: len(data)] = data
     return len(data)
+
+
+def share_extents(fd: int, source: int) -> None:
+    """Let an empty file share the extents of another one. Linux only."""
+    if sys.platform != "win32":
+        fcntl.ioctl(fd, _FICLONE, source)

@@ -1,4 +1,12 @@
-"""Who made a temporary file: a tag in its name that tells later runs whether its maker still lives."""
+"""Names of temporary files, with a tag that identifies the process to later runs.
+
+A name is the prefix, then machine, process and a random part::
+
+    .mf-tmp-3f9a0c11d2e4-4711-8badf00d
+
+The machine part stands for this boot and this process namespace. Only with the same machine part can a
+process number be checked; for all others the age of the file decides (:data:`GRACE`).
+"""
 
 from __future__ import annotations
 
@@ -12,12 +20,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 TEMPORARY: Final = ".mf-tmp-"
-"""How the name of every temporary file begins; a tag follows."""
+"""Prefix of the name of every temporary file; a tag follows."""
 
 GRACE: Final = 24 * 3600.0
-"""Seconds without a change after which a file counts as forgotten when its maker is on another machine or in
-another container, so cannot be asked for. What is at work is written to all the time, and a source that sends
-nothing is left within a minute."""
+"""Seconds without a change after which a file counts as left over, if its process is on another machine or in
+another container and so cannot be checked. A process at work writes to its file all the time, and gives up a
+source that sends nothing within a minute, so a day is ample."""
 
 _TAG: Final = re.compile(r"([0-9a-f]{12})-([1-9][0-9]{0,6})-[0-9a-f]{8}")
 """Machine, process (at most 2**22 on Linux), and a random part."""
@@ -26,25 +34,25 @@ _FACTS: Final = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pi
 
 
 def tag() -> str:
-    """Make a new name part that says which process made it; never the same twice."""
+    """Return a new unique name part that identifies this process."""
     return f"{_machine() or '0' * 12}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def temporary_name() -> str:
-    """Make the name of a new temporary file."""
+    """Return the name for a new temporary file."""
     return TEMPORARY + tag()
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name is one that :func:`temporary_name` makes."""
+    """Whether a name has the form of :func:`temporary_name`."""
     return name.startswith(TEMPORARY) and _TAG.fullmatch(name.removeprefix(TEMPORARY)) is not None
 
 
 def maker(text: str) -> Literal["alive", "dead", "unknown"]:
-    """Say what became of the process that made a tag.
+    """Return whether the process that made a tag is still running.
 
-    Only a process of this very boot and process namespace can be known to be dead: a number alone says
-    nothing in a container, after a restart, or on a shared disk.
+    Only for a process of this boot and process namespace: in a container, after a restart, or on a shared
+    disk the process number alone proves nothing.
     """
     parts = _TAG.fullmatch(text)
     if parts is None or parts[1] != _machine():
@@ -53,31 +61,31 @@ def maker(text: str) -> Literal["alive", "dead", "unknown"]:
 
 
 def is_old(*found: os.stat_result | None) -> bool:
-    """Whether none of these files was changed within :data:`GRACE`; what is absent does not count.
+    """Whether none of these files was changed within :data:`GRACE`; absent files do not count.
 
-    A hard link has the old mtime of its blob; making it counts as a change of the inode. A clock that went
-    back makes files young, and so spares them.
+    The ctime counts as well: a new hard link has the old mtime of its blob, but creating it changes the
+    inode. If the clock was set back, files look newer and are kept.
     """
     changes = [max(each.st_mtime, each.st_ctime) for each in found if each is not None]
     return bool(changes) and time.time() - max(changes) > GRACE
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of that number exists on this machine; True where that cannot be asked."""
-    if sys.platform == "win32":  # there, signal 0 would end the process
+    """Whether a process with that number exists on this machine; True where that is unknown."""
+    if sys.platform == "win32":  # os.kill would terminate the process there, even with signal 0
         return True
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
+    except PermissionError:  # it exists, but belongs to another user
         return True
     return True
 
 
 @cache
 def _machine() -> str:
-    """Twelve digits for this boot of this machine and this process namespace; empty where unknown."""
+    """Twelve hex digits that identify this boot and process namespace; empty where unknown."""
     boot, namespace = _FACTS
     try:
         facts = f"{boot.read_text().strip()} {os.readlink(namespace)}"  # noqa: PTH115 - not a path

@@ -136,7 +136,7 @@ def test_a_file_of_that_cache_with_other_bytes_is_never_replaced(
     (repo / "blobs" / "theirs").write_bytes(bytes(300))
     (snapshot / "config.json").symlink_to("../../blobs/theirs")
     result = cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(tmp_path / "hub"))
-    assert_fails(result, 2, "config.json is there already", "--layout hf")
+    assert_fails(result, 2, "config.json already exists", "--layout hf")
     assert origin.requests == []
     assert (repo / "blobs" / "theirs").read_bytes() == bytes(300)
     (repo / "blobs" / "theirs").write_bytes(served.contents["config.json"].data)

@@ -38,6 +38,7 @@ from modelfetch.engine.runtime import Runtime
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.model.manifest import HuggingFaceRepo, Manifest
 from modelfetch.store import Store
+from modelfetch.store.layout import Layout
 from tests.engine.fakes import (
     MIB,
     NOT_FOUND,
@@ -159,7 +160,7 @@ def test_when_the_receipt_agrees_nothing_is_read_asked_or_written(lab: Laborator
     large, small = lab.serve(LARGE), lab.serve(SMALL)
     disk = SpyDisk()
     assert code(lab.ensure(MODEL, runtime=lab.runtime(store=Store(lab.root, disk=disk)))) == 0
-    assert {operation for operation, _ in disk.operations} <= {"look at", "open", "read", "close", "list"}
+    assert {operation for operation, _ in disk.operations} <= {"inspect", "open", "read", "close", "list"}
     read = {path for operation, path in disk.operations if operation == "read"}
     assert read == {lab.root / "models" / "m" / "1.json"}
     assert (large.asked, small.asked) == ([], [])
@@ -961,7 +962,7 @@ def test_a_model_of_many_files_is_ready_once(lab: Laboratory) -> None:
 def test_wrong_bytes_never_have_a_final_name_at_any_moment(lab: Laboratory) -> None:
     content = body(MIB, 3)
     wanted = model("m", {"f.bin": content})
-    names = [lab.place(wanted, "f.bin"), lab.store.blob_path(sha256(content))]
+    names = [lab.place(wanted, "f.bin"), Layout(lab.store.root).blob(sha256(content))]
     seen: set[bytes] = set()
 
     def look() -> None:

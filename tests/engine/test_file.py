@@ -27,6 +27,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.sources.base import Offer
 from modelfetch.sources.local import LocalSource
 from modelfetch.store import Store
+from modelfetch.store.layout import Layout
 from tests.engine.fakes import (
     NOT_FOUND,
     OK,
@@ -86,7 +87,7 @@ def fails(runtime: Runtime, mode: Mode | None = None) -> ModelfetchError:
 
 
 def blob(lab: Laboratory) -> Path:
-    return lab.store.blob_path(sha256(CONTENT))
+    return Layout(lab.store.root).blob(sha256(CONTENT))
 
 
 def put(path: Path, content: bytes) -> Path:

@@ -94,7 +94,7 @@ def test_planning_writes_nothing_and_asks_nobody(lab: Laboratory) -> None:
     assert [file.state for file in plan.files] == ["missing", "missing"]
     assert plan.missing == 5100
     assert offer.asked == []
-    assert {operation for operation, _ in disk.operations} <= {"look at", "list", "open"}
+    assert {operation for operation, _ in disk.operations} <= {"inspect", "list", "open"}
     assert not lab.root.exists()
 
 

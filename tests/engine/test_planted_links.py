@@ -13,6 +13,7 @@ import pytest
 from modelfetch.engine.plan import planned, take_inventory
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
+from modelfetch.store.layout import Layout
 from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 from tests.engine.fakes import Laboratory, body, flipped, last, model, sha256
 from tests.store.material import run_child
@@ -102,7 +103,7 @@ def plant(path: Path, victim: Path) -> None:
 
 def rot(lab: Laboratory) -> None:
     """Let a file and its blob go bad, so that there is something to do."""
-    for path in (lab.place(MODEL, "dir/large.bin"), lab.store.blob_path(DIGEST)):
+    for path in (lab.place(MODEL, "dir/large.bin"), Layout(lab.store.root).blob(DIGEST)):
         if path.exists():
             path.unlink()
             path.write_bytes(flipped(LARGE, 5))
@@ -152,7 +153,7 @@ def code_of(verb: Callable[[Laboratory], int], lab: Laboratory) -> int:
     try:
         return verb(lab)
     except StoreError as error:
-        is_clear = "not a directory of its own" in error.message and "\n" not in error.message
+        is_clear = "is a symbolic link, or not a directory" in error.message and "\n" not in error.message
         return error.exit_code if is_clear else 1
 
 

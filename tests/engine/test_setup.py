@@ -18,6 +18,7 @@ from modelfetch.history import FILE, AttemptRow, History
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import load
+from modelfetch.store.layout import Layout
 from tests.engine.fakes import Laboratory, body, model, sha256
 from tests.history.material import NOW, attempt, failure
 
@@ -155,7 +156,7 @@ def test_a_copy_in_another_model_is_found_on_this_disk(tmp_path: Path) -> None:
     lab = Laboratory(tmp_path / "cache")
     other = model("other", {"same.bin": CONTENT})
     lab.install(other, contents=[CONTENT])
-    lab.store.blob_path(sha256(CONTENT)).unlink()
+    Layout(lab.store.root).blob(sha256(CONTENT)).unlink()
     runtime = assembled(tmp_path, RunOptions(offline=True))
     assert offers(runtime) == [f"local {lab.store.directory(other)}"]
     assert [event.kind for event in lab.ensure(manifest(), runtime=runtime)][-2:] == [

@@ -25,6 +25,7 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy
 from modelfetch.sources.base import Offer
+from modelfetch.store.layout import Layout
 from tests.engine.fakes import (
     ALONE,
     EAGER,
@@ -516,7 +517,7 @@ def test_a_source_of_wrong_bytes_is_never_asked_for_the_file_again(lab: Laborato
     assert code(events) == 5
     assert liar.asked == [0]
     assert not lab.place(MODEL, "f.bin").exists()
-    assert not lab.store.blob_path(sha256(CONTENT)).exists()
+    assert not Layout(lab.store.root).blob(sha256(CONTENT)).exists()
 
 
 def test_when_every_source_lies_nothing_gets_a_name(lab: Laboratory) -> None:

@@ -192,7 +192,7 @@ def test_looking_asks_nobody_and_changes_nothing(installed: Laboratory) -> None:
     disk = SpyDisk()
     installed.verify(MODEL, runtime=installed.runtime(store=Store(installed.root, disk=disk)))
     assert snapshot(installed.root) == before
-    assert {operation for operation, _ in disk.operations} <= {"look at", "list", "open", "read", "close"}
+    assert {operation for operation, _ in disk.operations} <= {"inspect", "list", "open", "read", "close"}
     assert offer.asked == []
 
 

@@ -1,4 +1,4 @@
-"""A store in a directory of its own."""
+"""Fixtures: a store in a temporary directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store(root: Path) -> Store:
 
 @pytest.fixture
 def hashing_store(root: Path, hashing: Hashing) -> Store:
-    """For what must hold whoever hashes; modules that are about that call it ``store``."""
+    """For tests that must pass with and without hashing threads; some modules alias it as ``store``."""
     return Store(root, hashing=hashing)
 
 

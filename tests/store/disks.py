@@ -1,4 +1,4 @@
-"""Disks that misbehave: each overrides the one seam through which the store touches the real one."""
+"""Faulty disks: each overrides ``perform`` or a single operation of :class:`modelfetch.store.Disk`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class CountingDisk(Disk):
-    """Knows how many operations there were, and what they were. Syncs count, but are not waited for."""
+    """Records every operation. Syncs are recorded but not performed."""
 
     def __init__(self, *, fsync: bool = True) -> None:
         super().__init__(fsync=fsync)
@@ -28,7 +28,7 @@ class CountingDisk(Disk):
 
 
 class FailingDisk(CountingDisk):
-    """Fails one operation: before it took effect, or after."""
+    """Lets one operation fail, before or after it takes effect."""
 
     def __init__(self, nth: int, code: int, *, after: bool = False) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class FailingDisk(CountingDisk):
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
         is_due = len(self.operations) == self._nth
-        # A close that fails has closed the file nevertheless (close(2), notes).
+        # A failed close has closed the file all the same (close(2), notes).
         if is_due and not self._after and operation != "close":
             self.operations.append((operation, path))
             raise OSError(self._code, os.strerror(self._code))
@@ -51,11 +51,11 @@ class FailingDisk(CountingDisk):
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Simulates the end of the process."""
 
 
 class DyingDisk(CountingDisk):
-    """Does nothing at all any more from one operation on, as if the process had been killed."""
+    """Performs no operation from a given one on, as if the process had been killed."""
 
     def __init__(self, nth: int) -> None:
         super().__init__()
@@ -87,14 +87,14 @@ class DyingDisk(CountingDisk):
         self._fds.discard(fd)
 
     def bury(self) -> None:
-        """Close what the kernel would have closed."""
+        """Close the descriptors that the kernel would have closed."""
         for fd in self._fds:
             with suppress(OSError):
                 os.close(fd)
 
 
 class RefusingDisk(Disk):
-    """Refuses some kinds of operation, always."""
+    """Always refuses certain kinds of operation."""
 
     def __init__(self, code: int, operations: Collection[str], below: Path | None = None) -> None:
         super().__init__()
@@ -110,12 +110,12 @@ class RefusingDisk(Disk):
 
 
 def without_links() -> Disk:
-    """Cannot link or share extents, as between two file systems."""
+    """A disk that cannot link or share extents, as between two file systems."""
     return RefusingDisk(errno.EXDEV, {"link to", "clone into"})
 
 
 class LocklessDisk(Disk):
-    """Every lock is granted to everyone, as on Lustre."""
+    """Grants every lock, as on Lustre."""
 
     def lock(self, lock: KernelLock, path: Path) -> bool | None:
         return True
@@ -125,7 +125,7 @@ class LocklessDisk(Disk):
 
 
 class OrderingDisk(Disk):
-    """Knows what a power cut could take: bytes written and names given since the last sync."""
+    """Tracks what a power cut could lose: bytes written and names created since the last sync."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the store's tests are made of: small models, and a run that does what the engine does with a store."""
+"""Fixtures of the store's tests: small models, and a run that uses a store like the engine does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def run_child(program: str, *arguments: object) -> str:
-    """Run a Python program in a process of its own; what it printed."""
+    """Run a Python program in a child process; returns its output."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(
         command, check=False, timeout=30, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
@@ -31,7 +31,7 @@ def run_child(program: str, *arguments: object) -> str:
 
 
 def start_child(program: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a Python program that says when it is ready, and wait until it does."""
+    """Start a Python program that prints ``ready``, and wait for that."""
     child = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
         cwd=REPOSITORY,
@@ -44,7 +44,7 @@ def start_child(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes that no two seeds share."""
+    """Random bytes that differ for each seed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -63,7 +63,7 @@ def model(contents: Mapping[str, bytes], name: str = "tiny", version: str = "v1"
 def obtain(
     store: Store, content: bytes, *, origin: str = "mirror a", exclusive: bool = True, displaced: str = ""
 ) -> Placed:
-    """Download a file from where it was left, and commit it."""
+    """Resume the download of a file, and commit it."""
     with store.partial(spec(content), exclusive) as partial:
         while partial.length < len(content):
             partial.put(partial.length, content[partial.length : partial.length + 300_000], origin)
@@ -71,7 +71,7 @@ def obtain(
 
 
 def complete(partial: Partial, content: bytes, origin: str = "mirror a") -> int:
-    """Fetch what is missing until nothing is; how many bytes that took."""
+    """Fetch all missing bytes; returns how many were fetched."""
     fetched, found = 0, ""
     while found != digest(content):
         for start, end in partial.missing:
@@ -83,7 +83,7 @@ def complete(partial: Partial, content: bytes, origin: str = "mirror a") -> int:
 
 
 def ensure(store: Store, contents: Mapping[str, bytes], name: str = "tiny", version: str = "v1") -> Manifest:
-    """Do a run's work on the store: locks, inventory, downloads, places, receipt."""
+    """Do a run's work on the store: lock, check, download, place, write the receipt."""
     manifest = model(contents, name, version)
     with store.lock_model(name) as lock:
         lock.try_acquire()
@@ -114,7 +114,7 @@ def is_present(store: Store, manifest: Manifest, contents: Mapping[str, bytes]) 
 
 
 def wrong_finals(root: Path, manifest: Manifest) -> list[Path]:
-    """Final names that hold other bytes than their digest says; there must never be one."""
+    """Final names whose bytes differ from their digest; there must never be one."""
     finals = {path: path.name for path in root.glob("blobs/sha256/??/*")}
     directory = root / "models" / manifest.name / manifest.version
     finals |= {directory / file.path: file.sha256 for file in manifest.files}
@@ -122,13 +122,13 @@ def wrong_finals(root: Path, manifest: Manifest) -> list[Path]:
 
 
 def leftovers(root: Path) -> list[str]:
-    """Names that should not outlive a run that went well."""
+    """Names that must be gone after a successful run."""
     unwanted = [*root.rglob(".mf-tmp-*"), *root.glob("partial/*")]
     return sorted(str(path.relative_to(root)) for path in unwanted)
 
 
 def open_descriptors() -> int:
-    """Count them; always 0 where the system does not tell."""
+    """Count open descriptors; 0 where the system does not list them."""
     HANDLES.drop()  # a few directories stay open on purpose
     directory = Path("/proc/self/fd")
     return len(os.listdir(directory)) if directory.exists() else 0

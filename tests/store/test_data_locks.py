@@ -1,4 +1,4 @@
-"""The right to a data file is proven on that file itself, whatever became of the locks beside it."""
+"""The lock on the data file itself decides who may write, whatever happens to the lock files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Store
 from modelfetch.store.flock import is_local, lock_file
+from modelfetch.store.layout import Layout
 from tests.store.disks import LocklessDisk, RefusingDisk
 from tests.store.material import MIB, complete, digest, leftovers, noise, spec
 
@@ -36,14 +37,14 @@ class ActingDisk(Disk):
     def __init__(self, operation: str, act: Callable[[Path], object], *, after: bool = False) -> None:
         super().__init__()
         self._operation = operation
-        self._act: Callable[[Path], object] | None = act
+        self._delete: Callable[[Path], object] | None = act
         self._after = after
 
     def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
-        act = self._act if operation == self._operation and path.name.startswith("data") else None
+        act = self._delete if operation == self._operation and path.name.startswith("data") else None
         if act is None:
             return super().perform(operation, path, call)
-        self._act = None
+        self._delete = None
         if not self._after:
             act(path)
             return super().perform(operation, path, call)
@@ -101,7 +102,7 @@ def test_a_file_that_got_its_final_name_is_not_taken_over(root: Path) -> None:
     with late.partial(FILE, True) as second:
         assert second.received == 0
         second.put(0, WRONG, "mirror lying")
-    assert store.blob_path(FILE.sha256).read_bytes() == CONTENT
+    assert Layout(store.root).blob(FILE.sha256).read_bytes() == CONTENT
 
 
 def test_a_new_file_that_another_process_got_hold_of_first_is_not_ours(root: Path) -> None:
@@ -145,7 +146,7 @@ def test_what_took_the_name_at_the_last_moment_gets_no_final_name(root: Path, mo
     store = Store(root, disk=ActingDisk(moment, swap, after=True))
     with store.partial(FILE, True) as partial:
         partial.put(0, CONTENT, "mirror a")
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
     assert (folder(store) / "data").read_bytes() == WRONG, "it is not ours to remove"
@@ -165,7 +166,7 @@ def test_a_forked_process_does_not_keep_the_lock(store: Store) -> None:
     with store.partial(FILE, True) as partial:
         partial.put(0, CONTENT[:MIB], "mirror a")
         inode = partial.slot.data.stat().st_ino
-        kept = os.dup(partial._files.begin()._fd)  # as a forked process has it
+        kept = os.dup(partial._files.open_or_create()._fd)  # as a forked process has it
     with store.partial(FILE, True) as again:
         assert (again.received, again.slot.data.stat().st_ino) == (MIB, inode)
     os.close(kept)

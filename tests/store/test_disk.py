@@ -1,4 +1,4 @@
-"""Refusals of the system become one line that says what, where, why and what to do."""
+"""Failed system calls become one line with operation, path and reason, and a hint."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ not a line
         (errno.EDQUOT, "quota", "--cache-dir"),
         (errno.EROFS, "read-only", "--cache-dir"),
         (errno.EACCES, "permission denied", "owner"),
-        (errno.EPERM, "does not permit", "immutable"),
-        (errno.EIO, "failed to read or write", "check the disk"),
+        (errno.EPERM, "not permitted", "immutable"),
+        (errno.EIO, "failed to read or write", "the system log"),
         (errno.EMFILE, "too many files", "ulimit -n"),
         (errno.ENAMETOOLONG, "too long", "shorter"),
-        (errno.EFBIG, "larger than allowed", "ulimit -f"),
-        (errno.ENOENT, "not there", "again"),
+        (errno.EFBIG, "exceeds a size limit", "ulimit -f"),
+        (errno.ENOENT, "does not exist", "again"),
         (errno.ELOOP, "symbolic link", "not followed"),
         (errno.EXDEV, "several file systems", "one file system"),
     ],
@@ -157,9 +157,9 @@ def test_reading_goes_block_by_block(store: Store, tmp_path: Path) -> None:
 
 
 def test_reading_what_is_not_there_is_a_clear_error(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="no regular file"):
         list(store.read(tmp_path / "absent"))
-    with pytest.raises(StoreError, match="no plain file"):
+    with pytest.raises(StoreError, match="no regular file"):
         list(store.read(tmp_path))
 
 
@@ -211,7 +211,7 @@ def test_a_signal_while_a_file_is_closed_has_closed_it(root: Path) -> None:
 
 def test_a_directory_with_too_many_directories_is_explained(root: Path) -> None:
     error = refusal(OSError(errno.EMLINK, "x"), "create", root / "models" / "tiny")
-    assert "as many links as the file system allows" in error.message
+    assert "the maximum number of links" in error.message
     assert "modelfetch remove" in error.hint
 
 

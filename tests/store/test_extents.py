@@ -1,4 +1,4 @@
-"""Which bytes are there: compared with a plain set of their positions."""
+"""Extents, compared with a plain set of byte positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def test_extents_agree_with_a_set_of_positions(ranges: list[tuple[int, int, str]
     gaps = [position for start, end in extents.missing(SIZE) for position in range(start, end)]
     assert gaps == [position for position in range(SIZE) if position not in there]
     assert extents.total == len(there)
-    assert extents.front == next((position for position in range(SIZE) if position not in there), SIZE)
+    assert extents.prefix_length == next(
+        (position for position in range(SIZE) if position not in there), SIZE
+    )
     assert extents.origins == set(there.values())
     for position in range(SIZE):
         found = extents.covering(position)

@@ -1,4 +1,4 @@
-"""Whatever the disk does, no final name holds wrong bytes, and the next run puts everything right."""
+"""After any disk fault no final name has wrong bytes, and the next run completes the model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk
 from tests.store.material import (
     MIB,
@@ -60,7 +61,7 @@ def spoil(root: Path) -> None:
     """Leave a cache with bytes gone bad under final names."""
     store = Store(root, fsync=False)
     ensure(store, CONTENTS)
-    blob = store.blob_path(MANIFEST.files[1].sha256)
+    blob = Layout(store.root).blob(MANIFEST.files[1].sha256)
     blob.chmod(0o644)
     with blob.open("r+b") as file:
         file.write(b"rot")
@@ -215,7 +216,7 @@ def test_a_full_disk_keeps_the_bytes_before_it(root: Path) -> None:
 
         def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
             if offset + len(data) > self.room:
-                self._must("write", path, fail)
+                self._call("write", path, fail)
             super().pwrite(fd, path, data, offset)
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""Files stored together: the promises of a single commit, kept for all of them at once."""
+"""A group of files has the guarantees of single commits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Disk, GroupCommit, Staged, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk, without_links
 from tests.store.material import WHEN, ensure, is_present, leftovers, model, noise, wrong_finals
 
@@ -46,7 +47,7 @@ def test_all_stand_under_all_their_names(store: Store) -> None:
     assert is_present(store, MANIFEST, CONTENTS)
     for file in MANIFEST.files:
         assert store.find_blob(file) is not None
-        assert (store.directory(MANIFEST) / file.path).samefile(store.blob_path(file.sha256))
+        assert (store.directory(MANIFEST) / file.path).samefile(Layout(store.root).blob(file.sha256))
     assert leftovers(store.root) == []
 
 

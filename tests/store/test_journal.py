@@ -1,4 +1,4 @@
-"""A journal is read for what it is: torn, damaged and foreign lines count for nothing."""
+"""Journals: torn, damaged and foreign lines are ignored."""
 
 from __future__ import annotations
 

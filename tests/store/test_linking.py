@@ -1,4 +1,4 @@
-"""Files of a model are plain files with the right bytes, by link, by reflink or by copy."""
+"""Files of a model are regular files with the right bytes, by link, by reflink or by copy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Disk, Store
-from tests.store.disks import CountingDisk, RefusingDisk, without_links
+from modelfetch.store.layout import Layout
+from tests.store.disks import CountingDisk, OrderingDisk, RefusingDisk, without_links
 from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, spec
 
 T = TypeVar("T")
@@ -53,6 +54,26 @@ def test_where_it_is_not_it_has_its_own(root: Path) -> None:
     placed = store.place(MANIFEST, FILE).path
     assert not placed.samefile(blob)
     assert placed.stat().st_mode == blob.stat().st_mode
+
+
+@pytest.mark.parametrize("is_cloned", [False, True], ids=["copied", "cloned"])
+def test_a_copy_is_synced_before_it_gets_its_final_name(root: Path, is_cloned: bool) -> None:
+    """A copy is a new inode: the sync of the blob does not cover it."""
+
+    class CopyingDisk(OrderingDisk):
+        def link(self, source: Path, target: Path) -> bool:
+            return False
+
+        def reflink(self, fd: int, path: Path, source: int) -> bool:
+            if is_cloned:
+                self.pwrite(fd, path, CONTENT, 0)
+            return is_cloned
+
+    disk = CopyingDisk(root)
+    store = Store(root, disk=disk)
+    obtain(store, CONTENT)
+    assert store.place(MANIFEST, FILE).path.read_bytes() == CONTENT
+    assert disk.violations == []
 
 
 def test_extents_are_shared_where_the_file_system_can(root: Path) -> None:
@@ -104,7 +125,7 @@ def test_two_processes_placing_at_once_leave_no_second_name(root: Path) -> None:
 
 
 def test_a_blob_that_another_process_replaces_meanwhile_is_placed(root: Path) -> None:
-    """The kernel says ENOENT of a source that lost its name between being looked up and being linked."""
+    """The kernel reports ENOENT for a source that loses its name between look-up and link."""
 
     class ReplacedDisk(Disk):
         refusals = 1
@@ -146,7 +167,7 @@ def test_without_a_wish_to_keep_it_another_content_is_just_replaced(store: Store
 def test_one_bad_inode_under_two_names_is_quarantined_once(store: Store) -> None:
     """A blob and its place are one file; when it rots, that is one finding."""
     ensure(store, {FILE.path: CONTENT})
-    blob = store.blob_path(FILE.sha256)
+    blob = Layout(store.root).blob(FILE.sha256)
     blob.chmod(0o644)
     blob.write_bytes(ROT)
     assert obtain(store, CONTENT, displaced="cache").quarantined is not None
@@ -181,7 +202,7 @@ def test_a_blob_that_vanishes_before_it_is_copied_is_named(root: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"short"])
 def test_without_a_blob_of_the_right_length_nothing_is_placed(store: Store, content: bytes | None) -> None:
-    blob = store.blob_path(FILE.sha256)
+    blob = Layout(store.root).blob(FILE.sha256)
     blob.parent.mkdir(parents=True)
     if content is not None:
         blob.write_bytes(content)
@@ -219,7 +240,7 @@ def test_a_name_out_of_the_cache_is_refused(store: Store, name: str, version: st
 
 @pytest.mark.parametrize("sha256", ["", "../../x", "A" * 64, "a" * 63, "a" * 65, "a" * 64 + "\n", "٠" * 64])
 def test_a_digest_that_is_none_never_becomes_a_path(store: Store, sha256: str) -> None:
-    for use in (store.blob_path, store.lock_blob):
+    for use in (Layout(store.root).blob, store.lock_blob):
         with pytest.raises(UsageError):
             use(sha256)
     with pytest.raises(UsageError):
@@ -237,7 +258,7 @@ def test_placing_outside_makes_the_directories(any_store: Store, tmp_path: Path)
 
 def test_placing_outside_uses_the_model_where_the_blob_is_gone(store: Store, tmp_path: Path) -> None:
     ensure(store, {FILE.path: CONTENT})
-    store.blob_path(FILE.sha256).unlink()
+    Layout(store.root).blob(FILE.sha256).unlink()
     assert store.place_into(tmp_path / "out", MANIFEST, FILE).path.read_bytes() == CONTENT
 
 
@@ -265,6 +286,6 @@ def test_a_link_below_it_is_not(store: Store, tmp_path: Path) -> None:
     elsewhere.mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "onnx").symlink_to(elsewhere)
-    with pytest.raises(StoreError, match="not a directory of its own"):
+    with pytest.raises(StoreError, match="is a symbolic link, or not a directory"):
         store.place_into(tmp_path / "out", MANIFEST, FILE)
     assert list(elsewhere.iterdir()) == []

@@ -1,4 +1,4 @@
-"""How far the holder of a lock is, for those who wait."""
+"""The holder's note of a lock: progress for processes that wait."""
 
 from __future__ import annotations
 

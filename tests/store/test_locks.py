@@ -1,4 +1,4 @@
-"""One process at a time where locks work; a plain statement that they do not where they don't."""
+"""Locks admit one process at a time, and report where they do not work."""
 
 from __future__ import annotations
 

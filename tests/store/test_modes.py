@@ -1,4 +1,4 @@
-"""A cache can be shared: modes follow the umask, and the directory's group goes on to what is made in it."""
+"""Modes of a shared cache follow the umask, and new files inherit the directory's group."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.store import Disk, Store
+from modelfetch.store.layout import Layout
 from tests.store.disks import without_links
 from tests.store.material import ensure, model, noise, obtain, spec
 
@@ -44,7 +45,7 @@ def test_modes_follow_the_umask(
     for path in root.rglob("*"):
         if path.is_dir():
             assert mode(path) == directory, path
-    assert mode(store.blob_path(MANIFEST.files[0].sha256)) == file
+    assert mode(Layout(store.root).blob(MANIFEST.files[0].sha256)) == file
     assert mode(store.directory(MANIFEST) / "onnx" / "model.onnx") == file
     assert mode(root / "models" / "tiny" / "v1.json") == written
 

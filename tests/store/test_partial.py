@@ -1,4 +1,4 @@
-"""A download keeps its good bytes across runs, and nothing but those."""
+"""A download keeps its verified bytes, and no others, across runs."""
 
 from __future__ import annotations
 

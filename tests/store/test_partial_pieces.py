@@ -1,4 +1,4 @@
-"""Bytes may come in any order and from many threads; what came ahead is kept like the rest."""
+"""Bytes may be written in any order and by many threads; bytes behind a gap are kept, too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
 from modelfetch.store.hashing import PROCESSORS, Follower
-from modelfetch.store.partial import LAG
+from modelfetch.store.partial_hashing import LAG
 from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
 
@@ -181,7 +181,7 @@ def test_restarting_forgets_what_came_ahead(store: Store) -> None:
 def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
     class Unreadable(Disk):
         def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
-            self._must("read", path, fail)
+            self._call("read", path, fail)
             return super().read_at(fd, path, room, offset)
 
     def fail() -> None:

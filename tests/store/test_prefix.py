@@ -1,4 +1,4 @@
-"""What earlier runs said is checked as the bytes come by; what was false costs its own bytes."""
+"""Claims of earlier runs are checked while hashing; a false one costs only its own bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model is there when its receipt is there and agrees; a damaged receipt is none."""
+"""A model is present if its receipt agrees with the files; a damaged receipt counts as absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths below a root lead through real directories only, by a bounded number of open ones."""
+"""Paths below a root contain no links, and a bounded number of directories is kept open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk
-from modelfetch.store.dir_handles import HANDLES, MOST, AstrayError
+from modelfetch.store.dir_handles import HANDLES, MOST, LinkInPathError
 from modelfetch.store.safe_paths import HAS_HANDLES, SafePaths
 
 resource = pytest.importorskip("resource", reason="POSIX limits")
@@ -57,9 +57,9 @@ def test_a_link_on_the_way_is_named(disk: Disk, root: Path, tmp_path: Path) -> N
         lambda: disk.link(root / "a" / "b", root / "aside" / "c"),
         lambda: disk.sync_directory(root / "a"),
     ):
-        with pytest.raises(StoreError, match=f"{root}/a is not a directory of its own") as caught:
+        with pytest.raises(StoreError, match=f"{root}/a is a symbolic link, or not a directory") as caught:
             act()
-        assert isinstance(caught.value.__cause__, AstrayError)
+        assert isinstance(caught.value.__cause__, LinkInPathError)
     assert [path.name for path in tmp_path.joinpath("victim").rglob("*")] == ["b"]
 
 
@@ -96,13 +96,13 @@ def test_a_directory_that_was_replaced_is_found(disk: Disk, root: Path) -> None:
 def test_in_a_steady_block_no_link_is_followed_either(root: Path, tmp_path: Path) -> None:
     disk = Disk()
     disk.guard(root)
-    with disk.steady():
+    with disk.reuse_directories():
         write(disk, root / "a" / "b" / "one")
         replace_by_link(root / "a" / "b", tmp_path / "victim")
         write(disk, root / "a" / "b" / "two")
     assert sorted(os.listdir(root / "a" / "aside")) == ["one", "two"]
     assert os.listdir(tmp_path / "victim") == []
-    with pytest.raises(StoreError, match="not a directory of its own"):
+    with pytest.raises(StoreError, match="is a symbolic link, or not a directory"):
         write(disk, root / "a" / "b" / "three")
 
 
@@ -115,7 +115,7 @@ def test_a_path_that_climbs_is_not_below_a_root(disk: Disk, root: Path, tmp_path
 def test_a_root_below_a_root_is_a_part_of_it(disk: Disk, root: Path, tmp_path: Path) -> None:
     replace_by_link(root / "a", tmp_path / "victim")
     disk.guard(root / "a")
-    with pytest.raises(StoreError, match="not a directory of its own"):
+    with pytest.raises(StoreError, match="is a symbolic link, or not a directory"):
         write(disk, root / "a" / "file")
 
 

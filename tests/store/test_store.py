@@ -1,7 +1,8 @@
-"""A blob appears whole and right, or not at all; the wrong one it replaces is kept as evidence."""
+"""A blob appears complete and right, or not at all; a wrong one that it replaces is quarantined."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import IntegrityError, StoreError
-from modelfetch.store import Store
-from tests.store.disks import without_links
+from modelfetch.store import Hashing, Store
+from modelfetch.store.layout import Layout
+from tests.store.disks import CountingDisk, RefusingDisk, without_links
 from tests.store.material import MIB, digest, leftovers, noise, obtain, spec
 
 
@@ -27,7 +29,7 @@ ROT = noise(MIB + 77, seed=2)
 
 def plant(store: Store, content: bytes) -> Path:
     """Put a blob there by force, as bit rot would."""
-    path = store.blob_path(FILE.sha256)
+    path = Layout(store.root).blob(FILE.sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(0o444)
@@ -75,7 +77,7 @@ def test_bytes_cut_off_behind_our_back_are_noticed(store: Store) -> None:
     with store.partial(FILE, True) as partial:
         partial.put(partial.length, CONTENT, "mirror a")
         os.truncate(partial.slot.data, 100)
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
 
@@ -85,7 +87,7 @@ def test_another_file_under_our_name_is_not_published(store: Store) -> None:
         partial.put(partial.length, CONTENT, "mirror a")
         partial.slot.data.unlink()
         partial.slot.data.write_bytes(ROT)
-        with pytest.raises(StoreError, match="changed by something else"):
+        with pytest.raises(StoreError, match="changed by another program"):
             store.commit(partial)
     assert store.find_blob(FILE) is None
 
@@ -96,7 +98,7 @@ def test_a_cache_deleted_meanwhile_ends_with_a_clear_error_and_the_next_run_work
         for name in ("data", "journal"):
             (partial.slot.folder / name).unlink()
         partial.slot.folder.rmdir()
-        with pytest.raises(StoreError, match=r"(not there|changed by something else)"):
+        with pytest.raises(StoreError, match=r"(does not exist|changed by another program)"):
             store.commit(partial)
     assert obtain(store, CONTENT).path.read_bytes() == CONTENT
 
@@ -115,6 +117,35 @@ def test_the_wrong_blob_stays_until_its_replacement_is_there(store: Store) -> No
     with store.partial(FILE, True) as partial:
         partial.put(partial.length, CONTENT[:1000], "mirror a")
         assert blob.read_bytes() == ROT
+
+
+def test_a_replacement_is_sealed_and_synced_before_the_wrong_blob_is_put_aside(root: Path) -> None:
+    disk = CountingDisk()
+    store = Store(root, disk=disk, hashing=Hashing(0))
+    blob = plant(store, ROT)
+    with store.partial(FILE, True) as partial:
+        partial.put(0, CONTENT, "mirror a")
+        data = partial.slot.data
+        disk.operations.clear()
+        kept = store.commit(partial, displaced_source="cache").quarantined
+    assert kept is not None
+    steps = [
+        ("change the mode of", data),
+        ("sync", data),
+        ("link to", kept.directory / "data"),
+        ("rename to", blob),
+        ("sync", blob.parent),
+    ]
+    assert [step for step in disk.operations if step in steps] == steps
+
+
+def test_a_replacement_that_cannot_be_synced_leaves_the_wrong_blob_as_it_was(root: Path) -> None:
+    blob = plant(Store(root), ROT)
+    disk = RefusingDisk(errno.EIO, {"sync"}, below=root / "partial")
+    with pytest.raises(StoreError, match="cannot sync"):
+        obtain(Store(root, disk=disk), CONTENT, displaced="cache")
+    assert blob.read_bytes() == ROT
+    assert not (root / "quarantine").exists()
 
 
 def test_a_wrong_blob_is_dropped_when_nobody_wants_it(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What killed runs left is removed; what may be in use is not."""
+"""Leftovers of killed runs are removed; files that may be in use are not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,36 @@ from pathlib import Path
 import pytest
 
 from modelfetch.store import Disk, Store, temporary
+from modelfetch.store.layout import Layout
 from modelfetch.store.temporary import TEMPORARY, is_running, is_temporary, maker, tag, temporary_name
 from tests.store.disks import CountingDisk, DyingDisk, Killed, RefusingDisk
-from tests.store.material import digest, ensure, is_present, leftovers, model, noise, obtain, run_child, spec
+from tests.store.material import (
+    digest,
+    ensure,
+    is_present,
+    leftovers,
+    model,
+    noise,
+    obtain,
+    run_child,
+    spec,
+    start_child,
+)
 
 CONTENTS = {"onnx/model.onnx": noise(5000)}
+WRITER = """
+import sys
+from pathlib import Path
+from modelfetch.store import temporary
+
+*folders, partials = map(Path, sys.argv[1:])
+for folder in folders:
+    (folder / temporary.temporary_name()).touch()
+(partials / temporary.temporary_name()).mkdir()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""Makes a temporary file in each directory but the last, there a directory, and lives until it is killed."""
 NAME_OF_THE_DEAD = "from modelfetch.store.temporary import temporary_name; print(temporary_name())"
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can tell who is dead")
@@ -46,6 +71,26 @@ def test_those_of_a_living_process_stay_however_old(store: Store, version: Path)
     age(path, 30 * 86400)
     assert store.sweep() == ()
     assert path.exists()
+
+
+@linux_only
+def test_no_temporary_file_of_a_living_process_is_removed_whatever_its_age(
+    store: Store, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The age only counts if the process cannot be checked."""
+    monkeypatch.setattr(temporary, "GRACE", -1.0)  # everything is old enough
+    folders = (version / "onnx", version.parent, store.root / "locks", store.root / "partial")
+    child = start_child(WRITER, *folders)
+    try:
+        made = {path for folder in folders for path in folder.glob(f"{TEMPORARY}*")}
+        store.sweep()
+        assert {path for path in made if path.exists()} == made
+        assert len(made) == len(folders)
+    finally:
+        child.kill()
+        child.communicate()
+    assert set(store.sweep()) == made
+    assert leftovers(store.root) == []
 
 
 def test_those_of_another_machine_stay_for_a_day(store: Store, version: Path) -> None:
@@ -112,7 +157,7 @@ def test_a_download_of_what_is_stored_by_now_goes(store: Store) -> None:
 def test_beside_a_damaged_blob_the_bytes_for_its_repair_stay(store: Store) -> None:
     content = noise(5000)
     begin(store, content, 3000)
-    blob = store.blob_path(digest(content))
+    blob = Layout(store.root).blob(digest(content))
     blob.parent.mkdir(parents=True)
     blob.write_bytes(noise(5000, seed=9))
     store.sweep()
@@ -210,7 +255,7 @@ def temporary_of_the_dead() -> str:
     return run_child(NAME_OF_THE_DEAD).strip()
 
 
-@pytest.mark.parametrize("refused", ["list", "look at", "remove", "lock"])
+@pytest.mark.parametrize("refused", ["list", "inspect", "remove", "lock"])
 def test_what_cannot_be_swept_is_no_failure(root: Path, refused: str) -> None:
     begin(Store(root), noise(5000), 3000)
     (root / "locks").mkdir(exist_ok=True)
