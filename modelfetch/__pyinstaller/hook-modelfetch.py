@@ -1,4 +1,8 @@
-"""PyInstaller hook: take along what is read as data, the built-in catalog and the files of the panel."""
+"""PyInstaller hook: take along what is read as data, the built-in catalog and the files of the panel.
+
+PyInstaller finds this file by its name, ``hook-<package>.py``, in the directory that the entry point
+``pyinstaller40`` names, and reads ``datas``.
+"""
 
 from PyInstaller.utils.hooks import collect_data_files
 
