@@ -76,6 +76,7 @@ def test_it_names_the_directory_and_says_so(place: Place) -> None:
     assert place.answer("ensure", "-q", "m", "m") == [str(place.directory)]
 
 
+@pytest.mark.lean
 def test_the_command_gives_it_without_loading_anything(place: Place) -> None:
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "modelfetch", "ensure", "m"],

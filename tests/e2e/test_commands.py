@@ -99,7 +99,7 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
     cli.prepare("m")
     directory = cli.directory(served)
     (here,) = cli("list", "--present").lines[1:]
-    assert here.split()[:4] == ["m", "here", "4.00", "MB"]
+    assert here.split()[:4] == ["m", "yes", "4.00", "MB"]
     assert cli("path", "m", "a/small.bin", "--json").document == {
         "model": "m",
         "version": "1",

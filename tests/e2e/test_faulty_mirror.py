@@ -18,7 +18,7 @@ MISDEEDS: dict[str, tuple[Fault, str]] = {
     "500": (faults.status(500), "internal server error (500)"),
     "login page": (faults.html_login(), "web page"),
     "too many bytes": (faults.too_many(), "bytes"),
-    "wrong Content-Range": (faults.wrong_start(7), "a range that was not asked for"),
+    "wrong Content-Range": (faults.wrong_start(7), "a range that was not requested"),
     "429": (faults.status(429, retry_after=60), "too many requests (429)"),
     "stall": (faults.stall(0.3), "stalled"),
 }

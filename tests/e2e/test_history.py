@@ -81,7 +81,7 @@ def test_the_history_is_a_table_for_people(fared: Fared) -> None:
     assert result.code == 0, result.err
     head, line = result.lines
     assert head.split() == [
-        *("when", "run", "what", "models", "outcome", "fetched", "time", "speed", "failed", "tries")
+        *("started", "run", "command", "models", "outcome", "fetched", "time", "speed", "failures")
     ]
     assert line.split()[3:6] == ["ensure", "m", "completed"]
     assert "\x1b" not in result.out
@@ -129,7 +129,7 @@ def test_the_log_of_a_run_is_found_by_the_beginning_of_its_name(fared: Fared) ->
     assert document["run"] == run["run"]
     assert document["events"][-1]["event"] == "run_finished"
     assert document["events"][-1]["human"] == "✅ Download complete"
-    assert_fails(fared.cli("log", "nosuchrun"), 2, "no run called 'nosuchrun'", "modelfetch history")
+    assert_fails(fared.cli("log", "nosuchrun"), 2, "no recorded run has the id 'nosuchrun'", "modelfetch history")
 
 
 def test_metrics_are_the_records_of_every_attempt(fared: Fared) -> None:
@@ -217,7 +217,7 @@ def test_sources_are_told_with_place_and_reason(fared: Fared) -> None:
     assert (dead["place"], dead["reason"]) == (2, "degraded: 0 % of 1 try")
     assert "probe" not in good
     table = fared.cli("sources")
-    assert table.lines[0].split() == ["kind", "place", "host", "known", "from", "last", "asked", "why"]
+    assert table.lines[0].split() == ["kind", "order", "host", "known", "from", "last", "used", "status"]
     assert any("degraded: 0 % of 1 try" in line for line in table.lines)
 
 

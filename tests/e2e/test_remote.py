@@ -212,7 +212,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
             cancelled = house.client("cancel", job[:12])
             result = follower.finish()
         assert (cancelled.code, cancelled.out) == (0, "")
-        assert cancelled.told(f"cancelled {job[:12]} (m)", "stays on the server")
+        assert cancelled.told(f"cancelled {job[:12]} (m)", "the server keeps the data")
         assert (result.code, result.out) == (130, "")
         assert result.err.splitlines()[-1].startswith("cancelled")
         assert not any(path.name == "big.bin" for path in house.server.files("models"))

@@ -127,6 +127,7 @@ def listening(cli: Command, scheme: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.lean
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command, scheme: str) -> None:
     with listening(cli, scheme), closing(Started(cli, "ensure", "m")) as started:
@@ -136,6 +137,7 @@ def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command,
     assert not {"modelfetch.history", "modelfetch.settings.edit", "modelfetch.reporters.bars"} & waited
 
 
+@pytest.mark.lean
 def test_bars_and_history_are_loaded_after_it(cli: Command, origin: Origin) -> None:
     served = cli.serve(model(origin, {"a.bin": 1000}, catalog=cli.catalog))
     with closing(Started(cli, "ensure", served.name)) as started:

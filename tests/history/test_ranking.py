@@ -85,6 +85,7 @@ def test_a_damaged_history_changes_no_order(tmp_path: Path) -> None:
     assert asked(tmp_path) == ["mirror m.example", "mirror n.example"]
 
 
+@pytest.mark.lean
 @pytest.mark.parametrize("module", ["modelfetch.reporters.recorder", "modelfetch.history", "modelfetch.api"])
 def test_sqlite_is_not_imported_before_it_is_used(module: str) -> None:
     code = f"import sys, {module}; sys.exit('sqlite3' in sys.modules)"
