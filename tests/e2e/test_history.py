@@ -129,7 +129,9 @@ def test_the_log_of_a_run_is_found_by_the_beginning_of_its_name(fared: Fared) ->
     assert document["run"] == run["run"]
     assert document["events"][-1]["event"] == "run_finished"
     assert document["events"][-1]["human"] == "✅ Download complete"
-    assert_fails(fared.cli("log", "nosuchrun"), 2, "no recorded run has the id 'nosuchrun'", "modelfetch history")
+    assert_fails(
+        fared.cli("log", "nosuchrun"), 2, "no recorded run has the id 'nosuchrun'", "modelfetch history"
+    )
 
 
 def test_metrics_are_the_records_of_every_attempt(fared: Fared) -> None:
