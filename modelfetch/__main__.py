@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _end_interrupted() -> "Never":
     """End the process as Ctrl-C does, without a traceback."""
-    from modelfetch.exit_codes import SIGINT_EXIT  # here, as no other quick start needs it
+    from modelfetch.signal_exit_codes import SIGINT_EXIT  # here, as no other quick start needs it
 
     os._exit(SIGINT_EXIT)
 

@@ -25,11 +25,11 @@ from modelfetch.cli.help import EXIT_USAGE
 from modelfetch.engine.events import Event
 from modelfetch.engine.stream import Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
-from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.parse import load_manifest
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
+from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from tests.test_imports import HOMES, LAYERS
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "modelfetch"
 LAYERS = (
     *(
         "version",
-        "exit_codes",
+        "signal_exit_codes",
         "warm",
         "streams",
         "lazy_dataclass",
@@ -40,7 +40,7 @@ LAYERS = (
 
 FACE = {
     "__init__": {"api", "version"},
-    "__main__": {"exit_codes", "warm", "cli"},
+    "__main__": {"signal_exit_codes", "warm", "cli"},
     "__pyinstaller": set[str](),
 }
 """The modules at the top that belong to no layer, and what they may import."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from modelfetch.exit_codes import SIGINT_EXIT, SIGNAL_BASE
+from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGNAL_BASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

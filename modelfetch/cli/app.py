@@ -16,7 +16,7 @@ from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
-from modelfetch.exit_codes import SIGINT_EXIT
+from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
 
 # Base class of all usage errors. From 0.26 on typer contains its own copy of click, so the class is taken

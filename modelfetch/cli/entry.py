@@ -1,7 +1,8 @@
 """Run a command in this process: set up signals, report errors, choose the exit code.
 
 Expected errors (:class:`~modelfetch.errors.ModelfetchError`) become one message and a hint. Signals end a
-command with the exit codes in :mod:`modelfetch.exit_codes`. Only a bug prints a traceback, with exit code 1.
+command with the exit codes in :mod:`modelfetch.signal_exit_codes`. Only a bug prints a traceback, with exit
+code 1.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Never
 from modelfetch import streams
 from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
-from modelfetch.exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.model.text import sanitise
+from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.version import __version__
 from modelfetch.warm import plain_names
 

@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 
 from modelfetch.cli.output import say
 from modelfetch.errors import UsageError
-from modelfetch.exit_codes import SIGINT_EXIT
 from modelfetch.model.text import quote
+from modelfetch.signal_exit_codes import SIGINT_EXIT
 
 EXIT_USAGE: Final = UsageError.exit_code
 

@@ -22,13 +22,13 @@ from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
-from modelfetch.exit_codes import SIGNAL_BASE
 from modelfetch.model.text import inert, sanitise
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
+from modelfetch.signal_exit_codes import SIGNAL_BASE
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that end a command; see :mod:`modelfetch.exit_codes`."""
+"""Signals that end a command; see :mod:`modelfetch.signal_exit_codes`."""
 
 _OPTIONS = frozenset({"--server", "--token", "--quiet", "--json"})
 """The options of ``ensure`` that can be used with ``--server``; all others are settings of the server."""

@@ -63,7 +63,7 @@ from modelfetch.engine.plan import (
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.exit_codes import SIGINT_EXIT
+from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from modelfetch.engine.events import ErrorInfo, Event, Outcome, Progress, RunFin
 from modelfetch.engine.record import Figures, Record, to_json
 from modelfetch.engine.state import RunState
 from modelfetch.errors import ModelfetchError, interrupt_behind
-from modelfetch.exit_codes import SIGHUP_EXIT, SIGINT_EXIT, SIGTERM_EXIT
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_size
+from modelfetch.signal_exit_codes import SIGHUP_EXIT, SIGINT_EXIT, SIGTERM_EXIT
 
 __all__ = ["Hangup", "Record", "Reporter", "Terminated", "follow", "records", "to_json"]
 

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import ErrorInfo, RunFinished
 from modelfetch.errors import Fault, ModelfetchError, SourceError
-from modelfetch.exit_codes import SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
 from modelfetch.net.json_api import Stream
@@ -34,6 +33,7 @@ from modelfetch.net.retry import Jitter, RetryPolicy, backoff
 from modelfetch.remote.client import Job, ServerClient, shorten
 from modelfetch.remote.decoder import Decoder, JobRecord, OtherVersionError
 from modelfetch.remote.errors import is_temporary, refusal_error, unavailable, unreachable
+from modelfetch.signal_exit_codes import SIGTERM_EXIT
 
 if TYPE_CHECKING:
     from modelfetch.net.sse import Message

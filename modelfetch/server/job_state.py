@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
-from modelfetch.exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitise
+from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 
 Operation = Literal["model_download", "worker_download", "model_verify"]
 

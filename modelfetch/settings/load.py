@@ -2,8 +2,8 @@
 
 Precedence, lowest first: default, user's file, project's file, environment, flag. A value replaces one of
 lower precedence as a whole; lists are not joined. Values that a project's file may not set
-(:mod:`modelfetch.settings.project`) and the token for an endpoint that only a project names are withheld. A
-setting that has no effect yet is reported in a notice.
+(:mod:`modelfetch.settings.project_limits`) and the token for an endpoint that only a project names are
+withheld. A setting that has no effect yet is reported in a notice.
 
 For example, with ``files = 8`` under ``[network]`` in the user's file and ``MODELFETCH_NETWORK_FILES=2``,
 ``settings.network.files`` is 2 and ``origins["network.files"]`` is ``environment MODELFETCH_NETWORK_FILES``.
@@ -30,7 +30,7 @@ from modelfetch.settings.locations import (
     home_directory,
     user_config_path,
 )
-from modelfetch.settings.project import confine
+from modelfetch.settings.project_limits import confine
 from modelfetch.settings.table import BY_NAME, IDLE_KINDS
 from modelfetch.settings.types import Value
 from modelfetch.settings.values import Secret, Settings, build, shown
