@@ -33,7 +33,8 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.totals import FileId, FileState, Ledger, Meter, Phase, Totals
+from modelfetch.engine.speed_and_eta import Meter
+from modelfetch.engine.totals import FileId, FileState, Ledger, Phase, Totals
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
 

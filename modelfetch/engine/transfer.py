@@ -107,7 +107,7 @@ class Transfer:
             yield self._progress(self.sink.last)  # parallel connections brought the last bytes
         while not self.partial.wait(PROGRESS_SECONDS):
             self.runtime.cancel.raise_if_cancelled()
-        return self.partial.digest() == self.file.sha256
+        return self.file.is_pinned(self.partial.digest())
 
     def _next(self) -> Candidate:
         if self._retrying is not None:

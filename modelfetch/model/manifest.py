@@ -52,6 +52,15 @@ class FileSpec:
     """Its path in the Hugging Face repository, if different from ``path``."""
     urls: tuple[str, ...] = ()
 
+    def is_pinned(self, sha256: str, size: int | None = None) -> bool:
+        """Whether bytes are those of this file. Every comparison with the pinned digest is this one.
+
+        Args:
+            sha256: The SHA-256 of the bytes, in lowercase hexadecimal.
+            size: Their number, where that was not compared before the bytes were hashed.
+        """
+        return sha256 == self.sha256 and size in (None, self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class HuggingFaceRepo:

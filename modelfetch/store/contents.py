@@ -122,7 +122,7 @@ class Contents:
         directory = self.directory(manifest)
         paths = [(file, directory / file.path) for file in manifest.files]
         return all(self.size_of(path) == file.size for file, path in paths) and all(
-            hash_file(self._disk, path) == file.sha256 for file, path in paths
+            file.is_pinned(hash_file(self._disk, path)) for file, path in paths
         )
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:

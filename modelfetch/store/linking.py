@@ -163,7 +163,7 @@ def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
     found = disk.lstat(path)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         return False
-    return hash_file(disk, path) == file.sha256
+    return file.is_pinned(hash_file(disk, path))
 
 
 def _link(disk: Disk, source: Path, target: Path) -> bool:
@@ -213,7 +213,7 @@ def _copy_bytes(disk: Disk, source: Path, fd: int, target: Path, file: FileSpec)
         disk.pwrite(fd, target, block, offset)
         hasher.update(block)
         offset += len(block)
-    if offset != file.size or hasher.hexdigest() != file.sha256:
+    if not file.is_pinned(hasher.hexdigest(), offset):
         raise IntegrityError(
             f"{sanitise(str(source))} is damaged: its bytes are not those of {file.path}",
             hint="`modelfetch verify --repair` fetches it again.",

@@ -139,7 +139,7 @@ class Partial:
             IntegrityError: They are not.
             StoreError: The bytes could not be read again.
         """
-        if self.length != self.file.size or self.digest() != self.file.sha256:
+        if self.length != self.file.size or not self.file.is_pinned(self.digest()):
             raise IntegrityError(
                 f"{self.file.path}: {self.length} of {self.file.size} bytes, SHA-256 {self.digest()} "
                 f"instead of {self.file.sha256}"

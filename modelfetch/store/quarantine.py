@@ -105,7 +105,7 @@ class Quarantine:
         if not is_regular(self._disk, path) or self._is_kept(path, file.sha256):
             return None
         actual = hash_file(self._disk, path)
-        if actual == file.sha256 or is_same_file(self._disk, self._layout.blob(actual), path):
+        if file.is_pinned(actual) or is_same_file(self._disk, self._layout.blob(actual), path):
             return None
         entry = self._open_entry(path, file, actual, source)
         data = entry.directory / "data"

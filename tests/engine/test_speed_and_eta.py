@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelfetch.engine.totals import HALF_LIFE, INTERVAL, SAMPLES, Meter
+from modelfetch.engine.speed_and_eta import HALF_LIFE, INTERVAL, SAMPLES, Meter
 
 
 def metered(rate: float, seconds: float, step: float = 0.1) -> Meter:
