@@ -56,12 +56,12 @@ def test_a_wrong_token_is_said_to_be_wrong(home: House, tabs: Open) -> None:
 
 
 def test_names_and_errors_are_only_ever_text(panel: Panel) -> None:
-    """Titles, licences, reasons of servers: what looks like markup is shown as it is."""
+    """Titles, licenses, reasons of servers: what looks like markup is shown as it is."""
     title = panel.row("hostile").locator(".model-title")
     panel.expect(title).to_have_text(HOSTILE)
     panel.install("hostile")
     dialog = panel.page.get_by_role("dialog")
-    panel.expect(dialog.locator(".licence")).to_contain_text(HOSTILE)
+    panel.expect(dialog.locator(".license")).to_contain_text(HOSTILE)
     dialog.get_by_role("button", name="Install").click()
     panel.reaches("hostile", "failed")
     panel.expect(panel.card("hostile").locator("h3")).to_have_text(HOSTILE)

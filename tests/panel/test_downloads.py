@@ -113,7 +113,7 @@ def test_a_retry_that_fails_again_leaves_one_card(panel: Panel) -> None:
     panel.expect(panel.page.locator(".job[data-model='fails']")).to_have_count(0)
 
 
-def test_a_licence_is_shown_before_anything_is_fetched(home: House, panel: Panel) -> None:
+def test_a_license_is_shown_before_anything_is_fetched(home: House, panel: Panel) -> None:
     """Whatever is not permissive is asked about first."""
     panel.install("copyleft")
     dialog = panel.page.get_by_role("dialog")

@@ -2,7 +2,7 @@
 
 import { request } from "./api.js";
 import { lineage } from "./store.js";
-import { licenceWarning } from "./words.js";
+import { licenseWarning } from "./words.js";
 
 /**
  * The actions of the panel.
@@ -34,13 +34,13 @@ export function createActions({ state, tell, redraw, failed, dialog }) {
 
   const actions = {
     redraw,
-    /** Install a model, after showing what its licence asks for. */
+    /** Install a model, after showing what its license asks for. */
     install(name) {
       const model = find(name);
-      if (model && licenceWarning(model)) dialog().ask(model);
+      if (model && licenseWarning(model)) dialog().ask(model);
       else actions.start(name);
     },
-    /** Ask before installing, whatever the licence: for links from elsewhere. */
+    /** Ask before installing, whatever the license: for links from elsewhere. */
     ask: (name) => dialog().ask(find(name)),
     start: (name) =>
       perform(`install ${name}`, () => submit({ operation: operation(find(name)), model: name })),

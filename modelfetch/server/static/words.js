@@ -45,7 +45,7 @@ const JOB_WORDS = {
   verifying: (job) => (job.operation === "model_verify" ? "Verifying the files on this disk" : "Verifying"),
   done: (job) => done(job),
   failed: (job) => failure(job),
-  cancelled: () => "Cancelled. What is good of it is kept.",
+  cancelled: () => "Cancelled. Verified data was kept.",
 };
 
 /** What a job is doing, in words. */
@@ -64,9 +64,9 @@ const FAILURES = {
   offline: (what) => `Not on this disk, and the network may not be used: ${what}.`,
   unauthorised: (what, isOne) =>
     isOne ? `A source refused access to ${what}.` : `${what} could not be had: a source refused access.`,
-  timeout: () => "The time limit was reached. What is good of it is kept.",
+  timeout: () => "The time limit was reached. Verified data was kept.",
   lock_timeout: () => "Another process worked on it for too long.",
-  interrupted: () => "The server was stopped while this ran. What is good of it is kept.",
+  interrupted: () => "The server was stopped while this ran. Verified data was kept.",
   bad_manifest: () => "Its manifest is wrong.",
   unknown_model: () => "No catalog has this model any more.",
   config: () => "A setting is wrong.",
@@ -200,18 +200,18 @@ export function announcement(job, now) {
   return `${jobTitle(job)}: ${jobState(job, now)}`;
 }
 
-/** Why somebody should read on before installing a model; empty where its licence asks for nothing. */
-export function licenceWarning(model) {
+/** Why somebody should read on before installing a model; empty where its license asks for nothing. */
+export function licenseWarning(model) {
   if (model.permissive && !model.license_notice) return "";
   const stated = model.license
-    ? `Licence: ${model.license}, as stated by the publisher.`
-    : "The publisher states no licence.";
+    ? `License: ${model.license}, as stated by the publisher.`
+    : "The publisher states no license.";
   return model.license_notice || stated;
 }
 
-/** How big a model is and under which licence. */
+/** How big a model is and under which license. */
 export function modelFacts(model) {
-  return [formatSize(model.size), model.license || "no licence stated"];
+  return [formatSize(model.size), model.license || "no license stated"];
 }
 
 const WORTH_SAYING = new Set([

@@ -38,7 +38,7 @@ test("every word must be there, in any order and case", () => {
   assert.deepEqual(names("whisper tts"), []);
 });
 
-test("aliases, licences and words with accents are found", () => {
+test("aliases, licenses and words with accents are found", () => {
   assert.deepEqual(names("int8"), ["tts-models"]);
   assert.deepEqual(names("cc-by"), ["tts-models"]);
   assert.deepEqual(names("cafe"), ["tts-models"]);

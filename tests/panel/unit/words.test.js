@@ -141,15 +141,15 @@ test("for how long no byte came stands in place of speed and time left", () => {
   assert.match(words.progressText(job("a", still)), /no data for 12 s$/);
 });
 
-test("a licence that asks for something is shown before it is installed", () => {
-  assert.equal(words.licenceWarning({ permissive: true, license: "MIT", license_notice: "" }), "");
+test("a license that asks for something is shown before it is installed", () => {
+  assert.equal(words.licenseWarning({ permissive: true, license: "MIT", license_notice: "" }), "");
   assert.match(
-    words.licenceWarning({ permissive: false, license: "AGPL-3.0", license_notice: "" }),
+    words.licenseWarning({ permissive: false, license: "AGPL-3.0", license_notice: "" }),
     /AGPL-3.0/,
   );
-  assert.match(words.licenceWarning({ permissive: false, license: "", license_notice: "" }), /no licence/);
+  assert.match(words.licenseWarning({ permissive: false, license: "", license_notice: "" }), /no license/);
   assert.equal(
-    words.licenceWarning({ permissive: true, license: "MIT", license_notice: "read this" }),
+    words.licenseWarning({ permissive: true, license: "MIT", license_notice: "read this" }),
     "read this",
   );
 });

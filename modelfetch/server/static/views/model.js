@@ -1,10 +1,10 @@
-/** One model in full, in a dialog: what it is, its licence, its files, and what can be done with it. */
+/** One model in full, in a dialog: what it is, its license, its files, and what can be done with it. */
 
 import { formatSize, plural } from "../format.js";
 import { h, outsideLink } from "../dom.js";
 import { icon } from "../icons.js";
 import { standing } from "../store.js";
-import { licenceWarning } from "../words.js";
+import { licenseWarning } from "../words.js";
 import { button } from "./button.js";
 
 /** More lines than this are counted only. */
@@ -45,7 +45,7 @@ export function modelDialog(dialog, actions) {
       const heading = open(
         model.title || model.name,
         facts(model, state),
-        licence(model),
+        license(model),
         choices(model, state),
         files(model),
       );
@@ -63,7 +63,7 @@ export function modelDialog(dialog, actions) {
       open(
         `Install ${model.title || model.name}?`,
         h("p", { text: question }),
-        licence(model),
+        license(model),
         row(stop.element, go.element),
       );
       go.element.focus();
@@ -97,7 +97,7 @@ function facts(model, state) {
     ["Also called", model.aliases.join(", ")],
     ["Version", model.version],
     ["Kind", model.kind],
-    ["Licence", model.license],
+    ["License", model.license],
     ["Size", `${formatSize(model.size)} (${model.size.toLocaleString("en")} bytes)`],
     ["Catalog", model.catalog],
     [model.present ? "Directory" : "Will be in", model.path],
@@ -109,13 +109,13 @@ function facts(model, state) {
   return h("dl.facts", {}, ...lines);
 }
 
-function licence(model) {
-  const warning = licenceWarning(model);
+function license(model) {
+  const warning = licenseWarning(model);
   if (!warning) return "";
   return h(
-    "div.licence.licence-warning",
-    { role: "note", "aria-label": "About the licence" },
-    h("h3", { text: model.license || "No licence stated" }),
+    "div.license.license-warning",
+    { role: "note", "aria-label": "About the license" },
+    h("h3", { text: model.license || "No license stated" }),
     h("p", { text: warning }),
     model.homepage ? h("p", {}, "Read the terms at ", outsideLink(model.homepage, model.homepage)) : "",
   );
