@@ -46,6 +46,7 @@ from tests.engine.fakes import (
     sha256,
     story,
 )
+from tests.store.material import open_descriptors
 
 CONTENT = body(300_000)
 WRONG = flipped(CONTENT, 150_000)
@@ -100,11 +101,6 @@ def is_locked(lab: Laboratory) -> bool:
     lock = lab.store.lock_blob(sha256(CONTENT))
     with lock:
         return not lock.try_acquire()
-
-
-def open_files() -> int:
-    """Descriptors of this process; where the system does not list them, always none."""
-    return len(os.listdir("/dev/fd")) if Path("/dev/fd").exists() else 0
 
 
 def committed(lab: Laboratory, source: str, host: str, fetched: int) -> FileCommitted:
@@ -365,12 +361,12 @@ def test_the_lock_is_given_back_whatever_happens(lab: Laboratory, answer: Answer
 @pytest.mark.parametrize("answer", [OK, cut(until=1000), Answer(sends=WRONG), crash(ZeroDivisionError())])
 def test_no_file_stays_open_whatever_happens(lab: Laboratory, answer: Answer) -> None:
     lab.serve(CONTENT, answer)
-    before = open_files()
+    before = open_descriptors()
     try:
         run(lab.runtime())
     except (ModelfetchError, ZeroDivisionError):
         assert answer is not OK
-    assert open_files() == before
+    assert open_descriptors() == before
 
 
 def test_a_cancelled_run_keeps_the_good_bytes(lab: Laboratory) -> None:
@@ -382,10 +378,10 @@ def test_a_cancelled_run_keeps_the_good_bytes(lab: Laboratory) -> None:
             cancel.cancel()
 
     offer = lab.serve(CONTENT, Answer(before_piece=third_cancels, piece=50_000), OK)
-    before = open_files()
+    before = open_descriptors()
     with pytest.raises(Cancelled):
         run(lab.runtime(cancel=cancel))
-    assert open_files() == before
+    assert open_descriptors() == before
     assert not is_locked(lab)
     assert offer.streams[0].is_closed
     run(lab.runtime())
@@ -396,10 +392,10 @@ def test_a_run_cancelled_while_it_looks_at_earlier_bytes_loses_none(lab: Laborat
     lab.begin(CONTENT, "mirror old.example", 200_000)
     cancel = Cancellation()
     cancel.cancel()
-    before = open_files()
+    before = open_descriptors()
     with pytest.raises(Cancelled):
         run(lab.runtime(cancel=cancel))
-    assert open_files() == before
+    assert open_descriptors() == before
     offer = lab.serve(CONTENT)
     run(lab.runtime())
     assert offer.asked == [200_000]
@@ -422,11 +418,11 @@ def test_a_full_disk_is_a_matter_of_the_disk(lab: Laboratory, operation: str) ->
     lab.serve(CONTENT)
     below = ("partial", "blobs", "models")
     disk = SpyDisk(lambda done, path: done == operation and any(part in path.parts for part in below))
-    before = open_files()
+    before = open_descriptors()
     failure = fails(lab.runtime(store=Store(lab.root, disk=disk)))
     assert isinstance(failure, StoreError)
     assert "the disk is full" in failure.message
-    assert open_files() == before
+    assert open_descriptors() == before
     assert not is_locked(lab)
     assert not lab.place(MODEL, "dir/f.bin").exists()
     assert not lab.quarantined()
