@@ -33,8 +33,8 @@ LAYERS = (
         "settings",
     ),
     "catalog",
-    *("ipfs", "net", "store", "sources"),
-    *("history", "engine", "reporters", "demo", "workspace", "remote", "server", "api", "cli"),
+    *("ipfs", "net", "store", "sources", "upstreams"),
+    *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
 )
 """Each may import itself and what stands before it."""
 
@@ -54,7 +54,8 @@ HOMES = {
     "sqlite3": {"history"},
     "sse_starlette": {"server"},
     "starlette": {"server"},
-    "tomli_w": {"settings"},
+    "tomli_w": {"model", "settings"},
+    "tomlkit": {"pins", "settings"},
     "tomllib": {"catalog", "model", "settings"},
     "truststore": {"net"},
     "typer": {"cli"},

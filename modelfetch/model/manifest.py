@@ -15,6 +15,8 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import did_you_mean, quote
 
 Kind = Literal["model", "worker", "dataset"]
+Task = Literal["speech", "text", "embedding", "vision", "audio", "other"]
+Format = Literal["onnx", "gguf", "ggml", "safetensors", "pytorch", "ctranslate2", "other"]
 RepoType = Literal["model", "dataset", "space"]
 
 _PERMISSIVE: Final = frozenset(
@@ -51,6 +53,8 @@ class FileSpec:
     huggingface_path: str | None = None
     """Its path in the Hugging Face repository, if different from ``path``."""
     urls: tuple[str, ...] = ()
+    executable: bool = False
+    """Whether the placed file has the execute bits, as a worker or tool needs."""
 
     def is_pinned(self, sha256: str, size: int | None = None) -> bool:
         """Whether bytes are those of this file. Every comparison with the pinned digest is this one.
@@ -74,6 +78,31 @@ class HuggingFaceRepo:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelScopeRepo:
+    """A ModelScope repository."""
+
+    repo: str
+    """``owner/name``."""
+    revision: str
+    """A commit where the hub has one, else a branch or tag: the digests of the files decide."""
+    type: Literal["model", "dataset"] = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class PinOrigin:
+    """Where a pin came from: table ``[upstream]``, written by ``add`` and compared by ``outdated``."""
+
+    ref: str
+    """The reference, in its canonical form."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    added: str = ""
+    """Date: ``YYYY-MM-DD``."""
+    stated: str = ""
+    """Who stated the digests; ``computed`` if they were computed here from one source alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A model: its pinned files, and the sources that may deliver them."""
 
@@ -87,10 +116,18 @@ class Manifest:
     """As stated by the publisher; an SPDX identifier where one exists."""
     homepage: str = ""
     huggingface: HuggingFaceRepo | None = None
+    modelscope: ModelScopeRepo | None = None
+    oci: str | None = None
+    """``REGISTRY/REPOSITORY`` whose blobs are addressed by the files' own SHA-256."""
     ipfs_cid: str | None = None
     """CID of a directory that has the files under their paths."""
     mirrors: tuple[str, ...] = ()
     """URL templates with ``{path}``, ``{sha256}``, ``{name}``, ``{version}``."""
+    task: Task | None = None
+    """What the model does."""
+    format: Format | None = None
+    """How its weights are stored."""
+    upstream: PinOrigin | None = None
     license_notice: str = ""
     """Note about the license for the user; from the built-in catalog, never from a manifest's TOML."""
 

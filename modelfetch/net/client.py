@@ -16,6 +16,7 @@ from modelfetch.net.urls import Credential, is_secure
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.net.answers import Answer
     from modelfetch.net.body import Body
     from modelfetch.net.limits import Limits, Memory
     from modelfetch.net.responses import RangeRequest
@@ -80,6 +81,26 @@ class Client:
             Cancelled: The run was cancelled.
         """
         return self._session_for(url).fetch(url, size, credential, first_byte)
+
+    def open(self, url: str, headers: dict[str, str], credential: Credential | None) -> Answer:
+        """Send a GET request for something that is not pinned, such as a listing of a hub.
+
+        Args:
+            url: Address; redirects are followed under the same rules as for files.
+            headers: Header fields. They are sent along redirects too, so none may be secret.
+            credential: Sent to its own origin only.
+
+        Returns:
+            The answer, whatever its status; the caller closes it.
+
+        Raises:
+            SourceError: No answer was received, or a redirect must not be followed.
+            Cancelled: The run was cancelled.
+        """
+        from modelfetch.net.answers import Answer
+
+        response, address, timer = self._session_for(url).open(url, headers, credential)
+        return Answer(response, address, timer, self._cancel)
 
     def close_idle(self) -> None:
         """Close the connections of :meth:`fetch` that have no request under way."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -106,6 +107,24 @@ class Session:
         response, accepted = self._request_until_accepted(url, request, credential, memory, timer)
         return self._body(response, accepted, timer, request.size)
 
+    def open(
+        self, url: str, headers: dict[str, str], credential: Credential | None
+    ) -> tuple[httpx.Response, str, StallTimer]:
+        """Send a request whose answer is not a pinned file, and follow redirects.
+
+        Args:
+            url: Address.
+            headers: Header fields; they are sent to every target of a redirect too, so none is secret.
+            credential: Sent to its own origin only.
+
+        Returns:
+            The response with any status, none of its body read; the URL it came from; and the timer that
+            limits the reads.
+        """
+        timer = StallTimer(self._limits, self._clock)
+        response, address = self._follow(url, lambda _: headers, credential, timer)
+        return response, address, timer
+
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
         timer = StallTimer(self._limits, self._clock)
@@ -181,7 +200,8 @@ class Session:
     ) -> tuple[httpx.Response, Accept]:
         """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
-            response, address = self._follow(url, request, credential, memory, timer)
+            fields = partial(_range_headers, request, memory)
+            response, address = self._follow(url, fields, credential, timer)
             sent = _with_etag(request, memory, address)
             with _closing_on_error(response):
                 verdict = judge(sent, _response_head(response, sent, timer, redirected=address != url))
@@ -196,15 +216,24 @@ class Session:
     def _follow(
         self,
         url: str,
-        request: RangeRequest,
+        fields: Callable[[str], dict[str, str]],
         credential: Credential | None,
-        memory: Memory,
         timer: StallTimer,
     ) -> tuple[httpx.Response, str]:
-        """Send the request and follow redirects; returns the response and the URL it came from."""
+        """Send a request and follow redirects.
+
+        Args:
+            url: Address of the first request.
+            fields: Returns the header fields for a request to a URL, apart from the credential.
+            credential: Sent to its own origin only.
+            timer: Limits the time of all requests together.
+
+        Returns:
+            The response, and the URL it came from.
+        """
         public, first_host = False, host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
-            headers = _range_headers(_with_etag(request, memory, url))
+            headers = fields(url)
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):
@@ -270,7 +299,8 @@ def _with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
     return replace(request, etag=memory.etag)
 
 
-def _range_headers(request: RangeRequest) -> dict[str, str]:
+def _range_headers(request: RangeRequest, memory: Memory, url: str) -> dict[str, str]:
+    request = _with_etag(request, memory, url)
     headers = {"Range": f"bytes={request.start}-{request.last}"} if request.ranged else {}
     return headers | ({"If-Range": request.etag} if request.etag else {})
 

@@ -1,0 +1,178 @@
+"""Requests to the APIs of hubs and registries, with retries, for listings and files of unknown size.
+
+A request is retried when its failure may pass: no connection, a cut or slow answer, 408, 425, 429 and 5xx.
+The server's own delay (``Retry-After``, ``RateLimit``) is honored up to ``retry.retry_after_cap``. Every
+other status is returned to the caller, since each hub gives it a meaning of its own::
+
+    with client.get("https://huggingface.co/api/models/org/repo/revision/main") as answer:
+        if answer.status == 200: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from modelfetch.errors import Fault, SourceError
+from modelfetch.net.responses import ResponseHead, refusal, strong_etag
+from modelfetch.net.retry import RetryPolicy, wait_for
+from modelfetch.net.urls import Credential, host_of
+
+if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
+    from modelfetch.net.answers import Answer
+    from modelfetch.net.client import Client
+
+
+class HubClient:
+    """Sends requests to hubs, for one run.
+
+    Attributes:
+        received: Bytes of all bodies read through :meth:`download` so far.
+
+    Args:
+        client: HTTP client of the run.
+        cancel: Ends requests and waits.
+        policy: Attempts and delays.
+        sleep: Waits for some seconds, or raises Cancelled.
+        waiting: Called with a line for the user before each delay that a server asked for.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cancel: Cancellation,
+        policy: RetryPolicy | None = None,
+        *,
+        sleep: Callable[[float], None] | None = None,
+        waiting: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.received = 0
+        self._client = client
+        self._policy = policy or RetryPolicy()
+        self._sleep = sleep or cancel.sleep
+        self._waiting = waiting
+
+    def get(
+        self,
+        url: str,
+        *,
+        credential: Credential | None = None,
+        accept: str = "application/json",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Send a GET request; transient failures are retried.
+
+        Args:
+            url: Address.
+            credential: Sent to its own origin only.
+            accept: Media types, as the field ``Accept``.
+            headers: Further fields. They are sent along redirects too, so none may be secret.
+
+        Returns:
+            The answer, whose status is not one of those that are retried. The caller closes it.
+
+        Raises:
+            SourceError: The last attempt failed.
+            Cancelled: The run was cancelled.
+        """
+        failures = 0
+        while True:
+            try:
+                return self._attempt(url, {"Accept": accept, **(headers or {})}, credential)
+            except SourceError as error:
+                failures += 1
+                self._wait(error, failures, url)
+
+    def get_json(
+        self, url: str, *, credential: Credential | None = None, accept: str = "application/json"
+    ) -> tuple[Answer, object]:
+        """Send a GET request and read a JSON body; a body that was cut is fetched again.
+
+        Returns:
+            The answer, closed, and the document; None unless the status is 200.
+
+        Raises:
+            SourceError: The last attempt failed, or the body is not JSON.
+            Cancelled: The run was cancelled.
+        """
+        failures = 0
+        while True:
+            try:
+                with self._attempt(url, {"Accept": accept}, credential) as answer:
+                    return answer, answer.json() if answer.status == 200 else None
+            except SourceError as error:
+                failures += 1
+                self._wait(error, failures, url)
+
+    def download(self, url: str, limit: int, *, credential: Credential | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a file. A transfer that was cut continues where it ended, if the server can.
+
+        Args:
+            url: Address.
+            limit: Most bytes that are accepted.
+            credential: Sent to its own origin only.
+
+        Raises:
+            SourceError: The file cannot be read; a refusal has the fault that its status stands for.
+            Cancelled: The run was cancelled.
+        """
+        received, failures, etag = 0, 0, ""
+        while True:
+            before = received
+            try:
+                with self._open_from(url, received, etag, credential) as answer:
+                    etag = etag or strong_etag(answer.headers)
+                    for piece in answer.pieces(limit - received):
+                        received += len(piece)
+                        self.received += len(piece)
+                        yield piece
+                    return
+            except SourceError as error:
+                # Any progress starts the count again: the number of bytes is limited, so this ends.
+                failures = 1 if received > before else failures + 1
+                self._wait(error, failures, url)
+
+    def _open_from(self, url: str, start: int, etag: str, credential: Credential | None) -> Answer:
+        """Open a file at an offset. Only a strong validator proves that the rest belongs to the beginning."""
+        if start and not etag:
+            message = "the connection was cut, and this server offers no safe way to continue"
+            raise SourceError(Fault.CUT, message, retry=False)
+        fields = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
+        answer = self._attempt(url, {"Accept": "*/*", **fields}, credential)
+        if answer.status == (206 if start else 200) and _begins_at(answer, start):
+            return answer
+        answer.close()
+        if answer.status == 200:
+            raise SourceError(Fault.SIZE, "the file changed while it was read")
+        raise refused(answer)
+
+    def _attempt(self, url: str, headers: dict[str, str], credential: Credential | None) -> Answer:
+        answer = self._client.open(url, headers, credential)
+        if answer.status < 400:
+            return answer
+        error = refused(answer)
+        if error.fault not in (Fault.BUSY, Fault.SERVER):
+            return answer
+        answer.close()
+        raise error
+
+    def _wait(self, error: SourceError, failures: int, url: str) -> None:
+        """Wait before the next attempt; raise the error if there is none."""
+        asked = error.retry_after
+        is_too_long = asked is not None and asked > self._policy.retry_after_cap
+        if not error.retry or failures >= self._policy.attempts or is_too_long:
+            raise error
+        seconds = wait_for(self._policy, failures, asked)
+        if asked is not None:
+            self._waiting(f"{host_of(url)} asks to wait: {error.message}; next attempt in {seconds:.0f} s")
+        self._sleep(seconds)
+
+
+def refused(answer: Answer) -> SourceError:
+    """Make the error for a status that is no success."""
+    return refusal(ResponseHead(answer.status, answer.headers))
+
+
+def _begins_at(answer: Answer, start: int) -> bool:
+    return not start or answer.headers.get("content-range", "").strip().startswith(f"bytes {start}-")

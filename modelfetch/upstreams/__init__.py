@@ -1,0 +1,1 @@
+"""Where pins come from: one module per kind of hub, behind the protocol of ``base``."""
