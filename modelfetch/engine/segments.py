@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.pace import Pace
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -277,13 +276,11 @@ class SpeedProbe:
 
     Args:
         policy: The rules.
-        pace: Receives the result as well, for the sake of further files.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, policy: SplitPolicy, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(self, policy: SplitPolicy, clock: Clock = time.monotonic) -> None:
         self._policy = policy
-        self._pace = pace or Pace()
         self._clock = clock
         self._asked = threading.Event()
         self._begun = threading.Event()
@@ -309,7 +306,6 @@ class SpeedProbe:
         if self._received >= self._policy.sample or seconds >= self._policy.sample_seconds:
             self._is_slow = self._received < self._policy.fast_speed * seconds
             self._measured.set()
-            self._pace.note_speed(is_fast=not self._is_slow)
 
     @property
     def is_fast(self) -> bool | None:
@@ -325,7 +321,6 @@ class SpeedProbe:
         self._asked.wait()
         if not self._begun.wait(self._policy.max_delay):
             self._is_late = True
-            self._pace.note_speed(is_fast=False)
             return True
         # Bytes that stop coming give no further call of add(), so the wait is limited.
         self._measured.wait(2 * self._policy.sample_seconds)

@@ -51,7 +51,7 @@ class Sink:
     """
 
     def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
-        self.probe = SpeedProbe(runtime.split_policy, runtime.pace)
+        self.probe = SpeedProbe(runtime.split_policy)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None

@@ -265,7 +265,6 @@ class Transfer:
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Count a failed attempt, decide what follows, and report it."""
-        self.runtime.pace.release()  # this file may have to wait, so further files can use the link
         self.candidates.count_failure(candidate)
         self._retrying = None
         hosts, host = self.runtime.hosts, candidate.offer.host

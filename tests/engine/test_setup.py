@@ -146,7 +146,6 @@ def test_a_copy_of_a_runtime_learns_nothing_from_the_other(tmp_path: Path) -> No
     runtime.hosts.defer("m.example", 60.0)
     copy = replace(runtime, name="other")
     assert copy.hosts is not runtime.hosts
-    assert copy.pace is not runtime.pace
     assert copy.deadline is not None
     assert copy.allowance is runtime.allowance
 
