@@ -13,7 +13,7 @@ printed. Failures are raised as the errors of :mod:`modelfetch.errors`.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
@@ -87,11 +87,19 @@ def ensure(
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
     """
-    run = RunOptions(
-        offline=offline, prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
-    )
+    run = RunOptions(offline, prefer, tuple(only), timeout, lock_timeout)
+    return _ready_directory(_stream([name], EnsureOptions(_settings(cache_dir), run, force)))
+
+
+def _ready_directory(run: Iterable[Record]) -> Path:
+    """Follow a run of one model to its end, and return the directory of the model.
+
+    Raises:
+        ModelfetchError: The run failed.
+        KeyboardInterrupt: The run was interrupted.
+    """
     directory: Path | None = None
-    for record in _stream([name], EnsureOptions(_settings(cache_dir), run, force)):
+    for record in run:
         if isinstance(record.event, ModelReady):
             directory = Path(record.event.path)
         elif isinstance(record.event, RunFinished):

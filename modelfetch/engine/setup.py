@@ -90,14 +90,26 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
-    network, retry = loaded.settings.network, loaded.settings.retry
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
-    client = Client(_limits(network), cancel)
+    client = Client(_limits(loaded.settings.network), cancel)
     available = _watched(_sources(loaded, store, client), loaded, foreign, notices or Notices())
     order = source_order(loaded.settings.sources.order, options, list(available))
+    return _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
+
+
+def _runtime(
+    loaded: Loaded,
+    options: RunOptions,
+    cancel: Cancellation,
+    store: Store,
+    client: Client,
+    sources: Sequence[Source],
+) -> Runtime:
+    """Return a runtime with these parts, and with the limits that settings and options give."""
+    network, retry = loaded.settings.network, loaded.settings.retry
     return Runtime(
         store=store,
-        sources=[available[kind] for kind in order],
+        sources=sources,
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,

@@ -69,8 +69,7 @@ def records(
         Records, the last of them ``run_finished``.
 
     Raises:
-        Exception: Whatever ``events`` raised that is no :class:`ModelfetchError`: a bug. It is raised after
-            the record of the end.
+        Exception: A bug: ``events`` raised no :class:`ModelfetchError`. Raised after the last record.
     """
     maker = _RecordMaker(run or os.urandom(6).hex(), clock, now)
     try:
