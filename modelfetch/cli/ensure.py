@@ -191,9 +191,9 @@ def _ways(
     proxies = from_environment()
     if not proxies.is_set:
         return {}
-    from modelfetch.engine.known_hosts import standings  # here, as it loads httpx
+    from modelfetch.engine.known_hosts import known_hosts  # here, as it loads httpx
 
-    found = standings(workspace.loaded.settings, manifests, {})
+    found = known_hosts(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
     ways = {pair: proxies.describe_route(urls[pair]) for pair in hosts if pair in urls}
     return {pair: way for pair, way in ways.items() if way}
