@@ -16,6 +16,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import is_permissive
 from modelfetch.model.text import sanitise
 from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.warm import already_present
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import (
@@ -237,7 +238,7 @@ def ready(model: ModelState, symbols: Symbols) -> str:
     elif set(model.sources) - {"cache"}:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
-        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already present")
+        parts.append(already_present(event.files, event.size))
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
