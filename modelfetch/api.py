@@ -21,7 +21,7 @@ from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     DeadlineError,
     IntegrityError,
     LockTimeoutError,
@@ -37,7 +37,7 @@ from modelfetch.workspace import Workspace
 _ERRORS: dict[str, type[ModelfetchError]] = {
     error.code: error
     for error in (
-        AuthorisationError,
+        AuthorizationError,
         DeadlineError,
         IntegrityError,
         LockTimeoutError,
@@ -81,7 +81,7 @@ def ensure(
         UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
-        AuthorisationError: A source requires credentials.
+        AuthorizationError: A source requires credentials.
         UnavailableError: No source could deliver a file.
         StoreError: The disk refused.
         LockTimeoutError: Another process held a lock for too long.

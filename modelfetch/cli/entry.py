@@ -19,7 +19,7 @@ from typing import Never
 from modelfetch import streams
 from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.version import __version__
 from modelfetch.warm import is_quiet, plain_names
@@ -123,7 +123,7 @@ def _report(error: ModelfetchError) -> int:
     headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
+    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitize(detail) for detail in details])
     return error.exit_code
 
 
@@ -134,7 +134,7 @@ def _bug() -> int:
     from modelfetch.settings.redaction import redact_text
 
     for line in redact_text(traceback.format_exc()).splitlines():
-        say(sanitise(line))
+        say(sanitize(line))
     say_error(
         f"this is a bug in modelfetch {__version__}",
         "Please report it with the command you ran and the lines above. Remove secrets from them first.",

@@ -20,7 +20,7 @@ from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
@@ -157,7 +157,7 @@ def _watched(
     sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
     """Report requests to private networks that a project, and not the user, configured."""
-    settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
+    settings, project = loaded.settings, f"project file {sanitize(str(loaded.project_file))}"
     places: dict[bool, list[str]] = {True: [], False: []}
     for name, urls in (
         ("sources.mirrors", settings.sources.mirrors),

@@ -18,7 +18,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.settings import hf_environment, layers
 from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
@@ -149,20 +149,20 @@ def _user_config(
 
 
 def _user_layer(path: Path) -> Layer:
-    return _file_layer(path, f"user config {sanitise(str(path))}")
+    return _file_layer(path, f"user config {sanitize(str(path))}")
 
 
 def _project_layer(path: Path | None, owners: Owners) -> Layer:
     if path is None:
         return Layer()
-    return _file_layer(path, f"project file {sanitise(str(path))}", owners, lists=layers.PROJECT_LISTS)
+    return _file_layer(path, f"project file {sanitize(str(path))}", owners, lists=layers.PROJECT_LISTS)
 
 
 def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[str, ...] = ()) -> Layer:
     try:
         document = read_toml(path, owners)
     except ValueError as error:
-        return Layer(faults=[f"{origin}: {sanitise(str(error))}"])
+        return Layer(faults=[f"{origin}: {sanitize(str(error))}"])
     return layers.from_tables(document or {}, origin, lists=lists)
 
 
@@ -208,7 +208,7 @@ def _path_list(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
 
 def _missing_notice(path: Path, *, is_named: bool) -> Iterator[str]:
     if is_named and not is_there(path):
-        where = sanitise(str(path))
+        where = sanitize(str(path))
         yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."
 
 

@@ -134,7 +134,7 @@ urls = ["{url}"]
     assert "canary" not in plain.out + document.out
 
 
-def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
+def test_built_in_models_are_shown_with_their_license_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")
     assert "license Apache-2.0" in " ".join(shown.out.split())

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.e2e.command import Command
-from tests.e2e.terminal import COLOUR, ESC, HIDE, on_terminal
+from tests.e2e.terminal import COLOR, ESC, HIDE, on_terminal
 from tests.origin import Origin, ServedModel, faults, model, whisper_like
 
 
@@ -22,13 +22,13 @@ def served(cli: Command) -> Iterator[ServedModel]:
 
 
 def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(cli: Command, served: ServedModel) -> None:
-    """The screen refuses a line that is too wide; without colours the bars are still told apart."""
+    """The screen refuses a line that is too wide; without colors the bars are still told apart."""
     shown = on_terminal(cli, "ensure", served.name, columns=60, NO_COLOR="1")
     assert (shown.code, shown.out) == (0, f"{cli.directory(served)}\n"), shown.written
     assert HIDE in shown.written
     assert shown.screen.has_cursor
     assert shown.screen.lost == 0
-    assert COLOUR.search(shown.written) is None
+    assert COLOR.search(shown.written) is None
     live = [frame for frame in shown.frames if any("━" in row for row in frame)]
     assert any("encoder_model.onnx" in row and "%" in row for frame in live for row in frame)
     assert any("of 9 files" in row and "%" in row for frame in live for row in frame)
