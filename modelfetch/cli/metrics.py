@@ -92,13 +92,13 @@ def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> Non
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:
     from modelfetch.history.metrics import RECORD_FIELDS, metrics_records
-    from modelfetch.model.text import sanitise
+    from modelfetch.model.text import sanitize
 
     writer = csv.DictWriter(sys.stdout, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
     for record in metrics_records(rows):
         # Without control characters, which would reach the terminal when the file is shown.
-        writer.writerow({key: sanitise(f"{value}") for key, value in record.items()})
+        writer.writerow({key: sanitize(f"{value}") for key, value in record.items()})
 
 
 def _records(rows: Sequence[AttemptRow], json: bool) -> None:

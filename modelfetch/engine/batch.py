@@ -65,7 +65,7 @@ FAILURES: Final = 8
 _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
 """Faults of a connection that the server accepts but has no thread for."""
 _OF_THE_HOST: Final = frozenset(
-    {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
+    {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORIZATION}
     | {Fault.REDIRECT}
 )
 """Faults of the host and not of one file: the next file would fail too, or has to wait."""

@@ -100,7 +100,8 @@ class Runtime:
     def __post_init__(self) -> None:
         self.rate = RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance)
         self.deadline = None if self.timeout is None else self.clock() + self.timeout
-        # A larger number of connections to one file was asked for, so the limit per host allows it.
+        # A file is cut into no more segments than the limit per host allows (Hosts.connections_for). With
+        # CONNECTIONS alone, a larger number of connections to one file would have no effect.
         self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
 
     def for_part(self, cancel: Cancellation) -> Runtime:

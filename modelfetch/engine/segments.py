@@ -117,7 +117,7 @@ class Segments:
 
         Args:
             is_alone: Whether no other connection will claim the rest: free ranges that follow one another are
-                joined, since each request costs a round trip.
+                then joined and fetched with one request.
 
         Returns:
             A segment, to be given back with :meth:`release`; None if there is nothing worth a connection.
@@ -128,7 +128,8 @@ class Segments:
                 while is_alone and self._free and self._free[0][0] == end:
                     end = self._free.pop(0)[1]
                 return self._claim(start, end)
-            # A stalled segment first: it may never end, while a large one is at least served.
+            # A stalled segment first: all that is left of it is taken over, however small, and counts as no
+            # waste. A segment under way is cut only if it is larger than min_remainder, and within max_waste.
             return self._from_the_stalled() or self._from_the_largest()
 
     def claim_all(self) -> Segment:

@@ -20,7 +20,7 @@ from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client
 from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
@@ -90,14 +90,26 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
-    network, retry = loaded.settings.network, loaded.settings.retry
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
-    client = Client(_limits(network), cancel)
+    client = Client(_limits(loaded.settings.network), cancel)
     available = _watched(_sources(loaded, store, client), loaded, foreign, notices or Notices())
     order = source_order(loaded.settings.sources.order, options, list(available))
+    return _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
+
+
+def _runtime(
+    loaded: Loaded,
+    options: RunOptions,
+    cancel: Cancellation,
+    store: Store,
+    client: Client,
+    sources: Sequence[Source],
+) -> Runtime:
+    """Return a runtime with these parts, and with the limits that settings and options give."""
+    network, retry = loaded.settings.network, loaded.settings.retry
     return Runtime(
         store=store,
-        sources=[available[kind] for kind in order],
+        sources=sources,
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
@@ -145,7 +157,7 @@ def _watched(
     sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
     """Report requests to private networks that a project, and not the user, configured."""
-    settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
+    settings, project = loaded.settings, f"project file {sanitize(str(loaded.project_file))}"
     places: dict[bool, list[str]] = {True: [], False: []}
     for name, urls in (
         ("sources.mirrors", settings.sources.mirrors),

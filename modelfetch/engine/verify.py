@@ -40,7 +40,7 @@ from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inv
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     Fault,
     IntegrityError,
     ModelfetchError,
@@ -95,7 +95,7 @@ Findings = dict[FileKey, Finding | None]
 """The finding for each file checked so far; None for a good file."""
 
 
-_UNDELIVERED = (AuthorisationError, IntegrityError, OfflineError, UnavailableError)
+_UNDELIVERED = (AuthorizationError, IntegrityError, OfflineError, UnavailableError)
 """Errors of a repair that do not replace the result of the check: the run still fails with ``integrity``."""
 
 

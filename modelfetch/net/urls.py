@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -116,7 +116,7 @@ def host_of(url: str) -> str:
 def _host_of(url: str) -> str:
     scheme, host, port = origin(url)
     name = f"[{host}]" if ":" in host else host
-    return sanitise(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
+    return sanitize(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
 
 
 def quote_path(path: str) -> str:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.errors import Fault
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.reporters import words
 from modelfetch.reporters.bars_draw import DIM, DrawOptions, draw
 from modelfetch.reporters.bars_layout import EMPTY, Scene, scene
@@ -143,7 +143,7 @@ class Bars:
 
     def _planned(self, event: Planned) -> None:
         if event.missing:
-            name = Text().append(sanitise(event.model), "bold")
+            name = Text().append(sanitize(event.model), "bold")
             self._console.print(name.append(f"  {words.plan(event)}", DIM))
         for said in words.license_lines(event):
             self._console.print(Text(said, "yellow"))
@@ -171,7 +171,7 @@ class Bars:
 
     def _line(self, sign: str, style: str, *fields: str) -> None:
         """Print one permanent line; on a narrow terminal it wraps, indented behind its symbol."""
-        text = Text("  ".join(sanitise(field) for field in fields if field))
+        text = Text("  ".join(sanitize(field) for field in fields if field))
         wrapped = text.wrap(self._console, max(1, self._console.width - 2))
         lines = [Text("  ").append_text(line) for line in wrapped]
         lines[0] = Text().append(f"{sign} ", style).append_text(wrapped[0])

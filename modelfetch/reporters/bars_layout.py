@@ -39,7 +39,7 @@ SPEED: Final = 9
 """``12.3 MB/s``."""
 ETA: Final = 7
 """``12h 05m``."""
-LABELLED_ETA: Final = 10
+LABELED_ETA: Final = 10
 """``ETA 1m 32s``."""
 KIND: Final = 11
 """``huggingface``."""
@@ -226,9 +226,9 @@ def _figures(width: int) -> tuple[int, int, int, int]:
     # The callers subtract the margin for the echo of Ctrl-C. So a terminal of 80 columns shows sizes, one of
     # 100 the kind of the source, too, and one of 122 also its host.
     if width >= 120:
-        return SIZES, SPEED, LABELLED_ETA, ORIGIN
+        return SIZES, SPEED, LABELED_ETA, ORIGIN
     if width >= 96:
-        return SIZES, SPEED, LABELLED_ETA, KIND
+        return SIZES, SPEED, LABELED_ETA, KIND
     if width >= 76:
         return SIZES, SPEED, ETA, 0
     return (0, SPEED, ETA, 0) if width >= 54 else (0, 0, 0, 0)

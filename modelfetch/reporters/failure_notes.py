@@ -24,7 +24,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import Fault, UnavailableError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
 from modelfetch.reporters import words
 
@@ -98,10 +98,10 @@ class Notes:
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"{words.quarantined(event)}: {sanitise(event.path)}"
+            text = f"{words.quarantined(event)}: {sanitize(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
-            yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")
+            yield Note("detail", event.model, "", f"note: {sanitize(event.note)}")
         elif isinstance(event, RetryScheduled):
             note = Note("retry", event.model, event.file, words.retry(event))
             yield from self._once(event, note, words.cause(event))
@@ -122,7 +122,7 @@ class Notes:
     def _take_notices(self) -> Iterable[Note]:
         """Notices that are not in the events."""
         lines = self._notices.take()
-        return [Note("detail", "", "", sanitise(f"note: {text}")) for text in lines] if lines else ()
+        return [Note("detail", "", "", sanitize(f"note: {text}")) for text in lines] if lines else ()
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file
@@ -135,7 +135,7 @@ class Notes:
             return
         yield note
         if isinstance(event, SourceFailed) and event.hint:
-            yield Note("detail", event.model, "", sanitise(event.hint))
+            yield Note("detail", event.model, "", sanitize(event.hint))
 
 
 def _is_unreached(event: Event) -> TypeGuard[RetryScheduled | SourceFailed]:

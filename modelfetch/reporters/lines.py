@@ -22,7 +22,7 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
 from modelfetch.reporters import words
 from modelfetch.reporters.failure_notes import Note, Notes
@@ -137,7 +137,7 @@ class Lines:
 
     def _say(self, *fields: str) -> None:
         """Write one line."""
-        line = "  ".join(sanitise(field) for field in fields if field)
+        line = "  ".join(sanitize(field) for field in fields if field)
         self._out.write(line + "\n")
         self._out.flush()
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.settings.config_files import is_there
 from modelfetch.settings.locations import expand
 from modelfetch.settings.values import Secret
@@ -104,7 +104,7 @@ def _path(text: str, environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _stored(path: Path) -> Token:
-    origin = f"file {sanitise(str(path))}"
+    origin = f"file {sanitize(str(path))}"
     try:
         with path.open("rb") as file:
             text = file.read(_READ_CAP).decode("utf-8-sig").strip()

@@ -15,7 +15,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.settings import hf_environment
 from modelfetch.settings.table import (
     BY_NAME,
@@ -171,7 +171,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         if setting := BY_VARIABLE.get(name):
             _add_variable(layer, setting, name, text)
         elif not is_of_a_service(name, text) and _looks_like_setting(name):
-            layer.faults.append(f"environment {sanitise(name)}: no such setting.{_suggest_variable(name)}")
+            layer.faults.append(f"environment {sanitize(name)}: no such setting.{_suggest_variable(name)}")
     return layer
 
 

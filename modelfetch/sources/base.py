@@ -165,5 +165,5 @@ class HttpOffer:
 
     def _advise(self, error: SourceError) -> None:
         """Add a hint to a refusal; only here it is known whose server this is."""
-        if error.fault is Fault.AUTHORISATION:
+        if error.fault is Fault.AUTHORIZATION:
             error.hint = self._refused or error.hint or _REFUSED

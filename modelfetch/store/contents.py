@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
@@ -233,7 +233,7 @@ def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> Non
     wanted, free = needed + needed // SLACK, free_space(disk, directory)
     if free is not None and free < wanted:
         raise StoreError(
-            f"{sanitise(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
+            f"{sanitize(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
             hint=f"Free some space, or {instead}.",
         )
 

@@ -115,7 +115,7 @@ def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: 
     ("fault", "expected"),
     [
         (faults.status(404), Fault.NOT_FOUND),
-        (faults.status(401), Fault.AUTHORISATION),
+        (faults.status(401), Fault.AUTHORIZATION),
         (faults.status(429, retry_after=7), Fault.BUSY),
         (faults.status(500), Fault.SERVER),
         (faults.wrong_length(+5), Fault.SIZE),
