@@ -173,8 +173,14 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
     """The health of each host that requests would go to, in order; None when it is unknown."""
+    from modelfetch.model.source_kinds import SourceKind
+
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
-    pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
+    pairs = [
+        (kind, host)
+        for kind, _, host in (source.partition(" ") for source in named)
+        if kind != SourceKind.LOCAL
+    ]
     if not pairs:
         return {}
     with workspace.history() as history:

@@ -131,6 +131,7 @@ _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "mod
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     from modelfetch.history.metrics import KINDS, summary
+    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.reporters.words import plural
 
     found = summary(rows)
@@ -139,7 +140,9 @@ def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
         return
     say(f"{plural(found['total'], 'attempt')}; {plural(found['cache_hits'], 'file')} found in the cache")
     lines = [(kind, found[kind]) for kind in KINDS]
-    lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
+    lines += [
+        (f"{SourceKind.IPFS} {host}", tally) for host, tally in found[SourceKind.IPFS]["gateways"].items()
+    ]
     cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
     head = [Column("source", flexible=True), *_right("success", "error"), _LATENCY]
     print_table(head, cells)

@@ -20,9 +20,9 @@ def _complete_model(incomplete: str) -> Iterator[str]:
 
 
 def _complete_kind(incomplete: str) -> Iterator[str]:
-    from modelfetch.settings import SOURCE_KINDS
+    from modelfetch.model.source_kinds import SourceKind
 
-    yield from (kind for kind in SOURCE_KINDS if kind.startswith(incomplete))
+    yield from (kind for kind in SourceKind if kind.startswith(incomplete))
 
 
 Names = Annotated[

@@ -34,7 +34,6 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
-    CACHE,
     FileDone,
     Item,
     Mode,
@@ -62,6 +61,7 @@ from modelfetch.engine.plan import (
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.model.source_kinds import CACHE
 from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.store import Lock, ReceiptError
 

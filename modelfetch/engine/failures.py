@@ -26,8 +26,8 @@ from modelfetch.errors import (
     StoreError,
     UnavailableError,
 )
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unresolved
-from modelfetch.sources.base import LOCAL
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
@@ -154,7 +154,7 @@ def _deciding(exhausted: Exhausted) -> tuple[dict[str, SourceError], list[Source
     only where there was no remote one.
     """
     failures = [(label.partition(" "), error) for label, error in exhausted.failures]
-    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != SourceKind.LOCAL]
     return dict(remote), [error for _, error in remote or failures]
 
 

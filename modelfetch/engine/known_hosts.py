@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 from modelfetch.history import Health, rank
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.probe import Question
-from modelfetch.net.urls import host_of, split_credential
+from modelfetch.net.urls import host_of
+from modelfetch.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.settings import Settings
-
-EMPTY_CID: Final = "bafkqaaa"
-"""An empty file as an identity CID (multihash 0x00): every gateway can answer it without a search."""
+    from modelfetch.sources.base import HostAddress, RegisteredSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +72,18 @@ def _ranked(kind: str, listed: Sequence[KnownHost]) -> Iterator[KnownHost]:
 
 def _configured(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[KnownHost]:
     """Yield the hosts of settings, then those of manifests; a host may occur several times."""
-    for template in settings.sources.mirrors:
-        yield _web("mirror", template, "settings")
-    for gateway in settings.ipfs.gateways:
-        question = Question(f"{gateway}/ipfs/{EMPTY_CID}?format=raw", is_head=False)
-        yield KnownHost("ipfs", host_of(gateway), "settings", question)
-    yield _web("huggingface", settings.huggingface.endpoint, "settings")
+    for source in SOURCES:
+        yield from _hosts_of(source, source.configured_hosts(settings), "settings")
     for manifest in manifests:
-        for template in manifest.mirrors:
-            yield _web("mirror", template, "catalog")
-        for url in dict.fromkeys(url for file in manifest.files for url in file.urls):
-            yield _web("url", url, "catalog")
+        for source in SOURCES:
+            yield from _hosts_of(source, source.manifest_hosts(manifest), "catalog")
 
 
-def _web(kind: str, url: str, known_from: str) -> KnownHost:
-    """Return a host, with a request for the root of its site. Credentials in the URL are not sent."""
-    bare, _ = split_credential(url)
-    parts = urlsplit(bare)
-    root = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
-    return KnownHost(kind, host_of(bare), known_from, Question(root))
+def _hosts_of(
+    source: type[RegisteredSource], hosts: Iterable[HostAddress], known_from: str
+) -> Iterator[KnownHost]:
+    for host in hosts:
+        yield KnownHost(source.kind, host_of(host.url), known_from, Question(host.url, host.is_head))
 
 
 def _only_in_history(

@@ -34,7 +34,6 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.file import CACHE
 from modelfetch.engine.options import Request
 from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
@@ -48,6 +47,7 @@ from modelfetch.errors import (
     UnavailableError,
 )
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.errors import Fault
+from modelfetch.model import source_kinds
 from modelfetch.model.text import sanitize
 from modelfetch.reporters import words
 from modelfetch.reporters.bars_draw import DIM, DrawOptions, draw
@@ -129,7 +130,7 @@ class Bars:
         match event:
             case Planned() if state.operation == "ensure":
                 self._planned(event)
-            case SourceFailed(source="cache"):
+            case SourceFailed(source=source_kinds.CACHE):
                 is_notice = event.fault == Fault.UNLISTED
                 sign, style = (
                     (self._symbols.fallback, "yellow") if is_notice else (self._symbols.failed, "red")

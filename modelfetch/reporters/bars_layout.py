@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, chop_cells
 
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE, SourceKind
 from modelfetch.reporters import words
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ ETA: Final = 7
 """``12h 05m``."""
 LABELED_ETA: Final = 10
 """``ETA 1m 32s``."""
-KIND: Final = 11
-"""``huggingface``."""
+KIND: Final = max(map(len, SourceKind))
+"""The longest: ``huggingface``."""
 ORIGIN: Final = 32
 """Kind and host of a source."""
 BAR: Final = (8, 14, 40)
@@ -150,7 +151,7 @@ def _row(file: FileState, state: RunState) -> Row:
 
 
 def _source(file: FileState, state: RunState) -> str:
-    if file.source == "cache":
+    if file.source == CACHE:
         return "" if state.operation == "verify" else "kept"
     return words.place(file.source, "")
 

@@ -24,6 +24,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import Fault, UnavailableError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE, WITHOUT_NETWORK
 from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
 from modelfetch.reporters import words
@@ -39,8 +40,6 @@ Failure = tuple[Kind, str, str, str]
 """Failures with equal values are counted together: kind of note, kind of source, host, fault."""
 
 
-_HERE = frozenset({"", "cache", "local"})
-"""Sources that need no network."""
 _UNREACHED = frozenset(fault for fault in Fault if fault.is_unreached)
 
 
@@ -105,7 +104,7 @@ class Notes:
         elif isinstance(event, RetryScheduled):
             note = Note("retry", event.model, event.file, words.retry(event))
             yield from self._once(event, note, words.cause(event))
-        elif isinstance(event, SourceFailed) and event.source != "cache":
+        elif isinstance(event, SourceFailed) and event.source != CACHE:
             kind: Kind = "fallback" if event.next_source else "lost"
             text = words.fallback(event, self._symbols)
             yield from self._once(event, Note(kind, event.model, event.file, text), text)
@@ -150,8 +149,8 @@ def _shows_network(event: Event, state: RunState) -> bool:
     """Whether an event shows that a host was reached."""
     match event:
         case RetryScheduled() | SourceFailed():
-            return event.source not in _HERE and not _is_unreached(event)
-        case Progress() if event.source not in _HERE:
+            return event.source not in WITHOUT_NETWORK and not _is_unreached(event)
+        case Progress() if event.source not in WITHOUT_NETWORK:
             return event.received > state.files[event.model, event.file].kept
         case FileCommitted():
             return event.fetched > 0

@@ -22,6 +22,7 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
+from modelfetch.model import source_kinds
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
 from modelfetch.reporters import words
@@ -65,7 +66,7 @@ class Lines:
                 self._waiting(event, state)
             case Planned():
                 self._planned(event, state)
-            case FileStarted() | Progress() | FileCommitted() | SourceFailed(source="cache"):
+            case FileStarted() | Progress() | FileCommitted() | SourceFailed(source=source_kinds.CACHE):
                 self._file(event, state)
             case ModelReady():
                 self._rest()
@@ -155,4 +156,4 @@ def _progress(file: FileState) -> list[str]:
         fields.append(format_rate(file.speed))
     if file.eta is not None:
         fields.append(f"ETA {format_duration(file.eta)}")
-    return [*fields, "" if file.source == "cache" else file.source]
+    return [*fields, "" if file.source == source_kinds.CACHE else file.source]

@@ -29,6 +29,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.errors import Fault
+from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_size
 
@@ -96,7 +97,7 @@ def _source_failed(event: SourceFailed) -> str:
 
 def _found_bad(event: SourceFailed) -> str:
     sign = "🔎" if event.fault == Fault.UNLISTED else "❌"
-    return f"{sign} {event.file}: {event.reason}" if event.source == "cache" else _source_failed(event)
+    return f"{sign} {event.file}: {event.reason}" if event.source == CACHE else _source_failed(event)
 
 
 def _verified(event: FileVerified) -> str:

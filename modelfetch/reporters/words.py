@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import is_permissive
+from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
 from modelfetch.warm import already_present
@@ -235,7 +236,7 @@ def ready(model: ModelState, symbols: Symbols) -> str:
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
             _origins(model.sources),
         ]
-    elif set(model.sources) - {"cache"}:
+    elif set(model.sources) - {CACHE}:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
         parts.append(already_present(event.files, event.size))

@@ -18,6 +18,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import sanitize
 from modelfetch.settings import hf_environment, layers
 from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
@@ -31,7 +32,7 @@ from modelfetch.settings.locations import (
     user_config_path,
 )
 from modelfetch.settings.project_limits import confine
-from modelfetch.settings.table import BY_NAME, IDLE_KINDS
+from modelfetch.settings.table import BY_NAME
 from modelfetch.settings.types import Value
 from modelfetch.settings.values import Secret, Settings, build, shown
 
@@ -230,6 +231,6 @@ def idle_notices(merged: Layer) -> Iterator[str]:
 def idle_part(name: str, value: Value) -> str:
     """Return the part of a setting without effect yet: its name, kinds in it, or an empty string."""
     if name == "sources.order" and isinstance(value, tuple):
-        kinds = [kind for kind in IDLE_KINDS if kind in value]
+        kinds = [kind for kind in SourceKind if kind in value and not kind.is_active]
         return f"{', '.join(kinds)} in {name}" if kinds else ""
     return name if name in BY_NAME and BY_NAME[name].is_idle else ""
