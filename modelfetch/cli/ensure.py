@@ -138,7 +138,7 @@ def plan(
 
 def _show_plan(planned: Planned) -> None:
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import license_lines, plan
+    from modelfetch.reporters.terminal_text import license_lines, plan
 
     say(f"{planned.model} {planned.version}: {plan(planned)}")
     for line in license_lines(planned):

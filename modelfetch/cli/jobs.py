@@ -140,7 +140,7 @@ def _row(job: Snapshot, now: datetime) -> list[str]:
 
 def _speed(job: Snapshot) -> str:
     from modelfetch.model.units import format_rate
-    from modelfetch.reporters.words import idle
+    from modelfetch.reporters.terminal_text import idle
 
     if job.idle is not None:
         return idle(job.idle)

@@ -72,7 +72,7 @@ def metrics(
 
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
 
     with workspace.history() as history:
         deleted = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
@@ -132,7 +132,7 @@ _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "mod
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     from modelfetch.history.metrics import KINDS, summary
     from modelfetch.model.source_kinds import SourceKind
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
 
     found = summary(rows)
     if json:

@@ -145,7 +145,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
     from modelfetch.model.source_kinds import SourceKind
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
     from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
@@ -214,7 +214,7 @@ def remove(
 ) -> None:
     """Remove all versions of a model from the cache. Data that other models use is kept."""
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})

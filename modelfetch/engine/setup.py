@@ -22,8 +22,8 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
+from modelfetch.net.time_limits import Limits
 from modelfetch.notices import Notices
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.types import Address, Addresses

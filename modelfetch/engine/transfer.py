@@ -29,8 +29,9 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
+from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
-from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
+from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
@@ -177,7 +178,7 @@ class Transfer:
             # Before the attempt begins: loading modules must not count as time of the source.
             self.runtime.prepare(candidate.offer.address)
         yield self._progress(candidate)  # the attempt begins here: the wait for its first byte counts
-        floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
+        floor = MinimumSpeed(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.acquire_connection(host, is_first=True)
         try:
             while (yield from self._copy(connection)):

@@ -27,7 +27,7 @@ from modelfetch.net.errors import source_error
 from modelfetch.net.responses import ResponseHead
 
 if TYPE_CHECKING:
-    from modelfetch.net.limits import StallTimer
+    from modelfetch.net.time_limits import StallTimer
 
 HEAD_BYTES: Final = 16 * 1024
 """Largest accepted head in bytes; servers send about 300, the front ends of hubs up to 3 KiB."""

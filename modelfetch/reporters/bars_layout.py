@@ -22,7 +22,7 @@ from rich.cells import cell_len, chop_cells
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE, SourceKind
-from modelfetch.reporters import words
+from modelfetch.reporters import terminal_text
 
 if TYPE_CHECKING:
     from modelfetch.engine.state import RunState
@@ -115,10 +115,10 @@ def scene(state: RunState, height: int) -> Scene:
 def _waits(state: RunState) -> tuple[tuple[str, float], ...]:
     wait = state.waiting
     if wait is not None:
-        return ((words.waiting(wait), state.now - wait.waited),)
+        return ((terminal_text.waiting(wait), state.now - wait.waited),)
     if state.files:
         return ()
-    names = ", ".join(words.subject(state, "", name) for name in state.models)
+    names = ", ".join(terminal_text.subject(state, "", name) for name in state.models)
     doing = "planning" if state.operation == "ensure" else "checking"
     return ((f"{doing} {names}".strip(), state.began or state.now),)
 
@@ -135,7 +135,7 @@ def _choose(state: RunState, room: int) -> list[FileState]:
 def _row(file: FileState, state: RunState) -> Row:
     word, until = _word(file, state)
     return Row(
-        name=words.subject(state, file.model, file.file),
+        name=terminal_text.subject(state, file.model, file.file),
         phase=file.phase,
         received=file.received,
         kept=min(file.kept, file.received),
@@ -144,7 +144,7 @@ def _row(file: FileState, state: RunState) -> Row:
         speed=file.speed,
         eta=file.eta,
         source=_source(file, state),
-        host=words.place("", file.host),
+        host=terminal_text.place("", file.host),
         word=word,
         until=until,
     )
@@ -153,7 +153,7 @@ def _row(file: FileState, state: RunState) -> Row:
 def _source(file: FileState, state: RunState) -> str:
     if file.source == CACHE:
         return "" if state.operation == "verify" else "kept"
-    return words.place(file.source, "")
+    return terminal_text.place(file.source, "")
 
 
 def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
@@ -166,14 +166,14 @@ def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
     if file.phase == "fetching" and file.attempt == 0:
         return "connecting", None
     if file.idle is not None:
-        return words.idle(file.idle), None
+        return terminal_text.idle(file.idle), None
     return "", None
 
 
 def _total(state: RunState) -> Row:
     totals = state.totals
     return Row(
-        name=f"{totals.files_done} of {words.plural(totals.files, 'file')}",
+        name=f"{totals.files_done} of {terminal_text.plural(totals.files, 'file')}",
         phase="done" if totals.percent == 100 else _MOVING[state.operation],
         received=totals.received,
         kept=0,
@@ -183,7 +183,7 @@ def _total(state: RunState) -> Row:
         eta=totals.eta,
         source="",
         host="",
-        word="" if totals.idle is None else words.idle(totals.idle),
+        word="" if totals.idle is None else terminal_text.idle(totals.idle),
         until=None,
     )
 

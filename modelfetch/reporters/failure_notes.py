@@ -27,12 +27,12 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE, WITHOUT_NETWORK
 from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
-from modelfetch.reporters import words
+from modelfetch.reporters import terminal_text
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
     from modelfetch.engine.state import FileId, RunState
-    from modelfetch.reporters.words import Symbols
+    from modelfetch.reporters.terminal_text import Symbols
 
 Kind = Literal["retry", "fallback", "lost", "detail"]
 
@@ -97,16 +97,16 @@ class Notes:
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"{words.quarantined(event)}: {sanitize(event.path)}"
+            text = f"{terminal_text.quarantined(event)}: {sanitize(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
             yield Note("detail", event.model, "", f"note: {sanitize(event.note)}")
         elif isinstance(event, RetryScheduled):
-            note = Note("retry", event.model, event.file, words.retry(event))
-            yield from self._once(event, note, words.cause(event))
+            note = Note("retry", event.model, event.file, terminal_text.retry(event))
+            yield from self._once(event, note, terminal_text.cause(event))
         elif isinstance(event, SourceFailed) and event.source != CACHE:
             kind: Kind = "fallback" if event.next_source else "lost"
-            text = words.fallback(event, self._symbols)
+            text = terminal_text.fallback(event, self._symbols)
             yield from self._once(event, Note(kind, event.model, event.file, text), text)
 
     def rest(self) -> Iterator[Note]:
@@ -114,7 +114,7 @@ class Notes:
         yield from self._take_notices()
         for reported in self._reported.values():
             if reported.others:
-                count = f"{self._symbols.more} and {words.plural(len(reported.others), 'more file')}"
+                count = f"{self._symbols.more} and {terminal_text.plural(len(reported.others), 'more file')}"
                 yield replace(reported.summary, model="", file=count)
         self._reported.clear()
 

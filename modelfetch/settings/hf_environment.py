@@ -1,4 +1,4 @@
-"""The environment of the Hugging Face libraries: token, cache directory and offline mode.
+"""The environment of the Hugging Face libraries: token, endpoint, cache directory and offline mode.
 
 Variables and their precedence are those of huggingface_hub. So a user who ran ``hf auth login`` is logged in
 here too, and files in the cache of the libraries need not be fetched again.
@@ -68,6 +68,11 @@ def token(environ: Mapping[str, str], home: Path) -> Token:
         f"environment {name}: expected a token, not text with spaces, controls or letters beyond ASCII",
         hint=f"Copy the token again, or unset {name}.",
     )
+
+
+def endpoint(environ: Mapping[str, str]) -> str:
+    """Return the variable that names the Hub or a mirror of it, or an empty string if it is not set."""
+    return "HF_ENDPOINT" if "HF_ENDPOINT" in environ else ""
 
 
 def offline(environ: Mapping[str, str]) -> str:

@@ -165,8 +165,8 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
     if name := hf_environment.offline(given):
         _add_variable(layer, BY_VARIABLE["MODELFETCH_OFFLINE"], name, given[name])
-    if "HF_ENDPOINT" in given:
-        _add_variable(layer, BY_NAME["huggingface.endpoint"], "HF_ENDPOINT", given["HF_ENDPOINT"])
+    if name := hf_environment.endpoint(given):
+        _add_variable(layer, BY_NAME["huggingface.endpoint"], name, given[name])
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _add_variable(layer, setting, name, text)

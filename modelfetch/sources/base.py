@@ -20,9 +20,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.net.limits import Memory
+from modelfetch.net.credentials import Credential, split_credential
 from modelfetch.net.responses import RangeRequest
-from modelfetch.net.urls import Credential, host_of, split_credential
+from modelfetch.net.time_limits import Memory
+from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from modelfetch.model.source_kinds import SourceKind
-from modelfetch.net.urls import Credential, quote_path
+from modelfetch.net.credentials import Credential
+from modelfetch.net.urls import quote_path
 from modelfetch.sources.base import HostAddress, HttpOffer, Offer, RegisteredSource, SourceContext
 
 if TYPE_CHECKING:

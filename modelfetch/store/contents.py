@@ -20,7 +20,7 @@ from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import hash_file, read_blocks
-from modelfetch.store.journal import parse
+from modelfetch.store.journal_format import parse
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock
 from modelfetch.store.model_directories import Directories

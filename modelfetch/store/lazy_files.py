@@ -21,7 +21,7 @@ from modelfetch.store.temporary import tag
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
-    from modelfetch.store.journal import Checkpoint, Piece
+    from modelfetch.store.journal_format import Checkpoint, Piece
 
 _TRIES: Final = 10
 """Attempts to create the files while other processes create or remove the same names."""

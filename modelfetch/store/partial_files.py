@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.store.early_sync import EarlySync
-from modelfetch.store.journal import Checkpoint, Piece, header, line
+from modelfetch.store.journal_format import Checkpoint, Piece, header, line
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec

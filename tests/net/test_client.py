@@ -8,8 +8,8 @@ from modelfetch import __version__
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits, Memory
 from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Limits, Memory
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault

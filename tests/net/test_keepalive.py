@@ -11,8 +11,8 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
+from modelfetch.net.credentials import Credential
 from modelfetch.net.keepalive import split_origin
-from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault

@@ -8,8 +8,8 @@ import pytest
 
 from modelfetch.errors import Fault
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Memory
-from modelfetch.net.urls import Credential
+from modelfetch.net.credentials import Credential
+from modelfetch.net.time_limits import Memory
 from tests.net.asking import CANARY, CONTENT, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults, refusing_port

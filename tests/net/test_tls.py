@@ -16,8 +16,8 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault
 from modelfetch.net.client import Client
+from modelfetch.net.credentials import Credential
 from modelfetch.net.tls import Trust
-from modelfetch.net.urls import Credential
 from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, PATIENT, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
