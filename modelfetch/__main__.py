@@ -20,7 +20,7 @@ def _end_interrupted() -> "Never":
 
 
 try:
-    from modelfetch.warm import answer, count
+    from modelfetch.warm import answer, count, is_quiet
 except KeyboardInterrupt:  # nothing has begun, so there is nothing to report
     _end_interrupted()
 
@@ -41,7 +41,7 @@ def _main() -> None:
         run()
         return
     directories = [directory for directory, _ in models]
-    if sys.stderr is not None and not {"--quiet", "-q"}.intersection(sys.argv):
+    if sys.stderr is not None and not is_quiet(sys.argv[1:]):
         _say("".join(f"{words}\n" for _, words in models))
     try:
         # One write without Python's stream: a path is printed as the bytes that the system has for it.

@@ -13,7 +13,7 @@ printed. Failures are raised as the errors of :mod:`modelfetch.errors`.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
@@ -21,7 +21,7 @@ from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, follow, records
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     DeadlineError,
     IntegrityError,
     LockTimeoutError,
@@ -37,7 +37,7 @@ from modelfetch.workspace import Workspace
 _ERRORS: dict[str, type[ModelfetchError]] = {
     error.code: error
     for error in (
-        AuthorisationError,
+        AuthorizationError,
         DeadlineError,
         IntegrityError,
         LockTimeoutError,
@@ -81,17 +81,25 @@ def ensure(
         UsageError: An option or (as ConfigError) a setting is wrong.
         OfflineError: Files are missing and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
-        AuthorisationError: A source requires credentials.
+        AuthorizationError: A source requires credentials.
         UnavailableError: No source could deliver a file.
         StoreError: The disk refused.
         LockTimeoutError: Another process held a lock for too long.
         DeadlineError: The time limit was reached.
     """
-    run = RunOptions(
-        offline=offline, prefer=prefer, only=tuple(only), timeout=timeout, lock_timeout=lock_timeout
-    )
+    run = RunOptions(offline, prefer, tuple(only), timeout, lock_timeout)
+    return _ready_directory(_stream([name], EnsureOptions(_settings(cache_dir), run, force)))
+
+
+def _ready_directory(run: Iterable[Record]) -> Path:
+    """Follow a run of one model to its end, and return the directory of the model.
+
+    Raises:
+        ModelfetchError: The run failed.
+        KeyboardInterrupt: The run was interrupted.
+    """
     directory: Path | None = None
-    for record in _stream([name], EnsureOptions(_settings(cache_dir), run, force)):
+    for record in run:
         if isinstance(record.event, ModelReady):
             directory = Path(record.event.path)
         elif isinstance(record.event, RunFinished):

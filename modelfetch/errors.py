@@ -12,7 +12,7 @@
     ├── UnavailableError                 unavailable     6    no source could deliver
     ├── StoreError                       disk            7    disk full, read-only, denied, damaged
     ├── LockTimeoutError                 lock_timeout    8    another process held a lock for too long
-    ├── AuthorisationError               unauthorised    9    a source wants credentials
+    ├── AuthorizationError               unauthorised    9    a source wants credentials
     ├── DeadlineError                    timeout         10   the run's own time limit was reached
     └── SourceError                      (never ends a run by itself: one source failed for one file)
 
@@ -119,7 +119,7 @@ class LockTimeoutError(ModelfetchError):
     exit_code = 8
 
 
-class AuthorisationError(ModelfetchError):
+class AuthorizationError(ModelfetchError):
     """A source requires credentials for the file, and no other source could deliver it."""
 
     code = "unauthorised"
@@ -154,7 +154,7 @@ class Fault(StrEnum):
     """500, 502, 504, 52x: the server failed."""
     NOT_FOUND = "not_found"
     """404, 410, 451: the server does not have the file."""
-    AUTHORISATION = "authorisation"
+    AUTHORIZATION = "authorisation"
     """401, 403: credentials are missing, wrong or insufficient."""
     PROTOCOL = "protocol"
     """A response that contradicts the request or itself; an unchanged retry would fail again."""

@@ -18,7 +18,7 @@ directory that is printed is that of the receipt.
 
 Only the lightest modules of the standard library are imported: importing ``json``, ``re`` or ``pathlib``
 takes longer than the whole answer. For the same reason, helpers that the full path shares with this one
-(:func:`plain_names`, :func:`format_size`) are defined here.
+(:func:`plain_names`, :func:`already_present`) are defined here.
 """
 
 import os
@@ -48,6 +48,8 @@ _LARGEST = 64 << 20
 """Size limit of files that are read, in bytes: that of a receipt in the store."""
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Flags for opening files: never follow a link, never wait for the other end of a named pipe."""
+_QUIET = frozenset({"--quiet", "-q"})
+"""The only option of command lines that are parsed without typer."""
 _DECIDING = (*_ALLOWED, "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
 """Variables that decide which files are read as settings and catalogs."""
 
@@ -186,8 +188,13 @@ def _find(models: str, name: str, now: list[str]) -> tuple[str, str] | None:
     if not _belongs_to(head, name, label):
         return None
     count, size = _check_files(listed, directory)
+    return directory, f"{name} is ready - {already_present(count, size)}"
+
+
+def already_present(count: int, size: int) -> str:
+    """Summary of a model of which nothing was fetched: ``2 files, 5.20 kB, already present``."""
     files = "1 file" if count == 1 else f"{count} files"
-    return directory, f"{name} is ready - {files}, {format_size(size)}, already present"
+    return f"{files}, {format_size(size)}, already present"
 
 
 def _read(path: str, stamp: str = "") -> str:
@@ -279,8 +286,13 @@ def _holds(line: str) -> bool:
 
 def plain_names(arguments: list[str], command: str) -> list[str] | None:
     """The names in ``COMMAND [NAME...] [--quiet]``, each once; None if ``arguments`` have any other form."""
-    names = list(dict.fromkeys(name for name in arguments[1:] if name not in ("--quiet", "-q")))
+    names = list(dict.fromkeys(name for name in arguments[1:] if name not in _QUIET))
     return names if arguments[:1] == [command] and all(map(_is_plain, names)) else None
+
+
+def is_quiet(arguments: list[str]) -> bool:
+    """Whether arguments of that form ask for the result only."""
+    return not _QUIET.isdisjoint(arguments)
 
 
 def _is_plain(name: str) -> bool:

@@ -26,7 +26,7 @@ from modelfetch.demo import has_demo, serving
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import Manifest
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
@@ -101,7 +101,7 @@ class Workspace:
         clause = doubt_about(os.fspath(root))
         return (
             clause
-            and f"the cache {sanitise(str(root))} {clause}: users who can write to it can replace {_RISK}"
+            and f"the cache {sanitize(str(root))} {clause}: users who can write to it can replace {_RISK}"
         )
 
     @property

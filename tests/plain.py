@@ -16,7 +16,7 @@ _VARIABLE: Final = "TESTS_PLAIN"
 """Tells the commands that tests start."""
 
 SWITCHED_OFF: Final = (
-    *("socket", "large-buffers", "hashing-threads", "pace", "batch", "persistent"),
+    *("socket", "large-buffers", "hashing-threads", "batch", "persistent"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart

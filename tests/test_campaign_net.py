@@ -19,7 +19,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.model.manifest import FileSpec
-from modelfetch.store.journal import Checkpoint, header, line
+from modelfetch.store.journal_format import Checkpoint, header, line
 from modelfetch.store.temporary import temporary_name
 from tests.campaign.schedules import oracles
 from tests.campaign.schedules.oracles import Violation, Watcher

@@ -78,7 +78,7 @@ class Import:
     layer: str
     """The layer it belongs to, or the name of a module at the top."""
     target: str
-    """What is imported, with dots: ``modelfetch.model.text.sanitise``."""
+    """What is imported, with dots: ``modelfetch.model.text.sanitize``."""
 
     @property
     def package(self) -> str:

@@ -24,7 +24,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.model.toml import parse_toml
 from modelfetch.settings.config_files import Owners, ignored_notice, is_there, is_trusted
 
@@ -212,7 +212,7 @@ def _of_others(origin: Origin) -> Origin | None:
 def _taken_over(entry: CatalogEntry) -> str:
     whose = "built-in one" if entry.replaces == "built-in" else "one of your own catalog"
     return (
-        f"{entry.name} is this project's model ({sanitise(str(entry.path))}), not the {whose} of that name."
+        f"{entry.name} is this project's model ({sanitize(str(entry.path))}), not the {whose} of that name."
     )
 
 
@@ -222,13 +222,13 @@ def _trusted(path: Path, owners: Owners, notices: list[str]) -> list[CatalogEntr
     A directory must have a trusted owner too, since its owner decides which manifests are in it.
     """
     if os.path.lexists(path) and not is_trusted(path, owners):
-        notices.append(ignored_notice(sanitise(str(path))))
+        notices.append(ignored_notice(sanitize(str(path))))
         return []
     entries = list(_named(path, "project"))
     good = [entry for entry in entries if entry.path == path or is_trusted(entry.path, owners)]
     if strange := [entry.name for entry in entries if entry not in good]:
         more = f" (and {len(strange) - 1} more there)" if len(strange) > 1 else ""
-        notices.append(ignored_notice(f"{sanitise(str(path))}: {strange[0]}.toml{more}"))
+        notices.append(ignored_notice(f"{sanitize(str(path))}: {strange[0]}.toml{more}"))
     return good
 
 
@@ -272,6 +272,6 @@ def _listing(directory: Path, origin: Origin) -> Iterator[CatalogEntry]:
 def _unusable(path: Path, origin: Origin, reason: Exception | str) -> ConfigError:
     text = getattr(reason, "strerror", None) or reason
     return ConfigError(
-        f"{_SETTING[origin]}: {sanitise(str(path))}: {text}",
+        f"{_SETTING[origin]}: {sanitize(str(path))}: {text}",
         hint="Name a directory of manifests, or the file of one, called <name>.toml.",
     )

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -30,38 +29,20 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
-class Layout(StrEnum):
-    """Directory layouts of other programs."""
-
-    HF = "hf"
-
-
 def ensure(
     context: typer.Context,
     names: options.Names = None,
     offline: options.Offline = False,
     prefer: options.Prefer = None,
     only: options.Only = None,
-    to: Annotated[
-        str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
-        typer.Option(
-            "--to", metavar="DIR", help="Also place the files in this directory.", show_default=False
-        ),
-    ] = None,
-    layout: Annotated[
-        Layout | None,
-        typer.Option(
-            "--layout",
-            help="Also link the files into the cache of the Hugging Face libraries, for offline use.",
-            show_default=False,
-        ),
-    ] = None,
+    to: options.To = None,
+    layout: options.Layout = None,
     files: options.Files = None,
     connections: options.Connections = None,
     limit_rate: options.LimitRate = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch every file again.")] = False,
+    force: options.Force = False,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -83,19 +64,22 @@ def ensure(
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.setup import RunOptions
 
-    options = EnsureOptions(
-        settings={
-            "cache_dir": cache_dir,
-            "network.files": files,
-            "network.connections": connections,
-            "network.limit_rate": limit_rate,
-        },
-        run=RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout),
-        force=force,
-        to=_directory(to),
-        layout_hf=layout is Layout.HF,
-    )
-    raise typer.Exit(run_ensure(names or (), options, json=json, quiet=quiet))
+    settings = _settings(cache_dir, files, connections, limit_rate)
+    run = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
+    asked = EnsureOptions(settings, run, force, _directory(to), layout is options.ForeignLayout.HF)
+    raise typer.Exit(run_ensure(names or (), asked, json=json, quiet=quiet))
+
+
+def _settings(
+    cache_dir: str | None, files: int | None, connections: int | None, limit_rate: str | None
+) -> dict[str, object]:
+    """The settings that have an option of their own, by dotted name; None means not given."""
+    return {
+        "cache_dir": cache_dir,
+        "network.files": files,
+        "network.connections": connections,
+        "network.limit_rate": limit_rate,
+    }
 
 
 def _directory(to: str | None) -> Path | None:
@@ -154,7 +138,7 @@ def plan(
 
 def _show_plan(planned: Planned) -> None:
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import license_lines, plan
+    from modelfetch.reporters.terminal_text import license_lines, plan
 
     say(f"{planned.model} {planned.version}: {plan(planned)}")
     for line in license_lines(planned):
@@ -189,8 +173,14 @@ def _sources(sources: tuple[str, ...]) -> str:
 
 def _hosts(workspace: Workspace, plans: Sequence[Planned]) -> dict[tuple[str, str], Health | None]:
     """The health of each host that requests would go to, in order; None when it is unknown."""
+    from modelfetch.model.source_kinds import SourceKind
+
     named = dict.fromkeys(source for plan in plans for file in plan.files for source in file.sources)
-    pairs = [(kind, host) for kind, _, host in (source.partition(" ") for source in named) if kind != "local"]
+    pairs = [
+        (kind, host)
+        for kind, _, host in (source.partition(" ") for source in named)
+        if kind != SourceKind.LOCAL
+    ]
     if not pairs:
         return {}
     with workspace.history() as history:
@@ -207,9 +197,9 @@ def _ways(
     proxies = from_environment()
     if not proxies.is_set:
         return {}
-    from modelfetch.engine.known_hosts import standings  # here, as it loads httpx
+    from modelfetch.engine.known_hosts import known_hosts  # here, as it loads httpx
 
-    found = standings(workspace.loaded.settings, manifests, {})
+    found = known_hosts(workspace.loaded.settings, manifests, {})
     urls = {(each.kind, each.host): each.question.url for each in found if each.question is not None}
     ways = {pair: proxies.describe_route(urls[pair]) for pair in hosts if pair in urls}
     return {pair: way for pair, way in ways.items() if way}

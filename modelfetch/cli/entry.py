@@ -19,10 +19,10 @@ from typing import Never
 from modelfetch import streams
 from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.version import __version__
-from modelfetch.warm import plain_names
+from modelfetch.warm import is_quiet, plain_names
 
 GARBAGE = 50_000
 """New objects after which Python looks for reference cycles, instead of 700. Imports create a hundred
@@ -92,18 +92,20 @@ def _call() -> int:
 def _command() -> int:
     """Run the command of this process.
 
-    The plain forms of ``ensure`` and ``verify`` are parsed here: loading typer takes more than half as long
-    as loading the HTTP client, and these are the commands that scripts call most.
+    ``ensure`` and ``verify`` with names and ``--quiet`` alone are parsed here: loading typer takes more than
+    half as long as loading the HTTP client, and these are the commands that scripts call most. They call the
+    same functions as :mod:`modelfetch.cli.ensure` and :mod:`modelfetch.cli.verify`, so only the parsing is
+    done in two ways.
     """
-    is_quiet = not {"--quiet", "-q"}.isdisjoint(sys.argv)
-    if (names := plain_names(sys.argv[1:], "ensure")) is not None:
+    arguments = sys.argv[1:]
+    if (names := plain_names(arguments, "ensure")) is not None:
         from modelfetch.cli.run import run_ensure
 
-        code = run_ensure(names, quiet=is_quiet)
-    elif (names := plain_names(sys.argv[1:], "verify")) is not None:
+        code = run_ensure(names, quiet=is_quiet(arguments))
+    elif (names := plain_names(arguments, "verify")) is not None:
         from modelfetch.cli.run import run_verify
 
-        code = run_verify(names, quiet=is_quiet)
+        code = run_verify(names, quiet=is_quiet(arguments))
     else:
         from modelfetch.cli.app import call
 
@@ -121,7 +123,7 @@ def _report(error: ModelfetchError) -> int:
     headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitise(detail) for detail in details])
+    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitize(detail) for detail in details])
     return error.exit_code
 
 
@@ -132,7 +134,7 @@ def _bug() -> int:
     from modelfetch.settings.redaction import redact_text
 
     for line in redact_text(traceback.format_exc()).splitlines():
-        say(sanitise(line))
+        say(sanitize(line))
     say_error(
         f"this is a bug in modelfetch {__version__}",
         "Please report it with the command you ran and the lines above. Remove secrets from them first.",

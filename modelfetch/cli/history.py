@@ -178,7 +178,7 @@ def log(
 ) -> None:
     """Show the log of a run, one line for each event."""
     from modelfetch.errors import UsageError
-    from modelfetch.model.text import quote, sanitise
+    from modelfetch.model.text import quote, sanitize
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -197,7 +197,7 @@ def log(
         say("no runs are recorded yet")
     for event in events:
         if event.get("human"):
-            print_line(f"{local_clock_time(event['at'])}  {sanitise(event['human'])}")
+            print_line(f"{local_clock_time(event['at'])}  {sanitize(event['human'])}")
 
 
 def local_clock_time(at: str) -> str:

@@ -86,7 +86,7 @@ def retry(
     The new job continues where the old one stopped.
     """
     from modelfetch.cli.remote import connect, print_lines
-    from modelfetch.model.text import sanitise
+    from modelfetch.model.text import sanitize
     from modelfetch.remote import shorten
 
     with closing(connect(server, token)) as there:
@@ -96,15 +96,15 @@ def retry(
         print_json({"job_id": job.id, "retry_of": found.job_id, "new": job.is_ours})
         return
     print_lines([job.id])
-    name, verb = sanitise(shorten(job.id)), "submitted" if job.is_ours else "already exists"
+    name, verb = sanitize(shorten(job.id)), "submitted" if job.is_ours else "already exists"
     say(f"job {name} {verb}; follow it with `modelfetch attach {name}`")
 
 
 def _name(job: Snapshot) -> str:
-    from modelfetch.model.text import sanitise
+    from modelfetch.model.text import sanitize
     from modelfetch.remote import shorten
 
-    return sanitise(f"{shorten(job.job_id)} ({_what(job)})")
+    return sanitize(f"{shorten(job.job_id)} ({_what(job)})")
 
 
 def _print(jobs: Sequence[Snapshot]) -> None:
@@ -140,7 +140,7 @@ def _row(job: Snapshot, now: datetime) -> list[str]:
 
 def _speed(job: Snapshot) -> str:
     from modelfetch.model.units import format_rate
-    from modelfetch.reporters.words import idle
+    from modelfetch.reporters.terminal_text import idle
 
     if job.idle is not None:
         return idle(job.idle)

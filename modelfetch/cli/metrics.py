@@ -72,7 +72,7 @@ def metrics(
 
 
 def _reset(workspace: Workspace, *, dry_run: bool, json: bool) -> None:
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
 
     with workspace.history() as history:
         deleted = len(workspace.attempts(history)) if dry_run else workspace.reset_metrics(history)
@@ -92,13 +92,13 @@ def _print_prometheus(rows: Sequence[AttemptRow], runs: Sequence[RunRow]) -> Non
 
 def _print_csv(rows: Sequence[AttemptRow]) -> None:
     from modelfetch.history.metrics import RECORD_FIELDS, metrics_records
-    from modelfetch.model.text import sanitise
+    from modelfetch.model.text import sanitize
 
     writer = csv.DictWriter(sys.stdout, RECORD_FIELDS, lineterminator="\n")
     writer.writeheader()
     for record in metrics_records(rows):
         # Without control characters, which would reach the terminal when the file is shown.
-        writer.writerow({key: sanitise(f"{value}") for key, value in record.items()})
+        writer.writerow({key: sanitize(f"{value}") for key, value in record.items()})
 
 
 def _records(rows: Sequence[AttemptRow], json: bool) -> None:
@@ -131,7 +131,8 @@ _DROP = {"bytes_downloaded": 6, "latency_ms": 5, "timestamp": 4, "host": 3, "mod
 
 def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
     from modelfetch.history.metrics import KINDS, summary
-    from modelfetch.reporters.words import plural
+    from modelfetch.model.source_kinds import SourceKind
+    from modelfetch.reporters.terminal_text import plural
 
     found = summary(rows)
     if json:
@@ -139,7 +140,9 @@ def _summary(rows: Sequence[AttemptRow], json: bool) -> None:
         return
     say(f"{plural(found['total'], 'attempt')}; {plural(found['cache_hits'], 'file')} found in the cache")
     lines = [(kind, found[kind]) for kind in KINDS]
-    lines += [(f"ipfs {host}", tally) for host, tally in found["ipfs"]["gateways"].items()]
+    lines += [
+        (f"{SourceKind.IPFS} {host}", tally) for host, tally in found[SourceKind.IPFS]["gateways"].items()
+    ]
     cells = [[name, f"{tally['success']}", f"{tally['error']}", _ms(tally)] for name, tally in lines]
     head = [Column("source", flexible=True), *_right("success", "error"), _LATENCY]
     print_table(head, cells)

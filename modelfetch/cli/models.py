@@ -143,13 +143,13 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
+    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
     from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
     directory = workspace.store.directory(manifest)
-    hub = manifest.huggingface
     return [
         ("model", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
@@ -158,10 +158,12 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("homepage", manifest.homepage),
         ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
         ("present", str(directory) if workspace.is_present(manifest) else "no"),
-        ("source", f"huggingface {hub.repo} @ {hub.revision}" if hub else ""),
-        ("source", f"ipfs {manifest.ipfs_cid}" if manifest.ipfs_cid else ""),
-        *(("source", f"mirror {redact(mirror)}") for mirror in manifest.mirrors),
-        *(("source", f"url {host}") for host in _url_hosts(manifest)),
+        # A repository "owner/name @ commit" is no address: only addresses may contain credentials.
+        *(
+            ("source", f"{kind} {redact(text) if '://' in text else text}")
+            for kind, text in manifest.named_sources()
+        ),
+        *(("source", f"{SourceKind.URL} {host}") for host in _url_hosts(manifest)),
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
@@ -212,7 +214,7 @@ def remove(
 ) -> None:
     """Remove all versions of a model from the cache. Data that other models use is kept."""
     from modelfetch.model.units import format_size
-    from modelfetch.reporters.words import plural
+    from modelfetch.reporters.terminal_text import plural
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})

@@ -6,6 +6,7 @@ The completion functions run on every Tab in the shell: they import what they ne
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -19,9 +20,9 @@ def _complete_model(incomplete: str) -> Iterator[str]:
 
 
 def _complete_kind(incomplete: str) -> Iterator[str]:
-    from modelfetch.settings import SOURCE_KINDS
+    from modelfetch.model.source_kinds import SourceKind
 
-    yield from (kind for kind in SOURCE_KINDS if kind.startswith(incomplete))
+    yield from (kind for kind in SourceKind if kind.startswith(incomplete))
 
 
 Names = Annotated[
@@ -71,6 +72,27 @@ Only = Annotated[
         show_default=False,
     ),
 ]
+To = Annotated[
+    str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
+    typer.Option("--to", metavar="DIR", help="Also place the files in this directory.", show_default=False),
+]
+
+
+class ForeignLayout(StrEnum):
+    """Directory layouts of other programs."""
+
+    HF = "hf"
+
+
+Layout = Annotated[
+    ForeignLayout | None,
+    typer.Option(
+        "--layout",
+        help="Also link the files into the cache of the Hugging Face libraries, for offline use.",
+        show_default=False,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Fetch every file again.")]
 Files = Annotated[
     int | None,
     typer.Option("--files", metavar="N", min=1, help="Files to fetch at the same time.", show_default=False),

@@ -1,6 +1,6 @@
 """Output of commands: messages on stderr, data on stdout.
 
-Everything printed here passes :func:`~modelfetch.model.text.sanitise`: names and messages come from manifests
+Everything printed here passes :func:`~modelfetch.model.text.sanitize`: names and messages come from manifests
 and servers, and must not send control sequences to a terminal. With ``--json``, stdout has JSON only.
 """
 
@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.model.text import inert, sanitise
+from modelfetch.model.text import inert, sanitize
 
 if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
@@ -24,12 +24,12 @@ _SIGNS = frozenset({"So", "Mn", "Cf"})
 
 def say(text: str) -> None:
     """Write a message to stderr, without control characters."""
-    print(sanitise(text), file=sys.stderr)
+    print(sanitize(text), file=sys.stderr)
 
 
 def say_row(text: str) -> None:
     """Write a row of a table to stderr; on a terminal it is cut at the edge, so that it does not wrap."""
-    row = sanitise(text)
+    row = sanitize(text)
     if sys.stderr.isatty():
         from modelfetch.reporters import symbols_for
         from modelfetch.reporters.bars_layout import cut_end
@@ -57,7 +57,7 @@ def report_error(code: str, message: str, hint: str, details: Sequence[str] = ()
     """
     if "--json" in sys.argv:  # not a parsed option: the error may be that the arguments cannot be parsed
         several = {"details": [detail.strip() for detail in details]} if details else {}
-        print_json({"error": {"code": code, "message": sanitise(message), "hint": sanitise(hint), **several}})
+        print_json({"error": {"code": code, "message": sanitize(message), "hint": sanitize(hint), **several}})
         return
     for detail in details:
         say(detail)
@@ -83,7 +83,7 @@ def print_line(line: str) -> None:
     Tabs are kept: they separate the fields of lines that programs read.
     """
     encoding = sys.stdout.encoding or "utf-8"
-    line = "\t".join(map(sanitise, line.split("\t")))
+    line = "\t".join(map(sanitize, line.split("\t")))
     try:
         line.encode(encoding)
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
-from modelfetch.model.text import inert, sanitise
+from modelfetch.model.text import inert, sanitize
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.signal_exit_codes import SIGNAL_BASE
@@ -188,10 +188,10 @@ def _cancel_jobs(server: ServerClient, jobs: Sequence[Job]) -> None:
             try:
                 server.cancel(job.id)
             except ModelfetchError as error:
-                say(f"warning: {sanitise(error.message)}")
+                say(f"warning: {sanitize(error.message)}")
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines of a server's answer on stdout."""
     for line in lines:
-        print_line(sanitise(line))
+        print_line(sanitize(line))

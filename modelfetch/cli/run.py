@@ -19,7 +19,7 @@ from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.streams import write_path
 from modelfetch.workspace import Workspace
@@ -96,7 +96,7 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            print_line("\t".join(map(sanitise, (result.model, result.file, result.reason))))
+            print_line("\t".join(map(sanitize, (result.model, result.file, result.reason))))
 
 
 def exit_with(finished: RunFinished) -> Never:

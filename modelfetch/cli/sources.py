@@ -18,7 +18,7 @@ from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
-    from modelfetch.engine.known_hosts import Standing
+    from modelfetch.engine.known_hosts import KnownHost
     from modelfetch.model.manifest import Manifest
     from modelfetch.net.probe import Reply
     from modelfetch.workspace import Workspace
@@ -42,13 +42,13 @@ def sources(
 
     Sources come from settings, catalogs and history. No request is made without --probe.
     """
-    from modelfetch.engine.known_hosts import standings
+    from modelfetch.engine.known_hosts import known_hosts
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     with workspace.history() as history:
         health = history.health(datetime.now(UTC))
-    found = standings(workspace.loaded.settings, _manifests(workspace), health)
+    found = known_hosts(workspace.loaded.settings, _manifests(workspace), health)
     replies = _probe(workspace, found) if probe else {}
     print_notice(history.notice)
     if json:
@@ -68,7 +68,7 @@ def _manifests(workspace: Workspace) -> Iterator[Manifest]:
             say(f"warning: {error.message}")
 
 
-def _probe(workspace: Workspace, found: Sequence[Standing]) -> dict[Standing, Reply]:
+def _probe(workspace: Workspace, found: Sequence[KnownHost]) -> dict[KnownHost, Reply]:
     from modelfetch.errors import OfflineError
     from modelfetch.net.probe import probe
 
@@ -82,7 +82,7 @@ def _probe(workspace: Workspace, found: Sequence[Standing]) -> dict[Standing, Re
     return dict(zip(asked, probe(questions), strict=True))
 
 
-def _document(each: Standing, replies: Mapping[Standing, Reply]) -> dict[str, Any]:
+def _document(each: KnownHost, replies: Mapping[KnownHost, Reply]) -> dict[str, Any]:
     from modelfetch.history.health import facts
 
     reply = replies.get(each)
@@ -92,7 +92,7 @@ def _document(each: Standing, replies: Mapping[Standing, Reply]) -> dict[str, An
     return {
         "source": each.kind,
         "host": each.host,
-        "place": each.place,
+        "place": each.position,
         **facts(each.health),
         "known_from": each.known_from,
         "reason": each.reason,
@@ -100,11 +100,11 @@ def _document(each: Standing, replies: Mapping[Standing, Reply]) -> dict[str, An
     }
 
 
-def _print(found: Sequence[Standing], replies: Mapping[Standing, Reply]) -> None:
+def _print(found: Sequence[KnownHost], replies: Mapping[KnownHost, Reply]) -> None:
     rows = [
         [
             each.kind,
-            "-" if each.place is None else f"{each.place}",
+            "-" if each.position is None else f"{each.position}",
             each.host,
             each.known_from,
             local_time(each.health.last) if each.health else "-",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from modelfetch.cli.output import print_line
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 GAP = 2
 """Spaces between columns, and before a line below a row."""
@@ -56,7 +56,7 @@ class Layout:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under column names; control characters are removed from the cells."""
-    cells = [[column.name for column in columns], *([sanitise(cell) for cell in row] for row in rows)]
+    cells = [[column.name for column in columns], *([sanitize(cell) for cell in row] for row in rows)]
     if not sys.stdout.isatty():
         layout = Layout(tuple(range(len(columns))), tuple(_natural(cells)), ())
         for row in lines(columns, cells, layout, 0):
@@ -73,7 +73,7 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Print labeled values; on a terminal a long value is wrapped behind its label."""
     label = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        said = sanitise(value)
+        said = sanitize(value)
         folded = _fold(said, _room() - label - 1) if sys.stdout.isatty() else [said]
         for number, line in enumerate(folded):
             print_line(f"{'' if number else name:<{label}} {line}")

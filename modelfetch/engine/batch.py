@@ -28,7 +28,8 @@ from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, ob
 from modelfetch.engine.workers import affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.sources.base import IPFS, HttpOffer
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.sources.base import HttpOffer
 from modelfetch.store.dir_handles import limit
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ FAILURES: Final = 8
 _SILENT: Final = frozenset({Fault.CONNECT, Fault.TIMEOUT, Fault.STALL})
 """Faults of a connection that the server accepts but has no thread for."""
 _OF_THE_HOST: Final = frozenset(
-    {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORISATION}
+    {Fault.BUSY, Fault.CONNECT, Fault.TLS, Fault.PROXY, Fault.STALL, Fault.TIMEOUT, Fault.AUTHORIZATION}
     | {Fault.REDIRECT}
 )
 """Faults of the host and not of one file: the next file would fail too, or has to wait."""
@@ -281,7 +282,7 @@ class Batch:
             return None
         self._last_offer, answers, began = offer, self._answers, clock()
         try:
-            data = offer.fetch(FIRST_BYTE if offer.kind == IPFS else self._patience)
+            data = offer.fetch(FIRST_BYTE if offer.kind == SourceKind.IPFS else self._patience)
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy, wait_for
-from modelfetch.sources.base import IPFS, Offer
+from modelfetch.sources.base import Offer
 
 if TYPE_CHECKING:
     from modelfetch.engine.hosts import Hosts
@@ -214,7 +215,7 @@ def _is_gateway_miss(candidate: Candidate, error: SourceError, *, alone: bool) -
     A failure to connect counts only while other sources are left. A gateway that sent data before has the
     file, so its silence is no answer.
     """
-    if candidate.offer.kind != IPFS or error.retry_after is not None:
+    if candidate.offer.kind != SourceKind.IPFS or error.retry_after is not None:
         return False
     is_silent = error.fault is Fault.STALL and not candidate.good
     return is_silent or error.fault in _GATEWAY_MISS or (error.fault is Fault.CONNECT and not alone)
@@ -222,7 +223,9 @@ def _is_gateway_miss(candidate: Candidate, error: SourceError, *, alone: bool) -
 
 def first_byte_of(candidate: Candidate, candidates: Sequence[Candidate]) -> float | None:
     """Return the time limit for the first byte of a source, in seconds; None for the limit of any stall."""
-    is_limited = candidate.offer.kind == IPFS and any(each.offer.kind != IPFS for each in candidates)
+    is_limited = candidate.offer.kind == SourceKind.IPFS and any(
+        each.offer.kind != SourceKind.IPFS for each in candidates
+    )
     return FIRST_BYTE if is_limited else None
 
 

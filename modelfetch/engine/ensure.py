@@ -34,7 +34,6 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
-    CACHE,
     FileDone,
     Item,
     Mode,
@@ -46,7 +45,6 @@ from modelfetch.engine.file import (
 )
 from modelfetch.engine.locking import LockNotes, acquire
 from modelfetch.engine.options import Request
-from modelfetch.engine.pace import FEW, LARGE
 from modelfetch.engine.plan import (
     FileKey,
     Holdings,
@@ -63,6 +61,7 @@ from modelfetch.engine.plan import (
 from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.model.source_kinds import CACHE
 from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.store import Lock, ReceiptError
 
@@ -213,8 +212,8 @@ class Run:
         for inventory in pending:
             needed = {file.path for file in inventory.missing}
             self._waiting[model_key(inventory.manifest)] = inventory, needed
-        pace, deadline = (runtime.pace if _are_large(work[:FEW]) else None), Deadline(runtime)
-        with closing(merge(tasks, runtime.files, runtime.cancel, pace=pace)) as merged:
+        deadline = Deadline(runtime)
+        with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
             for item in with_heartbeat(flatten(merged), runtime.clock, runtime.positions):
                 if isinstance(item, FileDone):  # counts even when the deadline has passed
                     yield from self._account(item)
@@ -332,8 +331,3 @@ class Run:
         if key in self._errors:
             return FileResult(model, file.path, "failed", self._errors[key].code, "", file.size)
         return FileResult(model, file.path, "cancelled", reason, "", file.size)
-
-
-def _are_large(work: Sequence[Job]) -> bool:
-    """Whether each download takes long enough to measure if further files would gain anything."""
-    return all(job.file.size >= LARGE for job in work)

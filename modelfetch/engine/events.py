@@ -112,7 +112,7 @@ class Progress:
     model: str
     file: str
     source: str
-    """Kind of source: ``local``, ``mirror``, ``ipfs``, ``huggingface``, ``url``; ``cache`` when verifying."""
+    """A :class:`~modelfetch.model.source_kinds.SourceKind`; ``cache`` when verifying."""
     host: str
     attempt: int
     """Number of the attempt at this source: 1 for the first, one more with each retry."""

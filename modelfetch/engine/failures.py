@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import FileQuarantined, Progress, RetryScheduled, SourceFailed
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     DeadlineError,
     Fault,
     IntegrityError,
@@ -26,8 +26,8 @@ from modelfetch.errors import (
     StoreError,
     UnavailableError,
 )
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unresolved
-from modelfetch.sources.base import LOCAL
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
@@ -40,7 +40,7 @@ _GRAVITY: Final[tuple[type[ModelfetchError], ...]] = (
     DeadlineError,
     LockTimeoutError,
     IntegrityError,
-    AuthorisationError,
+    AuthorizationError,
     UnavailableError,
     OfflineError,
 )
@@ -134,11 +134,11 @@ def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchErr
         )
     if remote and all(fault.is_unreached for fault in faults):
         return UnreachableError([model], remote)
-    if Fault.AUTHORISATION in faults:
+    if Fault.AUTHORIZATION in faults:
         # The advice of other sources would not give access to the file.
-        refusals = [error for error in errors if error.fault is Fault.AUTHORISATION]
+        refusals = [error for error in errors if error.fault is Fault.AUTHORIZATION]
         hint = _hint(refusals, "Give the source credentials, or add another.")
-        return AuthorisationError(f"{what}: {exhausted.message}", hint=hint)
+        return AuthorizationError(f"{what}: {exhausted.message}", hint=hint)
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})",
         hint=_hint(
@@ -154,7 +154,7 @@ def _deciding(exhausted: Exhausted) -> tuple[dict[str, SourceError], list[Source
     only where there was no remote one.
     """
     failures = [(label.partition(" "), error) for label, error in exhausted.failures]
-    remote = [(host, error) for (kind, _, host), error in failures if kind != LOCAL]
+    remote = [(host, error) for (kind, _, host), error in failures if kind != SourceKind.LOCAL]
     return dict(remote), [error for _, error in remote or failures]
 
 

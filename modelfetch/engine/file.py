@@ -36,6 +36,7 @@ from modelfetch.engine.transfer import Transfer
 from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE
 from modelfetch.sources.local import LocalOffer
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
     from modelfetch.store import Placed
-
-CACHE = "cache"
-"""The source of bytes that were in this cache already."""
 
 
 @dataclass(frozen=True, slots=True)

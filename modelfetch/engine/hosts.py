@@ -25,7 +25,7 @@ CONNECTIONS = 8
 
 _UNREACHABLE = frozenset({Fault.CONNECT, Fault.TLS, Fault.PROXY})
 # These faults concern one file only and predict nothing about the next one.
-_OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING})
+_OF_ONE_FILE = frozenset({Fault.NOT_FOUND, Fault.AUTHORIZATION, Fault.MISSING})
 
 
 @dataclass(slots=True)

@@ -1,31 +1,29 @@
-"""Lists every known host of the sources: where it is configured, its health, and its position. Pure.
+"""Lists every known host of the sources: where it is configured, its health, and its position.
 
-First come the hosts that would be asked, in order; then those of kinds that are not in use; then those that
-only the history knows.
+First come the hosts in use, in the order in which they are tried; then those of kinds that are not in use;
+then those that are only in the history.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING
 
 from modelfetch.history import Health, rank
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.probe import Question
-from modelfetch.net.urls import host_of, split_credential
+from modelfetch.net.urls import host_of
+from modelfetch.sources.registry import SOURCES
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.settings import Settings
-
-EMPTY_CID: Final = "bafkqaaa"
-"""An empty file as an identity CID (multihash 0x00): every gateway can answer it without a search."""
+    from modelfetch.sources.base import HostAddress, RegisteredSource
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class KnownHost:
     """One host of one kind of source."""
 
     kind: str
@@ -33,72 +31,65 @@ class Standing:
     known_from: str
     """``settings``, ``catalog``, or ``history`` for a host that is no longer configured."""
     question: Question | None = None
-    """Request that shows whether it is reachable; None for a host that only the history knows."""
-    place: int | None = None
-    """Position in the order of its kind, from 1; None if it would not be asked at all."""
+    """Request that shows whether it is reachable; None for a host that is only in the history."""
+    position: int | None = None
+    """Position in the order of its kind, from 1; None if it is not in use."""
     health: Health | None = None
 
     @property
     def reason(self) -> str:
         """Why it has its position, for the user."""
-        if self.place is None:
+        if self.position is None:
             return "no longer configured" if self.known_from == "history" else "its kind is not in use"
         return f"{self.health.status}: {self.health}" if self.health else "not tried yet"
 
 
-def standings(
+def known_hosts(
     settings: Settings, manifests: Iterable[Manifest], health: Mapping[tuple[str, str], Health]
-) -> list[Standing]:
-    """List every host, in the order in which kinds and hosts would be asked.
+) -> list[KnownHost]:
+    """List every known host, in the order in which kinds and hosts are tried.
 
     Args:
         settings: With mirrors, gateways, the endpoint and the order of kinds.
         manifests: With more mirrors, and addresses of files.
         health: By kind and host.
     """
-    named: dict[tuple[str, str], Standing] = {}
-    for found in _named(settings, manifests):
-        named.setdefault((found.kind, found.host), found)
-    listed = [replace(found, health=health.get(key)) for key, found in named.items()]
-    used = [each for kind in settings.sources.order for each in _placed(kind, listed)]
+    configured: dict[tuple[str, str], KnownHost] = {}
+    for found in _configured(settings, manifests):
+        configured.setdefault((found.kind, found.host), found)
+    listed = [replace(found, health=health.get(key)) for key, found in configured.items()]
+    used = [each for kind in settings.sources.order for each in _ranked(kind, listed)]
     unused = [each for each in listed if each.kind not in settings.sources.order]
-    return [*used, *unused, *_forgotten(named, health)]
+    return [*used, *unused, *_only_in_history(configured, health)]
 
 
-def _placed(kind: str, listed: Sequence[Standing]) -> Iterator[Standing]:
-    """Yield the hosts of one kind in the order in which they would be asked, with their positions."""
+def _ranked(kind: str, listed: Sequence[KnownHost]) -> Iterator[KnownHost]:
+    """Yield the hosts of one kind in the order in which they are tried, with their positions."""
     measured = {(each.kind, each.host): each.health for each in listed if each.health is not None}
     ordered = rank([each for each in listed if each.kind == kind], measured)
-    yield from (replace(each, place=place) for place, each in enumerate(ordered, 1))
+    yield from (replace(each, position=position) for position, each in enumerate(ordered, 1))
 
 
-def _named(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[Standing]:
-    """Yield the hosts of settings, then those of manifests; a host may come several times."""
-    for template in settings.sources.mirrors:
-        yield _web("mirror", template, "settings")
-    for gateway in settings.ipfs.gateways:
-        question = Question(f"{gateway}/ipfs/{EMPTY_CID}?format=raw", is_head=False)
-        yield Standing("ipfs", host_of(gateway), "settings", question)
-    yield _web("huggingface", settings.huggingface.endpoint, "settings")
+def _configured(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[KnownHost]:
+    """Yield the hosts of settings, then those of manifests; a host may occur several times."""
+    for source in SOURCES:
+        yield from _hosts_of(source, source.configured_hosts(settings), "settings")
     for manifest in manifests:
-        for template in manifest.mirrors:
-            yield _web("mirror", template, "catalog")
-        for url in dict.fromkeys(url for file in manifest.files for url in file.urls):
-            yield _web("url", url, "catalog")
+        for source in SOURCES:
+            yield from _hosts_of(source, source.manifest_hosts(manifest), "catalog")
 
 
-def _web(kind: str, url: str, known_from: str) -> Standing:
-    """Return a host, with a request for the root of its site. Credentials in the URL are not sent."""
-    bare, _ = split_credential(url)
-    parts = urlsplit(bare)
-    root = urlunsplit((parts.scheme, parts.netloc, "/", "", ""))
-    return Standing(kind, host_of(bare), known_from, Question(root))
+def _hosts_of(
+    source: type[RegisteredSource], hosts: Iterable[HostAddress], known_from: str
+) -> Iterator[KnownHost]:
+    for host in hosts:
+        yield KnownHost(source.kind, host_of(host.url), known_from, Question(host.url, host.is_head))
 
 
-def _forgotten(
-    named: Mapping[tuple[str, str], Standing], health: Mapping[tuple[str, str], Health]
-) -> Iterator[Standing]:
+def _only_in_history(
+    configured: Mapping[tuple[str, str], KnownHost], health: Mapping[tuple[str, str], Health]
+) -> Iterator[KnownHost]:
     """Yield hosts that are only in the history, without addresses of this machine."""
     for (kind, host), found in sorted(health.items()):
-        if (kind, host) not in named and not host.startswith(("127.0.0.1:", "[::1]:", "localhost:")):
-            yield Standing(kind, host, "history", health=found)
+        if (kind, host) not in configured and not host.startswith(("127.0.0.1:", "[::1]:", "localhost:")):
+            yield KnownHost(kind, host, "history", health=found)

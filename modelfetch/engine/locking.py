@@ -45,7 +45,6 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
     lock.who = runtime.name
     reported: LockWaiting | None = None
     while not lock.try_acquire():
-        runtime.pace.release()  # a file that waits leaves the link to others
         waited = runtime.clock() - started
         if runtime.lock_timeout is not None and waited >= runtime.lock_timeout:
             raise _timeout(lock, what, waited)

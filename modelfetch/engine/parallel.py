@@ -15,8 +15,8 @@ from modelfetch.engine.candidates import Candidate, Candidates, ready_at
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
 from modelfetch.errors import Fault, SourceError, StoreError
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
-from modelfetch.sources.base import LOCAL
 from modelfetch.threads import start
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ParallelConnections:
         Args:
             missing: Bytes of the file that are missing; they limit the number of connections.
         """
-        if all(candidate.offer.kind == LOCAL for candidate in self._candidates.remaining()):
+        if all(candidate.offer.kind == SourceKind.LOCAL for candidate in self._candidates.remaining()):
             return  # parallel connections ask remote sources only
         allowed = self._runtime.hosts.connections_for(missing)
         self._parts = self._runtime.split_policy.parts(missing, allowed)
@@ -144,7 +144,11 @@ class ParallelConnections:
         hosts, now = self._runtime.hosts, self._runtime.clock()
         for candidate in sorted(self._candidates.remaining(), key=lambda candidate: candidate.rank):
             host = candidate.offer.host
-            is_able = candidate.offer.kind != LOCAL and hosts.sends_ranges(host) and hosts.down(host) is None
+            is_able = (
+                candidate.offer.kind != SourceKind.LOCAL
+                and hosts.sends_ranges(host)
+                and hosts.down(host) is None
+            )
             is_healthy = not candidate.failures and not hosts.is_demoted(host)
             is_ready = is_able and is_healthy and ready_at(candidate, hosts) <= now
             if is_ready and hosts.acquire_connection(host):

@@ -21,6 +21,7 @@ from modelfetch.engine.events import Event, FileCommitted, Progress, SourceFaile
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
 from modelfetch.engine.workers import Task
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -111,7 +112,7 @@ def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path)
         hasher.update(piece)
         done += len(piece)
         if ticker.due():
-            yield Progress(model, file.path, "cache", "", 1, done, file.size)
+            yield Progress(model, file.path, CACHE, "", 1, done, file.size)
     return hasher.hexdigest()
 
 

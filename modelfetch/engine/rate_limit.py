@@ -1,7 +1,7 @@
-"""Limits on speed: the most bytes per second of a process, the fewest of a source, and progress events.
+"""Rate limits: bytes per second of a process, and progress events per second of a file.
 
-:class:`RateLimit` slows all connections down to ``network.limit_rate``. :class:`Floor` ends a source that is
-slower than ``network.min_speed``. :class:`Ticker` limits progress events to ten a second for each file.
+:class:`RateLimit` slows all connections down to ``network.limit_rate``. :class:`Ticker` limits progress
+events to ten a second for each file.
 
 Example: at 1000 bytes per second a piece of 500 bytes books half a second. The next piece, of another
 connection or run, may be passed on when that is over.
@@ -13,8 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
-
-from modelfetch.errors import Fault, SourceError
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
@@ -117,39 +115,3 @@ class Ticker:
             return False
         self._due_at = now + PROGRESS_SECONDS
         return True
-
-
-class Floor:
-    """Ends an attempt at a source that is too slow over all of its answers.
-
-    The speed of each answer is checked while it is read. This check is for sources that give many short
-    answers with a few bytes each.
-
-    Args:
-        minimum: Bytes per second.
-        window: Seconds over which the speed is measured.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(self, minimum: float, window: float, clock: Clock = time.monotonic) -> None:
-        self._minimum = minimum
-        self._window = window
-        self._clock = clock
-        self._began_at = clock()
-        self._before = 0
-
-    def check(self, received: int) -> None:
-        """Check the speed since the last window ended.
-
-        Args:
-            received: Bytes of all answers so far.
-
-        Raises:
-            SourceError: The speed is too low.
-        """
-        seconds, count = self._clock() - self._began_at, received - self._before
-        if seconds < self._window:
-            return
-        if count < self._minimum * seconds:
-            raise SourceError(Fault.STALL, f"too slow: {count} bytes in {seconds:.0f} s")
-        self._began_at, self._before = self._clock(), received

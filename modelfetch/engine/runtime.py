@@ -12,7 +12,6 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
-from modelfetch.engine.pace import Pace
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import DeadlineError
@@ -52,7 +51,7 @@ class Runtime:
     """Everything that a run works with, made once by the caller. One runtime serves one run.
 
     What changes during a run: the entries of ``positions``, and the state inside ``rate``, ``allowance``,
-    ``hosts``, ``pace``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
+    ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
     assigned again after construction.
     """
 
@@ -97,25 +96,24 @@ class Runtime:
     """Functions, by model and path, that return how many bytes of a file under way are there. A thread that
     waits for the next byte cannot report progress, so the consumer of the events asks here."""
     hosts: Hosts = field(init=False)
-    pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self.rate = RateLimit(self.limit_rate, self.cancel, self.clock, self.allowance)
-        self.pace = Pace()
         self.deadline = None if self.timeout is None else self.clock() + self.timeout
-        # A larger number of connections to one file was asked for, so the limit per host allows it.
+        # A file is cut into no more segments than the limit per host allows (Hosts.connections_for). With
+        # CONNECTIONS alone, a larger number of connections to one file would have no effect.
         self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
 
     def for_part(self, cancel: Cancellation) -> Runtime:
         """This runtime for a part of the run that can be cancelled alone.
 
-        Hosts, pace and deadline stay those of the run, and the rate limit shares its allowance.
+        Hosts and deadline stay those of the run, and the rate limit shares its allowance.
 
         Args:
             cancel: A child of the run's cancellation.
         """
         part = replace(self, cancel=cancel)
-        part.pace, part.deadline, part.hosts = self.pace, self.deadline, self.hosts
+        part.deadline, part.hosts = self.deadline, self.hosts
         return part
 
     def check_deadline(self, doing: str) -> None:

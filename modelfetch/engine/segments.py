@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.pace import Pace
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class Segments:
 
         Args:
             is_alone: Whether no other connection will claim the rest: free ranges that follow one another are
-                joined, since each request costs a round trip.
+                then joined and fetched with one request.
 
         Returns:
             A segment, to be given back with :meth:`release`; None if there is nothing worth a connection.
@@ -129,7 +128,8 @@ class Segments:
                 while is_alone and self._free and self._free[0][0] == end:
                     end = self._free.pop(0)[1]
                 return self._claim(start, end)
-            # A stalled segment first: it may never end, while a large one is at least served.
+            # A stalled segment first: all that is left of it is taken over, however small, and counts as no
+            # waste. A segment under way is cut only if it is larger than min_remainder, and within max_waste.
             return self._from_the_stalled() or self._from_the_largest()
 
     def claim_all(self) -> Segment:
@@ -277,13 +277,11 @@ class SpeedProbe:
 
     Args:
         policy: The rules.
-        pace: Receives the result as well, for the sake of further files.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, policy: SplitPolicy, pace: Pace | None = None, clock: Clock = time.monotonic) -> None:
+    def __init__(self, policy: SplitPolicy, clock: Clock = time.monotonic) -> None:
         self._policy = policy
-        self._pace = pace or Pace()
         self._clock = clock
         self._asked = threading.Event()
         self._begun = threading.Event()
@@ -309,7 +307,6 @@ class SpeedProbe:
         if self._received >= self._policy.sample or seconds >= self._policy.sample_seconds:
             self._is_slow = self._received < self._policy.fast_speed * seconds
             self._measured.set()
-            self._pace.note_speed(is_fast=not self._is_slow)
 
     @property
     def is_fast(self) -> bool | None:
@@ -325,7 +322,6 @@ class SpeedProbe:
         self._asked.wait()
         if not self._begun.wait(self._policy.max_delay):
             self._is_late = True
-            self._pace.note_speed(is_fast=False)
             return True
         # Bytes that stop coming give no further call of add(), so the wait is limited.
         self._measured.wait(2 * self._policy.sample_seconds)

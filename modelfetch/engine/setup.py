@@ -7,12 +7,11 @@ The order of the kinds of source comes from ``sources.order``, ``--prefer``, ``-
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.engine.rate_limit import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
@@ -20,17 +19,17 @@ from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
+from modelfetch.net.time_limits import Limits
 from modelfetch.notices import Notices
-from modelfetch.sources.base import IPFS, LOCAL, Offer, Source
-from modelfetch.sources.huggingface import HuggingFaceSource
-from modelfetch.sources.ipfs import IpfsSource
-from modelfetch.sources.local import Finder, LocalSource, in_huggingface_cache
-from modelfetch.sources.mirror import MirrorSource, UrlSource
+from modelfetch.settings import SETTINGS
+from modelfetch.settings.types import Address, Addresses
+from modelfetch.sources.base import Offer, Source, SourceContext
 from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
+from modelfetch.sources.registry import make_sources
 from modelfetch.store import Store
 from modelfetch.store.dir_handles import limit
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.history import Health, Miss
     from modelfetch.model.manifest import FileSpec, Manifest
-    from modelfetch.settings import Loaded
+    from modelfetch.settings import Loaded, Setting, Settings
     from modelfetch.settings.values import Network
 
 
@@ -47,6 +46,8 @@ HISTORY_WAIT = 0.2
 is not worth a longer wait."""
 
 
+_OFFLINE: Final = frozenset(kind.value for kind in SourceKind if not kind.needs_network)
+"""Kinds of source that remain with ``--offline``."""
 _ALLOWANCE = Allowance()
 """Shared by all runs of this process, because the jobs of a server share one link."""
 
@@ -90,14 +91,28 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
-    network, retry = loaded.settings.network, loaded.settings.retry
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
-    client = Client(_limits(network), cancel)
-    available = _watched(_sources(loaded, store, client), loaded, foreign, notices or Notices())
+    client = Client(_limits(loaded.settings.network), cancel)
+    available = _watched(
+        make_sources(SourceContext(loaded, client, store)), loaded, foreign, notices or Notices()
+    )
     order = source_order(loaded.settings.sources.order, options, list(available))
+    return _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
+
+
+def _runtime(
+    loaded: Loaded,
+    options: RunOptions,
+    cancel: Cancellation,
+    store: Store,
+    client: Client,
+    sources: Sequence[Source],
+) -> Runtime:
+    """Return a runtime with these parts, and with the limits that settings and options give."""
+    network, retry = loaded.settings.network, loaded.settings.retry
     return Runtime(
         store=store,
-        sources=[available[kind] for kind in order],
+        sources=sources,
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
         limit_rate=network.limit_rate,
@@ -128,35 +143,26 @@ def _min_speed(network: Network) -> float:
     return network.min_speed if network.limit_rate is None else 0.0
 
 
-def _sources(loaded: Loaded, store: Store, client: Client) -> dict[str, Source]:
-    token = loaded.hf_token.reveal() if loaded.hf_token is not None else None
-    settings = loaded.settings
-    sources: list[Source] = [
-        LocalSource([_in_store(store), in_huggingface_cache(loaded.hf_cache)]),
-        MirrorSource(client, settings.sources.mirrors),
-        IpfsSource(client, settings.ipfs.gateways),
-        HuggingFaceSource(client, settings.huggingface.endpoint, token),
-        UrlSource(client),
-    ]
-    return {source.kind: source for source in sources}
-
-
 def _watched(
     sources: dict[str, Source], loaded: Loaded, models: Collection[str], notices: Notices
 ) -> dict[str, Source]:
     """Report requests to private networks that a project, and not the user, configured."""
-    settings, project = loaded.settings, f"project file {sanitise(str(loaded.project_file))}"
+    settings, project = loaded.settings, f"project file {sanitize(str(loaded.project_file))}"
     places: dict[bool, list[str]] = {True: [], False: []}
-    for name, urls in (
-        ("sources.mirrors", settings.sources.mirrors),
-        ("ipfs.gateways", settings.ipfs.gateways),
-        ("huggingface.endpoint", (settings.huggingface.endpoint,)),
-    ):
-        places[loaded.origins[name] == project] += urls
+    for setting in SETTINGS:
+        places[loaded.origins[setting.name] == project] += _addresses(setting, settings)
     watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
     if not watch.is_needed:
         return sources
     return {kind: Watched(source, watch) for kind, source in sources.items()}
+
+
+def _addresses(setting: Setting, settings: Settings) -> tuple[str, ...]:
+    """Return the addresses that a setting holds; empty for a setting of another form."""
+    if not isinstance(setting.form, Address | Addresses):
+        return ()
+    value = settings.value(setting.name)
+    return (value,) if isinstance(value, str) else cast("tuple[str, ...]", value)
 
 
 def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
@@ -171,7 +177,7 @@ def _by_health(loaded: Loaded, cancel: Cancellation) -> Rank:
             return history.health(datetime.now(UTC))
 
     def ranked(offers: Sequence[Offer]) -> Sequence[Offer]:
-        if len({offer.host for offer in offers if offer.kind != LOCAL}) < 2:
+        if len({offer.host for offer in offers if offer.kind != SourceKind.LOCAL}) < 2:
             return offers
         from modelfetch.history import rank
 
@@ -189,28 +195,14 @@ def _by_misses(loaded: Loaded, cancel: Cancellation) -> Absent:
 
         path = loaded.cache_dir / FILE
         with History(path, wait=HISTORY_WAIT, is_cancelled=lambda: cancel.cancelled) as history:
-            return history.misses(IPFS, datetime.now(UTC))
+            return history.misses(SourceKind.IPFS, datetime.now(UTC))
 
     def is_absent(offer: Offer, manifest: Manifest, file: FileSpec) -> bool:
-        if offer.kind != IPFS or not loaded.settings.history.days:
+        if offer.kind != SourceKind.IPFS or not loaded.settings.history.days:
             return False
         return (offer.host, manifest.name, file.path, file.size) in known()
 
     return is_absent
-
-
-def _in_store(store: Store) -> Finder:
-    """Find files of placed models in this cache, whose blob may have been lost."""
-
-    @cache  # once a run: reading all receipts for each file would take longer than fetching small files
-    def placed() -> dict[str, list[Path]]:
-        return store.placed()
-
-    def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
-        yield store.directory(manifest) / file.path
-        yield from placed().get(file.sha256, ())
-
-    return find
 
 
 def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence[str]) -> list[str]:
@@ -232,7 +224,7 @@ def source_order(configured: Sequence[str], options: RunOptions, kinds: Sequence
     order = preferred + [kind for kind in _common(configured, kinds) if kind not in preferred]
     if options.only:
         order = _common(order, options.only) or list(options.only)
-    return _common(order, [LOCAL]) if options.offline else order
+    return [kind for kind in order if kind in _OFFLINE] if options.offline else order
 
 
 def _common(names: Sequence[str], allowed: Collection[str]) -> list[str]:

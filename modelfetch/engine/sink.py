@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.sources.base import LOCAL, Stream
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.sources.base import Stream
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate, Candidates
@@ -51,7 +52,7 @@ class Sink:
     """
 
     def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
-        self.probe = SpeedProbe(runtime.split_policy, runtime.pace)
+        self.probe = SpeedProbe(runtime.split_policy)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
         self.last: Candidate | None = None
@@ -111,7 +112,7 @@ class Sink:
         """
         position, is_whole = stream.start, not stream.ranged
         try:
-            for piece in self._limited(stream, is_local=connection.candidate.offer.kind == LOCAL):
+            for piece in self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL):
                 if position + len(piece) > until:
                     raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
                 self._write(connection, piece, position, until, is_whole=is_whole)

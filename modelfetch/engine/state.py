@@ -37,6 +37,7 @@ from modelfetch.engine.speed_and_eta import Meter
 from modelfetch.engine.totals import FileId, FileState, Ledger, Phase, Totals
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE
 
 __all__ = ["FileId", "FileState", "ModelState", "Phase", "RunState", "Totals"]
 
@@ -163,7 +164,7 @@ class RunState:
         self._keep(self._ledger.file(event.model, event.file, event.size))
 
     def _keep(self, file: FileState) -> None:
-        file.source, file.kept = "cache", file.size
+        file.source, file.kept = CACHE, file.size
         self._ledger.move(file, "done", file.size, self.now, is_gain=False)
 
     def _file_started(self, event: FileStarted) -> None:
@@ -182,7 +183,7 @@ class RunState:
         if file.source and (file.source, file.host) != (event.source, event.host):
             file.meter = Meter()  # the speed of the previous source is not that of this one
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
-        is_verifying = event.source == "cache" or event.received >= event.size
+        is_verifying = event.source == CACHE or event.received >= event.size
         self._ledger.move(file, "verifying" if is_verifying else "fetching", event.received, self.now)
 
     def _retry_scheduled(self, event: RetryScheduled) -> None:

@@ -18,7 +18,7 @@ from modelfetch.engine.events import ErrorInfo, Event, Outcome, Progress, RunFin
 from modelfetch.engine.record import Figures, Record, to_json
 from modelfetch.engine.state import RunState
 from modelfetch.errors import ModelfetchError, interrupt_behind
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.signal_exit_codes import SIGHUP_EXIT, SIGINT_EXIT, SIGTERM_EXIT
 
@@ -69,8 +69,7 @@ def records(
         Records, the last of them ``run_finished``.
 
     Raises:
-        Exception: Whatever ``events`` raised that is no :class:`ModelfetchError`: a bug. It is raised after
-            the record of the end.
+        Exception: A bug: ``events`` raised no :class:`ModelfetchError`. Raised after the last record.
     """
     maker = _RecordMaker(run or os.urandom(6).hex(), clock, now)
     try:
@@ -258,5 +257,5 @@ def _warn(what: str, error: BaseException) -> None:
 
     from modelfetch.settings.redaction import redact_text
 
-    words = sanitise(redact_text(str(error))) or type(error).__name__
+    words = sanitize(redact_text(str(error))) or type(error).__name__
     logging.getLogger(__name__).warning("%s failed: %s", what, words)

@@ -29,13 +29,15 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
+from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
-from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Floor, Ticker
+from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
-from modelfetch.sources.base import LOCAL, Stream
+from modelfetch.sources.base import Stream
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -153,7 +155,7 @@ class Transfer:
         The bytes in flight when a larger answer is cut short are wasted. A host known to be fast enough
         with one connection gets one request for all.
         """
-        if candidate.offer.kind != LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
+        if candidate.offer.kind != SourceKind.LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
             self._parallel.split()
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
@@ -172,11 +174,11 @@ class Transfer:
         down = hosts.down(host)
         if down is not None and not candidate.failures:
             raise down  # another file waited for this host already; a retry asks it all the same
-        if candidate.offer.kind != LOCAL:
+        if candidate.offer.kind != SourceKind.LOCAL:
             # Before the attempt begins: loading modules must not count as time of the source.
             self.runtime.prepare(candidate.offer.address)
         yield self._progress(candidate)  # the attempt begins here: the wait for its first byte counts
-        floor = Floor(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
+        floor = MinimumSpeed(self.runtime.min_speed, self.runtime.stall_timeout, self.runtime.clock)
         hosts.acquire_connection(host, is_first=True)
         try:
             while (yield from self._copy(connection)):
@@ -194,7 +196,7 @@ class Transfer:
             15.3.7), and that is no failure as long as it brings any bytes.
         """
         stream, until = self._open(connection)
-        written, is_local = connection.written, connection.candidate.offer.kind == LOCAL
+        written, is_local = connection.written, connection.candidate.offer.kind == SourceKind.LOCAL
         try:
             for count in self.sink.copy(connection, stream, until):
                 if not is_local:
@@ -215,7 +217,7 @@ class Transfer:
         Returns:
             The answer, and the position in the file where it is to end.
         """
-        if connection.candidate.offer.kind != LOCAL:
+        if connection.candidate.offer.kind != SourceKind.LOCAL:
             self.sink.probe.ask()
         if self._must_restart(connection.candidate):
             # Opened first: if the source does not answer, the bytes that are there stay.
@@ -265,7 +267,6 @@ class Transfer:
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Count a failed attempt, decide what follows, and report it."""
-        self.runtime.pace.release()  # this file may have to wait, so further files can use the link
         self.candidates.count_failure(candidate)
         self._retrying = None
         hosts, host = self.runtime.hosts, candidate.offer.host
@@ -297,7 +298,7 @@ class Transfer:
                 self.candidates.discard(candidate)
                 self.failures.append((candidate, error))
                 # One damaged file predicts nothing about the others on this disk.
-                if candidate.offer.kind != LOCAL:
+                if candidate.offer.kind != SourceKind.LOCAL:
                     self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
         return self._source_failed(candidate, error)
 

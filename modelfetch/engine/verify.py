@@ -34,13 +34,12 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.file import CACHE
 from modelfetch.engine.options import Request
 from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     Fault,
     IntegrityError,
     ModelfetchError,
@@ -48,6 +47,7 @@ from modelfetch.errors import (
     UnavailableError,
 )
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -95,7 +95,7 @@ Findings = dict[FileKey, Finding | None]
 """The finding for each file checked so far; None for a good file."""
 
 
-_UNDELIVERED = (AuthorisationError, IntegrityError, OfflineError, UnavailableError)
+_UNDELIVERED = (AuthorizationError, IntegrityError, OfflineError, UnavailableError)
 """Errors of a repair that do not replace the result of the check: the run still fails with ``integrity``."""
 
 

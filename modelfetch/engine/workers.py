@@ -22,7 +22,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.engine.events import Event
-from modelfetch.engine.pace import FEW, Pace
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.dir_handles import most_kept
 from modelfetch.threads import start
@@ -53,28 +52,25 @@ def merge(
     threads: int,
     cancel: Cancellation,
     idle: float = 0.25,
-    pace: Pace | None = None,
 ) -> Generator[Item | None, None, None]:
     """Run tasks in parallel, started in their order, and yield the items that they yield.
 
     Yields None when no item came for ``idle`` seconds, so that the caller can check the clock. What a task
     returns is discarded: a task that has a result yields it as an item. An exception raised by a task is
-    raised here and ends the others. So does closing the iterator. With a pace, threads beyond the first few
-    wait for their turn.
+    raised here and ends the others. So does closing the iterator.
 
     Args:
         tasks: Generators; each runs in one thread.
         threads: The most tasks that run at the same time.
         cancel: Cancelled when this ends before all tasks have ended, so that the workers end too.
         idle: Seconds without an item after which None is yielded.
-        pace: When the threads beyond the first few may start.
 
     Raises:
         Cancelled: The run was cancelled by another thread, and the workers yield nothing any more.
     """
     items: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
     waiting = deque(tasks)
-    workers = _start(min(threads, len(tasks)), waiting, items, pace)
+    workers = _start(min(threads, len(tasks)), waiting, items)
     if not workers:
         yield from _one_by_one(waiting)
         return
@@ -97,8 +93,6 @@ def merge(
         if running:
             cancel.cancel()
             waiting.clear()
-        if pace is not None:
-            pace.release()  # or threads that still wait for their turn would not end
         join(workers, LEAVE_SECONDS)
 
 
@@ -106,12 +100,11 @@ def _start(
     count: int,
     waiting: deque[Generator[Item, None, object]],
     items: queue.SimpleQueue[Item | _Ended],
-    pace: Pace | None,
 ) -> list[threading.Thread]:
     """Start this many workers, or fewer where the system refuses further threads."""
     workers: list[threading.Thread] = []
+    work = partial(_work, waiting, items)
     for n in range(count):
-        work = partial(_work, waiting, items, pace if n >= FEW else None)
         worker = start(work, f"modelfetch-{n}")
         if worker is None:
             break
@@ -129,10 +122,7 @@ def _one_by_one(waiting: deque[Generator[Item, None, object]]) -> Generator[Item
 def _work(
     waiting: deque[Generator[Item, None, object]],
     items: queue.SimpleQueue[Item | _Ended],
-    pace: Pace | None,
 ) -> None:
-    if pace is not None:
-        pace.wait()
     while True:
         try:
             task = waiting.popleft()

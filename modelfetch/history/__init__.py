@@ -9,7 +9,6 @@ rows (:mod:`modelfetch.history.metrics`); the order in which hosts are tried fol
 from modelfetch.history.health import Health, Miss, rank, status_of
 from modelfetch.history.history import FILE, History
 from modelfetch.history.rows import (
-    CACHE,
     EXHAUSTED,
     AttemptRow,
     CidRow,
@@ -22,7 +21,6 @@ from modelfetch.history.rows import (
 )
 
 __all__ = [
-    "CACHE",
     "EXHAUSTED",
     "FILE",
     "AttemptRow",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,13 +80,13 @@ def translated() -> Iterator[None]:
 def _translate(error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:  # raised by the Python module, not by SQLite: text that is not UTF-8
-        return Damaged(sanitise(str(error)))
+        return Damaged(sanitize(str(error)))
     primary = code & 0xFF  # extended codes keep the primary one in the low byte
     if primary in _BUSY:
         return Unavailable("another process has it locked", is_transient=True)
     if primary in _DAMAGED:
-        return Damaged(sanitise(str(error)))
-    return Unavailable(_REASONS.get(primary, sanitise(str(error))))
+        return Damaged(sanitize(str(error)))
+    return Unavailable(_REASONS.get(primary, sanitize(str(error))))
 
 
 def retry_while_locked(

@@ -27,9 +27,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from modelfetch.errors import Fault
-from modelfetch.history.rows import CACHE, AttemptRow
+from modelfetch.history.rows import AttemptRow
 from modelfetch.history.schema import stamp
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import WITHOUT_NETWORK
 from modelfetch.model.units import format_rate
 
 Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
@@ -54,8 +55,6 @@ MISS_DAYS: Final = 1.0
 Miss = tuple[str, str, str, int]
 """Host, model, path and size of a file that the host did not have."""
 
-_NO_HOST: Final = frozenset({"", CACHE, "local"})
-"""Values of ``source`` without a host: no source left, this cache, this disk."""
 _MANIFEST: Final = "manifest"
 """Stands in place of the host if the address in the manifest is invalid; no host was contacted."""
 _MISSES: Final = frozenset({Fault.NOT_FOUND.value, Fault.SERVER.value, Fault.TIMEOUT.value})
@@ -195,7 +194,7 @@ def measure(attempts: Iterable[AttemptRow], now: datetime) -> dict[Host, Health]
 
 
 def _is_judged(attempt: AttemptRow) -> bool:
-    is_host = attempt.source not in _NO_HOST and attempt.host != _MANIFEST
+    is_host = attempt.source not in WITHOUT_NETWORK and attempt.host != _MANIFEST
     return is_host and attempt.outcome in ("success", "error")
 
 

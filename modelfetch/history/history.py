@@ -31,7 +31,7 @@ from modelfetch.history.rows import (
     RunRow,
 )
 from modelfetch.history.schema import decode, insert, prune, select
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -272,10 +272,10 @@ class History:
     def _move_aside(self) -> None:
         kept = self._database.move_aside()
         if kept is not None:
-            self._moved = f"the history was damaged and is now {sanitise(str(kept))}; a new one was started"
+            self._moved = f"the history was damaged and is now {sanitize(str(kept))}; a new one was started"
 
     def _note_problem(self, verb: str, reason: str) -> None:
-        where = sanitise(str(self.path))
+        where = sanitize(str(self.path))
         self._unusable = f"the history ({where}) could not be {verb}: {reason}" if reason else ""
 
 

@@ -22,15 +22,15 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.history.health import status_of
-from modelfetch.history.rows import CACHE, EXHAUSTED, AttemptRow, RunRow
+from modelfetch.history.rows import EXHAUSTED, AttemptRow, RunRow
 from modelfetch.history.schema import stamp
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.settings.table import SOURCE_KINDS
+from modelfetch.model.source_kinds import CACHE, SourceKind
 
 if TYPE_CHECKING:
     from modelfetch.store import Hit, Receipt, ReceiptFile
 
-KINDS: Final = SOURCE_KINDS
+KINDS: Final = tuple(kind.value for kind in SourceKind)
 """Every kind of source; each has an entry in the output, even without attempts."""
 
 _RECORD: Final[dict[str, Callable[[AttemptRow], Any]]] = {
@@ -39,7 +39,7 @@ _RECORD: Final[dict[str, Callable[[AttemptRow], Any]]] = {
     "model": lambda row: row.model,
     "file": lambda row: row.file,
     "layer": lambda row: row.source or None,
-    "gateway": lambda row: row.host if row.source == "ipfs" else None,
+    "gateway": lambda row: row.host if row.source == SourceKind.IPFS else None,
     "host": lambda row: row.host or None,
     "attempt": lambda row: None if _is_exhausted(row) else row.attempt,
     "status": lambda row: EXHAUSTED if _is_exhausted(row) else row.outcome,
@@ -107,7 +107,10 @@ def summary(rows: Sequence[AttemptRow]) -> dict[str, Any]:
     ``avg_latency`` is the mean duration of the successes in whole milliseconds. ``ipfs`` also has these
     figures for each gateway under ``gateways``, with its ``success_rate`` in percent.
     """
-    kinds, gateways = _by_kind(rows), _tallies((row.host, row) for row in rows if row.source == "ipfs")
+    kinds, gateways = (
+        _by_kind(rows),
+        _tallies((row.host, row) for row in rows if row.source == SourceKind.IPFS),
+    )
     counted: dict[str, Any] = {
         "total": len(rows),
         "cache_hits": sum(row.outcome == "hit" for row in rows),
@@ -115,7 +118,7 @@ def summary(rows: Sequence[AttemptRow]) -> dict[str, Any]:
         EXHAUSTED: sum(_is_exhausted(row) for row in rows),
     }
     counted |= {kind: tally.summary() for kind, tally in kinds.items()}
-    counted["ipfs"]["gateways"] = {
+    counted[SourceKind.IPFS]["gateways"] = {
         host: {**tally.summary(), "success_rate": _percent(tally.share)} for host, tally in gateways.items()
     }
     return counted

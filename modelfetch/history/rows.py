@@ -15,8 +15,6 @@ Outcome = Literal["success", "error", "hit", "cancelled"]
 """How an attempt ended. ``hit``: the file was in this cache. ``cancelled``: no verdict, because the run ended
 first, or because data of several sources together had a wrong digest."""
 
-CACHE = "cache"
-"""The source of a cache hit."""
 EXHAUSTED = "all_layers_exhausted"
 """The fault of the row of a file that no source could deliver; its source and host are empty."""
 

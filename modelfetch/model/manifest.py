@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import did_you_mean, quote
 
 Kind = Literal["model", "worker", "dataset"]
@@ -144,6 +146,18 @@ class Manifest:
         titles and the order in the manifest are not part of it.
         """
         return _identity(self.files)
+
+    def named_sources(self) -> Iterator[tuple[SourceKind, str]]:
+        """Yield the sources of the whole model: their kind, and the repository, CID or URL template.
+
+        A template may contain credentials. The URLs of single files are not included.
+        """
+        if self.huggingface is not None:
+            yield SourceKind.HUGGINGFACE, f"{self.huggingface.repo} @ {self.huggingface.revision}"
+        if self.ipfs_cid is not None:
+            yield SourceKind.IPFS, self.ipfs_cid
+        for template in self.mirrors:
+            yield SourceKind.MIRROR, template
 
     def file(self, path: str) -> FileSpec:
         """Find a file by its path.

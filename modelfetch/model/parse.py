@@ -17,7 +17,7 @@ from modelfetch.model.addresses import why_bad_template, why_bad_url
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import did_you_mean, quote, sanitise, visible
+from modelfetch.model.text import did_you_mean, quote, sanitize, visible
 from modelfetch.model.toml import Check, Faults, Table, parse_toml, why_not_text
 from modelfetch.model.units import SIZE_LIMIT
 
@@ -62,7 +62,7 @@ def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
     Raises:
         ManifestError: The file cannot be read, or the manifest is invalid; the error lists all faults.
     """
-    where = sanitise(str(path))
+    where = sanitize(str(path))
     faults = Faults()
     manifest = _manifest(_root(_read(path, where, content), where, faults))
     # A name with a fault of its own reads as an empty string.

@@ -42,7 +42,7 @@ def is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN or bool(_INVISIBLE.match(character))
 
 
-def sanitise(text: str) -> str:
+def sanitize(text: str) -> str:
     """Make untrusted text safe for a terminal and a log, as a single line.
 
     Line breaks and tabs become spaces. Control, bidi and zero-width characters and lone surrogates are
@@ -87,7 +87,7 @@ def _replacement(found: re.Match[str]) -> str:
 def quote(text: str, limit: int = 80) -> str:
     """Quote text in a message: sanitized, and cut after ``limit`` characters."""
     cut = text[: limit + 1]
-    shown = sanitise(cut[:limit]) + ("…" if len(cut) > limit else "")
+    shown = sanitize(cut[:limit]) + ("…" if len(cut) > limit else "")
     return f"'{shown}'"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 
 Check = Callable[[str], str]
 """Returns what is wrong with a string, as a clause, or an empty string."""
@@ -57,7 +57,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
-        raise ValueError(sanitise(str(error))) from None
+        raise ValueError(sanitize(str(error))) from None
 
 
 def why_not_text(error: UnicodeDecodeError) -> str:
@@ -116,7 +116,7 @@ class Table:
         self._faults = faults
         for key in filter(lambda key: key not in known, data):
             guess = "" if faults.is_full else did_you_mean(key, known)
-            self.fault(sanitise(key[:60]), f"unknown key.{guess}")
+            self.fault(sanitize(key[:60]), f"unknown key.{guess}")
 
     def fault(self, key: str, clause: str) -> None:
         """Add a fault of a key of this table."""

@@ -18,8 +18,8 @@ from modelfetch.net.errors import source_error
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
-    from modelfetch.net.limits import StallTimer
     from modelfetch.net.responses import Accept
+    from modelfetch.net.time_limits import StallTimer
 
 
 class Body:

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import UnavailableError
-from modelfetch.net.urls import Credential, is_secure
+from modelfetch.net.credentials import Credential
+from modelfetch.net.urls import is_secure
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.answers import Answer
     from modelfetch.net.body import Body
-    from modelfetch.net.limits import Limits, Memory
     from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
+    from modelfetch.net.time_limits import Limits, Memory
 
 
 class Client:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.net.responses import Unresolved
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _connect_error(error: Exception) -> SourceError:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return SourceError(
                 Fault.TLS,
-                f"certificate refused: {sanitise(cause.verify_message)}",
+                f"certificate refused: {sanitize(cause.verify_message)}",
                 hint="If a company proxy inspects TLS, point SSL_CERT_FILE at its CA certificate.",
             )
         if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from modelfetch.net.connect import Addresses, connect
-from modelfetch.net.limits import StallTimer
+from modelfetch.net.time_limits import StallTimer
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation

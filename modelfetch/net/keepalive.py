@@ -3,8 +3,8 @@
 The first request goes through httpx, so proxy, TLS and address of the connection have been checked as for any
 request. Further requests go to the same origin with the same header fields. A request through httpx takes 0.3
 ms of processor time, one through this module 0.07 ms. Only responses of the simplest form are accepted
-(HTTP/1.1, ``Content-Length`` equal to the size of the file, no folded header lines); for any other the
-connection is closed, and the file is requested again through httpx unless the status is an error. On the
+(HTTP/1.1, ``Content-Length`` equal to the size of the file); for any other the connection is closed, and the
+file is requested again through httpx unless the status is an error. ``h11`` parses head and body. On the
 connection::
 
     GET /models/a.json HTTP/1.1
@@ -22,12 +22,14 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
+import h11
+
 from modelfetch.errors import SourceError
 from modelfetch.net.errors import source_error
 from modelfetch.net.responses import ResponseHead
 
 if TYPE_CHECKING:
-    from modelfetch.net.limits import StallTimer
+    from modelfetch.net.time_limits import StallTimer
 
 HEAD_BYTES: Final = 16 * 1024
 """Largest accepted head in bytes; servers send about 300, the front ends of hubs up to 3 KiB."""
@@ -35,17 +37,10 @@ MAX_HEADERS: Final = 256
 """Most header fields accepted in one response; httpx itself would accept thousands."""
 _PIECE: Final = 64 * 1024
 """Bytes per read."""
-_END: Final = b"\r\n\r\n"
-"""Ends a head."""
 
 _PLAIN: Final = re.compile(r"(?:/(?!\.)(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 """A path (RFC 3986, 3.3) that needs no normalization: no segment is empty or begins with a dot. httpx would
 send it unchanged."""
-_HEAD: Final = re.compile(
-    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [^\r\n\0]*)?\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*)\r\n"
-)
-"""Status line and header fields (RFC 9112, 4 and 5), without obsolete line folding."""
 
 
 class SocketOwner(Protocol):
@@ -105,22 +100,27 @@ class KeepAliveConnection:
             SourceError: The response was too slow, or stalled after its first byte. The connection is closed.
         """
         head = b"GET %b HTTP/1.1\r\n%bRange: bytes=0-%d\r\n\r\n" % (path.encode(), self._fields, size - 1)
-        data = bytearray()
+        # A new parser for each response. h11 accepts a response without having seen the request, and assumes
+        # the body framing of a GET then; passing it each request would cost more than parsing the response.
+        parser = h11.Connection(h11.CLIENT, HEAD_BYTES)
         try:
             self._set_timeout(timer.remaining())
             self._socket.sendall(head)
-            response = self._read(data, size, timer)
+            response = self._read(parser, size, timer)
+        except h11.RemoteProtocolError:  # includes a connection that ended early
+            response = None
         except OSError as error:
             # With some bytes received, the connection is alive and the server is slow: a new connection would
             # be as slow. Without any, the server may have closed the connection unnoticed: try a new one.
-            if data and isinstance(error, TimeoutError):
+            has_head = parser.their_state is not h11.IDLE
+            if (has_head or parser.trailing_data[0]) and isinstance(error, TimeoutError):
                 self.close()
-                raise source_error(error, body=_END in data) from error
+                raise source_error(error, body=has_head) from error
             response = None
         except SourceError:
             self.close()
             raise
-        if response is None or not response[1] or ends_connection(response[0].headers):
+        if response is None or not response[1] or parser.their_state is not h11.DONE:
             self.close()
         return response
 
@@ -129,31 +129,35 @@ class KeepAliveConnection:
         self.is_open = False
         self._owner.close()
 
-    def _read(self, data: bytearray, size: int, timer: StallTimer) -> tuple[ResponseHead, bytes] | None:
-        """Read one response into ``data``, which :meth:`request` examines after a failure."""
-        end = self._read_head(data, timer)
-        head = _parse_head(data[:end]) if end else None
+    def _read(
+        self, parser: h11.Connection, size: int, timer: StallTimer
+    ) -> tuple[ResponseHead, bytes] | None:
+        """Read one response with ``parser``, which :meth:`request` examines after a failure."""
+        head = self._read_head(parser, timer)
         if head is None:
             return None
         if not _is_whole(head, size):
             return head, b""
-        timer.count_bytes(len(data) - end)
-        while len(data) < end + size:
-            timer.check_speed()
-            self._set_timeout(timer.remaining())
-            if not (count := self._receive(data)):
-                return None
-            timer.count_bytes(count)
-        return (head, bytes(data[end:])) if len(data) == end + size else None
-
-    def _read_head(self, data: bytearray, timer: StallTimer) -> int:
-        """Read to the end of the head; its length, or 0 if the connection ended or the head is too long."""
-        while (end := data.find(_END)) < 0:
-            if data:  # request() has set the timeout for the first read
+        timer.count_bytes(0)  # the head ends the silence
+        pieces: list[bytes] = []
+        while not isinstance(event := parser.next_event(), h11.EndOfMessage):
+            if isinstance(event, h11.Data):
+                timer.count_bytes(len(event.data))
+                pieces.append(event.data)
+            else:
+                timer.check_speed()
                 self._set_timeout(timer.remaining())
-            if len(data) > HEAD_BYTES or not self._receive(data):
-                return 0
-        return end + len(_END)
+                parser.receive_data(self._socket.recv(_PIECE))
+        # Bytes beyond the body belong to no request: the next response cannot be trusted, nor this one.
+        return None if parser.trailing_data[0] else (head, b"".join(pieces))
+
+    def _read_head(self, parser: h11.Connection, timer: StallTimer) -> ResponseHead | None:
+        """Read to the end of the head; None if the connection ended or the form is not accepted."""
+        parser.receive_data(self._socket.recv(_PIECE))  # request() has set the timeout
+        while (event := parser.next_event()) is h11.NEED_DATA:
+            self._set_timeout(timer.remaining())
+            parser.receive_data(self._socket.recv(_PIECE))
+        return _response_head(event) if isinstance(event, h11.Response) else None
 
     def _set_timeout(self, seconds: float) -> None:
         """Set the timeout of the socket, up to 2 % too long: each change costs a system call."""
@@ -161,24 +165,16 @@ class KeepAliveConnection:
             self._timeout = seconds * 1.01
             self._socket.settimeout(self._timeout)
 
-    def _receive(self, data: bytearray) -> int:
-        piece = self._socket.recv(_PIECE)
-        data += piece
-        return len(piece)
 
-
-def _parse_head(head: bytearray) -> ResponseHead | None:
-    """Parse status line and header fields; None if the form is not accepted."""
-    match = _HEAD.fullmatch(head)
-    if match is None:
+def _response_head(event: h11.Response) -> ResponseHead | None:
+    """The head as the decision needs it; None if the form is not accepted."""
+    if event.http_version != b"1.1" or len(event.headers) > MAX_HEADERS:
         return None
     headers: dict[str, str] = {}
-    lines = match[2].decode("latin-1").split("\r\n")[:-1]
-    for line in lines:
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
+    for raw_name, raw_value in event.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return ResponseHead(int(match[1]), headers) if len(lines) <= MAX_HEADERS else None
+    return ResponseHead(event.status_code, headers)
 
 
 def _is_whole(head: ResponseHead, size: int) -> bool:

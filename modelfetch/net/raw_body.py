@@ -22,7 +22,7 @@ from modelfetch.net.chunks import ChunkDecoder
 from modelfetch.net.httpcore_backend import SocketStream
 
 if TYPE_CHECKING:
-    from modelfetch.net.limits import StallTimer
+    from modelfetch.net.time_limits import StallTimer
 
 BUFFER_BYTES = 256 * 1024
 """Bytes collected in one piece. TLS returns 16 KiB at a time, which makes writing and hashing inefficient.

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import media_type, sanitise
+from modelfetch.model.text import media_type, sanitize
 from modelfetch.net.retry import retry_after
 
 _BUSY = frozenset({408, 425, 429, 503, 529})
@@ -165,13 +165,13 @@ def _permanent(status: int, sent: str) -> SourceError:
     match status:
         case 401 if sent:
             return SourceError(
-                Fault.AUTHORISATION,
+                Fault.AUTHORIZATION,
                 f"the {sent} was refused ({status})",
                 hint=f"Renew the {sent}, or remove it: public files need none.",
             )
         case 401 | 403:
             # No hint here: only the source knows which server this is and which credential it needs.
-            return SourceError(Fault.AUTHORISATION, f"access refused ({status})")
+            return SourceError(Fault.AUTHORIZATION, f"access refused ({status})")
         case 407:
             return SourceError(
                 Fault.PROXY,
@@ -287,7 +287,7 @@ def _encoding(headers: Mapping[str, str]) -> str:
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return ""
-    return sanitise(encoding)[:40] or "an unreadable name"
+    return sanitize(encoding)[:40] or "an unreadable name"
 
 
 _STATUS_TEXTS = {

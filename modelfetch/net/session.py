@@ -22,12 +22,13 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
 from modelfetch.net.connect import Families
+from modelfetch.net.credentials import Credential
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
 from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
-from modelfetch.net.limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
-from modelfetch.net.urls import Credential, host_of, is_secure, origin, redirect_target
+from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
+from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation

@@ -7,17 +7,14 @@ and query may contain secrets.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 import socket
-from dataclasses import field
 from functools import lru_cache
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -116,44 +113,12 @@ def host_of(url: str) -> str:
 def _host_of(url: str) -> str:
     scheme, host, port = origin(url)
     name = f"[{host}]" if ":" in host else host
-    return sanitise(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
+    return sanitize(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
 
 
 def quote_path(path: str) -> str:
     """Percent-encode a relative path for a URL, segment by segment (RFC 3986, section 3.3)."""
     return "/".join(quote(segment, safe="") for segment in path.split("/"))
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """An ``Authorization`` value for one exact origin; it is sent to no other."""
-
-    origin: tuple[str, str, int]
-    value: str = field(repr=False)  # secret: no log or traceback may show it
-
-    @classmethod
-    def bearer(cls, url: str, token: str) -> Credential:
-        """Make a bearer token (RFC 6750) for the origin of ``url``."""
-        return cls(origin(url), f"Bearer {token}")
-
-    def header_for(self, url: str) -> dict[str, str]:
-        """The header field for a request to ``url``; empty unless it has exactly this origin."""
-        return {"Authorization": self.value} if origin(url) == self.origin else {}
-
-
-def split_credential(url: str) -> tuple[str, Credential | None]:
-    """Split ``https://user:password@host/`` into the bare URL and its credential (RFC 7617)."""
-    if "@" not in url:
-        return url, None
-    parts = urlsplit(url)
-    userinfo, at, netloc = parts.netloc.rpartition("@")
-    bare = urlunsplit(parts._replace(netloc=netloc))
-    if not at:
-        return bare, None
-    # Without a password the pair still needs its colon (RFC 7617, section 2).
-    pair = userinfo if ":" in userinfo else f"{userinfo}:"
-    encoded = base64.b64encode(unquote(pair).encode()).decode()
-    return bare, Credential(origin(bare), f"Basic {encoded}")
 
 
 def redirect_target(url: str, location: bytes | None) -> str:

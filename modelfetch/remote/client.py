@@ -140,7 +140,7 @@ class ServerClient:
     Besides the errors in their own documentation, all methods raise
 
     - UnavailableError: there was no answer, or none that a modelfetch server sends;
-    - AuthorisationError: the token is wrong.
+    - AuthorizationError: the token is wrong.
 
     Attributes:
         base: URL of the server, without the token.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import ErrorInfo
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     ManifestError,
     ModelfetchError,
     SourceError,
@@ -90,7 +90,7 @@ def refusal_error(base: str, action: str, reply: Reply) -> ModelfetchError:
     message = f"{_failed(base, action)}: {info.message}"
     if info.code == "bad_token":
         # The server's hint is for HTTP clients in general; this one is about the options of the command.
-        return AuthorisationError(message, hint=HINT)
+        return AuthorizationError(message, hint=HINT)
     return _CLASSES.get(info.code, UnavailableError)(message, hint=info.hint or _JOBS_HINT)
 
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import ErrorInfo, RunFinished
 from modelfetch.errors import Fault, ModelfetchError, SourceError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.net.json_api import Stream
 from modelfetch.net.retry import Jitter, RetryPolicy, backoff
 from modelfetch.remote.client import Job, ServerClient, shorten
@@ -203,7 +203,7 @@ class JobFollower:
             finished = None
         if finished is None and marker == "[DONE]":
             return RunFinished("completed", 0, 0.0, (), None)
-        why = f"its stream ended with {sanitise(marker)} only"
+        why = f"its stream ended with {sanitize(marker)} only"
         return finished or self._failed(why, "modelfetch jobs shows its status.")
 
     def _interrupted(self) -> RunFinished:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from modelfetch.reporters.deferred import DeferredReporter
 from modelfetch.reporters.jsonl import JsonLines
 from modelfetch.reporters.lines import Lines
-from modelfetch.reporters.words import error_lines, failure_lines, symbols_for
+from modelfetch.reporters.terminal_text import error_lines, failure_lines, symbols_for
 
 if TYPE_CHECKING:
     from modelfetch.engine.stream import Reporter

@@ -23,8 +23,9 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.errors import Fault
-from modelfetch.history import CACHE, EXHAUSTED, AttemptRow, Outcome
+from modelfetch.history import EXHAUSTED, AttemptRow, Outcome
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model import source_kinds
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
@@ -57,18 +58,22 @@ class Attempts:
     def add(self, record: Record) -> Iterator[AttemptRow]:
         """Read one record, and yield the attempts that it ends."""
         match record.event:
-            case Progress() as event if event.source != CACHE:  # hashing a file on this disk is no attempt
+            case Progress() as event if (
+                event.source != source_kinds.CACHE
+            ):  # hashing a file on this disk is no attempt
                 yield from self._progress(record, event)
             case RetryScheduled() as event:
                 yield from self._retried(record, event)
-            case SourceFailed() as event if event.source != CACHE:
+            case SourceFailed() as event if event.source != source_kinds.CACHE:
                 yield from self._failed(record, event)
             case FileVerified() as event:
                 yield from self._end(record, (event.model, event.file), "success")
             case FileCommitted() as event if event.fetched and (event.model, event.file) not in self._started:
                 yield self._from_commit(record, event)
-            case FileKept() | FileCommitted(source="cache") as event if record.state.operation == "ensure":
-                yield self._without_host(record, event, CACHE, "hit")
+            case FileKept() | FileCommitted(source=source_kinds.CACHE) as event if (
+                record.state.operation == "ensure"
+            ):
+                yield self._without_host(record, event, source_kinds.CACHE, "hit")
             case RunFinished():
                 yield from self.abandon(record)
             case _:

@@ -21,12 +21,13 @@ from rich.text import Text
 
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.errors import Fault
-from modelfetch.model.text import sanitise
-from modelfetch.reporters import words
+from modelfetch.model import source_kinds
+from modelfetch.model.text import sanitize
+from modelfetch.reporters import terminal_text
 from modelfetch.reporters.bars_draw import DIM, DrawOptions, draw
 from modelfetch.reporters.bars_layout import EMPTY, Scene, scene
 from modelfetch.reporters.failure_notes import Kind, Note, Notes
-from modelfetch.reporters.words import Symbols, symbols_for
+from modelfetch.reporters.terminal_text import Symbols, symbols_for
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
@@ -129,23 +130,25 @@ class Bars:
         match event:
             case Planned() if state.operation == "ensure":
                 self._planned(event)
-            case SourceFailed(source="cache"):
+            case SourceFailed(source=source_kinds.CACHE):
                 is_notice = event.fault == Fault.UNLISTED
                 sign, style = (
                     (self._symbols.fallback, "yellow") if is_notice else (self._symbols.failed, "red")
                 )
-                self._line(sign, style, words.subject(state, event.model, event.file), event.fault)
+                self._line(sign, style, terminal_text.subject(state, event.model, event.file), event.fault)
             case ModelReady():
                 self._rest(state)
-                self._line(self._symbols.done, "green", words.ready(state.models[event.model], self._symbols))
+                self._line(
+                    self._symbols.done, "green", terminal_text.ready(state.models[event.model], self._symbols)
+                )
             case _:
                 pass
 
     def _planned(self, event: Planned) -> None:
         if event.missing:
-            name = Text().append(sanitise(event.model), "bold")
-            self._console.print(name.append(f"  {words.plan(event)}", DIM))
-        for said in words.license_lines(event):
+            name = Text().append(sanitize(event.model), "bold")
+            self._console.print(name.append(f"  {terminal_text.plan(event)}", DIM))
+        for said in terminal_text.license_lines(event):
             self._console.print(Text(said, "yellow"))
 
     def _finish(self, record: Record, event: RunFinished) -> None:
@@ -157,9 +160,9 @@ class Bars:
         if state.operation == "verify":
             is_good = event.outcome == "completed"
             sign, style = (self._symbols.done, "green") if is_good else (self._symbols.failed, "red")
-            self._line(sign, style, words.verified(state, event))
+            self._line(sign, style, terminal_text.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._line(self._symbols.failed, "red", words.kept(state))
+            self._line(self._symbols.failed, "red", terminal_text.kept(state))
 
     def _rest(self, state: RunState) -> None:
         for note in self._notes.rest():
@@ -167,11 +170,11 @@ class Bars:
 
     def _note(self, note: Note, state: RunState) -> None:
         sign, style = self._signs[note.kind]
-        self._line(sign, style, words.subject(state, note.model, note.file), note.text)
+        self._line(sign, style, terminal_text.subject(state, note.model, note.file), note.text)
 
     def _line(self, sign: str, style: str, *fields: str) -> None:
         """Print one permanent line; on a narrow terminal it wraps, indented behind its symbol."""
-        text = Text("  ".join(sanitise(field) for field in fields if field))
+        text = Text("  ".join(sanitize(field) for field in fields if field))
         wrapped = text.wrap(self._console, max(1, self._console.width - 2))
         lines = [Text("  ").append_text(line) for line in wrapped]
         lines[0] = Text().append(f"{sign} ", style).append_text(wrapped[0])

@@ -17,7 +17,7 @@ from modelfetch.reporters.bars_layout import GAP, ORIGIN, Columns, Row, Scene, c
 
 if TYPE_CHECKING:
     from modelfetch.engine.totals import Phase
-    from modelfetch.reporters.words import Symbols
+    from modelfetch.reporters.terminal_text import Symbols
 
 _STYLES: Final[dict[Phase, str]] = {
     "queued": "dim",

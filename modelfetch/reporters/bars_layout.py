@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, chop_cells
 
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.reporters import words
+from modelfetch.model.source_kinds import CACHE, SourceKind
+from modelfetch.reporters import terminal_text
 
 if TYPE_CHECKING:
     from modelfetch.engine.state import RunState
@@ -39,10 +40,10 @@ SPEED: Final = 9
 """``12.3 MB/s``."""
 ETA: Final = 7
 """``12h 05m``."""
-LABELLED_ETA: Final = 10
+LABELED_ETA: Final = 10
 """``ETA 1m 32s``."""
-KIND: Final = 11
-"""``huggingface``."""
+KIND: Final = max(map(len, SourceKind))
+"""The longest: ``huggingface``."""
 ORIGIN: Final = 32
 """Kind and host of a source."""
 BAR: Final = (8, 14, 40)
@@ -114,10 +115,10 @@ def scene(state: RunState, height: int) -> Scene:
 def _waits(state: RunState) -> tuple[tuple[str, float], ...]:
     wait = state.waiting
     if wait is not None:
-        return ((words.waiting(wait), state.now - wait.waited),)
+        return ((terminal_text.waiting(wait), state.now - wait.waited),)
     if state.files:
         return ()
-    names = ", ".join(words.subject(state, "", name) for name in state.models)
+    names = ", ".join(terminal_text.subject(state, "", name) for name in state.models)
     doing = "planning" if state.operation == "ensure" else "checking"
     return ((f"{doing} {names}".strip(), state.began or state.now),)
 
@@ -134,7 +135,7 @@ def _choose(state: RunState, room: int) -> list[FileState]:
 def _row(file: FileState, state: RunState) -> Row:
     word, until = _word(file, state)
     return Row(
-        name=words.subject(state, file.model, file.file),
+        name=terminal_text.subject(state, file.model, file.file),
         phase=file.phase,
         received=file.received,
         kept=min(file.kept, file.received),
@@ -143,16 +144,16 @@ def _row(file: FileState, state: RunState) -> Row:
         speed=file.speed,
         eta=file.eta,
         source=_source(file, state),
-        host=words.place("", file.host),
+        host=terminal_text.place("", file.host),
         word=word,
         until=until,
     )
 
 
 def _source(file: FileState, state: RunState) -> str:
-    if file.source == "cache":
+    if file.source == CACHE:
         return "" if state.operation == "verify" else "kept"
-    return words.place(file.source, "")
+    return terminal_text.place(file.source, "")
 
 
 def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
@@ -165,14 +166,14 @@ def _word(file: FileState, state: RunState) -> tuple[str, float | None]:
     if file.phase == "fetching" and file.attempt == 0:
         return "connecting", None
     if file.idle is not None:
-        return words.idle(file.idle), None
+        return terminal_text.idle(file.idle), None
     return "", None
 
 
 def _total(state: RunState) -> Row:
     totals = state.totals
     return Row(
-        name=f"{totals.files_done} of {words.plural(totals.files, 'file')}",
+        name=f"{totals.files_done} of {terminal_text.plural(totals.files, 'file')}",
         phase="done" if totals.percent == 100 else _MOVING[state.operation],
         received=totals.received,
         kept=0,
@@ -182,7 +183,7 @@ def _total(state: RunState) -> Row:
         eta=totals.eta,
         source="",
         host="",
-        word="" if totals.idle is None else words.idle(totals.idle),
+        word="" if totals.idle is None else terminal_text.idle(totals.idle),
         until=None,
     )
 
@@ -226,9 +227,9 @@ def _figures(width: int) -> tuple[int, int, int, int]:
     # The callers subtract the margin for the echo of Ctrl-C. So a terminal of 80 columns shows sizes, one of
     # 100 the kind of the source, too, and one of 122 also its host.
     if width >= 120:
-        return SIZES, SPEED, LABELLED_ETA, ORIGIN
+        return SIZES, SPEED, LABELED_ETA, ORIGIN
     if width >= 96:
-        return SIZES, SPEED, LABELLED_ETA, KIND
+        return SIZES, SPEED, LABELED_ETA, KIND
     if width >= 76:
         return SIZES, SPEED, ETA, 0
     return (0, SPEED, ETA, 0) if width >= 54 else (0, 0, 0, 0)

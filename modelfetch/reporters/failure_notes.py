@@ -24,14 +24,15 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import Fault, UnavailableError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.source_kinds import CACHE, WITHOUT_NETWORK
+from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
-from modelfetch.reporters import words
+from modelfetch.reporters import terminal_text
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
     from modelfetch.engine.state import FileId, RunState
-    from modelfetch.reporters.words import Symbols
+    from modelfetch.reporters.terminal_text import Symbols
 
 Kind = Literal["retry", "fallback", "lost", "detail"]
 
@@ -39,8 +40,6 @@ Failure = tuple[Kind, str, str, str]
 """Failures with equal values are counted together: kind of note, kind of source, host, fault."""
 
 
-_HERE = frozenset({"", "cache", "local"})
-"""Sources that need no network."""
 _UNREACHED = frozenset(fault for fault in Fault if fault.is_unreached)
 
 
@@ -98,16 +97,16 @@ class Notes:
 
     def _notes(self, event: Event) -> Iterator[Note]:
         if isinstance(event, FileQuarantined):
-            text = f"{words.quarantined(event)}: {sanitise(event.path)}"
+            text = f"{terminal_text.quarantined(event)}: {sanitize(event.path)}"
             yield Note("detail", event.model, event.file, text)
         elif isinstance(event, ModelReady) and event.note:
-            yield Note("detail", event.model, "", f"note: {sanitise(event.note)}")
+            yield Note("detail", event.model, "", f"note: {sanitize(event.note)}")
         elif isinstance(event, RetryScheduled):
-            note = Note("retry", event.model, event.file, words.retry(event))
-            yield from self._once(event, note, words.cause(event))
-        elif isinstance(event, SourceFailed) and event.source != "cache":
+            note = Note("retry", event.model, event.file, terminal_text.retry(event))
+            yield from self._once(event, note, terminal_text.cause(event))
+        elif isinstance(event, SourceFailed) and event.source != CACHE:
             kind: Kind = "fallback" if event.next_source else "lost"
-            text = words.fallback(event, self._symbols)
+            text = terminal_text.fallback(event, self._symbols)
             yield from self._once(event, Note(kind, event.model, event.file, text), text)
 
     def rest(self) -> Iterator[Note]:
@@ -115,14 +114,14 @@ class Notes:
         yield from self._take_notices()
         for reported in self._reported.values():
             if reported.others:
-                count = f"{self._symbols.more} and {words.plural(len(reported.others), 'more file')}"
+                count = f"{self._symbols.more} and {terminal_text.plural(len(reported.others), 'more file')}"
                 yield replace(reported.summary, model="", file=count)
         self._reported.clear()
 
     def _take_notices(self) -> Iterable[Note]:
         """Notices that are not in the events."""
         lines = self._notices.take()
-        return [Note("detail", "", "", sanitise(f"note: {text}")) for text in lines] if lines else ()
+        return [Note("detail", "", "", sanitize(f"note: {text}")) for text in lines] if lines else ()
 
     def _once(self, event: RetryScheduled | SourceFailed, note: Note, summary: str) -> Iterator[Note]:
         file = event.model, event.file
@@ -135,7 +134,7 @@ class Notes:
             return
         yield note
         if isinstance(event, SourceFailed) and event.hint:
-            yield Note("detail", event.model, "", sanitise(event.hint))
+            yield Note("detail", event.model, "", sanitize(event.hint))
 
 
 def _is_unreached(event: Event) -> TypeGuard[RetryScheduled | SourceFailed]:
@@ -150,8 +149,8 @@ def _shows_network(event: Event, state: RunState) -> bool:
     """Whether an event shows that a host was reached."""
     match event:
         case RetryScheduled() | SourceFailed():
-            return event.source not in _HERE and not _is_unreached(event)
-        case Progress() if event.source not in _HERE:
+            return event.source not in WITHOUT_NETWORK and not _is_unreached(event)
+        case Progress() if event.source not in WITHOUT_NETWORK:
             return event.received > state.files[event.model, event.file].kept
         case FileCommitted():
             return event.fetched > 0

@@ -20,11 +20,11 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.engine.record import Record, to_json
-from modelfetch.history import CACHE, AttemptRow, CidRow, EventRow, FileRow, History, RunRow
+from modelfetch.history import AttemptRow, CidRow, EventRow, FileRow, History, RunRow
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import CACHE, SourceKind
 from modelfetch.reporters.attempts import Attempts
 from modelfetch.reporters.narration import narrate
-from modelfetch.sources.base import LOCAL
 
 if TYPE_CHECKING:
     from modelfetch.engine.state import FileId
@@ -129,7 +129,7 @@ class HistoryRows:
         for attempt in attempts:
             self._batch.attempts.append(attempt)
             self._failures += attempt.outcome == "error" and bool(attempt.source)
-            if attempt.source != LOCAL:
+            if attempt.source != SourceKind.LOCAL:
                 self._fetched[attempt.model, attempt.file] += attempt.received
 
     def _keep(self, record: Record) -> None:
@@ -213,7 +213,7 @@ class HistoryRows:
         model, plan = self._model(attempt.model), record.state.models[attempt.model].plan
         address = model.addresses.get(attempt.file)
         if attempt.source != CACHE and address and plan and plan.version == model.version:
-            outcome = attempt.outcome if attempt.source == "ipfs" else ""
+            outcome = attempt.outcome if attempt.source == SourceKind.IPFS else ""
             counts = int(outcome == "success"), int(outcome == "error")
             yield CidRow(*address, attempt.model, attempt.file, record.at, *counts)
 

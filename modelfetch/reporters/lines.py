@@ -22,11 +22,12 @@ from modelfetch.engine.events import (
     RunFinished,
     SourceFailed,
 )
-from modelfetch.model.text import sanitise
+from modelfetch.model import source_kinds
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
-from modelfetch.reporters import words
+from modelfetch.reporters import terminal_text
 from modelfetch.reporters.failure_notes import Note, Notes
-from modelfetch.reporters.words import ASCII
+from modelfetch.reporters.terminal_text import ASCII
 
 if TYPE_CHECKING:
     from modelfetch.engine.record import Record
@@ -65,11 +66,11 @@ class Lines:
                 self._waiting(event, state)
             case Planned():
                 self._planned(event, state)
-            case FileStarted() | Progress() | FileCommitted() | SourceFailed(source="cache"):
+            case FileStarted() | Progress() | FileCommitted() | SourceFailed(source=source_kinds.CACHE):
                 self._file(event, state)
             case ModelReady():
                 self._rest()
-                self._say("", "", words.ready(state.models[event.model], ASCII))
+                self._say("", "", terminal_text.ready(state.models[event.model], ASCII))
             case RunFinished():
                 self._finished(event, state)
             case _:
@@ -80,26 +81,27 @@ class Lines:
 
     def _planned(self, event: Planned, state: RunState) -> None:
         if state.operation == "verify":
-            self._say(event.model, event.version, f"checking {words.contents(event)}")
+            self._say(event.model, event.version, f"checking {terminal_text.contents(event)}")
             return
-        self._say(event.model, event.version, words.plan(event))
-        for line in words.license_lines(event):
+        self._say(event.model, event.version, terminal_text.plan(event))
+        for line in terminal_text.license_lines(event):
             self._say(event.model, "", line)
 
     def _waiting(self, event: LockWaiting, state: RunState) -> None:
         percent = 100 * event.received / event.size if event.size else 0.0
         if self._is_due((event.model, event.file), state.now, percent):
             waited = f" ({format_duration(event.waited)} so far)"
-            self._say(event.model, event.file, words.waiting(event) + waited)
+            self._say(event.model, event.file, terminal_text.waiting(event) + waited)
 
     def _file(self, event: FileStarted | Progress | FileCommitted | SourceFailed, state: RunState) -> None:
         if isinstance(event, SourceFailed):
-            self._say(event.model, event.file, words.bad(event))
+            self._say(event.model, event.file, terminal_text.bad(event))
             return
         file = state.files[event.model, event.file]
         said: list[str] = []  # nothing at 100 %: the line that the file is done follows
         if isinstance(event, FileCommitted):
-            said = [f"done in {words.exact(event.seconds)}, from {words.place(event.source, event.host)}"]
+            place = terminal_text.place(event.source, event.host)
+            said = [f"done in {terminal_text.exact(event.seconds)}, from {place}"]
         elif isinstance(event, FileStarted):
             said = self._started(event, state)
         elif file.received < file.size and self._is_due(file.key, state.now, file.percent):
@@ -124,9 +126,9 @@ class Lines:
     def _finished(self, event: RunFinished, state: RunState) -> None:
         self._rest()
         if state.operation == "verify":
-            self._say("", "", words.verified(state, event))
+            self._say("", "", terminal_text.verified(state, event))
         elif event.outcome == "failed" and state.files:
-            self._say("", "", words.kept(state))
+            self._say("", "", terminal_text.kept(state))
 
     def _rest(self) -> None:
         for note in self._notes.rest():
@@ -137,7 +139,7 @@ class Lines:
 
     def _say(self, *fields: str) -> None:
         """Write one line."""
-        line = "  ".join(sanitise(field) for field in fields if field)
+        line = "  ".join(sanitize(field) for field in fields if field)
         self._out.write(line + "\n")
         self._out.flush()
 
@@ -150,9 +152,9 @@ def _progress(file: FileState) -> list[str]:
     """Fields of a progress line; values that are not known yet are left out."""
     fields = [f"{int(file.percent)}%", f"{format_size(file.received)} / {format_size(file.size)}"]
     if file.idle is not None:
-        fields.append(words.idle(file.idle))
+        fields.append(terminal_text.idle(file.idle))
     if file.speed is not None:
         fields.append(format_rate(file.speed))
     if file.eta is not None:
         fields.append(f"ETA {format_duration(file.eta)}")
-    return [*fields, "" if file.source == "cache" else file.source]
+    return [*fields, "" if file.source == source_kinds.CACHE else file.source]

@@ -29,7 +29,8 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.errors import Fault
-from modelfetch.model.text import sanitise
+from modelfetch.model.source_kinds import CACHE
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def narrate(record: Record) -> str:
     if record.figures is not None:
         return _progress(record.figures.totals)
     format_line = _LINES[record.state.operation].get(type(record.event))
-    return sanitise(format_line(record.event)) if format_line is not None else ""
+    return sanitize(format_line(record.event)) if format_line is not None else ""
 
 
 def _progress(totals: Totals) -> str:
@@ -96,7 +97,7 @@ def _source_failed(event: SourceFailed) -> str:
 
 def _found_bad(event: SourceFailed) -> str:
     sign = "🔎" if event.fault == Fault.UNLISTED else "❌"
-    return f"{sign} {event.file}: {event.reason}" if event.source == "cache" else _source_failed(event)
+    return f"{sign} {event.file}: {event.reason}" if event.source == CACHE else _source_failed(event)
 
 
 def _verified(event: FileVerified) -> str:

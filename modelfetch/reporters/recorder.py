@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileKept, ModelReady, Planned, RunFinished, RunStarted
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.reporters.deferred import RecordBuffer, RunOpening
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _try_to_report(recorder: Recorder, record: Record) -> bool:
 
         from modelfetch.engine.stream import bug_words
 
-        words = sanitise(bug_words(error))
+        words = sanitize(bug_words(error))
         logging.getLogger(__name__).warning("the history of this run is not complete: %s", words)
         return False
     return True

@@ -21,7 +21,7 @@ from typing import Final
 from starlette.responses import Response
 
 from modelfetch.errors import ManifestError, ModelfetchError, UnknownModelError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.settings.redaction import redact_text
 
 _UNSAFE: Final = re.compile(r"[<>&]|[^ -~]")
@@ -70,7 +70,7 @@ def _escape(found: re.Match[str]) -> str:
     character = found[0]
     if character in "<>&\x7f":  # json.dumps does not escape these
         return f"\\u{ord(character):04x}"
-    return character if sanitise(character) == character else json.dumps(character)[1:-1]
+    return character if sanitize(character) == character else json.dumps(character)[1:-1]
 
 
 def json_response(document: object, status: int = HTTPStatus.OK) -> Response:
@@ -91,4 +91,4 @@ def log_exception(error: BaseException, what: str) -> None:
     that a client or a remote server sent, and the log is often read on a terminal.
     """
     lines = redact_text("".join(traceback.format_exception(error))).splitlines()
-    logging.getLogger(__name__).error("%s\n%s", what, "\n".join(map(sanitise, lines)))
+    logging.getLogger(__name__).error("%s\n%s", what, "\n".join(map(sanitize, lines)))

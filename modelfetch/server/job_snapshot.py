@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.engine.record import rates, timestamp
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.source_kinds import WITHOUT_NETWORK
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import RunFinished, Status
@@ -40,8 +41,6 @@ _IDLE: Final = frozenset({"queued", "done", "cancelled"})
 _NO_FIGURES: Final = {"received": 0, "size": 0, "speed": None, "eta": None, "idle": None, "percent": 0.0}
 _NO_RATES: Final = {"speed": None, "eta": None, "idle": None}
 """Rates of a job or file that has ended."""
-_LOCAL: Final = frozenset({"", "cache", "local"})
-"""Sources whose bytes did not come over the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ def _fetched_so_far(run: RunState | None) -> int:
     return sum(
         max(0, file.received - file.kept)  # `kept` bytes were on disk before the run
         for file in files
-        if file.phase != "done" and file.source not in _LOCAL
+        if file.phase != "done" and file.source not in WITHOUT_NETWORK
     )
 
 

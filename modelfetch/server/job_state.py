@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 
 Operation = Literal["model_download", "worker_download", "model_verify"]
@@ -60,7 +60,7 @@ class JobState:
     def marker(self) -> str:
         """The last line of the stream of a job that has ended."""
         if self.status == "failed":
-            return f"[ERROR] {sanitise(self.error.message if self.error is not None else '')}".rstrip()
+            return f"[ERROR] {sanitize(self.error.message if self.error is not None else '')}".rstrip()
         return "[DONE]" if self.status == "completed" else "[CANCELLED]"
 
     def started(self, at: datetime) -> JobState:

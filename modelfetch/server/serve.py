@@ -28,7 +28,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from modelfetch.engine.stream import Hangup
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import quote, sanitise
+from modelfetch.model.text import quote, sanitize
 from modelfetch.server.connection_timeouts import HEAD_SECONDS, LOGIN_LIMITS, Connection
 from modelfetch.server.guard import MAX_HEAD_BYTES
 from modelfetch.server.job_queue import Jobs
@@ -236,7 +236,7 @@ def _check_tls(cert: Path | None, key: Path | None) -> bool:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = (
-            sanitise(error.strerror or str(error)) if isinstance(error, OSError) else sanitise(str(error))
+            sanitize(error.strerror or str(error)) if isinstance(error, OSError) else sanitize(str(error))
         )
         raise UsageError(
             f"the certificate {quote(str(cert))} with the key {quote(str(key))} cannot be used: {reason}",
@@ -268,7 +268,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
-    reason = sanitise(error.strerror or str(error)).lower()
+    reason = sanitize(error.strerror or str(error)).lower()
     return UsageError(
         f"cannot listen on {quote(host)}, port {port}: {reason}",
         hint="Stop the program that listens there, or choose another --port (0 takes any free port).",

@@ -7,13 +7,12 @@ records where each value comes from. :mod:`modelfetch.settings.edit` changes the
 from modelfetch.settings.load import Loaded, load
 from modelfetch.settings.locations import user_config_path
 from modelfetch.settings.redaction import redact
-from modelfetch.settings.table import SETTINGS, SOURCE_KINDS
+from modelfetch.settings.table import SETTINGS
 from modelfetch.settings.types import Setting, Value
 from modelfetch.settings.values import Secret, Settings, shown
 
 __all__ = [
     "SETTINGS",
-    "SOURCE_KINDS",
     "Loaded",
     "Secret",
     "Setting",

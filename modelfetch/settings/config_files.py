@@ -16,7 +16,7 @@ from typing import Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.toml import parse_toml, why_not_text
 
 PROJECT_FILE: Final = "modelfetch.toml"
@@ -93,7 +93,7 @@ def find_project(directory: Path | None, owners: Owners) -> Search:
             continue
         if is_trusted(candidate, owners):
             return Search(candidate, tuple(visited), tuple(notices))
-        notices.append(ignored_notice(sanitise(str(candidate))))
+        notices.append(ignored_notice(sanitize(str(candidate))))
     return Search(None, tuple(visited), tuple(notices))
 
 

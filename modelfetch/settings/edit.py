@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelfetch.errors import ConfigError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.settings.config_files import read_toml
 from modelfetch.settings.layers import unknown_key
 from modelfetch.settings.table import BY_NAME, RUN_SETTINGS
@@ -94,7 +94,7 @@ def _tables(path: Path) -> dict[str, Any]:
         return read_toml(path) or {}
     except ValueError as error:
         raise ConfigError(
-            f"{sanitise(str(path))}: {sanitise(str(error))}",
+            f"{sanitize(str(path))}: {sanitize(str(error))}",
             hint="Correct the file first; nothing was changed.",
         ) from error
 
@@ -104,7 +104,7 @@ def _section(tables: dict[str, Any], setting: Setting, path: Path) -> dict[str, 
     if isinstance(table, dict):
         return table
     raise ConfigError(
-        f"{sanitise(str(path))}: {setting.section}: expected a table, written as [{setting.section}]",
+        f"{sanitize(str(path))}: {setting.section}: expected a table, written as [{setting.section}]",
         hint="Correct the file first; nothing was changed.",
     )
 
@@ -117,7 +117,7 @@ def _write(path: Path, tables: dict[str, Any]) -> None:
         _replace(path.resolve(), data)
     except OSError as error:
         raise ConfigError(
-            f"{sanitise(str(path))}: cannot be written: {error.strerror}",
+            f"{sanitize(str(path))}: cannot be written: {error.strerror}",
             hint="Correct its permissions, or name another file with MODELFETCH_CONFIG.",
         ) from error
 

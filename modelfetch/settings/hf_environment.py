@@ -1,4 +1,4 @@
-"""The environment of the Hugging Face libraries: token, cache directory and offline mode.
+"""The environment of the Hugging Face libraries: token, endpoint, cache directory and offline mode.
 
 Variables and their precedence are those of huggingface_hub. So a user who ran ``hf auth login`` is logged in
 here too, and files in the cache of the libraries need not be fetched again.
@@ -17,7 +17,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.settings.config_files import is_there
 from modelfetch.settings.locations import expand
 from modelfetch.settings.values import Secret
@@ -70,6 +70,11 @@ def token(environ: Mapping[str, str], home: Path) -> Token:
     )
 
 
+def endpoint(environ: Mapping[str, str]) -> str:
+    """Return the variable that names the Hub or a mirror of it, or an empty string if it is not set."""
+    return "HF_ENDPOINT" if "HF_ENDPOINT" in environ else ""
+
+
 def offline(environ: Mapping[str, str]) -> str:
     """Return the variable that turns on the offline mode of the libraries, or an empty string."""
     return next((name for name in _OFFLINE if _is_true(environ, name)), "")
@@ -104,7 +109,7 @@ def _path(text: str, environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _stored(path: Path) -> Token:
-    origin = f"file {sanitise(str(path))}"
+    origin = f"file {sanitize(str(path))}"
     try:
         with path.open("rb") as file:
             text = file.read(_READ_CAP).decode("utf-8-sig").strip()

@@ -15,7 +15,7 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import did_you_mean, quote, sanitise
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.settings import hf_environment
 from modelfetch.settings.table import (
     BY_NAME,
@@ -165,13 +165,13 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     given = {name: text.strip() for name, text in environ.items() if text.strip()}
     if name := hf_environment.offline(given):
         _add_variable(layer, BY_VARIABLE["MODELFETCH_OFFLINE"], name, given[name])
-    if "HF_ENDPOINT" in given:
-        _add_variable(layer, BY_NAME["huggingface.endpoint"], "HF_ENDPOINT", given["HF_ENDPOINT"])
+    if name := hf_environment.endpoint(given):
+        _add_variable(layer, BY_NAME["huggingface.endpoint"], name, given[name])
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _add_variable(layer, setting, name, text)
         elif not is_of_a_service(name, text) and _looks_like_setting(name):
-            layer.faults.append(f"environment {sanitise(name)}: no such setting.{_suggest_variable(name)}")
+            layer.faults.append(f"environment {sanitize(name)}: no such setting.{_suggest_variable(name)}")
     return layer
 
 

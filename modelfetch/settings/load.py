@@ -18,7 +18,8 @@ from typing import Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.model.text import sanitize
 from modelfetch.settings import hf_environment, layers
 from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
@@ -31,7 +32,7 @@ from modelfetch.settings.locations import (
     user_config_path,
 )
 from modelfetch.settings.project_limits import confine
-from modelfetch.settings.table import BY_NAME, IDLE_KINDS
+from modelfetch.settings.table import BY_NAME
 from modelfetch.settings.types import Value
 from modelfetch.settings.values import Secret, Settings, build, shown
 
@@ -84,8 +85,7 @@ def load(
         flags: Settings for this run, by name (``network.files``, ``cache_dir``, ``offline``); None means not
             given. Text is read as in the environment.
         environ: The environment, usually ``os.environ``.
-        cwd: Base of relative paths and start of the search for a project; None if the working directory was
-            removed.
+        cwd: Base of relative paths and of the search for a project; None if the directory was removed.
         config_file: The user's file, in place of ``MODELFETCH_CONFIG`` and the standard path.
 
     Raises:
@@ -93,15 +93,11 @@ def load(
     """
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
     files = _read_files(environ, cwd, config_file)
-    # Compared with defaults and the user's file only: environment and flags override the project anyway.
-    refused = confine(files.project, layers.from_defaults().values | files.user.values)
-    above = [layers.from_environment(environ), layers.from_flags(flags)]
-    merged = layers.merge([layers.from_defaults(), files.user, files.project, *above])
-    token, withheld = _withhold_token(hf_environment.token(environ, home), merged, files)
-    merged.origins["hf_token"] = token.origin
+    merged = _merge(files, environ, flags)
+    token = _withhold_token(hf_environment.token(environ, home), merged, files)
     return Loaded(
         settings=build(merged.values),
-        origins=merged.origins,
+        origins=merged.origins | {"hf_token": token.origin},
         cache_dir=cache_directory(str(merged.values["cache_dir"]), cwd, home),
         offline=bool(merged.values["offline"]),
         user_config=files.user_config,
@@ -114,13 +110,13 @@ def load(
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
         consulted=(files.user_config, *files.search.visited),
         passed_over=files.search.notices,
-        notices=(*files.notices, *refused, *filter(None, (token.notice, withheld)), *idle_notices(merged)),
+        notices=(*files.notices, *filter(None, [token.notice]), *idle_notices(merged)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The user's file and the project's file with their values."""
+    """The user's file and the project's file with their values; of a project only those that it may set."""
 
     user_config: Path
     search: Search
@@ -130,17 +126,16 @@ class _Files:
 
 
 def _read_files(environ: Mapping[str, str], cwd: Path | None, config_file: Path | None) -> _Files:
+    """Read both files, and remove the values that a project may not set."""
     is_named = config_file is not None or bool(environ.get("MODELFETCH_CONFIG", "").strip())
     owners = trusted_owners(environ)
     user_config = _user_config(environ, cwd, config_file, is_named=is_named)
     search = find_project(cwd, owners)
-    return _Files(
-        user_config=user_config,
-        search=search,
-        user=_user_layer(user_config),
-        project=_project_layer(search.found, owners),
-        notices=(*_missing_notice(user_config, is_named=is_named), *search.notices),
-    )
+    user, project = _user_layer(user_config), _project_layer(search.found, owners)
+    # Compared with defaults and the user's file only: environment and flags override the project anyway.
+    refused = confine(project, layers.from_defaults().values | user.values)
+    missing = _missing_notice(user_config, is_named=is_named)
+    return _Files(user_config, search, user, project, notices=(*missing, *search.notices, *refused))
 
 
 def _user_config(
@@ -155,26 +150,34 @@ def _user_config(
 
 
 def _user_layer(path: Path) -> Layer:
-    return _file_layer(path, f"user config {sanitise(str(path))}")
+    return _file_layer(path, f"user config {sanitize(str(path))}")
 
 
 def _project_layer(path: Path | None, owners: Owners) -> Layer:
     if path is None:
         return Layer()
-    return _file_layer(path, f"project file {sanitise(str(path))}", owners, lists=layers.PROJECT_LISTS)
+    return _file_layer(path, f"project file {sanitize(str(path))}", owners, lists=layers.PROJECT_LISTS)
 
 
 def _file_layer(path: Path, origin: str, owners: Owners = None, *, lists: tuple[str, ...] = ()) -> Layer:
     try:
         document = read_toml(path, owners)
     except ValueError as error:
-        return Layer(faults=[f"{origin}: {sanitise(str(error))}"])
+        return Layer(faults=[f"{origin}: {sanitize(str(error))}"])
     return layers.from_tables(document or {}, origin, lists=lists)
 
 
-def _withhold_token(
-    token: hf_environment.Token, merged: Layer, files: _Files
-) -> tuple[hf_environment.Token, str]:
+def _merge(files: _Files, environ: Mapping[str, str], flags: Mapping[str, object]) -> Layer:
+    """Merge all places, lowest precedence first.
+
+    Raises:
+        ConfigError: A file, variable or flag is wrong; the message lists all faults.
+    """
+    above = [layers.from_environment(environ), layers.from_flags(flags)]
+    return layers.merge([layers.from_defaults(), files.user, files.project, *above])
+
+
+def _withhold_token(token: hf_environment.Token, merged: Layer, files: _Files) -> hf_environment.Token:
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not send the user's token to a server of
@@ -182,18 +185,18 @@ def _withhold_token(
     does not say so, because a malicious project would rely on users following such an instruction.
 
     Returns:
-        The token to use, and a notice or an empty string.
+        The token to use, with a notice if it is withheld.
     """
     name = "huggingface.endpoint"
     confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
     if token.secret is None or confirmed or merged.origins[name] != files.project.origins.get(name):
-        return token, ""
+        return token
     where = shown(merged.values[name])
     notice = (
         f"{merged.origins[name]} sets {name} to {where}; your token ({token.origin}) is not sent there, so "
         "files that need one are refused."
     )
-    return hf_environment.Token(None, "withheld"), notice
+    return hf_environment.Token(None, "withheld", notice)
 
 
 def _in_project(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:
@@ -206,7 +209,7 @@ def _path_list(text: str, cwd: Path | None, home: Path) -> tuple[Path, ...]:
 
 def _missing_notice(path: Path, *, is_named: bool) -> Iterator[str]:
     if is_named and not is_there(path):
-        where = sanitise(str(path))
+        where = sanitize(str(path))
         yield f"The configuration file {where} does not exist, or cannot be reached; it counts as empty."
 
 
@@ -228,6 +231,6 @@ def idle_notices(merged: Layer) -> Iterator[str]:
 def idle_part(name: str, value: Value) -> str:
     """Return the part of a setting without effect yet: its name, kinds in it, or an empty string."""
     if name == "sources.order" and isinstance(value, tuple):
-        kinds = [kind for kind in IDLE_KINDS if kind in value]
+        kinds = [kind for kind in SourceKind if kind in value and not kind.is_active]
         return f"{', '.join(kinds)} in {name}" if kinds else ""
     return name if name in BY_NAME and BY_NAME[name].is_idle else ""

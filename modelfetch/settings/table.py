@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.settings.redaction import endpoint, gateway, template
 from modelfetch.settings.types import (
     NONE,
@@ -28,12 +29,6 @@ from modelfetch.settings.types import (
     Setting,
     Size,
 )
-
-SOURCE_KINDS: Final = ("local", "peer", "mirror", "ipfs", "huggingface", "url")
-"""Every kind of source, in the default order: nearest and cheapest first, shared public services last."""
-
-IDLE_KINDS: Final = ("peer",)
-"""Kinds of sources that have no effect yet."""
 
 GATEWAYS: Final = ("https://gateway.pinata.cloud", "https://ipfs.filebase.io", "https://ipfs.4everland.io")
 """Public path gateways of three independent operators that serve whole files to programs.
@@ -56,14 +51,15 @@ ENVIRONMENT: Final = {
 # 86,400 seconds are a day, 36,500 days are a hundred years.
 _SECONDS: Final = Number(0, 86_400, above=True)
 _DAYS: Final = Integer(0, 36_500)
+_KINDS: Final = tuple(kind.value for kind in SourceKind)
 _PARALLEL: Final = Integer(1, 64)
 
 SETTINGS: Final = (
     Setting(
         "sources",
         "order",
-        Kinds(SOURCE_KINDS),
-        list(SOURCE_KINDS),
+        Kinds(_KINDS),
+        list(_KINDS),
         "Kinds of sources to use, in the order they are tried; a kind left out is never used.",
         "nearest first; shared public services last",
     ),

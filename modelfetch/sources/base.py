@@ -6,26 +6,31 @@ bytes::
     for offer in source.offers(manifest, file):
         stream = offer.open(0)
         for piece in stream: ...
+
+A source of a run extends :class:`RegisteredSource`, which adds how it is made from the settings, and which
+hosts settings and manifests name for it. Each such class is listed in :mod:`modelfetch.sources.registry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.limits import Memory
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.net.credentials import Credential, split_credential
 from modelfetch.net.responses import RangeRequest
-from modelfetch.net.urls import Credential, host_of
+from modelfetch.net.time_limits import Memory
+from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.net.client import Client
-
-LOCAL = "local"
-"""The only kind of source that needs no network."""
-IPFS = "ipfs"
-"""The kind of public gateways. They are run by volunteers and often answer late or not at all."""
+    from modelfetch.settings import Loaded, Settings
+    from modelfetch.store import Store
 
 _REFUSED = "The operator of that server controls access to it: check the address, or use another source."
 """Hint for a refusal (401, 403) by a server of an unknown kind."""
@@ -59,7 +64,7 @@ class Offer(Protocol):
 
     @property
     def kind(self) -> str:
-        """Kind of the source, as in the setting ``sources.order``."""
+        """Kind of the source: the value of a :class:`~modelfetch.model.source_kinds.SourceKind`."""
 
     @property
     def host(self) -> str:
@@ -92,6 +97,59 @@ class Source(Protocol):
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """The places that may have this file, best first; empty if this kind does not apply to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a source of a run may be made from."""
+
+    loaded: Loaded
+    """The settings, with the token and the cache directory of the Hugging Face libraries."""
+    client: Client
+    """HTTP client of the run."""
+    store: Store
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    """A host that settings or a manifest name, by the request that shows whether it is reachable."""
+
+    url: str
+    """Address of the request. It contains no credentials."""
+    is_head: bool = True
+    """Whether to send HEAD; otherwise GET for one byte."""
+
+    @classmethod
+    def root_of(cls, url: str) -> HostAddress:
+        """Return the host of an address, with a request for the root of its site."""
+        bare, _ = split_credential(url)
+        parts = urlsplit(bare)
+        return cls(urlunsplit((parts.scheme, parts.netloc, "/", "", "")))
+
+
+class RegisteredSource(ABC):
+    """Base class of the sources of a run, one for each active kind; it has the methods of :class:`Source`."""
+
+    kind: ClassVar[SourceKind]
+
+    @classmethod
+    @abstractmethod
+    def from_context(cls, context: SourceContext) -> Source:
+        """Make the source of a run."""
+
+    @abstractmethod
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """See :meth:`Source.offers`."""
+
+    @classmethod
+    def configured_hosts(cls, settings: Settings) -> Iterable[HostAddress]:  # noqa: ARG003
+        """The hosts that settings name, in the order in which they are asked; with repetitions."""
+        return ()
+
+    @classmethod
+    def manifest_hosts(cls, manifest: Manifest) -> Iterable[HostAddress]:  # noqa: ARG003
+        """The hosts that a manifest names, in its order; with repetitions."""
+        return ()
 
 
 class HttpOffer:
@@ -165,5 +223,5 @@ class HttpOffer:
 
     def _advise(self, error: SourceError) -> None:
         """Add a hint to a refusal; only here it is known whose server this is."""
-        if error.fault is Fault.AUTHORISATION:
+        if error.fault is Fault.AUTHORIZATION:
             error.hint = self._refused or error.hint or _REFUSED

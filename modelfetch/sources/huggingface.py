@@ -7,15 +7,18 @@ The URLs are those of the Hub API, at the configured endpoint. Example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import Credential, quote_path
-from modelfetch.sources.base import HttpOffer, Offer
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.net.credentials import Credential
+from modelfetch.net.urls import quote_path
+from modelfetch.sources.base import HostAddress, HttpOffer, Offer, RegisteredSource, SourceContext
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
     from modelfetch.net.client import Client
+    from modelfetch.settings import Settings
 
 # URLs of repositories that are not models have a prefix (Hub API, "resolve").
 _PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
@@ -27,7 +30,7 @@ _REFUSED = (
 )
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(RegisteredSource):
     """The repository that a manifest pins.
 
     Args:
@@ -36,12 +39,24 @@ class HuggingFaceSource:
         token: Access token; sent to the origin of the endpoint only, not to targets of redirects.
     """
 
-    kind = "huggingface"
+    kind = SourceKind.HUGGINGFACE
 
     def __init__(self, client: Client, endpoint: str, token: str | None) -> None:
         self._client = client
         self._endpoint = endpoint.rstrip("/")
         self._credential = Credential.bearer(self._endpoint, token) if token else None
+
+    @classmethod
+    def from_context(cls, context: SourceContext) -> HuggingFaceSource:
+        """Use the endpoint of the settings and the user's token."""
+        loaded = context.loaded
+        token = loaded.hf_token.reveal() if loaded.hf_token is not None else None
+        return cls(context.client, loaded.settings.huggingface.endpoint, token)
+
+    @classmethod
+    def configured_hosts(cls, settings: Settings) -> Iterator[HostAddress]:
+        """The endpoint in settings."""
+        yield HostAddress.root_of(settings.huggingface.endpoint)
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """One offer if the manifest names a repository, else none."""

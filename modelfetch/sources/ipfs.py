@@ -9,20 +9,25 @@ sent. Example::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.cid import Cid, raw_sha256
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.urls import quote_path
-from modelfetch.sources.base import IPFS, HttpOffer, Offer, Stream
+from modelfetch.sources.base import HostAddress, HttpOffer, Offer, RegisteredSource, SourceContext, Stream
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.net.client import Client
+    from modelfetch.settings import Settings
+
+EMPTY_CID: Final = "bafkqaaa"
+"""An empty file as an identity CID (multihash 0x00): every gateway can answer it without a search."""
 
 
-class IpfsSource:
+class IpfsSource(RegisteredSource):
     """The configured gateways, for files with a known CID.
 
     Args:
@@ -30,11 +35,22 @@ class IpfsSource:
         gateways: URLs of the gateways.
     """
 
-    kind = IPFS
+    kind = SourceKind.IPFS
 
     def __init__(self, client: Client, gateways: Sequence[str]) -> None:
         self._client = client
         self._gateways = [gateway.rstrip("/") for gateway in gateways]
+
+    @classmethod
+    def from_context(cls, context: SourceContext) -> IpfsSource:
+        """Use the gateways of the settings."""
+        return cls(context.client, context.loaded.settings.ipfs.gateways)
+
+    @classmethod
+    def configured_hosts(cls, settings: Settings) -> Iterator[HostAddress]:
+        """The gateways in settings."""
+        for gateway in settings.ipfs.gateways:
+            yield HostAddress(f"{gateway}/ipfs/{EMPTY_CID}?format=raw", is_head=False)
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """One offer per gateway if a CID is known; a :class:`Refusal` if the CID is wrong."""

@@ -10,12 +10,18 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.sources.base import LOCAL, Offer
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.sources.base import Offer, RegisteredSource, SourceContext
 from modelfetch.sources.huggingface import cache_folder
+
+if TYPE_CHECKING:
+    from modelfetch.store import Store
 
 READ_SIZE = 1024 * 1024
 """Bytes per read. Hashing is equally fast from 16 KiB on; larger reads save system calls."""
@@ -24,17 +30,22 @@ Finder = Callable[[Manifest, FileSpec], Iterable[Path]]
 """Returns paths where a file may be. Its existence and content are checked afterwards."""
 
 
-class LocalSource:
+class LocalSource(RegisteredSource):
     """Existing files that may have the pinned bytes.
 
     Args:
         finders: Functions that return paths for a file.
     """
 
-    kind = LOCAL
+    kind = SourceKind.LOCAL
 
     def __init__(self, finders: Sequence[Finder]) -> None:
         self._finders = finders
+
+    @classmethod
+    def from_context(cls, context: SourceContext) -> LocalSource:
+        """Search this cache and that of the Hugging Face libraries."""
+        return cls([in_store(context.store), in_huggingface_cache(context.loaded.hf_cache)])
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """One offer per existing file of the right size; hard links to one inode count once."""
@@ -56,21 +67,35 @@ def _regular(path: Path) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def in_huggingface_cache(cache: Path) -> Finder:
+def in_store(store: Store) -> Finder:
+    """Make a finder for placed models in this cache, whose blob may have been lost."""
+
+    @cache  # once a run: reading all receipts for each file would take longer than fetching small files
+    def placed() -> dict[str, list[Path]]:
+        return store.placed()
+
+    def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
+        yield store.directory(manifest) / file.path
+        yield from placed().get(file.sha256, ())
+
+    return find
+
+
+def in_huggingface_cache(directory: Path) -> Finder:
     """Make a finder for the cache of the Hugging Face libraries.
 
     Large files are stored there under their SHA-256 in ``blobs``; small ones are found by the pinned
     revision.
 
     Args:
-        cache: The directory ``hub`` of the cache.
+        directory: The directory ``hub`` of the cache.
     """
 
     def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         repo = manifest.huggingface
         if repo is None:
             return
-        folder = cache / cache_folder(repo)
+        folder = directory / cache_folder(repo)
         yield folder / "blobs" / file.sha256
         yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
 
@@ -84,7 +109,7 @@ class LocalOffer:
         path: Path of the file.
     """
 
-    kind = LOCAL
+    kind = SourceKind.LOCAL
 
     def __init__(self, path: Path) -> None:
         self.host = str(path.parent)

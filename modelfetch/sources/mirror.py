@@ -7,18 +7,21 @@ A mirror is a URL template, set in the configuration or in the manifest. Example
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import quote_path, split_credential
-from modelfetch.sources.base import HttpOffer, Offer
+from modelfetch.model.source_kinds import SourceKind
+from modelfetch.net.credentials import split_credential
+from modelfetch.net.urls import quote_path
+from modelfetch.sources.base import HostAddress, HttpOffer, Offer, RegisteredSource, SourceContext
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.net.client import Client
+    from modelfetch.settings import Settings
 
 
-class MirrorSource:
+class MirrorSource(RegisteredSource):
     """URL templates: those of the configuration, then those of the manifest.
 
     The fields are ``{path}``, ``{sha256}``, ``{name}`` and ``{version}``.
@@ -29,11 +32,26 @@ class MirrorSource:
             origin only.
     """
 
-    kind = "mirror"
+    kind = SourceKind.MIRROR
 
     def __init__(self, client: Client, templates: Sequence[str]) -> None:
         self._client = client
         self._templates = templates
+
+    @classmethod
+    def from_context(cls, context: SourceContext) -> MirrorSource:
+        """Use the mirrors of the settings."""
+        return cls(context.client, context.loaded.settings.sources.mirrors)
+
+    @classmethod
+    def configured_hosts(cls, settings: Settings) -> Iterator[HostAddress]:
+        """The hosts of the templates in settings."""
+        return map(HostAddress.root_of, settings.sources.mirrors)
+
+    @classmethod
+    def manifest_hosts(cls, manifest: Manifest) -> Iterator[HostAddress]:
+        """The hosts of the templates in a manifest."""
+        return map(HostAddress.root_of, manifest.mirrors)
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
         """One offer per template."""
@@ -58,17 +76,28 @@ def expand(template: str, manifest: Manifest, file: FileSpec) -> str:
     return template
 
 
-class UrlSource:
+class UrlSource(RegisteredSource):
     """``files[].urls`` of the manifest, in its order.
 
     Args:
         client: HTTP client of the run.
     """
 
-    kind = "url"
+    kind = SourceKind.URL
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @classmethod
+    def from_context(cls, context: SourceContext) -> UrlSource:
+        """Use the client of the run."""
+        return cls(context.client)
+
+    @classmethod
+    def manifest_hosts(cls, manifest: Manifest) -> Iterator[HostAddress]:
+        """The hosts of the addresses of all files."""
+        # Each address once: a model may have thousands of files at a few hosts.
+        return map(HostAddress.root_of, dict.fromkeys(url for file in manifest.files for url in file.urls))
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:  # noqa: ARG002
         """One offer per URL."""

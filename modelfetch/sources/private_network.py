@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from modelfetch.net.urls import host_of, origin, split_credential
+from modelfetch.net.credentials import split_credential
+from modelfetch.net.urls import host_of, origin
 from modelfetch.sources.base import HttpOffer, Offer, Source
 
 if TYPE_CHECKING:

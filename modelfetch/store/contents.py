@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import hash_file, read_blocks
-from modelfetch.store.journal import parse
+from modelfetch.store.journal_format import parse
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock
 from modelfetch.store.model_directories import Directories
@@ -233,7 +233,7 @@ def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> Non
     wanted, free = needed + needed // SLACK, free_space(disk, directory)
     if free is not None and free < wanted:
         raise StoreError(
-            f"{sanitise(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
+            f"{sanitize(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
             hint=f"Free some space, or {instead}.",
         )
 

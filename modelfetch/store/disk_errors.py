@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
 from modelfetch.store.dir_handles import LinkInPathError
 from modelfetch.store.safe_paths import SafePaths
@@ -104,13 +104,13 @@ def refusal(error: OSError, doing: str, path: Path, reason: str = "") -> StoreEr
     name = errno.errorcode.get(error.errno or 0, "")
     words, hint = _REASONS.get(reason or name, (error.strerror or "unknown error", ""))
     code = f" ({name})" if name and not reason else ""
-    return StoreError(f"cannot {doing} {sanitise(str(path))}: {words}{code}", hint=hint)
+    return StoreError(f"cannot {doing} {sanitize(str(path))}: {words}{code}", hint=hint)
 
 
 def not_a_directory(directory: Path) -> StoreError:
     """Return the error for a link, or anything else, in place of a directory of the cache."""
     return StoreError(
-        f"{sanitise(str(directory))} is a symbolic link, or not a directory",
+        f"{sanitize(str(directory))} is a symbolic link, or not a directory",
         hint="Links inside the cache are not followed; move it away, then run the command again.",
     )
 

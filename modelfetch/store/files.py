@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.store.dir_handles import LinkInPathError
 from modelfetch.store.disk_errors import not_a_directory
 from modelfetch.store.temporary import temporary_name
@@ -63,7 +63,7 @@ def best_effort(disk: Disk) -> Iterator[None]:
 
 def report_left_alone(disk: Disk, path: Path) -> None:
     """Report a path in the cache that this program did not create, and does not change."""
-    disk.notices.add(f"{sanitise(str(path))} was not made by modelfetch, so it is left alone: move it away")
+    disk.notices.add(f"{sanitize(str(path))} was not made by modelfetch, so it is left alone: move it away")
 
 
 def is_same_file(disk: Disk, one: Path, other: Path) -> bool:
@@ -217,7 +217,7 @@ def read_blocks(disk: Disk, path: Path) -> Iterator[memoryview]:
     """
     fd = disk.open_to_read(path)
     if fd is None:
-        raise StoreError(f"cannot read {sanitise(str(path))}: no regular file has that name")
+        raise StoreError(f"cannot read {sanitize(str(path))}: no regular file has that name")
     with closing(disk, fd, path):
         room = memoryview(bytearray(BLOCK))
         while count := disk.read_into(fd, path, room):

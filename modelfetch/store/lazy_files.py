@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.store.files import make_directories
 from modelfetch.store.partial_files import OpenFiles
 from modelfetch.store.partial_slots import Slot, clear, slots
@@ -21,7 +21,7 @@ from modelfetch.store.temporary import tag
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
-    from modelfetch.store.journal import Checkpoint, Piece
+    from modelfetch.store.journal_format import Checkpoint, Piece
 
 _TRIES: Final = 10
 """Attempts to create the files while other processes create or remove the same names."""
@@ -62,7 +62,7 @@ class PartialPlace:
             if made is not None:
                 return made
         raise refused or StoreError(
-            f"{sanitise(str(self.folder))} is being changed by another program",
+            f"{sanitize(str(self.folder))} is being changed by another program",
             hint="Keep other programs out of the cache, then run the command again.",
         )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import IntegrityError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.store.files import closing, hash_file, is_regular, is_same_file, make_directories, read_blocks
 from modelfetch.store.layout import Layout, inside, within
 from modelfetch.store.temporary import temporary_name
@@ -60,7 +60,7 @@ class ForeignDirectory:
         blob = self._layout.blob(file.sha256)
         if not (is_same_file(self._disk, blob, found) or has_bytes(self._disk, found, file)):
             raise UsageError(
-                f"{sanitise(str(target))} already exists, and its bytes are not the pinned ones",
+                f"{sanitize(str(target))} already exists, and its bytes are not the pinned ones",
                 hint="It is another program's file and is not replaced: move it, or omit --layout hf.",
             )
         return False
@@ -184,7 +184,7 @@ def _require_regular(disk: Disk, source: Path, file: FileSpec) -> None:
     found = disk.lstat(source)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         raise StoreError(
-            f"{sanitise(str(source))} is not the file that was stored there",
+            f"{sanitize(str(source))} is not the file that was stored there",
             hint="Another program changed the cache meanwhile; try again.",
         )
 
@@ -215,6 +215,6 @@ def _copy_bytes(disk: Disk, source: Path, fd: int, target: Path, file: FileSpec)
         offset += len(block)
     if not file.is_pinned(hasher.hexdigest(), offset):
         raise IntegrityError(
-            f"{sanitise(str(source))} is damaged: its bytes are not those of {file.path}",
+            f"{sanitize(str(source))} is damaged: its bytes are not those of {file.path}",
             hint="`modelfetch verify --repair` fetches it again.",
         )

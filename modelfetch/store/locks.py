@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import SIZE_LIMIT, parse_time
 from modelfetch.store.files import has_real_directory, make_directories, read_small, write_atomically
 from modelfetch.store.flock import KernelLock
@@ -49,8 +49,8 @@ class _Holder:
 
     def __str__(self) -> str:
         since = f"since {self.since.astimezone():%H:%M:%S}"
-        process = f"process {self.pid} on {sanitise(self.host)}"
-        return f"{sanitise(self.who)} ({process}), {since}" if self.who else f"{process}, {since}"
+        process = f"process {self.pid} on {sanitize(self.host)}"
+        return f"{sanitize(self.who)} ({process}), {since}" if self.who else f"{process}, {since}"
 
 
 class Lock:

@@ -22,7 +22,7 @@ from modelfetch.store.partial_hashing import PartialHasher
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
-    from modelfetch.store.journal import Journal
+    from modelfetch.store.journal_format import Journal
     from modelfetch.store.lazy_files import LazyFiles
     from modelfetch.store.partial_slots import Slot
     from modelfetch.store.prefix import Claim

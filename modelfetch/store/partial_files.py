@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.store.early_sync import EarlySync
-from modelfetch.store.journal import Checkpoint, Piece, header, line
+from modelfetch.store.journal_format import Checkpoint, Piece, header, line
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
@@ -280,7 +280,7 @@ class OpenFiles:
 
     def _changed(self) -> StoreError:
         return StoreError(
-            f"{sanitise(str(self.slot.data))} was changed by another program during the download",
+            f"{sanitize(str(self.slot.data))} was changed by another program during the download",
             hint="Keep other programs out of the cache, then try again.",
         )
 

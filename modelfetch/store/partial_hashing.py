@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError
 from modelfetch.store.extents import Extents
 from modelfetch.store.files import BLOCK
-from modelfetch.store.journal import Journal, Piece, Pieces
+from modelfetch.store.journal_format import Journal, Piece, Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import closing, read_small
-from modelfetch.store.journal import LIMIT, is_foreign
+from modelfetch.store.journal_format import LIMIT, is_foreign
 from modelfetch.store.temporary import is_old, maker
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Slot:
     data: Path = field(init=False, compare=False)
     """The bytes."""
     journal: Path = field(init=False, compare=False)
-    """Claims about the bytes; see :mod:`modelfetch.store.journal`."""
+    """Claims about the bytes; see :mod:`modelfetch.store.journal_format`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", self.folder / f"data{self.suffix}")

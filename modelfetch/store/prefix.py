@@ -2,7 +2,7 @@
 
 A journal's lines become claims. While the prefix is hashed, each claim is compared with the bytes it is
 about; a false one makes its bytes count as missing. New checkpoints are written every
-:data:`modelfetch.store.journal.INTERVAL` bytes, and whenever the source changes.
+:data:`modelfetch.store.journal_format.INTERVAL` bytes, and whenever the source changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.store.journal import INTERVAL, Checkpoint, Journal, Piece
+from modelfetch.store.journal_format import INTERVAL, Checkpoint, Journal, Piece
 
 
 class Hasher(Protocol):

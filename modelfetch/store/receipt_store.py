@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
 from modelfetch.store.layout import Layout, labels
 from modelfetch.store.receipt import (
@@ -215,7 +215,7 @@ class Receipts:
     def _changed(self, manifest: Manifest, label: str, file: FileSpec) -> StoreError:
         path = self._layout.file(manifest.name, label, file.path)
         return StoreError(
-            f"{sanitise(str(path))} was changed by another program after it was verified",
+            f"{sanitize(str(path))} was changed by another program after it was verified",
             hint="Keep other programs from writing to the cache, then try again.",
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import BLOCK, closing, has_real_directory
-from modelfetch.store.journal import Journal, is_foreign, parse
+from modelfetch.store.journal_format import Journal, is_foreign, parse
 from modelfetch.store.lazy_files import LazyFiles, PartialPlace
 from modelfetch.store.partial import Partial
 from modelfetch.store.partial_files import OpenFiles

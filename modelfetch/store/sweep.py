@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.store.files import best_effort, hash_file, is_directory, is_regular, report_left_alone
 from modelfetch.store.group_commit import remove_group
-from modelfetch.store.journal import parse_any
+from modelfetch.store.journal_format import parse_any
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, remove_free_locks
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots

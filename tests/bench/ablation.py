@@ -40,7 +40,6 @@ FAST_PATHS: Mapping[str, FastPath] = {
         (*_LARGE, "paced"),
         {"MODELFETCH_NETWORK_CONNECTIONS": "1"},
     ),
-    "pace": FastPath("two files at a time on a link they fill", ("set-plain", "set-tls")),
     "batch": FastPath("small files fetched and stored together", _SMALL),
     "persistent": FastPath("small files asked for past the HTTP client", _SMALL),
     "verify-threads": FastPath("several files verified at the same time", ("verify",)),

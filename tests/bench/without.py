@@ -97,7 +97,6 @@ CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
     "large-buffers": ("modelfetch.net.raw_body", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
-    "pace": ("modelfetch.engine.pace", "FEW", lambda _: sys.maxsize),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
     "persistent": ("modelfetch.net.session", "split_origin", lambda _: lambda url: (url, "")),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),

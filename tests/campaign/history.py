@@ -94,13 +94,13 @@ def ensured(sickness: Callable[[Path], contextlib.AbstractContextManager[None]])
         cli.cache.mkdir()
         with sickness(cli.cache / FILE):
             result = cli("ensure", served.name)
-        told = result.told("note: the history")
+        notes = result.stderr_lines("note: the history")
         print(
             f"ensure beside a history that is {sickness.__name__}: exit {result.code}, {result.seconds:.1f} s"
         )
-        for line in told:
+        for line in notes:
             print(f"  {line}")
-        return result.code == 0 and cli.has(served) and len(told) == 1
+        return result.code == 0 and cli.has(served) and len(notes) == 1
 
 
 def _main() -> None:

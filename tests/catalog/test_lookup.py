@@ -10,7 +10,7 @@ from modelfetch.catalog import Catalog, CatalogEntry
 from modelfetch.catalog.builtin import BUILTIN
 from modelfetch.errors import ConfigError, ManifestError, UnknownModelError
 from modelfetch.model.paths import why_unsafe
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 
 def write(directory: Path, name: str, title: str = "") -> Path:
@@ -168,7 +168,7 @@ def test_a_named_catalog_that_cannot_be_used_is_a_configuration_error(tmp_path: 
         with pytest.raises(ConfigError) as caught:
             opened(**{origin: [tmp_path / name]})  # type: ignore[arg-type]
         assert caught.value.message.startswith(setting)
-        assert sanitise(name) in caught.value.message
+        assert sanitize(name) in caught.value.message
         assert caught.value.message.isprintable()
         assert "<name>.toml" in caught.value.hint
 

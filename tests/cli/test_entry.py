@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
-from modelfetch.cli import entry
+from modelfetch.cli import entry, run
 from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
+from modelfetch.engine.options import EnsureOptions
+from modelfetch.engine.setup import RunOptions
 
 ROOT: Any = typer.main.get_command(command_line())
 COMMANDS: dict[str, Any] = {
@@ -161,3 +164,32 @@ def test_config_says_what_has_no_effect_yet(called: Called, monkeypatch: pytest.
     lines = {line.split()[0]: line for line in called("config", "show")[1].splitlines()}
     assert lines["cache.stale_days"].endswith("default (no effect yet)")
     assert lines["sources.order"].endswith("default (peer: no effect yet)")
+
+
+@pytest.mark.parametrize("quiet", [[], ["-q"], ["--quiet"]])
+@pytest.mark.parametrize("names", [[], ["a"], ["b", "a", "b"]])
+@pytest.mark.parametrize("command", ["ensure", "verify"])
+def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
+    command: str, names: list[str], quiet: list[str], called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same function with the same arguments; a setting that is None counts as not given."""
+    runs: list[tuple[object, ...]] = []
+
+    def ensure(names: Sequence[str], options: EnsureOptions | None = None, **more: object) -> int:
+        options = options or EnsureOptions()
+        given = {name: value for name, value in options.settings.items() if value is not None}
+        runs.append((list(dict.fromkeys(names)), replace(options, settings=given), {"json": False} | more))
+        return 0
+
+    def verify(names: Sequence[str], flags: Any = None, options: Any = None, **more: object) -> int:
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        off = dict.fromkeys(("quick", "repair", "strict", "json"), False)
+        runs.append((list(dict.fromkeys(names)), given, options or RunOptions(), off | more))
+        return 0
+
+    monkeypatch.setattr(run, "run_ensure", ensure)
+    monkeypatch.setattr(run, "run_verify", verify)
+    assert called(command, *names, *quiet) == (0, "", "")
+    monkeypatch.setattr(entry, "plain_names", lambda *_: None)
+    assert called(command, *names, *quiet) == (0, "", "")
+    assert runs[0] == runs[1]

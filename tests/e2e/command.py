@@ -53,8 +53,8 @@ class Result:
         """The one JSON document on stdout."""
         return json.loads(self.out)
 
-    def told(self, *words: str) -> list[str]:
-        """Lines of stderr that have all of these words."""
+    def stderr_lines(self, *words: str) -> list[str]:
+        """Lines of stderr that contain all of these words."""
         return [line for line in self.err.splitlines() if all(word in line for word in words)]
 
 
@@ -96,8 +96,8 @@ class Running:
             assert time.monotonic() < deadline, f"not so within {seconds} s: {self.err}"
             time.sleep(0.005)
 
-    def until_told(self, words: str) -> None:
-        """Wait until stderr has these words."""
+    def until_stderr_has(self, words: str) -> None:
+        """Wait until stderr contains these words."""
         self.until(lambda running: words in running.err)
 
     def interrupt(self, number: int = signal.SIGINT, times: int = 1) -> Result:

@@ -21,7 +21,7 @@ HIDE = f"{ESC}[?25l"
 """Hides the cursor."""
 ERASURE = re.compile(rf"(?=\r{ESC}\[2K)")
 """Where a picture is taken away for the next one."""
-COLOUR = re.compile(rf"{ESC}\[[0-9;]*[34][0-7]")
+COLOR = re.compile(rf"{ESC}\[[0-9;]*[34][0-7]")
 
 
 @dataclass(frozen=True)

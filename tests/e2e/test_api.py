@@ -13,7 +13,7 @@ import pytest
 import modelfetch
 from modelfetch.engine.events import FileCommitted, RunFinished
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     ConfigError,
     DeadlineError,
     IntegrityError,
@@ -107,7 +107,7 @@ def test_verify_gives_every_file_or_raises(cli: Command, origin: Origin, served:
 ERRORS: dict[str, tuple[Fault, type[ModelfetchError]]] = {
     "wrong bytes": (faults.wrong_bytes(), IntegrityError),
     "nothing": (faults.status(404), UnavailableError),
-    "no token": (faults.status(401), AuthorisationError),
+    "no token": (faults.status(401), AuthorizationError),
 }
 
 

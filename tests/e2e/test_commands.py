@@ -46,10 +46,10 @@ def test_a_plan_tells_who_is_asked_by_proxy(cli: Command) -> None:
         "MODELFETCH_SOURCES_MIRRORS": "http://h.example/{path}",
     }
     hub = {"HF_ENDPOINT": "https://hub.example"}
-    told = cli("plan", "whisper-base", **proxies, **order, **hub)
-    assert told.told("huggingface hub.example: through the proxy in https_proxy")
-    assert told.told("mirror h.example: the proxy in ALL_PROXY uses socks5")
-    assert "secret" not in told.err
+    planned = cli("plan", "whisper-base", **proxies, **order, **hub)
+    assert planned.stderr_lines("huggingface hub.example: through the proxy in https_proxy")
+    assert planned.stderr_lines("mirror h.example: the proxy in ALL_PROXY uses socks5")
+    assert "secret" not in planned.err
     document = cli("plan", "whisper-base", "--json", **proxies, **order, **hub, NO_PROXY=".example").document
     assert {each["proxy"] for each in document["sources"]} == {None}
 
@@ -65,8 +65,8 @@ def test_plan_says_what_ensure_would_do_and_does_none_of_it(
     assert "missing" in big
     assert big.count("4.00 MB") == 2
     assert big.index("mirror 127.0.0.1:") < big.index(f"huggingface 127.0.0.1:{origin.port}")
-    assert result.told("license: CC-BY-NC-4.0")
-    assert result.told("disk: ", "to write", "free")
+    assert result.stderr_lines("license: CC-BY-NC-4.0")
+    assert result.stderr_lines("disk: ", "to write", "free")
     assert tree(cli.home) == before
     assert not cli.cache.exists()
     assert origin.requests == []
@@ -134,14 +134,14 @@ urls = ["{url}"]
     assert "canary" not in plain.out + document.out
 
 
-def test_built_in_models_are_shown_with_their_licence_and_planned_without_a_network(cli: Command) -> None:
+def test_built_in_models_are_shown_with_their_license_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")
     assert "license Apache-2.0" in " ".join(shown.out.split())
     assert "onnx/decoder_model_merged.onnx" in shown.out
     planned = cli("plan", "whisper-base")
     assert planned.code == 0, planned.err
-    assert planned.told("whisper-base", "to fetch")
+    assert planned.stderr_lines("whisper-base", "to fetch")
     assert not cli.cache.exists()
 
 
@@ -166,7 +166,7 @@ def test_remove_gives_back_what_no_other_model_uses(cli: Command, origin: Origin
 
     last = cli("remove", "two")
     assert last.code == 0, last.err
-    assert last.told("removed", "two", "freed")
+    assert last.stderr_lines("removed", "two", "freed")
     assert cli.files("blobs") == cli.files("models") == []
     assert_fails(cli("remove", "on"), 3, "Did you mean 'one'?")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.e2e.command import NOWHERE, Command
-from tests.e2e.terminal import COLOUR, on_terminal
+from tests.e2e.terminal import COLOR, on_terminal
 
 
 def test_the_demo_downloads_for_real_with_bars_and_a_fallback(cli: Command) -> None:
@@ -18,7 +18,7 @@ def test_the_demo_downloads_for_real_with_bars_and_a_fallback(cli: Command) -> N
     moving = [row for row in rows if "onnx/decoder_model.onnx" in row and "━" in row]
     assert any(all(word in row for word in ("%", "/28.8 MB", "MB/s", "ETA", "mirror")) for row in moving)
     assert any("of 4 files" in row and "/48.8 MB" in row for row in rows)
-    assert COLOUR.search(shown.written)
+    assert COLOR.search(shown.written)
     stays = " ".join(" ".join(shown.screen.text).split())
     assert "onnx/encoder_model.onnx mirror 127.0.0.1" in stays
     assert "not found → url" in stays

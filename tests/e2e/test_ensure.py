@@ -55,14 +55,14 @@ def test_cold_ensure_leaves_no_temporary_file(cold: Cold) -> None:
 
 
 def test_cold_ensure_tells_what_is_ready_and_from_where(cold: Cold) -> None:
-    assert cold.result.told("whisper-like is ready", "from huggingface 9 files")
+    assert cold.result.stderr_lines("whisper-like is ready", "from huggingface 9 files")
 
 
 def test_warm_ensure_makes_no_request(cold: Cold) -> None:
     before = len(cold.origin.requests)
     result = cold.cli("ensure", cold.model.name)
     assert (result.code, result.out) == (0, cold.result.out)
-    assert result.told("already present")
+    assert result.stderr_lines("already present")
     assert len(cold.origin.requests) == before
 
 
@@ -163,10 +163,10 @@ def test_a_cache_that_everybody_can_write_to_is_told_of_once(
     for _ in range(2):  # the second time everything is there
         result = cli("ensure", served.name, *options)
         assert result.code == 0
-        assert len(result.told("warning: ", str(cli.cache), "writable by every user")) == 1
+        assert len(result.stderr_lines("warning: ", str(cli.cache), "writable by every user")) == 1
         assert not options or result.records[-1]["event"] == "run_finished"
     cli.cache.chmod(0o755)
-    assert not cli("ensure", served.name, *options).told("warning")
+    assert not cli("ensure", served.name, *options).stderr_lines("warning")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX links")
@@ -177,5 +177,5 @@ def test_what_is_left_alone_in_the_cache_is_told(cli: Command, origin: Origin, t
     link.symlink_to(tmp_path)
     result = cli("ensure", served.name)
     assert result.code == 0
-    assert len(result.told("note: ", str(link), "left alone")) == 1
+    assert len(result.stderr_lines("note: ", str(link), "left alone")) == 1
     assert link.is_symlink()

@@ -30,9 +30,9 @@ def test_2_settings_are_wrong_and_each_is_told_with_its_place_and_key(cli: Comma
     file.write_text('[network]\nfiles = 0\nstall_timeou = 3\n[retry]\nbase = "x"\n')
     result = cli("list", MODELFETCH_RETRY_CAP="soon")
     assert_fails(result, 2, "4 settings are wrong")
-    assert all(result.told(f"{file}: {key}") for key in ("network.files", "retry.base"))
-    assert result.told(str(file), "network.stall_timeou", "Did you mean 'stall_timeout'?")
-    assert result.told("environment MODELFETCH_RETRY_CAP")
+    assert all(result.stderr_lines(f"{file}: {key}") for key in ("network.files", "retry.base"))
+    assert result.stderr_lines(str(file), "network.stall_timeou", "Did you mean 'stall_timeout'?")
+    assert result.stderr_lines("environment MODELFETCH_RETRY_CAP")
 
 
 def test_3_an_unknown_model(cli: Command) -> None:
@@ -47,8 +47,8 @@ def test_3_a_bad_manifest_and_all_its_faults(cli: Command) -> None:
     result = cli("ensure", "m")
     assert_fails(result, 3, str(path))
     for key in ("versoin", "version", "files[0].path", "files[0].size", "files[0].sha256"):
-        assert result.told(str(path), f"{key}: "), key
-    assert result.told("Did you mean 'version'?")
+        assert result.stderr_lines(str(path), f"{key}: "), key
+    assert result.stderr_lines("Did you mean 'version'?")
 
 
 def test_4_missing_and_offline(cli: Command, origin: Origin) -> None:

@@ -40,10 +40,10 @@ def test_the_next_source_delivers_and_the_failure_is_told_once(
         assert cli.has(served)
         assert mirror.requests != []
 
-    told = result.told(f"127.0.0.1:{mirror.port}", words)
-    counts = [line for line in told if "more file" in line]
-    assert len([line for line in told if "fallback: " in line and line not in counts]) == 1
-    assert len([line for line in told if "retry: " in line and line not in counts]) <= 1
+    lines = result.stderr_lines(f"127.0.0.1:{mirror.port}", words)
+    counts = [line for line in lines if "more file" in line]
+    assert len([line for line in lines if "fallback: " in line and line not in counts]) == 1
+    assert len([line for line in lines if "retry: " in line and line not in counts]) <= 1
     assert len(counts) <= 2, "of the retries and of the fallbacks"
 
     right = {content.sha256 for content in served.contents.values()}
@@ -60,7 +60,7 @@ def test_a_200_for_a_range_is_used_from_its_first_byte(cli: Command, origin: Ori
         result = cli("ensure", "m")
         assert result.code == 0, result.err
         assert cli.has(served)
-        assert result.told("retry: ", "cut")
+        assert result.stderr_lines("retry: ", "cut")
         assert [mirror.requests[0].offset, mirror.requests[-1].offset] == [0, 0]
         assert origin.requests == []
 
@@ -70,7 +70,7 @@ def test_a_short_retry_after_of_the_only_source_is_waited_for(cli: Command, orig
     cli.serve(model(origin, {"a.bin": 1000}, catalog=cli.catalog))
     result = cli("ensure", "m")
     assert result.code == 0, result.err
-    assert result.told("retry: ", "too many requests (429)")
+    assert result.stderr_lines("retry: ", "too many requests (429)")
     first, second = origin.requests
     assert second.started - first.started >= 1.0
 
@@ -84,7 +84,7 @@ def test_bytes_of_two_sources_that_do_not_fit_together_are_fetched_anew(cli: Com
         result = cli("ensure", "m")
         assert result.code == 0, result.err
         assert cli.has(served)
-        assert result.told("do not fit together")
+        assert result.stderr_lines("do not fit together")
         assert [request.offset for request in origin.requests] == [200_000, 0]
 
 

@@ -72,7 +72,7 @@ def fresh(fared: Fared, tmp_path: Path) -> Command:
 def test_the_run_itself_is_as_ever(fared: Fared) -> None:
     assert fared.result.code == 0, fared.result.err
     assert fared.cli.has(fared.served)
-    assert fared.result.told("note: ") == []
+    assert fared.result.stderr_lines("note: ") == []
     assert [path.name for path in fared.cli.cache.iterdir() if path.name.startswith(FILE)] == [FILE]
 
 
@@ -114,13 +114,13 @@ def test_the_history_can_be_drawn(fared: Fared) -> None:
 def test_the_log_tells_the_last_run(fared: Fared) -> None:
     result = fared.cli("log")
     assert result.code == 0, result.err
-    told = [line[len("06:00:00  ") :] for line in result.lines]
-    assert told[:2] == ["🔍 Looking for model: m", "📥 Downloading model: m"]
-    assert told[-2:] == ["✅ Model ready: m (700 kB)", "✅ Download complete"]
+    lines = [line[len("06:00:00  ") :] for line in result.lines]
+    assert lines[:2] == ["🔍 Looking for model: m", "📥 Downloading model: m"]
+    assert lines[-2:] == ["✅ Model ready: m (700 kB)", "✅ Download complete"]
     mirror, gateway = host(fared.liar.port), host(fared.origin.port)
-    assert any(line.startswith(f"🔀 a.bin: mirror {mirror}: sent wrong bytes") for line in told)
-    assert f"📦 a.bin: done, from ipfs {gateway}" in told
-    assert any(line.startswith("📊 Progress: ") for line in told)
+    assert any(line.startswith(f"🔀 a.bin: mirror {mirror}: sent wrong bytes") for line in lines)
+    assert f"📦 a.bin: done, from ipfs {gateway}" in lines
+    assert any(line.startswith("📊 Progress: ") for line in lines)
 
 
 def test_the_log_of_a_run_is_found_by_the_beginning_of_its_name(fared: Fared) -> None:
@@ -197,10 +197,10 @@ def test_the_next_plan_has_another_order_and_says_why(fared: Fared, tmp_path: Pa
     known = {(each["source"], each["host"]): each for each in plan["sources"]}
     assert known["ipfs", host(fared.dead)]["status"] == "degraded"
     assert known["ipfs", host(fared.origin.port)]["success"] == 1.0
-    told = cli("plan", "m")
-    assert told.told(f"ipfs {host(fared.origin.port)}", "healthy: 100 % of 3 tries, first byte")
-    assert told.told(f"ipfs {host(fared.dead)}", "degraded: 0 % of 1 try")
-    assert told.told("tried first: mirror")
+    planned = cli("plan", "m")
+    assert planned.stderr_lines(f"ipfs {host(fared.origin.port)}", "healthy: 100 % of 3 tries, first byte")
+    assert planned.stderr_lines(f"ipfs {host(fared.dead)}", "degraded: 0 % of 1 try")
+    assert planned.stderr_lines("tried first: mirror")
 
 
 def test_the_next_run_asks_in_that_order(fared: Fared, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_reset_forgets_attempts_when_it_is_meant(fared: Fared, tmp_path: Path) -
     assert (would["ok"], would["message"], would["attempts"]) == (True, "Metrics reset", 8)
     assert cli("metrics", "--json").document == {"metrics": []}
     assert len(cli("history", "--json").document["runs"]) == 1
-    assert cli("metrics", "reset").told("deleted 0 attempts")
+    assert cli("metrics", "reset").stderr_lines("deleted 0 attempts")
 
 
 def test_a_bad_time_span_is_refused_with_an_example(cli: Command) -> None:
@@ -257,7 +257,7 @@ def test_a_bad_time_span_is_refused_with_an_example(cli: Command) -> None:
 def test_without_a_history_there_is_nothing_to_show_and_nothing_is_made(cli: Command, command: str) -> None:
     result = cli(*command.split())
     assert (result.code, result.out) == (0, "")
-    assert result.told("no runs are recorded yet")
+    assert result.stderr_lines("no runs are recorded yet")
     assert not cli.cache.exists()
 
 
@@ -349,12 +349,12 @@ def test_beside_a_corrupt_history_everything_goes_on_and_it_is_said_once(
     (cli.cache / FILE).write_bytes(content)
     result = cli("ensure", "m")
     assert (result.code, result.lines) == (0, [str(cli.directory(served))])
-    assert len(result.told("note: the history was damaged and is now", "a new one was started")) == 1
+    assert len(result.stderr_lines("note: the history was damaged and is now", "a new one was started")) == 1
     [kept] = cli.cache.glob(f"{FILE}.corrupt-*")
     assert kept.read_bytes() == content
     assert len(cli("history", "--json").document["runs"]) == 1
     again = cli("ensure", "m", "--force")
-    assert again.told("note: ") == []
+    assert again.stderr_lines("note: ") == []
 
 
 def test_beside_a_history_that_is_no_file_json_and_quiet_stay_clean(
@@ -367,6 +367,8 @@ def test_beside_a_history_that_is_no_file_json_and_quiet_stay_clean(
     assert result.err == ""
     quiet = cli("ensure", "m", "--force", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
-    told = cli("ensure", "m", "--force")
-    assert len(told.told("note: the history", "could not be written: it is not a regular file")) == 1
-    assert cli("history").told("note: the history", "could not be read")
+    result = cli("ensure", "m", "--force")
+    assert (
+        len(result.stderr_lines("note: the history", "could not be written: it is not a regular file")) == 1
+    )
+    assert cli("history").stderr_lines("note: the history", "could not be read")

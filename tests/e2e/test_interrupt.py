@@ -130,7 +130,7 @@ def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) 
     with cli.start("ensure", "m") as holder:
         origin.until(lambda origin: bool(origin.requests))
         with cli.start("ensure", "m") as waiter:
-            waiter.until_told("waiting for process")
+            waiter.until_stderr_has("waiting for process")
             assert_cancelled(waiter.interrupt(), 130)
         assert holder.process.poll() is None
 

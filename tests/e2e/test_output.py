@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.e2e.command import Command
-from tests.e2e.terminal import COLOUR, ESC, HIDE, on_terminal
+from tests.e2e.terminal import COLOR, ESC, HIDE, on_terminal
 from tests.origin import Origin, ServedModel, faults, model, whisper_like
 
 
@@ -22,13 +22,13 @@ def served(cli: Command) -> Iterator[ServedModel]:
 
 
 def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(cli: Command, served: ServedModel) -> None:
-    """The screen refuses a line that is too wide; without colours the bars are still told apart."""
+    """The screen refuses a line that is too wide; without colors the bars are still told apart."""
     shown = on_terminal(cli, "ensure", served.name, columns=60, NO_COLOR="1")
     assert (shown.code, shown.out) == (0, f"{cli.directory(served)}\n"), shown.written
     assert HIDE in shown.written
     assert shown.screen.has_cursor
     assert shown.screen.lost == 0
-    assert COLOUR.search(shown.written) is None
+    assert COLOR.search(shown.written) is None
     live = [frame for frame in shown.frames if any("━" in row for row in frame)]
     assert any("encoder_model.onnx" in row and "%" in row for frame in live for row in frame)
     assert any("of 9 files" in row and "%" in row for frame in live for row in frame)
@@ -52,11 +52,13 @@ def test_a_pipe_gets_plain_complete_lines(cli: Command, served: ServedModel) -> 
     assert result.code == 0, result.err
     assert ESC not in result.out + result.err
     assert "\r" not in result.err
-    started = result.told("started, ")
+    started = result.stderr_lines("started, ")
     assert len(started) == 9
-    assert len(result.told("done in", "huggingface")) == 9
-    assert len(result.told("fallback: mirror", "not found")) == 2, "the first file, and a count of the others"
-    assert result.told("more files", "fallback: mirror")
+    assert len(result.stderr_lines("done in", "huggingface")) == 9
+    assert len(result.stderr_lines("fallback: mirror", "not found")) == 2, (
+        "the first file, and a count of the others"
+    )
+    assert result.stderr_lines("more files", "fallback: mirror")
 
 
 def test_json_is_one_numbered_stream_with_one_end(cli: Command, served: ServedModel) -> None:
@@ -109,9 +111,9 @@ def test_a_reader_that_goes_away_is_no_crash(
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        told = process.stderr.read().decode()
-    assert process.returncode in (0, 141), told
-    assert told == ""
+        stderr = process.stderr.read().decode()
+    assert process.returncode in (0, 141), stderr
+    assert stderr == ""
 
 
 def test_what_a_server_or_a_manifest_says_cannot_steer_the_terminal(cli: Command, origin: Origin) -> None:

@@ -81,7 +81,10 @@ def test_a_name_that_a_project_takes_over_is_announced_at_every_run(project: Clo
     for _ in range(2):
         result = project("ensure", "whisper-base")
         assert result.code == 0, result.err
-        assert len(result.told("note: whisper-base is this project's model", "not the built-in one")) == 1
+        assert (
+            len(result.stderr_lines("note: whisper-base is this project's model", "not the built-in one"))
+            == 1
+        )
     assert not (project.cache / "models" / "whisper-base" / ".ready").exists()
     listed = project("list", "--json").document["models"]
     assert {each["name"]: each["replaces"] for each in listed if each["replaces"]} == {
@@ -96,7 +99,7 @@ def test_what_a_project_may_not_set_is_told_and_ignored(project: Clone, origin: 
     result = project("ensure", "m")
     assert result.code == 0
     for key in ("cache.fsync", "serve.jobs", "retry.cap"):
-        [line] = result.told(f" sets {key}")
+        [line] = result.stderr_lines(f" sets {key}")
         assert str(project.work / "modelfetch.toml") in line
     shown = {line.split()[0]: line for line in project("config", "show").lines if line}
     assert "default" in shown["cache.fsync"]
@@ -159,8 +162,8 @@ def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(cli: Command, 
     (cli.directory(served) / "loader.py").write_text("import os")
     loose = cli("verify", "m")
     assert (loose.code, loose.out) == (0, "")
-    assert len(loose.told("loader.py", "unlisted")) == 1
-    assert loose.told("1 file, 500 B verified")
+    assert len(loose.stderr_lines("loader.py", "unlisted")) == 1
+    assert loose.stderr_lines("1 file, 500 B verified")
     strict = cli("verify", "--strict")
     assert_fails(strict, 5, "loader.py: unlisted", "--repair --strict m")
     assert strict.lines == ["m\tloader.py\tunlisted"]
@@ -176,10 +179,10 @@ def test_what_is_passed_over_is_told_where_it_is_missed(project: Clone, origin: 
     os.chown(project.models, 12345, -1)
     result = project("ensure", "m")
     assert_fails(result, 3, "no catalog has a model called 'm'")
-    assert len(result.told("note: ", str(project.models), "belongs to another user")) == 1
+    assert len(result.stderr_lines("note: ", str(project.models), "belongs to another user")) == 1
     project.settle('models = ["m"]\n')
     os.chown(project.work / "modelfetch.toml", 12345, -1)
     result = project("ensure")
     assert_fails(result, 2, "no model is named")
-    assert len(result.told("note: ", "modelfetch.toml", "MODELFETCH_CATALOG")) == 1
+    assert len(result.stderr_lines("note: ", "modelfetch.toml", "MODELFETCH_CATALOG")) == 1
     assert project("ensure", "m", MODELFETCH_CATALOG=str(project.models)).code == 0

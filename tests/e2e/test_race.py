@@ -33,7 +33,7 @@ def test_each_byte_is_sent_once_however_many_ask(cli: Command) -> None:
         assert origin.bytes_sent == served.size
     assert cli.has(served)
     pids = {str(each.process.pid) for each in running}
-    waits = [line for result in results for line in result.told("waiting for process")]
+    waits = [line for result in results for line in result.stderr_lines("waiting for process")]
     assert waits
     assert all(line.partition("waiting for process ")[2].split()[0] in pids for line in waits)
 
@@ -56,7 +56,7 @@ def test_a_waiter_names_the_holder_and_goes_by_its_own_patience(
     assert holder.process.poll() is None
 
     with cli.start("ensure", "m") as waiter:
-        waiter.until_told(f"waiting for {name}")
+        waiter.until_stderr_has(f"waiting for {name}")
         origin.heal()
         holder.process.kill()
         assert waiter.finish().code == 0, "no lock outlives its process"

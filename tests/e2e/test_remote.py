@@ -121,8 +121,8 @@ def facts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_a_server_fetches_and_this_machine_stays_empty(house: House, served: ServedModel) -> None:
     result = house.client(*house.ensure("m"))
     assert (result.code, result.lines) == (0, [str(house.server.directory(served))]), result.err
-    assert result.told("big.bin", "done in", "huggingface")
-    assert result.told("m is ready")
+    assert result.stderr_lines("big.bin", "done in", "huggingface")
+    assert result.stderr_lines("m is ready")
     assert house.server.has(served)
     assert not house.client.cache.exists()
 
@@ -212,7 +212,7 @@ def test_cancel_retry_and_attach(house: House) -> None:
             cancelled = house.client("cancel", job[:12])
             result = follower.finish()
         assert (cancelled.code, cancelled.out) == (0, "")
-        assert cancelled.told(f"cancelled {job[:12]} (m)", "the server keeps the data")
+        assert cancelled.stderr_lines(f"cancelled {job[:12]} (m)", "the server keeps the data")
         assert (result.code, result.out) == (130, "")
         assert result.err.splitlines()[-1].startswith("cancelled")
         assert not any(path.name == "big.bin" for path in house.server.files("models"))
@@ -225,14 +225,14 @@ def test_cancel_retry_and_attach(house: House) -> None:
         assert new != job
         attached = house.client("attach", new)
         assert (attached.code, attached.lines) == (0, [str(house.server.directory(served))]), attached.err
-        assert attached.told("resumed at")
+        assert attached.stderr_lines("resumed at")
         assert origin.bytes_sent - before <= served.size - kept
         assert_fails(house.client("retry", new), 2, "retry")
 
 
 def test_the_table_of_jobs(house: House) -> None:
     with slow(house), house.client.start(*house.ensure("m")) as running:
-        running.until_told("ETA")
+        running.until_stderr_has("ETA")
         under_way = house.client("jobs").lines
         running.interrupt()
         over = house.client("jobs")

@@ -64,7 +64,7 @@ def test_a_damaged_file_of_another_cache_is_fetched_instead(
     result = cli("ensure", "m", **environment)
     assert result.code == 0, result.err
     assert cli.has(served)
-    assert result.told("fallback: local", "huggingface")
+    assert result.stderr_lines("fallback: local", "huggingface")
     assert damaged.read_bytes() == bytes(50_000), "another program's file is not touched"
 
 

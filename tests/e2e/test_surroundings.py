@@ -118,7 +118,7 @@ def test_a_python_without_sqlite_remembers_nothing(cli: Command, served: ServedM
     bend(cli, without("sqlite3"))
     result = cli("ensure", "m")
     assert result.code == 0, result.err
-    assert len(result.told("note: ", "SQLite")) == 1
+    assert len(result.stderr_lines("note: ", "SQLite")) == 1
     assert cli("history").code == 0
 
 

@@ -45,7 +45,7 @@ def flip(path: Path, *, unseen: bool = False) -> bytes:
 def test_a_right_model_is_verified_without_a_request(cli: Command, origin: Origin, here: ServedModel) -> None:
     result = cli("verify")
     assert (result.code, result.out) == (0, "")
-    assert result.told("9 files", "verified")
+    assert result.stderr_lines("9 files", "verified")
     assert origin.requests == []
 
 

@@ -35,8 +35,8 @@ from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
+from modelfetch.net.time_limits import Limits
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store

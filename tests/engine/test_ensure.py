@@ -334,7 +334,7 @@ def test_force_fetches_everything_again(lab: Laboratory) -> None:
         (refuse(Fault.CONNECT), 6, "unavailable"),
         (cut(until=100), 6, "unavailable"),
         (refuse(Fault.SERVER), 6, "unavailable"),
-        (refuse(Fault.AUTHORISATION), 9, "unauthorised"),
+        (refuse(Fault.AUTHORIZATION), 9, "unauthorised"),
         (refuse(Fault.SIZE), 5, "integrity"),
         (Answer(sends=bytes(300_000)), 5, "integrity"),
     ],
@@ -398,7 +398,7 @@ def test_the_gravest_of_several_failures_names_the_run(lab: Laboratory) -> None:
     contents = [body(1000 + n, n) for n in range(3)]
     lab.serve(contents[0], NOT_FOUND)
     lab.serve(contents[1], Answer(sends=bytes(1001)))
-    lab.serve(contents[2], refuse(Fault.AUTHORISATION))
+    lab.serve(contents[2], refuse(Fault.AUTHORIZATION))
     finished = last(lab.ensure(model("m", {f"{n}.bin": content for n, content in enumerate(contents)})))
     assert finished.exit_code == 5
     assert finished.error is not None
@@ -908,7 +908,7 @@ def test_a_place_elsewhere_that_cannot_be_written_ends_with_7(lab: Laboratory, t
 
 def test_the_end_is_always_one_and_last(lab: Laboratory) -> None:
     contents = [body(2_000 + n, n) for n in range(5)]
-    answers = [OK, NOT_FOUND, Answer(sends=bytes(2_002)), cut(until=7), refuse(Fault.AUTHORISATION)]
+    answers = [OK, NOT_FOUND, Answer(sends=bytes(2_002)), cut(until=7), refuse(Fault.AUTHORIZATION)]
     for content, answer in zip(contents, answers, strict=True):
         lab.serve(content, answer)
     wanted = model("m", {f"{n}.bin": content for n, content in enumerate(contents)})

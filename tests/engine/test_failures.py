@@ -9,7 +9,7 @@ import pytest
 
 from modelfetch.engine.failures import Exhausted, UnreachableError, file_error, worst
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     DeadlineError,
     Fault,
     IntegrityError,
@@ -41,9 +41,9 @@ def conclusion(*faults: Fault, offline: bool = False, hint: str = "") -> Modelfe
         ([Fault.SIZE], 5),
         ([Fault.HASH, Fault.NOT_FOUND], 5),
         ([Fault.CONNECT, Fault.SIZE], 5),
-        ([Fault.AUTHORISATION], 9),
-        ([Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.CONNECT], 9),
-        ([Fault.AUTHORISATION, Fault.HASH], 5),
+        ([Fault.AUTHORIZATION], 9),
+        ([Fault.NOT_FOUND, Fault.AUTHORIZATION, Fault.CONNECT], 9),
+        ([Fault.AUTHORIZATION, Fault.HASH], 5),
         ([], 6),
     ],
 )
@@ -59,7 +59,7 @@ def test_offline_is_its_own_reason() -> None:
 
 @pytest.mark.parametrize(
     "faults",
-    [[Fault.HASH, Fault.NOT_FOUND], [Fault.NOT_FOUND, Fault.STALL], [Fault.AUTHORISATION, Fault.TLS]],
+    [[Fault.HASH, Fault.NOT_FOUND], [Fault.NOT_FOUND, Fault.STALL], [Fault.AUTHORIZATION, Fault.TLS]],
 )
 def test_every_source_that_was_tried_is_named_with_its_reason(faults: list[Fault]) -> None:
     message = conclusion(*faults).message
@@ -76,14 +76,14 @@ def test_every_conclusion_says_what_to_do_next() -> None:
 
 
 def test_the_hint_of_a_source_is_passed_on() -> None:
-    for fault in (Fault.NOT_FOUND, Fault.HASH, Fault.AUTHORISATION, Fault.TLS):
+    for fault in (Fault.NOT_FOUND, Fault.HASH, Fault.AUTHORIZATION, Fault.TLS):
         assert conclusion(fault, hint="Set HF_TOKEN.").hint == "Set HF_TOKEN."
 
 
 def test_the_hint_of_the_source_that_wants_credentials_is_used() -> None:
     failures = [
         ("mirror a.example", SourceError(Fault.TLS, "refused", hint="Set SSL_CERT_FILE.")),
-        ("huggingface b.example", SourceError(Fault.AUTHORISATION, "refused", hint="Set HF_TOKEN.")),
+        ("huggingface b.example", SourceError(Fault.AUTHORIZATION, "refused", hint="Set HF_TOKEN.")),
     ]
     assert file_error("m", "f", Exhausted(failures), offline=False).hint == "Set HF_TOKEN."
 
@@ -128,7 +128,7 @@ def test_a_proxy_that_is_not_reached_keeps_its_own_advice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"), [(Fault.CONNECT, 6), (Fault.NOT_FOUND, 6), (Fault.AUTHORISATION, 9), (Fault.HASH, 5)]
+    ("fault", "code"), [(Fault.CONNECT, 6), (Fault.NOT_FOUND, 6), (Fault.AUTHORIZATION, 9), (Fault.HASH, 5)]
 )
 def test_a_damaged_copy_on_this_disk_decides_nothing_as_long_as_others_could_be_asked(
     fault: Fault, code: int
@@ -157,7 +157,7 @@ GRAVEST_FIRST = [
     DeadlineError,
     LockTimeoutError,
     IntegrityError,
-    AuthorisationError,
+    AuthorizationError,
     UnavailableError,
     OfflineError,
 ]

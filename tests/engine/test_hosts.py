@@ -75,7 +75,7 @@ def test_a_host_that_could_not_deliver_is_demoted_but_not_down(fault: Fault) -> 
     assert hosts.down(HOST) is None
 
 
-@pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.AUTHORISATION, Fault.MISSING])
+@pytest.mark.parametrize("fault", [Fault.NOT_FOUND, Fault.AUTHORIZATION, Fault.MISSING])
 def test_a_fault_of_one_file_does_not_demote_the_host(fault: Fault) -> None:
     hosts = Hosts(FakeClock())
     hosts.record_failure(HOST, error(fault))

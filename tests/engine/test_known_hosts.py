@@ -1,10 +1,10 @@
-"""Every known host of settings, catalogs and history, in the order in which they are asked."""
+"""Every known host of settings, catalogs and history, in the order in which they are tried."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from modelfetch.engine.known_hosts import Standing, standings
+from modelfetch.engine.known_hosts import KnownHost, known_hosts
 from modelfetch.history.health import measure
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.probe import Question
@@ -30,12 +30,12 @@ def settings(**changes: Any) -> Settings:
     return build(values | named | {name.replace("__", "."): value for name, value in changes.items()})
 
 
-def named(found: list[Standing]) -> list[tuple[str, str, int | None, str]]:
-    return [(each.kind, each.host, each.place, each.known_from) for each in found]
+def facts(found: list[KnownHost]) -> list[tuple[str, str, int | None, str]]:
+    return [(each.kind, each.host, each.position, each.known_from) for each in found]
 
 
 def test_hosts_come_from_settings_and_catalogs_in_the_order_of_kinds() -> None:
-    assert named(standings(settings(), [MANIFEST], {})) == [
+    assert facts(known_hosts(settings(), [MANIFEST], {})) == [
         ("mirror", "a.example", 1, "settings"),
         ("mirror", "b.example", 2, "settings"),
         ("mirror", "c.example", 3, "catalog"),
@@ -49,7 +49,7 @@ def test_hosts_come_from_settings_and_catalogs_in_the_order_of_kinds() -> None:
 
 def test_health_orders_within_a_kind_and_never_across() -> None:
     health = measure([*[failure(host="a.example")] * 5, attempt(host="c.example")], NOW)
-    found = standings(settings(), [MANIFEST], health)
+    found = known_hosts(settings(), [MANIFEST], health)
     assert [each.host for each in found if each.kind == "mirror"] == ["b.example", "c.example", "a.example"]
     assert list(dict.fromkeys(each.kind for each in found)) == ["mirror", "ipfs", "huggingface", "url"]
     reasons = {each.host: each.reason for each in found if each.kind == "mirror"}
@@ -60,28 +60,30 @@ def test_health_orders_within_a_kind_and_never_across() -> None:
     }
 
 
-def test_a_kind_that_is_not_in_use_has_no_place() -> None:
-    found = standings(settings(sources__order=("url", "ipfs")), [MANIFEST], {})
+def test_a_kind_that_is_not_in_use_has_no_position() -> None:
+    found = known_hosts(settings(sources__order=("url", "ipfs")), [MANIFEST], {})
     assert [each.kind for each in found[:4]] == ["url", "url", "ipfs", "ipfs"]
     assert {each.reason for each in found[4:]} == {"its kind is not in use"}
-    assert {each.place for each in found[4:]} == {None}
+    assert {each.position for each in found[4:]} == {None}
 
 
 def test_hosts_of_the_history_are_listed_but_not_those_of_this_machine() -> None:
     rows = [attempt(host="old.example"), attempt(host="127.0.0.1:40001"), attempt(host="[::1]:40002")]
     assert [
-        (each.host, each.reason) for each in standings(settings(), [], measure(rows, NOW)) if not each.place
+        (each.host, each.reason)
+        for each in known_hosts(settings(), [], measure(rows, NOW))
+        if not each.position
     ] == [("old.example", "no longer configured")]
 
 
 def test_a_configured_node_of_this_machine_is_listed() -> None:
     health = measure([attempt(source="ipfs", host="127.0.0.1:8080")], NOW)
-    [node] = [each for each in standings(settings(), [], health) if each.host == "127.0.0.1:8080"]
+    [node] = [each for each in known_hosts(settings(), [], health) if each.host == "127.0.0.1:8080"]
     assert (node.health is not None, node.known_from) == (True, "settings")
 
 
 def test_what_is_asked_is_harmless_and_has_no_secret() -> None:
-    questions = {each.host: each.question for each in standings(settings(), [MANIFEST], {})}
+    questions = {each.host: each.question for each in known_hosts(settings(), [MANIFEST], {})}
     assert questions["a.example"] == Question("https://a.example/")
     assert questions["files.example:8443"] == Question("https://files.example:8443/")
     assert questions["hf.example"] == Question("https://hf.example/")

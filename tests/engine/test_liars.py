@@ -13,7 +13,7 @@ from modelfetch.engine.events import FileQuarantined, SourceFailed
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
+from modelfetch.net.time_limits import Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import ALONE, EAGER, Laboratory, body, code, model, of
 from tests.origin import Fault, Origin, faults

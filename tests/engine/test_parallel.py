@@ -27,7 +27,7 @@ from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
+from modelfetch.net.time_limits import Limits
 from modelfetch.sources.base import Stream
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store

@@ -127,7 +127,7 @@ def test_when_everything_is_fetched_anew_nothing_counts(lab: Laboratory) -> None
         ("MIT", "Trained on films.", "Trained on films."),
     ],
 )
-def test_a_licence_that_asks_for_something_is_told(license_: str, notice: str, expected: str) -> None:
+def test_a_license_that_asks_for_something_is_told(license_: str, notice: str, expected: str) -> None:
     manifest = Manifest("m", "1", (), license=license_, license_notice=notice)
     assert license_notice(manifest) == expected
 

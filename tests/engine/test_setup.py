@@ -16,14 +16,15 @@ from modelfetch.engine.setup import RunOptions, assemble, source_order
 from modelfetch.errors import DeadlineError, UsageError
 from modelfetch.history import FILE, AttemptRow, History
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.settings import load
 from modelfetch.store.layout import Layout
 from tests.engine.fakes import Laboratory, body, model, sha256
 from tests.history.material import NOW, attempt, failure
 
-KINDS = ["local", "mirror", "ipfs", "huggingface", "url"]
-CONFIGURED = ["local", "peer", "mirror", "ipfs", "huggingface", "url"]
+KINDS = [kind.value for kind in SourceKind if kind.is_active]
+CONFIGURED = [kind.value for kind in SourceKind]
 CONTENT = body(1000)
 
 
@@ -43,7 +44,7 @@ def test_the_configured_order_holds_for_the_kinds_there_are() -> None:
 
 
 def test_a_preferred_kind_goes_first_and_the_rest_keep_their_order() -> None:
-    assert order(prefer="huggingface") == ["huggingface", "local", "mirror", "ipfs", "url"]
+    assert order(prefer="huggingface") == ["huggingface", *(kind for kind in KINDS if kind != "huggingface")]
 
 
 def test_a_preferred_kind_need_not_be_configured() -> None:
@@ -69,7 +70,7 @@ def test_offline_leaves_this_disk() -> None:
 def test_a_word_that_is_no_kind_is_refused_with_a_guess(prefer: str | None, only: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=r"huggingfase.*Did you mean 'huggingface'") as refused:
         order(prefer=prefer, only=only)
-    assert "local, mirror, ipfs, huggingface, url" in refused.value.hint
+    assert ", ".join(KINDS) in refused.value.hint
 
 
 # A whole runtime
@@ -146,7 +147,6 @@ def test_a_copy_of_a_runtime_learns_nothing_from_the_other(tmp_path: Path) -> No
     runtime.hosts.defer("m.example", 60.0)
     copy = replace(runtime, name="other")
     assert copy.hosts is not runtime.hosts
-    assert copy.pace is not runtime.pace
     assert copy.deadline is not None
     assert copy.allowance is runtime.allowance
 

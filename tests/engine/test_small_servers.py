@@ -15,7 +15,7 @@ from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.batch_connections import FIRST, GROWTH, BatchConnections
 from modelfetch.engine.events import Progress
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
+from modelfetch.net.time_limits import Limits
 from modelfetch.sources.mirror import MirrorSource
 from tests.engine.fakes import Laboratory, body, code, model, of
 from tests.patience import IN_TIME

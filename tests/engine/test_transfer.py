@@ -397,7 +397,7 @@ def test_an_unreachable_source_is_left_sooner_when_there_is_another(lab: Laborat
     "fault",
     [
         Fault.NOT_FOUND,
-        Fault.AUTHORISATION,
+        Fault.AUTHORIZATION,
         Fault.TLS,
         Fault.PROXY,
         Fault.PROTOCOL,
@@ -885,7 +885,7 @@ def test_what_is_verified_is_the_pinned_digest(lab: Laboratory) -> None:
 
 def test_the_message_of_a_source_reaches_the_end(lab: Laboratory) -> None:
     hint = "Set HF_TOKEN to a token that may read it."
-    lab.serve(CONTENT, refuse(Fault.AUTHORISATION, hint=hint), kind="huggingface", host="hf.example")
+    lab.serve(CONTENT, refuse(Fault.AUTHORIZATION, hint=hint), kind="huggingface", host="hf.example")
     finished = last(lab.ensure(MODEL))
     assert finished.error is not None
     assert finished.error.hint == hint

@@ -211,7 +211,7 @@ def test_closing_nested_work_ends_its_own_workers_only() -> None:
 def test_the_runtime_of_a_part_shares_what_the_run_learns_and_is_cancelled_alone(lab: Laboratory) -> None:
     runtime = lab.runtime(seconds=HELD, limit_rate=1)
     part = runtime.for_part(runtime.cancel.child())
-    assert (part.hosts, part.pace, part.deadline) == (runtime.hosts, runtime.pace, runtime.deadline)
+    assert (part.hosts, part.deadline) == (runtime.hosts, runtime.deadline)
     assert (part.allowance, part.positions) == (runtime.allowance, runtime.positions)
     part.cancel.cancel()
     with pytest.raises(Cancelled):

@@ -82,5 +82,5 @@ def test_permissive_licenses_need_no_notice(identifier: str) -> None:
         "MIT (repository); other data",
     ],
 )
-def test_no_other_licence_is_taken_for_permissive(identifier: str) -> None:
+def test_no_other_license_is_taken_for_permissive(identifier: str) -> None:
     assert not is_permissive(identifier)

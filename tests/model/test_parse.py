@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from modelfetch.errors import ManifestError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 from tests.patience import IN_TIME
 
 DIGEST = "a9f3b752833b49e880dec91ee5b6d936112be7c3ea07c221024ba493439f46fe"
@@ -77,7 +77,7 @@ def faults(source: dict[str, Any] | str) -> list[str]:
     text = source if isinstance(source, str) else tomli_w.dumps(source)
     with pytest.raises(ManifestError) as caught:
         parsed(text)
-    assert all(fault == sanitise(fault) for fault in caught.value.faults)
+    assert all(fault == sanitize(fault) for fault in caught.value.faults)
     return list(caught.value.faults)
 
 
@@ -435,7 +435,7 @@ def refused_or_read(text: str) -> None:
         assert parsed(text, "whisper-base").files
     except ManifestError as error:
         found = error.faults
-    assert all(fault == sanitise(fault) for fault in found)
+    assert all(fault == sanitize(fault) for fault in found)
 
 
 @settings(max_examples=100)

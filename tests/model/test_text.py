@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.model.text import did_you_mean, inert, media_type, quote, sanitise
+from modelfetch.model.text import did_you_mean, inert, media_type, quote, sanitize
 from tests.patience import IN_TIME
 
 
@@ -40,14 +40,14 @@ from tests.patience import IN_TIME
     ],
 )
 def test_only_what_can_be_seen_is_shown_on_one_line(text: str, shown: str) -> None:
-    assert sanitise(text) == shown
+    assert sanitize(text) == shown
 
 
 @given(st.text(st.characters()))
 def test_nothing_that_steers_a_terminal_survives(text: str) -> None:
-    shown = sanitise(text)
+    shown = sanitize(text)
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert sanitise(shown) == shown
+    assert sanitize(shown) == shown
 
 
 COMMAND = re.compile(r"##\w*\[|^\s*::")
@@ -55,9 +55,9 @@ COMMAND = re.compile(r"##\w*\[|^\s*::")
 
 @given(st.text(st.sampled_from("#:[]vso teamcity\n\x1b\u200b\u2028")))
 def test_nothing_that_steers_a_ci_system_survives(text: str) -> None:
-    shown = sanitise(text)
+    shown = sanitize(text)
     assert not COMMAND.search(shown)
-    assert sanitise(shown) == shown
+    assert sanitize(shown) == shown
 
 
 @given(st.text(st.sampled_from('#:[]vso"\\\x7f')))

@@ -11,9 +11,9 @@ import pytest
 
 from modelfetch.errors import SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits, Memory
+from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import RangeRequest
-from modelfetch.net.urls import Credential
+from modelfetch.net.time_limits import Limits, Memory
 from tests.origin import Content
 from tests.patience import HELD
 

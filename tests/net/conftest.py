@@ -10,7 +10,7 @@ import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
+from modelfetch.net.time_limits import Limits
 from tests.net.asking import CONTENT, HASTY, PATIENT
 from tests.origin import Origin
 from tests.origin.certificates import Authority

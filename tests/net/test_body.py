@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits, Memory, SpeedFloor
 from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Limits, Memory, SpeedFloor
 from tests.engine.fakes import FakeClock
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, get
 from tests.origin import Fault as OriginFault

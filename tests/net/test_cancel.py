@@ -12,8 +12,8 @@ import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Memory
 from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Memory
 from tests.net.asking import BOTH_WAYS, FILE, PATIENT, SIZE
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults

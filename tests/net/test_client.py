@@ -8,8 +8,8 @@ from modelfetch import __version__
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits, Memory
 from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Limits, Memory
 from tests.net.asking import FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Reply, faults, refusing_port
 from tests.origin import Fault as OriginFault
@@ -53,7 +53,7 @@ def test_a_small_error_body_frees_its_connection(
 
 
 @pytest.mark.parametrize("start", [0, 5])
-def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
+def test_a_git_lfs_pointer_is_recognized_in_a_part_as_well(
     origin: Origin, client: Client, start: int
 ) -> None:
     """A web server sends the first part of the file it has, whatever the length of that file."""
@@ -71,7 +71,7 @@ def test_a_git_lfs_pointer_is_recognised_in_a_part_as_well(
     ("fault", "expected"),
     [
         *[(faults.status(status), Fault.NOT_FOUND) for status in (404, 410, 451)],
-        *[(faults.status(status), Fault.AUTHORISATION) for status in (401, 403)],
+        *[(faults.status(status), Fault.AUTHORIZATION) for status in (401, 403)],
         *[(faults.status(status), Fault.BUSY) for status in (408, 425, 429, 503, 529)],
         *[(faults.status(status), Fault.SERVER) for status in (500, 502, 504, 520, 522, 524)],
         *[(faults.status(status), Fault.PROTOCOL) for status in (204, 205, 304, 400, 412, 418, 511)],
@@ -289,7 +289,7 @@ def test_a_part_that_is_not_costs_one_request_more(
     assert [request.range is not None for request in origin.requests] == [True, False]
 
 
-def test_a_file_labelled_as_encoded_is_taken_as_it_is(origin: Origin, client: Client, url: str) -> None:
+def test_a_file_labeled_as_encoded_is_taken_as_it_is(origin: Origin, client: Client, url: str) -> None:
     origin.fault("*", faults.all_of(faults.ignored_range(), faults.header("Content-Encoding", "x-gzip")))
     assert get(client, url).data == FILE
 

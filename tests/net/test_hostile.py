@@ -10,7 +10,7 @@ import pytest
 
 from modelfetch.errors import Fault
 from modelfetch.net.client import Client
-from modelfetch.net.urls import Credential
+from modelfetch.net.credentials import Credential
 from tests.net.asking import CANARY, FILE, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults, refusing_port

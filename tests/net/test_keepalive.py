@@ -11,8 +11,8 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
+from modelfetch.net.credentials import Credential
 from modelfetch.net.keepalive import split_origin
-from modelfetch.net.urls import Credential
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -115,7 +115,7 @@ def test_a_redirect_is_followed_by_the_rules(origin: Origin, ours: Client, url: 
     ("fault", "expected"),
     [
         (faults.status(404), Fault.NOT_FOUND),
-        (faults.status(401), Fault.AUTHORISATION),
+        (faults.status(401), Fault.AUTHORIZATION),
         (faults.status(429, retry_after=7), Fault.BUSY),
         (faults.status(500), Fault.SERVER),
         (faults.wrong_length(+5), Fault.SIZE),

@@ -58,7 +58,7 @@ def test_a_proxy_is_not_blamed_for_loopback(fresh: Client, monkeypatch: pytest.M
         assert get(fresh, f"http://127.0.0.1:{port}/x").failure.fault is Fault.CONNECT
 
 
-def test_no_proxy_is_honoured(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_honored(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     with Proxy() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "nosuch.invalid")

@@ -21,9 +21,9 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.net.body import Body
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Memory, StallTimer
 from modelfetch.net.raw_body import LARGE_BYTES, socket_of
 from modelfetch.net.responses import Accept, RangeRequest
+from modelfetch.net.time_limits import Memory, StallTimer
 from tests.net.asking import BOTH_WAYS, CONTENT, FILE, PATIENT, SIZE, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault

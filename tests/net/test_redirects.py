@@ -8,8 +8,8 @@ import pytest
 
 from modelfetch.errors import Fault
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Memory
-from modelfetch.net.urls import Credential
+from modelfetch.net.credentials import Credential
+from modelfetch.net.time_limits import Memory
 from tests.net.asking import CANARY, CONTENT, FILE, SIZE, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults, refusing_port
@@ -195,7 +195,7 @@ def test_no_or_a_wrong_token_is_refused_at_once(
 ) -> None:
     credential = Credential.bearer(hub.endpoint, given) if given else None
     error = get(client, link, credential=credential).failure
-    assert error.fault is Fault.AUTHORISATION
+    assert error.fault is Fault.AUTHORIZATION
     assert str(fault) in error.message
     assert len(hub.requests) == 1
 
@@ -250,7 +250,7 @@ def test_a_link_that_stays_expired_is_given_up(
     hub: Origin, client: Client, link: str, token: Credential
 ) -> None:
     hub.fault("*", faults.expired_link())
-    assert get(client, link, credential=token).failure.fault is Fault.AUTHORISATION
+    assert get(client, link, credential=token).failure.fault is Fault.AUTHORIZATION
     assert len(hub.requests) == 2
 
 

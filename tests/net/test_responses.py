@@ -163,13 +163,13 @@ def test_ok(wanted: RangeRequest, head: ResponseHead, expected: Accept | Resend 
     assert verdict(wanted, head) == expected
 
 
-def test_a_web_page_is_recognised() -> None:
+def test_a_web_page_is_recognized() -> None:
     error = fails(WHOLE, ok(2345, content_type="text/html; charset=utf-8"))
     assert error.message == "sent a web page of 2345 bytes instead of the file"
     assert "login" in error.hint
 
 
-def test_a_git_lfs_pointer_is_recognised() -> None:
+def test_a_git_lfs_pointer_is_recognized() -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1000\n"
     error = fails(WHOLE, replace(ok(130, content_type="text/plain"), excerpt=pointer))
     assert "Git LFS pointer" in error.message
@@ -213,7 +213,7 @@ def test_range_not_satisfiable(wanted: RangeRequest, label: str, expected: Resen
         *((status, Fault.PROTOCOL) for status in (201, 202, 203, 204, 205, 207, 226, 300, 304, 305, 306)),
         *((status, Fault.PROTOCOL) for status in (400, 402, 406, 409, 411, 412, 413, 414, 415, 417, 418)),
         *((status, Fault.PROTOCOL) for status in (421, 422, 423, 424, 426, 428, 431, 505, 511, 599, 600)),
-        *((status, Fault.AUTHORISATION) for status in (401, 403)),
+        *((status, Fault.AUTHORIZATION) for status in (401, 403)),
         *((status, Fault.NOT_FOUND) for status in (404, 410, 451)),
         *((status, Fault.BUSY) for status in (408, 425, 429, 503, 529)),
         *((status, Fault.SERVER) for status in (500, 502, 504, 520, 521, 522, 523, 524)),

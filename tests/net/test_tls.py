@@ -16,8 +16,8 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault
 from modelfetch.net.client import Client
+from modelfetch.net.credentials import Credential
 from modelfetch.net.tls import Trust
-from modelfetch.net.urls import Credential
 from tests.net.asking import BOTH_WAYS, CANARY, CONTENT, FILE, PATIENT, SIZE, everything_shown, get
 from tests.origin import Fault as OriginFault
 from tests.origin import Origin, faults
@@ -48,7 +48,7 @@ def secure(authority: Authority) -> Iterator[Origin]:
 
 
 @BOTH_WAYS
-def test_ssl_cert_file_is_honoured(secure: Origin, trusting: Client) -> None:
+def test_ssl_cert_file_is_honored(secure: Origin, trusting: Client) -> None:
     assert get(trusting, secure.url(PATH)).data == FILE
 
 
@@ -226,7 +226,7 @@ def test_unusable_authorities_are_named_when_tls_is_used(
     assert variable in error.hint
 
 
-def test_the_bundle_of_requests_is_honoured(
+def test_the_bundle_of_requests_is_honored(
     authority: Authority, secure: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.urls import (
-    Credential,
-    host_of,
-    is_public,
-    origin,
-    quote_path,
-    redirect_target,
-    split_credential,
-)
+from modelfetch.net.credentials import Credential, split_credential
+from modelfetch.net.urls import host_of, is_public, origin, quote_path, redirect_target
 
 CANARY = "s3cr3t-canary"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelfetch.errors import (
-    AuthorisationError,
+    AuthorizationError,
     ManifestError,
     ModelfetchError,
     UnavailableError,
@@ -111,7 +111,7 @@ def test_cancelling_and_retrying(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "words", "hint"),
     [
-        (refusal(401, "bad_token", "wrong"), AuthorisationError, "wrong", "modelfetch serve"),
+        (refusal(401, "bad_token", "wrong"), AuthorizationError, "wrong", "modelfetch serve"),
         (refusal(404, "unknown_model", "no catalog", "look"), UnknownModelError, "no catalog", "look"),
         (refusal(404, "unknown_job", "no job"), UsageError, "no job", "modelfetch jobs"),
         (

@@ -26,7 +26,7 @@ from modelfetch.notices import Notices
 from modelfetch.reporters.bars import Bars
 from modelfetch.reporters.bars_draw import DrawOptions, draw
 from modelfetch.reporters.bars_layout import columns, scene, shorten
-from modelfetch.reporters.words import ASCII, UNICODE, Symbols
+from modelfetch.reporters.terminal_text import ASCII, UNICODE, Symbols
 from tests.screen import Screen
 from tests.scripted import (
     FILES,

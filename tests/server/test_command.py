@@ -277,7 +277,7 @@ def test_a_command_waits_for_a_job_and_shows_how_far_it_is(cli: Command) -> None
             result = cli("ensure", "m")
             assert result.code == 0, result.err
             assert server.until_over(job_id)["status"] == "completed"
-        waits = result.told(f"waiting for {job_id} (process ")
+        waits = result.stderr_lines(f"waiting for {job_id} (process ")
         assert any(re.search(r": \d+% \([\d.]+ MB / 12\.6 MB\)", line) for line in waits), result.err
         assert result.lines == [str(cli.directory(served))]
         assert origin.bytes_sent == served.size

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from modelfetch.model.source_kinds import SourceKind
 from modelfetch.settings import SETTINGS, Setting, Settings, shown
 from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
 from modelfetch.settings.types import TomlValue, Value
@@ -106,7 +107,7 @@ def test_the_table_has_exactly_the_settings_of_the_contract() -> None:
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     settings = defaults()
-    assert settings.sources.order == ("local", "peer", "mirror", "ipfs", "huggingface", "url")
+    assert settings.sources.order == tuple(SourceKind)
     assert settings.sources.mirrors == ()
     assert settings.huggingface.endpoint == "https://huggingface.co"
     network, retry, cache = settings.network, settings.retry, settings.cache

@@ -8,7 +8,7 @@ import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
+from modelfetch.net.time_limits import Limits
 from tests.origin import Origin
 from tests.patience import HELD
 

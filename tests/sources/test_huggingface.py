@@ -99,7 +99,7 @@ def test_without_a_token_none_is_sent(client: Client, origin: Origin) -> None:
     [offer] = HuggingFaceSource(client, origin.endpoint, None).offers(manifest(file, huggingface=REPO), file)
     with pytest.raises(SourceError) as caught:
         offer.open(0)
-    assert caught.value.fault is Fault.AUTHORISATION
+    assert caught.value.fault is Fault.AUTHORIZATION
     assert origin.foreign_headers == set()
 
 
@@ -112,7 +112,7 @@ def test_a_refusal_says_what_the_token_has_to_do_with_it(
     [offer] = HuggingFaceSource(client, origin.endpoint, token).offers(manifest(file, huggingface=REPO), file)
     with pytest.raises(SourceError) as refused:
         offer.open(0)
-    assert refused.value.fault is Fault.AUTHORISATION
+    assert refused.value.fault is Fault.AUTHORIZATION
     assert advice in f"{refused.value} {refused.value.hint}"
     assert TOKEN not in refused.value.hint
 

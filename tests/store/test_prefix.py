@@ -9,7 +9,7 @@ import pytest
 
 from modelfetch.store import Disk, Hashing, Store
 from modelfetch.store.hashing import Follower
-from modelfetch.store.journal import Checkpoint, Journal, Piece
+from modelfetch.store.journal_format import Checkpoint, Journal, Piece
 from modelfetch.store.prefix import Claim, claims
 from tests.store.material import MIB, complete, digest, noise, spec
 

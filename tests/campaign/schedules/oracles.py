@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modelfetch.engine.events import FileCommitted, FileQuarantined, FileStarted, Progress, SourceFailed
 from modelfetch.model.manifest import FileSpec
-from modelfetch.store.journal import parse
+from modelfetch.store.journal_format import parse
 from modelfetch.store.temporary import TEMPORARY
 from tests.campaign.schedules.running import STALL_SECONDS, Outcome
 from tests.campaign.schedules.schedule import NAME, Schedule

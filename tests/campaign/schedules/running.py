@@ -22,8 +22,8 @@ from modelfetch.engine.options import EnsureOptions, Request
 from modelfetch.engine.runtime import Runtime
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
-from modelfetch.net.limits import Limits
 from modelfetch.net.retry import RetryPolicy
+from modelfetch.net.time_limits import Limits
 from modelfetch.sources.base import Source
 from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.model.manifest import FileSpec
-from modelfetch.store.journal import Checkpoint, header, is_foreign, line, parse
+from modelfetch.store.journal_format import Checkpoint, header, is_foreign, line, parse
 from tests.store.material import digest
 
 FILE = FileSpec("weights.bin", 5_000_000, digest(b"whole"))

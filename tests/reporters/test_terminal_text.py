@@ -21,9 +21,9 @@ from modelfetch.engine.events import (
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
 from modelfetch.notices import Notices
-from modelfetch.reporters import error_lines, words
+from modelfetch.reporters import error_lines, terminal_text
 from modelfetch.reporters.failure_notes import Note, Notes
-from modelfetch.reporters.words import ASCII, UNICODE, symbols_for
+from modelfetch.reporters.terminal_text import ASCII, UNICODE, symbols_for
 from tests.scripted import FILES, MODEL, at_once, committed, download, failed, planned, stamped
 
 
@@ -90,18 +90,21 @@ def test_a_licence_is_told_before_a_download_unless_it_is_permissive(
     licence: str, notice: str, homepage: str, lines: list[str]
 ) -> None:
     plan = replace(planned(), license=licence, license_notice=notice, homepage=homepage)
-    assert words.license_lines(plan) == lines
-    assert words.license_lines(replace(plan, missing=0)) == []
+    assert terminal_text.license_lines(plan) == lines
+    assert terminal_text.license_lines(replace(plan, missing=0)) == []
 
 
 def test_a_plan_counts_what_is_missing_and_what_an_earlier_run_left() -> None:
     plan = planned([("a", 100_000_000), ("b", 200_000_000)])
-    assert words.plan(plan) == "2 files, 300 MB; 2 to fetch, 300 MB"
+    assert terminal_text.plan(plan) == "2 files, 300 MB; 2 to fetch, 300 MB"
     part = replace(plan.files[0], state="partial", held=40_000_000)
     resumed = replace(plan, missing=260_000_000, files=(part, plan.files[1]))
-    assert words.plan(resumed) == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB kept from an earlier run)"
+    assert (
+        terminal_text.plan(resumed)
+        == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB kept from an earlier run)"
+    )
     there = replace(plan, missing=0, files=tuple(replace(file, state="kept") for file in plan.files))
-    assert words.plan(there) == "2 files, 300 MB"
+    assert terminal_text.plan(there) == "2 files, 300 MB"
 
 
 @pytest.mark.parametrize(
@@ -109,13 +112,13 @@ def test_a_plan_counts_what_is_missing_and_what_an_earlier_run_left() -> None:
     [(0.04, "0.04s"), (0.1, "0.1s"), (2.14, "2.1s"), (9.94, "9.9s"), (9.96, "10s"), (92, "1m 32s")],
 )
 def test_a_duration_has_the_fractions_that_mean_something(seconds: float, shown: str) -> None:
-    assert words.exact(seconds) == shown
+    assert terminal_text.exact(seconds) == shown
 
 
 def test_a_retry_says_who_why_when_and_which_attempt() -> None:
-    assert words.retry(retry()) == "mirror m.example: 503 Service Unavailable; attempt 2 in 2.1s"
-    assert words.retry(retry(wait=0.0)) == "mirror m.example: 503 Service Unavailable; attempt 2 now"
-    assert words.retry(retry(wait=92)).endswith("; attempt 2 in 1m 32s")
+    assert terminal_text.retry(retry()) == "mirror m.example: 503 Service Unavailable; attempt 2 in 2.1s"
+    assert terminal_text.retry(retry(wait=0.0)) == "mirror m.example: 503 Service Unavailable; attempt 2 now"
+    assert terminal_text.retry(retry(wait=92)).endswith("; attempt 2 in 1m 32s")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,9 @@ def test_a_retry_says_who_why_when_and_which_attempt() -> None:
     ],
 )
 def test_a_fallback_says_who_is_next(following: tuple[str, str], end: str) -> None:
-    assert words.fallback(left(following=following), UNICODE) == f"mirror m.example: 404 Not Found{end}"
+    assert (
+        terminal_text.fallback(left(following=following), UNICODE) == f"mirror m.example: 404 Not Found{end}"
+    )
 
 
 def ready(fetched: int, *sources: str) -> str:
@@ -137,7 +142,7 @@ def ready(fetched: int, *sources: str) -> str:
     events += [ModelReady(MODEL, "1", "/x", 9, size, fetched)]
     model = state(events).models[MODEL]
     model.seconds = 3.2
-    return words.ready(model, UNICODE)
+    return terminal_text.ready(model, UNICODE)
 
 
 def test_a_ready_model_says_how_much_came_how_fast_and_from_where() -> None:
@@ -160,18 +165,18 @@ def test_a_check_counts_good_files_and_names_the_bad_ones_elsewhere() -> None:
     bad = FileResult(MODEL, "b", "failed", "hash", "cache", 100_000_000)
     run = state([RunStarted("verify", (MODEL,))])
     assert (
-        words.verified(run, RunFinished("completed", 0, 1.0, (good, good), None))
+        terminal_text.verified(run, RunFinished("completed", 0, 1.0, (good, good), None))
         == "2 files, 200 MB verified in 0.1s"
     )
     assert (
-        words.verified(run, RunFinished("failed", 5, 1.0, (good, bad), None))
+        terminal_text.verified(run, RunFinished("failed", 5, 1.0, (good, bad), None))
         == "1 of 2 files, 100 MB verified in 0.1s"
     )
 
 
 def test_a_run_of_several_models_names_the_model_of_a_file() -> None:
-    assert words.subject(state([RunStarted("ensure", ("a",))]), "a", "x/y") == "x/y"
-    assert words.subject(state([RunStarted("ensure", ("a", "b"))]), "a", "x/y") == "a/x/y"
+    assert terminal_text.subject(state([RunStarted("ensure", ("a",))]), "a", "x/y") == "x/y"
+    assert terminal_text.subject(state([RunStarted("ensure", ("a", "b"))]), "a", "x/y") == "a/x/y"
 
 
 def told(*events: Event) -> list[Note]:
@@ -251,8 +256,8 @@ def test_nothing_is_said_of_a_whole_download_but_that_it_is_ready() -> None:
 def test_a_wait_says_how_far_the_other_one_is_where_it_is_known() -> None:
     holder = "process 4711 on builder, since 05:59:12"
     silent = LockWaiting("m", "", holder, 5.0)
-    assert words.waiting(silent) == f"waiting for {holder}"
+    assert terminal_text.waiting(silent) == f"waiting for {holder}"
     telling = LockWaiting("m", "", holder, 5.0, 130_000_000, 295_287_109)
-    assert words.waiting(telling) == f"waiting for {holder}: 44% (130 MB / 295 MB)"
+    assert terminal_text.waiting(telling) == f"waiting for {holder}: 44% (130 MB / 295 MB)"
     done = LockWaiting("m", "", holder, 5.0, 295_287_109, 295_287_109)
-    assert words.waiting(done) == f"waiting for {holder}: 99% (295 MB / 295 MB)"
+    assert terminal_text.waiting(done) == f"waiting for {holder}: 99% (295 MB / 295 MB)"

@@ -1,7 +1,7 @@
 """The texts and symbols of the reporters: functions from events and state to one line of text.
 
 All reporters use these functions, so a message reads the same above the bars and in a log.
-Everything that comes from a server or a manifest passes :func:`~modelfetch.model.text.sanitise` here, not in
+Everything that comes from a server or a manifest passes :func:`~modelfetch.model.text.sanitize` here, not in
 the reporters. :class:`Symbols` exist in Unicode and, for terminals with another encoding, in ASCII.
 """
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import is_permissive
-from modelfetch.model.text import sanitise
+from modelfetch.model.source_kinds import CACHE
+from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
+from modelfetch.warm import already_present
 
 if TYPE_CHECKING:
     from modelfetch.engine.events import (
@@ -115,24 +117,24 @@ def error_lines(finished: RunFinished, symbols: Symbols = UNICODE) -> list[str]:
     if error is None:
         return []
     if finished.outcome == "cancelled":
-        return ["; ".join(filter(None, (sanitise(error.message), sanitise(error.hint))))]
+        return ["; ".join(filter(None, (sanitize(error.message), sanitize(error.hint))))]
     return failure_lines(error.message, error.hint, symbols)
 
 
 def failure_lines(message: str, hint: str, symbols: Symbols = UNICODE) -> list[str]:
     """An error message and, if there is one, a hint what to do next."""
-    arrow = [f"  {symbols.arrow} {sanitise(hint)}"] if hint else []
-    return [f"error: {sanitise(message)}", *arrow]
+    arrow = [f"  {symbols.arrow} {sanitize(hint)}"] if hint else []
+    return [f"error: {sanitize(message)}", *arrow]
 
 
 def place(source: str, host: str) -> str:
     """Kind of a source, with its host if it has one."""
-    return sanitise(f"{source} {host}").strip()
+    return sanitize(f"{source} {host}").strip()
 
 
 def subject(state: RunState, model: str, file: str) -> str:
     """Path of a file, with its model if the run has several."""
-    return sanitise(f"{model}/{file}" if model and len(state.models) > 1 else file)
+    return sanitize(f"{model}/{file}" if model and len(state.models) > 1 else file)
 
 
 def plural(n: int, noun: str) -> str:
@@ -176,12 +178,12 @@ def license_lines(event: Planned) -> list[str]:
         f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
     )
     home = f"; {event.homepage}" if event.homepage else ""
-    return [sanitise(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
+    return [sanitize(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
 
 
 def waiting(event: LockWaiting) -> str:
     """Holder of the lock that the run waits for, with its progress if it reports any."""
-    holder = f"waiting for {sanitise(event.holder) or 'another process'}"
+    holder = f"waiting for {sanitize(event.holder) or 'another process'}"
     if not event.size:
         return holder
     # At most 99: as long as the lock is held, the other process is not done.
@@ -191,7 +193,7 @@ def waiting(event: LockWaiting) -> str:
 
 def cause(event: RetryScheduled | SourceFailed) -> str:
     """Source that failed, and the reason."""
-    return f"{place(event.source, event.host)}: {sanitise(event.reason)}"
+    return f"{place(event.source, event.host)}: {sanitize(event.reason)}"
 
 
 def retry(event: RetryScheduled) -> str:
@@ -203,8 +205,8 @@ def retry(event: RetryScheduled) -> str:
 def bad(event: SourceFailed) -> str:
     """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
-        return sanitise(f"unlisted: {event.reason}")
-    return f"bad: {sanitise(event.fault)}"
+        return sanitize(f"unlisted: {event.reason}")
+    return f"bad: {sanitize(event.fault)}"
 
 
 def quarantined(event: FileQuarantined) -> str:
@@ -226,7 +228,7 @@ def ready(model: ModelState, symbols: Symbols) -> str:
     """Summary of a model that is ready: bytes fetched, time, speed, and sources."""
     assert model.ready is not None, "only models that are ready have a summary"
     event = model.ready
-    parts = [f"{sanitise(model.name)} is ready"]
+    parts = [f"{sanitize(model.name)} is ready"]
     if event.fetched:
         of = f" of {format_size(event.size)}" if event.fetched < event.size else ""
         rate = f" ({format_rate(event.fetched / model.seconds)})" if model.seconds > 0 else ""
@@ -234,18 +236,18 @@ def ready(model: ModelState, symbols: Symbols) -> str:
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
             _origins(model.sources),
         ]
-    elif set(model.sources) - {"cache"}:
+    elif set(model.sources) - {CACHE}:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
-        parts.append(f"{plural(event.files, 'file')}, {format_size(event.size)}, already present")
+        parts.append(already_present(event.files, event.size))
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
 def _origins(sources: Counter[str]) -> str:
     """Kinds of sources by the number of their files: ``from huggingface 8 files, local 1``."""
     (kind, files), *others = sources.most_common() or [("", 0)]
-    rest = "".join(f", {sanitise(kind)} {files}" for kind, files in others)
-    return f"from {sanitise(kind)} {plural(files, 'file')}{rest}" if kind else ""
+    rest = "".join(f", {sanitize(kind)} {files}" for kind, files in others)
+    return f"from {sanitize(kind)} {plural(files, 'file')}{rest}" if kind else ""
 
 
 def verified(state: RunState, finished: RunFinished) -> str:

@@ -14,7 +14,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.httpcore_backend import MAX_INTERIM, HeadScanner
-from modelfetch.net.limits import Limits, StallTimer
+from modelfetch.net.time_limits import Limits, StallTimer
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
 from tests.origin.listener import Listener

@@ -26,7 +26,7 @@ from typing import Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec
-from modelfetch.model.text import sanitise
+from modelfetch.model.text import sanitize
 
 FORMAT: Final = 1
 
@@ -106,7 +106,7 @@ def line(statement: Checkpoint | Piece) -> bytes:
 
 @lru_cache
 def _quoted(origin: str) -> str:
-    return json.dumps(sanitise(origin))
+    return json.dumps(sanitize(origin))
 
 
 def is_foreign(content: bytes) -> bool:
