@@ -19,7 +19,7 @@ from modelfetch.net.responses import length_of
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
-    from modelfetch.net.limits import StallTimer
+    from modelfetch.net.time_limits import StallTimer
 
 JSON_BYTES: Final = 32 * 1024 * 1024
 """Largest JSON document in bytes. The largest known one lists the 20,000 files of the largest manifest, at

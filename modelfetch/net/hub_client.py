@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import ResponseHead, refusal, strong_etag
 from modelfetch.net.retry import RetryPolicy, wait_for
-from modelfetch.net.urls import Credential, host_of
+from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
