@@ -194,9 +194,10 @@ class Disk(DiskOperations):
             self.notices.add(UNSYNCED)
 
     def start_write_back(self, fd: int, path: Path, start: int, length: int) -> None:
-        """Have the kernel start to write a range to the disk, without waiting for it; best effort.
+        """Have the kernel start to write a range to the disk, without waiting for its end.
 
-        It only shortens a later :meth:`sync`, so it does nothing where syncs are not wanted.
+        It only shortens a later :meth:`sync`, so it does nothing where syncs are not wanted. The call blocks
+        while the queue of the disk is full.
         """
         # macOS and Windows lack the call; there the sync writes all of it.
         if self._fsync and hasattr(os, "posix_fadvise"):
