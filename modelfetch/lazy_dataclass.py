@@ -1,9 +1,12 @@
 """A dataclass decorator with slots that creates its methods on first use, to start faster.
 
-Up to Python 3.12 the standard decorator compiles six functions for each class, half a millisecond in all.
-This package imports about a hundred such classes before its first request and creates values of a third of
-them. Here a class gets its slots immediately, in a hundredth of a millisecond. Fields and constructor are
-created on first use; methods that are the same for all classes are shared.
+The standard decorator compiles six functions for each class, half a millisecond in all. This package imports
+about a hundred such classes before its first request and creates values of a third of them. Here a class gets
+its slots immediately, in a hundredth of a millisecond. Fields and constructor are created on first use;
+methods that are the same for all classes are shared.
+
+With the standard decorator a run that fetches one small file takes 1.3 times as long (Python 3.11 and 3.13).
+When that falls below 1.05, this module should go.
 
 The decorator is used like the standard one, ``@dataclass(frozen=True, slots=True)``, and the functions of
 :mod:`dataclasses` (``fields``, ``replace``, ``asdict``) work on its classes. Type checkers see the standard

@@ -47,6 +47,7 @@ FACE = {
 
 HOMES = {
     "filelock": {"store"},
+    "h11": {"net"},
     "httpcore": {"net"},
     "httpx": {"net"},
     "platformdirs": {"settings"},
@@ -63,8 +64,6 @@ HOMES = {
 }
 """Packages with one reason to be imported, and the layers that have it."""
 
-BOUNDS = {"h11"}
-"""Packages that come with another one and are declared for their lowest release alone."""
 TOOLS = {"PyInstaller"}
 """Tools that import a module of ours, and not we them."""
 
@@ -153,7 +152,7 @@ def test_only_declared_packages_are_imported_and_all_of_them() -> None:
     wanted = [*project["dependencies"], *project["optional-dependencies"]["serve"]]
     declared = {re.split(r"[^\w-]", text)[0].replace("-", "_") for text in wanted}
     foreign = {found.package for found in all_imports()} - sys.stdlib_module_names - {"modelfetch"}
-    assert foreign - TOOLS == declared - BOUNDS
+    assert foreign - TOOLS == declared
 
 
 def test_lazy_and_type_only_imports_are_seen() -> None:

@@ -140,10 +140,6 @@ class Disk(DiskOperations):
         self.close(fd, path)
         return None
 
-    def duplicate(self, fd: int, path: Path) -> int:
-        """Duplicate a descriptor (dup(2)): closing either one leaves the other open."""
-        return self._call("open", path, lambda: os.dup(fd))
-
     def close(self, fd: int, path: Path) -> None:
         """Close a file; network file systems report some failed writes only here.
 
@@ -197,14 +193,23 @@ class Disk(DiskOperations):
         if not self._try("sync", path, call, syscalls.NO_SYNC):
             self.notices.add(UNSYNCED)
 
-    @property
-    def syncs_early(self) -> bool:
-        """Whether a file may be synced while it is still written (fdatasync exists, syncs are wanted)."""
-        return self._fsync and hasattr(os, "fdatasync")
+    def start_write_back(self, fd: int, path: Path, start: int, length: int) -> None:
+        """Have the kernel start to write a range to the disk, without waiting for its end.
 
-    def sync_data(self, fd: int, path: Path) -> None:
-        """Wait until the bytes written so far are on the disk; see :attr:`syncs_early`."""
-        self._sync(path, lambda: os.fdatasync(fd))
+        It only shortens a later :meth:`sync`, so it does nothing where syncs are not wanted. The call blocks
+        while the queue of the disk is full.
+        """
+        # macOS and Windows lack the call; there the sync writes all of it.
+        if self._fsync and hasattr(os, "posix_fadvise"):
+            # On Linux this advice first starts write-back of dirty pages (mm/fadvise.c). Unlike a sync it
+            # reports no write error, so the later sync still does: each error is reported only once for an
+            # open file. Then it drops the clean pages of the range, so the range must just have been written.
+            with suppress(OSError):
+                self.perform(
+                    "start writing back",
+                    path,
+                    lambda: os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED),
+                )
 
     def sync_closed(self, path: Path) -> None:
         """Like :meth:`sync`, for a file that was closed."""

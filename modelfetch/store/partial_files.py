@@ -13,17 +13,21 @@ import sys
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
-from modelfetch.store.early_sync import EarlySync
 from modelfetch.store.journal_format import Checkpoint, Piece, header, line
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
     from modelfetch.store.partial_slots import Slot
+
+WRITE_BACK: Final = 8 << 20
+"""Bytes written in a row after which their write-back is started. Measured on ext4 with 512 MiB written at
+full speed: with 4 and 8 MiB the final sync took up to 29 ms, and no page was dropped. With 16 MiB the disk
+once completed half of a range within the call, and the kernel dropped those pages."""
 
 
 class JournalFile:
@@ -109,7 +113,8 @@ class OpenFiles:
         self._data: int | None = data
         self._is_locked = is_locked
         self._inode = _inode(disk.fstat(data, slot.data))
-        self._early = EarlySync(disk, data, slot.data, distrust=lambda: disk.unlink(slot.journal))
+        self._runs: dict[int, int] = {}
+        """Bytes written in a row whose write-back has not been started: their start, by their end."""
 
     @classmethod
     def create(cls, disk: Disk, slot: Slot, file: FileSpec) -> Self | None:
@@ -174,10 +179,24 @@ class OpenFiles:
         """Write bytes of the file.
 
         Raises:
-            StoreError: The disk refused, or an earlier write could not be synced.
+            StoreError: The disk refused.
         """
         self.disk.pwrite(self._fd, self.slot.data, data, offset)
-        self._early.wrote(len(data) if isinstance(data, bytes) else data.nbytes)
+        self._start_write_back(offset, offset + (len(data) if isinstance(data, bytes) else data.nbytes))
+
+    def _start_write_back(self, start: int, end: int) -> None:
+        """Start the write-back of bytes just written, once there are enough in a row.
+
+        The final sync of a large file would otherwise have to wait for all of its bytes.
+        """
+        # No lock: each byte is written once, so no other thread uses these two keys at the same time.
+        start = self._runs.pop(start, start)
+        if end - start < WRITE_BACK:
+            self._runs[end] = start
+            return
+        # Each range once, and right after it was written. Its pages are dirty then, and the kernel drops only
+        # clean ones; dropped pages would be read from the disk again for hashing.
+        self.disk.start_write_back(self._fd, self.slot.data, start, end - start)
 
     def resize(self) -> None:
         """Give the data file its full size again.
@@ -213,7 +232,6 @@ class OpenFiles:
         Raises:
             StoreError: It may not be there.
         """
-        self._early.wait()  # the kernel reports a lost write to one sync only, and that may be an early one
         self.disk.sync(self._fd, self.slot.data)
 
     def release(self) -> None:
@@ -257,7 +275,6 @@ class OpenFiles:
         Raises:
             StoreError: The data may not have reached the disk.
         """
-        self._early.stop()
         with suppress(StoreError):  # the next run verifies every line of a journal
             self.journal.close()
         self._close_data()
@@ -265,7 +282,6 @@ class OpenFiles:
     def _close_data(self) -> None:
         data, self._data = self._data, None
         if data is not None:
-            self._early.stop()
             if self._is_locked:
                 self.disk.unlock_file(data, self.slot.data)
             self.disk.close(data, self.slot.data)
