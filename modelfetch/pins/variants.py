@@ -55,10 +55,11 @@ class VariantsError(UsageError):
         variants: What there is to choose from.
     """
 
-    def __init__(self, reference: str, variants: Sequence[Variant]) -> None:
+    def __init__(self, reference: str, variants: Sequence[Variant], companions: Sequence[str] = ()) -> None:
         self.variants = tuple(variants)
         width = max(len(variant.label) for variant in variants)
         lines = [f"  {variant.label:<{width}}  {shown_size(variant)}" for variant in variants]
+        lines += [f"  {beside(companions)}"] if companions else []
         first = variants[0]
         super().__init__(
             "\n".join([f"{reference} has {len(variants)} variants; choose one:", *lines]),
@@ -83,6 +84,11 @@ def companions_of(files: Iterable[UpstreamFile]) -> list[str]:
     return [
         file.path for file in files if "mmproj" in file.path.lower() and file.path.lower().endswith(".gguf")
     ]
+
+
+def beside(companions: Sequence[str]) -> str:
+    """Return a line about projectors."""
+    return f"for images add --include {quote('*mmproj*')}: {', '.join(map(quote, companions[:3]))}"
 
 
 def shown_size(variant: Variant) -> str:
