@@ -283,7 +283,10 @@ _READERS: Final[tuple[tuple[frozenset[str], _Reader], ...]] = (
 
 
 def _file(page: Page, host: str) -> UrlReference:
-    """Read the address of a file. What is computed from it is pinned, so plain http is for this machine only."""
+    """Read the address of a file.
+
+    Its digest is computed from what arrives, and pinned. So plain http is accepted from this machine only.
+    """
     url = page.text.partition("#")[0]
     url = page.parts.scheme + url[len(page.parts.scheme) :]
     if clause := why_bad_url(url):

@@ -1,4 +1,4 @@
-"""The parser of references: text that a person types or pastes, to a value of :mod:`modelfetch.model.reference`.
+"""The parser of references: text that a person types or pastes, to a value of ``model/reference.py``.
 
 ::
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _SCHEME: Final = r"[A-Za-z][A-Za-z0-9+.-]*(?=:)"
 """A URI scheme (RFC 3986 section 3.1)."""
 _DISK: Final = r"\.{0,2}/|\.{1,2}\Z|~(?:/|\Z)"
-"""The beginning of a path: ``/``, ``./``, ``../``, ``~/``; or one of the directories ``.``, ``..`` and ``~``."""
+"""The beginning of a path: ``/``, ``./``, ``../``, ``~/``; or one of the directories ``.``, ``..``, ``~``."""
 _WINDOWS: Final = r"[A-Za-z]:(?:[\\/]|\Z)|\\\\|\.{1,2}\\"
 """The beginning of a path on Windows: a drive, a share, or a relative path with backslashes."""
 _SSH: Final = r"(?:ssh://)?git@(?:hf\.co|huggingface\.co)[:/](?P<place>[^:]+)"
@@ -250,6 +250,6 @@ def _refuse_scheme(text: str, scheme: str, rest: str) -> UsageError:
 def _if_valid(text: str) -> str:
     """Return a suggestion if it is a reference, else an empty string."""
     try:
-        return parse_reference(text, exists=lambda path: False).text
+        return parse_reference(text, exists=lambda _: False).text
     except UsageError:
         return ""
