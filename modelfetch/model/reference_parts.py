@@ -162,30 +162,31 @@ def _check_repo(text: str, hub: Hub, kind: RepoType, repo: str) -> None:
     if ":" in repo:
         raise _refuse_colon(text, hub, kind, repo)
     if repo.endswith(".git"):
-        raise refuse(text, "ends in '.git'", instead=_repo_text(hub, kind, repo.removesuffix(".git")))
+        repo = repo.removesuffix(".git")
+        raise refuse(
+            text, "ends in '.git'", instead=_repo_text(hub, kind, repo) if _is_repo(hub, repo) else ""
+        )
     if ".." in repo or (hub == "hf" and "--" in repo):
         raise refuse(text, f"has '--' or '..' in a name, which {HUBS[hub]} does not allow")
-    part = _PART if hub == "hf" else _LOOSE_PART
-    if not all(re.fullmatch(part, name) for name in repo.split("/")):
-        hint = f"Write {hub}:OWNER/NAME; each has letters, digits and . _ - in it, and at most 96 characters."
+    if not _is_repo(hub, repo):
+        hint = f"Write {hub}:OWNER/NAME; both are of at most 96 letters, digits and . _ - in ASCII."
         raise refuse(text, f"has no valid name of a repository on {HUBS[hub]}", hint=hint)
+
+
+def _is_repo(hub: Hub, repo: str) -> bool:
+    part = _PART if hub == "hf" else _LOOSE_PART
+    return all(re.fullmatch(part, name) for name in repo.split("/"))
 
 
 def _refuse_colon(text: str, hub: Hub, kind: RepoType, repo: str) -> UsageError:
     """Suggest what a colon after a repository stands for in other programs: a tag, or a quantization."""
     repo, _, tag = repo.partition(":")
-    place = _repo_text(hub, kind, repo)
+    place = _repo_text(hub, kind, repo) if _is_repo(hub, repo) else ""
     if re.fullmatch(_VARIANT, tag):
-        return refuse(
-            text,
-            "names a variant after ':'",
-            instead=place,
-            hint=f"Add --include '*{tag}*' to choose the variant.",
-        )
-    instead = place if why_bad_revision(tag) else f"{place}@{tag}"
-    is_bare = not text.lower().startswith(f"{hub}:")
-    other = f"Or 'ollama:{repo}:{tag}'?" if is_bare and "//" not in text else ""
-    return refuse(text, "has ':' where a revision starts with '@'", instead=instead, hint=other)
+        hint = f"Add --include '*{tag}*' to choose the variant."
+        return refuse(text, "names a variant after ':'", instead=place, hint=hint)
+    instead = f"{place}@{tag}" if place and not why_bad_revision(tag) else place
+    return refuse(text, "has ':' where a revision starts with '@'", instead=instead)
 
 
 def _repo_text(hub: Hub, kind: RepoType, repo: str) -> str:
