@@ -29,7 +29,7 @@ class SourceKind(StrEnum):
     HUGGINGFACE = "huggingface"
     """The Hugging Face Hub, or a mirror with the same paths."""
     MODELSCOPE = "modelscope"
-    """ModelScope. Accepted in settings; there is no source of this kind yet."""
+    """ModelScope, a second hub with many of the same repositories."""
     OCI = "oci"
     """Blobs of an OCI registry. Accepted in settings; there is no source of this kind yet."""
     URL = "url"
