@@ -38,7 +38,7 @@ class SourceKind(StrEnum):
     @property
     def is_active(self) -> bool:
         """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self not in (SourceKind.PEER, SourceKind.MODELSCOPE, SourceKind.OCI)
+        return self not in (SourceKind.PEER, SourceKind.OCI)
 
     @property
     def needs_network(self) -> bool:

@@ -108,7 +108,9 @@ def parsed(workspace: Workspace, text: str) -> Reference:
     from modelfetch.model.parse_reference import parse_reference
 
     settings = workspace.loaded.settings
-    return parse_reference(text, hf_endpoint=settings.huggingface.endpoint)
+    return parse_reference(
+        text, hf_endpoint=settings.huggingface.endpoint, ms_endpoint=settings.modelscope.endpoint
+    )
 
 
 def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:
