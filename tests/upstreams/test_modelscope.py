@@ -244,7 +244,6 @@ def test_studios_cannot_be_pinned(requests: HubClient, site: ModelScopeSite) -> 
 
 def test_words_are_not_worth_a_failure(requests: HubClient, site: ModelScopeSite) -> None:
     site.add("org/repo", FILES)
-    site.script("/models/org/repo?", Reply(403))
-    site.script("/models/org/repo", lambda request: site.answer(request), Reply(403))
+    site.script("/models/org/repo", site.answer, Reply(403))
     listing = resolve(requests, site)
     assert (listing.license, listing.title) == ("", "repo")
