@@ -145,7 +145,7 @@ def test_a_redirect_to_another_server_drops_the_credential(hub: HubClient, serve
             lambda: hub.get(f"{server.endpoint}/x", credential=credential).close(),
             lambda: list(hub.download(f"{server.endpoint}/x", len(DATA), credential=credential)),
         ):
-                "/", Reply(307, {"Location": "/y"}), Reply(302, {"Location": f"{other.endpoint}/z"})
+            server.script(
                 "/", Reply(307, {"Location": "/y"}), Reply(302, {"Location": f"{other.endpoint}/z"})
             )
             ask()
