@@ -49,6 +49,7 @@ def test_a_name_in_the_middle_is_removed_with_its_comment(path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        ("# ours\n", '# ours\ncatalog = ["models"]\nmodels = ["m"]\n'),
         ("", 'catalog = ["models"]\nmodels = ["m"]\n'),
         (
             "# top\n\n[network]\nfiles = 2\n",
