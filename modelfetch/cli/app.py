@@ -12,7 +12,19 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli import (
+    config,
+    ensure,
+    history,
+    jobs,
+    metrics,
+    models,
+    outdated,
+    serve,
+    sources,
+    upgrade,
+    verify,
+)
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -50,6 +62,9 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "show": models.show,
     "path": models.path,
     "remove": models.remove,
+    "outdated": outdated.outdated,
+    "upgrade": upgrade.upgrade,
+    "diff": upgrade.diff,
     "history": history.history,
     "log": history.log,
     "metrics": metrics.metrics,

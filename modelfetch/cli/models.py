@@ -18,6 +18,8 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelfetch.model.manifest import Manifest
     from modelfetch.workspace import Workspace
 
@@ -36,12 +38,16 @@ def list_models(
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    models = []
+    manifests = []
     for name in workspace.catalog.names():
         try:
-            models.append(_summary(workspace, workspace.catalog.get(name)))
+            manifests.append(workspace.catalog.get(name))
         except ManifestError as error:
             say(f"warning: {error.message}")
+    upstreams = _upstreams(workspace, manifests)
+    models = [
+        _summary(workspace, manifest) | {"upstream": upstreams.get(manifest.name)} for manifest in manifests
+    ]
     if present:
         models = [model for model in models if model["present"]]
     if json:
@@ -49,6 +55,7 @@ def list_models(
     else:
         notes(workspace)
         _print_models(models)
+        _say_upstreams(models)
 
 
 def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
@@ -65,6 +72,28 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "replaces": entry.replaces,
         "path": str(workspace.store.directory(manifest)),
     }
+
+
+def _upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> dict[str, dict[str, Any]]:
+    """What is known of the upstreams of pins, by name. Nothing is imported if none of them has one."""
+    if all(manifest.upstream is None for manifest in manifests):
+        return {}
+    from modelfetch.pins.upstream_state import upstream_states
+
+    return {name: state.document for name, state in upstream_states(workspace, manifests).items()}
+
+
+_FLAGS = {"moved": "moved upstream", "due": "check due", "failed": "check failed"}
+
+
+def _say_upstreams(models: Sequence[dict[str, Any]]) -> None:
+    """Flag the pins that moved, whose check is due, or whose last check failed."""
+    for state, words in _FLAGS.items():
+        names = [
+            model["name"] for model in models if model["upstream"] and model["upstream"]["state"] == state
+        ]
+        if names:
+            say(f"note: {words}: {', '.join(names)} (see `modelfetch outdated`)")
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:
@@ -124,6 +153,7 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "catalog": entry.origin,
         "replaces": entry.replaces,
         "manifest": str(entry.path),
+        "upstream_state": _upstreams(workspace, [manifest]).get(manifest.name),
     }
 
 
@@ -167,7 +197,17 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
+        *_upstream_facts(workspace, manifest),
     ]
+
+
+def _upstream_facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.upstream is None:
+        return []
+    from modelfetch.pins.upstream_state import upstream_states
+
+    state = upstream_states(workspace, [manifest])[manifest.name]
+    return [("upstream", state.ref), ("", state.words)]
 
 
 def _url_hosts(manifest: Manifest) -> list[str]:
