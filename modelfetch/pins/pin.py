@@ -208,10 +208,10 @@ def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listi
     is_checked = all(file.git_blob is not None for file, _ in computed)
     checked = ", whose git blob ids it matched" if is_checked else ""
     source = sanitize(listing.reference.text)
-    return [
-        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone "
-        + f"delivered now{checked} (trust on first use)"
-    ]
+    line = (
+        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
+    )
+    return [f"{line}{checked} (trust on first use)"]
 
 
 def _manifest(
