@@ -296,9 +296,7 @@ def _file(page: Page, host: str) -> UrlReference:
         raise refuse(page.text, "is a signed address, which expires", hint=hint)
     if page.parts.scheme == "http" and not re.fullmatch(_LOOPBACK, host):
         secure = f"https{url[4:].partition('?')[0]}"
-        raise refuse(
-            page.text, "is not encrypted, so anyone on the way could change the file", instead=secure
-        )
+        raise refuse(page.text, "is not encrypted: the file could be changed on its way", instead=secure)
     if page.path.endswith("/") or not page.path:
         raise refuse(page.text, "names a directory or a page, not a file", hint="Give the address of a file.")
     return UrlReference(url)
