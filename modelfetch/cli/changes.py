@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cli.output import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from modelfetch.model.manifest import Manifest
     from modelfetch.model.reference import Reference
@@ -34,15 +35,11 @@ def require_network(workspace: Workspace, manifests: Sequence[Manifest]) -> None
         )
 
 
-def parse(text: str) -> Reference:
-    """Parse the reference of a manifest.
+def parser(workspace: Workspace) -> Callable[[str], Reference]:
+    """Return the function that parses references, with the endpoints of the settings."""
+    from modelfetch.pins.session import parsed
 
-    Raises:
-        UsageError: It is none.
-    """
-    from modelfetch.model.parse_reference import parse_reference
-
-    return parse_reference(text)
+    return partial(parsed, workspace)
 
 
 def short(revision: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import counts, parse, print_changes, require_network, short
+from modelfetch.cli.changes import counts, parser, print_changes, require_network, short
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _upgrade_one(
     from modelfetch.pins.upgrade import apply, prepare
 
     try:
-        change = prepare(workspace, name, session.upstream_for, session.digests, parse, revision)
+        change = prepare(workspace, name, session.upstream_for, session.digests, parser(workspace), revision)
         if not json:
             _print_upgrade(change)
         notices = [] if dry_run or change.is_empty else apply(change)
@@ -122,7 +122,7 @@ def diff(
     version: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[VERSION [VERSION]]",
+            metavar="[VERSION]...",
             help="Versions of the catalog or the cache to compare; without one, the pin with its upstream.",
             show_default=False,
         ),
@@ -130,9 +130,10 @@ def diff(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Show what differs between the pin and its upstream, or between two versions.
+    """Show what differs between a pin and its upstream.
 
-    Offline, the pin is compared with the newest other version in the cache.
+    Or between two versions of a model, of the catalog or the cache. Offline, the pin is compared with the
+    newest other version in the cache.
     """
     from modelfetch.errors import UsageError
     from modelfetch.workspace import Workspace
@@ -171,7 +172,7 @@ def _against_upstream(workspace: Workspace, manifest: Manifest) -> tuple[str, st
     from modelfetch.pins.session import open_session
 
     with open_session(workspace) as session:
-        result = check_pin(manifest, session.upstream_for, parse, git_blob_ids(workspace.store))
+        result = check_pin(manifest, session.upstream_for, parser(workspace), git_blob_ids(workspace.store))
     record(workspace, [result])
     if result.error is not None:
         raise result.error

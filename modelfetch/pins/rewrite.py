@@ -7,8 +7,6 @@ longer exists are lost with it; a notice says so.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +15,7 @@ from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.text import sanitize
 from modelfetch.model.write import manifest_toml
+from modelfetch.settings.replace_file import replace_file
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -94,8 +93,8 @@ def _comments(text: str) -> int:
     return sum(line.lstrip().startswith("#") for line in text.splitlines())
 
 
-def replace_file(path: Path, before: bytes, after: bytes) -> None:
-    """Replace a file in one step: a crash leaves the old content or the new one.
+def replace_unchanged(path: Path, before: bytes, after: bytes) -> None:
+    """Replace a manifest in one step, unless another program changed it since it was read.
 
     Args:
         path: The file; of a symbolic link the target is replaced.
@@ -106,42 +105,14 @@ def replace_file(path: Path, before: bytes, after: bytes) -> None:
         UsageError: Another program changed the file meanwhile.
         StoreError: The disk refused.
     """
-    target = path.resolve()
-    # In the same directory: rename() is atomic within one file system only.
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     try:
-        mode = target.stat().st_mode & 0o777
-        _create(temporary, after, mode)
-        if target.read_bytes() != before:
+        if path.read_bytes() != before:
             raise UsageError(
                 f"{sanitize(str(path))} was changed meanwhile", hint="Nothing was changed: run it again."
             )
-        temporary.replace(target)
-        _sync_directory(target.parent)
+        replace_file(path, after)
     except OSError as error:
         raise StoreError(
             f"{sanitize(str(path))} cannot be written: {error.strerror}",
             hint="Correct its permissions, or move the pin in a catalog of your own.",
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _create(path: Path, data: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())  # before the rename, or a power cut may leave an empty file under the name
-    path.chmod(mode)  # open() applies the umask, which is for new files
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename itself durable; a file system that cannot is no reason to fail."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

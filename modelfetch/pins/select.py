@@ -79,7 +79,9 @@ def select(listing: Listing, files: Sequence[UpstreamFile], patterns: Patterns) 
     where = listing.reference.text
     included = [file for file in files if _is_included(file.path, listing.include, patterns.include)]
     _check_patterns(where, listing.include, files)
-    _check_patterns(where, patterns.include, [file for file in files if _matches(file.path, listing.include)])
+    _check_patterns(
+        where, patterns.include, [file for file in files if _is_included(file.path, listing.include, ())]
+    )
     split = split_files(files)
     whole = _with_parts(included, split)
     if not patterns.is_repeat:

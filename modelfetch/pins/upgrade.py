@@ -25,7 +25,7 @@ from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
 from modelfetch.pins.pin import Pin, PinRequest, make_pin
-from modelfetch.pins.rewrite import replace_file, rewritten
+from modelfetch.pins.rewrite import replace_unchanged, rewritten
 from modelfetch.pins.upstream_state import shown_ref
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def apply(upgrade: Upgrade) -> list[str]:
     except OSError as error:
         raise UnknownModelError(f"{sanitize(str(upgrade.path))}: {error.strerror}") from error
     after, notices = rewritten(upgrade.path, before, upgrade.new)
-    replace_file(upgrade.path, before, after)
+    replace_unchanged(upgrade.path, before, after)
     return notices
 
 

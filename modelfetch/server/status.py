@@ -176,7 +176,7 @@ def status(
         notice: Why the history database cannot be used, or empty.
     """
     known = list(jobs)
-    upstreams = upstream_states(workspace, _readable(workspace))
+    upstreams = upstream_states(workspace, _pins(workspace))
     return {
         "version": __version__,
         "models_downloading": sorted({job.order.model for job in known if _is_download(job)}),
@@ -190,10 +190,12 @@ def status(
     }
 
 
-def _readable(workspace: Workspace) -> Iterator[Manifest]:
+def _pins(workspace: Workspace) -> Iterator[Manifest]:
+    """Yield the manifests that may name an upstream: those of the built-in catalog never do."""
     for name in workspace.catalog.names():
-        with suppress(ManifestError):
-            yield workspace.catalog.get(name)
+        if workspace.catalog.entry(name).origin != "built-in":
+            with suppress(ManifestError):
+                yield workspace.catalog.get(name)
 
 
 def _is_download(job: AnyJob) -> bool:

@@ -19,7 +19,7 @@ from modelfetch.model.reference import (
     RepoReference,
 )
 from modelfetch.model.write import manifest_toml
-from modelfetch.pins.rewrite import replace_file, rewritten
+from modelfetch.pins.rewrite import replace_unchanged, rewritten
 from modelfetch.pins.upgrade import (
     Upgrade,
     apply,
@@ -160,7 +160,7 @@ def test_comments_of_files_that_are_gone_are_reported_as_lost(tmp_path: Path) ->
 def test_a_file_that_was_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
     path = written(tmp_path, pin())
     with pytest.raises(UsageError, match="changed meanwhile"):
-        replace_file(path, b"as it was", b"new")
+        replace_unchanged(path, b"as it was", b"new")
     assert load_manifest(path) == pin()
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.toml"]
 
@@ -170,13 +170,13 @@ def test_a_link_stays_a_link_and_the_mode_stays(tmp_path: Path) -> None:
     target.chmod(0o640)
     link = tmp_path / "m.toml"
     link.symlink_to(target)
-    replace_file(link, target.read_bytes(), b"new")
+    replace_unchanged(link, target.read_bytes(), b"new")
     assert (link.is_symlink(), target.read_bytes(), target.stat().st_mode & 0o777) == (True, b"new", 0o640)
 
 
 def test_a_disk_that_refuses_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be written"):
-        replace_file(tmp_path / "absent" / "m.toml", b"", b"new")
+        replace_unchanged(tmp_path / "absent" / "m.toml", b"", b"new")
 
 
 @pytest.mark.parametrize(
