@@ -25,6 +25,7 @@ from modelfetch.errors import (
     UsageError,
 )
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.manifest import is_permissive
 from modelfetch.server.error_responses import Refusal, refusal_for
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ def _document(
         "kind": manifest.kind,
         "title": manifest.title,
         "license": manifest.license,
+        "permissive": is_permissive(manifest.license),
         "homepage": manifest.homepage,
         "size": manifest.size,
         "files": files,
