@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from modelfetch.cli import (
+    add,
     config,
     ensure,
     history,
@@ -58,6 +59,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
     "plan": ensure.plan,
     "verify": verify.verify,
+    "add": add.add,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,

@@ -1,0 +1,1 @@
+"""Loopback hubs: small HTTP servers with the APIs of Hugging Face and ModelScope; they can misbehave."""
