@@ -132,8 +132,9 @@ def call() -> int:
         return SIGINT_EXIT
     except _ClickException as error:
         return _report_usage_error(error)
-    # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug.
-    return EXIT_USAGE if code == 1 else code
+    # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
+    # `outdated --exit-code`, where it means that something moved.
+    return EXIT_USAGE if code == 1 and sys.argv[1:2] != ["outdated"] else code
 
 
 def _report_usage_error(error: Exception) -> int:

@@ -1,4 +1,7 @@
-"""What the commands around pins share: how changes are printed, and what is refused offline."""
+"""What ``outdated``, ``upgrade`` and ``diff`` share: how changes are printed, and what is refused offline.
+
+A file per line, with a sign as in a diff: ``+`` added, ``-`` removed, ``~`` changed, ``?`` not compared.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,11 @@ def parser(workspace: Workspace) -> Callable[[str], Reference]:
     from modelfetch.pins.session import parsed
 
     return partial(parsed, workspace)
+
+
+def about(name: str, message: str) -> str:
+    """Return a message that names the model it is about."""
+    return message if message.startswith(name) else f"{name}: {message}"
 
 
 def short(revision: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import counts, parser, print_changes, require_network, short
+from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, short
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 from modelfetch.cli.tables import Column, print_table
 
@@ -117,7 +117,7 @@ def _say_results(results: Sequence[Checked]) -> None:
         for notice in result.notices:
             say(f"note: {result.manifest.name}: {notice}")
         if result.error is not None:
-            say_error(f"{result.manifest.name}: {result.error.message}", result.error.hint)
+            say_error(about(result.manifest.name, result.error.message), result.error.hint)
         elif result.outcome == "untracked":
             say(f"note: {result.manifest.name}: its manifest names no upstream")
     if moved := [result.manifest.name for result in results if result.outcome == "moved"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import counts, parser, print_changes, require_network, short
+from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, short
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _upgrade_one(
         notices = [] if dry_run or change.is_empty else apply(change)
     except ModelfetchError as error:
         if not json:
-            say_error(f"{name}: {error.message}", error.hint)
+            say_error(about(name, error.message), error.hint)
         return {
             "name": name,
             "error": {"code": error.code, "message": error.message, "hint": error.hint},

@@ -7,7 +7,8 @@ The old version stays in the cache, under a directory of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from modelfetch.model.reference import (
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
+from modelfetch.pins.outdated import is_pinned_revision
 from modelfetch.pins.pin import Pin, PinRequest, make_pin
 from modelfetch.pins.rewrite import replace_unchanged, rewritten
 from modelfetch.pins.upstream_state import shown_ref
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from modelfetch.model.reference import Reference
     from modelfetch.pins.digests import Digests
     from modelfetch.pins.pin import UpstreamFor
+    from modelfetch.upstreams.base import Listing, Upstream, UpstreamFile
     from modelfetch.workspace import Workspace
 
 _FIXED: Final[dict[str, tuple[str, str]]] = {
@@ -76,6 +79,22 @@ class Upgrade:
             "manifest": str(self.path),
             **self.comparison.document,
         }
+
+
+class _Resolved:
+    """An upstream whose answer is known: each hub is asked once, and what was compared is what is pinned."""
+
+    def __init__(self, upstream: Upstream, listing: Listing) -> None:
+        self._upstream = upstream
+        self._listing = listing
+
+    def resolve(self, reference: Reference) -> Listing:  # noqa: ARG002 - the protocol's parameter
+        """Return the listing."""
+        return self._listing
+
+    def open(self, file: UpstreamFile) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a file of the listing."""
+        return self._upstream.open(file)
 
 
 def editable(workspace: Workspace, name: str) -> tuple[CatalogEntry, Manifest]:
@@ -128,7 +147,17 @@ def prepare(
     reference = parse(old.upstream.ref)
     if revision is not None:
         reference = at_revision(reference, revision)
-    pin, notices = _made(old, reference, upstream_for, digests)
+    upstream = upstream_for(reference)
+    listing = upstream.resolve(reference)
+    if revision is None and is_pinned_revision(old, listing):
+        return Upgrade(old, old, Comparison((), len(old.files), 0), entry.path, listing.notices)
+    resolved = _Resolved(upstream, listing)
+    pin, notices = _made(
+        old,
+        reference,
+        lambda other: resolved if other == reference else upstream_for(other),
+        digests,
+    )
     new = carried_over(old, pin.manifest)
     if new.identity == old.identity and revision is None:
         new = old  # another revision with the same files: nothing to move
