@@ -30,6 +30,9 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
+        "outdated": ("stale", "updates", "behind"),
+        "upgrade": ("update", "bump", "move", "relock"),
+        "diff": ("compare", "changes"),
         "history": ("runs",),
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
@@ -90,6 +93,19 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch remove whisper-base --dry-run",
         "modelfetch remove whisper-base",
         "modelfetch remove my-model --unpin",
+    ),
+    "outdated": (
+        "modelfetch outdated",
+        "modelfetch outdated my-model --exit-code",
+    ),
+    "upgrade": (
+        "modelfetch upgrade my-model --dry-run",
+        "modelfetch upgrade my-model",
+        "modelfetch upgrade my-model --revision v2.0",
+    ),
+    "diff": (
+        "modelfetch diff my-model",
+        "modelfetch diff my-model 1846881b6b3a 9f2c11aa0034",
     ),
     "history": (
         "modelfetch history",

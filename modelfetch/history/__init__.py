@@ -11,6 +11,7 @@ from modelfetch.history.history import FILE, History
 from modelfetch.history.rows import (
     EXHAUSTED,
     AttemptRow,
+    CheckRow,
     CidRow,
     EventRow,
     FileRow,
@@ -24,6 +25,7 @@ __all__ = [
     "EXHAUSTED",
     "FILE",
     "AttemptRow",
+    "CheckRow",
     "CidRow",
     "EventRow",
     "FileRow",
