@@ -23,6 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 CONTRACT = [
     "sources.order",
     "sources.mirrors",
+    "sources.local",
     "ipfs.gateways",
     "huggingface.endpoint",
     "network.files",
@@ -53,6 +54,7 @@ FOREIGN = [
     "HF_TOKEN_PATH",
     "HF_HOME",
     "HF_HUB_CACHE",
+    "OLLAMA_MODELS",
     "XDG_CACHE_HOME",
     "HTTPS_PROXY",
     "NO_PROXY",
