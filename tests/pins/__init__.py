@@ -1,1 +1,1 @@
-"""Tests of the use cases around pins."""
+"""Tests of adding, comparing and moving pins."""

@@ -26,6 +26,7 @@ CONTRACT = [
     "sources.local",
     "ipfs.gateways",
     "huggingface.endpoint",
+    "modelscope.endpoint",
     "network.files",
     "network.connections",
     "network.connect_timeout",
@@ -55,6 +56,8 @@ FOREIGN = [
     "HF_HOME",
     "HF_HUB_CACHE",
     "OLLAMA_MODELS",
+    "MODELSCOPE_ENDPOINT",
+    "MODELSCOPE_API_TOKEN",
     "XDG_CACHE_HOME",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -196,6 +199,7 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
         (["https://a.example/ipfs/", "https://a.example"], ("https://a.example",)),
         (["http://127.0.0.1:8080"], ("http://127.0.0.1:8080",)),
     ],
+    "modelscope.endpoint": [("https://www.modelscope.ai/", "https://www.modelscope.ai")],
     "huggingface.endpoint": [("https://hf.example.org/mirror/", "https://hf.example.org/mirror")],
 }
 
