@@ -28,6 +28,8 @@ class SourceKind(StrEnum):
     """Public IPFS gateways. Volunteers run them, and they often answer late or not at all."""
     HUGGINGFACE = "huggingface"
     """The Hugging Face Hub, or a mirror with the same paths."""
+    MODELSCOPE = "modelscope"
+    """ModelScope, a second hub with many of the same repositories."""
     URL = "url"
     """The addresses that a manifest lists for a file."""
 
