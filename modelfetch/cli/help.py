@@ -69,6 +69,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch verify",
         "modelfetch verify whisper-base --repair",
         "modelfetch verify --quick --quiet",
+        "modelfetch verify --hf org/name",
     ),
     "list": (
         "modelfetch list",

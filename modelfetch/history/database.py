@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.history.database_file import DatabaseFile, Inode
 from modelfetch.history.errors import Damaged, TooSlow, Unavailable, retry_while_locked, translated
-from modelfetch.history.schema import VERSION, create, is_expected_schema
+from modelfetch.history.schema import VERSION, create, is_expected_schema, upgrade
 
 if TYPE_CHECKING:
     import sqlite3
@@ -190,8 +190,11 @@ class Database:
                 with StatementLimit(time_limit(0.0), self._is_cancelled).applied_to(connection):
                     # NORMAL syncs at checkpoints only: a power cut may lose the last runs, never the file.
                     connection.execute("PRAGMA synchronous = NORMAL")
-                    if not _version(connection):
+                    version = _version(connection)
+                    if not version:
                         _create_tables(connection)
+                    elif version < VERSION:
+                        _add_tables(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -244,9 +247,17 @@ def _version(connection: sqlite3.Connection) -> int:
     version, entries = rows[0][0], [tuple(row[1:]) for row in rows if row[1] is not None]
     if version > VERSION:
         raise Unavailable("a newer modelfetch wrote it")
-    if (version != VERSION or not is_expected_schema(entries)) and (version or entries):
+    if (version < 1 or not is_expected_schema(entries, version)) and (version or entries):
         raise Damaged("its tables are not those of modelfetch")
     return int(version)
+
+
+def _add_tables(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version up to date, unless another process did so first."""
+    connection.execute("BEGIN IMMEDIATE")
+    if (version := _version(connection)) < VERSION:
+        upgrade(connection, version)
+    connection.execute("COMMIT")
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

@@ -23,6 +23,7 @@ from modelfetch.history.health import MISS_DAYS, Health, Miss, measure, missed
 from modelfetch.history.rows import (
     AttemptRow,
     CidRow,
+    DigestRow,
     EventRow,
     FileRow,
     JobEventRow,
@@ -30,7 +31,7 @@ from modelfetch.history.rows import (
     Row,
     RunRow,
 )
-from modelfetch.history.schema import decode, insert, prune, select
+from modelfetch.history.schema import MOST_DIGESTS, decode, insert, prune, select
 from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class History:
         events: Iterable[EventRow] = (),
         jobs: Iterable[JobRow] = (),
         job_events: Iterable[JobEventRow] = (),
+        digests: Iterable[DigestRow] = (),
         wait: float | None = None,
     ) -> None:
         """Write rows, all in one transaction.
@@ -139,11 +141,12 @@ class History:
             events: Events of runs.
             jobs: Jobs in their current state.
             job_events: Events of jobs.
+            digests: Digests of files outside of the cache.
             wait: Seconds to wait for other processes, if less than the constructor's. If the file stays
                 locked, the rows are written with the next ones, or by :meth:`close`.
         """
         remembered: list[Row] = [*runs, *files, *attempts, *cids, *events] if self._days else []
-        rows = [*remembered, *jobs, *job_events]
+        rows = [*remembered, *jobs, *job_events, *digests]
         with self._lock:
             self._pending = [*self._pending, *rows][-PENDING_ROWS:]  # the newest rows, if there are too many
             if self._pending or not self._days:
@@ -237,6 +240,18 @@ class History:
         """Return the files that hosts of a kind of source did not have within the last day."""
         where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
         return missed(self._rows(AttemptRow, where, "rowid"))
+
+    def digests(self) -> list[DigestRow]:
+        """Return the newest digests of files outside of the cache, at most :data:`MOST_DIGESTS`."""
+
+        def fetch(connection: Connection) -> list[DigestRow]:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < 2:  # it has no such table yet
+                return []
+            statement, values = select(DigestRow, {}, "rowid DESC", MOST_DIGESTS)
+            return [decode(DigestRow, found) for found in connection.execute(statement, values)]
+
+        with self._lock:
+            return self._with_recovery(lambda: self._database.read(fetch, self._wait), "read") or []
 
     def _rows(self, kind: type[R], where: Mapping[str, Any], order: str, limit: int | None = None) -> list[R]:
         statement, values = select(kind, where, order, limit)

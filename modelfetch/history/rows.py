@@ -139,5 +139,17 @@ class JobEventRow:
     event: dict[str, Any]
 
 
-Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow
+@dataclass(frozen=True, slots=True)
+class DigestRow:
+    """The SHA-256 of a file outside of the cache, as long as the file has this size, time and inode."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    seen_at: datetime
+
+
+Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow | DigestRow
 """Any row of the history."""

@@ -16,7 +16,17 @@ from functools import cache, partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from modelfetch.history.rows import AttemptRow, CidRow, EventRow, FileRow, JobEventRow, JobRow, Row, RunRow
+from modelfetch.history.rows import (
+    AttemptRow,
+    CidRow,
+    DigestRow,
+    EventRow,
+    FileRow,
+    JobEventRow,
+    JobRow,
+    Row,
+    RunRow,
+)
 from modelfetch.model.units import parse_time
 
 if TYPE_CHECKING:
@@ -25,8 +35,11 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 SqlValue = str | int | float | None
 
-VERSION: Final = 1
-"""``PRAGMA user_version`` of the tables below. A file with a higher version is not used."""
+VERSION: Final = 2
+"""``PRAGMA user_version`` of the tables below. A file with a higher version is not used; one with a lower
+version is read as it is, and gets the missing tables with the next write."""
+MOST_DIGESTS: Final = 50_000
+"""Most digests of files outside of the cache that are kept, the newest ones; about 10 MB."""
 
 MAX_ROWS: Final = 500_000
 """Most rows that are read: a month with one fetched file every five seconds has about as many."""
@@ -43,6 +56,7 @@ TABLES: Final[dict[type[Any], str]] = {
     EventRow: "events",
     JobRow: "jobs",
     JobEventRow: "job_events",
+    DigestRow: "digests",
 }
 
 _CREATE: Final = """
@@ -82,6 +96,16 @@ CREATE INDEX attempts_started ON attempts (started_at);
 CREATE INDEX attempts_run ON attempts (run)
 """
 
+_UPGRADES: Final[dict[int, str]] = {
+    2: """
+CREATE TABLE digests (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, seen_at TEXT NOT NULL
+){strict}
+""",
+}
+"""What each version adds to the one before; :data:`_CREATE` has the tables of version 1."""
+
 _ADD_CIDS: Final = """ ON CONFLICT (cid) DO UPDATE SET sha256 = excluded.sha256, model = excluded.model,
     file = excluded.file, seen_at = excluded.seen_at, successes = successes + excluded.successes,
     failures = failures + excluded.failures"""
@@ -93,6 +117,7 @@ _PRUNE: Final = (
     "DELETE FROM attempts WHERE started_at < :before",
     "DELETE FROM cids WHERE seen_at < :before",
     "DELETE FROM runs WHERE started_at < :before",
+    "DELETE FROM digests WHERE rowid <= (SELECT max(rowid) FROM digests) - :digests",
 )
 
 
@@ -105,14 +130,27 @@ def create(connection: Connection) -> None:
     import sqlite3
 
     strict = _STRICT if sqlite3.sqlite_version_info >= (3, 37) else ""
-    for statement in _statements(strict):
+    for statement in _statements(strict, VERSION):
         connection.execute(statement)  # executescript() would commit the transaction
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def upgrade(connection: Connection, version: int) -> None:
+    """Add the tables that came after a version, of the same kind (strict or not) as those that are there."""
+    text = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'runs'").fetchone()[0]
+    strict = _STRICT if text.endswith(_STRICT) else ""
+    present = set(_statements(strict, version))
+    for statement in _statements(strict, VERSION):
+        if statement not in present:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
 @cache
-def _statements(strict: str) -> list[str]:
-    return [_on_one_line(statement) for statement in _CREATE.format(strict=strict).split(";")]
+def _statements(strict: str, version: int) -> list[str]:
+    texts = [_CREATE, *(text for since, text in _UPGRADES.items() if since <= version)]
+    parts = ";".join(texts).format(strict=strict).split(";")
+    return [_on_one_line(statement) for statement in parts]
 
 
 def _on_one_line(statement: str) -> str:
@@ -120,16 +158,20 @@ def _on_one_line(statement: str) -> str:
     return " ".join(statement.split())
 
 
-def is_expected_schema(entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
-    """Return whether a schema is exactly the one of :func:`create`, with strict tables or without.
+def is_expected_schema(entries: Sequence[tuple[str, str, str, str | None]], version: int = VERSION) -> bool:
+    """Return whether a schema is exactly the one of a version, with strict tables or without.
 
     Args:
         entries: Type, name, table and statement of each entry of ``sqlite_master``. The index that SQLite
             creates for a primary key has no statement.
+        version: The version that the file claims to have.
     """
     found = sorted(_on_one_line(sql) for _, _, _, sql in entries if isinstance(sql, str))
     others = [kind for kind, _, _, sql in entries if not isinstance(sql, str)]
-    return set(others) <= {"index"} and found in (sorted(_statements(_STRICT)), sorted(_statements("")))
+    return set(others) <= {"index"} and found in (
+        sorted(_statements(_STRICT, version)),
+        sorted(_statements("", version)),
+    )
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:
@@ -149,7 +191,7 @@ def _insertion(kind: type[Any]) -> str:
 def prune(connection: Connection, before: datetime) -> None:
     """Delete runs before a time and all that belongs to them; jobs have their own limits."""
     for statement in _PRUNE:
-        connection.execute(statement, {"before": stamp(before)})
+        connection.execute(statement, {"before": stamp(before), "digests": MOST_DIGESTS})
 
 
 def stamp(at: datetime) -> str:
