@@ -1,0 +1,1 @@
+"""Loopback servers in the shape of hubs, which can misbehave."""
