@@ -18,6 +18,7 @@ from modelfetch.errors import ManifestError, StoreError, UnknownModelError, Usag
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
+from modelfetch.pins.naming import model_name
 from modelfetch.pins.origin import Wanted, is_pin_of
 from modelfetch.pins.project_file import add_to_project, remove_from_project
 
@@ -108,13 +109,13 @@ def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
     return find_pin(workspace, parsed(workspace, reference_text))
 
 
-def check_name(workspace: Workspace, name: str, proposal: str = "") -> None:
+def check_name(workspace: Workspace, name: str, reference: Reference) -> None:
     """Refuse a name that a catalog has already.
 
     Args:
         workspace: Whose catalogs are searched.
-        name: The name, or an alias.
-        proposal: What a new name may begin with; else ``name`` itself.
+        name: The name that a pin would get; an alias of a built-in model counts as taken, too.
+        reference: What is pinned, for the proposal of another name.
 
     Raises:
         UsageError: The name is taken; the hint proposes another one.
@@ -123,18 +124,21 @@ def check_name(workspace: Workspace, name: str, proposal: str = "") -> None:
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
+    free = _free_name(workspace, name, reference)
     raise UsageError(
-        f"the name {quote(name)} is taken: the {entry.origin} catalog has a model called {entry.name} "
+        f"the name {quote(name)} is taken by {entry.name} of the {entry.origin} catalog "
         f"({sanitize(str(entry.path))})",
-        hint=f"Choose another name: --name {_free_name(workspace, proposal or name)}",
+        hint=f"Choose another one: `modelfetch add {sanitize(reference.text)} --name {free}`.",
     )
 
 
-def _free_name(workspace: Workspace, name: str) -> str:
+def _free_name(workspace: Workspace, name: str, reference: Reference) -> str:
+    """Propose the name with its owner in front, or else with a number behind it."""
     taken = {*workspace.catalog.names(), *workspace.catalog.aliases()}
-    return next(
-        free for number in range(2, len(taken) + 3) if (free := f"{name[:120]}-{number}") not in taken
-    )
+    owner = getattr(reference, "repo", "").rpartition("/")[0]
+    names = (f"{name[:120]}-{number}" for number in range(2, len(taken) + 3))
+    proposals = [model_name(f"{owner}-{name}")] if owner else []
+    return next(free for free in (*proposals, *names) if free not in taken)
 
 
 def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> Path:
