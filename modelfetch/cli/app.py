@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import add, config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli import add, adopt, config, ensure, history, jobs, metrics, models, serve, sources, verify
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -47,6 +47,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "plan": ensure.plan,
     "verify": verify.verify,
     "add": add.add,
+    "adopt": adopt.adopt,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,

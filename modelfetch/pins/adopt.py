@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Literal
 
 from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
+from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import check_name, user_catalog, write_pin
 from modelfetch.pins.combine import unique_files
 from modelfetch.pins.local_model import ListingUpstream, LocalModel
-from modelfetch.pins.naming import model_name
 from modelfetch.pins.pin import PinRequest, make_pin
 from modelfetch.pins.variants import variants_of
+from modelfetch.upstreams.disk import LocalDisk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,19 +110,60 @@ class Adopter:
         known = self._known.get(manifest.identity)
         if known is not None:
             return Adopted(model.place, "present", known.name, known)
-        self._check_name(manifest.name, model_name(model.proposal) if model.proposal else "")
+        self._check_name(manifest.name, listing)
         path = None if self._dry_run else write_pin(manifest, user_catalog(self._workspace))
         self._names.add(manifest.name)
         self._known[manifest.identity] = manifest
         return Adopted(model.place, "adopted", manifest.name, manifest, path, notices=listing.notices)
 
-    def _check_name(self, name: str, proposal: str) -> None:
+    def _check_name(self, name: str, listing: Listing) -> None:
+        """Refuse a name that a catalog, or another model of this run, has.
+
+        Raises:
+            UsageError: The name is taken; the hint proposes another one.
+        """
+        try:
+            check_name(self._workspace, name, listing.reference)
+        except UsageError as error:
+            hint = error.hint.replace("modelfetch add ", "modelfetch adopt ")  # the same words follow
+            raise UsageError(error.message, hint=hint) from error
         if name in self._names:
             raise UsageError(
-                f"the name {name!r} is taken by another model that was adopted now",
-                hint=f"Choose another name: --name {proposal or name + '-2'}",
+                f"the name {quote(name)} is taken by another model that was adopted now",
+                hint=f"Choose another one: `modelfetch adopt {sanitize(listing.reference.text)} --name ...`.",
             )
-        check_name(self._workspace, name, proposal)
+
+
+def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
+    """Return the models of a place on this disk.
+
+    Args:
+        workspace: Settings, which name the caches of other programs.
+        target: ``hf``, ``hf:ORG/REPO[@REV]``, ``ollama``, ``ollama:NAME[:TAG]``, or a directory or file.
+
+    Raises:
+        UnknownModelError: The place does not exist, or does not have the model.
+        UsageError: The target is malformed, or a directory has no files that can be pinned.
+        StoreError: A directory cannot be read.
+    """
+    from modelfetch.pins.adopt_hub import models_in_hub
+    from modelfetch.pins.adopt_ollama import models_of_ollama
+    from modelfetch.pins.session import parsed
+
+    loaded = workspace.loaded
+    endpoint = loaded.settings.huggingface.endpoint
+    if target == "hf":
+        return list(models_in_hub(loaded.hf_cache, endpoint))
+    if target == "ollama":
+        return list(models_of_ollama(loaded.ollama_models))
+    if target.startswith(("hf:", "ollama:")):
+        reference = parsed(workspace, target)
+        if isinstance(reference, RepoReference) and reference.hub == "hf":
+            return list(models_in_hub(loaded.hf_cache, endpoint, reference))
+        if isinstance(reference, OllamaReference):
+            return list(models_of_ollama(loaded.ollama_models, reference))
+    listing = LocalDisk().resolve(DiskReference(target))
+    return [LocalModel(listing.reference.text, listing)]
 
 
 _HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."

@@ -115,8 +115,7 @@ def _model(repository: CachedRepository, snapshot: Snapshot, endpoint: str, *, i
         huggingface=repo,
         notices=() if snapshot.tree is not None else (_unlisted(reference),),
     )
-    proposal = repository.repo.replace("/", "-")
-    return LocalModel(reference.text, listing, proposal=proposal)
+    return LocalModel(reference.text, listing)
 
 
 def _unlisted(reference: RepoReference) -> str:

@@ -101,7 +101,7 @@ def _model(directory: Path, reference: OllamaReference, path: Path) -> LocalMode
         homepage=_page(reference),
         oci=f"{reference.host}/{reference.namespace}/{reference.model}",
     )
-    return LocalModel(reference.text, listing, proposal=f"{reference.namespace}-{listing.name}")
+    return LocalModel(reference.text, listing)
 
 
 def _files(document: Document, reference: OllamaReference) -> list[tuple[str, Descriptor]]:

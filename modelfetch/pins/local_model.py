@@ -33,8 +33,6 @@ class LocalModel:
     fault: Fault = ""
     reason: str = ""
     """Why it cannot be pinned."""
-    proposal: str = ""
-    """What another name may begin with, if the first one is taken."""
 
 
 class ListingUpstream:
