@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 SHOWN: Final = 10
 """Most files that an error lists; more do not help, and a terminal has about 24 lines."""
 
+GUESSED: Final = 1000
+"""Most paths that a wrong pattern is compared with for a suggestion; more take seconds."""
+
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.(?P<suffix>[A-Za-z0-9]+)")
 """Name of a part, as llama.cpp (``gguf-split``) and the Hugging Face libraries write it:
 ``model-00001-of-00003.safetensors``."""
@@ -77,13 +80,14 @@ def select(listing: Listing, files: Sequence[UpstreamFile], patterns: Patterns) 
             cannot be used on every file system, or there are too many files.
     """
     where = listing.reference.text
-    included = [file for file in files if _is_included(file.path, listing.include, patterns.include)]
     _check_patterns(where, listing.include, files)
-    _check_patterns(where, patterns.include, [file for file in files if _matches(file.path, listing.include)])
+    implied = _included(files, listing.include)
+    _check_patterns(where, patterns.include, implied)
+    included = _included(implied, patterns.include)
     split = split_files(files)
     whole = _with_parts(included, split)
     if not patterns.is_repeat:
-        _check_patterns(where, patterns.exclude, whole)
+        _check_patterns(where, patterns.exclude, implied)
     kept = [file for file in whole if not _matches(file.path, patterns.exclude)]
     _check_parts(kept, split)
     kept = [file for file in kept if not _is_left_out(file.path, patterns.include)]
@@ -118,8 +122,9 @@ def incomplete(files: Iterable[UpstreamFile]) -> list[str]:
     ]
 
 
-def _is_included(path: str, implied: Sequence[str], asked: Sequence[str]) -> bool:
-    return (not implied or _matches(path, implied)) and (not asked or _matches(path, asked))
+def _included(files: Sequence[UpstreamFile], patterns: Sequence[str]) -> Sequence[UpstreamFile]:
+    """Return the files that a pattern matches; without patterns all of them."""
+    return [file for file in files if _matches(file.path, patterns)] if patterns else files
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:
@@ -156,7 +161,7 @@ def _check_patterns(where: str, patterns: Sequence[str], files: Sequence[Upstrea
     for pattern in patterns:
         if any(fnmatchcase(file.path, _whole(pattern)) for file in files):
             continue
-        guess = did_you_mean(pattern, [file.path for file in files[:FILES_LIMIT]])
+        guess = did_you_mean(pattern, [file.path for file in files[:GUESSED]])
         names = ", ".join(quote(file.path) for file in files[:SHOWN])
         more = ", ..." if len(files) > SHOWN else ""
         raise UsageError(
