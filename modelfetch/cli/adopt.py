@@ -26,8 +26,8 @@ def adopt(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="DIR|hf|ollama",
-            help="A directory, the Hugging Face cache (or hf:ORG/REPO), or ollama's models (or ollama:NAME).",
+            metavar="PLACE",
+            help="A directory, hf (the Hugging Face cache), hf:ORG/REPO, ollama, or ollama:NAME.",
             show_default=False,
         ),
     ],
