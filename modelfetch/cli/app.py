@@ -14,6 +14,7 @@ import typer
 
 from modelfetch.cli import (
     add,
+    adopt,
     config,
     ensure,
     history,
@@ -60,6 +61,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "plan": ensure.plan,
     "verify": verify.verify,
     "add": add.add,
+    "adopt": adopt.adopt,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,

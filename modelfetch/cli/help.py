@@ -26,6 +26,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
         "add": ("pin", "lock", "import", "register", "new"),
+        "adopt": ("scan", "link", "claim"),
         "list": ("ls", "models", "search", "catalog"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
@@ -74,11 +75,17 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch verify",
         "modelfetch verify whisper-base --repair",
         "modelfetch verify --quick --quiet",
+        "modelfetch verify --hf org/name",
     ),
     "add": (
         "modelfetch add hf:Qwen/Qwen3-0.6B",
         "modelfetch add hf:Qwen/Qwen3-8B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
         "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
+    ),
+    "adopt": (
+        "modelfetch adopt hf --dry-run",
+        "modelfetch adopt hf:org/name --name mine",
+        "modelfetch adopt ~/models/llama --name llama",
     ),
     "list": (
         "modelfetch list",

@@ -61,6 +61,7 @@ class HubClient:
         credential: Credential | None = None,
         accept: str = "application/json",
         headers: dict[str, str] | None = None,
+        attempts: int | None = None,
     ) -> Answer:
         """Send a GET request; transient failures are retried.
 
@@ -69,6 +70,7 @@ class HubClient:
             credential: Sent to its own origin only.
             accept: Media types, as the field ``Accept``.
             headers: Further fields. They are sent along redirects too, so none may be secret.
+            attempts: Most attempts, if fewer than usual: where another server can be asked instead.
 
         Returns:
             The answer, whose status is not one of those that are retried. The caller closes it.
@@ -83,6 +85,8 @@ class HubClient:
                 return self._attempt(url, {"Accept": accept, **(headers or {})}, credential)
             except SourceError as error:
                 failures += 1
+                if failures == attempts:
+                    raise
                 self._wait(error, failures, url)
 
     def get_json(

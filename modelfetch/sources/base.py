@@ -26,10 +26,12 @@ from modelfetch.net.time_limits import Memory
 from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.model.source_kinds import SourceKind
     from modelfetch.net.client import Client
     from modelfetch.settings import Loaded, Settings
+    from modelfetch.sources.local_digests import KnownDigests
     from modelfetch.store import Store
 
 _REFUSED = "The operator of that server controls access to it: check the address, or use another source."
@@ -108,6 +110,12 @@ class SourceContext:
     client: Client
     """HTTP client of the run."""
     store: Store
+    cancel: Cancellation
+    """Ends work on this disk that may take long, such as hashing."""
+    digests: KnownDigests | None = None
+    """Remembers the digests of files on this disk."""
+    notice: Callable[[str], None] = lambda _: None
+    """Receives lines for the user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.errors import OfflineError, UsageError
-from modelfetch.model.reference import DiskReference, RepoReference
+from modelfetch.model.reference import (
+    DiskReference,
+    GithubReference,
+    IpfsReference,
+    RepoReference,
+    UrlReference,
+)
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -34,8 +40,36 @@ def _repository(reference: Reference, access: Access) -> Upstream:
     return HuggingFace.from_access(access)
 
 
+def _github(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001 - every row takes both
+    from modelfetch.upstreams.github import Github
+
+    return Github.from_access(access)
+
+
+def _ipfs(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.ipfs import Ipfs
+
+    return Ipfs.from_access(access)
+
+
+def _url(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.url import Url
+
+    return Url.from_access(access)
+
+
+def _disk(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.disk import LocalDisk
+
+    return LocalDisk.from_access(access)
+
+
 UPSTREAMS: Final[dict[type[object], Factory]] = {
     RepoReference: _repository,
+    GithubReference: _github,
+    IpfsReference: _ipfs,
+    UrlReference: _url,
+    DiskReference: _disk,
 }
 """The function that makes the upstream, by class of reference."""
 
