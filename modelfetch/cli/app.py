@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli import config, ensure, find, history, jobs, metrics, models, serve, sources, verify
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -49,6 +49,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "list": models.list_models,
     "show": models.show,
     "path": models.path,
+    "find": find.find,
     "remove": models.remove,
     "history": history.history,
     "log": history.log,
