@@ -252,7 +252,8 @@ def test_no_release_at_all(github: Github, server: GithubServer) -> None:
         (403, AuthorizationError, "access refused (403)"),
         (451, AuthorizationError, "is disabled"),
         (429, UnavailableError, "the rate limit"),
-        (500, UnavailableError, "server error"),
+        (500, UnavailableError, "internal server error (500)"),
+        (503, UnavailableError, "service unavailable (503)"),
         (418, UnavailableError, "unexpected answer"),
     ],
 )
