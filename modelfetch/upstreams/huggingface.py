@@ -55,7 +55,8 @@ _NAMES: Final = 10_000
 """Most names of branches and tags that are compared."""
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_ID: Final = re.compile(r"(?:[A-Za-z0-9_.-]{1,96}/)?[A-Za-z0-9_.-]{1,96}")
+_ID: Final = re.compile(r"(?!.*\.\.)(?:\w(?:[\w.-]{0,94}\w)?/)?\w(?:[\w.-]{0,94}\w)?", re.ASCII)
+"""Names of repositories (huggingface_hub, ``validate_repo_id``)."""
 _WHOLE_REF: Final = re.compile(r"refs/(?:pr/[0-9]+|convert/[^/]+)(?=/|\Z)")
 """Revisions with slashes that are in no list of branches."""
 _NEXT: Final = re.compile(r"<([^<>]*)>\s*;\s*rel=\"?next\"?", re.IGNORECASE)
