@@ -23,8 +23,9 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
 from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
+from modelfetch.store.intake import Intake
 from modelfetch.store.layout import inside
-from modelfetch.store.linking import ForeignDirectory, Placed, install, place_free
+from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
@@ -139,6 +140,14 @@ class Store(Contents):
     def group(self) -> GroupCommit:
         """Start a group of small files that are stored together."""
         return GroupCommit(self._disk, self._layout, self._directories)
+
+    def intake(self, size: int | None = None) -> Intake:
+        """Start a file whose digest is not known yet; its bytes become the blob of the computed digest.
+
+        Args:
+            size: Size in bytes, if it is known.
+        """
+        return Intake(self._disk, self._layout, self._quarantine, size)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Place a verified blob in the model's directory; durable only once the receipt is written.
@@ -339,7 +348,7 @@ class Store(Contents):
 
     def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
         make_directories(self._disk, root, target.parent, durable=True)
-        if is_same_file(self._disk, held, target):
+        if may_link(file) and is_same_file(self._disk, held, target):
             return Placed(target)
         quarantined = self._displace(target, file, source)
         install(self._disk, held, target, file)
