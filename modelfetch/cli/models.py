@@ -6,6 +6,7 @@ were verified; ``path`` reads the files again if they differ, since scripts rely
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,9 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
-    from modelfetch.model.manifest import Manifest
+    from modelfetch.model.manifest import Manifest, PinOrigin
+    from modelfetch.pins.remove import Unpinned
+    from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 
@@ -96,10 +99,11 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show one model in full: files, digests, license, sources."""
+    from modelfetch.cli.pinning import names_of
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     if json:
         print_json(_document(workspace, manifest))
         return
@@ -114,6 +118,8 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     document = asdict(manifest)
     for file in document["files"]:
         file["urls"] = [redact(url) for url in file["urls"]]
+    if manifest.upstream is not None:
+        document["upstream"]["ref"] = _reference(manifest.upstream)
     return {
         **document,
         "mirrors": [redact(mirror) for mirror in manifest.mirrors],
@@ -132,9 +138,20 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
     print_line("")
-    rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
+    modes = any(file.executable for file in manifest.files)
+    rows = [
+        [
+            file.path,
+            *(["executable" if file.executable else "-"] if modes else []),
+            format_size(file.size),
+            f"{file.size}",
+            file.sha256,
+        ]
+        for file in manifest.files
+    ]
     columns = [
         Column("file", flexible=True, least=_PATH),
+        *([Column("mode")] if modes else []),
         Column("size", right=True),
         Column("bytes", right=True, drop=1),
         Column("sha256", whole=True),
@@ -143,37 +160,63 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
-    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.model.units import format_size
     from modelfetch.reporters.terminal_text import plural
-    from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
     directory = workspace.store.directory(manifest)
     return [
         ("model", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
+        ("task", manifest.task or ""),
+        ("format", manifest.format or ""),
         ("license", f"{manifest.license} (as stated by the publisher)" if manifest.license else "not stated"),
         ("", manifest.license_notice),
         ("homepage", manifest.homepage),
         ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
         ("present", str(directory) if workspace.is_present(manifest) else "no"),
-        # A repository "owner/name @ commit" is no address: only addresses may contain credentials.
-        *(
-            ("source", f"{kind} {redact(text) if '://' in text else text}")
-            for kind, text in manifest.named_sources()
-        ),
-        *(("source", f"{SourceKind.URL} {host}") for host in _url_hosts(manifest)),
+        *(("source", text) for text in _sources(manifest)),
+        *_pin_facts(manifest),
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
     ]
 
 
-def _url_hosts(manifest: Manifest) -> list[str]:
+def _sources(manifest: Manifest) -> list[str]:
+    """List the sources that the manifest names: those of the whole model, then the hosts of its files."""
+    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.net.urls import host_of
+    from modelfetch.settings import redact
 
-    return list(dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls))
+    hosts = dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls)
+    return [
+        # A repository "owner/name @ commit" is no address: only addresses may contain credentials.
+        *(f"{kind} {redact(text) if '://' in text else text}" for kind, text in manifest.named_sources()),
+        *(f"{SourceKind.URL} {host}" for host in hosts),
+    ]
+
+
+def _pin_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Say where the pin came from."""
+    origin = manifest.upstream
+    if origin is None:
+        return []
+    stated = "digests computed here" if origin.stated == "computed" else f"digests stated by {origin.stated}"
+    details = [f"added {origin.added}" if origin.added else "", stated if origin.stated else ""]
+    said = ", ".join(filter(None, details))
+    return [
+        ("pinned from", f"{_reference(origin)} ({said})" if said else _reference(origin)),
+        ("", " ".join(f"--include {pattern}" for pattern in origin.include)),
+        ("", " ".join(f"--exclude {pattern}" for pattern in origin.exclude)),
+    ]
+
+
+def _reference(origin: PinOrigin) -> str:
+    """Return the reference of a pin without the query of an address, which may be a secret."""
+    from modelfetch.settings import redact
+
+    return redact(origin.ref) if "://" in origin.ref else origin.ref
 
 
 def path(
@@ -188,11 +231,12 @@ def path(
 
     Exits with code 4 if the model is not present.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import OfflineError
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     where: Path = workspace.store.directory(manifest)
     if file is not None:
         where /= manifest.file(file).path
@@ -208,17 +252,26 @@ def path(
 
 def remove(
     name: options.Name,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Also delete its manifest from your catalog or the project's.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Remove all versions of a model from the cache. Data that other models use is kept."""
-    from modelfetch.model.units import format_size
-    from modelfetch.reporters.terminal_text import plural
+    """Remove all versions of a model from the cache. Data that other models use is kept.
+
+    With --unpin its manifest is deleted too, and its name is taken out of the project's modelfetch.toml.
+    """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
+    name = names_of(workspace, [name])[0]
+    unpinned = _unpin(workspace, name, dry_run=True) if unpin else None  # first, as it may be refused
     removal = workspace.remove(name, dry_run=dry_run)
+    if unpin and not dry_run:
+        unpinned = _unpin(workspace, name, dry_run=False)
     if json:
         print_json(
             {
@@ -226,13 +279,29 @@ def remove(
                 "versions": list(removal.versions),
                 "paths": [str(path) for path in removal.paths],
                 "freed": removal.freed,
+                **({"unpinned": [str(path) for path in unpinned.paths]} if unpinned else {}),
                 "dry_run": dry_run,
             }
         )
         return
     notes(workspace)
+    _print_removal(removal, unpinned.paths if unpinned else (), dry_run=dry_run)
+
+
+def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
+    from modelfetch.pins.remove import unpin
+
+    return unpin(workspace, name, dry_run=dry_run)
+
+
+def _print_removal(removal: Removal, unpinned: Sequence[Path], *, dry_run: bool) -> None:
+    from modelfetch.model.units import format_size
+    from modelfetch.reporters.terminal_text import plural
+
     removed, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
     files = plural(len(removal.paths), "file")
     say(f"{removed} {files} of {removal.name}; {freed} {format_size(removal.freed)}")
     for path in removal.paths:
         write_path(str(path))
+    for path in unpinned:
+        say(f"{'would unpin' if dry_run else 'unpinned'} {removal.name} in {path}")

@@ -30,13 +30,15 @@ class SourceKind(StrEnum):
     """The Hugging Face Hub, or a mirror with the same paths."""
     MODELSCOPE = "modelscope"
     """ModelScope, a second hub with many of the same repositories."""
+    OCI = "oci"
+    """Blobs of an OCI registry. Accepted in settings; there is no source of this kind yet."""
     URL = "url"
     """The addresses that a manifest lists for a file."""
 
     @property
     def is_active(self) -> bool:
         """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self is not SourceKind.PEER
+        return self not in (SourceKind.PEER, SourceKind.OCI)
 
     @property
     def needs_network(self) -> bool:

@@ -44,8 +44,8 @@ def server() -> Iterator[GithubServer]:
 
 
 @pytest.fixture
-def github(requests: HubClient, server: GithubServer) -> Github:
-    return Github(requests, server.endpoint)
+def github(hub: HubClient, server: GithubServer) -> Github:
+    return Github(hub, server.endpoint)
 
 
 def digests(listing: Listing) -> dict[str, str | None]:
@@ -199,17 +199,17 @@ def test_a_wrong_file_of_checksums_is_not_used_at_all(
 # Tokens
 
 
-def test_the_token_goes_to_the_api_only(requests: HubClient, server: GithubServer) -> None:
+def test_the_token_goes_to_the_api_only(hub: HubClient, server: GithubServer) -> None:
     server.token = SECRET
-    github = Github(requests, server.endpoint, SECRET)
+    github = Github(hub, server.endpoint, SECRET)
     file = github.resolve(WANTED).files[1]
     assert read(github, file) == MODEL
     given = {each.path.split("/")[1]: each.headers.get("authorization") for each in server.requests}
     assert given == {"repos": f"Bearer {SECRET}", "owner": None, "signed": None}
 
 
-def test_a_private_asset_is_explained(requests: HubClient, server: GithubServer) -> None:
-    github = Github(requests, server.endpoint, SECRET)
+def test_a_private_asset_is_explained(hub: HubClient, server: GithubServer) -> None:
+    github = Github(hub, server.endpoint, SECRET)
     file = UpstreamFile("a.bin", 5, None, fetch_url=f"{server.endpoint}/private")
     with pytest.raises(AuthorizationError, match="has it not for everyone"):
         read(github, file)
@@ -218,9 +218,9 @@ def test_a_private_asset_is_explained(requests: HubClient, server: GithubServer)
 @pytest.mark.parametrize(
     "api", ["http://github.example/api/v3", "ftp://api.github.com", "https://u:p@x.example"]
 )
-def test_an_unsafe_api_is_refused(requests: HubClient, api: str) -> None:
+def test_an_unsafe_api_is_refused(hub: HubClient, api: str) -> None:
     with pytest.raises(UsageError, match="GITHUB_API_URL"):
-        Github(requests, api)
+        Github(hub, api)
 
 
 # Refusals

@@ -32,8 +32,8 @@ def gateways() -> Iterator[list[Table]]:
 
 
 @pytest.fixture
-def ipfs(requests: HubClient, gateways: list[Table]) -> Ipfs:
-    return Ipfs(requests, [gateway.endpoint + "/" for gateway in gateways])
+def ipfs(hub: HubClient, gateways: list[Table]) -> Ipfs:
+    return Ipfs(hub, [gateway.endpoint + "/" for gateway in gateways])
 
 
 def serve(gateway: Table, path: str, said: Reply) -> None:
@@ -144,8 +144,8 @@ def test_no_gateway_has_it(ipfs: Ipfs, gateways: list[Table]) -> None:
     assert error.message.count("not found") == 2
 
 
-def test_no_gateway_is_configured(requests: HubClient) -> None:
-    assert "no gateway is configured" in fails(Ipfs(requests, []), TREE_CID).message
+def test_no_gateway_is_configured(hub: HubClient) -> None:
+    assert "no gateway is configured" in fails(Ipfs(hub, []), TREE_CID).message
 
 
 @pytest.mark.parametrize(

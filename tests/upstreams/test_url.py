@@ -32,8 +32,8 @@ def server() -> Iterator[Table]:
 
 
 @pytest.fixture
-def upstream(requests: HubClient) -> Url:
-    return Url(requests)
+def upstream(hub: HubClient) -> Url:
+    return Url(hub)
 
 
 def resolve(upstream: Url, server: Table, path: str = "/models/tiny.onnx") -> Listing:

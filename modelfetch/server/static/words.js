@@ -10,6 +10,7 @@ const KINDS = {
   mirror: "mirror",
   ipfs: "IPFS",
   huggingface: "Hugging Face",
+  modelscope: "ModelScope",
   url: "web",
 };
 
@@ -20,7 +21,7 @@ export function kindName(kind) {
 
 /** A source: its kind, and its host where that says more. */
 export function sourceName({ source, host }) {
-  const saysNoMore = source === "local" || source === "cache" || host === "huggingface.co";
+  const saysNoMore = ["local", "cache"].includes(source) || ["huggingface.co", "modelscope.cn"].includes(host);
   return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
 }
 
