@@ -77,7 +77,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def _cells(row: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
 
 def terms(cell: str) -> list[str]:

@@ -30,6 +30,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "list": ("ls", "models", "search", "catalog"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
+        "find": ("lookup", "has", "whereis"),
         "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
         "outdated": ("stale", "updates", "behind"),
         "upgrade": ("update", "bump", "move", "relock"),
@@ -95,6 +96,10 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "path": (
         "modelfetch path whisper-base",
         "modelfetch path whisper-base onnx/encoder_model.onnx",
+    ),
+    "find": (
+        "modelfetch find model.gguf",
+        "modelfetch find model.gguf --json",
     ),
     "remove": (
         "modelfetch remove whisper-base --dry-run",
