@@ -29,7 +29,7 @@ from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import host_of, quote_path
 from modelfetch.sources.modelscope import contents_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, select
+from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, nonsense, select
 from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.modelscope_answers import MsAsked, data_of
 from modelfetch.upstreams.reading import pieces_of
@@ -92,7 +92,10 @@ class ModelScope:
         """See :meth:`modelfetch.upstreams.base.Upstream.resolve`."""
         asked = cast("RepoReference", reference)
         if asked.type == "space":
-            raise UsageError(f"{asked.text} cannot be pinned: only models and datasets of ModelScope can be")
+            raise UsageError(
+                f"{asked.text} cannot be pinned: only models and datasets of ModelScope can be",
+                hint="Name the model: ms:ORG/REPO, or the dataset: ms:datasets/ORG/REPO.",
+            )
         self._requests = 0
         asked, folder = self._without_tail(asked)
         kind: Literal["model", "dataset"] = "dataset" if asked.type == "dataset" else "model"
@@ -145,7 +148,10 @@ class ModelScope:
         for file in filter(None, map(self._file_of, entries)):
             files.add(file)
         if not len(files):
-            raise UnknownModelError(f"{asked.text} has no files at {quote(repo.revision)}")
+            raise UnknownModelError(
+                f"{asked.text} has no files at {quote(repo.revision)}",
+                hint="Name another branch or tag: ms:ORG/REPO@BRANCH.",
+            )
         return list(files.finish())
 
     def _file_of(self, document: object) -> UpstreamFile | None:
@@ -167,7 +173,7 @@ class ModelScope:
     ) -> Iterator[object]:
         """Yield all entries below a directory of a model; of each directory alone where a listing is cut."""
         if depth > DEPTH:
-            raise UnavailableError(f"{self._host}: the directories of {asked.text} do not end")
+            raise nonsense(f"{self._host}: the directories of {asked.text} do not end")
         entries = self._entries(asked, repo, {"Recursive": "True", "Root": root}, "files")
         if len(entries) < CUT_AT:
             yield from entries
@@ -184,7 +190,7 @@ class ModelScope:
             found = checked(_Entry, entry, f"{self._host}: an entry of the listing")
             if found.Type == "tree":
                 if not found.Path.startswith(f"{root}/" if root else "") or found.Path == root:
-                    raise UnavailableError(f"{self._host} lists {quote(found.Path)} in {quote(root)}")
+                    raise nonsense(f"{self._host} lists {quote(found.Path)} in {quote(root)}")
                 yield from self._tree(asked, repo, found.Path, depth + 1)
 
     def _pages(self, asked: RepoReference, repo: ModelScopeRepo) -> Iterator[object]:
@@ -196,7 +202,7 @@ class ModelScope:
                 return
             number, before, entries = number + 1, entries, self._page(asked, repo, number + 1)
             if entries == before:
-                raise UnavailableError(f"{self._host} sends the same page of {asked.text} again and again")
+                raise nonsense(f"{self._host} sends the same page of {asked.text} again and again")
 
     def _page(self, asked: RepoReference, repo: ModelScopeRepo, number: int) -> list[object]:
         query = {"Recursive": "True", "Root": "/", "PageNumber": str(number), "PageSize": str(_PAGE_SIZE)}
@@ -226,7 +232,7 @@ class ModelScope:
             self._check_revision(asked, repo.revision)
             return []
         if not isinstance(files, list):
-            raise UnavailableError(f"{self._host}: the listing of {asked.text} is not a list")
+            raise nonsense(f"{self._host}: the listing of {asked.text} is not a list")
         return files
 
     def _check_revision(self, asked: RepoReference, revision: str) -> None:

@@ -57,5 +57,8 @@ def open_upstream(reference: Reference, access: Access) -> Upstream:
         )
     factory = UPSTREAMS.get(type(reference))
     if factory is None:
-        raise UsageError(f"{quote(reference.text)} cannot be pinned: this kind of reference is not supported")
+        raise UsageError(
+            f"{quote(reference.text)} cannot be pinned: this kind of reference is not supported",
+            hint="`modelfetch add --help` lists the kinds of references.",
+        )
     return factory(reference, access)

@@ -39,6 +39,7 @@ def refused(hub: HubClient, site: ModelScopeSite, *args: Any, **parts: Any) -> M
     shown = f"{caught.value.message} {caught.value.hint}"
     assert "\n" not in shown
     assert TOKEN not in shown
+    assert caught.value.hint
     return caught.value
 
 
