@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote as percent_encode
 from urllib.parse import urljoin
 
-from modelfetch.errors import SourceError, UnavailableError, UnknownModelError
+from modelfetch.errors import AuthorizationError, SourceError, UnavailableError, UnknownModelError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import HuggingFaceRepo, RepoType
 from modelfetch.model.text import did_you_mean, quote
@@ -116,7 +116,8 @@ class HuggingFace:
         files, include = select(files, folder, asked.text)
         repo = HuggingFaceRepo(state.id, state.commit, asked.type)
         if state.id != asked.repo:
-            notices.insert(0, f"{asked.repo} was renamed to {state.id}; the new name is pinned")
+            change = "is spelled" if state.id.casefold() == asked.repo.casefold() else "was renamed to"
+            notices.insert(0, f"{asked.repo} {change} {state.id}; that name is pinned")
         return Listing(
             reference=replace(asked, repo=state.id, tail=""),
             revision=state.commit,
@@ -222,7 +223,7 @@ class HuggingFace:
             return error
         try:
             guess = did_you_mean(revision, self._names(asked))
-        except (UnavailableError, UnknownModelError):
+        except (AuthorizationError, UnavailableError, UnknownModelError):
             return error
         return no_revision(self._asked(asked, revision), guess)
 

@@ -47,8 +47,8 @@ _PAGE_SIZE: Final = 200
 """Entries of a page of a dataset's listing."""
 _REQUESTS: Final = 1000
 """Most requests for one listing: a dataset of 20,000 files needs 100, a model one for each directory."""
-_PAGE_ATTEMPTS: Final = 4
-"""Attempts for a page that is refused at random although those before it were readable (modelscope_hub)."""
+_LISTING_ATTEMPTS: Final = 4
+"""Attempts for a listing that is refused at random although others were readable (modelscope_hub)."""
 _NO_FILES: Final = frozenset({"120000", "40960", "160000", "57344"})
 """Git modes of symbolic links and submodules, in octal and decimal digits."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -79,6 +79,7 @@ class ModelScope:
         self._host = host_of(self._endpoint)
         self._credential = Credential.bearer(self._endpoint, token) if token else None
         self._requests = 0
+        self._is_readable = False
         self._paths: frozenset[str] = frozenset()
 
     @classmethod
@@ -96,7 +97,7 @@ class ModelScope:
                 f"{asked.text} cannot be pinned: only models and datasets of ModelScope can be",
                 hint="Name the model: ms:ORG/REPO, or the dataset: ms:datasets/ORG/REPO.",
             )
-        self._requests = 0
+        self._requests, self._is_readable = 0, False
         asked, folder = self._without_tail(asked)
         kind: Literal["model", "dataset"] = "dataset" if asked.type == "dataset" else "model"
         repo = ModelScopeRepo(asked.repo, asked.revision or _DEFAULT_REVISION, kind)
@@ -206,27 +207,30 @@ class ModelScope:
 
     def _page(self, asked: RepoReference, repo: ModelScopeRepo, number: int) -> list[object]:
         query = {"Recursive": "True", "Root": "/", "PageNumber": str(number), "PageSize": str(_PAGE_SIZE)}
-        failures = 0
-        while True:
-            try:
-                return self._entries(asked, repo, query, "tree")
-            except AuthorizationError as error:
-                failures += 1
-                # A refusal is believed for the first page only: after that, access is proven.
-                if number == 1:
-                    raise
-                if failures >= _PAGE_ATTEMPTS:
-                    raise UnavailableError(
-                        f"{self._host} refused page {number} of the listing of {asked.text} {failures} "
-                        "times, although it sent the pages before",
-                        hint="Try again later.",
-                    ) from error
+        return self._entries(asked, repo, query, "tree")
 
     def _entries(
         self, asked: RepoReference, repo: ModelScopeRepo, query: dict[str, str], what: str
     ) -> list[object]:
+        """Request one listing. A refusal is believed only until a listing was readable."""
         query = {"Revision": repo.revision, **{key: text for key, text in query.items() if text}}
-        data = self._get(f"{self._api(asked)}/repo/{what}?{urlencode(query)}", asked)
+        url = f"{self._api(asked)}/repo/{what}?{urlencode(query)}"
+        failures = 0
+        while True:
+            try:
+                data = self._get(url, asked)
+                break
+            except AuthorizationError as error:
+                failures += 1
+                if not self._is_readable:
+                    raise
+                if failures >= _LISTING_ATTEMPTS:
+                    raise UnavailableError(
+                        f"{self._host} refused a part of the listing of {asked.text} {failures} times, "
+                        "although it sent other parts",
+                        hint="Try again later.",
+                    ) from error
+        self._is_readable = True
         files = data.get("Files") if isinstance(data, dict) else data
         if files is None:
             self._check_revision(asked, repo.revision)

@@ -111,7 +111,7 @@ def test_a_renamed_repository_is_pinned_under_its_new_name(hub: HubClient, hf: H
     assert listing.huggingface is not None
     assert listing.huggingface.repo == "google-bert/bert-base"
     assert listing.reference.text == "hf:google-bert/bert-base"
-    assert listing.notices == ("bert-base was renamed to google-bert/bert-base; the new name is pinned",)
+    assert listing.notices == ("bert-base was renamed to google-bert/bert-base; that name is pinned",)
 
 
 def test_more_than_2500_files_on_many_pages(hub: HubClient, hf: HuggingFaceHub) -> None:
