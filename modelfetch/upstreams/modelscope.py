@@ -212,14 +212,24 @@ class ModelScope:
     def _entries(
         self, asked: RepoReference, repo: ModelScopeRepo, query: dict[str, str], what: str
     ) -> list[object]:
-        """Request one listing. A refusal is believed only until a listing was readable."""
+        """Request one listing."""
         query = {"Revision": repo.revision, **{key: text for key, text in query.items() if text}}
-        url = f"{self._api(asked)}/repo/{what}?{urlencode(query)}"
+        data = self._part(f"{self._api(asked)}/repo/{what}?{urlencode(query)}", asked)
+        self._is_readable = True
+        files = data.get("Files") if isinstance(data, dict) else data
+        if files is None:
+            self._check_revision(asked, repo.revision)
+            return []
+        if not isinstance(files, list):
+            raise nonsense(f"{self._host}: the listing of {asked.text} is not a list")
+        return files
+
+    def _part(self, url: str, asked: RepoReference) -> object:
+        """Request a part of a listing. A refusal is believed only until another part was readable."""
         failures = 0
         while True:
             try:
-                data = self._get(url, asked)
-                break
+                return self._get(url, asked)
             except AuthorizationError as error:
                 failures += 1
                 if not self._is_readable:
@@ -230,14 +240,6 @@ class ModelScope:
                         "although it sent other parts",
                         hint="Try again later.",
                     ) from error
-        self._is_readable = True
-        files = data.get("Files") if isinstance(data, dict) else data
-        if files is None:
-            self._check_revision(asked, repo.revision)
-            return []
-        if not isinstance(files, list):
-            raise nonsense(f"{self._host}: the listing of {asked.text} is not a list")
-        return files
 
     def _check_revision(self, asked: RepoReference, revision: str) -> None:
         """Raise UnknownModelError unless a revision exists: the listing of an unknown one is no error."""
