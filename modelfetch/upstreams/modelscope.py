@@ -254,13 +254,9 @@ class ModelScope:
         """Return the names of all branches and tags."""
         data = self._get(f"{self._api(asked)}/revisions", asked)
         groups = data.get("RevisionMap") if isinstance(data, dict) else None
-        entries = [
-            entry
-            for key in ("Branches", "Tags")
-            for entry in ((groups.get(key) if isinstance(groups, dict) else None) or ())
-            if isinstance(entry, dict)
-        ]
-        names = (entry.get("Revision") for entry in entries)
+        lists = [groups.get(key) for key in ("Branches", "Tags")] if isinstance(groups, dict) else []
+        entries = [entry for group in lists if isinstance(group, list) for entry in group]
+        names = (entry.get("Revision") for entry in entries if isinstance(entry, dict))
         return [name for name in names if isinstance(name, str)]
 
     def _details(self, asked: RepoReference) -> dict[str, Any]:
