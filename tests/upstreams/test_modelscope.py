@@ -39,6 +39,7 @@ def refused(hub: HubClient, site: ModelScopeSite, *args: Any, **parts: Any) -> M
     shown = f"{caught.value.message} {caught.value.hint}"
     assert "\n" not in shown
     assert TOKEN not in shown
+    assert caught.value.hint
     return caught.value
 
 
@@ -90,6 +91,12 @@ def test_a_listing_that_was_cut_is_replaced_by_those_of_directories(
     assert [file.path for file in resolve(hub, site).files] == sorted(files | FILES)
 
 
+def test_a_directory_that_is_refused_at_random(hub: HubClient, site: ModelScopeSite) -> None:
+    site.add("org/repo", {f"d{n % 2}/{n:05}.json": b"" for n in range(CUT_AT)})
+    site.script("Root=d1", Reply(403), Reply(403))
+    assert len(resolve(hub, site).files) == CUT_AT
+
+
 def test_a_listing_of_one_entry_less_is_whole(hub: HubClient, site: ModelScopeSite) -> None:
     site.add("org/repo", {f"{n:05}.json": b"" for n in range(CUT_AT - 1)})
     assert len(resolve(hub, site).files) == CUT_AT - 1
@@ -134,7 +141,10 @@ def test_a_refusal_of_the_first_page_is_believed(hub: HubClient, site: ModelScop
 def test_a_page_that_stays_refused(hub: HubClient, site: ModelScopeSite) -> None:
     site.add("org/repo", {f"{n:04}.json": b"" for n in range(250)}, kind="dataset")
     site.denied_pages = ["2"] * 4
-    assert "refused page 2" in refused(hub, site, type="dataset").message
+    assert (
+        "refused a part of the listing of ms:datasets/org/repo 4 times"
+        in refused(hub, site, type="dataset").message
+    )
 
 
 def test_pages_that_repeat_are_refused(hub: HubClient, site: ModelScopeSite) -> None:

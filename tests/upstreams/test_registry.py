@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import OfflineError
-from modelfetch.model.reference import RepoReference
+from modelfetch.model.reference import RepoReference, UrlReference
 from modelfetch.net.hub_client import HubClient
 from modelfetch.settings import load
 from modelfetch.upstreams.access import Access
@@ -64,3 +64,11 @@ def test_offline_there_is_no_request(
     with pytest.raises(OfflineError, match="cannot resolve 'hf:org/repo'"):
         open_upstream(HF, given)
     assert not hf.requests
+
+
+def test_a_refusal_shows_no_secret(hub: HubClient, tmp_path: Path) -> None:
+    given = access(hub, tmp_path, MODELFETCH_OFFLINE="1")
+    with pytest.raises(OfflineError) as caught:
+        open_upstream(UrlReference("https://user:canary@files.example/x?Signature=canary"), given)
+    assert "files.example/x" in caught.value.message
+    assert "canary" not in caught.value.message
