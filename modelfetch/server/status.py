@@ -85,6 +85,8 @@ def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "title": manifest.title,
         "kind": manifest.kind,
+        "task": manifest.task,
+        "format": manifest.format,
         "version": manifest.version,
         "license": manifest.license,
         "license_notice": license_notice(manifest),
