@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _NAME = 32
 """Least width of a model's name, in cells: longer ones are rare, and are shortened in the middle."""
 _LICENSE = 12
-"""Most width of a license, in cells: common identifiers fit, and a sentence would take the room of the title."""
+"""Most width of a license, in cells: common identifiers fit, and a sentence would take the title's room."""
 _TITLE = 24
 """Least width of a title, in cells: relatives differ only after some words, so less tells nothing."""
 _PATH = 32
