@@ -91,11 +91,11 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
+    notices = notices or Notices()
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
     client = Client(_limits(loaded.settings.network), cancel)
-    available = _watched(
-        make_sources(SourceContext(loaded, client, store)), loaded, foreign, notices or Notices()
-    )
+    context = SourceContext(loaded, client, store, notices.add)
+    available = _watched(make_sources(context), loaded, foreign, notices)
     order = source_order(loaded.settings.sources.order, options, list(available))
     return _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
 

@@ -28,6 +28,8 @@ class SourceKind(StrEnum):
     """Public IPFS gateways. Volunteers run them, and they often answer late or not at all."""
     HUGGINGFACE = "huggingface"
     """The Hugging Face Hub, or a mirror with the same paths."""
+    OCI = "oci"
+    """Blobs of an OCI registry, by the SHA-256 of the file."""
     URL = "url"
     """The addresses that a manifest lists for a file."""
 

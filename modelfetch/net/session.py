@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import httpx
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
+from modelfetch.net.challenges import Challenge
 from modelfetch.net.connect import Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
@@ -109,7 +110,13 @@ class Session:
         return self._body(response, accepted, timer, request.size)
 
     def open(
-        self, url: str, headers: dict[str, str], credential: Credential | None
+        self,
+        url: str,
+        headers: dict[str, str],
+        credential: Credential | None,
+        *,
+        public_only: bool = False,
+        form: Mapping[str, str] | None = None,
     ) -> tuple[httpx.Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
@@ -117,14 +124,33 @@ class Session:
             url: Address.
             headers: Header fields; they are sent to every target of a redirect too, so none is secret.
             credential: Sent to its own origin only.
+            public_only: See :meth:`modelfetch.net.client.Client.open`.
+            form: See :meth:`modelfetch.net.client.Client.open`.
 
         Returns:
             The response with any status, none of its body read; the URL it came from; and the timer that
             limits the reads.
         """
         timer = StallTimer(self._limits, self._clock)
-        response, address = self._follow(url, lambda _: headers, credential, timer)
+        if form is not None:  # no redirect is followed: its target must not receive the form
+            http = self._public_http if public_only else self._http
+            return self._send(http, url, headers, timer, form), url, timer
+        response, address = self._follow(url, lambda _: headers, credential, timer, public=public_only)
         return response, address, timer
+
+    def challenge(self, response: httpx.Response, url: str, address: str) -> Challenge | None:
+        """What a 401 asks for; None if there is nothing that may be answered.
+
+        Args:
+            response: The response.
+            url: Address of the request.
+            address: Where the response came from, after redirects.
+        """
+        field = response.headers.get("www-authenticate", "")
+        if response.status_code != 401 or not field or origin(address) != origin(url):
+            return None
+        is_proxied = self._proxies.is_proxied(address)
+        return Challenge(field, came_from_public(response, address, by_proxy=is_proxied))
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
@@ -205,7 +231,10 @@ class Session:
             response, address = self._follow(url, fields, credential, timer)
             sent = _with_etag(request, memory, address)
             with _closing_on_error(response):
-                verdict = judge(sent, _response_head(response, sent, timer, redirected=address != url))
+                head = _response_head(response, sent, timer, redirected=address != url)
+                if response.status_code == 401:
+                    head = replace(head, challenge=self.challenge(response, url, address))
+                verdict = judge(sent, head)
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
                     return response, verdict
@@ -220,6 +249,8 @@ class Session:
         fields: Callable[[str], dict[str, str]],
         credential: Credential | None,
         timer: StallTimer,
+        *,
+        public: bool = False,
     ) -> tuple[httpx.Response, str]:
         """Send a request and follow redirects.
 
@@ -228,11 +259,12 @@ class Session:
             fields: Returns the header fields for a request to a URL, apart from the credential.
             credential: Sent to its own origin only.
             timer: Limits the time of all requests together.
+            public: Whether already the first request must not lead into a private network.
 
         Returns:
             The response, and the URL it came from.
         """
-        public, first_host = False, host_of(url)
+        first_host = host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
             headers = fields(url)
             if credential is not None:
@@ -252,7 +284,12 @@ class Session:
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
-        self, http: httpx.Client, url: str, headers: dict[str, str], timer: StallTimer
+        self,
+        http: httpx.Client,
+        url: str,
+        headers: dict[str, str],
+        timer: StallTimer,
+        form: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
@@ -271,7 +308,11 @@ class Session:
             proxy = self._proxies.proxy_for(url)
             try:
                 request = http.build_request(
-                    "GET", url, headers=headers, extensions={"trace": trace, "timeout": timeout}
+                    "GET" if form is None else "POST",
+                    url,
+                    headers=headers,
+                    data=form,
+                    extensions={"trace": trace, "timeout": timeout},
                 )
                 response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

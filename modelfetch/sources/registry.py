@@ -15,12 +15,14 @@ from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource, UrlSource
+from modelfetch.sources.oci import OciSource
 
 SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
     LocalSource,
     MirrorSource,
     IpfsSource,
     HuggingFaceSource,
+    OciSource,
     UrlSource,
 )
 
