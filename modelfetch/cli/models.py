@@ -18,7 +18,7 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
-    from modelfetch.model.manifest import Manifest
+    from modelfetch.model.manifest import Manifest, PinOrigin
     from modelfetch.workspace import Workspace
 
 
@@ -114,6 +114,8 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
     document = asdict(manifest)
     for file in document["files"]:
         file["urls"] = [redact(url) for url in file["urls"]]
+    if manifest.upstream is not None:
+        document["upstream"]["ref"] = _reference(manifest.upstream)
     return {
         **document,
         "mirrors": [redact(mirror) for mirror in manifest.mirrors],
@@ -132,9 +134,20 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
     print_line("")
-    rows = [[file.path, format_size(file.size), f"{file.size}", file.sha256] for file in manifest.files]
+    modes = any(file.executable for file in manifest.files)
+    rows = [
+        [
+            file.path,
+            *(["executable" if file.executable else "-"] if modes else []),
+            format_size(file.size),
+            f"{file.size}",
+            file.sha256,
+        ]
+        for file in manifest.files
+    ]
     columns = [
         Column("file", flexible=True, least=_PATH),
+        *([Column("mode")] if modes else []),
         Column("size", right=True),
         Column("bytes", right=True, drop=1),
         Column("sha256", whole=True),
@@ -143,37 +156,63 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
-    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.model.units import format_size
     from modelfetch.reporters.terminal_text import plural
-    from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
     directory = workspace.store.directory(manifest)
     return [
         ("model", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
+        ("task", manifest.task or ""),
+        ("format", manifest.format or ""),
         ("license", f"{manifest.license} (as stated by the publisher)" if manifest.license else "not stated"),
         ("", manifest.license_notice),
         ("homepage", manifest.homepage),
         ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
         ("present", str(directory) if workspace.is_present(manifest) else "no"),
-        # A repository "owner/name @ commit" is no address: only addresses may contain credentials.
-        *(
-            ("source", f"{kind} {redact(text) if '://' in text else text}")
-            for kind, text in manifest.named_sources()
-        ),
-        *(("source", f"{SourceKind.URL} {host}") for host in _url_hosts(manifest)),
+        *(("source", text) for text in _sources(manifest)),
+        *_pin_facts(manifest),
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
     ]
 
 
-def _url_hosts(manifest: Manifest) -> list[str]:
+def _sources(manifest: Manifest) -> list[str]:
+    """List the sources that the manifest names: those of the whole model, then the hosts of its files."""
+    from modelfetch.model.source_kinds import SourceKind
     from modelfetch.net.urls import host_of
+    from modelfetch.settings import redact
 
-    return list(dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls))
+    hosts = dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls)
+    return [
+        # A repository "owner/name @ commit" is no address: only addresses may contain credentials.
+        *(f"{kind} {redact(text) if '://' in text else text}" for kind, text in manifest.named_sources()),
+        *(f"{SourceKind.URL} {host}" for host in hosts),
+    ]
+
+
+def _pin_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Say where the pin came from."""
+    origin = manifest.upstream
+    if origin is None:
+        return []
+    stated = "digests computed here" if origin.stated == "computed" else f"digests stated by {origin.stated}"
+    details = [f"added {origin.added}" if origin.added else "", stated if origin.stated else ""]
+    said = ", ".join(filter(None, details))
+    return [
+        ("pinned from", f"{_reference(origin)} ({said})" if said else _reference(origin)),
+        ("", " ".join(f"--include {pattern}" for pattern in origin.include)),
+        ("", " ".join(f"--exclude {pattern}" for pattern in origin.exclude)),
+    ]
+
+
+def _reference(origin: PinOrigin) -> str:
+    """Return the reference of a pin without the query of an address, which may be a secret."""
+    from modelfetch.settings import redact
+
+    return redact(origin.ref) if "://" in origin.ref else origin.ref
 
 
 def path(

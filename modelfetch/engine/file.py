@@ -173,6 +173,8 @@ def _is_in_place(runtime: Runtime, job: Job, mode: Mode) -> Task[bool]:
     size, sha256 = job.file.size, job.file.sha256
     if any(path in mode.bad or runtime.store.size_of(path) != size for path in paths):
         return False
+    if not all(runtime.store.has_mode(*place) for place in job.places):
+        return False
     return (yield from _is_right(runtime, job, paths, sha256))
 
 

@@ -61,9 +61,13 @@ def take_inventory(runtime: Runtime, manifest: Manifest, distrusted: Collection[
     """
     receipt = runtime.store.receipt(manifest)
     agrees = runtime.store.kept(manifest, receipt)
-    return Inventory(
-        manifest, frozenset(path for path, ok in agrees.items() if ok and path not in distrusted)
+    # A file that became executable in the manifest has the right bytes and still has to be placed again.
+    kept = (
+        file.path
+        for file in manifest.files
+        if agrees[file.path] and file.path not in distrusted and runtime.store.has_mode(manifest, file)
     )
+    return Inventory(manifest, frozenset(kept))
 
 
 def planned(runtime: Runtime, inventory: Inventory) -> Planned:

@@ -1,7 +1,8 @@
 """Rules for the addresses in manifests and settings. Pure functions without network access.
 
 An address is an ``http`` or ``https`` URL in visible ASCII, percent-encoded, without credentials and without
-a fragment. A mirror is such a URL with fields in its path: ``https://m.example/{name}/{version}/{path}``.
+a fragment. A mirror is such a URL with fields in its path: ``https://m.example/{name}/{version}/{path}``. A
+repository of an OCI registry is a host and a path: ``registry.example:5000/models/whisper-base``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,20 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 _UNENCODED: Final = re.compile(r'[\\"<>^`|]')
 """Visible characters that RFC 3986 does not allow in a URL unencoded; braces have a message of their own."""
 _FIELD: Final = re.compile(r"\{(path|sha256|name|version)\}")
+
+_HOST: Final = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+    r"|\[[0-9a-fA-F:]{2,39}\])(?::(?P<port>[0-9]{1,5}))?"
+)
+"""Host and port of a registry (github.com/distribution/reference, ``domain`` in reference.go)."""
+_REGISTRY_PATH: Final = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
+"""Path of a repository (OCI distribution specification, "Pulling manifests", ``<name>``)."""
+_DIGEST_ONLY: Final = re.compile(r"[0-9a-f]{64}")
+
+REPOSITORY_CHARACTERS: Final = 255
+"""Longest host and path of a repository; registry clients have this limit."""
 
 URL_CHARACTERS: Final = 8192
 """Longest address; servers commonly reject request lines of more than 8 KiB."""
@@ -67,3 +82,32 @@ def why_bad_template(template: str) -> str:
     if "{path}" not in template and "{sha256}" not in template:
         return "needs {path} or {sha256}; without one every file has the same address"
     return ""
+
+
+def why_bad_repository(repository: str) -> str:
+    """Check a repository of an OCI registry: ``host[:port]/path``.
+
+    Returns:
+        What is wrong, as a clause that continues "the repository ...", or an empty string.
+    """
+    if len(repository) > REPOSITORY_CHARACTERS:
+        return f"is longer than {REPOSITORY_CHARACTERS} characters"
+    if "@" in repository or "://" in repository:
+        return "must be host/path alone, without a scheme, credentials, tag or digest"
+    host, _, path = repository.partition("/")
+    found = _HOST.fullmatch(host)
+    if not found or not _is_explicit(host) or not _is_port(found["port"]):
+        return "must start with the host of a registry, such as ghcr.io or localhost:5000"
+    if not _REGISTRY_PATH.fullmatch(path):
+        return "must have a path of a-z 0-9, separated by / . _ or -, and no tag"
+    # Docker takes 64 hexadecimal digits for the id of an image, so registries refuse them as a name.
+    return "must not be a digest" if _DIGEST_ONLY.fullmatch(path) else ""
+
+
+def _is_explicit(host: str) -> bool:
+    """Return whether the first part of a reference is a host, not a namespace of Docker Hub."""
+    return host == "localhost" or "." in host or ":" in host or host != host.lower()
+
+
+def _is_port(port: str | None) -> bool:
+    return port is None or 0 < int(port) < 65536

@@ -20,6 +20,7 @@ Kind = Literal["model", "worker", "dataset"]
 Task = Literal["speech", "text", "embedding", "vision", "audio", "other"]
 Format = Literal["onnx", "gguf", "ggml", "safetensors", "pytorch", "ctranslate2", "other"]
 RepoType = Literal["model", "dataset", "space"]
+ModelScopeType = Literal["model", "dataset"]
 
 _PERMISSIVE: Final = frozenset(
     {
@@ -87,7 +88,7 @@ class ModelScopeRepo:
     """``owner/name``."""
     revision: str
     """A commit where the hub has one, else a branch or tag: the digests of the files decide."""
-    type: Literal["model", "dataset"] = "model"
+    type: ModelScopeType = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,10 @@ class Manifest:
             yield SourceKind.HUGGINGFACE, f"{self.huggingface.repo} @ {self.huggingface.revision}"
         if self.ipfs_cid is not None:
             yield SourceKind.IPFS, self.ipfs_cid
+        if self.modelscope is not None:
+            yield SourceKind.MODELSCOPE, f"{self.modelscope.repo} @ {self.modelscope.revision}"
+        if self.oci is not None:
+            yield SourceKind.OCI, self.oci
         for template in self.mirrors:
             yield SourceKind.MIRROR, template
 

@@ -13,8 +13,19 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.addresses import why_bad_template, why_bad_url
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Kind, Manifest, RepoType
+from modelfetch.model.addresses import URL_CHARACTERS, why_bad_repository, why_bad_template, why_bad_url
+from modelfetch.model.manifest import (
+    FileSpec,
+    Format,
+    HuggingFaceRepo,
+    Kind,
+    Manifest,
+    ModelScopeRepo,
+    ModelScopeType,
+    PinOrigin,
+    RepoType,
+    Task,
+)
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import did_you_mean, quote, sanitize, visible
@@ -28,27 +39,42 @@ BYTES_LIMIT: Final = 4 * 1024 * 1024
 FILES_LIMIT: Final = 20_000
 """Most files of a manifest."""
 WORDS_LIMIT: Final = 1000
-"""Longest title or license, in characters: it is shown as one line."""
+"""Longest title, license or pattern, in characters: each is shown as one line."""
+PATTERNS_LIMIT: Final = 100
+"""Most patterns of ``include`` or ``exclude``: each is compared with every file of a repository."""
 
 _ROOT: Final = (
     "schema",
     "name",
     "version",
     "kind",
+    "task",
+    "format",
     "title",
     "license",
     "homepage",
     "huggingface",
+    "modelscope",
+    "oci",
     "ipfs",
     "mirrors",
     "files",
+    "upstream",
 )
 _HUGGINGFACE: Final = ("repo", "revision", "type")
-_FILE: Final = ("path", "size", "sha256", "cid", "huggingface_path", "urls")
+_FILE: Final = ("path", "size", "sha256", "cid", "huggingface_path", "urls", "executable")
+_UPSTREAM: Final = ("ref", "include", "exclude", "added", "stated")
 
 _REPO: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_BRANCH: Final = re.compile(
+    r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,253}[A-Za-z0-9_+-]|[A-Za-z0-9_]"
+)
+"""A commit, branch or tag: a subset of what git allows (git-check-ref-format), safe in any URL."""
+_DATE: Final = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])", re.ASCII)
+_CREDENTIALS: Final = re.compile(r"(?:oci|ollama):[^/]*@[^/]*/")
+"""Credentials before the host of a registry: ``oci:user:password@host/path``."""
 _CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
 
 
@@ -100,19 +126,25 @@ def _root(text: str, where: str, faults: Faults) -> Table:
 
 
 def _manifest(root: Table) -> Manifest:
+    oci = root.table("oci", ("repository",))
     ipfs = root.table("ipfs", ("cid",))
     mirrors = root.table("mirrors", ("urls",))
     return Manifest(
         name=root.text("name", why_bad_name),
         version=root.text("version", why_bad_version),
-        kind=cast("Kind", root.text("kind", _one_of(get_args(Kind)), default="model")),
+        kind=cast("Kind", root.text("kind", _KIND, default="model")),
+        task=cast("Task | None", root.optional_text("task", _TASK)),
+        format=cast("Format | None", root.optional_text("format", _FORMAT)),
         title=root.text("title", _why_bad_words, default=""),
         license=root.text("license", _why_bad_words, default=""),
         homepage=root.text("homepage", why_bad_url, default=""),
         huggingface=_huggingface(root.table("huggingface", _HUGGINGFACE)),
+        modelscope=_modelscope(root.table("modelscope", _HUGGINGFACE)),
+        oci=oci.text("repository", why_bad_repository) if oci else None,
         ipfs_cid=ipfs.text("cid", _why_bad_cid) if ipfs else None,
         mirrors=mirrors.texts("urls", why_bad_template, is_required=True) if mirrors else (),
         files=_files(root.tables("files", _FILE, FILES_LIMIT)),
+        upstream=_upstream(root.table("upstream", _UPSTREAM)),
     )
 
 
@@ -122,8 +154,39 @@ def _huggingface(table: Table | None) -> HuggingFaceRepo | None:
     return HuggingFaceRepo(
         repo=table.text("repo", _why_bad_repo),
         revision=table.text("revision", _matches(_REVISION, "must be a full commit: 40 of 0-9 a-f")),
-        type=cast("RepoType", table.text("type", _one_of(get_args(RepoType)), default="model")),
+        type=cast("RepoType", table.text("type", _REPO_TYPE, default="model")),
     )
+
+
+def _modelscope(table: Table | None) -> ModelScopeRepo | None:
+    if table is None:
+        return None
+    return ModelScopeRepo(
+        repo=table.text("repo", _why_bad_modelscope_repo),
+        revision=table.text(
+            "revision", _matches(_BRANCH, "must be a commit, or the name of a branch or tag")
+        ),
+        type=cast("ModelScopeType", table.text("type", _MODELSCOPE_TYPE, default="model")),
+    )
+
+
+def _upstream(table: Table | None) -> PinOrigin | None:
+    if table is None:
+        return None
+    return PinOrigin(
+        ref=table.text("ref", _why_bad_reference),
+        include=_patterns(table, "include"),
+        exclude=_patterns(table, "exclude"),
+        added=table.text("added", _matches(_DATE, "must be a date: YYYY-MM-DD"), default=""),
+        stated=table.text("stated", _why_bad_words, default=""),
+    )
+
+
+def _patterns(table: Table, key: str) -> tuple[str, ...]:
+    patterns = table.texts(key, _why_bad_words)
+    if len(patterns) > PATTERNS_LIMIT:
+        table.fault(key, f"must have at most {PATTERNS_LIMIT} entries, not {len(patterns)}")
+    return patterns
 
 
 def _files(tables: Iterable[Table]) -> tuple[FileSpec, ...]:
@@ -147,6 +210,7 @@ def _file(table: Table) -> FileSpec:
         cid=table.optional_text("cid", _why_bad_cid),
         huggingface_path=table.optional_text("huggingface_path", why_unsafe_remote),
         urls=table.texts("urls", why_bad_url),
+        executable=table.flag("executable"),
     )
 
 
@@ -159,9 +223,41 @@ def _one_of(choices: tuple[str, ...]) -> Check:
     return lambda text: "" if text in choices else f"must be one of {listed}.{did_you_mean(text, choices)}"
 
 
+_KIND: Final = _one_of(get_args(Kind))
+_TASK: Final = _one_of(get_args(Task))
+_FORMAT: Final = _one_of(get_args(Format))
+_REPO_TYPE: Final = _one_of(get_args(RepoType))
+_MODELSCOPE_TYPE: Final = _one_of(get_args(ModelScopeType))
+
+
 def _why_bad_repo(repo: str) -> str:
     good = _REPO.fullmatch(repo) and ".." not in repo
     return "" if good else "must be owner/name, as on Hugging Face"
+
+
+def _why_bad_modelscope_repo(repo: str) -> str:
+    good = "/" in repo and not _why_bad_repo(repo)
+    return "" if good else "must be owner/name, as on ModelScope"
+
+
+def _why_bad_reference(reference: str) -> str:
+    """Check the text of a reference, not its grammar: that is left to the command that uses it.
+
+    So a manifest whose reference a newer version wrote can still be used, while the text is safe to show.
+    """
+    if not reference:
+        return "is empty"
+    if len(reference) > URL_CHARACTERS:
+        return f"is longer than {URL_CHARACTERS} characters"
+    if reference != visible(reference):
+        return "contains control or invisible characters"
+    if reference.startswith(("http:", "https:")):
+        return why_bad_url(reference)
+    if "://" in reference:
+        return "must be a reference such as hf:owner/name, or start with https:// or http://"
+    if _CREDENTIALS.match(reference):
+        return "contains a user name or password; credentials never belong in a reference"
+    return ""
 
 
 def _why_bad_words(text: str) -> str:

@@ -28,6 +28,8 @@ class SourceKind(StrEnum):
     """Public IPFS gateways. Volunteers run them, and they often answer late or not at all."""
     HUGGINGFACE = "huggingface"
     """The Hugging Face Hub, or a mirror with the same paths."""
+    MODELSCOPE = "modelscope"
+    """ModelScope. Accepted in settings; there is no source of this kind yet."""
     OCI = "oci"
     """Blobs of an OCI registry, by the SHA-256 of the file."""
     URL = "url"
@@ -36,7 +38,7 @@ class SourceKind(StrEnum):
     @property
     def is_active(self) -> bool:
         """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self is not SourceKind.PEER
+        return self not in (SourceKind.PEER, SourceKind.MODELSCOPE)
 
     @property
     def needs_network(self) -> bool:

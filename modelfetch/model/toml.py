@@ -150,6 +150,10 @@ class Table:
             self.fault(key, f"must be at least 0 and below {limit}")
         return -1
 
+    def flag(self, key: str) -> bool:
+        """Read an optional boolean; false by default."""
+        return bool(self._value(key, bool))
+
     def table(self, key: str, known: Collection[str]) -> Table | None:
         """Read an optional table."""
         value = self._value(key, dict)

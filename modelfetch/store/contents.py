@@ -22,6 +22,7 @@ from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import hash_file, read_blocks
 from modelfetch.store.journal_format import parse
 from modelfetch.store.layout import Layout, is_digest
+from modelfetch.store.linking import may_link
 from modelfetch.store.locks import Lock
 from modelfetch.store.model_directories import Directories
 from modelfetch.store.partial_slots import read_journal, slots
@@ -90,6 +91,13 @@ class Contents:
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
         """Whether a file of a model is placed and has the right length; its bytes are not verified."""
         return self.size_of(self.directory(manifest) / file.path) == file.size
+
+    def has_mode(self, manifest: Manifest, file: FileSpec) -> bool:
+        """Whether a placed file can be executed, if it should be. Other modes do not matter."""
+        if may_link(file):
+            return True
+        found = self._disk.lstat(self.directory(manifest) / file.path)
+        return found is not None and bool(found.st_mode & 0o111)
 
     def has_directory(self, manifest: Manifest) -> bool:
         """Whether a model's directory exists; otherwise none of its files is placed."""

@@ -216,14 +216,18 @@ class Disk(DiskOperations):
         if self._fsync:
             self._sync(path, self._at(path, syscalls.sync_file))
 
-    def seal(self, fd: int, path: Path) -> None:
+    def seal(self, fd: int, path: Path, *, executable: bool = False) -> None:
         """Make a file read-only; read permissions that the umask removed stay removed.
+
+        An executable file can be run by everyone who may read it.
 
         Not on Windows, where a read-only file can be neither replaced nor deleted. A file system that refuses
         is no failure: integrity rests on the digest, the mode only prevents accidental writes.
         """
         if sys.platform != "win32":
             mode = self.fstat(fd, path).st_mode & 0o444
+            if executable:
+                mode |= mode >> 2  # each execute bit is two places below its read bit
             if not self._try("change the mode of", path, lambda: os.fchmod(fd, mode), syscalls.NO_MODES):
                 self.notices.add(UNSEALED)
 

@@ -24,7 +24,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store.files import best_effort, closing, make_directories
 from modelfetch.store.layout import Layout, inside
-from modelfetch.store.linking import install
+from modelfetch.store.linking import install, may_link
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Staged:
     """Its final name among the blobs."""
     targets: tuple[Path, ...]
     """Its final names in the models that need it."""
+    files: tuple[FileSpec, ...]
+    """For each of these names, the file as the model's manifest describes it: only some may be executable."""
 
 
 class GroupCommit:
@@ -101,7 +103,8 @@ class GroupCommit:
             self._disk.pwrite(fd, path, data, 0)
             found = self._disk.fstat(fd, path)
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
-        return Staged(file, path, _inode(found), self._layout.blob(file.sha256), tuple(targets))
+        blob, files = self._layout.blob(file.sha256), tuple(each for _, each in places)
+        return Staged(file, path, _inode(found), blob, tuple(targets), files)
 
     def commit(self, staged: Sequence[Staged]) -> list[Staged]:
         """Give files their final names, among the blobs and in the models.
@@ -158,14 +161,14 @@ class GroupCommit:
 
     def _place(self, staged: Staged) -> bool:
         """Give a blob its names in the models; False if another file has one of them by now."""
-        for target in staged.targets:
-            is_linked = self._disk.link_free(staged.blob, target)
+        for target, file in zip(staged.targets, staged.files, strict=True):
+            is_linked = self._disk.link_free(staged.blob, target) if may_link(file) else False
             if is_linked is None:
                 return False
             if not is_linked:
                 if self._disk.lstat(target) is not None:
                     return False
-                install(self._disk, staged.blob, target, staged.file)
+                install(self._disk, staged.blob, target, file)
         return True
 
 

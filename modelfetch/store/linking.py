@@ -1,7 +1,8 @@
 """Places verified bytes under the names that programs open: as a hard link, else a reflink, else a copy.
 
 A hard link shares the blob's inode, which is read-only and synced. A reflink or copy is a new inode, so it is
-made read-only and synced under a temporary name, then renamed.
+made read-only and synced under a temporary name, then renamed. An executable file is never a hard link: its
+mode would be that of the blob, and of every file of other models that shares it.
 
 :class:`ForeignDirectory` places files in the directory of another program, such as the cache of the Hugging
 Face libraries. There it adds what is missing, uses what is right, and replaces nothing.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -121,7 +123,7 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
     _require_regular(disk, source, file)
     temporary = target.with_name(temporary_name())
     try:
-        if not _link(disk, source, temporary):
+        if not (may_link(file) and _link(disk, source, temporary)):
             _copy(disk, source, temporary, file)
         disk.rename(temporary, target)
     except BaseException:
@@ -150,12 +152,17 @@ def place_free(disk: Disk, source: Path, target: Path, file: FileSpec) -> bool:
         StoreError: There is no source, or the disk refused.
     """
     _require_regular(disk, source, file)
-    is_linked = disk.link_free(source, target)
-    # Without hard links the name cannot be taken atomically: a look has to do, right before the rename.
+    is_linked = disk.link_free(source, target) if may_link(file) else False
+    # Without a hard link the name cannot be taken atomically: a look has to do, right before the rename.
     if is_linked is False and disk.lstat(target) is None:
         install(disk, source, target, file)
         return True
     return bool(is_linked) or is_same_file(disk, source, target) or has_bytes(disk, target, file)
+
+
+def may_link(file: FileSpec) -> bool:
+    """Whether a file may be a hard link to its blob; where modes mean nothing, an executable one may too."""
+    return not file.executable or sys.platform == "win32"
 
 
 def has_bytes(disk: Disk, path: Path, file: FileSpec) -> bool:
@@ -193,7 +200,7 @@ def _copy(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
     with closing(disk, disk.create(target), target) as fd:
         if not _clone(disk, source, fd, target):
             _copy_bytes(disk, source, fd, target, file)
-        disk.seal(fd, target)
+        disk.seal(fd, target, executable=file.executable)
         # Before the rename, like a blob: the sync of the source does not cover this inode.
         disk.sync(fd, target)
 

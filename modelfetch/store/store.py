@@ -24,7 +24,7 @@ from modelfetch.store.files import is_same_file, make_directories, write_atomica
 from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.layout import inside
-from modelfetch.store.linking import ForeignDirectory, Placed, install, place_free
+from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
@@ -339,7 +339,7 @@ class Store(Contents):
 
     def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
         make_directories(self._disk, root, target.parent, durable=True)
-        if is_same_file(self._disk, held, target):
+        if may_link(file) and is_same_file(self._disk, held, target):
             return Placed(target)
         quarantined = self._displace(target, file, source)
         install(self._disk, held, target, file)

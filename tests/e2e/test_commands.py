@@ -134,6 +134,53 @@ urls = ["{url}"]
     assert "canary" not in plain.out + document.out
 
 
+def test_show_has_every_key_of_a_pin(cli: Command) -> None:
+    text = f"""schema = 1
+name = "pinned"
+version = "1"
+task = "text"
+format = "gguf"
+[modelscope]
+repo = "org/repo"
+revision = "master"
+[oci]
+repository = "localhost:5000/models/pinned"
+[[files]]
+path = "run.sh"
+size = 3
+sha256 = "{"a" * 64}"
+executable = true
+[[files]]
+path = "data"
+size = 3
+sha256 = "{"b" * 64}"
+[upstream]
+ref = "https://b.example/f.bin?signature=canary"
+include = ["*.sh", "data"]
+added = "2026-11-28"
+stated = "computed"
+"""
+    cli.catalog.mkdir(parents=True, exist_ok=True)
+    (cli.catalog / "pinned.toml").write_text(text, encoding="utf-8")
+    plain, document = cli("show", "pinned"), cli("show", "pinned", "--json")
+    lines = [" ".join(line.split()) for line in plain.out.splitlines()]
+    assert {
+        "task text",
+        "format gguf",
+        "source modelscope org/repo @ master",
+        "source oci localhost:5000/models/pinned",
+        "pinned from https://b.example/f.bin?*** (added 2026-11-28, digests computed here)",
+        "--include *.sh --include data",
+    } <= set(lines)
+    assert f"run.sh executable 3 B 3 {'a' * 64}" in lines
+    shown = document.document
+    assert (shown["task"], shown["format"], shown["oci"]) == ("text", "gguf", "localhost:5000/models/pinned")
+    assert shown["modelscope"] == {"repo": "org/repo", "revision": "master", "type": "model"}
+    assert [file["executable"] for file in shown["files"]] == [True, False]
+    assert shown["upstream"]["include"] == ["*.sh", "data"]
+    assert "canary" not in plain.out + document.out
+
+
 def test_built_in_models_are_shown_with_their_license_and_planned_without_a_network(cli: Command) -> None:
     shown = cli("show", "whisper-base")
     assert (shown.code, shown.err) == (0, "")

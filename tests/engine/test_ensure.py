@@ -140,6 +140,19 @@ def test_a_first_run_from_beginning_to_end(lab: Laboratory) -> None:
     ]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_a_file_that_became_executable_is_placed_again_and_not_fetched(lab: Laboratory) -> None:
+    lab.install(MODEL, contents=[LARGE, SMALL])
+    small, large = MODEL.files
+    changed = replace(MODEL, files=(replace(small, executable=True), large))
+    events = lab.ensure(changed)
+    assert code(events) == 0
+    assert [(each.file, each.fetched) for each in of(events, FileCommitted)] == [("small.json", 0)]
+    assert (lab.store.directory(changed) / "small.json").stat().st_mode & 0o111
+    assert of(lab.ensure(changed), FileCommitted) == []
+    assert all(lab.store.kept(changed, lab.store.receipt(changed)).values())
+
+
 def test_a_second_run_has_nothing_to_do(lab: Laboratory) -> None:
     lab.install(MODEL, contents=[LARGE, SMALL])
     events = lab.ensure(MODEL)

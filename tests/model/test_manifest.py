@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from modelfetch.errors import UsageError
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, is_permissive
+from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, is_permissive
 
 MODEL = Manifest(
     name="m",
@@ -55,6 +55,25 @@ def test_an_unknown_file_is_a_usage_error_with_a_guess() -> None:
     with pytest.raises(UsageError, match=r"m has no file 'a.jsn'\. Did you mean 'a.json'\?") as caught:
         MODEL.file("a.jsn")
     assert "show m" in caught.value.hint
+
+
+def test_the_sources_of_the_whole_model_are_listed() -> None:
+    full = replace(
+        MODEL,
+        huggingface=HuggingFaceRepo("o/r", "0" * 40),
+        modelscope=ModelScopeRepo("o/r", "master"),
+        oci="ghcr.io/o/r",
+        ipfs_cid="bafkqaaa",
+        mirrors=("https://example.org/{path}",),
+    )
+    assert dict(full.named_sources()) == {
+        "huggingface": f"o/r @ {'0' * 40}",
+        "modelscope": "o/r @ master",
+        "oci": "ghcr.io/o/r",
+        "ipfs": "bafkqaaa",
+        "mirror": "https://example.org/{path}",
+    }
+    assert list(MODEL.named_sources()) == []
 
 
 def test_values_cannot_be_changed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
+from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.text import sanitize
 from tests.patience import IN_TIME
@@ -25,6 +25,8 @@ schema   = 1
 name     = "whisper-base"
 version  = "1846881b6b3a"
 kind     = "worker"
+task     = "speech"
+format   = "onnx"
 title    = "Whisper base (ONNX)"
 license  = "Apache-2.0"
 homepage = "https://huggingface.co/onnx-community/whisper-base"
@@ -33,6 +35,14 @@ homepage = "https://huggingface.co/onnx-community/whisper-base"
 repo     = "onnx-community/whisper-base"
 revision = "{COMMIT}"
 type     = "dataset"
+
+[modelscope]
+repo     = "onnx-community/whisper-base"
+revision = "release/v1.0"
+type     = "dataset"
+
+[oci]
+repository = "localhost:5000/models/whisper-base"
 
 [ipfs]
 cid = "{CID}"
@@ -52,6 +62,14 @@ urls   = ["https://example.org/a?b=c"]
 path   = "empty.json"
 size   = 0
 sha256 = "{"e" * 64}"
+executable = true
+
+[upstream]
+ref     = "hf:datasets/onnx-community/whisper-base@main"
+include = ["onnx/*"]
+exclude = ["*.md"]
+added   = "2026-11-28"
+stated  = "huggingface"
 """
 
 
@@ -90,7 +108,18 @@ def test_every_key_of_the_format_is_read() -> None:
         license="Apache-2.0",
         homepage="https://huggingface.co/onnx-community/whisper-base",
         huggingface=HuggingFaceRepo("onnx-community/whisper-base", COMMIT, "dataset"),
+        modelscope=ModelScopeRepo("onnx-community/whisper-base", "release/v1.0", "dataset"),
+        oci="localhost:5000/models/whisper-base",
         ipfs_cid=CID,
+        task="speech",
+        format="onnx",
+        upstream=PinOrigin(
+            ref="hf:datasets/onnx-community/whisper-base@main",
+            include=("onnx/*",),
+            exclude=("*.md",),
+            added="2026-11-28",
+            stated="huggingface",
+        ),
         mirrors=("https://models.example.org/{name}/{version}/{path}", "http://10.0.0.1:8080/{sha256}"),
         files=(
             FileSpec(
@@ -101,7 +130,7 @@ def test_every_key_of_the_format_is_read() -> None:
                 huggingface_path="onnx (1)/encoder model.onnx",
                 urls=("https://example.org/a?b=c",),
             ),
-            FileSpec(path="empty.json", size=0, sha256="e" * 64),
+            FileSpec(path="empty.json", size=0, sha256="e" * 64, executable=True),
         ),
     )
 
@@ -177,7 +206,36 @@ def test_the_error_names_the_file_and_counts_the_rest() -> None:
             {"huggingface": {"repo": "a/b", "revision": COMMIT, "type": "x"}},
             "huggingface.type: 'x' must be one of",
         ),
+        ({"task": "demo"}, "task: 'demo' must be one of speech, text, embedding, vision, audio, other."),
+        ({"format": "safetensor"}, "format: 'safetensor' must be one of onnx, gguf, ggml, safetensors,"),
+        ({"modelscope": {}}, "modelscope.repo: missing"),
+        (
+            {"modelscope": {"repo": "gpt2", "revision": "master"}},
+            "modelscope.repo: 'gpt2' must be owner/name, as on ModelScope",
+        ),
+        ({"modelscope": {"repo": "a/b", "revision": "a/../b"}}, "modelscope.revision: 'a/../b' must be a"),
+        ({"modelscope": {"repo": "a/b", "revision": "-x"}}, "modelscope.revision: '-x' must be a commit"),
+        ({"modelscope": {"repo": "a/b", "revision": "x" * 256}}, "modelscope.revision: "),
+        (
+            {"modelscope": {"repo": "a/b", "revision": "v1", "type": "space"}},
+            "modelscope.type: 'space' must be one of model, dataset.",
+        ),
+        ({"oci": {}}, "oci.repository: missing"),
+        ({"oci": {"repo": "x"}}, "oci.repo: unknown key."),
         ({"ipfs": {}}, "ipfs.cid: missing"),
+        ({"upstream": {}}, "upstream.ref: missing"),
+        ({"upstream": {"ref": "hf:a/b", "reff": "x"}}, "upstream.reff: unknown key. Did you mean 'ref'?"),
+        ({"upstream": {"ref": "hf:a/b", "include": "*"}}, "upstream.include: must be an array"),
+        ({"upstream": {"ref": "hf:a/b", "exclude": ["a\nb"]}}, "upstream.exclude[0]: 'a b' contains"),
+        (
+            {"upstream": {"ref": "hf:a/b", "include": ["*"] * 101}},
+            "upstream.include: must have at most 100 entries, not 101",
+        ),
+        (
+            {"upstream": {"ref": "hf:a/b", "added": "2026-13-01"}},
+            "upstream.added: '2026-13-01' must be a date",
+        ),
+        ({"upstream": {"ref": "hf:a/b", "stated": "a\x1bb"}}, "upstream.stated: 'ab' contains control"),
         ({"ipfs": {"cid": "../x"}}, "ipfs.cid: '../x' is not a CID"),
         ({"mirrors": {}}, "mirrors.urls: missing"),
         ({"mirrors": {"urls": "https://x/{path}"}}, "mirrors.urls: must be an array, not a string"),
@@ -215,6 +273,7 @@ def test_a_wrong_value_is_one_fault_of_its_key(changes: dict[str, Any], fault: s
         ({"cid": CID + "\n"}, "files[0].cid: "),
         ({"huggingface_path": "../../etc/passwd"}, "files[0].huggingface_path: '../../etc/passwd' must be"),
         ({"urls": "https://example.org"}, "files[0].urls: must be an array"),
+        ({"executable": 1}, "files[0].executable: must be a boolean, not an integer"),
         ({"sha512": "x"}, "files[0].sha512: unknown key. Did you mean 'sha256'?"),
     ],
 )
@@ -310,6 +369,80 @@ def test_a_fault_never_repeats_an_address(key: str) -> None:
         "homepage": {"homepage": url},
     }
     assert "hunter2" not in " ".join(faults(document(**changes[key])))
+
+
+@pytest.mark.parametrize(
+    ("repository", "reason"),
+    [
+        ("library/alpine", "must start with the host of a registry"),
+        ("alpine", "must start with the host of a registry"),
+        ("-x.example/a", "must start with the host of a registry"),
+        ("example.org:0/a", "must start with the host of a registry"),
+        ("example.org:65536/a", "must start with the host of a registry"),
+        ("example.org", "must have a path"),
+        ("example.org/", "must have a path"),
+        ("example.org/a:latest", "must have a path"),
+        ("example.org/Upper", "must have a path"),
+        ("example.org/a//b", "must have a path"),
+        ("example.org/../b", "must have a path"),
+        ("example.org/a?b", "must have a path"),
+        ("example.org/a b", "must have a path"),
+        ("example.org/a\n", "must have a path"),
+        ("example.org/" + "a" * 64, "must not be a digest"),
+        ("example.org/a@sha256:" + "a" * 64, "must be host/path alone"),
+        ("user:hunter2@example.org/a", "must be host/path alone"),
+        ("https://example.org/a", "must be host/path alone"),
+        ("example.org/" + "x" * 255, "longer than 255"),
+    ],
+)
+def test_a_repository_is_a_host_and_a_path(repository: str, reason: str) -> None:
+    [fault] = faults(document(oci={"repository": repository}))
+    assert fault.startswith("oci.repository: ")
+    assert reason in fault
+    assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize(
+    "repository", ["localhost/a", "localhost:5000/a/b", "ghcr.io/a__b/c-d.e", "[::1]:5000/a", "Host/a"]
+)
+def test_every_form_of_a_host_is_accepted(repository: str) -> None:
+    assert parsed(tomli_w.dumps(document(oci={"repository": repository}))).oci == repository
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("", "is empty"),
+        ("hf:a/b\x1b[31m", "contains control or invisible"),
+        ("hf:a/b\u202e", "contains control or invisible"),
+        ("hf:" + "x" * 8192, "longer than 8192"),
+        ("https://user:hunter2@example.org/x", "user name or password"),
+        ("http:hunter2", "has no host"),
+        ("oci:user:hunter2@example.org/x", "user name or password"),
+        ("s3://hunter2@bucket/x", "must be a reference such as"),
+    ],
+)
+def test_the_reference_of_a_pin_is_safe_to_show(reference: str, reason: str) -> None:
+    [fault] = faults(document(upstream={"ref": reference}))
+    assert fault.startswith("upstream.ref: ")
+    assert reason in fault
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "hf:gpt2@feature/x",
+        "oci:ghcr.io/a/b@sha256:" + "a" * 64,
+        "https://example.org/a@b",
+        "./models/a b",
+        "new:kind/of@reference",
+    ],
+)
+def test_the_grammar_of_a_reference_is_not_checked_here(reference: str) -> None:
+    """A manifest that a newer version pinned can still be used."""
+    origin = parsed(tomli_w.dumps(document(upstream={"ref": reference}))).upstream
+    assert origin is not None
+    assert origin.ref == reference
 
 
 def test_a_newer_schema_is_the_only_fault_reported() -> None:

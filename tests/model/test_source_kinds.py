@@ -12,7 +12,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "sources-and-fallbac
 
 
 def test_the_order_is_that_of_the_contract() -> None:
-    assert list(SourceKind) == ["local", "peer", "mirror", "ipfs", "huggingface", "url"]
+    order = ["local", "peer", "mirror", "ipfs", "huggingface", "modelscope", "oci", "url"]
+    assert list(SourceKind) == order
 
 
 def test_only_this_disk_needs_no_network() -> None:

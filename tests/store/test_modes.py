@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from modelfetch.model.manifest import Manifest
 from modelfetch.store import Disk, Store
 from modelfetch.store.layout import Layout
 from tests.store.disks import without_links
@@ -79,3 +81,64 @@ def test_final_files_are_never_writable_not_even_for_a_moment(root: Path) -> Non
     ensure(Store(root, disk=WatchingDisk()), CONTENTS)
     obtain(Store(root, disk=WatchingDisk()), noise(10))
     assert seen["blobs"] & 0o222 == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"), [(0o022, 0o555), (0o027, 0o550), (0o077, 0o500)], ids=["022", "027", "077"]
+)
+@pytest.mark.parametrize("linking", [True, False], ids=["linked", "copied"])
+def test_an_executable_file_is_a_copy_with_the_execute_bits(
+    root: Path, umask: Callable[[int], int], mask: int, expected: int, linking: bool
+) -> None:
+    umask(mask)
+    content = noise(5000)
+    store = Store(root) if linking else Store(root, disk=without_links())
+    blob = obtain(store, content).path
+    tool = replace(spec(content, "bin/tool"), executable=True)
+    plain = spec(content, "data")
+    manifest = Manifest("tiny", "v1", (tool, plain))
+    for file in manifest.files:
+        assert store.place(manifest, file).path.read_bytes() == content
+    directory = store.directory(manifest)
+    assert mode(directory / "bin/tool") == expected
+    assert mode(directory / "data") == mode(blob) == expected & 0o444
+    assert not (directory / "bin/tool").samefile(blob)
+    assert store.has_mode(manifest, tool)
+
+
+def test_a_link_is_replaced_when_its_file_becomes_executable(store: Store) -> None:
+    content = noise(5000)
+    blob = obtain(store, content).path
+    file = spec(content, "tool")
+    store.place(Manifest("tiny", "v1", (file,)), file)
+    tool = replace(file, executable=True)
+    manifest = Manifest("tiny", "v1", (tool,))
+    assert not store.has_mode(manifest, tool)
+    assert store.place(manifest, tool, "cache").quarantined is None
+    assert store.has_mode(manifest, tool)
+    assert stat.S_IMODE(blob.stat().st_mode) & 0o111 == 0
+
+
+def test_a_group_places_executable_files_too(store: Store) -> None:
+    content = noise(50)
+    tool, plain = replace(spec(content, "tool"), executable=True), spec(content, "data")
+    manifest = Manifest("tiny", "v1", (tool, plain))
+    with store.group() as group:
+        staged = group.write([(manifest, tool), (manifest, plain)], content)
+        assert staged is not None
+        assert group.commit([staged]) == [staged]
+    directory = store.directory(manifest)
+    assert mode(directory / "tool") & 0o111
+    assert not mode(directory / "data") & 0o111
+    assert (directory / "data").samefile(staged.blob)
+
+
+def test_a_directory_of_another_program_gets_the_execute_bits_too(store: Store, tmp_path: Path) -> None:
+    content = noise(50)
+    obtain(store, content)
+    tool = replace(spec(content, "tool"), executable=True)
+    manifest = Manifest("tiny", "v1", (tool,))
+    store.guest.place(tmp_path / "theirs", manifest, tool, "tool")
+    placed = store.place_into(tmp_path / "ours", manifest, tool)
+    assert mode(tmp_path / "theirs" / "tool") & 0o111
+    assert mode(placed.path) & 0o111
