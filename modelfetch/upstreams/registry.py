@@ -1,0 +1,61 @@
+"""The table of upstreams: which class resolves which reference.
+
+A row maps a class of reference to the function that makes its upstream. The functions import the module of
+their hub when they are called, so that one hub does not load the others::
+
+    upstream = open_upstream(RepoReference("hf", "org/repo"), access)
+    listing = upstream.resolve(reference)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from modelfetch.errors import OfflineError, UsageError
+from modelfetch.model.reference import DiskReference, RepoReference
+from modelfetch.model.text import quote
+
+if TYPE_CHECKING:
+    from modelfetch.model.reference import Reference
+    from modelfetch.upstreams.access import Access
+    from modelfetch.upstreams.base import Upstream
+
+    Factory = Callable[[Reference, Access], Upstream]
+
+
+def _repository(reference: Reference, access: Access) -> Upstream:
+    if cast("RepoReference", reference).hub == "ms":
+        from modelfetch.upstreams.modelscope import ModelScope
+
+        return ModelScope.from_access(access)
+    from modelfetch.upstreams.huggingface import HuggingFace
+
+    return HuggingFace.from_access(access)
+
+
+UPSTREAMS: Final[dict[type[object], Factory]] = {
+    RepoReference: _repository,
+}
+"""The function that makes the upstream, by class of reference."""
+
+_WITHOUT_NETWORK: Final = (DiskReference,)
+"""References that need no request, and so can be resolved offline."""
+
+
+def open_upstream(reference: Reference, access: Access) -> Upstream:
+    """Return the upstream that resolves a reference. No request is made yet.
+
+    Raises:
+        OfflineError: The upstream needs the network, which must not be used.
+        UsageError: No upstream resolves such a reference.
+    """
+    if access.loaded.offline and not isinstance(reference, _WITHOUT_NETWORK):
+        raise OfflineError(
+            f"cannot resolve {quote(reference.text)}: the network must not be used",
+            hint="Run again without --offline (MODELFETCH_OFFLINE, HF_HUB_OFFLINE).",
+        )
+    factory = UPSTREAMS.get(type(reference))
+    if factory is None:
+        raise UsageError(f"{quote(reference.text)} cannot be pinned: this kind of reference is not supported")
+    return factory(reference, access)
