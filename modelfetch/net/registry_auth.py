@@ -87,12 +87,7 @@ class RegistryAuth:
             SourceError: The request failed, or no credential that the registry accepts can be had.
             Cancelled: The run was cancelled.
         """
-        with self._lock:
-            access = self._known.get(repository)
-            if access is None:
-                access = self._known[repository] = _Access(
-                    repository, self._client, self._find_login, self._clock
-                )
+        access = self._access(repository)
         used = access.current()
         try:
             return request(used)
@@ -103,6 +98,18 @@ class RegistryAuth:
             return request(renewed)
         except Challenged as error:
             raise access.refused(error.message) from error
+
+    def has_login(self, repository: RegistryRepository) -> bool:
+        """Whether the user has a login for a repository that asked for one."""
+        return self._access(repository).has_login()
+
+    def _access(self, repository: RegistryRepository) -> _Access:
+        with self._lock:
+            found = self._known.get(repository)
+            if found is None:
+                found = _Access(repository, self._client, self._find_login, self._clock)
+                self._known[repository] = found
+            return found
 
 
 class _Access:
@@ -152,6 +159,11 @@ class _Access:
             if self._credential is None or self._credential == used:
                 raise self._refusal("the login was refused (401)")
             return self._credential
+
+    def has_login(self) -> bool:
+        """Whether a login was looked up, and found."""
+        with self._lock:
+            return self._login is not None and self._login[0] is not None
 
     def refused(self, message: str) -> SourceError:
         """The error for a request that was refused with a fresh credential."""

@@ -25,9 +25,18 @@ from modelfetch.net.challenges import Challenge
 from modelfetch.net.connect import Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
+from modelfetch.net.fields import (
+    credential_sent,
+    header_fields,
+    location,
+    may_be_used,
+    range_headers,
+    request_fields,
+    with_etag,
+)
 from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
-from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
+from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
 
@@ -172,7 +181,7 @@ class Session:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
             data = body.read()
-        idle.append(KeepAliveConnection(sock, body, _fields(response.request)))
+        idle.append(KeepAliveConnection(sock, body, request_fields(response.request)))
         return data
 
     def _reusable_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
@@ -182,7 +191,7 @@ class Session:
         request line (RFC 9112, 3.2.2), which keep-alive connections do not send.
         """
         needs_whole_url = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
-        if str(response.request.url) != url or needs_whole_url or ends_connection(_headers(response)):
+        if str(response.request.url) != url or needs_whole_url or ends_connection(header_fields(response)):
             return None
         return raw_body.socket_of(response, size)
 
@@ -227,21 +236,21 @@ class Session:
     ) -> tuple[httpx.Response, Accept]:
         """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
-            fields = partial(_range_headers, request, memory)
+            fields = partial(range_headers, request, memory)
             response, address = self._follow(url, fields, credential, timer)
-            sent = _with_etag(request, memory, address)
+            sent = with_etag(request, memory, address)
             with _closing_on_error(response):
+                # First, while the connection of the response cannot have been closed or reused yet.
+                challenge = self.challenge(response, url, address)
                 head = _response_head(response, sent, timer, redirected=address != url)
-                if response.status_code == 401:
-                    head = replace(head, challenge=self.challenge(response, url, address))
-                verdict = judge(sent, head)
+                verdict = judge(sent, replace(head, challenge=challenge))
                 if isinstance(verdict, Accept):
-                    memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
+                    memory.etag, memory.etag_origin = strong_etag(header_fields(response)), origin(address)
                     return response, verdict
             response.close()
             if sent.etag and not verdict.request.etag:
                 memory.etag = ""
-            request = replace(verdict.request, etag="")  # _with_etag() adds it again where it is valid
+            request = replace(verdict.request, etag="")  # with_etag() adds it again where it is valid
 
     def _follow(
         self,
@@ -278,7 +287,7 @@ class Session:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
-                url = redirect_target(url, _location(response))
+                url = redirect_target(url, location(response))
                 _excerpt(response, timer)  # a body read to its end frees the connection for the next request
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
@@ -334,58 +343,13 @@ def _no_auth(request: httpx.Request) -> httpx.Request:
     return request
 
 
-def _with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
-    """Add the validator of earlier bytes, if ``url`` is at the origin that sent it."""
-    if not (request.start and request.ranged and memory.etag and memory.etag_origin == origin(url)):
-        return request
-    return replace(request, etag=memory.etag)
-
-
-def _range_headers(request: RangeRequest, memory: Memory, url: str) -> dict[str, str]:
-    request = _with_etag(request, memory, url)
-    headers = {"Range": f"bytes={request.start}-{request.last}"} if request.ranged else {}
-    return headers | ({"If-Range": request.etag} if request.etag else {})
-
-
-def _location(response: httpx.Response) -> bytes | None:
-    # Raw bytes, because httpx decodes header fields by a guess, and Location may be UTF-8 or Latin-1.
-    return next((value for name, value in response.headers.raw if name.lower() == b"location"), None)
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _fields(request: httpx.Request) -> bytes:
-    """The header fields of a request as sent, without ``Range``."""
-    return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
-
-
 def _response_head(
     response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
 ) -> ResponseHead:
-    excerpt = "" if _may_be_used(response, request.size) else _excerpt(response, timer)
-    return ResponseHead(response.status_code, _headers(response), redirected, excerpt, _sent(response))
-
-
-def _sent(response: httpx.Response) -> str:
-    """The kind of credential that was sent, or empty: on redirects to other origins none is."""
-    scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
-    return {"": "", "Bearer": "token"}.get(scheme, "password")
-
-
-def _may_be_used(response: httpx.Response, size: int) -> bool:
-    """Whether a response may contain the file. Of other bodies the beginning is read, for the message."""
-    ranged = response.headers.get("content-range")
-    match response.status_code:
-        case 200 if ranged is None:
-            length = length_of(_headers(response))
-            stated = "*" if length is None else str(length)
-        case 200 | 206:
-            stated = (ranged or "*").rpartition("/")[2].strip()
-        case _:
-            return False
-    return stated in ("*", str(size))
+    excerpt = "" if may_be_used(response, request.size) else _excerpt(response, timer)
+    return ResponseHead(
+        response.status_code, header_fields(response), redirected, excerpt, credential_sent(response)
+    )
 
 
 def _excerpt(response: httpx.Response, timer: StallTimer) -> str:

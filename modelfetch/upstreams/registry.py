@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.errors import OfflineError, UsageError
-from modelfetch.model.reference import DiskReference, RepoReference
+from modelfetch.model.reference import DiskReference, OciReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -34,8 +34,22 @@ def _repository(reference: Reference, access: Access) -> Upstream:
     return HuggingFace.from_access(access)
 
 
+def _oci(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.oci import Oci
+
+    return Oci.from_access(access)
+
+
+def _ollama(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.ollama import Ollama
+
+    return Ollama.from_access(access)
+
+
 UPSTREAMS: Final[dict[type[object], Factory]] = {
     RepoReference: _repository,
+    OciReference: _oci,
+    OllamaReference: _ollama,
 }
 """The function that makes the upstream, by class of reference."""
 
