@@ -1,8 +1,8 @@
 """OCI registries: artifacts of ModelPack, Docker Model Runner and ORAS.
 
 A tag is resolved to a manifest, whose digest is the revision. Its layers are the files, and their digests
-those of the files (:mod:`modelfetch.upstreams.layers`). So nothing is downloaded but manifests, and the
-config of ModelPack, which states license and title. Example::
+those of the files (:mod:`modelfetch.upstreams.artifact_layers`). So nothing is downloaded but manifests, and
+the config of ModelPack, which states license and title. Example::
 
     oci:ghcr.io/org/model:1.0    GET https://ghcr.io/v2/org/model/manifests/1.0
 """
@@ -20,8 +20,8 @@ from modelfetch.net.registry_auth import RegistryAuth
 from modelfetch.net.registry_urls import RegistryRepository
 from modelfetch.settings.docker_credentials import RegistryLogins
 from modelfetch.settings.locations import home_directory
+from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.layers import named_layers
 from modelfetch.upstreams.registry_api import RegistryApi
 from modelfetch.upstreams.registry_documents import INDEXES, MANIFESTS, MODELPACK, Descriptor, Document, text
 
@@ -83,13 +83,14 @@ class Oci:
             raise UsageError(f"{quote(asked.text)} has no layers, so there is nothing to pin")
         name = asked.repository.rpartition("/")[2]
         _check_no_image(config, layers, asked.text)
+        named = named_layers(layers, name)
         described = self._described(repository, config, asked.text)
         return Listing(
             reference=asked,
             revision=f"sha256:{manifest.sha256}",
             files=tuple(
                 UpstreamFile(path, layer.size, layer.sha256, fetch_url=self._url(repository, layer))
-                for path, layer in named_layers(layers, name)
+                for path, layer in named
             ),
             stated_by="oci",
             name=name,
@@ -128,7 +129,7 @@ class Oci:
         if config is None or config.media_type not in _CONFIGS or config.size > _CONFIG_BYTES:
             return {}
         try:
-            document = json.loads(self._api.blob(repository, config, quote(shown)))
+            document = json.loads(self._api.blob(repository, config, f"config of {quote(shown)}"))
         except (ValueError, RecursionError):
             return {}
         found = document.get("descriptor") if isinstance(document, dict) else None

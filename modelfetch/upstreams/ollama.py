@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.errors import UnavailableError, UsageError
 from modelfetch.model.text import quote, sanitize
+from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.layers import named_layers
 from modelfetch.upstreams.oci import repository_of
 from modelfetch.upstreams.registry_api import RegistryApi
 

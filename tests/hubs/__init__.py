@@ -1,0 +1,1 @@
+"""Servers with the protocols of hubs and registries, on loopback."""
