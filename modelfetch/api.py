@@ -31,6 +31,7 @@ from modelfetch.errors import (
     UnavailableError,
     UsageError,
 )
+from modelfetch.model.paths import is_reference
 from modelfetch.reporters.recorder import recorded
 from modelfetch.workspace import Workspace
 
@@ -62,8 +63,11 @@ def ensure(
 ) -> Path:
     """Make a model present and verified.
 
+    A reference that is new is pinned first, in the user's catalog; from then on it needs no request, like any
+    other name.
+
     Args:
-        name: A model of the catalogs.
+        name: A model of the catalogs, or a reference such as ``hf:org/repo``.
         cache_dir: Root of the cache, instead of the configured one.
         offline: Use files on this disk only, as with ``MODELFETCH_OFFLINE=1``.
         prefer: Kind of source to ask first.
@@ -76,10 +80,11 @@ def ensure(
         The absolute directory of the model.
 
     Raises:
-        UnknownModelError: No catalog has a model of this name.
+        UnknownModelError: No catalog has a model of this name, or a reference names nothing.
         ManifestError: Its manifest is wrong.
-        UsageError: An option or (as ConfigError) a setting is wrong.
-        OfflineError: Files are missing and the network may not be used.
+        UsageError: An option or (as ConfigError) a setting is wrong; or a reference cannot be pinned as it
+            is: several variants are a :class:`~modelfetch.pins.variants.VariantsError`.
+        OfflineError: Files are missing, or a reference is new, and the network may not be used.
         IntegrityError: Every source that answered sent wrong bytes.
         AuthorizationError: A source requires credentials.
         UnavailableError: No source could deliver a file.
@@ -88,7 +93,22 @@ def ensure(
         DeadlineError: The time limit was reached.
     """
     run = RunOptions(offline, prefer, tuple(only), timeout, lock_timeout)
+    if is_reference(name):
+        name = _pinned_name(name, cache_dir, offline=offline)
     return _ready_directory(_stream([name], EnsureOptions(_settings(cache_dir), run, force)))
+
+
+def _pinned_name(reference: str, cache_dir: str | os.PathLike[str] | None, *, offline: bool) -> str:
+    """Return the name that a reference is pinned under; one that is new is pinned."""
+    from modelfetch.pins.add import all_pinned, ensure_pinned, pinned_names
+
+    workspace = Workspace.open(_settings(cache_dir))
+    if all_pinned(workspace, [reference]):
+        return pinned_names(workspace, [reference])[0]
+    from modelfetch.pins.session import open_session
+
+    with open_session(workspace, offline=offline) as session:
+        return ensure_pinned(session, [reference])[0][0]
 
 
 def _ready_directory(run: Iterable[Record]) -> Path:
@@ -120,7 +140,7 @@ def stream(
     and not raised. Closing the iterator cancels the run; verified bytes stay on disk.
 
     Args:
-        names: Models of the catalogs; the project's when empty.
+        names: Models of the catalogs, or references that are pinned; the project's when empty.
         cache_dir: Root of the cache, instead of the configured one.
         options: What this run asks for beyond the settings.
         force: Fetch every file again.
@@ -136,6 +156,7 @@ def stream(
 
 def _stream(names: Sequence[str], options: EnsureOptions) -> Generator[Record, None, None]:
     workspace = Workspace.open(options.settings)
+    names = _names(workspace, names)
     events = workspace.ensure(workspace.manifests(names), options)
     return recorded(records(events), workspace.recorder())
 
@@ -150,7 +171,7 @@ def verify(
     """Check the files of models against their manifests.
 
     Args:
-        names: Models of the catalogs; all that are present when empty.
+        names: Models of the catalogs, or references that are pinned; all that are present when empty.
         cache_dir: Root of the cache, instead of the configured one.
         quick: Read only files whose size, time or inode changed since they were verified.
         repair: Fetch bad and missing files again.
@@ -165,11 +186,20 @@ def verify(
         ModelfetchError: As for :func:`ensure`.
     """
     workspace = Workspace.open(_settings(cache_dir))
-    manifests = workspace.manifests(names) if names else workspace.present()
+    manifests = workspace.manifests(_names(workspace, names)) if names else workspace.present()
     events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair, strict=strict)
     finished = follow(events, [workspace.recorder()])
     raise_for(finished)
     return finished.files
+
+
+def _names(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:
+    """Replace each reference by the name that it is pinned under."""
+    if not any(map(is_reference, words)):
+        return words
+    from modelfetch.pins.add import pinned_names
+
+    return pinned_names(workspace, words)
 
 
 def raise_for(finished: RunFinished) -> None:

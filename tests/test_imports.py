@@ -29,11 +29,12 @@ LAYERS = (
         "cancel",
         "notices",
         "threads",
+        "ipfs",
         "model",
         "settings",
     ),
     "catalog",
-    *("ipfs", "net", "store", "sources", "upstreams"),
+    *("net", "store", "sources", "upstreams"),
     *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
 )
 """Each may import itself and what stands before it."""

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli import add, config, ensure, history, jobs, metrics, models, serve, sources, verify
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -46,6 +46,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
     "plan": ensure.plan,
     "verify": verify.verify,
+    "add": add.add,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,

@@ -50,6 +50,7 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
         value = loaded.settings.value(setting.name)
         values[setting.name], idle[setting.name] = shown(value), idle_part(setting.name, value)
     values["hf_token"] = "set" if loaded.hf_token is not None else shown(None)
+    values["ms_token"] = "set" if loaded.ms_token is not None else shown(None)
     if json:
         facts = {name: {"value": value, "origin": loaded.origins[name]} for name, value in values.items()}
         print_json({name: fact | _no_effect(idle.get(name)) for name, fact in facts.items()})

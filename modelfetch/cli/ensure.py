@@ -109,13 +109,14 @@ def plan(
 
     Lists kept and missing files, from where they would come, and whether the disk has room for them.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.engine.setup import RunOptions
     from modelfetch.history.health import facts
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     run_options = RunOptions(offline, prefer, tuple(only or ()))
-    manifests = workspace.manifests(names or ())
+    manifests = workspace.manifests(names_of(workspace, names or ()))
     plans = list(workspace.plan(manifests, run_options))
     free = workspace.store.free_space()
     hosts = _hosts(workspace, plans)

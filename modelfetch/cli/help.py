@@ -25,6 +25,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
+        "add": ("pin", "lock", "import", "register", "new"),
         "list": ("ls", "models", "search", "catalog"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
@@ -57,6 +58,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "ensure": (
         "modelfetch ensure whisper-base",
+        "modelfetch ensure hf:Qwen/Qwen3-0.6B",
         "d=$(modelfetch ensure whisper-base --quiet)",
         "modelfetch ensure whisper-base --offline",
         "modelfetch ensure whisper-base --to ./model --limit-rate 8M",
@@ -70,6 +72,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch verify whisper-base --repair",
         "modelfetch verify --quick --quiet",
     ),
+    "add": (
+        "modelfetch add hf:Qwen/Qwen3-0.6B",
+        "modelfetch add hf:unsloth/Qwen3-0.6B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
+        "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
+    ),
     "list": (
         "modelfetch list",
         "modelfetch list --present --json",
@@ -82,6 +89,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "remove": (
         "modelfetch remove whisper-base --dry-run",
         "modelfetch remove whisper-base",
+        "modelfetch remove my-model --unpin",
     ),
     "history": (
         "modelfetch history",

@@ -6,6 +6,7 @@ were verified; ``path`` reads the files again if they differ, since scripts rely
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,8 @@ from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest, PinOrigin
+    from modelfetch.pins.remove import Unpinned
+    from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 
@@ -96,10 +99,11 @@ def show(
     json: options.Json = False,
 ) -> None:
     """Show one model in full: files, digests, license, sources."""
+    from modelfetch.cli.pinning import names_of
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     if json:
         print_json(_document(workspace, manifest))
         return
@@ -227,11 +231,12 @@ def path(
 
     Exits with code 4 if the model is not present.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import OfflineError
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     where: Path = workspace.store.directory(manifest)
     if file is not None:
         where /= manifest.file(file).path
@@ -247,17 +252,26 @@ def path(
 
 def remove(
     name: options.Name,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Also delete its manifest from your catalog or the project's.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Remove all versions of a model from the cache. Data that other models use is kept."""
-    from modelfetch.model.units import format_size
-    from modelfetch.reporters.terminal_text import plural
+    """Remove all versions of a model from the cache. Data that other models use is kept.
+
+    With --unpin its manifest is deleted too, and its name is taken out of the project's modelfetch.toml.
+    """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
+    name = names_of(workspace, [name])[0]
+    unpinned = _unpin(workspace, name, dry_run=True) if unpin else None  # first, as it may be refused
     removal = workspace.remove(name, dry_run=dry_run)
+    if unpin and not dry_run:
+        unpinned = _unpin(workspace, name, dry_run=False)
     if json:
         print_json(
             {
@@ -265,13 +279,29 @@ def remove(
                 "versions": list(removal.versions),
                 "paths": [str(path) for path in removal.paths],
                 "freed": removal.freed,
+                **({"unpinned": [str(path) for path in unpinned.paths]} if unpinned else {}),
                 "dry_run": dry_run,
             }
         )
         return
     notes(workspace)
+    _print_removal(removal, unpinned.paths if unpinned else (), dry_run=dry_run)
+
+
+def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
+    from modelfetch.pins.remove import unpin
+
+    return unpin(workspace, name, dry_run=dry_run)
+
+
+def _print_removal(removal: Removal, unpinned: Sequence[Path], *, dry_run: bool) -> None:
+    from modelfetch.model.units import format_size
+    from modelfetch.reporters.terminal_text import plural
+
     removed, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
     files = plural(len(removal.paths), "file")
     say(f"{removed} {files} of {removal.name}; {freed} {format_size(removal.freed)}")
     for path in removal.paths:
         write_path(str(path))
+    for path in unpinned:
+        say(f"{'would unpin' if dry_run else 'unpinned'} {removal.name} in {path}")

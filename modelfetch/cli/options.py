@@ -29,20 +29,25 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME]...",
-        help="Models; without one, those that modelfetch.toml lists.",
+        help="Models or references; without one, those that modelfetch.toml lists.",
         autocompletion=_complete_model,
     ),
 ]
 PresentNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...", help="Models; without one, all present models.", autocompletion=_complete_model
+        metavar="[NAME]...",
+        help="Models or references; without one, all present models.",
+        autocompletion=_complete_model,
     ),
 ]
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="Name of the model.", autocompletion=_complete_model, show_default=False
+        metavar="NAME",
+        help="Name of the model, or its reference.",
+        autocompletion=_complete_model,
+        show_default=False,
     ),
 ]
 CacheDir = Annotated[

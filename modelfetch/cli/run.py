@@ -19,6 +19,7 @@ from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
+from modelfetch.model.paths import is_reference
 from modelfetch.model.text import sanitize
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.streams import write_path
@@ -112,7 +113,7 @@ def run_ensure(
     """Make models present, report progress, and print their directories.
 
     Args:
-        names: The models; the project's when empty.
+        names: The models, or references, which are pinned if they are new; the project's when empty.
         options: All options of the run.
         json: Whether stdout gets the events instead of the directories.
         quiet: Whether to print nothing but the directories and errors.
@@ -125,6 +126,11 @@ def run_ensure(
     """
     options = options or EnsureOptions()
     workspace = Workspace.open(options.settings)
+    if any(map(is_reference, names)):
+        from modelfetch.cli.pinning import pin_new
+
+        names, is_new = pin_new(workspace, names, offline=options.run.offline, json=json, quiet=quiet)
+        workspace = Workspace.open(options.settings) if is_new else workspace
     manifests = workspace.manifests(names)
     ready = Ready()
     events = workspace.ensure(manifests, options)
@@ -166,6 +172,10 @@ def run_verify(
         ModelfetchError: The run could not start.
     """
     workspace = Workspace.open(flags)
+    if any(map(is_reference, names)):
+        from modelfetch.cli.pinning import names_of
+
+        names = names_of(workspace, names)
     manifests = workspace.manifests(names) if names else workspace.present()
     if not (manifests or json or quiet):
         say("nothing to verify: no model is present yet")

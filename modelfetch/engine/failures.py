@@ -208,10 +208,14 @@ def retry_scheduled(
     )
 
 
-def wrong_bytes(quarantined: FileQuarantined) -> SourceError:
-    """Return the failure of a source that sent a whole file with a wrong SHA-256."""
+def wrong_bytes(quarantined: FileQuarantined, kind: str) -> SourceError:
+    """Return the failure of a source of some kind that sent a whole file with a wrong SHA-256."""
     detail = f"expected SHA-256 {quarantined.expected}, got {quarantined.actual}"
-    return SourceError(Fault.HASH, "sent wrong bytes: the SHA-256 does not match", detail=detail)
+    message = "sent wrong bytes: the SHA-256 does not match"
+    # ModelScope addresses files by branch, so another digest of the right size is rarely a damaged transfer.
+    if kind == SourceKind.MODELSCOPE:
+        message = "has other bytes than pinned: the branch has probably moved since"
+    return SourceError(Fault.HASH, message, detail=detail)
 
 
 def source_failed(

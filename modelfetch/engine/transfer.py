@@ -319,7 +319,7 @@ class Transfer:
         yield quarantined
         if candidate is None:
             return  # all bytes are of an earlier run, whose sources are not known here
-        error = wrong_bytes(quarantined)
+        error = wrong_bytes(quarantined, candidate.offer.kind)
         if candidate not in self.candidates.remaining():
             self._blame_discarded(candidate, error, is_alone=is_alone)
         elif is_alone:

@@ -37,6 +37,7 @@ _ASCII: Final = re.compile(r"[A-Za-z0-9._+-]*")
 _WORDS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 """Allowed Unicode categories outside of ASCII: letters, their marks, and decimal digits."""
 
+_OF_REFERENCES: Final = frozenset(":/\\")
 _NOT_ON_WINDOWS: Final = re.compile(r'[<>:"|?*]|[ .]\Z')
 """Characters that Windows does not allow, and trailing ones that it drops (Microsoft: Naming Files, Paths,
 and Namespaces)."""
@@ -189,6 +190,11 @@ def _clash(
         if directories.get(parent, spelling) != spelling:
             return f"lies in {quote(spelling)}, elsewhere spelled {quote(directories[parent])}"
     return ""
+
+
+def is_reference(word: str) -> bool:
+    """Return whether a word has a colon or slash, as references have and names do not."""
+    return not _OF_REFERENCES.isdisjoint(word)
 
 
 def why_bad_name(name: str) -> str:

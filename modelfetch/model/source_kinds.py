@@ -29,7 +29,7 @@ class SourceKind(StrEnum):
     HUGGINGFACE = "huggingface"
     """The Hugging Face Hub, or a mirror with the same paths."""
     MODELSCOPE = "modelscope"
-    """ModelScope. Accepted in settings; there is no source of this kind yet."""
+    """ModelScope, a second hub with many of the same repositories."""
     OCI = "oci"
     """Blobs of an OCI registry, by the SHA-256 of the file."""
     URL = "url"
@@ -38,7 +38,7 @@ class SourceKind(StrEnum):
     @property
     def is_active(self) -> bool:
         """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self not in (SourceKind.PEER, SourceKind.MODELSCOPE)
+        return self is not SourceKind.PEER
 
     @property
     def needs_network(self) -> bool:

@@ -1,1 +1,1 @@
-"""Use cases around pins: add a model, move its pin, compare it with its upstream, pin what is on this disk."""
+"""Use cases around pins: add a model, move its pin, compare it with its upstream, pin local files."""

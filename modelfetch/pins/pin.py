@@ -1,9 +1,10 @@
-"""Make a pin: resolve references, combine what they state, compute what nobody states.
+"""Makes a pin: resolves references, combines what they state, and computes what none of them states.
 
 ::
 
     listings = [upstream.resolve(reference) for each reference]
-    combined = the files of the first listing, with what the others state about them
+    selected = the files of the first listing that the patterns keep
+    combined = the selected files, with what the other listings state about them
     digests  = stated ones as they are; the others from the bytes themselves, read once
 
 Several references are several sources of one manifest. They must state the same digest for the same path.
@@ -11,15 +12,31 @@ Several references are several sources of one manifest. They must state the same
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
+from modelfetch.model.parse import WORDS_LIMIT
+from modelfetch.model.reference import DiskReference, RepoReference
+from modelfetch.model.text import sanitize
+from modelfetch.model.units import format_size
+from modelfetch.pins.combine import agreements, combine, unique_files
+from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
+from modelfetch.pins.select import Patterns, incomplete, select
+from modelfetch.pins.variants import Variant, VariantsError, companions_of, variants_of
 
 if TYPE_CHECKING:
-    from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.model.reference import Reference
-    from modelfetch.upstreams.base import Upstream
+    from modelfetch.pins.combine import Combined
+    from modelfetch.pins.digests import Digests
+    from modelfetch.upstreams.base import Listing, Upstream, UpstreamFile
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +50,9 @@ class PinRequest:
     exclude: tuple[str, ...] = ()
     license: str | None = None
     """Overrides what the upstream states."""
+    is_repeat: bool = False
+    """Whether an existing pin was asked for like this, and its revision moves. Then a pattern that excludes
+    nothing any more is no error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +82,185 @@ class Pin:
 
 
 UpstreamFor = Callable[["Reference"], "Upstream"]
-"""Returns the upstream of a reference; see :func:`modelfetch.upstreams.open_upstream`."""
+"""Returns the upstream of a reference; see :func:`modelfetch.upstreams.registry.open_upstream`."""
+Choose = Callable[[Sequence[Variant]], Variant]
+"""Lets a person choose one of several variants."""
+CheckName = Callable[[str], None]
+"""Refuses a name that cannot be pinned; called before any file is read."""
+
+
+def make_pin(
+    request: PinRequest,
+    upstream_for: UpstreamFor,
+    digests: Digests,
+    *,
+    choose: Choose | None = None,
+    check_name: CheckName = lambda _: None,
+) -> Pin:
+    """Make a pin. Nothing is written but what ``digests`` keeps.
+
+    Args:
+        request: What a person asks for.
+        upstream_for: Finds the upstream of each reference.
+        digests: Computes the digests that no upstream states.
+        choose: Chooses a variant of a GGUF repository; None refuses it with the list of its variants.
+        check_name: Raises if the name is taken.
+
+    Raises:
+        UsageError: A reference, pattern, path or name is wrong, or (as VariantsError) no variant was chosen.
+        UnknownModelError: A reference names nothing.
+        IntegrityError: References do not agree, or bytes are not what was stated.
+        AuthorizationError: Credentials are missing, wrong or insufficient.
+        UnavailableError: A hub cannot be reached.
+        Cancelled: The run was cancelled.
+    """
+    upstreams = [upstream_for(reference) for reference in request.references]
+    listings = [
+        upstream.resolve(reference) for upstream, reference in zip(upstreams, request.references, strict=True)
+    ]
+    _check_tables(listings)
+    _check_folder(request, listings[0])
+    files = unique_files(listings[0])
+    request, variant = _with_variant(request, listings[0], files, choose)
+    patterns = Patterns(request.include, request.exclude, request.is_repeat)
+    combined = combine(select(listings[0], files, patterns), listings)
+    name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
+    check_name(name)
+    pinned = [_pinned(each, upstreams[0], digests) for each in combined]
+    notices = (
+        *(notice for listing in listings for notice in listing.notices),
+        *incomplete(files=[each.file for each in combined]),
+        *agreements(combined, listings),
+        *_first_use(combined, pinned, listings[0]),
+    )
+    return Pin(_manifest(request, listings, pinned, name), tuple(pinned), notices)
+
+
+def _with_variant(
+    request: PinRequest, listing: Listing, files: Sequence[UpstreamFile], choose: Choose | None
+) -> tuple[PinRequest, str]:
+    """Ask for a variant, if there are several and no pattern chooses between them.
+
+    Returns:
+        The request, with the pattern of the variant, and the variant's label or an empty string.
+    """
+    if request.include or listing.include:
+        return request, ""
+    variants = variants_of(_remaining(request, listing, files))
+    if len(variants) < 2:
+        return request, ""
+    if choose is None:
+        raise VariantsError(request.references[0].text, variants, companions_of(files))
+    chosen = choose(variants)
+    return replace(request, include=(chosen.pattern,)), chosen.label
+
+
+def _remaining(request: PinRequest, listing: Listing, files: Sequence[UpstreamFile]) -> list[UpstreamFile]:
+    """The files that ``--exclude`` leaves."""
+    if not request.exclude:
+        return list(files)
+    return select(listing, files, Patterns((), request.exclude, request.is_repeat))
+
+
+def _pinned(each: Combined, upstream: Upstream, digests: Digests) -> PinnedFile:
+    """Pin a file: with the stated digest, or with the one that its bytes have."""
+    file = each.file
+    if file.sha256 is not None and file.size is not None:
+        return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by)
+    found = digests.compute(upstream, file)
+    fetched = 0 if file.disk is not None else found.size
+    return PinnedFile(_spec(file, found.size, found.sha256), each.stated_by, fetched)
+
+
+def _spec(file: UpstreamFile, size: int, sha256: str) -> FileSpec:
+    return FileSpec(file.path, size, sha256, file.cid, urls=file.urls, executable=file.executable)
+
+
+def _check_tables(listings: Sequence[Listing]) -> None:
+    """Refuse two repositories of one hub: a manifest names one of each."""
+    for table in ("huggingface", "modelscope", "oci"):
+        named = [listing for listing in listings if getattr(listing, table) is not None]
+        if len(named) > 1:
+            raise UsageError(
+                f"{named[0].reference.text} and {named[1].reference.text} are on the same hub; "
+                "a pin has one repository of each",
+                hint="Pin them one by one, each under its own --name.",
+            )
+
+
+def _check_folder(request: PinRequest, listing: Listing) -> None:
+    """Refuse patterns on top of a page's folder: the pin could not state both, and ``upgrade`` needs it."""
+    if request.include and listing.include:
+        raise UsageError(
+            f"the address names {', '.join(listing.include)} of {listing.reference.text}; "
+            "--include cannot narrow that further",
+            hint=f"Name the repository and the whole path: {listing.reference.text} --include '...'.",
+        )
+
+
+def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> list[str]:
+    """Say which digests are trusted because of what one source sent now."""
+    computed = [(each.file, one) for each, one in zip(combined, pinned, strict=True) if not one.stated_by]
+    if not computed:
+        return []
+    size = format_size(sum(one.file.size for _, one in computed))
+    count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
+    is_checked = all(file.git_blob is not None for file, _ in computed)
+    checked = ", whose git blob ids it matched" if is_checked else ""
+    source = sanitize(listing.reference.text)
+    line = (
+        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
+    )
+    return [f"{line}{checked} (trust on first use)"]
+
+
+def _manifest(
+    request: PinRequest, listings: Sequence[Listing], pinned: Sequence[PinnedFile], name: str
+) -> Manifest:
+    first = listings[0]
+    files = tuple(one.file for one in pinned)
+    stated = dict.fromkeys(who for one in pinned for who in one.stated_by)
+    origin = PinOrigin(
+        ref=origin_text(request.references[0], first.reference),
+        include=request.include or first.include,
+        exclude=request.exclude,
+        added=f"{datetime.now(UTC).date()}",
+        stated=", ".join(stated) or "computed",
+    )
+    manifest = Manifest(
+        name=name,
+        version="0",
+        files=files,
+        kind=first.kind,
+        title=_words(first.title),
+        license=_words(request.license or _first(listing.license for listing in listings) or ""),
+        homepage=first.homepage,
+        huggingface=_first(listing.huggingface for listing in listings),
+        modelscope=_first(listing.modelscope for listing in listings),
+        oci=_first(listing.oci for listing in listings),
+        format=format_of(files),
+        upstream=origin,
+    )
+    return replace(manifest, version=version_of(first.revision, manifest.identity))
+
+
+def origin_text(asked: Reference, found: Reference) -> str:
+    """Return ``[upstream].ref``: the reference as it was asked for, so that it is recognized next time.
+
+    Args:
+        asked: The reference that a person gave.
+        found: The same one with the names as the hub spells them.
+    """
+    if isinstance(asked, DiskReference):
+        return str(Path(asked.path).absolute())  # the next command may run in another directory
+    if isinstance(asked, RepoReference) and asked.tail:
+        return found.text  # only the hub knows which part of a page's address is the revision
+    return asked.text
+
+
+def _first(values: Iterable[_T | None]) -> _T | None:
+    return next((value for value in values if value), None)
+
+
+def _words(text: str) -> str:
+    return sanitize(text)[:WORDS_LIMIT]

@@ -46,7 +46,7 @@ def choose(
         return (JsonLines(stdout),)
     if quiet:
         return ()
-    if _can_draw(stderr, environ):
+    if can_draw(stderr, environ):
         return (DeferredReporter(lambda: _bars(stderr, notices)),)
     return (Lines(stderr, notices),)
 
@@ -57,6 +57,7 @@ def _bars(stream: TextIO, notices: Notices | None) -> Reporter:
     return Bars(stream, notices)
 
 
-def _can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a stream is a terminal on which lines can be drawn over."""
     is_ci = environ.get("CI", "").lower() not in ("", "0", "false")
     return stream.isatty() and not is_ci and environ.get("TERM", "") not in ("dumb", "unknown")

@@ -112,13 +112,33 @@ def read_toml(path: Path, owners: Owners = None) -> dict[str, object] | None:
         ValueError: The file belongs to another user, cannot be read, is too large, or is not valid TOML in
             UTF-8; the message says where.
     """
+    text = read_text(path, owners)
+    return None if text is None else parse_settings(text)
+
+
+def read_text(path: Path, owners: Owners = None) -> str | None:
+    """Read the text of a TOML file, as :func:`read_toml` does.
+
+    Raises:
+        ValueError: The file belongs to another user, cannot be read, is too large, or is not UTF-8.
+    """
     data = _read(path, owners)
     if data is None:
         return None
     try:
-        return parse_toml(data.decode())
+        return data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(why_not_text(error)) from error
+
+
+def parse_settings(text: str) -> dict[str, object]:
+    """Parse the text of a TOML file.
+
+    Raises:
+        ValueError: It is not valid TOML; the message says where.
+    """
+    try:
+        return parse_toml(text)
     except ValueError as error:
         raise ValueError(f"is not valid TOML: {error}") from error
 

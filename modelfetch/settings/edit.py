@@ -1,28 +1,26 @@
 """Editing the user's file: set or remove one value, for ``config set`` and ``config unset``.
 
 The value is validated first, then the whole file is replaced in one step, so that a crash leaves the old or
-the new file. Other values keep their order; comments are lost, because tomli-w does not write them. A file
-that is not valid TOML is never overwritten.
+the new file. Comments, other values and their order are kept (tomlkit). A file that is not valid TOML is
+never overwritten.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-from contextlib import suppress
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitize
-from modelfetch.settings.config_files import read_toml
+from modelfetch.settings.config_files import parse_settings, read_text
 from modelfetch.settings.layers import unknown_key
+from modelfetch.settings.replace_file import replace_file
 from modelfetch.settings.table import BY_NAME, RUN_SETTINGS
 from modelfetch.settings.types import Setting, TomlValue
 
-_MODE = 0o600
-"""Mode of a new file: mirrors may hold credentials. An existing file keeps its mode."""
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 _DIRECTORY_MODE = 0o700
 """Mode of a new configuration directory (XDG Base Directory Specification, last paragraph)."""
@@ -42,9 +40,9 @@ def set_value(path: Path, key: str, text: str) -> None:
     """
     setting = _setting(key)
     value = _toml_value(setting, text.strip())
-    tables = _tables(path)
-    _section(tables, setting, path)[setting.key] = value
-    _write(path, tables)
+    document = read_document(path)
+    _section(document, setting, path)[setting.key] = value
+    write_document(path, document)
 
 
 def unset_value(path: Path, key: str) -> bool:
@@ -57,14 +55,14 @@ def unset_value(path: Path, key: str) -> bool:
         ConfigError: The key is unknown, or the file is not valid TOML or cannot be written; it is unchanged.
     """
     setting = _setting(key)
-    tables = _tables(path)
-    section = _section(tables, setting, path)
+    document = read_document(path)
+    section = _section(document, setting, path)
     if setting.key not in section:
         return False
     del section[setting.key]
     if not section:
-        del tables[setting.section]
-    _write(path, tables)
+        del document[setting.section]
+    write_document(path, document)
     return True
 
 
@@ -89,69 +87,63 @@ def _toml_value(setting: Setting, text: str) -> TomlValue:
     return value
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> TOMLDocument:
+    """Read a TOML file for editing: with its comments, white space and order.
+
+    Raises:
+        ConfigError: The file cannot be read or is not valid TOML.
+    """
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
     try:
-        return read_toml(path) or {}
-    except ValueError as error:
+        text = (read_text(path) or "").removeprefix("\ufeff")
+        parse_settings(text)  # what the settings' own parser refuses is not edited either
+        return tomlkit.parse(text)
+    except (ValueError, ParseError) as error:
         raise ConfigError(
             f"{sanitize(str(path))}: {sanitize(str(error))}",
             hint="Correct the file first; nothing was changed.",
         ) from error
 
 
-def _section(tables: dict[str, Any], setting: Setting, path: Path) -> dict[str, Any]:
-    table = tables.setdefault(setting.section, {})
-    if isinstance(table, dict):
+def write_document(path: Path, document: TOMLDocument, *, is_private: bool = True) -> None:
+    """Replace a TOML file by an edited document.
+
+    Args:
+        path: The file; of a symbolic link the target is replaced.
+        document: Its new content.
+        is_private: Whether a new file is readable for the user alone.
+
+    Raises:
+        ConfigError: The file cannot be written; it is unchanged.
+    """
+    import tomlkit
+
+    from modelfetch.settings.replace_file import PRIVATE, PUBLIC
+
+    data = tomlkit.dumps(document).encode()
+    try:
+        replace_file(path, data, mode=PRIVATE if is_private else PUBLIC, directory_mode=_DIRECTORY_MODE)
+    except OSError as error:
+        raise ConfigError(
+            f"{sanitize(str(path))}: cannot be written: {error.strerror}",
+            hint="Correct its permissions, or name another file with MODELFETCH_CONFIG."
+            if is_private
+            else "Correct its permissions.",
+        ) from error
+
+
+def _section(document: TOMLDocument, setting: Setting, path: Path) -> MutableMapping[str, Any]:
+    """Return the table of a setting; it is created at the end of the document if there is none."""
+    import tomlkit
+
+    if setting.section not in document:
+        document[setting.section] = tomlkit.table()
+    table = document[setting.section]
+    if isinstance(table, MutableMapping):
         return table
     raise ConfigError(
         f"{sanitize(str(path))}: {setting.section}: expected a table, written as [{setting.section}]",
         hint="Correct the file first; nothing was changed.",
     )
-
-
-def _write(path: Path, tables: dict[str, Any]) -> None:
-    import tomli_w
-
-    data = tomli_w.dumps(tables).encode()
-    try:
-        _replace(path.resolve(), data)
-    except OSError as error:
-        raise ConfigError(
-            f"{sanitize(str(path))}: cannot be written: {error.strerror}",
-            hint="Correct its permissions, or name another file with MODELFETCH_CONFIG.",
-        ) from error
-
-
-def _replace(target: Path, data: bytes) -> None:
-    """Replace the content of a file in one step: write a temporary file, sync it, rename it."""
-    mode = _mode(target)
-    target.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    # In the same directory: rename() is atomic within one file system only.
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
-    try:
-        _create(temporary, data)
-        temporary.chmod(mode)
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def _create(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, _MODE), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())  # before the rename, or a power cut may leave an empty file under the name
-
-
-def _mode(target: Path) -> int:
-    """Return the mode for the new content; refuse a device such as ``/dev/null``, which must stay one."""
-    try:
-        mode = target.stat().st_mode
-    except FileNotFoundError:
-        return _MODE
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    return stat.S_IMODE(mode)

@@ -61,6 +61,15 @@ def token(environ: Mapping[str, str], home: Path) -> Token:
     name = next((name for name in _TOKENS if environ.get(name, "").strip()), None)
     if name is None:
         return _stored(_token_file(environ, home))
+    return from_variable(environ, name)
+
+
+def from_variable(environ: Mapping[str, str], name: str) -> Token:
+    """Return the token that a variable holds.
+
+    Raises:
+        ConfigError: The variable holds characters that a header cannot carry; the message does not show them.
+    """
     given = environ[name].strip()
     if _TOKEN.fullmatch(given):
         return Token(Secret(given), f"environment {name}")

@@ -157,7 +157,7 @@ def _section_of(key: str) -> str:
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Return the values of the environment: of the Hugging Face libraries, then ``MODELFETCH_`` variables.
+    """Return the values of the environment: of the hubs' own libraries, then ``MODELFETCH_`` variables.
 
     The latter override the former. An empty variable counts as not set.
     """
@@ -167,6 +167,11 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
         _add_variable(layer, BY_VARIABLE["MODELFETCH_OFFLINE"], name, given[name])
     if name := hf_environment.endpoint(given):
         _add_variable(layer, BY_NAME["huggingface.endpoint"], name, given[name])
+    if "MODELSCOPE_ENDPOINT" in given:
+        from modelfetch.settings import modelscope_environment  # few users have its variables
+
+        address = modelscope_environment.endpoint(given)
+        _add_variable(layer, BY_NAME["modelscope.endpoint"], "MODELSCOPE_ENDPOINT", address)
     for name, text in given.items():
         if setting := BY_VARIABLE.get(name):
             _add_variable(layer, setting, name, text)

@@ -43,7 +43,8 @@ class Loaded:
 
     settings: Settings
     origins: Mapping[str, str]
-    """Where each value comes from, by ``section.key``; also ``cache_dir``, ``offline`` and ``hf_token``."""
+    """Where each value comes from, by ``section.key``; also ``cache_dir``, ``offline``, ``hf_token`` and
+    ``ms_token``."""
     cache_dir: Path
     """Root directory of the cache."""
     offline: bool
@@ -62,6 +63,8 @@ class Loaded:
     """Models of the project's file, fetched by ``ensure`` without a name."""
     hf_token: Secret | None
     """Token for ``settings.huggingface.endpoint``, and for no other origin."""
+    ms_token: Secret | None
+    """Token for ``settings.modelscope.endpoint``, and for no other origin."""
     hf_cache: Path
     """Cache directory of the Hugging Face libraries; it may not exist."""
     consulted: tuple[Path, ...]
@@ -94,10 +97,11 @@ def load(
     cwd, home = cwd.absolute() if cwd is not None else None, home_directory(environ)
     files = _read_files(environ, cwd, config_file)
     merged = _merge(files, environ, flags)
-    token = _withhold_token(hf_environment.token(environ, home), merged, files)
+    token = _withhold_token(hf_environment.token(environ, home), "huggingface.endpoint", merged, files)
+    ms_token = _withhold_token(_modelscope_token(environ), "modelscope.endpoint", merged, files)
     return Loaded(
         settings=build(merged.values),
-        origins=merged.origins | {"hf_token": token.origin},
+        origins=merged.origins | {"hf_token": token.origin, "ms_token": ms_token.origin},
         cache_dir=cache_directory(str(merged.values["cache_dir"]), cwd, home),
         offline=bool(merged.values["offline"]),
         user_config=files.user_config,
@@ -107,10 +111,11 @@ def load(
         catalog_environment=_path_list(environ.get("MODELFETCH_CATALOG", ""), cwd, home),
         models=merged.lists.get("models", ()),
         hf_token=token.secret,
+        ms_token=ms_token.secret,
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
         consulted=(files.user_config, *files.search.visited),
         passed_over=files.search.notices,
-        notices=(*files.notices, *filter(None, [token.notice]), *idle_notices(merged)),
+        notices=(*files.notices, *filter(None, [token.notice, ms_token.notice]), *idle_notices(merged)),
     )
 
 
@@ -177,17 +182,32 @@ def _merge(files: _Files, environ: Mapping[str, str], flags: Mapping[str, object
     return layers.merge([layers.from_defaults(), files.user, files.project, *above])
 
 
-def _withhold_token(token: hf_environment.Token, merged: Layer, files: _Files) -> hf_environment.Token:
+def _modelscope_token(environ: Mapping[str, str]) -> hf_environment.Token:
+    if "MODELSCOPE_API_TOKEN" not in environ:
+        return hf_environment.Token(None, "not set")
+    from modelfetch.settings import modelscope_environment  # few users have its variables
+
+    return modelscope_environment.token(environ)
+
+
+def _withhold_token(
+    token: hf_environment.Token, name: str, merged: Layer, files: _Files
+) -> hf_environment.Token:
     """Withhold the token from an endpoint that only a project's file names.
 
     A project comes with a clone or an archive from anyone; it must not send the user's token to a server of
     its choice. The token is sent if the user's file or the environment names the endpoint too. The notice
     does not say so, because a malicious project would rely on users following such an instruction.
 
+    Args:
+        token: The user's token.
+        name: The setting of the endpoint that it is for.
+        merged: The values of all places.
+        files: The values of the files.
+
     Returns:
         The token to use, with a notice if it is withheld.
     """
-    name = "huggingface.endpoint"
     confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
     if token.secret is None or confirmed or merged.origins[name] != files.project.origins.get(name):
         return token

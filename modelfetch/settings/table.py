@@ -88,6 +88,14 @@ SETTINGS: Final = (
         "where the pinned revisions are published",
     ),
     Setting(
+        "modelscope",
+        "endpoint",
+        Address("an http(s) address", endpoint),
+        "https://modelscope.cn",
+        "ModelScope; https://www.modelscope.ai is another site. The only origin that is sent its token.",
+        "the site with most repositories, and the default of its libraries",
+    ),
+    Setting(
         "network",
         "files",
         _PARALLEL,

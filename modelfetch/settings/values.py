@@ -41,6 +41,13 @@ class HuggingFace:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelScope:
+    """Section ``modelscope``."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """Section ``network``."""
 
@@ -103,6 +110,7 @@ class Settings:
     sources: Sources
     ipfs: Ipfs
     huggingface: HuggingFace
+    modelscope: ModelScope
     network: Network
     retry: Retry
     cache: Cache

@@ -74,5 +74,14 @@ def cache_folder(repo: HuggingFaceRepo) -> str:
 
 def resolve_url(endpoint: str, repo: HuggingFaceRepo, file: FileSpec) -> str:
     """The URL of a file at the pinned commit."""
-    path = quote_path(file.huggingface_path or file.path)
-    return f"{endpoint}/{_PREFIXES[repo.type]}{repo.repo}/resolve/{repo.revision}/{path}"
+    return file_url(endpoint, repo, file.huggingface_path or file.path)
+
+
+def file_url(endpoint: str, repo: HuggingFaceRepo, path: str) -> str:
+    """The URL of a path in a repository at the pinned commit."""
+    return f"{page_url(endpoint, repo)}/resolve/{repo.revision}/{quote_path(path)}"
+
+
+def page_url(endpoint: str, repo: HuggingFaceRepo) -> str:
+    """The URL of the page of a repository."""
+    return f"{endpoint}/{_PREFIXES[repo.type]}{repo.repo}"

@@ -15,6 +15,7 @@ from modelfetch.sources.huggingface import HuggingFaceSource
 from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource, UrlSource
+from modelfetch.sources.modelscope import ModelScopeSource
 from modelfetch.sources.oci import OciSource
 
 SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
@@ -22,6 +23,7 @@ SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
     MirrorSource,
     IpfsSource,
     HuggingFaceSource,
+    ModelScopeSource,
     OciSource,
     UrlSource,
 )

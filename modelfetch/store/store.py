@@ -23,6 +23,7 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
 from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
+from modelfetch.store.intake import Intake
 from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
@@ -139,6 +140,14 @@ class Store(Contents):
     def group(self) -> GroupCommit:
         """Start a group of small files that are stored together."""
         return GroupCommit(self._disk, self._layout, self._directories)
+
+    def intake(self, size: int | None = None) -> Intake:
+        """Start a file whose digest is not known yet; its bytes become the blob of the computed digest.
+
+        Args:
+            size: Size in bytes, if it is known.
+        """
+        return Intake(self._disk, self._layout, self._quarantine, size)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Place a verified blob in the model's directory; durable only once the receipt is written.

@@ -22,6 +22,7 @@ from modelfetch.settings.docker_credentials import RegistryLogins
 from modelfetch.settings.locations import home_directory
 from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
+from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.registry_api import RegistryApi
 from modelfetch.upstreams.registry_documents import INDEXES, MANIFESTS, MODELPACK, Descriptor, Document, text
 
@@ -196,13 +197,11 @@ def _check_no_image(config: Descriptor | None, layers: list[Descriptor], shown: 
 def _metadata(described: dict[str, Any], manifest: Document) -> dict[str, Any]:
     """License, title and homepage, as the publisher states them."""
     annotations = manifest.annotations
-    licenses = described.get("licenses")
-    listed = [text(each) for each in licenses] if isinstance(licenses, list) else []
-    license_ = ", ".join(filter(None, listed)) or annotations.get("org.opencontainers.image.licenses", "")
+    stated = license_of(described.get("licenses"))
     title = text(described.get("title")) or annotations.get("org.opencontainers.image.title", "")
     addresses = (text(described.get("sourceURL")), annotations.get("org.opencontainers.image.source", ""))
     return {
-        "license": sanitize(license_[:_TITLE_CHARACTERS]),
+        "license": stated or license_of(annotations.get("org.opencontainers.image.licenses")),
         "title": sanitize(title[:_TITLE_CHARACTERS]),
         "homepage": next((url for url in addresses if url and not why_bad_url(url)), ""),
     }

@@ -62,13 +62,14 @@ def check(manifests: list[Manifest], index: Index) -> Iterator[str]:
             clauses += (f"{file.path}: {clause}" for clause in check_file(manifest, file))
         yield from (f"{manifest.name}.toml: {clause}" for clause in clauses)
     yield from check_sizes(manifests)
+    yield from check_titles(manifests)
     yield from check_index({manifest.name: manifest for manifest in manifests}, index)
 
 
 def check_facts(manifest: Manifest) -> Iterator[str]:
     """Facts every built-in model states, and a version that follows from its content."""
     is_embedded = manifest.name in EMBEDDED
-    for key in ("title", "license", "homepage"):
+    for key in ("title", "license", "homepage", "task", "format"):
         if not getattr(manifest, key) and not (key == "homepage" and is_embedded):
             yield f"{key}: missing"
     pin = manifest.huggingface.revision if manifest.huggingface else manifest.identity
@@ -123,6 +124,15 @@ def check_sizes(manifests: Iterable[Manifest]) -> Iterator[str]:
             size, first = sizes.setdefault(file.sha256, (file.size, f"{manifest.name}: {file.path}"))
             if size != file.size:
                 yield f"{manifest.name}.toml: {file.path}: size differs from that of {first}, same sha256"
+
+
+def check_titles(manifests: Iterable[Manifest]) -> Iterator[str]:
+    """No two models have the same title: it says what a model has that its relatives have not."""
+    names: dict[str, str] = {}
+    for manifest in manifests:
+        first = names.setdefault(manifest.title.casefold(), manifest.name)
+        if first != manifest.name and manifest.title:
+            yield f"{manifest.name}.toml: title: is also that of {first}"
 
 
 def check_index(models: dict[str, Manifest], index: Index) -> Iterator[str]:

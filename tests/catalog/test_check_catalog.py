@@ -41,6 +41,8 @@ def test_every_seeded_fault_is_found(tmp_path: Path) -> None:
     tts.write_text(tts.read_text().replace("size   = 59339", 'size = 59339\ncid = "bafkqaaa"'))
     whisper = tmp_path / "whisper-base.toml"
     whisper.write_text(whisper.read_text().replace("82468078", "82468079"))
+    copy = whisper.read_text().replace('"whisper-base"', '"whisper-copy"')
+    (tmp_path / "whisper-copy.toml").write_text(copy.replace('title    = "W', 'title    = "w'))
     (tmp_path / "broken.toml").write_text("schema = 1\n")
     (tmp_path / "faulty.toml").write_text(f"""
 schema = 1
@@ -80,6 +82,8 @@ whisper-base = "Needless."
             "broken.toml: files: missing",
             "faulty.toml: title: missing",
             "faulty.toml: homepage: missing",
+            "faulty.toml: task: missing",
+            "faulty.toml: format: missing",
             "faulty.toml: version: must be 53a93d793e48, from the revision or else from the identity",
             "faulty.toml: nowhere: size: must be positive",
             "faulty.toml: nowhere: has no source",
@@ -90,6 +94,8 @@ whisper-base = "Needless."
             "faulty.toml: twin: https://raw.githubusercontent.com/o/r/main/x: has no full commit in its path",
             f"faulty.toml: twin: https://example.org/{'1' * 64}: contains another digest than the file's",
             "whisper-base.toml: onnx/encoder_model.onnx: size differs from that of faulty: twin, same sha256",
+            "whisper-copy.toml: onnx/encoder_model.onnx: size differs from that of faulty: twin, same sha256",
+            "whisper-copy.toml: title: is also that of whisper-base",
             "tts-models.toml: tokenizer.model: cid: is not the raw CID of the file's sha256",
             "_index.toml: alias tts-models is the name of a model",
             "_index.toml: alias gone stands for nothing, which is no model",
@@ -106,6 +112,8 @@ schema = 1
 name = "demo"
 version = "1"
 title = "Demo"
+task = "other"
+format = "other"
 license = "Apache-2.0"
 [[files]]
 path = "a"

@@ -222,6 +222,7 @@ def _environment(command: Command) -> dict[str, str]:
         "MODELFETCH_CATALOG": str(command.catalog),
         "MODELFETCH_RETRY_BASE": "0.02",
         "HF_ENDPOINT": NOWHERE,
+        "MODELSCOPE_ENDPOINT": NOWHERE,
         "HTTPS_PROXY": NOWHERE,
         "HTTP_PROXY": NOWHERE,
     }

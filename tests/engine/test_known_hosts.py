@@ -42,6 +42,7 @@ def test_hosts_come_from_settings_and_catalogs_in_the_order_of_kinds() -> None:
         ("ipfs", "g.example", 1, "settings"),
         ("ipfs", "127.0.0.1:8080", 2, "settings"),
         ("huggingface", "hf.example", 1, "settings"),
+        ("modelscope", "modelscope.cn", 1, "settings"),
         ("url", "files.example:8443", 1, "catalog"),
         ("url", "b.example", 2, "catalog"),
     ]
@@ -51,7 +52,13 @@ def test_health_orders_within_a_kind_and_never_across() -> None:
     health = measure([*[failure(host="a.example")] * 5, attempt(host="c.example")], NOW)
     found = known_hosts(settings(), [MANIFEST], health)
     assert [each.host for each in found if each.kind == "mirror"] == ["b.example", "c.example", "a.example"]
-    assert list(dict.fromkeys(each.kind for each in found)) == ["mirror", "ipfs", "huggingface", "url"]
+    assert list(dict.fromkeys(each.kind for each in found)) == [
+        "mirror",
+        "ipfs",
+        "huggingface",
+        "modelscope",
+        "url",
+    ]
     reasons = {each.host: each.reason for each in found if each.kind == "mirror"}
     assert reasons == {
         "a.example": "unhealthy: 0 % of 5 tries",

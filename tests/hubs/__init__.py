@@ -1,1 +1,1 @@
-"""Servers with the protocols of hubs and registries, on loopback."""
+"""Loopback hubs: small HTTP servers with the APIs of Hugging Face and ModelScope; they can misbehave."""

@@ -38,6 +38,12 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
         "https://e.example",
         "https://f.example",
     ),
+    "modelscope.endpoint": (
+        "https://u.example",
+        "https://p.example",
+        "https://e.example",
+        "https://f.example",
+    ),
     "network.files": ("1", "2", "3", "5"),
     "network.connections": ("1", "2", "3", "5"),
     "network.connect_timeout": ("1", "2.5", "3", "5"),
@@ -472,6 +478,7 @@ def test_no_setting_is_open_to_a_project_by_oversight() -> None:
         "sources.mirrors",
         "ipfs.gateways",
         "huggingface.endpoint",
+        "modelscope.endpoint",
         "network.files",
         "network.connections",
     ]
@@ -619,6 +626,33 @@ def test_an_endpoint_only_a_project_names_is_not_sent_the_token(machine: Machine
     assert "HF_ENDPOINT" not in loaded.notices[0]  # no advice to send it
     machine.environ["HF_ENDPOINT"] = "https://p.example"
     assert machine.load().hf_token is not None
+
+
+def test_the_environment_of_modelscope(machine: Machine) -> None:
+    loaded = machine.load()
+    assert (loaded.ms_token, loaded.origins["ms_token"]) == (None, "not set")
+    assert loaded.settings.modelscope.endpoint == "https://modelscope.cn"
+    machine.environ |= {"MODELSCOPE_API_TOKEN": f" {TOKEN}", "MODELSCOPE_ENDPOINT": "www.modelscope.ai"}
+    loaded = machine.load()
+    assert loaded.ms_token is not None
+    assert loaded.ms_token.reveal() == TOKEN
+    assert TOKEN not in repr(loaded)
+    assert loaded.settings.modelscope.endpoint == "https://www.modelscope.ai"
+    assert loaded.origins["modelscope.endpoint"] == "environment MODELSCOPE_ENDPOINT"
+    machine.environ["MODELFETCH_MODELSCOPE_ENDPOINT"] = "http://127.0.0.1:1"
+    assert machine.load().settings.modelscope.endpoint == "http://127.0.0.1:1"
+    machine.environ["MODELSCOPE_API_TOKEN"] = "two words"
+    assert machine.fault().startswith("environment MODELSCOPE_API_TOKEN: expected a token")
+
+
+def test_a_modelscope_endpoint_only_a_project_names_is_not_sent_the_token(machine: Machine) -> None:
+    machine.environ["MODELSCOPE_API_TOKEN"] = TOKEN
+    machine.project_file.write_text('[modelscope]\nendpoint = "https://p.example"\n')
+    loaded = machine.load()
+    assert (loaded.ms_token, loaded.origins["ms_token"]) == (None, "withheld")
+    assert "your token (environment MODELSCOPE_API_TOKEN) is not sent there" in loaded.notices[0]
+    machine.environ["MODELSCOPE_ENDPOINT"] = "https://p.example"
+    assert machine.load().ms_token is not None
 
 
 def test_an_endpoint_the_user_names_too_is_sent_the_token(machine: Machine) -> None:

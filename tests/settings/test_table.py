@@ -25,6 +25,7 @@ CONTRACT = [
     "sources.mirrors",
     "ipfs.gateways",
     "huggingface.endpoint",
+    "modelscope.endpoint",
     "network.files",
     "network.connections",
     "network.connect_timeout",
@@ -53,6 +54,8 @@ FOREIGN = [
     "HF_TOKEN_PATH",
     "HF_HOME",
     "HF_HUB_CACHE",
+    "MODELSCOPE_ENDPOINT",
+    "MODELSCOPE_API_TOKEN",
     "XDG_CACHE_HOME",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -194,6 +197,7 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
         (["https://a.example/ipfs/", "https://a.example"], ("https://a.example",)),
         (["http://127.0.0.1:8080"], ("http://127.0.0.1:8080",)),
     ],
+    "modelscope.endpoint": [("https://www.modelscope.ai/", "https://www.modelscope.ai")],
     "huggingface.endpoint": [("https://hf.example.org/mirror/", "https://hf.example.org/mirror")],
 }
 

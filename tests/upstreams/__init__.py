@@ -1,1 +1,1 @@
-"""Tests of the upstreams."""
+"""Tests of upstreams against loopback hubs."""

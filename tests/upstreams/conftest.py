@@ -1,8 +1,9 @@
-"""Fixtures: a registry, and a client for hubs that waits for nothing."""
+"""Fixtures: loopback hubs, and a client for them whose waits are recorded and take no time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,26 +11,50 @@ from modelfetch.cancel import Cancellation
 from modelfetch.net.client import Client
 from modelfetch.net.hub_client import HubClient
 from modelfetch.net.time_limits import Limits
+from tests.hubs.huggingface import HuggingFaceHub
+from tests.hubs.modelscope import ModelScopeSite
 from tests.hubs.registry import Registry
 from tests.patience import HELD
 
 
+@dataclass
+class Waits:
+    """What a client waited for, and what it reported."""
+
+    seconds: list[float] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
 @pytest.fixture(scope="session")
-def session_client() -> Iterator[Client]:
-    """A client shared by all tests: making one takes longer than most of them."""
-    client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD), Cancellation())
+def client() -> Iterator[Client]:
+    client = Client(Limits(connect_timeout=HELD, stall_timeout=HELD, min_speed=0), Cancellation())
     yield client
     client.close()
 
 
 @pytest.fixture
-def hub(session_client: Client) -> HubClient:
-    """A client for hubs; its delays take no time."""
-    return HubClient(session_client, Cancellation(), sleep=lambda _: None)
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def requests(client: Client, waits: Waits) -> HubClient:
+    return HubClient(client, Cancellation(), sleep=waits.seconds.append, waiting=waits.lines.append)
+
+
+@pytest.fixture
+def hub() -> Iterator[HuggingFaceHub]:
+    with HuggingFaceHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def site() -> Iterator[ModelScopeSite]:
+    with ModelScopeSite() as site:
+        yield site
 
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
-    """A registry that holds nothing yet."""
     with Registry() as registry:
         yield registry

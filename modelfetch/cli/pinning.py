@@ -1,0 +1,164 @@
+"""What commands that pin share: progress while files are hashed, the choice of a variant, and references.
+
+Progress is one line on stderr that is drawn over, on a terminal only: the files that are read are small, and
+what was read is in the result. A variant is chosen by its number, on a terminal only too: a script must say
+what it wants.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from modelfetch.cli.output import say
+from modelfetch.model.paths import is_reference
+
+if TYPE_CHECKING:
+    from modelfetch.pins.pin import Choose
+    from modelfetch.pins.session import PinSession
+    from modelfetch.pins.variants import Variant
+    from modelfetch.upstreams.base import UpstreamFile
+    from modelfetch.workspace import Workspace
+
+_INTERVAL = 0.1
+"""Seconds between two drawings of the line, as for bars."""
+
+
+class HashingLine:
+    """Draws which file is read for its digest, on one line of a terminal.
+
+    Args:
+        is_drawn: Whether anything is drawn.
+    """
+
+    def __init__(self, *, is_drawn: bool) -> None:
+        self._is_drawn = is_drawn
+        self._next = 0.0
+        self._is_dirty = False
+
+    def __call__(self, file: UpstreamFile, received: int) -> None:
+        """Draw how many bytes of a file were read."""
+        now = time.monotonic()
+        if not self._is_drawn or now < self._next:
+            return
+        from modelfetch.model.text import sanitize
+        from modelfetch.model.units import format_size
+
+        self._next = now + _INTERVAL
+        self._is_dirty = True
+        whole = f" of {format_size(file.size)}" if file.size is not None else ""
+        text = sanitize(f"hashing {file.path}: {format_size(received)}{whole}")
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[K{text[:width]}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._is_dirty:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._is_dirty = False
+
+
+@contextmanager
+def session_for(
+    workspace: Workspace, *, offline: bool, quiet: bool, keep: bool = True
+) -> Iterator[PinSession]:
+    """Open a session that shows its progress.
+
+    Args:
+        workspace: Settings, catalogs and cache.
+        offline: Whether ``--offline`` was given.
+        quiet: Whether nothing is shown.
+        keep: Whether the bytes that are read are kept in the cache.
+    """
+    from modelfetch.pins.session import open_session
+    from modelfetch.reporters import can_draw
+
+    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+
+    def waiting(text: str) -> None:
+        line.clear()
+        if not quiet:
+            say(text)
+
+    try:
+        with open_session(workspace, offline=offline, keep=keep, progress=line, waiting=waiting) as session:
+            yield session
+    finally:
+        line.clear()
+
+
+def chooser(*, json: bool) -> Choose | None:
+    """Return what asks a person for a variant; None if there is no person to ask."""
+    from modelfetch.reporters import can_draw
+
+    is_person = sys.stdin is not None and sys.stdin.isatty() and can_draw(sys.stderr, os.environ)
+    return _ask if is_person and not json else None
+
+
+def _ask(variants: Sequence[Variant]) -> Variant:
+    """Ask for one of several variants, by its number.
+
+    Raises:
+        UsageError: The input ended.
+    """
+    from modelfetch.errors import UsageError
+    from modelfetch.pins.variants import shown_size
+
+    say(f"This repository has {len(variants)} variants:")
+    width = max(len(variant.label) for variant in variants)
+    for number, variant in enumerate(variants, start=1):
+        say(f"{number:>4}  {variant.label:<{width}}  {shown_size(variant)}")
+    while True:
+        sys.stderr.write(f"Which one (1-{len(variants)})? ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+        if not answer:
+            raise UsageError("no variant was chosen", hint="Choose one with --include.")
+        text = answer.strip()
+        if text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= len(variants):
+            return variants[int(text) - 1]
+        labels = {variant.label.casefold(): variant for variant in variants}
+        if text.casefold() in labels:
+            return labels[text.casefold()]
+
+
+def pin_new(
+    workspace: Workspace, words: Sequence[str], *, offline: bool, json: bool, quiet: bool
+) -> tuple[list[str], bool]:
+    """Replace references by names; those that are new are pinned in the user's catalog.
+
+    Returns:
+        The names, and whether anything was pinned, after which the catalogs must be listed again.
+    """
+    from modelfetch.pins.add import all_pinned, ensure_pinned, pinned_line, pinned_names
+
+    if all_pinned(workspace, words):  # then nothing of the network is imported
+        return pinned_names(workspace, words), False
+    with session_for(workspace, offline=offline, quiet=quiet or json) as session:
+        names, added = ensure_pinned(session, words, choose=chooser(json=json))
+    for each in added:
+        if not quiet:
+            say(f"note: {pinned_line(each)}")
+            for notice in each.pin.notices if each.pin else ():
+                say(f"note: {notice}")
+    return names, bool(added)
+
+
+def names_of(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:
+    """Replace each reference by the name that it is pinned under; names stay as they are.
+
+    Raises:
+        UnknownModelError: A reference is not pinned.
+    """
+    if not any(map(is_reference, words)):
+        return words
+    from modelfetch.pins.add import pinned_names
+
+    return pinned_names(workspace, words)

@@ -1,0 +1,145 @@
+"""Compares references with the origin of pins, the table ``[upstream]``. Pure.
+
+The same repository may be named in several ways, and each has to find the pin::
+
+    hf:org/repo   hf:org/repo@main   https://huggingface.co/org/repo/tree/main
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.reference import (
+    DiskReference,
+    GithubReference,
+    OciReference,
+    OllamaReference,
+    RepoReference,
+    UrlReference,
+)
+from modelfetch.model.text import quote
+from modelfetch.pins.pin import PinRequest, origin_text
+
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import Manifest
+    from modelfetch.model.reference import Reference
+
+_BRANCHES: Final = {"hf": "main", "ms": "master"}
+"""Default branches: Hugging Face's, and ModelScope's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a pin must have been made from."""
+
+    reference: Reference
+    others: tuple[Reference, ...] = ()
+    """Further sources that it must have."""
+    patterns: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    """The ``include`` and ``exclude`` patterns; None for any."""
+
+    @property
+    def needle(self) -> bytes:
+        """Bytes that the text of every such manifest contains."""
+        if isinstance(self.reference, RepoReference):
+            return self.reference.repo.encode()
+        # TOML escapes quotes and backslashes, which a path may have.
+        text = origin_text(self.reference, self.reference)
+        return b"[upstream]" if set(text) & set('"\\') else text.encode()
+
+
+def is_pin_of(manifest: Manifest, wanted: Wanted) -> bool:
+    """Whether a manifest was pinned from these references, with these patterns."""
+    origin = manifest.upstream
+    if origin is None or not all(_has_source(manifest, other) for other in wanted.others):
+        return False
+    for text, implied in _spellings(wanted.reference):
+        if origin.ref == text and (not implied or origin.include in implied):
+            include, exclude = wanted.patterns or (origin.include, origin.exclude)
+            return (origin.include, origin.exclude) == (include or origin.include * bool(implied), exclude)
+    return False
+
+
+def request_of(manifest: Manifest, reference: Reference) -> PinRequest:
+    """Return the request that pins the upstream of a manifest again, at its newest revision.
+
+    Args:
+        manifest: The pin.
+        reference: Its ``[upstream].ref``, parsed. The other sources are those that the manifest names.
+    """
+    origin = manifest.upstream
+    others: list[Reference] = []
+    if manifest.huggingface is not None and not _is_on(reference, "hf"):
+        others.append(RepoReference("hf", manifest.huggingface.repo, None, manifest.huggingface.type))
+    if manifest.modelscope is not None and not _is_on(reference, "ms"):
+        others.append(RepoReference("ms", manifest.modelscope.repo, None, manifest.modelscope.type))
+    return PinRequest(
+        (reference, *others),
+        manifest.name,
+        origin.include if origin else (),
+        origin.exclude if origin else (),
+        is_repeat=True,
+    )
+
+
+def at_revision(reference: Reference, revision: str) -> Reference:
+    """Return a reference at another revision, as ``--revision`` asks.
+
+    Raises:
+        UsageError: Such a reference has no revisions.
+    """
+    if isinstance(reference, RepoReference):
+        return replace(reference, revision=revision)
+    if isinstance(reference, GithubReference | OllamaReference):
+        return replace(reference, tag=revision)
+    if isinstance(reference, OciReference):
+        is_digest = revision.startswith("sha256:")
+        tag, digest = (None, revision) if is_digest else (revision, None)
+        return replace(reference, tag=tag, digest=digest)
+    raise UsageError(f"{quote(reference.text)} has no revisions", hint="Leave out --revision.")
+
+
+def _spellings(reference: Reference) -> Iterator[tuple[str, tuple[tuple[str, ...], ...]]]:
+    """Yield the texts that a pin's ``ref`` may have, each with the patterns that its address implies."""
+    if not isinstance(reference, RepoReference):
+        yield origin_text(reference, reference), ()
+        return
+    if not reference.tail:
+        yield from ((text, ()) for text in _with_default(reference))
+        return
+    # The revision of a page's address may have slashes, too.
+    parts = f"{reference.revision}/{reference.tail}".split("/")
+    for end in range(1, len(parts)):
+        folder = "/".join(parts[end:])
+        for text in _with_default(replace(reference, revision="/".join(parts[:end]), tail="")):
+            yield text, ((folder,), (f"{folder}/*",))
+    whole = replace(reference, revision="/".join(parts), tail="")
+    yield from ((text, ()) for text in _with_default(whole))
+
+
+def _with_default(reference: RepoReference) -> Iterator[str]:
+    """Yield the text of a reference, also without the default branch, or with it."""
+    yield reference.text
+    branch = _BRANCHES[reference.hub]
+    if reference.revision in (None, branch):
+        yield replace(reference, revision=branch if reference.revision is None else None).text
+
+
+def _has_source(manifest: Manifest, reference: Reference) -> bool:
+    """Whether a manifest names a source. A source of which it keeps no trace counts as named."""
+    if isinstance(reference, RepoReference):
+        table = manifest.huggingface if reference.hub == "hf" else manifest.modelscope
+        return table is not None and table.repo == reference.repo
+    if isinstance(reference, OciReference):
+        return manifest.oci == f"{reference.registry}/{reference.repository}"
+    if isinstance(reference, UrlReference):
+        return any(reference.url in file.urls for file in manifest.files)
+    return not isinstance(reference, DiskReference)
+
+
+def _is_on(reference: Reference, hub: str) -> bool:
+    return isinstance(reference, RepoReference) and reference.hub == hub

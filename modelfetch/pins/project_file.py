@@ -1,0 +1,104 @@
+"""Edits a project's ``modelfetch.toml``: the names in ``models``, and the directories in ``catalog``.
+
+Comments, other keys and their order are kept (tomlkit). For example, ``add`` turns the first line into the
+second one::
+
+    models = ["whisper-base"]              # for the subtitles
+    models = ["whisper-base", "my-model"]  # for the subtitles
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableSequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelfetch.errors import ConfigError
+from modelfetch.model.text import sanitize
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+
+def add_to_project(path: Path, name: str, catalog: str = "") -> bool:
+    """Add a name to ``models`` of a project's file, and a directory to its ``catalog``.
+
+    Args:
+        path: The project's ``modelfetch.toml``.
+        name: The model.
+        catalog: A directory, relative to the file; empty to leave ``catalog`` as it is.
+
+    Returns:
+        Whether the file was changed.
+
+    Raises:
+        ConfigError: The file is not valid, or cannot be written; it is unchanged.
+    """
+
+    def change(document: TOMLDocument) -> TOMLDocument | None:
+        changed = _with_value(document, path, "models", name)
+        if catalog:
+            changed = _with_value(changed or document, path, "catalog", catalog) or changed
+        return changed
+
+    return _edit(path, change)
+
+
+def remove_from_project(path: Path, name: str) -> bool:
+    """Remove a name from ``models`` of a project's file; see :func:`add_to_project`."""
+
+    def change(document: TOMLDocument) -> TOMLDocument | None:
+        names = _array(document, path, "models")
+        if names is None or name not in names:
+            return None
+        names.remove(name)
+        return document
+
+    return _edit(path, change)
+
+
+def _edit(path: Path, change: Callable[[TOMLDocument], TOMLDocument | None]) -> bool:
+    """Replace the file by what ``change`` returns; None leaves it as it is."""
+    from modelfetch.settings.edit import read_document, write_document
+
+    changed = change(read_document(path))
+    if changed is None:
+        return False
+    write_document(path, changed, is_private=False)
+    return True
+
+
+def _with_value(document: TOMLDocument, path: Path, key: str, value: str) -> TOMLDocument | None:
+    """Return a document whose array has a value; None if it has it already."""
+    values = _array(document, path, key)
+    if values is None:
+        return _with_key(document, key, value)
+    if value in values:
+        return None
+    values.append(value)
+    return document
+
+
+def _with_key(document: TOMLDocument, key: str, value: str) -> TOMLDocument:
+    """Add an array at the top of a document, below a comment about the whole file.
+
+    As text: tomlkit would put it in front of the first table, between that table and its comment.
+    """
+    import tomlkit
+
+    array = tomlkit.array()
+    array.append(value)
+    line = tomlkit.dumps({key: array})
+    lines = tomlkit.dumps(document).splitlines(keepends=True)
+    end = next((index for index, each in enumerate(lines) if not each.startswith("#")), 0)
+    start = end + 1 if end and not lines[end].strip() else 0
+    return tomlkit.parse("".join([*lines[:start], line, *lines[start:]]))
+
+
+def _array(document: TOMLDocument, path: Path, key: str) -> MutableSequence[Any] | None:
+    values = document.get(key)
+    if values is None or isinstance(values, MutableSequence):
+        return values
+    raise ConfigError(
+        f"{sanitize(str(path))}: {key}: expected a list", hint="Correct the file first; nothing was changed."
+    )

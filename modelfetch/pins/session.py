@@ -1,0 +1,118 @@
+"""What one command needs to make pins: a client, the upstreams, and what computes digests.
+
+A :class:`PinSession` exists for the run of a command, and closes its connections at the end::
+
+    with open_session(workspace) as session:
+        pin = session.pin(PinRequest(session.parse(["hf:org/repo"])))
+
+Nothing of HTTP is imported until the first request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from modelfetch.cancel import Cancellation
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.pins.catalogs import check_name
+from modelfetch.pins.digests import Digests, StoreDigests
+from modelfetch.pins.pin import Choose, Pin, PinRequest, UpstreamFor, make_pin
+
+if TYPE_CHECKING:
+    from modelfetch.model.reference import Reference
+    from modelfetch.pins.digests import Progress
+    from modelfetch.settings import Loaded
+    from modelfetch.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class PinSession:
+    """Makes pins in one workspace."""
+
+    workspace: Workspace
+    upstream_for: UpstreamFor
+    digests: Digests
+
+    def parse(self, texts: Sequence[str]) -> tuple[Reference, ...]:
+        """Parse references, with the endpoints of the settings.
+
+        Raises:
+            UsageError: A text is no reference.
+        """
+        return tuple(parsed(self.workspace, text) for text in texts)
+
+    def pin(self, request: PinRequest, choose: Choose | None = None) -> Pin:
+        """Make a new pin, whose name no catalog has; see :func:`~modelfetch.pins.pin.make_pin`."""
+        return make_pin(
+            request,
+            self.upstream_for,
+            self.digests,
+            choose=choose,
+            check_name=lambda name: check_name(self.workspace, name, request.references[0]),
+        )
+
+
+@contextmanager
+def open_session(
+    workspace: Workspace,
+    *,
+    cancel: Cancellation | None = None,
+    offline: bool = False,
+    keep: bool = True,
+    progress: Progress = lambda *_: None,
+    waiting: Callable[[str], None] = lambda _: None,
+) -> Iterator[PinSession]:
+    """Open a session, and close its connections at the end.
+
+    Args:
+        workspace: Settings, catalogs and cache.
+        cancel: Ends requests and waits from another thread.
+        offline: Whether the network must not be used, besides what the settings say.
+        keep: Whether the bytes that are read for a digest are kept in the cache; not for ``--dry-run``.
+        progress: Called with a file, and how many of its bytes were read.
+        waiting: Called with a line before each delay that a server asked for.
+    """
+    from modelfetch.net.client import Client
+    from modelfetch.net.hub_client import HubClient
+    from modelfetch.net.retry import RetryPolicy
+    from modelfetch.net.time_limits import Limits
+    from modelfetch.upstreams.access import Access
+    from modelfetch.upstreams.registry import open_upstream
+
+    loaded = _loaded(workspace, offline=offline)
+    cancel = cancel or Cancellation()
+    network, retry = loaded.settings.network, loaded.settings.retry
+    client = Client(Limits(network.connect_timeout, network.stall_timeout, network.min_speed), cancel)
+    policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
+    access = Access(HubClient(client, cancel, policy, waiting=waiting), loaded, os.environ)
+    try:
+        yield PinSession(
+            workspace,
+            lambda reference: open_upstream(reference, access),
+            StoreDigests(workspace.store, progress, keep=keep),
+        )
+    finally:
+        client.close()
+
+
+def parsed(workspace: Workspace, text: str) -> Reference:
+    """Parse a reference, with the endpoints of the settings.
+
+    Raises:
+        UsageError: The text is no reference.
+    """
+    from modelfetch.model.parse_reference import parse_reference
+
+    settings = workspace.loaded.settings
+    return parse_reference(
+        text, hf_endpoint=settings.huggingface.endpoint, ms_endpoint=settings.modelscope.endpoint
+    )
+
+
+def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:
+    loaded = workspace.loaded
+    return replace(loaded, offline=True) if offline and not loaded.offline else loaded

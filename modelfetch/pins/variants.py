@@ -1,0 +1,122 @@
+"""The variants of a GGUF repository, one of which a person wants: its quantizations. Pure.
+
+A repository often has thirty files with the same weights in different precision. They are told apart by their
+paths; a split file is one variant, whatever number of parts it has::
+
+    model-Q4_K_M.gguf                  ->  Q4_K_M, --include '*Q4_K_M*'
+    Q8_0/model-Q8_0-00001-of-00002.gguf -> Q8_0, both parts
+
+Files that belong to every variant (``mmproj``, the projector of a multimodal model; ``imatrix``) are none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from glob import escape
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.text import quote
+from modelfetch.model.units import format_size
+from modelfetch.pins.select import split_files
+
+if TYPE_CHECKING:
+    from modelfetch.upstreams.base import UpstreamFile
+
+_COMPANION: Final = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+"""Names of files that are no variant: projectors, and the statistics that a quantization was made with."""
+_QUANTIZATION: Final = re.compile(
+    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|B?F(?:16|32)|FP16|MXFP4(?:_MOE)?)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+"""Names of quantizations, as llama.cpp writes them (``Q4_K_M``, ``IQ2_XXS``, ``BF16``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of several files with the same weights, or all parts of it."""
+
+    label: str
+    """The quantization if its path names one, else the file's name."""
+    pattern: str
+    """An ``--include`` pattern that matches this variant and no other."""
+    paths: tuple[str, ...]
+    size: int | None
+    """Bytes of all parts; None if the hub does not state them."""
+
+
+class VariantsError(UsageError):
+    """A repository has several variants, and none was chosen.
+
+    Attributes:
+        variants: What there is to choose from.
+    """
+
+    def __init__(self, reference: str, variants: Sequence[Variant], companions: Sequence[str] = ()) -> None:
+        self.variants = tuple(variants)
+        width = max(len(variant.label) for variant in variants)
+        lines = [f"  {variant.label:<{width}}  {shown_size(variant)}" for variant in variants]
+        lines += [f"  {beside(companions)}"] if companions else []
+        first = variants[0]
+        super().__init__(
+            "\n".join([f"{reference} has {len(variants)} variants; choose one:", *lines]),
+            hint=f"For example: `modelfetch add {reference} --include {quote(first.pattern)}`.",
+        )
+
+
+def variants_of(files: Iterable[UpstreamFile]) -> list[Variant]:
+    """Find the variants among the files of a repository, smallest first; empty if there are no GGUF files."""
+    found = [file for file in files if file.path.lower().endswith(".gguf")]
+    found = [file for file in found if not _COMPANION.search(file.path.rpartition("/")[2])]
+    split = [parts.files for parts in split_files(found)]
+    in_parts = {file.path for parts in split for file in parts}
+    groups = [*split, *((file,) for file in found if file.path not in in_parts)]
+    everything = [file.path for file in found]
+    variants = [_variant(group, everything) for group in groups]
+    return sorted(variants, key=lambda variant: (variant.size is None, variant.size or 0, variant.label))
+
+
+def companions_of(files: Iterable[UpstreamFile]) -> list[str]:
+    """Return the paths of projectors, which a multimodal model needs beside any variant."""
+    return [
+        file.path for file in files if "mmproj" in file.path.lower() and file.path.lower().endswith(".gguf")
+    ]
+
+
+def beside(companions: Sequence[str]) -> str:
+    """Return a line about projectors."""
+    return f"for images add --include {quote('*mmproj*')}: {', '.join(map(quote, companions[:3]))}"
+
+
+def shown_size(variant: Variant) -> str:
+    """The size of a variant for a list, with the number of its parts."""
+    size = "size unknown" if variant.size is None else format_size(variant.size)
+    return f"{size} in {len(variant.paths)} parts" if len(variant.paths) > 1 else size
+
+
+def _variant(group: Sequence[UpstreamFile], everything: Sequence[str]) -> Variant:
+    paths = tuple(file.path for file in group)
+    sizes = [file.size for file in group]
+    size = None if None in sizes else sum(size or 0 for size in sizes)
+    quantization = _quantization(paths[0])
+    label = quantization or paths[0].rpartition("/")[2]
+    return Variant(label, _pattern(quantization, paths, everything), paths, size)
+
+
+def _quantization(path: str) -> str:
+    """The last quantization that a file's name mentions, else that of its directories; or empty."""
+    for part in reversed(path.split("/")):
+        if named := _QUANTIZATION.findall(part):
+            return str(named[-1])
+    return ""
+
+
+def _pattern(quantization: str, paths: Sequence[str], everything: Sequence[str]) -> str:
+    """The short pattern if it matches this variant alone (``Q4_K`` also matches ``Q4_K_M``), else a path."""
+    short = f"*{quantization}*"
+    if quantization and {path for path in everything if fnmatchcase(path, short)} == set(paths):
+        return short
+    return escape(paths[0])

@@ -1,0 +1,204 @@
+"""The HTTP server below the loopback hubs: replies are values, requests are recorded, faults are scripted.
+
+::
+
+    with HuggingFaceHub() as hub:
+        hub.script("/tree/", Reply(503), Reply(200, cut=100))  # the first two requests for a listing
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+    @property
+    def path(self) -> str:
+        """The path, still percent-encoded."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The first value of each field of the query."""
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.target).query).items()}
+
+    @property
+    def token(self) -> str:
+        """The bearer token, or empty."""
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+    """Close the connection after this many bytes of the body."""
+    length: int | None = None
+    """``Content-Length``, if it is not that of the body."""
+    chunked: bool = False
+    """Send no ``Content-Length``; the end of the connection is the end of the body."""
+
+    @classmethod
+    def json(cls, document: object, status: int = 200, **headers: str) -> Reply:
+        """A document; underscores in the names of fields become hyphens."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return cls(status, {"Content-Type": "application/json"} | fields, json.dumps(document).encode())
+
+
+Answer = Callable[[Request], Reply]
+
+
+class HubServer(ABC):
+    """A server on a loopback port. Use it as a context manager.
+
+    Attributes:
+        requests: Every request so far, in the order of arrival.
+        cut_files: Files are cut after so many bytes of a body; None for never.
+        is_dead: Every connection is closed without an answer.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.cut_files: int | None = None
+        self.is_dead = False
+        self._scripts: list[tuple[str, list[Reply | Answer]]] = []
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        """The base address."""
+        return f"http://{self.host}"
+
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def script(self, part: str, *replies: Reply | Answer) -> None:
+        """Answer the next requests whose target contains ``part`` with these replies."""
+        self._scripts.append((part, list(replies)))
+
+    def targets(self, part: str = "") -> list[str]:
+        """The targets of requests so far that contain ``part``."""
+        return [request.target for request in self.requests if part in request.target]
+
+    def reply(self, request: Request) -> Reply:
+        """Record a request and answer it."""
+        with self._lock:
+            self.requests.append(request)
+            scripted = next((rest for part, rest in self._scripts if part in request.target and rest), None)
+            step = scripted.pop(0) if scripted else None
+        if step is None:
+            return self.answer(request)
+        return step if isinstance(step, Reply) else step(request)
+
+    @abstractmethod
+    def answer(self, request: Request) -> Reply:
+        """Answer a request for which nothing is scripted."""
+
+    def file(self, request: Request, content: bytes, headers: Mapping[str, str]) -> Reply:
+        """Answer with a file, or the part of it that is asked for."""
+        fields = {"Accept-Ranges": "bytes", **headers}
+        reply = Reply(200, fields, content, cut=self.cut_files)
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+        etag = request.headers.get("if-range")
+        if part is None or (etag is not None and etag != headers.get("ETag")):
+            return reply
+        first, last = int(part[1]), min(int(part[2] or len(content) - 1), len(content) - 1)
+        if first >= len(content):
+            return Reply(416, {"Content-Range": f"bytes */{len(content)}"})
+        where = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+        return replace(reply, status=206, headers=fields | where, body=content[first : last + 1])
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that server_close() waits for them
+    request_queue_size = 64
+
+    def handle_error(self, *_: Any) -> None:
+        """Clients that leave are part of the tests."""
+
+
+def _handler_of(hub: HubServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1
+
+        def setup(self) -> None:
+            super().setup()
+            hub._open.add(self.connection)
+
+        def finish(self) -> None:
+            hub._open.discard(self.connection)
+            with suppress(OSError):
+                super().finish()
+
+        def do_GET(self) -> None:
+            if hub.is_dead:
+                self.close_connection = True
+                return
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self._send(hub.reply(Request(self.command, self.path, headers)))
+
+        do_HEAD = do_GET
+
+        def _send(self, reply: Reply) -> None:
+            self.send_response_only(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            if reply.chunked:
+                self.send_header("Connection", "close")
+                self.close_connection = True
+            else:
+                length = len(reply.body) if reply.length is None else reply.length
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(reply.body[: reply.cut])
+            self.wfile.flush()
+            self.close_connection = self.close_connection or (
+                reply.cut is not None and reply.cut < len(reply.body)
+            )
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler

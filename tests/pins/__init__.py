@@ -1,0 +1,1 @@
+"""Tests of adding, comparing and moving pins."""
