@@ -52,6 +52,8 @@ _LONGEST_SECONDS: Final = 86_400.0
 """A token is renewed at least once a day, whatever the service says."""
 _EARLY_SECONDS: Final = 5.0
 """A token is renewed before it expires, since a request takes time to arrive."""
+_ATTEMPTS: Final = 4
+"""Most attempts at one request, however often other threads renew the credential."""
 _CLIENT_ID: Final = "modelfetch"
 
 
@@ -81,23 +83,25 @@ class RegistryAuth:
 
         Args:
             repository: The repository.
-            request: Sends the request with a credential. It is called again, once, if it raises Challenged.
+            request: Sends the request with a credential. If it raises Challenged, it is called again with a
+                fresh one, once.
 
         Raises:
             SourceError: The request failed, or no credential that the registry accepts can be had.
             Cancelled: The run was cancelled.
         """
         access = self._access(repository)
-        used = access.current()
-        try:
-            return request(used)
-        except Challenged as error:
-            challenge = error.challenge
-        renewed = access.renewed(challenge, used)
-        try:
-            return request(renewed)
-        except Challenged as error:
-            raise access.refused(error.message) from error
+        used, is_fresh = access.current(), False
+        for _ in range(_ATTEMPTS):
+            try:
+                return request(used)
+            except Challenged as error:
+                if is_fresh:
+                    raise access.refused(error.message) from error
+                challenge = error.challenge
+            # Not always fresh: another thread may have fetched it before, and it may have expired since.
+            used, is_fresh = access.renewed(challenge, used)
+        raise access.refused("the login was refused (401)")
 
     def has_login(self, repository: RegistryRepository) -> bool:
         """Whether the user has a login for a repository that asked for one."""
@@ -142,8 +146,8 @@ class _Access:
                 self._obtain(self._challenge)
             return self._credential
 
-    def renewed(self, challenge: Challenge, used: Credential | None) -> Credential:
-        """The credential to send after a 401.
+    def renewed(self, challenge: Challenge, used: Credential | None) -> tuple[Credential, bool]:
+        """The credential to send after a 401, and whether it was fetched by this call.
 
         Args:
             challenge: What the registry asked for.
@@ -154,11 +158,12 @@ class _Access:
         """
         with self._lock:
             is_newer = self._credential is not None and self._credential != used
-            if not is_newer or self._clock() >= self._until:  # else another thread has renewed it meanwhile
+            is_fresh = not is_newer or self._clock() >= self._until
+            if is_fresh:  # else another thread has renewed it meanwhile
                 self._obtain(challenge)
             if self._credential is None or self._credential == used:
                 raise self._refusal("the login was refused (401)")
-            return self._credential
+            return self._credential, is_fresh
 
     def has_login(self) -> bool:
         """Whether a login was looked up, and found."""

@@ -57,9 +57,10 @@ MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Largest manifest in bytes, as in oras-go; registries take up to 4 MiB (OCI distribution specification)."""
 _ERROR_BYTES: Final = 16 * 1024
 """Most bytes read of the body of an error."""
+_NO_TAG: Final = "there is no such tag or digest"
 _WORDS: Final = {
     "NAME_UNKNOWN": "there is no such repository",
-    "MANIFEST_UNKNOWN": "there is no such tag or digest",
+    "MANIFEST_UNKNOWN": _NO_TAG,
     "BLOB_UNKNOWN": "there is no such blob",
 }
 """Words for the codes of errors in the OCI distribution specification."""
@@ -163,6 +164,8 @@ def _translate(
     is_login = error.fault is Fault.AUTHORIZATION
     if is_login and has_login:
         return AuthorizationError(f"{host} refused {shown}: {error.message}", hint=error.hint)
+    if error.message == _NO_TAG:  # so the repository itself may be read
+        return UnknownModelError(f"{host} has no {shown}: {_NO_TAG}", hint="Check the spelling of the tag.")
     if is_login or error.fault is Fault.NOT_FOUND:
         # Registries answer alike for repositories that do not exist and for private ones.
         login = f"`docker login {host}` or `podman login {host}` stores a login." if is_login else ""

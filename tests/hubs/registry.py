@@ -95,13 +95,15 @@ class Registry:
     failures: list[int] = field(default_factory=list)
     """Statuses of the next requests for manifests and blobs."""
     cut_after: int | None = None
-    """The next blob ends after that many bytes."""
+    """The next blob of more bytes ends after that many."""
     manifests: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     """Type and bytes, by repository and tag or digest."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     """Valid tokens."""
+    expires_at_cut: bool = False
+    """Whether all tokens expire when a blob is cut."""
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -240,8 +242,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.owner.cut_after is not None and status in (200, 206) and "ETag" in (headers or {}):
-            body, self.owner.cut_after = body[: self.owner.cut_after], None
+        cut = self.owner.cut_after
+        if cut is not None and cut < len(body) and "ETag" in (headers or {}):
+            body, self.owner.cut_after = body[:cut], None
+            if self.owner.expires_at_cut:
+                self.owner.tokens[:] = ["no longer valid" for _ in self.owner.tokens]
             self.close_connection = True
         self.wfile.write(body)
 

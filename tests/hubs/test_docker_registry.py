@@ -15,19 +15,7 @@ from typing import Any
 
 import pytest
 
-from modelfetch.cancel import Cancellation
-from modelfetch.errors import UnknownModelError
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.model.reference import OciReference
-from modelfetch.model.write import manifest_toml
-from modelfetch.net.client import Client
-from modelfetch.net.hub_client import HubClient
-from modelfetch.net.time_limits import Limits
-from modelfetch.settings import load
-from modelfetch.upstreams.access import Access
-from modelfetch.upstreams.base import Listing
-from modelfetch.upstreams.registry import open_upstream
-from tests.e2e.command import Command
+from tests.e2e.command import Command, assert_fails
 from tests.e2e.relay import Relay
 from tests.hubs.registry import CONFIG, FILEPATH, MODELPACK, OCI_INDEX, OCI_MANIFEST, RAW, Registry, digest_of
 
@@ -137,23 +125,6 @@ class Lab:
         (home / "config.json").write_text(json.dumps({"auths": {self.host: {"auth": pair}}}), "utf-8")
         return {"DOCKER_CONFIG": str(home)}
 
-    def resolve(self, environ: dict[str, str]) -> Listing:
-        reference = OciReference(self.host, REPOSITORY, "1")
-        cancel = Cancellation()
-        client = Client(Limits(), cancel)
-        settings = load(flags={"cache_dir": str(self.root / "cache")}, environ={}, cwd=self.root)
-        hub = HubClient(client, cancel)
-        try:
-            return open_upstream(reference, Access(hub, settings, environ)).resolve(reference)
-        finally:
-            client.close()
-
-
-def pinned(listing: Listing) -> Manifest:
-    """A manifest of a listing whose digests are all stated."""
-    specs = tuple(FileSpec(file.path, file.size or 0, file.sha256 or "") for file in listing.files)
-    return Manifest("tiny", "1", specs, license=listing.license, title=listing.title, oci=listing.oci)
-
 
 @pytest.mark.parametrize("auth", ["open", "htpasswd", "token"])
 @pytest.mark.parametrize("push", PUSHERS)
@@ -162,21 +133,23 @@ def test_what_another_client_pushed_is_pinned_fetched_and_resumed(
 ) -> None:
     with ExitStack() as stack:
         lab = Lab(tmp_path / "lab", stack, push, auth)
+        reference = f"oci:{lab.host}/{REPOSITORY}:1"
         if auth != "open":
-            with pytest.raises(UnknownModelError, match="private and needs a login"):
-                lab.resolve({"HOME": str(tmp_path)})
+            assert_fails(cli("add", reference), 3, "private and needs a login", "docker login")
         login = {} if auth == "open" else lab.log_in(tmp_path / "docker")
-        listing = lab.resolve(login | {"HOME": str(tmp_path)})
-        assert {file.path: f"sha256:{file.sha256}" for file in listing.files} == {
-            path: digest_of(data) for path, data in lab.contents.items()
-        }
-        assert (listing.license, listing.title) == ("MIT", "Tiny")
-        (cli.catalog / "tiny.toml").write_text(manifest_toml(pinned(listing)), "utf-8")
+        added = cli("add", reference, "--name", "tiny", "--json", **login)
+        assert added.code == 0, added.err
+        pinned = (cli.home / "config/modelfetch/catalog/tiny.toml").read_text("utf-8")
+        for path, data in lab.contents.items():
+            assert f'path = "{path}"\nsize = {len(data)}\nsha256 = "{digest_of(data)[7:]}"' in pinned
+        assert 'license = "MIT"' in pinned
+        blobs = [each for each in lab.relay.requests if "/blobs/" in each]
+        assert len(blobs) <= 2, "the config alone, with and without a credential"
         interrupted(cli, login)
         lab.relay.requests.clear()
         result = cli("ensure", "tiny", **login)
         assert result.code == 0, result.err
-        place = cli.cache / "models" / "tiny" / "1"
+        place = Path(result.lines[0])
         assert {path: (place / path).read_bytes() for path in lab.contents} == lab.contents
         starts = [
             int(found) for found in re.findall(r"range: bytes=(\d+)-", "".join(lab.relay.requests), re.I)
@@ -186,7 +159,8 @@ def test_what_another_client_pushed_is_pinned_fetched_and_resumed(
 
 
 def interrupted(cli: Command, login: dict[str, str]) -> None:
-    """Start a transfer, and kill it in the middle of the large file."""
+    """Start a transfer, and interrupt it in the middle of the large file."""
     env = login | {"MODELFETCH_NETWORK_LIMIT_RATE": "2MB", "MODELFETCH_NETWORK_CONNECTIONS": "1"}
     with cli.start("ensure", "tiny", "--json", **env) as running:
         running.until(lambda each: re.search(r'"received":[1-5]\d{6}\b', each.out) is not None)
+        running.interrupt()

@@ -174,6 +174,23 @@ def test_many_threads_share_one_token(client: Client, registry: Registry) -> Non
     assert len(registry.paths("token")) == 1
 
 
+def test_a_token_of_another_thread_that_has_expired_is_renewed(client: Client, registry: Registry) -> None:
+    registry.scheme = "Bearer"
+    reader = Reader(client, registry)
+    url, attempts = reader.repository.blob_url(SHA256), list[Credential | None]()
+
+    def request(credential: Credential | None) -> bytes:
+        attempts.append(credential)
+        if len(attempts) == 1:  # another thread has the 401 answered, and its token expires at once
+            reader.read()
+            registry.tokens[0] = "no longer valid"
+        body = client.request(url, RangeRequest(0, len(DATA)), credential=credential, memory=Memory())
+        return b"".join(bytes(piece) for piece in body)
+
+    assert reader.auth.send(reader.repository, request) == DATA
+    assert [each and each.value for each in attempts] == [None, "Bearer token-0", "Bearer token-1"]
+
+
 def test_no_token_goes_to_a_cdn(client: Client, registry: Registry) -> None:
     with Registry() as cdn:
         cdn.add(DATA)

@@ -261,6 +261,7 @@ def test_what_is_not_there(
     with pytest.raises(UnknownModelError, match=message) as caught:
         upstream(requests).resolve(OciReference(registry.host, repository, tag))
     assert f"{registry.host}/{repository}:{tag}" in caught.value.message
+    assert ("private" in caught.value.message) == (tag == "1")
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
