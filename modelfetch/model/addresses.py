@@ -23,8 +23,9 @@ _HOST: Final = (
 """Host and port of a registry (github.com/distribution/reference, ``domain`` in reference.go).
 
 This pattern and the next two are compiled on first use: every run imports this module, and few need them."""
-_REGISTRY_PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
-"""Path of a repository (OCI distribution specification, "Pulling manifests", ``<name>``)."""
+_REGISTRY_PATH: Final = r"[A-Za-z0-9_]+(?:[.-]+[A-Za-z0-9_]+)*(?:/[A-Za-z0-9_]+(?:[.-]+[A-Za-z0-9_]+)*)*"
+"""Path of a repository (OCI distribution specification, "Pulling manifests", ``<name>``). Upper case too, as
+hosts with ollama's protocol have it: ``hf.co/Qwen/Qwen3-GGUF``."""
 _DIGEST_ONLY: Final = r"[0-9a-f]{64}"
 
 REPOSITORY_CHARACTERS: Final = 255
@@ -99,7 +100,7 @@ def why_bad_repository(repository: str) -> str:
     if not found or not _is_explicit(host) or not _is_port(found["port"]):
         return "must start with the host of a registry, such as ghcr.io or localhost:5000"
     if not re.fullmatch(_REGISTRY_PATH, path):
-        return "must have a path of a-z 0-9, separated by / . _ or -, and no tag"
+        return "must have a path of A-Z a-z 0-9, separated by / . _ or -, and no tag"
     # Docker takes 64 hexadecimal digits for the id of an image, so registries refuse them as a name.
     return "must not be a digest" if re.fullmatch(_DIGEST_ONLY, path) else ""
 
