@@ -30,7 +30,11 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "list": ("ls", "models", "search", "catalog"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
+        "find": ("lookup", "has", "whereis"),
         "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
+        "outdated": ("stale", "updates", "behind"),
+        "upgrade": ("update", "bump", "move", "relock"),
+        "diff": ("compare", "changes"),
         "history": ("runs",),
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
@@ -76,7 +80,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "add": (
         "modelfetch add hf:Qwen/Qwen3-0.6B",
-        "modelfetch add hf:unsloth/Qwen3-0.6B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
+        "modelfetch add hf:Qwen/Qwen3-8B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
         "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
     ),
     "adopt": (
@@ -93,10 +97,27 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch path whisper-base",
         "modelfetch path whisper-base onnx/encoder_model.onnx",
     ),
+    "find": (
+        "modelfetch find model.gguf",
+        "modelfetch find model.gguf --json",
+    ),
     "remove": (
         "modelfetch remove whisper-base --dry-run",
         "modelfetch remove whisper-base",
         "modelfetch remove my-model --unpin",
+    ),
+    "outdated": (
+        "modelfetch outdated",
+        "modelfetch outdated my-model --exit-code",
+    ),
+    "upgrade": (
+        "modelfetch upgrade my-model --dry-run",
+        "modelfetch upgrade my-model",
+        "modelfetch upgrade my-model --revision v2.0",
+    ),
+    "diff": (
+        "modelfetch diff my-model",
+        "modelfetch diff my-model 1846881b6b3a 9f2c11aa0034",
     ),
     "history": (
         "modelfetch history",

@@ -19,8 +19,10 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelfetch.model.manifest import Manifest, PinOrigin
-    from modelfetch.pins.remove import Unpinned
+    from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
@@ -39,12 +41,16 @@ def list_models(
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    models = []
+    manifests = []
     for name in workspace.catalog.names():
         try:
-            models.append(_summary(workspace, workspace.catalog.get(name)))
+            manifests.append(workspace.catalog.get(name))
         except ManifestError as error:
             say(f"warning: {error.message}")
+    upstreams = _upstreams(workspace, manifests)
+    models = [
+        _summary(workspace, manifest) | {"upstream": upstreams.get(manifest.name)} for manifest in manifests
+    ]
     if present:
         models = [model for model in models if model["present"]]
     if json:
@@ -52,6 +58,7 @@ def list_models(
     else:
         notes(workspace)
         _print_models(models)
+        _say_upstreams(models)
 
 
 def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
@@ -68,6 +75,28 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "replaces": entry.replaces,
         "path": str(workspace.store.directory(manifest)),
     }
+
+
+def _upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> dict[str, dict[str, Any]]:
+    """What is known of the upstreams of pins, by name. Nothing is imported if none of them has one."""
+    if all(manifest.upstream is None for manifest in manifests):
+        return {}
+    from modelfetch.pins.upstream_state import upstream_states
+
+    return {name: state.document for name, state in upstream_states(workspace, manifests).items()}
+
+
+_FLAGS = {"moved": "moved upstream", "due": "check due", "failed": "check failed"}
+
+
+def _say_upstreams(models: Sequence[dict[str, Any]]) -> None:
+    """Flag the pins that moved, whose check is due, or whose last check failed."""
+    for state, words in _FLAGS.items():
+        names = [
+            model["name"] for model in models if model["upstream"] and model["upstream"]["state"] == state
+        ]
+        if names:
+            say(f"note: {words}: {', '.join(names)} (see `modelfetch outdated`)")
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:
@@ -130,6 +159,7 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "catalog": entry.origin,
         "replaces": entry.replaces,
         "manifest": str(entry.path),
+        "upstream_state": _upstreams(workspace, [manifest]).get(manifest.name),
     }
 
 
@@ -180,7 +210,16 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
+        *_upstream_facts(workspace, manifest),
     ]
+
+
+def _upstream_facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.upstream is None:
+        return []
+    from modelfetch.pins.upstream_state import upstream_states
+
+    return [("upstream", upstream_states(workspace, [manifest])[manifest.name].words)]
 
 
 def _sources(manifest: Manifest) -> list[str]:
@@ -289,7 +328,7 @@ def remove(
 
 
 def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
-    from modelfetch.pins.remove import unpin
+    from modelfetch.pins.unpin import unpin
 
     return unpin(workspace, name, dry_run=dry_run)
 

@@ -41,6 +41,18 @@ PresentNames = Annotated[
         autocompletion=_complete_model,
     ),
 ]
+PinNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Models; without one, all that have an upstream.",
+        autocompletion=_complete_model,
+    ),
+]
+MovedNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Models.", autocompletion=_complete_model, show_default=False),
+]
 Name = Annotated[
     str,
     typer.Argument(

@@ -11,6 +11,7 @@ from modelfetch.history.history import FILE, History
 from modelfetch.history.rows import (
     EXHAUSTED,
     AttemptRow,
+    CheckRow,
     CidRow,
     DigestRow,
     EventRow,
@@ -25,6 +26,7 @@ __all__ = [
     "EXHAUSTED",
     "FILE",
     "AttemptRow",
+    "CheckRow",
     "CidRow",
     "DigestRow",
     "EventRow",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.history.database_file import DatabaseFile, Inode
 from modelfetch.history.errors import Damaged, TooSlow, Unavailable, retry_while_locked, translated
-from modelfetch.history.schema import VERSION, create, is_expected_schema, upgrade
+from modelfetch.history.schema import VERSION, create, is_expected_schema
 
 if TYPE_CHECKING:
     import sqlite3
@@ -237,7 +237,7 @@ def _opened(connection: sqlite3.Connection) -> bytes:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """Return the version of the schema; 0 if there are no tables yet.
+    """Return the version of the schema; 0 if there are no tables yet. An earlier one than ours can be read.
 
     Raises:
         Unavailable: A newer version of the program wrote the file.
@@ -247,17 +247,9 @@ def _version(connection: sqlite3.Connection) -> int:
     version, entries = rows[0][0], [tuple(row[1:]) for row in rows if row[1] is not None]
     if version > VERSION:
         raise Unavailable("a newer modelfetch wrote it")
-    if (version < 1 or not is_expected_schema(entries, version)) and (version or entries):
+    if (version or entries) and not is_expected_schema(version, entries):
         raise Damaged("its tables are not those of modelfetch")
     return int(version)
-
-
-def _add_tables(connection: sqlite3.Connection) -> None:
-    """Bring the tables of an earlier version up to date, unless another process did so first."""
-    connection.execute("BEGIN IMMEDIATE")
-    if (version := _version(connection)) < VERSION:
-        upgrade(connection, version)
-    connection.execute("COMMIT")
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
@@ -273,6 +265,13 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         create(connection)
     connection.execute("COMMIT")
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _add_tables(connection: sqlite3.Connection) -> None:
+    """Add the tables that an earlier version lacks, unless another process did so first."""
+    connection.execute("BEGIN IMMEDIATE")
+    create(connection, _version(connection))
+    connection.execute("COMMIT")
 
 
 def time_limit(wait: float) -> float:

@@ -234,7 +234,7 @@ class Session:
         """
         public, first_host = False, host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
-            headers = fields(url)
+            headers = dict(fields(url))  # a copy: the credential of one request must not reach the next one
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):

@@ -86,7 +86,7 @@ class Walk:
             for entry in _entries(self._root / folder):
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.name.startswith("."):
-                    self._skip("hidden files", path)
+                    self._skip("hidden files and directories", path)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
                 else:
@@ -95,11 +95,7 @@ class Walk:
     @property
     def notices(self) -> tuple[str, ...]:
         """What was left out, a line for each reason."""
-        return tuple(
-            f"left out {len(paths)} {what}: {', '.join(map(quote, sorted(paths)[:_SHOWN]))}"
-            + (", ..." if len(paths) > _SHOWN else "")
-            for what, paths in sorted(self._skipped.items())
-        )
+        return tuple(f"left out {what}: {_some(paths)}" for what, paths in sorted(self._skipped.items()))
 
     def _skip(self, what: str, path: str) -> None:
         self._skipped.setdefault(what, []).append(path)
@@ -150,7 +146,8 @@ class LocalDisk:
         Raises:
             StoreError: A directory or file cannot be read.
         """
-        given = Path(cast("DiskReference", reference).path).absolute()
+        # A shell expands ~ itself, but not in quotes, and there is none in front of a Python call.
+        given = Path(os.path.expanduser(cast("DiskReference", reference).path)).absolute()  # noqa: PTH111 - never raises
         try:
             root = given.resolve(strict=True)
             found = root.stat()
@@ -202,6 +199,11 @@ def unreadable(path: Path, error: OSError) -> StoreError:
         f"cannot read {quote(str(path), 200)}: {(error.strerror or 'unknown error').lower()}",
         hint="Check its owner and mode.",
     )
+
+
+def _some(paths: list[str]) -> str:
+    shown = ", ".join(map(quote, sorted(paths)[:_SHOWN]))
+    return f"{shown} and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else shown
 
 
 def _search(root: Path) -> tuple[list[_Found], tuple[str, ...]]:

@@ -172,7 +172,8 @@ class Github:
         try:
             return self._hub.get_json(url, credential=self._credential, accept=_ACCEPT)
         except SourceError as error:
-            if error.fault is Fault.BUSY:
+            # 503 is busy too, but no limit: only these two statuses are (REST documentation, rate limits).
+            if error.fault is Fault.BUSY and error.message.endswith(("(403)", "(429)")):
                 raise self._limited(wanted, error.retry_after) from error
             raise failure(error, url, f"list the assets of {quote(wanted.text)}") from error
 

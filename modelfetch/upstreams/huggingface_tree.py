@@ -16,11 +16,11 @@ import hashlib
 import re
 from typing import Final
 
-from modelfetch.errors import UnavailableError, UsageError
+from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.upstreams.base import UpstreamFile
-from modelfetch.upstreams.collect import checked
+from modelfetch.upstreams.collect import checked, nonsense
 from modelfetch.upstreams.reading import LFS_VERSION
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -66,19 +66,18 @@ def file_of(document: object, host: str) -> UpstreamFile | None:
     if entry.lfs is None:
         is_id = entry.oid is not None and _SHA1.fullmatch(entry.oid)
         return UpstreamFile(entry.path, entry.size, None, git_blob=entry.oid if is_id else None)
-    if not _SHA256.fullmatch(entry.lfs.oid) or _contradicts(entry.lfs, entry.oid):
-        raise UnavailableError(
-            f"{host}: the digests of {quote(entry.path)} contradict each other",
-            hint="The answer is wrong or was changed on its way; try again, or check huggingface.endpoint.",
-        )
+    if not _SHA256.fullmatch(entry.lfs.oid) or _contradicts(entry.lfs, entry.size, entry.oid):
+        raise nonsense(f"{host}: the digests of {quote(entry.path)} contradict each other")
     return UpstreamFile(entry.path, entry.lfs.size, entry.lfs.oid)
 
 
-def _contradicts(lfs: _Lfs, oid: str | None) -> bool:
-    """Return whether the blob id of the pointer disproves SHA-256 or size.
+def _contradicts(lfs: _Lfs, size: int, oid: str | None) -> bool:
+    """Return whether the size of the entry, or the blob id of the pointer, disproves SHA-256 or size.
 
     A pointer of another length than the canonical one has further lines, and nothing can be concluded.
     """
+    if size not in (lfs.size, lfs.pointerSize):
+        return True
     pointer = LFS_VERSION + f"oid sha256:{lfs.oid}\nsize {lfs.size}\n".encode()
     if oid is None or lfs.pointerSize not in (None, len(pointer)):
         return False

@@ -1003,8 +1003,14 @@ def sized(name: str, content: bytes, size: int) -> Manifest:
     return Manifest(name, "1", (replace(spec("f.bin", content), size=size),), license="MIT")
 
 
-@pytest.mark.parametrize("by", [-1, 1, 100_000])
-@pytest.mark.parametrize("others", [0, 40], ids=["alone", "beside a batch"])
+@pytest.mark.parametrize(
+    ("others", "by"),
+    [
+        *(pytest.param(0, by, id=f"alone, {by:+}") for by in (-1, 1, 100_000)),
+        pytest.param(40, -1, id="beside a batch, -1"),
+        *(pytest.param(40, by, id=f"beside a batch, {by:+}", marks=pytest.mark.slow) for by in (1, 100_000)),
+    ],
+)
 def test_a_size_that_is_wrong_is_told_and_the_right_one_ensured(
     lab: Laboratory, by: int, others: int
 ) -> None:

@@ -36,7 +36,7 @@ def make_version_1(path: Path) -> None:
     with History(path) as history:
         history.write(runs=[run("old")])
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE digests")
+        connection.executescript("DROP TABLE digests; DROP TABLE checks")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
 

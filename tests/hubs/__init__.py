@@ -1,1 +1,1 @@
-"""Loopback servers in the shape of hubs, which can misbehave."""
+"""Loopback hubs: small HTTP servers with the APIs of Hugging Face and ModelScope; they can misbehave."""

@@ -9,14 +9,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
-from tests.hubs.loopback import Asked, Loopback, Said
+from tests.hubs.server import HubServer, Reply, Request
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Release:
     assets: list[Asset] = field(default_factory=list)
 
 
-class GithubServer(Loopback):
+class GithubServer(HubServer):
     """Serves the releases of one repository.
 
     Attributes:
@@ -62,62 +61,66 @@ class GithubServer(Loopback):
         self.override: Any = None
         self.status: int | None = None
 
-    def answer(self, asked: Asked) -> Said:
+    def answer(self, request: Request) -> Reply:
         """Answer a request to the API, to a download, or to a signed address."""
-        path = unquote(asked.path)
+        path = unquote(request.path)
         if path.startswith("/repos/"):
-            return self._api(asked, path.removeprefix("/repos/"))
+            return self._api(request, path.removeprefix("/repos/"))
         if path.startswith("/repositories/1/"):
-            return self._api(asked, f"{self.repo}/{path.removeprefix('/repositories/1/')}")
+            return self._api(request, f"{self.repo}/{path.removeprefix('/repositories/1/')}")
         if path.startswith("/signed/"):
-            return Said(400) if "authorization" in asked.headers else Said(200, self._content(path[8:]))
+            return Reply(400) if request.token else Reply(body=self._content(path[8:]))
         prefix = f"/{self.repo}/releases/download/"
         if path.startswith(prefix):
-            target = f"/signed/{asked.path.removeprefix(prefix)}?sig=s3cr3t"
-            return Said(302, headers={"Location": target})
-        return Said(404)
+            target = f"/signed/{request.path.removeprefix(prefix)}?sig=s3cr3t"
+            return Reply(302, {"Location": target})
+        return Reply(404)
 
-    def _api(self, asked: Asked, path: str) -> Said:
+    def _api(self, request: Request, path: str) -> Reply:
         if self.status is not None:
-            return Said(self.status, b"{}")
+            return Reply(self.status, body=b"{}")
         if self.remaining is not None:
             self.remaining -= 1
             if self.remaining < 0:
-                return Said(403, b'{"message": "API rate limit exceeded"}', self.limit_fields)
-        given = asked.headers.get("authorization")
+                return Reply(403, self.limit_fields, b'{"message": "API rate limit exceeded"}')
+        given = request.headers.get("authorization")
         if given not in (None, f"Bearer {self.token}"):
-            return _json({"message": "Bad credentials"}, 401)
+            return Reply.json({"message": "Bad credentials"}, 401)
         owner, name, *rest = path.split("/")
         if self.renamed == f"{owner}/{name}":
-            return Said(301, headers={"Location": f"/repositories/1/{'/'.join(rest)}"})
+            return Reply(301, {"Location": f"/repositories/1/{'/'.join(rest)}"})
         if f"{owner}/{name}" != self.repo or (self.token is not None and given is None):
-            return _json({"message": "Not Found"}, 404)
+            return Reply.json({"message": "Not Found"}, 404)
         return self._releases(rest[1:])
 
-    def _releases(self, rest: list[str]) -> Said:
+    def _releases(self, rest: list[str]) -> Reply:
         match rest:
             case []:
-                return _json([self._document(release) for release in self.releases])
+                return Reply.json([self._document(release) for release in self.releases])
             case ["latest"] if self.releases:
-                return _json(self._document(self.releases[-1]))
+                return Reply.json(self._document(self.releases[-1]))
             case ["tags", *parts]:
                 for release in self.releases:
                     if release.tag == "/".join(parts):
-                        return _json(self._document(release))
+                        return Reply.json(self._document(release))
             case _:
                 pass
-        return _json({"message": "Not Found"}, 404)
+        return Reply.json({"message": "Not Found"}, 404)
 
     def _document(self, release: Release) -> Any:
         if self.override is not None:
             return self.override
         return {
             "tag_name": release.tag,
-            "html_url": f"{self.url}/{self.repo}/releases/tag/{release.tag}",
+            "html_url": f"{self.endpoint}/{self.repo}/releases/tag/{release.tag}",
             "name": None,
             "draft": False,
             "assets": [self._asset(release, asset) for asset in release.assets],
         }
+
+    @property
+    def _downloads(self) -> str:
+        return f"{self.endpoint}/{self.repo}/releases/download/"
 
     def _asset(self, release: Release, asset: Asset) -> dict[str, object]:
         digest = asset.digest
@@ -129,7 +132,7 @@ class GithubServer(Loopback):
             "digest": digest,
             "state": asset.state,
             "updated_at": "2025-01-01T00:00:00Z",
-            "browser_download_url": f"{self.url}/{self.repo}/releases/download/{release.tag}/{asset.name}",
+            "browser_download_url": f"{self._downloads}{release.tag}/{asset.name}",
         }
 
     def _content(self, path: str) -> bytes:
@@ -149,7 +152,3 @@ def rate_limit(seconds: float) -> dict[str, str]:
         "x-ratelimit-reset": str(now + int(seconds)),
         "Date": formatdate(now, usegmt=True),
     }
-
-
-def _json(document: object, status: int = 200) -> Said:
-    return Said(status, json.dumps(document).encode(), {"Content-Type": "application/json"})

@@ -131,7 +131,7 @@ DIGESTS = st.integers(0, 2**256 - 1).map("{:064x}".format)
 URLS = st.lists(
     st.from_regex(r"https://[a-z]{1,9}\.example/[a-z0-9%_.?=&]{0,20}", fullmatch=True), max_size=2
 )
-REPOS = st.from_regex(r"[A-Za-z0-9_]{1,9}/[A-Za-z0-9_-]{1,9}", fullmatch=True)
+REPOS = st.from_regex(r"[A-Za-z0-9_]{1,9}/[A-Za-z0-9_][A-Za-z0-9_-]{0,8}", fullmatch=True)
 BRANCHES = st.from_regex(r"[A-Za-z0-9_]{1,9}(/[A-Za-z0-9._-]{0,9}[a-z])?", fullmatch=True).filter(
     lambda text: ".." not in text
 )

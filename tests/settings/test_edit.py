@@ -75,6 +75,27 @@ def test_other_values_are_kept_and_so_is_their_order(path: Path) -> None:
     assert tables(path) == before | {"network": {"connections": 3}}
 
 
+def test_comments_and_the_form_of_the_file_are_kept(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    written = "# mine\n\n[network]  # slow\nfiles = 2   # not more\n\n# soon\n[retry]\ncap = 9\n"
+    path.write_text(written)
+    set_value(path, "network.files", "7")
+    assert path.read_text() == written.replace("files = 2", "files = 7")
+    set_value(path, "network.files", "2")
+    set_value(path, "retry.attempts", "3")
+    assert unset_value(path, "retry.attempts") is True
+    assert path.read_text() == written
+
+
+def test_dotted_keys_and_tables_in_parts_are_edited(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text("network.files = 2\nnetwork.connections = 3\n[retry]\ncap = 9\n")
+    set_value(path, "network.files", "7")
+    set_value(path, "network.connect_timeout", "5")
+    expected = {"files": 7, "connections": 3, "connect_timeout": 5}
+    assert tables(path) == {"network": expected, "retry": {"cap": 9}}
+
+
 def test_a_wrong_value_in_the_file_can_be_corrected(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text('[network]\nfiles = "many"\n')

@@ -1,1 +1,1 @@
-"""Tests of the upstreams, each against a loopback server in the shape of its hub."""
+"""Tests of upstreams against loopback hubs."""

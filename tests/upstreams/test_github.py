@@ -45,7 +45,7 @@ def server() -> Iterator[GithubServer]:
 
 @pytest.fixture
 def github(hub: HubClient, server: GithubServer) -> Github:
-    return Github(hub, server.url)
+    return Github(hub, server.endpoint)
 
 
 def digests(listing: Listing) -> dict[str, str | None]:
@@ -79,12 +79,12 @@ def test_stated_digests_cost_one_request(github: Github, server: GithubServer) -
     assert listing.stated_by == "github"
     assert listing.reference == WANTED
     assert (listing.name, listing.revision, listing.notices) == ("name", "", ())
-    assert server.paths() == ["/repos/owner/name/releases/tags/v1.0"]
+    assert server.targets() == ["/repos/owner/name/releases/tags/v1.0"]
 
 
 def test_the_lasting_address_is_pinned_and_not_the_signed_one(github: Github, server: GithubServer) -> None:
     file = github.resolve(WANTED).files[1]
-    assert file.urls == (f"{server.url}/owner/name/releases/download/v1.0/model.onnx",)
+    assert file.urls == (f"{server.endpoint}/owner/name/releases/download/v1.0/model.onnx",)
     assert read(github, file) == MODEL
 
 
@@ -164,7 +164,7 @@ def test_a_file_of_checksums_is_read(github: Github, server: GithubServer, name:
 def test_it_is_not_read_where_everything_is_stated(github: Github, server: GithubServer) -> None:
     assets_of(server).append(Asset("SHA256SUMS", b"anything"))
     github.resolve(WANTED)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_the_digest_of_the_api_wins(github: Github, server: GithubServer) -> None:
@@ -201,16 +201,16 @@ def test_a_wrong_file_of_checksums_is_not_used_at_all(
 
 def test_the_token_goes_to_the_api_only(hub: HubClient, server: GithubServer) -> None:
     server.token = SECRET
-    github = Github(hub, server.url, SECRET)
+    github = Github(hub, server.endpoint, SECRET)
     file = github.resolve(WANTED).files[1]
     assert read(github, file) == MODEL
-    given = {each.path.split("/")[1]: each.headers.get("authorization") for each in server.asked}
+    given = {each.path.split("/")[1]: each.headers.get("authorization") for each in server.requests}
     assert given == {"repos": f"Bearer {SECRET}", "owner": None, "signed": None}
 
 
 def test_a_private_asset_is_explained(hub: HubClient, server: GithubServer) -> None:
-    github = Github(hub, server.url, SECRET)
-    file = UpstreamFile("a.bin", 5, None, fetch_url=f"{server.url}/private")
+    github = Github(hub, server.endpoint, SECRET)
+    file = UpstreamFile("a.bin", 5, None, fetch_url=f"{server.endpoint}/private")
     with pytest.raises(AuthorizationError, match="has it not for everyone"):
         read(github, file)
 
@@ -252,7 +252,8 @@ def test_no_release_at_all(github: Github, server: GithubServer) -> None:
         (403, AuthorizationError, "access refused (403)"),
         (451, AuthorizationError, "is disabled"),
         (429, UnavailableError, "the rate limit"),
-        (500, UnavailableError, "server error"),
+        (500, UnavailableError, "internal server error (500)"),
+        (503, UnavailableError, "service unavailable (503)"),
         (418, UnavailableError, "unexpected answer"),
     ],
 )
@@ -275,7 +276,7 @@ def test_a_rate_limit_says_when_it_ends(github: Github, server: GithubServer, ha
     assert isinstance(error, UnavailableError)
     assert ("it ends in 30 min" if has_date else "UTC") in error.message
     assert "GITHUB_TOKEN" in error.hint
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_short_rate_limit_is_waited_for(github: Github, server: GithubServer) -> None:
@@ -318,7 +319,7 @@ GOOD: dict[str, Any] = {
     ],
 )
 def test_nonsense_is_refused(github: Github, server: GithubServer, assets: Any) -> None:
-    listed = json.loads(json.dumps(assets).replace("{url}", server.url))
+    listed = json.loads(json.dumps(assets).replace("{url}", server.endpoint))
     server.override = {"tag_name": "v1.0", "html_url": "", "assets": listed}
     assert isinstance(fails(github), UnavailableError)
 

@@ -14,7 +14,8 @@ from modelfetch.model.reference import IpfsReference
 from modelfetch.net.hub_client import HubClient
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.ipfs import Ipfs
-from tests.hubs.loopback import Said, Table
+from tests.hubs.server import Reply
+from tests.hubs.table import File, Table
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -32,10 +33,10 @@ def gateways() -> Iterator[list[Table]]:
 
 @pytest.fixture
 def ipfs(hub: HubClient, gateways: list[Table]) -> Ipfs:
-    return Ipfs(hub, [gateway.url + "/" for gateway in gateways])
+    return Ipfs(hub, [gateway.endpoint + "/" for gateway in gateways])
 
 
-def serve(gateway: Table, path: str, said: Said) -> None:
+def serve(gateway: Table, path: str, said: Reply) -> None:
     gateway.answers[f"/ipfs/{path}"] = said
 
 
@@ -56,15 +57,15 @@ def only(listing: Listing) -> UpstreamFile:
 
 
 def test_a_raw_block_states_its_digest_and_is_verified(ipfs: Ipfs, gateways: list[Table]) -> None:
-    serve(gateways[0], RAW_CID, Said(body=CONTENT))
+    serve(gateways[0], RAW_CID, File(body=CONTENT))
     listing = ipfs.resolve(IpfsReference(RAW_CID))
     file = only(listing)
     assert (file.size, file.sha256, file.cid) == (len(CONTENT), SHA256, RAW_CID)
     assert listing.stated_by == "ipfs"
 
 
-@pytest.mark.parametrize("said", [Said(body=CONTENT[::-1]), Said(body=CONTENT + b"!")])
-def test_a_gateway_that_sends_other_bytes_is_named(ipfs: Ipfs, gateways: list[Table], said: Said) -> None:
+@pytest.mark.parametrize("said", [File(body=CONTENT[::-1]), File(body=CONTENT + b"!")])
+def test_a_gateway_that_sends_other_bytes_is_named(ipfs: Ipfs, gateways: list[Table], said: Reply) -> None:
     serve(gateways[0], RAW_CID, said)
     error = fails(ipfs, RAW_CID)
     assert isinstance(error, IntegrityError)
@@ -73,7 +74,7 @@ def test_a_gateway_that_sends_other_bytes_is_named(ipfs: Ipfs, gateways: list[Ta
 
 
 def test_a_wrong_size_of_a_raw_block_is_not_believed(ipfs: Ipfs, gateways: list[Table]) -> None:
-    said = Said(body=CONTENT, headers={"Content-Length": str(len(CONTENT) + 5)}, ranges=False)
+    said = File(body=CONTENT, length=len(CONTENT) + 5, ranges=False)
     serve(gateways[0], RAW_CID, said)
     assert isinstance(fails(ipfs, RAW_CID), UnavailableError)
 
@@ -82,11 +83,11 @@ def test_a_large_raw_block_is_computed_and_still_verified(
     ipfs: Ipfs, gateways: list[Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("modelfetch.upstreams.ipfs.RAW_BYTES", 1000)
-    serve(gateways[0], RAW_CID, Said(body=CONTENT))
+    serve(gateways[0], RAW_CID, File(body=CONTENT))
     file = only(ipfs.resolve(IpfsReference(RAW_CID)))
     assert (file.size, file.sha256) == (len(CONTENT), None)
     assert read(ipfs, file) == CONTENT
-    serve(gateways[0], RAW_CID, Said(body=CONTENT[::-1]))
+    serve(gateways[0], RAW_CID, File(body=CONTENT[::-1]))
     with pytest.raises(IntegrityError):
         read(ipfs, file)
 
@@ -95,12 +96,12 @@ def test_an_inline_file_needs_no_request(ipfs: Ipfs, gateways: list[Table]) -> N
     file = only(ipfs.resolve(IpfsReference(INLINE_CID)))
     assert (file.size, file.sha256) == (5, hashlib.sha256(b"hello").hexdigest())
     assert read(ipfs, file) == b"hello"
-    assert gateways[0].asked == gateways[1].asked == []
+    assert gateways[0].requests == gateways[1].requests == []
 
 
 @pytest.mark.parametrize("cid", [TREE_CID, OLD_CID])
 def test_the_digest_of_a_tree_has_to_be_computed(ipfs: Ipfs, gateways: list[Table], cid: str) -> None:
-    serve(gateways[0], TREE_CID, Said(body=CONTENT))
+    serve(gateways[0], TREE_CID, File(body=CONTENT))
     listing = ipfs.resolve(IpfsReference(cid))
     file = only(listing)
     assert (file.size, file.sha256, file.cid, file.urls) == (len(CONTENT), None, TREE_CID, ())
@@ -113,7 +114,7 @@ def test_the_digest_of_a_tree_has_to_be_computed(ipfs: Ipfs, gateways: list[Tabl
 def test_a_file_in_a_directory_has_the_cid_that_the_gateway_states(
     ipfs: Ipfs, gateways: list[Table], stated: str
 ) -> None:
-    said = Said(body=CONTENT, headers={"X-Ipfs-Roots": stated})
+    said = File(body=CONTENT, headers={"X-Ipfs-Roots": stated})
     serve(gateways[0], f"{TREE_CID}/onnx/model-a.onnx", said)
     file = only(ipfs.resolve(IpfsReference(TREE_CID, "onnx/model-a.onnx")))
     assert (file.path, file.cid, file.urls) == ("model-a.onnx", RAW_CID, ())
@@ -121,20 +122,20 @@ def test_a_file_in_a_directory_has_the_cid_that_the_gateway_states(
 
 @pytest.mark.parametrize("stated", ["", "nonsense", "../.."])
 def test_without_a_stated_cid_the_address_is_pinned(ipfs: Ipfs, gateways: list[Table], stated: str) -> None:
-    serve(gateways[0], f"{TREE_CID}/a.bin", Said(body=CONTENT, headers={"X-Ipfs-Roots": stated}))
+    serve(gateways[0], f"{TREE_CID}/a.bin", File(body=CONTENT, headers={"X-Ipfs-Roots": stated}))
     file = only(ipfs.resolve(IpfsReference(TREE_CID, "a.bin")))
     assert file.cid is None
-    assert file.urls == (f"{gateways[0].url}/ipfs/{TREE_CID}/a.bin",)
+    assert file.urls == (f"{gateways[0].endpoint}/ipfs/{TREE_CID}/a.bin",)
 
 
 @pytest.mark.parametrize(
-    "said", [Said(404), Said(504), Said(429), Said(200, b"x", {"Content-Encoding": "gzip"})]
+    "said", [Reply(404), Reply(504), Reply(429), Reply(200, {"Content-Encoding": "gzip"}, b"x")]
 )
-def test_the_next_gateway_is_asked_at_once(ipfs: Ipfs, gateways: list[Table], said: Said) -> None:
+def test_the_next_gateway_is_asked_at_once(ipfs: Ipfs, gateways: list[Table], said: Reply) -> None:
     serve(gateways[0], TREE_CID, said)
-    serve(gateways[1], TREE_CID, Said(body=CONTENT))
+    serve(gateways[1], TREE_CID, File(body=CONTENT))
     assert read(ipfs, only(ipfs.resolve(IpfsReference(TREE_CID)))) == CONTENT
-    assert len(gateways[0].asked) == 1
+    assert len(gateways[0].requests) == 1
 
 
 def test_no_gateway_has_it(ipfs: Ipfs, gateways: list[Table]) -> None:
@@ -160,15 +161,15 @@ def test_what_cannot_be_pinned(ipfs: Ipfs, gateways: list[Table], cid: str, path
     error = fails(ipfs, cid, path)
     assert isinstance(error, UsageError)
     assert words in error.message
-    assert gateways[0].asked == []
+    assert gateways[0].requests == []
 
 
 @pytest.mark.parametrize("is_redirected", [True, False])
 def test_a_directory_is_refused(ipfs: Ipfs, gateways: list[Table], is_redirected: bool) -> None:
-    page = Said(body=b"<html>Index of", headers={"Content-Type": "text/html"})
+    page = File(body=b"<html>Index of", headers={"Content-Type": "text/html"})
     if is_redirected:
-        serve(gateways[0], TREE_CID, Said(301, headers={"Location": f"/ipfs/{TREE_CID}/"}))
-        serve(gateways[0], f"{TREE_CID}/", Said(body=b"listing"))
+        serve(gateways[0], TREE_CID, Reply(301, headers={"Location": f"/ipfs/{TREE_CID}/"}))
+        serve(gateways[0], f"{TREE_CID}/", File(body=b"listing"))
     else:
         serve(gateways[0], TREE_CID, page)
     error = fails(ipfs, TREE_CID)

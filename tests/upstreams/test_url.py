@@ -17,7 +17,8 @@ from modelfetch.model.reference import UrlReference
 from modelfetch.net.hub_client import HubClient
 from modelfetch.upstreams.base import Listing
 from modelfetch.upstreams.url import Url, name_of
-from tests.hubs.loopback import Said, Table
+from tests.hubs.server import Reply
+from tests.hubs.table import File, Table
 
 CONTENT = bytes(range(256)) * 20
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 5\n" % (b"a" * 64)
@@ -26,7 +27,7 @@ SECRET = "s3cr3t-canary"
 
 @pytest.fixture
 def server() -> Iterator[Table]:
-    with Table({"/models/tiny.onnx": Said(body=CONTENT)}) as server:
+    with Table({"/models/tiny.onnx": File(body=CONTENT)}) as server:
         yield server
 
 
@@ -36,7 +37,7 @@ def upstream(hub: HubClient) -> Url:
 
 
 def resolve(upstream: Url, server: Table, path: str = "/models/tiny.onnx") -> Listing:
-    return upstream.resolve(UrlReference(server.url + path))
+    return upstream.resolve(UrlReference(server.endpoint + path))
 
 
 def read(upstream: Url, listing: Listing) -> bytes:
@@ -54,33 +55,33 @@ def fails(upstream: Url, server: Table, path: str = "/models/tiny.onnx") -> Mode
 @pytest.mark.parametrize(
     ("said", "size"),
     [
-        (Said(body=CONTENT), len(CONTENT)),
-        (Said(body=CONTENT, ranges=False), len(CONTENT)),
-        (Said(body=CONTENT, ranges=False, has_length=False), None),
-        (Said(body=b"small"), 5),
-        (Said(body=b""), 0),
-        (Said(body=b"", ranges=False), 0),
+        (File(body=CONTENT), len(CONTENT)),
+        (File(body=CONTENT, ranges=False), len(CONTENT)),
+        (File(body=CONTENT, ranges=False, chunked=True), None),
+        (File(body=b"small"), 5),
+        (File(body=b""), 0),
+        (File(body=b"", ranges=False), 0),
     ],
 )
-def test_size_and_bytes(upstream: Url, server: Table, said: Said, size: int | None) -> None:
+def test_size_and_bytes(upstream: Url, server: Table, said: Reply, size: int | None) -> None:
     server.answers["/models/tiny.onnx"] = said
     listing = resolve(upstream, server)
     [file] = listing.files
     assert (file.path, file.size, file.sha256) == ("tiny.onnx", size, None)
-    assert file.urls == (server.url + "/models/tiny.onnx",)
+    assert file.urls == (server.endpoint + "/models/tiny.onnx",)
     assert (listing.name, listing.revision, listing.stated_by) == ("tiny", "", "computed")
     assert read(upstream, listing) == said.body
 
 
 def test_only_the_beginning_is_requested_first(upstream: Url, server: Table) -> None:
     resolve(upstream, server)
-    assert [each.headers["range"] for each in server.asked] == ["bytes=0-1023"]
+    assert [each.headers["range"] for each in server.requests] == ["bytes=0-1023"]
 
 
 def test_a_redirect_to_a_signed_address_is_not_pinned(upstream: Url, server: Table) -> None:
-    server.answers["/get/tiny.onnx"] = Said(302, headers={"Location": f"/models/tiny.onnx?sig={SECRET}"})
+    server.answers["/get/tiny.onnx"] = Reply(302, headers={"Location": f"/models/tiny.onnx?sig={SECRET}"})
     listing = resolve(upstream, server, "/get/tiny.onnx")
-    assert listing.files[0].urls == (server.url + "/get/tiny.onnx",)
+    assert listing.files[0].urls == (server.endpoint + "/get/tiny.onnx",)
     assert SECRET not in repr(listing)
     assert read(upstream, listing) == CONTENT
 
@@ -149,13 +150,13 @@ def test_addresses_that_are_refused_before_a_request(upstream: Url, url: str, wo
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (Said(body=CONTENT, headers={"Content-Type": "text/html; charset=utf-8"}), "a web page"),
-        (Said(body=b"\n<!DOCTYPE HTML><title>Log in</title>"), "a web page"),
-        (Said(body=POINTER), "Git LFS pointer"),
-        (Said(body=POINTER, ranges=False, headers={"Content-Type": "text/plain"}), "Git LFS pointer"),
+        (File(body=CONTENT, headers={"Content-Type": "text/html; charset=utf-8"}), "a web page"),
+        (File(body=b"\n<!DOCTYPE HTML><title>Log in</title>"), "a web page"),
+        (File(body=POINTER), "Git LFS pointer"),
+        (File(body=POINTER, ranges=False, headers={"Content-Type": "text/plain"}), "Git LFS pointer"),
     ],
 )
-def test_what_is_not_the_file_is_refused(upstream: Url, server: Table, said: Said, words: str) -> None:
+def test_what_is_not_the_file_is_refused(upstream: Url, server: Table, said: Reply, words: str) -> None:
     server.answers["/models/tiny.onnx"] = said
     error = fails(upstream, server)
     assert isinstance(error, UsageError)
@@ -164,7 +165,7 @@ def test_what_is_not_the_file_is_refused(upstream: Url, server: Table, said: Sai
 
 
 def test_a_page_can_be_pinned_by_its_name(upstream: Url, server: Table) -> None:
-    server.answers["/page.html"] = Said(body=b"<html>", headers={"Content-Type": "text/html"})
+    server.answers["/page.html"] = File(body=b"<html>", headers={"Content-Type": "text/html"})
     assert resolve(upstream, server, "/page.html").files[0].path == "page.html"
 
 
@@ -185,7 +186,7 @@ def test_a_page_can_be_pinned_by_its_name(upstream: Url, server: Table) -> None:
 def test_every_status_has_its_error(
     upstream: Url, server: Table, status: int, kind: type[ModelfetchError]
 ) -> None:
-    server.answers["/models/tiny.onnx"] = Said(status, headers={"Content-Length": "0"})
+    server.answers["/models/tiny.onnx"] = Reply(status)
     error = fails(upstream, server, f"/models/tiny.onnx?key={SECRET}")
     assert type(error) is kind
     assert "127.0.0.1" in error.message
@@ -199,13 +200,13 @@ def test_nobody_listens(upstream: Url, server: Table) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        Said(body=CONTENT, cut=100),
-        Said(body=CONTENT, headers={"Content-Encoding": "gzip"}),
-        Said(body=CONTENT + b"more"),
+        File(body=CONTENT, cut=100),
+        File(body=CONTENT, headers={"Content-Encoding": "gzip"}),
+        File(body=CONTENT + b"more"),
     ],
     ids=["cut", "compressed", "longer"],
 )
-def test_a_file_that_changes_cannot_be_read(upstream: Url, server: Table, said: Said) -> None:
+def test_a_file_that_changes_cannot_be_read(upstream: Url, server: Table, said: Reply) -> None:
     listing = resolve(upstream, server)
     server.answers["/models/tiny.onnx"] = said
     with pytest.raises(UnavailableError, match="cannot read"):

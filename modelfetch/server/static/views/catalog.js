@@ -6,7 +6,7 @@ import { grouped } from "../groups.js";
 import { icon } from "../icons.js";
 import { search } from "../search.js";
 import { INITIAL, jobOf, standing } from "../store.js";
-import { modelFacts } from "../words.js";
+import { modelFacts, upstreamFlag } from "../words.js";
 import { bar } from "./bar.js";
 import { button } from "./button.js";
 
@@ -164,7 +164,8 @@ function update({ model, state }, parts) {
   setAttribute(parts.element, "data-standing", now);
   setText(parts.title, model.title || model.name);
   setAttribute(parts.title, "title", model.title || model.name);
-  setText(parts.facts, [...modelFacts(model), held, model.title && model.name].filter(Boolean).join(" · "));
+  const facts = [...modelFacts(model), held, upstreamFlag(model), model.title && model.name];
+  setText(parts.facts, facts.filter(Boolean).join(" · "));
   setText(parts.kind, model.kind);
   show(parts.kind, model.kind !== "model");
   show(parts.here, now === "present");

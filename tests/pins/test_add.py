@@ -1,0 +1,257 @@
+"""Adding pins to catalogs, and names in place of references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelfetch.errors import OfflineError, UnknownModelError, UsageError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.reference import Reference
+from modelfetch.pins.add import (
+    Added,
+    Target,
+    add,
+    all_pinned,
+    ensure_pinned,
+    pinned_line,
+    pinned_names,
+    target_of,
+)
+from modelfetch.pins.catalogs import pinned_as, user_catalog, write_pin
+from modelfetch.pins.digests import StoreDigests
+from modelfetch.pins.pin import PinRequest
+from modelfetch.pins.session import PinSession, open_session
+from modelfetch.pins.unpin import unpin
+from modelfetch.pins.variants import Variant, VariantsError
+from modelfetch.workspace import Workspace
+from tests.pins.fakes import HF, FakeUpstream, hf_listing, plain, stated
+
+
+class Machine:
+    """A user and a project on a machine of their own, and a fake hub."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / "work"
+        self.work.mkdir()
+        self.project = self.work / "modelfetch.toml"
+        self.hub = FakeUpstream(hf_listing(stated("w"), plain("config.json")), {"config.json": b"{}"})
+
+    @property
+    def workspace(self) -> Workspace:
+        environ = {
+            "HOME": str(self.root),
+            "MODELFETCH_CONFIG": str(self.root / "config" / "config.toml"),
+            "MODELFETCH_CACHE_DIR": str(self.root / "cache"),
+        }
+        return Workspace.open(environ=environ, cwd=self.work)
+
+    @property
+    def session(self) -> PinSession:
+        workspace = self.workspace
+        return PinSession(workspace, self.upstream_for, StoreDigests(workspace.store, keep=False))
+
+    def upstream_for(self, reference: Reference) -> FakeUpstream:
+        return self.hub
+
+    def add(self, choice: str | None = None, *, dry_run: bool = False, **more: object) -> Added:
+        request = PinRequest((HF,), **more)  # type: ignore[arg-type]
+        return add(self.session, request, target_of(self.workspace, choice), dry_run=dry_run)
+
+    @property
+    def user(self) -> Path:
+        return user_catalog(self.workspace) / "repo.toml"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_pin_goes_to_the_users_catalog_and_is_found_by_name_and_reference(machine: Machine) -> None:
+    (machine.root / "config").mkdir()
+    added = machine.add()
+    assert (added.path, added.is_written, added.is_listed) == (machine.user, True, False)
+    assert machine.workspace.catalog.get("repo") == added.manifest
+    assert pinned_as(machine.workspace, "org/Repo") == added.manifest
+    assert pinned_names(machine.workspace, ["demo", "hf:org/Repo@main"]) == ["demo", "repo"]
+    assert pinned_line(added).startswith("pinned hf:org/Repo as repo 0123456789ab (2 files, 9 B) in /")
+
+
+def test_adding_again_changes_nothing_and_makes_no_request(machine: Machine) -> None:
+    first = machine.add()
+    before = machine.user.stat()
+    again = machine.add()
+    assert (again.pin, again.is_written, again.path) == (None, False, first.path)
+    assert machine.hub.resolved == 1
+    assert machine.user.stat() == before
+
+
+def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        machine.add(include=("w",))
+    assert "the name 'repo' is taken by repo of the user catalog" in caught.value.message
+    assert "--name org-repo" in caught.value.hint
+    assert machine.add(include=("w",), name="small").is_written
+    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
+    assert machine.add(name="twin").is_written
+    with pytest.raises(UsageError, match="pinned several times: repo, twin"):
+        pinned_names(machine.workspace, ["hf:org/Repo"])
+
+
+def test_a_built_in_name_is_taken(machine: Machine) -> None:
+    machine.hub.listing = hf_listing(plain("config.json"), name="whisper-base")
+    with pytest.raises(UsageError, match="taken by whisper-base of the built-in catalog"):
+        machine.add()
+    assert machine.hub.opened == []
+
+
+def test_a_dry_run_writes_nothing(machine: Machine) -> None:
+    machine.project.write_text("# mine\n")
+    added = machine.add(dry_run=True)
+    assert (added.is_written, added.is_listed) == (True, True)
+    assert added.path == machine.work / "models" / "repo.toml"
+    assert not added.path.exists()
+    assert machine.project.read_text() == "# mine\n"
+    assert not (machine.root / "cache").exists()
+
+
+def test_in_a_project_its_catalog_gets_the_pin_and_its_file_the_name(machine: Machine) -> None:
+    machine.project.write_text('# mine\nmodels = ["demo"]  # first\n')
+    added = machine.add()
+    assert added.path == machine.work / "models" / "repo.toml"
+    assert added.is_listed
+    assert machine.project.read_text() == 'catalog = ["models"]\n# mine\nmodels = ["demo", "repo"]  # first\n'
+    workspace = machine.workspace
+    assert workspace.loaded.models == ("demo", "repo")
+    assert workspace.catalog.entry("repo").origin == "project"
+    again = machine.add()
+    assert (again.is_written, again.is_listed) == (False, False)
+
+
+def test_a_catalog_that_the_project_has_is_used(machine: Machine) -> None:
+    (machine.work / "pins").mkdir()
+    (machine.work / "one.toml").write_text("")
+    machine.project.write_text('catalog = ["one.toml", "pins"]\n')
+    assert machine.add().path == machine.work / "pins" / "repo.toml"
+    assert machine.project.read_text() == 'models = ["repo"]\ncatalog = ["one.toml", "pins"]\n'
+
+
+def test_a_pin_of_the_user_is_copied_into_a_project_without_a_request(machine: Machine) -> None:
+    machine.add("user")
+    machine.project.write_text("")
+    added = machine.add()
+    assert (added.pin, added.is_written, added.is_listed) == (None, True, True)
+    assert machine.hub.resolved == 1
+    assert added.path.read_text() == machine.user.read_text()
+
+
+def test_the_users_catalog_can_be_chosen_in_a_project(machine: Machine) -> None:
+    machine.project.write_text("")
+    assert machine.add("user").path == machine.user
+    assert machine.project.read_text() == ""
+
+
+def test_a_directory_can_be_chosen(machine: Machine) -> None:
+    directory = machine.root / "elsewhere"
+    assert machine.add(str(directory)).path == directory / "repo.toml"
+    with pytest.raises(UsageError, match="exists already"):
+        machine.add(str(directory))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [("project", "there is no modelfetch.toml"), (" ", "is empty"), (__file__, "is not a directory")],
+)
+def test_wrong_catalogs_are_refused(machine: Machine, choice: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        machine.add(choice)
+
+
+def test_ensure_pins_what_is_new_for_the_user_and_nothing_twice(machine: Machine) -> None:
+    machine.project.write_text("")
+    assert not all_pinned(machine.workspace, ["hf:org/Repo"])
+    names, added = ensure_pinned(machine.session, ["demo", "hf:org/Repo"])
+    assert (names, [each.path for each in added]) == (["demo", "repo"], [machine.user])
+    assert machine.project.read_text() == ""
+    assert all_pinned(machine.workspace, ["demo", "hf:org/Repo"])
+    assert ensure_pinned(machine.session, ["hf:org/Repo"]) == (["repo"], [])
+    assert machine.hub.resolved == 1
+
+
+def test_a_variant_that_was_chosen_is_found_again(machine: Machine) -> None:
+    machine.hub.listing = hf_listing(stated("m-Q4_0.gguf"), stated("m-Q8_0.gguf"), name="M-GGUF")
+    with pytest.raises(VariantsError):
+        ensure_pinned(machine.session, ["hf:org/Repo"])
+
+    def first(variants: Sequence[Variant]) -> Variant:
+        return variants[0]
+
+    names, added = ensure_pinned(machine.session, ["hf:org/Repo"], choose=first)
+    assert names == ["m-q4_0"]
+    assert len(added) == 1
+    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["m-q4_0"]
+    target = target_of(machine.workspace, None)
+    again = add(machine.session, PinRequest((HF,)), target, choose=first)
+    assert (again.manifest.name, again.pin, again.is_written) == ("m-q4_0", None, False)
+
+
+def test_several_partial_pins_of_a_reference_must_be_named(machine: Machine) -> None:
+    machine.add(include=("w",), name="one")
+    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["one"]
+    machine.add(include=("c*",), name="two")
+    with pytest.raises(UsageError, match="pinned several times: one, two"):
+        pinned_names(machine.workspace, ["hf:org/Repo"])
+    machine.add(name="all")
+    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["all"]
+
+
+def test_a_reference_that_is_not_pinned_is_unknown(machine: Machine) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:org/Repo"])
+    assert caught.value.hint == "`modelfetch add hf:org/Repo` pins it."
+
+
+def test_a_broken_manifest_hides_no_other(machine: Machine) -> None:
+    machine.add()
+    machine.user.with_name("broken.toml").write_text("# hf:org/Repo\n[[")
+    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
+
+
+def test_offline_nothing_is_resolved(machine: Machine) -> None:
+    with open_session(machine.workspace, offline=True) as session, pytest.raises(OfflineError):
+        ensure_pinned(session, ["hf:org/Repo"])
+
+
+def test_unpinning_undoes_adding(machine: Machine) -> None:
+    machine.project.write_text('catalog = ["models"]\nmodels = ["demo"]  # first\n')
+    (machine.work / "models").mkdir()
+    before = machine.project.read_text()
+    path = machine.add().path
+    assert unpin(machine.workspace, "repo", dry_run=True).paths == (path, machine.project)
+    assert path.exists()
+    assert unpin(machine.workspace, "repo", dry_run=False).paths == (path, machine.project)
+    assert not path.exists()
+    assert machine.project.read_text() == before
+    assert unpin(machine.workspace, "demo", dry_run=False).paths == (machine.project,)
+    with pytest.raises(UsageError, match="cannot be unpinned: it is in the built-in catalog"):
+        unpin(machine.workspace, "whisper-base", dry_run=False)
+
+
+def test_a_manifest_is_never_replaced_but_by_upgrade(tmp_path: Path) -> None:
+    manifest = Manifest("m", "1", (FileSpec("a", 1, "00" * 32),))
+    path = write_pin(manifest, tmp_path / "new")
+    with pytest.raises(UsageError, match="exists already"):
+        write_pin(manifest, tmp_path / "new")
+    assert write_pin(replace(manifest, version="2"), tmp_path / "new", replace=True) == path
+    assert 'version = "2"' in path.read_text()
+    assert [each.name for each in path.parent.iterdir()] == ["m.toml"]
+
+
+def test_a_target_outside_of_a_project_is_the_users(machine: Machine) -> None:
+    assert target_of(machine.workspace, None) == Target("user", user_catalog(machine.workspace))
