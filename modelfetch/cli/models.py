@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelfetch.model.manifest import Manifest, PinOrigin
-    from modelfetch.pins.remove import Unpinned
+    from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
@@ -328,7 +328,7 @@ def remove(
 
 
 def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
-    from modelfetch.pins.remove import unpin
+    from modelfetch.pins.unpin import unpin
 
     return unpin(workspace, name, dry_run=dry_run)
 
