@@ -1,7 +1,6 @@
 """What changes when a pin moves: two manifests compared by path, size and digest. Pure.
 
-Digests of both sides are known, so every file is either the same or not; what a hub lists is compared by
-:mod:`modelfetch.pins.comparison`, which has to do with less.
+Bytes that the old manifest pins under another path need no transfer, so ``fetch`` leaves them out.
 """
 
 from __future__ import annotations
