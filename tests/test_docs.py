@@ -26,6 +26,9 @@ from modelfetch.engine.events import Event
 from modelfetch.engine.stream import Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
 from modelfetch.model.parse import load_manifest
+from modelfetch.model.parse_reference import parse_reference
+from modelfetch.model.paths import is_reference
+from modelfetch.pins.naming import model_name
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
@@ -135,13 +138,22 @@ def calls(page: Path) -> Iterator[list[str]]:
 
 @every_page
 def test_calls_in_examples_are_accepted(page: Path) -> None:
-    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own."""
+    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own.
+
+    A page's own models are those that it pins; a reference must be one.
+    """
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
     for call in calls(page):
         width = 2 if call[0] == "config" else 1
         command = COMMANDS[" ".join(["modelfetch", *call[:width]])]
         parameters = command.make_context("modelfetch", call[width:]).params
-        assert {*(parameters.get("names") or ()), parameters.get("name") or "NAME"} <= known
+        for reference in parameters.get("references", ()):
+            parse_reference(reference)
+            known |= {parameters["name"] or model_name(reference.rpartition("/")[2])}
+        words = {*(parameters.get("names") or ()), parameters.get("name") or "NAME"}
+        for reference in filter(is_reference, words):
+            parse_reference(reference)
+        assert {word for word in words if not is_reference(word)} <= known
 
 
 # Events

@@ -56,7 +56,7 @@ HOMES = {
     "sqlite3": {"history"},
     "sse_starlette": {"server"},
     "starlette": {"server"},
-    "tomli_w": {"model", "settings"},
+    "tomli_w": {"model"},
     "tomlkit": {"pins", "settings"},
     "tomllib": {"catalog", "model", "settings"},
     "truststore": {"net"},

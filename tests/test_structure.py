@@ -18,9 +18,9 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-SAME_PART = {"base", "client", "errors", "huggingface", "modelscope", "oci", "registry"}
+SAME_PART = {"base", "client", "errors", "huggingface", "modelscope", "oci", "registry", "session"}
 """Names that several packages use for the same part: their errors, what connects to a server, their interface
-and table, and what is particular to a hub."""
+and table, what is particular to a hub, and what lasts for one run."""
 LONGEST = 400
 """Lines of a module; most have 100 to 350."""
 LONGEST_CHAIN = 14

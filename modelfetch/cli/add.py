@@ -17,8 +17,9 @@ from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_facts, print_table
 
 if TYPE_CHECKING:
+    from modelfetch.model.manifest import Manifest
     from modelfetch.pins.add import Added, Target
-    from modelfetch.pins.pin import PinnedFile, PinRequest
+    from modelfetch.pins.pin import Pin, PinnedFile, PinRequest
     from modelfetch.workspace import Workspace
 
 _PATH = 32
@@ -76,11 +77,12 @@ def add(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Pin a model: write a manifest with the size and SHA-256 of every file.
+    """Pin a model by a reference such as hf:ORG/REPO.
 
-    Digests that a hub states are taken as stated, and proven at the first download. Other files are fetched
-    once and hashed. Several references become several sources of one model; they must agree on every file.
-    In a project the manifest goes into its catalog, and the name into its modelfetch.toml.
+    Writes a manifest with the size and SHA-256 of every file. Digests that a hub states are taken as stated,
+    and proven at the first download. Other files are fetched once and hashed. Several references become
+    several sources of one model; they must agree on every file. In a project the manifest goes into its
+    catalog, and the name into its modelfetch.toml.
     """
     from modelfetch.cli.pinning import chooser, session_for
     from modelfetch.pins.add import add as add_pin
@@ -106,7 +108,7 @@ def add(
 
 
 def _at_revision(references: Any, revision: str | None) -> Any:
-    from modelfetch.pins.origin import at_revision
+    from modelfetch.pins.matching import at_revision
 
     return references if revision is None else tuple(at_revision(each, revision) for each in references)
 
@@ -155,17 +157,19 @@ def _document(added: Added, target: Target, *, dry_run: bool) -> dict[str, Any]:
 def _print(workspace: Workspace, added: Added, target: Target, *, dry_run: bool) -> None:
     from modelfetch.pins.add import pinned_line
 
-    if added.pin is None and not added.is_written:
-        ref = added.manifest.upstream.ref if added.manifest.upstream else added.manifest.name
-        more = "" if added.is_listed else "; nothing changed"
-        say(f"{ref} is pinned already, as {added.manifest.name} {added.manifest.version}: {added.path}{more}")
+    manifest = added.manifest
+    if added.pin is not None:
+        _print_pin(manifest, added.pin)
+    if added.is_written:
+        copied = "" if added.pin is not None else ", copied from another catalog"
+        say(f"{pinned_line(added, 'would pin' if dry_run else 'pinned')}{copied}")
     else:
-        _print_pin(added)
-        line = pinned_line(added)
-        say(f"would have {line}" if dry_run else line)
+        ref = manifest.upstream.ref if manifest.upstream else manifest.name
+        more = "" if added.is_listed else "; nothing changed"
+        say(f"{ref} is pinned already, as {manifest.name} {manifest.version}: {added.path}{more}")
     if added.is_listed and target.project_file is not None:
         verb = "would add" if dry_run else "added"
-        say(f"{verb} {added.manifest.name} to models in {target.project_file}")
+        say(f"{verb} {manifest.name} to models in {target.project_file}")
     if not dry_run:
         _say_next(workspace, added, target)
 
@@ -180,11 +184,10 @@ def _say_next(workspace: Workspace, added: Added, target: Target) -> None:
         say(f"next: modelfetch ensure {added.manifest.name}")
 
 
-def _print_pin(added: Added) -> None:
+def _print_pin(manifest: Manifest, pin: Pin) -> None:
     from modelfetch.model.units import format_size
     from modelfetch.reporters.terminal_text import plural
 
-    manifest, pin = added.manifest, added.pin
     facts = [
         ("model", f"{manifest.name} {manifest.version}"),
         ("title", manifest.title),
@@ -192,21 +195,21 @@ def _print_pin(added: Added) -> None:
         ("homepage", manifest.homepage),
         ("size", f"{format_size(manifest.size)} in {plural(len(manifest.files), 'file')}"),
         *(("source", f"{kind} {text}") for kind, text in manifest.named_sources()),
-        ("fetched", f"{format_size(pin.fetched)}, to compute digests" if pin and pin.fetched else ""),
+        ("fetched", f"{format_size(pin.fetched)}, to compute digests" if pin.fetched else ""),
     ]
     print_facts([(label, value) for label, value in facts if value])
     print_line("")
-    files = pin.files if pin else ()
-    rows = [[one.file.path, format_size(one.file.size), _digest_of(one), one.file.sha256] for one in files]
+    rows = [
+        [one.file.path, format_size(one.file.size), _digest_of(one), one.file.sha256] for one in pin.files
+    ]
     columns = [
         Column("file", flexible=True, least=_PATH),
         Column("size", right=True),
         Column("digest", flexible=True, prose=True),
         Column("sha256", whole=True),
     ]
-    if rows:
-        print_table(columns, rows)
-    for notice in pin.notices if pin else ():
+    print_table(columns, rows)
+    for notice in pin.notices:
         say(f"note: {notice}")
 
 

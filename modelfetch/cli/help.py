@@ -74,7 +74,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "add": (
         "modelfetch add hf:Qwen/Qwen3-0.6B",
-        "modelfetch add hf:unsloth/Qwen3-0.6B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
+        "modelfetch add hf:Qwen/Qwen3-8B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
         "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
     ),
     "list": (

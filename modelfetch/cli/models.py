@@ -20,7 +20,7 @@ from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest, PinOrigin
-    from modelfetch.pins.remove import Unpinned
+    from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
@@ -289,7 +289,7 @@ def remove(
 
 
 def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
-    from modelfetch.pins.remove import unpin
+    from modelfetch.pins.unpin import unpin
 
     return unpin(workspace, name, dry_run=dry_run)
 

@@ -159,8 +159,6 @@ class Manifest:
             yield SourceKind.MODELSCOPE, f"{self.modelscope.repo} @ {self.modelscope.revision}"
         if self.ipfs_cid is not None:
             yield SourceKind.IPFS, self.ipfs_cid
-        if self.modelscope is not None:
-            yield SourceKind.MODELSCOPE, f"{self.modelscope.repo} @ {self.modelscope.revision}"
         if self.oci is not None:
             yield SourceKind.OCI, self.oci
         for template in self.mirrors:

@@ -28,9 +28,9 @@ from modelfetch.pins.catalogs import (
     user_catalog,
     write_pin,
 )
-from modelfetch.pins.origin import Wanted
+from modelfetch.pins.matching import Wanted
+from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project
-from modelfetch.pins.session import parsed
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -181,7 +181,7 @@ def ensure_pinned(
     return names, added
 
 
-def pinned_line(added: Added) -> str:
+def pinned_line(added: Added, verb: str = "pinned") -> str:
     """One line on what was pinned, and where."""
     from modelfetch.model.units import format_size
 
@@ -189,7 +189,7 @@ def pinned_line(added: Added) -> str:
     ref = manifest.upstream.ref if manifest.upstream else manifest.name
     files = "1 file" if len(manifest.files) == 1 else f"{len(manifest.files)} files"
     size = format_size(manifest.size)
-    return f"pinned {ref} as {manifest.name} {manifest.version} ({files}, {size}) in {added.path}"
+    return f"{verb} {ref} as {manifest.name} {manifest.version} ({files}, {size}) in {added.path}"
 
 
 def _pinned_name(workspace: Workspace, word: str) -> str:

@@ -18,8 +18,9 @@ from modelfetch.errors import ManifestError, StoreError, UnknownModelError, Usag
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
+from modelfetch.pins.matching import Wanted, is_pin_of
 from modelfetch.pins.naming import model_name
-from modelfetch.pins.origin import Wanted, is_pin_of
+from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project, remove_from_project
 
 if TYPE_CHECKING:
@@ -104,8 +105,6 @@ def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
     Raises:
         UsageError: The text is no reference, or it is pinned several times.
     """
-    from modelfetch.pins.session import parsed
-
     return find_pin(workspace, parsed(workspace, reference_text))
 
 

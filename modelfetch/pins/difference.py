@@ -1,4 +1,7 @@
-"""What changes when a pin moves: two manifests compared by path, size and digest. Pure."""
+"""What changes when a pin moves: two manifests compared by path, size and digest. Pure.
+
+Bytes that the old manifest pins under another path need no transfer, so ``fetch`` leaves them out.
+"""
 
 from __future__ import annotations
 

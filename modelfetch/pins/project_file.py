@@ -9,7 +9,7 @@ second one::
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,16 @@ def add_to_project(path: Path, name: str, catalog: str = "") -> bool:
     """
 
     def change(document: TOMLDocument) -> TOMLDocument | None:
-        changed = _with_value(document, path, "models", name)
-        if catalog:
-            changed = _with_value(changed or document, path, "catalog", catalog) or changed
-        return changed
+        wanted = {"catalog": catalog, "models": name} if catalog else {"models": name}
+        arrays = {key: _array(document, path, key) for key in wanted}
+        missing = {key: value for key, value in wanted.items() if arrays[key] is None}
+        lacking = [(array, wanted[key]) for key, array in arrays.items() if array is not None]
+        lacking = [(array, value) for array, value in lacking if value not in array]
+        for array, value in lacking:
+            array.append(value)
+        if missing:
+            return _with_keys(document, missing)
+        return document if lacking else None
 
     return _edit(path, change)
 
@@ -68,31 +74,20 @@ def _edit(path: Path, change: Callable[[TOMLDocument], TOMLDocument | None]) -> 
     return True
 
 
-def _with_value(document: TOMLDocument, path: Path, key: str, value: str) -> TOMLDocument | None:
-    """Return a document whose array has a value; None if it has it already."""
-    values = _array(document, path, key)
-    if values is None:
-        return _with_key(document, key, value)
-    if value in values:
-        return None
-    values.append(value)
-    return document
+def _with_keys(document: TOMLDocument, missing: Mapping[str, str]) -> TOMLDocument:
+    """Add arrays of one value each at the top of a document, below a comment about the whole file.
 
-
-def _with_key(document: TOMLDocument, key: str, value: str) -> TOMLDocument:
-    """Add an array at the top of a document, below a comment about the whole file.
-
-    As text: tomlkit would put it in front of the first table, between that table and its comment.
+    As text: tomlkit would put them in front of the first table, between that table and its comment.
     """
     import tomlkit
 
-    array = tomlkit.array()
-    array.append(value)
-    line = tomlkit.dumps({key: array})
-    lines = tomlkit.dumps(document).splitlines(keepends=True)
-    end = next((index for index, each in enumerate(lines) if not each.startswith("#")), 0)
-    start = end + 1 if end and not lines[end].strip() else 0
-    return tomlkit.parse("".join([*lines[:start], line, *lines[start:]]))
+    added = [tomlkit.dumps({key: [value]}) for key, value in missing.items()]
+    text = tomlkit.dumps(document)
+    lines = (text if text.endswith("\n") or not text else f"{text}\n").splitlines(keepends=True)
+    end = next((index for index, each in enumerate(lines) if not each.startswith("#")), len(lines))
+    # A comment that a blank line follows is about the file; else it is about the line below it.
+    start = end if end == len(lines) else end + 1 if end and not lines[end].strip() else 0
+    return tomlkit.parse("".join([*lines[:start], *added, *lines[start:]]))
 
 
 def _array(document: TOMLDocument, path: Path, key: str) -> MutableSequence[Any] | None:

@@ -20,6 +20,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.pins.catalogs import check_name
 from modelfetch.pins.digests import Digests, StoreDigests
+from modelfetch.pins.parsing import parsed
 from modelfetch.pins.pin import Choose, Pin, PinRequest, UpstreamFor, make_pin
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from modelfetch.pins.digests import Progress
     from modelfetch.settings import Loaded
     from modelfetch.workspace import Workspace
+
+__all__ = ["PinSession", "open_session", "parsed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +100,6 @@ def open_session(
         )
     finally:
         client.close()
-
-
-def parsed(workspace: Workspace, text: str) -> Reference:
-    """Parse a reference, with the endpoints of the settings.
-
-    Raises:
-        UsageError: The text is no reference.
-    """
-    from modelfetch.model.parse_reference import parse_reference
-
-    settings = workspace.loaded.settings
-    return parse_reference(
-        text, hf_endpoint=settings.huggingface.endpoint, ms_endpoint=settings.modelscope.endpoint
-    )
 
 
 def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:

@@ -24,8 +24,8 @@ from modelfetch.pins.add import (
 from modelfetch.pins.catalogs import pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
-from modelfetch.pins.remove import unpin
 from modelfetch.pins.session import PinSession, open_session
+from modelfetch.pins.unpin import unpin
 from modelfetch.pins.variants import Variant, VariantsError
 from modelfetch.workspace import Workspace
 from tests.pins.fakes import HF, FakeUpstream, hf_listing, plain, stated

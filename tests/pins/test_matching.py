@@ -10,7 +10,7 @@ from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse_reference import parse_reference
 from modelfetch.model.reference import RepoReference
-from modelfetch.pins.origin import Wanted, at_revision, is_pin_of, request_of
+from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, request_of
 from tests.pins.fakes import COMMIT, HF, MS
 
 
