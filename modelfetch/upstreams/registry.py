@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 from modelfetch.errors import OfflineError, UsageError
 from modelfetch.model.reference import DiskReference, OciReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote
+from modelfetch.settings.redaction import redact
 
 if TYPE_CHECKING:
     from modelfetch.model.reference import Reference
@@ -66,10 +67,18 @@ def open_upstream(reference: Reference, access: Access) -> Upstream:
     """
     if access.loaded.offline and not isinstance(reference, _WITHOUT_NETWORK):
         raise OfflineError(
-            f"cannot resolve {quote(reference.text)}: the network must not be used",
+            f"cannot resolve {quote(_shown(reference))}: the network must not be used",
             hint="Run again without --offline (MODELFETCH_OFFLINE, HF_HUB_OFFLINE).",
         )
     factory = UPSTREAMS.get(type(reference))
     if factory is None:
-        raise UsageError(f"{quote(reference.text)} cannot be pinned: this kind of reference is not supported")
+        raise UsageError(
+            f"{quote(_shown(reference))} cannot be pinned: this kind of reference is not supported",
+            hint="`modelfetch add --help` lists the kinds of references.",
+        )
     return factory(reference, access)
+
+
+def _shown(reference: Reference) -> str:
+    """Return the text of a reference; of an address without what may be secret."""
+    return redact(reference.text) if "://" in reference.text else reference.text

@@ -38,14 +38,14 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def requests(client: Client, waits: Waits) -> HubClient:
+def hub(client: Client, waits: Waits) -> HubClient:
     return HubClient(client, Cancellation(), sleep=waits.seconds.append, waiting=waits.lines.append)
 
 
 @pytest.fixture
-def hub() -> Iterator[HuggingFaceHub]:
-    with HuggingFaceHub() as hub:
-        yield hub
+def hf() -> Iterator[HuggingFaceHub]:
+    with HuggingFaceHub() as hf:
+        yield hf
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ const KINDS = {
   mirror: "mirror",
   ipfs: "IPFS",
   huggingface: "Hugging Face",
+  modelscope: "ModelScope",
+  oci: "registry",
   url: "web",
 };
 
