@@ -47,6 +47,8 @@ MOST_DEPTH: Final = 16
 class _Index:
     """The files of a cache, by what they can be found by."""
 
+    repositories: frozenset[str]
+    """Names of their directories. Most models are of none of them, so nothing is looked up for their files."""
     by_digest: dict[str, list[str]]
     by_size: dict[int, list[str]]
 
@@ -77,7 +79,10 @@ class HuggingFaceCache:
         repo = manifest.huggingface
         if repo is None:
             return
-        folder = self.root / cache_folder(repo)
+        name = cache_folder(repo)
+        if name not in self._indexed().repositories:
+            return
+        folder = self.root / name
         yield folder / "blobs" / file.sha256
         yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
 
@@ -92,11 +97,10 @@ class HuggingFaceCache:
             return self._index
 
     def _list(self) -> _Index:
-        index = _Index({}, {})
+        repositories = [entry for entry in _entries(self.root) if REPOSITORY.fullmatch(entry.name)]
+        index = _Index(frozenset(entry.name for entry in repositories), {}, {})
         until, left = self._clock() + MOST_SECONDS, MOST_FILES
-        for repository in _entries(self.root):
-            if not REPOSITORY.fullmatch(repository.name):
-                continue
+        for repository in repositories:
             for entry in _files_of(repository):
                 if left <= 0 or self._clock() > until:
                     return index
