@@ -48,7 +48,7 @@ class _Index:
     """The files of a cache, by what they can be found by."""
 
     repositories: frozenset[str]
-    """Names of their directories. Most models are of none of them, so nothing is looked up for their files."""
+    """Names of their directories: nothing is looked up for files of models that are of none of them."""
     by_digest: dict[str, list[str]]
     by_size: dict[int, list[str]]
 
