@@ -12,7 +12,22 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import add, config, ensure, history, jobs, metrics, models, serve, sources, verify
+from modelfetch.cli import (
+    add,
+    adopt,
+    config,
+    ensure,
+    find,
+    history,
+    jobs,
+    metrics,
+    models,
+    outdated,
+    serve,
+    sources,
+    upgrade,
+    verify,
+)
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -47,10 +62,15 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "plan": ensure.plan,
     "verify": verify.verify,
     "add": add.add,
+    "adopt": adopt.adopt,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,
+    "find": find.find,
     "remove": models.remove,
+    "outdated": outdated.outdated,
+    "upgrade": upgrade.upgrade,
+    "diff": upgrade.diff,
     "history": history.history,
     "log": history.log,
     "metrics": metrics.metrics,
@@ -116,8 +136,9 @@ def call() -> int:
         return SIGINT_EXIT
     except _ClickException as error:
         return _report_usage_error(error)
-    # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug.
-    return EXIT_USAGE if code == 1 else code
+    # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
+    # `outdated --exit-code`, where it means that something moved.
+    return EXIT_USAGE if code == 1 and sys.argv[1:2] != ["outdated"] else code
 
 
 def _report_usage_error(error: Exception) -> int:

@@ -6,7 +6,7 @@ were verified; ``path`` reads the files again if they differ, since scripts rely
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,42 +19,83 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
+    from modelfetch.cli.list_filters import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
     from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 
+_NAME = 32
+"""Least width of a model's name, in cells: longer ones are rare, and are shortened in the middle."""
+_LICENSE = 12
+"""Most width of a license, in cells: common identifiers fit, and a sentence would take the title's room."""
+_TITLE = 24
+"""Least width of a title, in cells: relatives differ only after some words, so less tells nothing."""
 _PATH = 32
 """Least width of a path, in cells; if the terminal is too narrow for it, digests go below their rows."""
 
 
 def list_models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATTERN]",
+            help="Part of a name or title, or a pattern such as '*-q8'.",
+            show_default=False,
+        ),
+    ] = None,
     present: Annotated[bool, typer.Option("--present", help="List present models only.")] = False,
+    task: Annotated[
+        options.TaskName | None,
+        typer.Option("--task", help="List models for this task only.", show_default=False),
+    ] = None,
+    sort: Annotated[
+        options.Sort, typer.Option("--sort", help="Order: by name, largest first, or last used first.")
+    ] = options.Sort.NAME,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
     """List the models of all catalogs, and show which are present."""
-    from modelfetch.errors import ManifestError
+    from modelfetch.cli.list_filters import LastUses, matcher, ordered
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    models = []
-    for name in workspace.catalog.names():
-        try:
-            models.append(_summary(workspace, workspace.catalog.get(name)))
-        except ManifestError as error:
-            say(f"warning: {error.message}")
-    if present:
-        models = [model for model in models if model["present"]]
+    is_wanted = matcher(pattern)
+    # Only what shows the last uses pays for reading them.
+    uses = LastUses(workspace.store) if json or sort == options.Sort.USED else None
+    manifests = [each for each in _readable(workspace) if is_wanted(each) and task in (None, each.task)]
+    upstreams = _upstreams(workspace, manifests)
+    with workspace.store.looking():
+        models = [
+            _summary(workspace, manifest, uses) | {"upstream": upstreams.get(manifest.name)}
+            for manifest in manifests
+        ]
+    models = ordered([model for model in models if model["present"] or not present], sort)
     if json:
         print_json({"models": models})
-    else:
-        notes(workspace)
-        _print_models(models)
+        return
+    notes(workspace)
+    _print_models(models)
+    _say_upstreams(models)
+    if not models:
+        say("no model matches")
 
 
-def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _readable(workspace: Workspace) -> Iterator[Manifest]:
+    """Read the manifests of all catalogs; an invalid one is reported and skipped."""
+    from modelfetch.errors import ManifestError
+
+    for name in workspace.catalog.names():
+        try:
+            manifest = workspace.catalog.get(name)
+        except ManifestError as error:
+            say(f"warning: {error.message}")
+            continue
+        yield manifest
+
+
+def _summary(workspace: Workspace, manifest: Manifest, uses: LastUses | None) -> dict[str, Any]:
     entry = workspace.catalog.entry(manifest.name)
     return {
         "name": manifest.name,
@@ -62,33 +103,66 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "present": workspace.is_present(manifest),
         "files": len(manifest.files),
         "size": manifest.size,
+        "task": manifest.task,
+        "format": manifest.format,
         "license": manifest.license,
         "title": manifest.title,
         "catalog": entry.origin,
         "replaces": entry.replaces,
         "path": str(workspace.store.directory(manifest)),
+        **({"used": uses.of(manifest)} if uses is not None else {}),
     }
 
 
-def _print_models(models: list[dict[str, Any]]) -> None:
-    from modelfetch.model.units import format_size
+def _upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> dict[str, dict[str, Any]]:
+    """What is known of the upstreams of pins, by name. Nothing is imported if none of them has one."""
+    if all(manifest.upstream is None for manifest in manifests):
+        return {}
+    from modelfetch.pins.upstream_state import upstream_states
 
+    return {name: state.document for name, state in upstream_states(workspace, manifests).items()}
+
+
+_FLAGS = {"moved": "moved upstream", "due": "check due", "failed": "check failed"}
+
+
+def _say_upstreams(models: Sequence[dict[str, Any]]) -> None:
+    """Flag the pins that moved, whose check is due, or whose last check failed."""
+    for state, words in _FLAGS.items():
+        names = [
+            model["name"] for model in models if model["upstream"] and model["upstream"]["state"] == state
+        ]
+        if names:
+            say(f"note: {words}: {', '.join(names)} (see `modelfetch outdated`)")
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
+    from modelfetch.cli.history import local_time
+    from modelfetch.model.units import format_size, parse_time
+
+    with_use = any("used" in model for model in models)
     rows = [
         [
             f"{model['name']} (project)" if model["replaces"] else model["name"],
             "yes" if model["present"] else "-",
             format_size(model["size"]),
-            model["license"],
+            *([local_time(parse_time(model["used"])) if model["used"] else "-"] if with_use else []),
+            model["task"] or "-",
+            model["format"] or "-",
+            model["license"] or "-",
             model["title"],
         ]
         for model in models
     ]
     columns = [
-        Column("model"),
+        Column("model", flexible=True, least=_NAME),
         Column("present"),
         Column("size", right=True),
-        Column("license", flexible=True, prose=True, drop=2),
-        Column("title", flexible=True, prose=True, drop=1),
+        *([Column("used")] if with_use else []),
+        Column("task", drop=1),
+        Column("format", drop=2),
+        Column("license", flexible=True, prose=True, drop=3, most=_LICENSE),
+        Column("title", flexible=True, prose=True, least=_TITLE, drop=4),
     ]
     print_table(columns, rows)
 
@@ -130,6 +204,7 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "catalog": entry.origin,
         "replaces": entry.replaces,
         "manifest": str(entry.path),
+        "upstream_state": _upstreams(workspace, [manifest]).get(manifest.name),
     }
 
 
@@ -180,7 +255,16 @@ def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
         ("catalog", f"{entry.origin} {entry.path}"),
         ("", f"replaces the {entry.replaces} model of this name" if entry.replaces else ""),
         ("identity", manifest.identity),
+        *_upstream_facts(workspace, manifest),
     ]
+
+
+def _upstream_facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.upstream is None:
+        return []
+    from modelfetch.pins.upstream_state import upstream_states
+
+    return [("upstream", upstream_states(workspace, [manifest])[manifest.name].words)]
 
 
 def _sources(manifest: Manifest) -> list[str]:

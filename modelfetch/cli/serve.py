@@ -56,6 +56,14 @@ PublicUrl = Annotated[
         show_default=False,
     ),
 ]
+AllowAdd = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-add/--no-allow-add",
+        help="Let clients add models by reference; default: only if no other machine can connect.",
+        show_default=False,
+    ),
+]
 
 
 def serve(
@@ -65,6 +73,7 @@ def serve(
     cert: Cert = None,
     key: Key = None,
     public_url: PublicUrl = "",
+    allow_add: AllowAdd = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
@@ -78,7 +87,9 @@ def serve(
 
     warn(Workspace.open({"cache_dir": cache_dir}))
     serve(
-        Options(host, port, token, cert, key, public_url), {"cache_dir": cache_dir}, partial(_listening, json)
+        Options(host, port, token, cert, key, public_url, allow_add),
+        {"cache_dir": cache_dir},
+        partial(_listening, json),
     )
 
 

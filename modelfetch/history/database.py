@@ -190,8 +190,11 @@ class Database:
                 with StatementLimit(time_limit(0.0), self._is_cancelled).applied_to(connection):
                     # NORMAL syncs at checkpoints only: a power cut may lose the last runs, never the file.
                     connection.execute("PRAGMA synchronous = NORMAL")
-                    if not _version(connection):
+                    version = _version(connection)
+                    if not version:
                         _create_tables(connection)
+                    elif version < VERSION:
+                        _add_tables(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -234,7 +237,7 @@ def _opened(connection: sqlite3.Connection) -> bytes:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """Return the version of the schema; 0 if there are no tables yet.
+    """Return the version of the schema; 0 if there are no tables yet. An earlier one than ours can be read.
 
     Raises:
         Unavailable: A newer version of the program wrote the file.
@@ -244,7 +247,7 @@ def _version(connection: sqlite3.Connection) -> int:
     version, entries = rows[0][0], [tuple(row[1:]) for row in rows if row[1] is not None]
     if version > VERSION:
         raise Unavailable("a newer modelfetch wrote it")
-    if (version != VERSION or not is_expected_schema(entries)) and (version or entries):
+    if (version or entries) and not is_expected_schema(version, entries):
         raise Damaged("its tables are not those of modelfetch")
     return int(version)
 
@@ -262,6 +265,13 @@ def _create_tables(connection: sqlite3.Connection) -> None:
         create(connection)
     connection.execute("COMMIT")
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _add_tables(connection: sqlite3.Connection) -> None:
+    """Add the tables that an earlier version lacks, unless another process did so first."""
+    connection.execute("BEGIN IMMEDIATE")
+    create(connection, _version(connection))
+    connection.execute("COMMIT")
 
 
 def time_limit(wait: float) -> float:

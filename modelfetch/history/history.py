@@ -22,7 +22,9 @@ from modelfetch.history.errors import Damaged, TooSlow, Unavailable
 from modelfetch.history.health import MISS_DAYS, Health, Miss, measure, missed
 from modelfetch.history.rows import (
     AttemptRow,
+    CheckRow,
     CidRow,
+    DigestRow,
     EventRow,
     FileRow,
     JobEventRow,
@@ -30,7 +32,7 @@ from modelfetch.history.rows import (
     Row,
     RunRow,
 )
-from modelfetch.history.schema import decode, insert, prune, select
+from modelfetch.history.schema import MOST_DIGESTS, decode, has_table, insert, prune, select
 from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
@@ -125,6 +127,8 @@ class History:
         events: Iterable[EventRow] = (),
         jobs: Iterable[JobRow] = (),
         job_events: Iterable[JobEventRow] = (),
+        checks: Iterable[CheckRow] = (),
+        digests: Iterable[DigestRow] = (),
         wait: float | None = None,
     ) -> None:
         """Write rows, all in one transaction.
@@ -139,11 +143,13 @@ class History:
             events: Events of runs.
             jobs: Jobs in their current state.
             job_events: Events of jobs.
+            checks: Checks of pins; a failed one keeps what the last successful one found.
+            digests: Digests of files outside of the cache.
             wait: Seconds to wait for other processes, if less than the constructor's. If the file stays
                 locked, the rows are written with the next ones, or by :meth:`close`.
         """
         remembered: list[Row] = [*runs, *files, *attempts, *cids, *events] if self._days else []
-        rows = [*remembered, *jobs, *job_events]
+        rows = [*remembered, *jobs, *job_events, *checks, *digests]
         with self._lock:
             self._pending = [*self._pending, *rows][-PENDING_ROWS:]  # the newest rows, if there are too many
             if self._pending or not self._days:
@@ -229,6 +235,10 @@ class History:
         """Return the events of a job with a number above ``after``, in order."""
         return [row.event for row in self._rows(JobEventRow, {"job = ?": job, "n > ?": after}, "n")]
 
+    def checks(self) -> list[CheckRow]:
+        """Return what is known of every pin that was ever compared with its upstream."""
+        return self._rows(CheckRow, {}, "rowid")
+
     def health(self, now: datetime) -> dict[tuple[str, str], Health]:
         """Return the health of every recently used host, by kind and host."""
         return measure(self._rows(AttemptRow, {"host > ?": ""}, "rowid DESC", RECENT_ATTEMPTS), now)
@@ -238,10 +248,24 @@ class History:
         where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
         return missed(self._rows(AttemptRow, where, "rowid"))
 
+    def digests(self) -> list[DigestRow]:
+        """Return the newest digests of files outside of the cache, at most :data:`MOST_DIGESTS`."""
+
+        def fetch(connection: Connection) -> list[DigestRow]:
+            if not has_table(connection, DigestRow):  # a file of an earlier version
+                return []
+            statement, values = select(DigestRow, {}, "rowid DESC", MOST_DIGESTS)
+            return [decode(DigestRow, found) for found in connection.execute(statement, values)]
+
+        with self._lock:
+            return self._with_recovery(lambda: self._database.read(fetch, self._wait), "read") or []
+
     def _rows(self, kind: type[R], where: Mapping[str, Any], order: str, limit: int | None = None) -> list[R]:
         statement, values = select(kind, where, order, limit)
 
         def fetch(connection: Connection) -> list[R]:
+            if not has_table(connection, kind):  # an earlier version wrote the file, and nothing since
+                return []
             return [decode(kind, found) for found in connection.execute(statement, values)]
 
         with self._lock:

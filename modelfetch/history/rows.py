@@ -139,5 +139,37 @@ class JobEventRow:
     event: dict[str, Any]
 
 
-Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """What the upstream of a pin said when it was last asked; key: ``ref`` and ``identity``."""
+
+    ref: str
+    """The reference, ``[upstream].ref`` of the manifest."""
+    identity: str
+    """Identity of the manifest that was compared. After an upgrade the row no longer applies."""
+    checked_at: datetime | None
+    """Time of the last successful check; None if none succeeded. Writing None keeps the stored time."""
+    moved: bool
+    """Whether the last successful check found other files."""
+    revision: str
+    """The revision that the last successful check found; empty if the upstream has none."""
+    failed_at: datetime | None
+    """Time of the last check if it failed, else None."""
+    error: str = ""
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DigestRow:
+    """The SHA-256 of a file outside of the cache, as long as the file has this size, time and inode."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    seen_at: datetime
+
+
+Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow | CheckRow | DigestRow
 """Any row of the history."""

@@ -11,12 +11,23 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from modelfetch.history.rows import AttemptRow, CidRow, EventRow, FileRow, JobEventRow, JobRow, Row, RunRow
+from modelfetch.history.rows import (
+    AttemptRow,
+    CheckRow,
+    CidRow,
+    DigestRow,
+    EventRow,
+    FileRow,
+    JobEventRow,
+    JobRow,
+    Row,
+    RunRow,
+)
 from modelfetch.model.units import parse_time
 
 if TYPE_CHECKING:
@@ -25,9 +36,12 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 SqlValue = str | int | float | None
 
-VERSION: Final = 1
-"""``PRAGMA user_version`` of the tables below. A file with a higher version is not used."""
+VERSION: Final = 2
+"""``PRAGMA user_version`` of the tables below. A file with a higher version is not used; the first write to a
+file with a lower one adds the tables that it lacks."""
 
+MOST_DIGESTS: Final = 50_000
+"""Most digests of files outside of the cache that are kept, the newest ones; about 10 MB."""
 MAX_ROWS: Final = 500_000
 """Most rows that are read: a month with one fetched file every five seconds has about as many."""
 MAX_DEPTH: Final = 16
@@ -43,6 +57,8 @@ TABLES: Final[dict[type[Any], str]] = {
     EventRow: "events",
     JobRow: "jobs",
     JobEventRow: "job_events",
+    CheckRow: "checks",
+    DigestRow: "digests",
 }
 
 _CREATE: Final = """
@@ -81,11 +97,38 @@ CREATE INDEX runs_started ON runs (started_at);
 CREATE INDEX attempts_started ON attempts (started_at);
 CREATE INDEX attempts_run ON attempts (run)
 """
+"""The tables of version 1."""
+
+_CREATE_CHECKS: Final = """
+CREATE TABLE checks (
+    ref TEXT NOT NULL, identity TEXT NOT NULL, checked_at TEXT, moved INTEGER NOT NULL,
+    revision TEXT NOT NULL, failed_at TEXT, error TEXT NOT NULL, PRIMARY KEY (ref, identity)
+){strict}
+"""
+
+_CREATE_DIGESTS: Final = """
+CREATE TABLE digests (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, seen_at TEXT NOT NULL
+){strict}
+"""
+
+_ADDED: Final[dict[int, tuple[str, ...]]] = {1: (_CREATE,), 2: (_CREATE_CHECKS, _CREATE_DIGESTS)}
+"""What each version added. A table is never changed: a change would be a table with a new name."""
 
 _ADD_CIDS: Final = """ ON CONFLICT (cid) DO UPDATE SET sha256 = excluded.sha256, model = excluded.model,
     file = excluded.file, seen_at = excluded.seen_at, successes = successes + excluded.successes,
     failures = failures + excluded.failures"""
 """Adds to the counts of a CID instead of replacing them."""
+
+_MERGE_CHECKS: Final = """ ON CONFLICT (ref, identity) DO UPDATE SET
+    moved = CASE WHEN excluded.checked_at IS NULL THEN moved ELSE excluded.moved END,
+    revision = CASE WHEN excluded.checked_at IS NULL THEN revision ELSE excluded.revision END,
+    checked_at = coalesce(excluded.checked_at, checked_at),
+    failed_at = excluded.failed_at, error = excluded.error"""
+"""A failed check keeps what the last successful one found; a successful one ends the failure."""
+
+_ON_CONFLICT: Final[dict[type[Any], str]] = {CidRow: _ADD_CIDS, CheckRow: _MERGE_CHECKS}
 
 _PRUNE: Final = (
     "DELETE FROM events WHERE run IN (SELECT run FROM runs WHERE started_at < :before)",
@@ -94,25 +137,38 @@ _PRUNE: Final = (
     "DELETE FROM cids WHERE seen_at < :before",
     "DELETE FROM runs WHERE started_at < :before",
 )
+_PRUNE_DIGESTS: Final = "DELETE FROM digests WHERE rowid <= (SELECT max(rowid) FROM digests) - :most"
 
+CHECK_DAYS: Final = 3650
+"""Days to keep a check. Without its row a check counts as due, as one of this age does with any sensible
+``cache.max_age_days``; so this only bounds the file."""
+_PRUNE_CHECKS: Final = "DELETE FROM checks WHERE coalesce(failed_at, checked_at) < :before"
 
 _STRICT: Final = " STRICT"
 """Enforces column types; SQLite has it since 3.37 (https://www.sqlite.org/stricttables.html)."""
 
 
-def create(connection: Connection) -> None:
-    """Create the tables, strict ones if this SQLite supports them."""
+def create(connection: Connection, version: int = 0) -> None:
+    """Create the tables, strict ones if this SQLite supports them.
+
+    Args:
+        connection: In a transaction.
+        version: The version of the tables that exist already; 0 if there are none.
+    """
     import sqlite3
 
     strict = _STRICT if sqlite3.sqlite_version_info >= (3, 37) else ""
-    for statement in _statements(strict):
+    for statement in _statements(strict, version, VERSION):
         connection.execute(statement)  # executescript() would commit the transaction
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @cache
-def _statements(strict: str) -> list[str]:
-    return [_on_one_line(statement) for statement in _CREATE.format(strict=strict).split(";")]
+def _statements(strict: str, after: int, version: int) -> list[str]:
+    """Return the statements that lead from one version of the tables to a later one."""
+    added = [text for number in range(after + 1, version + 1) for text in _ADDED[number]]
+    parts = [part for text in added for part in text.format(strict=strict).split(";")]
+    return [_on_one_line(part) for part in parts]
 
 
 def _on_one_line(statement: str) -> str:
@@ -120,16 +176,27 @@ def _on_one_line(statement: str) -> str:
     return " ".join(statement.split())
 
 
-def is_expected_schema(entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
-    """Return whether a schema is exactly the one of :func:`create`, with strict tables or without.
+def is_expected_schema(version: int, entries: Sequence[tuple[str, str, str, str | None]]) -> bool:
+    """Return whether a schema is exactly the one of a version, each table strict or not.
+
+    Tables may differ in that: an older SQLite may have created the first ones.
 
     Args:
+        version: ``PRAGMA user_version``.
         entries: Type, name, table and statement of each entry of ``sqlite_master``. The index that SQLite
             creates for a primary key has no statement.
     """
-    found = sorted(_on_one_line(sql) for _, _, _, sql in entries if isinstance(sql, str))
+    found = sorted(
+        _on_one_line(sql).removesuffix(_STRICT) for _, _, _, sql in entries if isinstance(sql, str)
+    )
     others = [kind for kind, _, _, sql in entries if not isinstance(sql, str)]
-    return set(others) <= {"index"} and found in (sorted(_statements(_STRICT)), sorted(_statements("")))
+    return set(others) <= {"index"} and version in _ADDED and found == sorted(_statements("", 0, version))
+
+
+def has_table(connection: Connection, kind: type[Any]) -> bool:
+    """Return whether the file has the table of a kind of rows; one of an earlier version may not."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (TABLES[kind],)).fetchone() is not None
 
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:
@@ -142,14 +209,18 @@ def insert(connection: Connection, rows: Sequence[Row]) -> None:
 
 def _insertion(kind: type[Any]) -> str:
     places = ", ".join("?" * len(fields(kind)))
-    replace, end = ("", _ADD_CIDS) if kind is CidRow else (" OR REPLACE", "")
+    end = _ON_CONFLICT.get(kind, "")
+    replace = "" if end else " OR REPLACE"
     return f"INSERT{replace} INTO {TABLES[kind]} VALUES ({places}){end}"
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Delete runs before a time and all that belongs to them; jobs have their own limits."""
+    """Delete runs before a time and all that belongs to them; the rest has limits of its own."""
     for statement in _PRUNE:
         connection.execute(statement, {"before": stamp(before)})
+    oldest = datetime.now(UTC) - timedelta(days=CHECK_DAYS)
+    connection.execute(_PRUNE_CHECKS, {"before": stamp(oldest)})
+    connection.execute(_PRUNE_DIGESTS, {"most": MOST_DIGESTS})
 
 
 def stamp(at: datetime) -> str:
@@ -191,6 +262,8 @@ def _sql_value(value: Any) -> SqlValue:
             return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
         case datetime():
             return stamp(value)
+        case bool():
+            return int(value)
         case tuple() | dict():
             return json.dumps(value, separators=(",", ":"))
         case _:
@@ -229,6 +302,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         str: _text,
         int: partial(_number, int),
         float: partial(_number, float),
+        bool: lambda value: bool(_one_of((0, 1), value)),
         datetime: parse_time,
         tuple[str, ...]: lambda text: tuple(map(_text, _json(text, list))),
         dict[str, Any]: lambda text: _json(text, dict),

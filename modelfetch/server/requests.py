@@ -1,4 +1,4 @@
-"""Parsing of request bodies: a job submission, or the id of a job.
+"""Parsing of request bodies: a job submission, a reference to pin, or the id of a job.
 
 A body is a JSON object with known keys only::
 
@@ -21,6 +21,9 @@ from modelfetch.server.error_responses import Refusal
 from modelfetch.server.job_state import OPERATIONS, Operation
 
 _SUBMISSION_KEYS: Final = ("operation", "model", "repair")
+_PIN_KEYS: Final = ("reference", "name", "include", "dry_run")
+MAX_PATTERNS: Final = 100
+"""Patterns of one request at most; a choice of variants has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,42 @@ def parse_submission(body: bytes) -> Submission:
     if not isinstance(repair, bool | None) or (repair and operation != "model_verify"):
         raise _bad_request("repair must be true or false, and is for model_verify only")
     return Submission(operation, model, bool(repair))
+
+
+@dataclass(frozen=True, slots=True)
+class PinSubmission:
+    """A reference to pin, as it was sent. It is parsed later."""
+
+    reference: str
+    name: str | None
+    include: tuple[str, ...]
+    dry_run: bool
+
+
+def parse_pin(body: bytes) -> PinSubmission:
+    """Parse the body of ``POST /v1/pins``.
+
+    Raises:
+        Refusal: It is not a reference to pin.
+    """
+    document = _parse_object(body, _PIN_KEYS)
+    reference, name, include, dry_run = (document.get(key) for key in _PIN_KEYS)
+    if not isinstance(reference, str) or not reference.strip():
+        raise _bad_request(
+            f"{_quoted(reference)} is not a reference", "Such as hf:org/repo or https://host/file."
+        )
+    if not isinstance(name, str | None):
+        raise _bad_request(f"{_quoted(name)} is not a name")
+    patterns = [] if include is None else include
+    if not isinstance(patterns, list) or not all(
+        isinstance(pattern, str) and pattern for pattern in patterns
+    ):
+        raise _bad_request("include must be a list of patterns")
+    if len(patterns) > MAX_PATTERNS:
+        raise _bad_request(f"include has more than {MAX_PATTERNS} patterns")
+    if not isinstance(dry_run, bool | None):
+        raise _bad_request("dry_run must be true or false")
+    return PinSubmission(reference.strip(), name or None, tuple(patterns), bool(dry_run))
 
 
 def parse_job_id(body: bytes) -> str | None:

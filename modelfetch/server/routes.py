@@ -1,6 +1,7 @@
 """The routes of the HTTP API and of the panel, behind the guard.
 
 - :class:`JobRoutes`: everything below ``/v1/jobs``: submit, query, follow, cancel, retry, clear;
+- :class:`ModelRoutes`: what changes models: adding one, and removing one from the cache;
 - :class:`InfoRoutes`: models, status, history, sources and metrics;
 - the files of the panel.
 
@@ -33,7 +34,8 @@ from modelfetch.server.event_streams import Stream, Streams, last_event_id, log_
 from modelfetch.server.guard import PUBLIC, Guard
 from modelfetch.server.job_snapshot import brief
 from modelfetch.server.panel import INDEX, Panel
-from modelfetch.server.requests import parse_job_id, parse_submission
+from modelfetch.server.pins import Pins
+from modelfetch.server.requests import parse_job_id, parse_pin, parse_submission
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
@@ -53,7 +55,14 @@ clients."""
 # The application
 
 
-def build(jobs: Jobs, workspace: ServerWorkspace, history: History, address: Address, token: str) -> ASGIApp:
+def build(
+    jobs: Jobs,
+    workspace: ServerWorkspace,
+    history: History,
+    address: Address,
+    token: str,
+    pins: Pins | None = None,
+) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -62,8 +71,15 @@ def build(jobs: Jobs, workspace: ServerWorkspace, history: History, address: Add
         history: The history of earlier runs.
         address: Where the server listens.
         token: Required for everything but the panel's own files.
+        pins: Adds models; None adds none.
     """
-    routes = [*JobRoutes(jobs).routes(), *InfoRoutes(jobs, workspace, history).routes(), *_panel_routes()]
+    pins = pins or Pins(workspace, is_allowed=False)
+    routes = [
+        *JobRoutes(jobs).routes(),
+        *ModelRoutes(jobs, workspace, pins).routes(),
+        *InfoRoutes(jobs, workspace, history, can_add=pins.is_allowed).routes(),
+        *_panel_routes(),
+    ]
     handlers = {
         Refusal: _handle_refusal,
         ModelfetchError: _handle_package_error,
@@ -186,6 +202,40 @@ async def _body(request: Request) -> bytes:
         raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "the body is not complete") from None
 
 
+# Models
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoutes:
+    """Adding a model to the user's catalog, and removing one from the cache."""
+
+    jobs: Jobs
+    workspace: ServerWorkspace
+    pins: Pins
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes."""
+        return [
+            Route("/v1/pins", self.add, methods=["POST"]),
+            Route("/v1/models/{name:path}", self.remove, methods=["DELETE"]),
+        ]
+
+    async def add(self, request: Request) -> Response:
+        """Show what a reference would be pinned as, or pin it."""
+        submission = parse_pin(await _body(request))
+        return json_response(*await run_in_threadpool(self.pins.submit, submission))
+
+    def remove(self, request: Request) -> Response:
+        """Remove every version of a model from the cache; its pin stays."""
+        workspace = self.workspace.load()
+        name = request.path_params["name"]
+        model = status.known_name(workspace, name)
+        if any(job.order.model == model and not job.state.is_over for job in self.jobs.all()):
+            hint = "Cancel the job first."
+            raise Refusal(HTTPStatus.CONFLICT, "in_use", f"a job works on {model}", hint)
+        return json_response(status.removal(workspace.remove(model, dry_run=False)))
+
+
 # Information
 
 
@@ -197,6 +247,7 @@ class InfoRoutes:
     workspace: ServerWorkspace
     history: History
     disk: status.DiskUse = field(default_factory=status.DiskUse)
+    can_add: bool = False
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -233,7 +284,8 @@ class InfoRoutes:
         store = workspace.store
         disk = self.disk.measure(store.root) | {"free": store.free_space()}
         notice = self.history.notice
-        return json_response(status.status(workspace, self.jobs.all(), self.jobs.counts(), disk, notice))
+        document = status.status(workspace, self.jobs.all(), self.jobs.counts(), disk, notice)
+        return json_response(document | {"can_add": self.can_add})
 
     def elsewhere(self, _request: Request) -> Response:
         """List what other processes fetch into the same cache."""

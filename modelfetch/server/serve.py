@@ -35,6 +35,7 @@ from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
 from modelfetch.server.login_limits import BACKLOG, LoginLimits
+from modelfetch.server.pins import Pins
 from modelfetch.server.routes import build
 from modelfetch.server.runner import ServerWorkspace
 from modelfetch.settings.redaction import endpoint
@@ -65,6 +66,8 @@ class Options:
     key: Path | None = None
     public_url: str = ""
     """URL at which a reverse proxy publishes it; empty without a proxy."""
+    allow_add: bool | None = None
+    """Whether clients may add models; None allows it only if no other machine can reach the server."""
 
 
 class Server(uvicorn.Server):
@@ -74,11 +77,15 @@ class Server(uvicorn.Server):
         config: Configuration of uvicorn.
         jobs: Stopped first on shutdown, so that every stream sends its end marker.
         listening: Called once requests are accepted.
+        pins: Stopped on shutdown, too.
     """
 
-    def __init__(self, config: uvicorn.Config, jobs: Jobs, listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, jobs: Jobs, listening: Callable[[], None], pins: Pins | None = None
+    ) -> None:
         super().__init__(config)
         self._jobs = jobs
+        self._pins = pins
         self._listening = listening
         self._login_limits = LoginLimits()
         # Under `nohup` or in the background of a shell, signals are ignored on purpose (POSIX); uvicorn
@@ -121,6 +128,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop the jobs, which ends their streams, and then everything else."""
+        if self._pins is not None:
+            self._pins.stop()
         # In a thread: stopping waits for runs, and the event loop must send the last events meanwhile.
         await asyncio.to_thread(self._jobs.stop)
         await super().shutdown(sockets)
@@ -148,10 +157,20 @@ def serve(options: Options, flags: Mapping[str, object], listening: Callable[[Ad
         bound, port = listener.getsockname()[:2]
         address = Address(options.host, bound, port, is_tls, public)
         jobs = Jobs(workspace, JobStore(history), parallel=loaded.loaded.settings.serve.jobs)
-        app = build(jobs, workspace, history, address, token)
-        server = Server(config(app, options), jobs, lambda: listening(address, token))
+        pins = Pins(workspace, is_allowed=may_add(options.allow_add, address))
+        app = build(jobs, workspace, history, address, token, pins)
+        server = Server(config(app, options), jobs, lambda: listening(address, token), pins)
         with _stop_on_hangup(server):
             server.run([listener])
+
+
+def may_add(allowed: bool | None, address: Address) -> bool:
+    """Whether clients may add models.
+
+    By default only if every client is on this machine. A reverse proxy publishes the server, whatever it
+    listens on.
+    """
+    return address.is_local and not address.public if allowed is None else allowed
 
 
 def config(app: ASGIApp, options: Options, connection: type[asyncio.Protocol] = Connection) -> uvicorn.Config:

@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -19,13 +20,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.engine.plan import Holdings, license_notice
 from modelfetch.engine.record import timestamp
-from modelfetch.errors import ManifestError
+from modelfetch.errors import ManifestError, UnknownModelError
 from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
+from modelfetch.net.urls import host_of
+from modelfetch.pins.upstream_state import upstream_states
+from modelfetch.settings import redact
 from modelfetch.version import __version__
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, Health, RunRow
+    from modelfetch.pins.upstream_state import UpstreamState
     from modelfetch.server.job_queue import AnyJob
+    from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 DISK_SHARE: Final = 50
@@ -51,13 +57,15 @@ Host = tuple[str, str]
 
 def models(workspace: Workspace) -> dict[str, Any]:
     """Describe every model of the catalogs; invalid manifests are listed beside them."""
-    found: list[dict[str, Any]] = []
+    manifests: list[Manifest] = []
     faults: list[dict[str, str]] = []
     for name in workspace.catalog.names():
         try:
-            found.append(_model_summary(workspace, workspace.catalog.get(name)))
+            manifests.append(workspace.catalog.get(name))
         except ManifestError as error:
             faults.append({"name": name, "message": error.message})
+    upstreams = upstream_states(workspace, manifests)
+    found = [_model_summary(workspace, manifest, upstreams) for manifest in manifests]
     return {"models": found, "faults": faults}
 
 
@@ -74,10 +82,17 @@ def model(workspace: Workspace, name: str) -> dict[str, Any]:
     files = [
         _model_file(holdings, manifest, file, is_kept=kept.get(file.path, False)) for file in manifest.files
     ]
-    return _model_summary(workspace, manifest) | {"files": files, "identity": manifest.identity}
+    upstreams = upstream_states(workspace, [manifest])
+    return _model_summary(workspace, manifest, upstreams) | {
+        "files": files,
+        "identity": manifest.identity,
+        "sources": model_sources(workspace, manifest),
+    }
 
 
-def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _model_summary(
+    workspace: Workspace, manifest: Manifest, upstreams: Mapping[str, UpstreamState]
+) -> dict[str, Any]:
     aliases = workspace.catalog.aliases()
     is_present = workspace.is_present(manifest)
     holdings = Holdings(workspace.store)
@@ -85,6 +100,8 @@ def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "name": manifest.name,
         "title": manifest.title,
         "kind": manifest.kind,
+        "task": manifest.task,
+        "format": manifest.format,
         "version": manifest.version,
         "license": manifest.license,
         "license_notice": license_notice(manifest),
@@ -97,6 +114,7 @@ def _model_summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "aliases": sorted(alias for alias, name in aliases.items() if name == manifest.name),
         "catalog": workspace.catalog.entry(manifest.name).origin,
         "homepage": manifest.homepage,
+        "upstream": upstreams[manifest.name].document if manifest.name in upstreams else None,
     }
 
 
@@ -108,6 +126,39 @@ def _model_file(holdings: Holdings, manifest: Manifest, file: FileSpec, *, is_ke
         "sha256": file.sha256,
         "state": "kept" if is_kept else "partial" if held else "missing",
         "held": held,
+    }
+
+
+def model_sources(workspace: Workspace, manifest: Manifest) -> list[dict[str, str]]:
+    """Describe where a model's files may come from, in the order of ``sources.order``.
+
+    Health decides between the hosts of one kind, so their order may be another one in a run.
+    """
+    named = [(str(kind), redact(text) if "://" in text else text) for kind, text in manifest.named_sources()]
+    settings = workspace.loaded.settings.sources
+    hosts = [host_of(mirror) for mirror in settings.mirrors]
+    urls = dict.fromkeys(host_of(url) for file in manifest.files for url in file.urls)
+    every = [("local", ""), *(("mirror", host) for host in hosts), *named, *(("url", host) for host in urls)]
+    order = {str(kind): number for number, kind in enumerate(settings.order)}
+    kept = [(kind, text) for kind, text in every if kind in order]
+    return [{"kind": kind, "name": text} for kind, text in sorted(kept, key=lambda each: order[each[0]])]
+
+
+def known_name(workspace: Workspace, name: str) -> str:
+    """Return the name of a model given by name or alias; a name that no catalog has is returned as it is."""
+    try:
+        return workspace.catalog.entry(name).name
+    except UnknownModelError:
+        return name
+
+
+def removal(removed: Removal) -> dict[str, Any]:
+    """Describe what was removed from the cache."""
+    return {
+        "model": removed.name,
+        "versions": list(removed.versions),
+        "files": len(removed.paths),
+        "freed": removed.freed,
     }
 
 
@@ -127,17 +178,26 @@ def status(
         notice: Why the history database cannot be used, or empty.
     """
     known = list(jobs)
+    upstreams = upstream_states(workspace, _pins(workspace))
     return {
         "version": __version__,
         "models_downloading": sorted({job.order.model for job in known if _is_download(job)}),
         "models_complete": sorted({manifest.name for manifest in _present(workspace)}),
         "models_error": _errors(known),
-        "stale": [],
-        "updates": [],
+        "stale": sorted(name for name, each in upstreams.items() if each.state in ("due", "failed")),
+        "updates": sorted(name for name, each in upstreams.items() if each.moved),
         "jobs": counts,
         "disk": disk,
         "history_notice": notice,
     }
+
+
+def _pins(workspace: Workspace) -> Iterator[Manifest]:
+    """Yield the manifests that may name an upstream: those of the built-in catalog never do."""
+    for name in workspace.catalog.names():
+        if workspace.catalog.entry(name).origin != "built-in":
+            with suppress(ManifestError):
+                yield workspace.catalog.get(name)
 
 
 def _is_download(job: AnyJob) -> bool:

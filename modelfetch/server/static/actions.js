@@ -1,8 +1,9 @@
 /** What can be done: each a request to the server, whose effect comes back with the stream. */
 
-import { request } from "./api.js";
+import { HUB_MS, request } from "./api.js";
+import { formatSize } from "./format.js";
 import { lineage } from "./store.js";
-import { licenseWarning } from "./words.js";
+import { licenseWarning, takenName } from "./words.js";
 
 /**
  * The actions of the panel.
@@ -10,10 +11,12 @@ import { licenseWarning } from "./words.js";
  * @param {() => object} panel.state the state now
  * @param {(message: object) => void} panel.tell hands a message to the store
  * @param {() => void} panel.redraw
+ * @param {() => void} panel.refresh reads the lists again
+ * @param {(message: string) => void} panel.say says that something is done
  * @param {(error: Error) => void} panel.failed says why something was not possible
  * @param {() => {details: Function, ask: Function}} panel.dialog
  */
-export function createActions({ state, tell, redraw, failed, dialog }) {
+export function createActions({ state, tell, redraw, refresh, say, failed, dialog }) {
   const find = (name) => state().models?.find((model) => model.name === name);
 
   /** Do something once at a time; `key` names it in the state. */
@@ -52,6 +55,33 @@ export function createActions({ state, tell, redraw, failed, dialog }) {
     retry: (id) => perform(`retry ${id}`, () => request("POST", `v1/jobs/${id}/retry`, {})),
     clear: (id) => perform(`clear ${id}`, () => clear(lineage(state(), id))),
     clearAll: () => perform("clear all", () => request("POST", "v1/jobs/clear", {})),
+    /** Ask before the bytes of a model are removed. */
+    askRemove: (model) => dialog().askRemove(model),
+    remove: (name) =>
+      perform(`remove ${name}`, async () => {
+        const { freed } = await request("DELETE", `v1/models/${encodeURIComponent(name)}`);
+        refresh();
+        say(`${name} was removed; ${formatSize(freed)} are free again.`);
+      }),
+    /** Show what a reference would be pinned as. */
+    lookUp: (asked) =>
+      perform("look up", async () => {
+        try {
+          dialog().pin(asked, await request("POST", "v1/pins", { ...asked, dry_run: true }, HUB_MS));
+        } catch (error) {
+          if (!takenName(error)) throw error;
+          dialog().rename(asked, error);
+        }
+      }),
+    /** Add what was shown to the catalog, and install it if wanted. */
+    add: (asked, isInstalled) =>
+      perform("look up", async () => {
+        const { name, kind } = await request("POST", "v1/pins", asked, HUB_MS);
+        refresh();
+        say(`${name} was added to the catalog.`);
+        // Its license was shown with its files, so it is not asked about again.
+        if (isInstalled) await submit({ operation: operation({ kind }), model: name });
+      }),
     /** Show one model in full. */
     async open(name) {
       try {

@@ -10,6 +10,9 @@ const SILENCE_MS = 25_000;
 /** Longest a plain request may take; the server answers from memory. */
 const REQUEST_MS = 15_000;
 
+/** Longest a request may take for which the server asks a hub; its own limit is two minutes. */
+export const HUB_MS = 135_000;
+
 /** An answer other than success, with what the server says about it. */
 export class ApiError extends Error {
   /**
@@ -65,14 +68,15 @@ function attempt(action) {
  * @param {string} method
  * @param {string} path below the panel's own address, without a slash in front
  * @param {object} [body] sent as JSON
+ * @param {number} [limit] longest time it may take, in milliseconds
  * @returns {Promise<any>} the JSON of the answer
  * @throws {ApiError}
  */
-export async function request(method, path, body) {
+export async function request(method, path, body, limit = REQUEST_MS) {
   const response = await send(method, path, {
     body: body === undefined ? undefined : JSON.stringify(body),
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
-    signal: AbortSignal.timeout(REQUEST_MS),
+    signal: AbortSignal.timeout(limit),
   });
   const text = await response.text();
   return text ? parse(text) : null;

@@ -7,6 +7,7 @@ import { formatRate } from "./format.js";
 import { setText, show } from "./dom.js";
 import { changes, INITIAL, isEnded, overall, reduce, standing } from "./store.js";
 import { announcement, isWorthSaying } from "./words.js";
+import { addView } from "./views/add.js";
 import { catalogView } from "./views/catalog.js";
 import { diskView } from "./views/disk.js";
 import { historyView } from "./views/history.js";
@@ -24,7 +25,15 @@ let isDue = false;
 const announce = announcer(byId("announcer"));
 const notice = notices(byId("notices"));
 const connection = createConnection(tell, (error) => entrance.open(error));
-const actions = createActions({ state: () => state, tell, redraw, failed, dialog: () => dialog });
+const actions = createActions({
+  state: () => state,
+  tell,
+  redraw,
+  refresh: () => connection.refresh(),
+  say: (message) => notice(message, "", false),
+  failed,
+  dialog: () => dialog,
+});
 const dialog = modelDialog(byId("dialog"), actions);
 const entrance = signIn(byId("signin"), (value) => {
   token.save(value);
@@ -32,6 +41,7 @@ const entrance = signIn(byId("signin"), (value) => {
 });
 const views = [
   connectionView(byId("connection"), () => connection.retry()),
+  addView(byId("add"), actions),
   catalogView(byId("models"), actions),
   jobsView(byId("downloads"), actions),
   historyView(byId("history")),

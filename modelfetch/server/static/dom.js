@@ -113,6 +113,21 @@ export function glide(list, change) {
 
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+/**
+ * Copy the text of an element to the clipboard.
+ * @returns {Promise<boolean>} whether that was possible; the text is selected where it was not
+ */
+export async function copyText(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+    return true;
+  } catch {
+    // Without TLS, and not on this machine, a page has no clipboard; the old command still works in most browsers.
+    getSelection().selectAllChildren(element);
+    return document.execCommand("copy");
+  }
+}
+
 /** A link to a page elsewhere; only a plain text where the address is no web address. */
 export function outsideLink(address, text) {
   const isWeb = URL.canParse(address) && /^https?:$/.test(new URL(address).protocol);

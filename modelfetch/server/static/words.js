@@ -1,6 +1,6 @@
 /** The sentences of the panel: snapshots in, plain text out. Pure. */
 
-import { formatDuration, formatPercent, formatRate, formatSize, plural } from "./format.js";
+import { formatAgo, formatDuration, formatPercent, formatRate, formatSize, plural } from "./format.js";
 import { countdown } from "./store.js";
 
 const KINDS = {
@@ -10,6 +10,8 @@ const KINDS = {
   mirror: "mirror",
   ipfs: "IPFS",
   huggingface: "Hugging Face",
+  modelscope: "ModelScope",
+  oci: "registry",
   url: "web",
 };
 
@@ -20,7 +22,7 @@ export function kindName(kind) {
 
 /** A source: its kind, and its host where that says more. */
 export function sourceName({ source, host }) {
-  const saysNoMore = source === "local" || source === "cache" || host === "huggingface.co";
+  const saysNoMore = ["local", "cache"].includes(source) || ["huggingface.co", "modelscope.cn"].includes(host);
   return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
 }
 
@@ -207,6 +209,50 @@ export function licenseWarning(model) {
     ? `License: ${model.license}, as stated by the publisher.`
     : "The publisher states no license.";
   return model.license_notice || stated;
+}
+
+const UPSTREAM_FLAGS = { moved: "newer upstream", due: "check due", failed: "check failed" };
+
+/** What to know about a model's upstream in a list; empty where it is up to date or has none. */
+export function upstreamFlag({ upstream }) {
+  return UPSTREAM_FLAGS[upstream?.state] ?? "";
+}
+
+const UPSTREAM_WORDS = {
+  current: () => "Up to date",
+  moved: ({ revision }) => `Moved${revision ? ` to ${shortRevision(revision)}` : ""}`,
+  due: () => "Check due",
+  failed: ({ error }) => `Check failed${error ? `: ${error}` : ""}`,
+};
+
+/** How a model's upstream stands, and since when that is known; empty where it has none. */
+export function upstreamState({ upstream }, now) {
+  if (!upstream) return "";
+  const words = UPSTREAM_WORDS[upstream.state]?.(upstream) ?? upstream.state;
+  const when = upstream.checked_at ? `last checked ${formatAgo(upstream.checked_at, now)}` : "never checked";
+  const isKnown = upstream.state === "failed" && upstream.moved ? "moved already; " : "";
+  return `${words} (${isKnown}${when})`;
+}
+
+/** What to run about a model's upstream; empty where nothing is to be done. */
+export function upstreamAdvice({ name, upstream }) {
+  if (upstream?.moved) return `modelfetch upgrade ${name}`;
+  return upstream && upstream.state !== "current" ? `modelfetch outdated ${name}` : "";
+}
+
+/** A commit or digest as it is usually shortened; other revisions stay. */
+export function shortRevision(revision) {
+  return /^(sha256:)?[0-9a-f]{40,}$/.test(revision) ? revision.replace("sha256:", "").slice(0, 12) : revision;
+}
+
+/** The hubs that state digests of files. */
+export function statedBy(files) {
+  return [...new Set(files.flatMap((file) => file.stated_by))].map(kindName).join(", ");
+}
+
+/** The name that the server proposes where a name is taken; empty for any other error. */
+export function takenName({ code, hint = "" }) {
+  return code === "usage" ? (hint.match(/--name ([a-z0-9][a-z0-9._-]*)/)?.[1] ?? "") : "";
 }
 
 /** How big a model is and under which license. */

@@ -1,10 +1,11 @@
-/** One model in full, in a dialog: what it is, its license, its files, and what can be done with it. */
+/** One model in full, in a dialog: what it is, its license, sources and files, and what can be done with it. */
 
 import { formatSize, plural } from "../format.js";
-import { h, outsideLink } from "../dom.js";
+import { copyText, h, outsideLink, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { standing } from "../store.js";
-import { licenseWarning } from "../words.js";
+import { kindName, licenseWarning, upstreamAdvice, upstreamState } from "../words.js";
+import { nameContents, pinContents } from "./add.js";
 import { button } from "./button.js";
 
 /** More lines than this are counted only. */
@@ -47,9 +48,33 @@ export function modelDialog(dialog, actions) {
         facts(model, state),
         license(model),
         choices(model, state),
+        sources(model),
         files(model),
       );
       heading.focus();
+    },
+    /** Show what a reference would be pinned as, before it is added. */
+    pin(asked, found) {
+      const { title, contents } = pinContents(asked, found, actions, close);
+      open(title, ...contents).focus();
+    },
+    /** Ask for another name. */
+    rename(asked, error) {
+      const { title, contents } = nameContents(asked, error, actions, close);
+      open(title, ...contents);
+      dialog.querySelector("input").focus();
+    },
+    /** Ask before the bytes of a model are removed. */
+    askRemove(model) {
+      const words = `${formatSize(model.size)} in ${plural(model.files.length ?? model.files, "file")}, of all versions. It stays in the catalog and can be installed again.`;
+      const stop = button("Cancel", { look: "quiet", onClick: close });
+      const go = button("Remove", { icon: "trash", look: "danger", onClick: () => agree() });
+      const agree = () => {
+        close();
+        actions.remove(model.name);
+      };
+      open(`Remove ${model.title || model.name}?`, h("p", { text: words }), row(stop.element, go.element));
+      stop.element.focus();
     },
     /** Ask before a model is installed. */
     ask(model) {
@@ -76,13 +101,18 @@ export function modelDialog(dialog, actions) {
       button(words, { icon: name, look, onClick: () => (close(), action()) }).element;
     if (now === "present") {
       return row(
+        act("Remove", "trash", "quiet", () => actions.askRemove(model)),
         act("Verify", "shield", "", () => actions.verify(model.name, false)),
         act("Repair", "wrench", "", () => actions.verify(model.name, true)),
       );
     }
     if (now === "active" || now === "starting") return "";
     const verb = now === "partial" ? "Resume" : "Install";
-    return row(act(verb, "download", "primary", () => actions.install(model.name)));
+    const remove = () => act("Remove", "trash", "quiet", () => actions.askRemove(model));
+    return row(
+      now === "partial" ? remove() : "",
+      act(verb, "download", "primary", () => actions.install(model.name)),
+    );
   }
 }
 
@@ -97,16 +127,51 @@ function facts(model, state) {
     ["Also called", model.aliases.join(", ")],
     ["Version", model.version],
     ["Kind", model.kind],
+    ["Task", model.task],
+    ["Format", model.format],
     ["License", model.license],
     ["Size", `${formatSize(model.size)} (${model.size.toLocaleString("en")} bytes)`],
     ["Catalog", model.catalog],
-    [model.present ? "Directory" : "Will be in", model.path],
+    [model.present ? "Directory" : "Will be in", copyable(model.path)],
     ["Homepage", model.homepage && outsideLink(model.homepage, model.homepage)],
+    ["Identity", h("code.digest", { text: model.identity })],
+    ["Upstream", model.upstream?.ref],
+    ["Upstream state", upstream(model)],
   ];
   const lines = all
     .filter(([, value]) => value)
     .map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", {}, value)));
   return h("dl.facts", {}, ...lines);
+}
+
+/** A text with a button that copies it. */
+function copyable(text) {
+  const element = h("span.copyable-text", { text });
+  const copy = button("Copy", { icon: "copy", look: "small", onClick: () => copied() });
+  const copied = async () => setText(copy.element.lastChild, (await copyText(element)) ? "Copied" : "Selected");
+  copy.element.setAttribute("aria-label", "Copy the path");
+  return h("span.copyable", {}, element, copy.element);
+}
+
+function upstream(model) {
+  const words = upstreamState(model, Date.now());
+  if (!words) return "";
+  const advice = upstreamAdvice(model);
+  return h(
+    "span",
+    { "data-upstream": model.upstream.state },
+    words,
+    advice ? h("code.advice", { text: advice }) : null,
+  );
+}
+
+/** Where the files may come from, in the order in which the sources are tried. */
+function sources(model) {
+  if (!model.sources?.length) return "";
+  const lines = model.sources.map(({ kind, name }) =>
+    h("li", {}, h("span.source-kind", { text: kindName(kind) }), h("span.source-name", { text: name })),
+  );
+  return h("section.dialog-sources", {}, h("h3", { text: "Sources, in order" }), h("ol", {}, ...lines));
 }
 
 function license(model) {
@@ -130,7 +195,7 @@ function files(model) {
       h(
         "tr",
         {},
-        h("th", { scope: "row", text: file.file, title: `SHA-256 ${file.sha256}` }),
+        h("th", { scope: "row" }, file.file, h("code.digest", { text: file.sha256, title: "SHA-256" })),
         h("td", { text: formatSize(file.size) }),
         h("td", { text: FILE_STATES[file.state] ?? file.state }),
       ),
