@@ -26,9 +26,8 @@ from modelfetch.engine.events import Event
 from modelfetch.engine.stream import Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.parse_reference import parse_reference
-from modelfetch.model.paths import is_reference
-from modelfetch.pins.naming import model_name
+from modelfetch.model.parse_reference import looks_like_reference, parse_reference
+from modelfetch.model.reference import OllamaReference
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
@@ -78,7 +77,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def _cells(row: str) -> list[str]:
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
 
 def terms(cell: str) -> list[str]:
@@ -136,24 +135,35 @@ def calls(page: Path) -> Iterator[list[str]]:
                 yield shlex.split(call, comments=True)
 
 
+def pinned_name(call: list[str]) -> str:
+    """The name that a call gives to a model: that of its reference, which comes first, or NAME."""
+    if call[0] not in ("add", "ensure") or len(call) < 2 or not looks_like_reference(call[1]):
+        return "NAME"
+    reference = parse_reference(call[1], exists=lambda _: False)
+    if isinstance(reference, OllamaReference):
+        return f"{reference.model}-{reference.tag}".lower()
+    return str(getattr(reference, "repo", "NAME")).rpartition("/")[2].lower()
+
+
+def names_in(parameters: dict[str, Any]) -> Iterator[str]:
+    """The models that a call names, without those that it pins first; a wrong reference is an error."""
+    for word in (*(parameters.get("names") or ()), parameters.get("name") or "NAME"):
+        if looks_like_reference(word):
+            assert parse_reference(word, exists=lambda _: False).text
+        else:
+            yield word
+
+
 @every_page
 def test_calls_in_examples_are_accepted(page: Path) -> None:
-    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own.
-
-    A page's own models are those that it pins; a reference must be one.
-    """
+    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own."""
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
+    known |= {pinned_name(call) for call in calls(page)}
     for call in calls(page):
         width = 2 if call[0] == "config" else 1
         command = COMMANDS[" ".join(["modelfetch", *call[:width]])]
         parameters = command.make_context("modelfetch", call[width:]).params
-        for reference in parameters.get("references", ()):
-            parse_reference(reference)
-            known |= {parameters["name"] or model_name(reference.rpartition("/")[2])}
-        words = {*(parameters.get("names") or ()), parameters.get("name") or "NAME"}
-        for reference in filter(is_reference, words):
-            parse_reference(reference)
-        assert {word for word in words if not is_reference(word)} <= known
+        assert {*names_in(parameters)} <= known
 
 
 # Events

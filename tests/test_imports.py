@@ -195,11 +195,11 @@ def imported_by(*arguments: str, cache: Path) -> set[str]:
     [
         "--help",
         "list",
-        "show demo",
-        "path demo",
+        pytest.param("show demo", marks=pytest.mark.slow),
+        pytest.param("path demo", marks=pytest.mark.slow),
         "plan demo",
-        "config show",
-        "remove demo --dry-run",
+        pytest.param("config show", marks=pytest.mark.slow),
+        pytest.param("remove demo --dry-run", marks=pytest.mark.slow),
         "verify",
     ],
 )

@@ -18,9 +18,11 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-SAME_PART = {"base", "client", "errors", "huggingface", "modelscope", "registry", "session"}
+SAME_PART = {
+    *("base", "client", "disk", "errors", "huggingface", "ipfs", "modelscope", "oci", "registry", "session")
+}
 """Names that several packages use for the same part: their errors, what connects to a server, their interface
-and table, what is particular to a hub, and what lasts for one run."""
+and table, what is particular to a hub or to this disk, and what lasts for one run."""
 LONGEST = 400
 """Lines of a module; most have 100 to 350."""
 LONGEST_CHAIN = 14

@@ -14,8 +14,10 @@ import typer
 
 from modelfetch.cli import (
     add,
+    adopt,
     config,
     ensure,
+    find,
     history,
     jobs,
     metrics,
@@ -60,9 +62,11 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "plan": ensure.plan,
     "verify": verify.verify,
     "add": add.add,
+    "adopt": adopt.adopt,
     "list": models.list_models,
     "show": models.show,
     "path": models.path,
+    "find": find.find,
     "remove": models.remove,
     "outdated": outdated.outdated,
     "upgrade": upgrade.upgrade,

@@ -42,7 +42,13 @@ class Ready:
 
 
 def run(
-    workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None = None
+    workspace: Workspace,
+    events: Iterator[Event],
+    *,
+    json: bool,
+    quiet: bool,
+    also: Reporter | None = None,
+    is_recorded: bool = True,
 ) -> RunFinished:
     """Follow a run to its end, then print notes and the error.
 
@@ -52,12 +58,13 @@ def run(
         json: Whether stdout gets the events.
         quiet: Whether to print nothing but errors.
         also: A further reporter.
+        is_recorded: Whether the run belongs into the history of this cache.
 
     Raises:
         KeyboardInterrupt: A second Ctrl-C came before the run had ended after the first one.
     """
     try:
-        return _run(workspace, events, json=json, quiet=quiet, also=also)
+        return _run(workspace, events, json=json, quiet=quiet, also=also, is_recorded=is_recorded)
     except KeyboardInterrupt:
         if not json:
             say("cancelled; run the command again to continue")
@@ -65,7 +72,13 @@ def run(
 
 
 def _run(
-    workspace: Workspace, events: Iterator[Event], *, json: bool, quiet: bool, also: Reporter | None
+    workspace: Workspace,
+    events: Iterator[Event],
+    *,
+    json: bool,
+    quiet: bool,
+    also: Reporter | None,
+    is_recorded: bool,
 ) -> RunFinished:
     if not quiet:
         (warn if json else notes)(workspace)
@@ -77,14 +90,15 @@ def _run(
         environ=os.environ,
         notices=workspace.notices,
     )
-    recorder = workspace.recorder()
+    recorder = workspace.recorder() if is_recorded else None
     # Reporters get each record in this order, so the user sees it before the history is written.
-    finished = follow(events, [*reporters, *([also] if also is not None else []), recorder])
+    further = [reporter for reporter in (also, recorder) if reporter is not None]
+    finished = follow(events, [*reporters, *further])
     if not quiet:
         for note in workspace.notices.take():
             say(f"note: {note}")
     if not json:
-        if recorder.notice and not quiet:
+        if recorder is not None and recorder.notice and not quiet:
             say(f"note: {recorder.notice}")
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
             say(line)

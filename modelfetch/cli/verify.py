@@ -6,11 +6,13 @@ understood without typer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from modelfetch.cli import options
+from modelfetch.errors import UsageError
 
 
 def verify(
@@ -28,6 +30,13 @@ def verify(
             "--strict", help="Count files that a manifest does not list as failures; --repair moves them."
         ),
     ] = False,
+    hf: Annotated[
+        bool,
+        typer.Option(
+            "--hf",
+            help="Check the cache of the Hugging Face libraries instead; NAME is then org/name.",
+        ),
+    ] = False,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
@@ -39,6 +48,10 @@ def verify(
     Prints a line for each file that is not right: model, file, and missing, size, hash or, with --strict,
     unlisted. Exit code 5 when there is one; with --repair, when one could not be repaired.
     """
+    if hf:
+        if quick or repair or strict:
+            raise UsageError("--hf cannot be used together with --quick, --repair or --strict")
+        raise typer.Exit(_verify_hub(names or (), cache_dir, quiet=quiet, json=json))
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions
 
@@ -47,3 +60,39 @@ def verify(
         names or (), flags, asked, quick=quick, repair=repair, strict=strict, json=json, quiet=quiet
     )
     raise typer.Exit(code)
+
+
+def _verify_hub(repositories: Sequence[str], cache_dir: str | None, *, quiet: bool, json: bool) -> int:
+    """Check the cache of the Hugging Face libraries, and print a table of what is damaged there.
+
+    Returns:
+        The exit code.
+    """
+    from modelfetch.cli.output import say
+    from modelfetch.cli.run import run
+    from modelfetch.cli.tables import Column, print_table
+    from modelfetch.pins.hf_cache_check import CacheCheck, choose
+    from modelfetch.pins.hf_cache_layout import repositories as cached
+    from modelfetch.reporters.terminal_text import plural
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    root = workspace.loaded.hf_cache
+    check = CacheCheck(choose(cached(root), repositories, root))
+    finished = run(workspace, check.events(), json=json, quiet=quiet, is_recorded=False)
+    if json:
+        return finished.exit_code
+    if check.damaged:
+        columns = [
+            Column("repository", flexible=True),
+            Column("file", flexible=True, least=20),
+            Column("why", flexible=True, prose=True),
+            Column("path", whole=True),
+        ]
+        rows = [[damage.repository, damage.file, damage.why, str(damage.path)] for damage in check.damaged]
+        print_table(columns, rows)
+    if check.unchecked and not quiet:
+        say(
+            f"note: {plural(check.unchecked, 'file')} could not be checked: the cache does not state a digest"
+        )
+    return finished.exit_code

@@ -37,7 +37,7 @@ from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.sources.local import LocalOffer
+from modelfetch.sources.local_files import LocalOffer
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime

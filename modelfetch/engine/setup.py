@@ -7,12 +7,13 @@ The order of the kinds of source comes from ``sources.order``, ``--prefer``, ``-
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
+from modelfetch.engine.known_digests import HistoryDigests
 from modelfetch.engine.rate_limit import Allowance
 from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import SplitPolicy
@@ -91,13 +92,17 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
+    notices = notices or Notices()
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
     client = Client(_limits(loaded.settings.network), cancel)
-    available = _watched(
-        make_sources(SourceContext(loaded, client, store)), loaded, foreign, notices or Notices()
-    )
+    days = loaded.settings.history.days
+    digests = HistoryDigests(loaded.cache_dir, days, cancel) if days else None
+    context = SourceContext(loaded, client, store, cancel, digests, notices.add)
+    available = _watched(make_sources(context), loaded, foreign, notices)
     order = source_order(loaded.settings.sources.order, options, list(available))
-    return _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
+    runtime = _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
+    runtime.close = _closing(client, digests)
+    return runtime
 
 
 def _runtime(
@@ -128,8 +133,16 @@ def _runtime(
         rank=_by_health(loaded, cancel),
         absent=_by_misses(loaded, cancel),
         prepare=client.prepare,
-        close=client.close,
     )
+
+
+def _closing(client: Client, digests: HistoryDigests | None) -> Callable[[], None]:
+    def close() -> None:
+        client.close()
+        if digests is not None:
+            digests.close()
+
+    return close
 
 
 def _limits(network: Network) -> Limits:

@@ -24,6 +24,7 @@ from modelfetch.history.rows import (
     AttemptRow,
     CheckRow,
     CidRow,
+    DigestRow,
     EventRow,
     FileRow,
     JobEventRow,
@@ -31,7 +32,7 @@ from modelfetch.history.rows import (
     Row,
     RunRow,
 )
-from modelfetch.history.schema import decode, has_table, insert, prune, select
+from modelfetch.history.schema import MOST_DIGESTS, decode, has_table, insert, prune, select
 from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class History:
         jobs: Iterable[JobRow] = (),
         job_events: Iterable[JobEventRow] = (),
         checks: Iterable[CheckRow] = (),
+        digests: Iterable[DigestRow] = (),
         wait: float | None = None,
     ) -> None:
         """Write rows, all in one transaction.
@@ -142,11 +144,12 @@ class History:
             jobs: Jobs in their current state.
             job_events: Events of jobs.
             checks: Checks of pins; a failed one keeps what the last successful one found.
+            digests: Digests of files outside of the cache.
             wait: Seconds to wait for other processes, if less than the constructor's. If the file stays
                 locked, the rows are written with the next ones, or by :meth:`close`.
         """
         remembered: list[Row] = [*runs, *files, *attempts, *cids, *events] if self._days else []
-        rows = [*remembered, *jobs, *job_events, *checks]
+        rows = [*remembered, *jobs, *job_events, *checks, *digests]
         with self._lock:
             self._pending = [*self._pending, *rows][-PENDING_ROWS:]  # the newest rows, if there are too many
             if self._pending or not self._days:
@@ -244,6 +247,18 @@ class History:
         """Return the files that hosts of a kind of source did not have within the last day."""
         where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
         return missed(self._rows(AttemptRow, where, "rowid"))
+
+    def digests(self) -> list[DigestRow]:
+        """Return the newest digests of files outside of the cache, at most :data:`MOST_DIGESTS`."""
+
+        def fetch(connection: Connection) -> list[DigestRow]:
+            if not has_table(connection, DigestRow):  # a file of an earlier version
+                return []
+            statement, values = select(DigestRow, {}, "rowid DESC", MOST_DIGESTS)
+            return [decode(DigestRow, found) for found in connection.execute(statement, values)]
+
+        with self._lock:
+            return self._with_recovery(lambda: self._database.read(fetch, self._wait), "read") or []
 
     def _rows(self, kind: type[R], where: Mapping[str, Any], order: str, limit: int | None = None) -> list[R]:
         statement, values = select(kind, where, order, limit)

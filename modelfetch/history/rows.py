@@ -159,5 +159,17 @@ class CheckRow:
     """Why it failed."""
 
 
-Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow | CheckRow
+@dataclass(frozen=True, slots=True)
+class DigestRow:
+    """The SHA-256 of a file outside of the cache, as long as the file has this size, time and inode."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    seen_at: datetime
+
+
+Row = RunRow | FileRow | AttemptRow | CidRow | EventRow | JobRow | JobEventRow | CheckRow | DigestRow
 """Any row of the history."""

@@ -20,6 +20,7 @@ from modelfetch.history.rows import (
     AttemptRow,
     CheckRow,
     CidRow,
+    DigestRow,
     EventRow,
     FileRow,
     JobEventRow,
@@ -39,6 +40,8 @@ VERSION: Final = 2
 """``PRAGMA user_version`` of the tables below. A file with a higher version is not used; the first write to a
 file with a lower one adds the tables that it lacks."""
 
+MOST_DIGESTS: Final = 50_000
+"""Most digests of files outside of the cache that are kept, the newest ones; about 10 MB."""
 MAX_ROWS: Final = 500_000
 """Most rows that are read: a month with one fetched file every five seconds has about as many."""
 MAX_DEPTH: Final = 16
@@ -55,6 +58,7 @@ TABLES: Final[dict[type[Any], str]] = {
     JobRow: "jobs",
     JobEventRow: "job_events",
     CheckRow: "checks",
+    DigestRow: "digests",
 }
 
 _CREATE: Final = """
@@ -102,7 +106,14 @@ CREATE TABLE checks (
 ){strict}
 """
 
-_ADDED: Final[dict[int, tuple[str, ...]]] = {1: (_CREATE,), 2: (_CREATE_CHECKS,)}
+_CREATE_DIGESTS: Final = """
+CREATE TABLE digests (
+    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    sha256 TEXT NOT NULL, seen_at TEXT NOT NULL
+){strict}
+"""
+
+_ADDED: Final[dict[int, tuple[str, ...]]] = {1: (_CREATE,), 2: (_CREATE_CHECKS, _CREATE_DIGESTS)}
 """What each version added. A table is never changed: a change would be a table with a new name."""
 
 _ADD_CIDS: Final = """ ON CONFLICT (cid) DO UPDATE SET sha256 = excluded.sha256, model = excluded.model,
@@ -126,6 +137,7 @@ _PRUNE: Final = (
     "DELETE FROM cids WHERE seen_at < :before",
     "DELETE FROM runs WHERE started_at < :before",
 )
+_PRUNE_DIGESTS: Final = "DELETE FROM digests WHERE rowid <= (SELECT max(rowid) FROM digests) - :most"
 
 CHECK_DAYS: Final = 3650
 """Days to keep a check. Without its row a check counts as due, as one of this age does with any sensible
@@ -203,11 +215,12 @@ def _insertion(kind: type[Any]) -> str:
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Delete runs before a time and all that belongs to them; jobs and checks have their own limits."""
+    """Delete runs before a time and all that belongs to them; the rest has limits of its own."""
     for statement in _PRUNE:
         connection.execute(statement, {"before": stamp(before)})
     oldest = datetime.now(UTC) - timedelta(days=CHECK_DAYS)
     connection.execute(_PRUNE_CHECKS, {"before": stamp(oldest)})
+    connection.execute(_PRUNE_DIGESTS, {"most": MOST_DIGESTS})
 
 
 def stamp(at: datetime) -> str:

@@ -57,6 +57,8 @@ _NO_OLLAMA_MODELS: Final = frozenset({"blog", "docs", "download", "models", "sea
 
 _SECRETS: Final = r"(?i)[?&](?:x-amz-signature|x-goog-signature|signature|sig|hdnea|policy)="
 """Keys in the query of signed addresses: Amazon S3 and CloudFront, Google Cloud Storage, Azure, Akamai."""
+_TOKENS: Final = r"(?i)[?&](?:(?:access_?)?token|api_?key|password)="
+"""Keys in the query of addresses that contain credentials."""
 _LOOPBACK: Final = r"localhost|127(?:\.[0-9]{1,3}){3}|::1"
 
 
@@ -112,41 +114,44 @@ def parse_address(text: str, *, hf_endpoint: str, ms_endpoint: str) -> Reference
             raise refuse(text, "is not a URL") from None
         return None
     page = Page(text, parts, parts.path)
-    found = _reader(page, host, port, (("hf", hf_endpoint), ("ms", ms_endpoint)))
+    found = _at_endpoint(page, host, port, (("hf", hf_endpoint), ("ms", ms_endpoint))) or _at_hub(
+        page, host, port
+    )
     if found is None and not has_scheme:
         return None
     if "@" in parts.netloc:
         raise refuse(text, "contains a user name or password", hint="Leave it out; tokens are settings.")
-    if found is not None:
-        return found()
-    return _file(page, host)
+    if found is None:
+        return _file(page, host)
+    read, page = found
+    return read(page)
 
 
-def _reader(
+_PORTS: Final = {"http": 80, "https": 443, "": 443}
+"""The port of an address that names none, by its scheme."""
+
+
+def _at_endpoint(
     page: Page, host: str, port: int | None, endpoints: Sequence[tuple[Hub, str]]
-) -> Callable[[], Reference] | None:
-    """Choose the reader of a hub by the host, or by the configured endpoint with its path."""
+) -> tuple[_Reader, Page] | None:
+    """Return the reader of the configured hub on the same host, port and path prefix, with the page in it."""
+    origin = host, port or _PORTS.get(page.parts.scheme)
     for hub, endpoint in endpoints:
         base = urlsplit(endpoint)
         prefix = base.path.rstrip("/")
-        is_same = (base.hostname, base.port or _PORTS.get(base.scheme)) == (host, port or _port(page))
+        is_same = (base.hostname, base.port or _PORTS.get(base.scheme)) == origin
         if is_same and f"{page.path}/".startswith(f"{prefix}/"):
-            read = _hugging_face if hub == "hf" else _modelscope
             inside = Page(page.text, page.parts, page.path[len(prefix) :])
-            return lambda: read(inside)
-    if port not in (None, 80, 443):
+            return (_hugging_face if hub == "hf" else _modelscope), inside
+    return None
+
+
+def _at_hub(page: Page, host: str, port: int | None) -> tuple[_Reader, Page] | None:
+    """Return the reader of a public hub."""
+    is_file = page.parts.scheme and host in _GITHUB_HOSTS and re.match(_GITHUB_FILE, page.path)
+    if is_file or port not in (None, 80, 443):
         return None
-    if page.parts.scheme and host in _GITHUB_HOSTS and re.match(_GITHUB_FILE, page.path):
-        return None
-    known = next((read for hosts, read in _READERS if host in hosts), None)
-    return None if known is None else lambda: known(page)
-
-
-_PORTS: Final = {"http": 80, "https": 443}
-
-
-def _port(page: Page) -> int:
-    return _PORTS.get(page.parts.scheme, 443)
+    return next(((read, page) for hosts, read in _READERS if host in hosts), None)
 
 
 # Hugging Face
@@ -156,10 +161,10 @@ def _hugging_face(page: Page) -> RepoReference:
     segments = page.segments
     if not segments or segments[0] in _NO_REPOS or segments in (["models"], ["datasets"], ["spaces"]):
         raise refuse(page.text, "is a page of Hugging Face, but not of a repository", hint=_PASTE)
-    legacy = len(segments) > 2 and segments[1] in _ROUTES  # as gpt2/resolve/main/config.json
     if len(segments) == 1:
         raise refuse(page.text, "is the page of an account, not of a repository", hint=_PASTE)
-    if legacy:
+    if len(segments) > 2 and segments[1] in _ROUTES:
+        # A name without an owner, such as gpt2/resolve/main/config.json; no repository is called "resolve".
         kind, repo, _ = repository(page.text, "hf", segments[:1])
         return _location(page, "hf", kind, repo, segments[1:])
     return _location(page, "hf", *repository(page.text, "hf", segments))
@@ -294,6 +299,9 @@ def _file(page: Page, host: str) -> UrlReference:
     if re.search(_SECRETS, url):
         hint = "Give the lasting address of the file, or fetch it and give its path."
         raise refuse(page.text, "is a signed address, which expires", hint=hint)
+    if re.search(_TOKENS, url):
+        hint = "Give an address that needs none, or fetch the file and give its path."
+        raise refuse(page.text, "has credentials in its query, which a pin would publish", hint=hint)
     if page.parts.scheme == "http" and not re.fullmatch(_LOOPBACK, host):
         secure = f"https{url[4:].partition('?')[0]}"
         raise refuse(page.text, "is not encrypted: the file could be changed on its way", instead=secure)

@@ -56,7 +56,6 @@ _ALIASES: Final = {
     "github": "gh",
     "docker": "oci",
     "ghcr": "oci",
-    "file": "",
     "git+https": "https",
 }
 """What other programs call a scheme."""
@@ -98,7 +97,7 @@ def parse_reference(
     """
     text = text.strip()
     _check_text(text)
-    if re.match(_DISK, text):
+    if re.match(_DISK, text) or (os.name == "nt" and re.match(_WINDOWS, text)):
         return DiskReference(text)
     if found := re.match(_SCHEME, text):
         reader = _SCHEMES.get(found[0].lower())
@@ -205,7 +204,7 @@ def _bare(text: str) -> Reference:
     if found := re.fullmatch(_SSH, text):
         place = found["place"].removesuffix(".git")
         raise refuse(text, "is an address for git over SSH", instead=_if_valid(f"hf:{place}"))
-    if re.match(_WINDOWS, text) and os.sep == "/":
+    if re.match(_WINDOWS, text):
         raise refuse(text, "is a path of Windows", hint="Give the path as this system names it.")
     if "\\" in text:
         raise refuse(text, "contains a backslash", instead="./" + text.replace("\\", "/"))
@@ -214,26 +213,37 @@ def _bare(text: str) -> Reference:
     if "/" not in text:
         hint = f"Write hf:OWNER/NAME for Hugging Face, or ./{text} for a file."
         raise refuse(text, "is neither a reference nor a path that exists", hint=hint)
-    place = text.partition("@")[0].split("/")
+    _check_bare(text, text.partition("@")[0].split("/"))
+    return _hf(text, text)
+
+
+def _check_bare(text: str, place: list[str]) -> None:
+    """Refuse what has slashes, but is not ``[TYPE/]OWNER/NAME``; suggest a registry, a URL or a path."""
     if "." in place[0] and (len(place) > 2 or ":" in place[-1]):
         guess = f"oci:{text}" if ":" in place[-1] else f"https://{text}"
         raise refuse(text, "is neither a reference nor a path that exists", instead=_if_valid(guess))
     if place[0] in TYPES and len(place) == 2:
         raise refuse(text, "names no owner, and is not a path that exists", instead=f"./{text}")
-    return _hf(text, text)
+    if len(place) > 2 and place[0] not in TYPES and f"{place[0]}s" not in TYPES:
+        guess, files = _if_valid("hf:" + "/".join(place[:2])), "/".join(place[2:])
+        hint = f"Add --include '{files}' to choose files." if guess and files else ""
+        raise refuse(text, "is neither a reference nor a path that exists", instead=guess, hint=hint)
 
 
 def _refuse_scheme(text: str, scheme: str, rest: str) -> UsageError:
     """Suggest the scheme that was probably meant."""
     name = scheme.lower()
     alias = _ALIASES.get(name)
-    if alias == "":
-        return refuse(text, "is the URL of a path", instead=rest.removeprefix("//"))
+    if name == "file":
+        path = unquote(rest.removeprefix("//"))
+        return refuse(text, "is the URL of a path", instead=path if path.startswith("/") else "")
     if name in _FOREIGN:
         hint = "Give an https:// address of the file, or fetch it and give its path."
         return refuse(text, f"is an address of {name}, which cannot be pinned", hint=hint)
     if name in ("http", "https"):
-        return refuse(text, f"has no '//' after '{scheme}:'", instead=f"{name}://{rest.lstrip('/')}")
+        return refuse(
+            text, f"has no '//' after '{scheme}:'", instead=_if_valid(f"{name}://{rest.lstrip('/')}")
+        )
     if re.match(r"[0-9]{1,5}/", rest):
         return refuse(text, "is a host with a port", instead=_if_valid(f"oci:{text}"))
     if "@" in rest.partition("/")[0]:

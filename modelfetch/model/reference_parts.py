@@ -62,13 +62,13 @@ def refuse(text: str, clause: str, *, instead: str = "", hint: str = "") -> Usag
 
 
 def shown(text: str) -> str:
-    """Quote a reference for a message: without user name and password, and without a query if it is a URL.
+    """Quote a reference for a message: a URL without user name and password, query and fragment.
 
-    The query of a signed address is a secret.
+    The query of a signed address is a secret, and so is the fragment of an address of a server's panel.
     """
     plain = re.sub(r"(?<=//)[^/?#]*@", "", text)
     is_address = "//" in plain or re.match(r"[^/:]+\.[^/:]+/", plain)
-    return quote(plain.partition("?")[0] if is_address else plain)
+    return quote(re.split(r"[?#]", plain, maxsplit=1)[0] if is_address else plain)
 
 
 def why_bad_revision(revision: str) -> str:

@@ -64,7 +64,7 @@ def wait_for(
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server requests to wait (``Retry-After``, RFC 9110, 10.2.3, or ``RateLimit``), or None.
+    """Seconds that a server requests to wait (``Retry-After``, RFC 9110, 10.2.3, or a rate limit), or None.
 
     A date is compared with the ``Date`` of the response, because the local clock may be wrong. A date in the
     past is 0; a value that cannot be parsed is None.
@@ -74,7 +74,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return float(value[:12])
     if value:
         return _seconds_until(value, headers.get("date"))
-    return _rate_limit_reset(headers.get("ratelimit", ""))
+    return _rate_limit_reset(headers.get("ratelimit", "")) or _github_reset(headers)
 
 
 def _seconds_until(value: str, date: str | None) -> float | None:
@@ -97,3 +97,22 @@ def _rate_limit_reset(value: str) -> float | None:
     policies = [dict(re.findall(r";\s*([rt])=(\d{1,9})", policy, re.ASCII)) for policy in value.split(",")]
     waits = [float(policy["t"]) for policy in policies if policy.get("r") == "0" and "t" in policy]
     return max(waits) + 1.0 if waits else None
+
+
+def _github_reset(headers: Mapping[str, str]) -> float | None:
+    """Seconds until ``x-ratelimit-reset``, an epoch time, if no requests remain; None if not stated.
+
+    GitHub sends these fields with 403 or 429 (GitHub REST documentation, rate limits). The clock of the
+    server decides, as for ``Retry-After``.
+    """
+    reset = headers.get("x-ratelimit-reset", "").strip()
+    is_reached = headers.get("x-ratelimit-remaining", "").strip() == "0"
+    if not (is_reached and re.fullmatch(r"[0-9]{1,11}", reset)):
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, float(reset) - now) + 1.0

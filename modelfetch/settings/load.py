@@ -20,7 +20,7 @@ from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import sanitize
-from modelfetch.settings import hf_environment, layers
+from modelfetch.settings import hf_environment, layers, ollama_environment
 from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
 from modelfetch.settings.layers import Layer
 from modelfetch.settings.locations import (
@@ -67,6 +67,8 @@ class Loaded:
     """Token for ``settings.modelscope.endpoint``, and for no other origin."""
     hf_cache: Path
     """Cache directory of the Hugging Face libraries; it may not exist."""
+    ollama_models: tuple[Path, ...]
+    """Directories in which ollama keeps models; they may not exist."""
     consulted: tuple[Path, ...]
     """Every configuration file that was read or searched."""
     passed_over: tuple[str, ...]
@@ -113,6 +115,7 @@ def load(
         hf_token=token.secret,
         ms_token=ms_token.secret,
         hf_cache=(cwd or NOWHERE) / hf_environment.cache(environ, home),
+        ollama_models=ollama_environment.models(environ, home),
         consulted=(files.user_config, *files.search.visited),
         passed_over=files.search.notices,
         notices=(*files.notices, *filter(None, [token.notice, ms_token.notice]), *idle_notices(merged)),

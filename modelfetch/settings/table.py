@@ -20,6 +20,7 @@ from modelfetch.settings.types import (
     NONE,
     Address,
     Addresses,
+    Directories,
     Directory,
     Flag,
     Integer,
@@ -70,6 +71,15 @@ SETTINGS: Final = (
         [],
         "URL templates of mirrors; {path}, {sha256}, {name} and {version} are filled in.",
         "no mirror is known to serve every model",
+    ),
+    Setting(
+        "sources",
+        "local",
+        Directories(),
+        [],
+        "Directories on this machine that are searched for the same bytes, by size and then by SHA-256.",
+        "known caches are found without it; other directories are the choice of their owner",
+        project="never",
     ),
     Setting(
         "ipfs",

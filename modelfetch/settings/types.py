@@ -230,6 +230,25 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
+class Directories:
+    """A list of directories, which may be empty; none need exist."""
+
+    expected: str = "a list of directories, each absolute or in ~"
+
+    def from_text(self, text: str) -> TomlValue:
+        """Read ``/data/models,~/models``."""
+        return _items(text)
+
+    def validate(self, value: object) -> Value:
+        """Check that no directory depends on the working directory; a repeated one counts once."""
+        directories = _texts(self, value)
+        for text in directories:
+            if not (PurePath(text).is_absolute() or text.startswith("~")) or "\0" in text:
+                raise mismatch(self, text)
+        return directories
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """The path of a directory, which need not exist yet."""
 

@@ -24,6 +24,7 @@ class Sources:
 
     order: tuple[str, ...]
     mirrors: tuple[str, ...] = field(repr=False)  # they may hold credentials
+    local: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,65 @@
-"""Files on this disk: the same bytes in another model, or in the cache of the Hugging Face libraries.
+"""Files on this disk: the same bytes in another model, or in the caches and directories of other programs.
+
+==============================  =====================================================================
+another model of this cache     by its SHA-256
+cache of the Hugging Face hub   by SHA-256, at the pinned commit, small files by size and SHA-256
+models of ollama                by SHA-256
+directories of sources.local    by size and SHA-256
+==============================  =====================================================================
 
 Nothing is trusted here either: the content of a file is verified like a download, as it may have been
-changed.
+changed. Files are read only, and copied (or cloned, where the file system can), never linked: another program
+may write to them.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from modelfetch.errors import Fault, SourceError
-from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import Offer, RegisteredSource, SourceContext
-from modelfetch.sources.huggingface import cache_folder
+from modelfetch.sources.local_files import LocalOffer
 
 if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.sources.local_digests import LocalDigests
     from modelfetch.store import Store
 
-READ_SIZE = 1024 * 1024
-"""Bytes per read. Hashing is equally fast from 16 KiB on; larger reads save system calls."""
-
-Finder = Callable[[Manifest, FileSpec], Iterable[Path]]
+Finder = Callable[["Manifest", "FileSpec"], Iterable[Path]]
 """Returns paths where a file may be. Its existence and content are checked afterwards."""
+Inode = tuple[int, int]
+"""Device and inode: hard links and symbolic links to one file count once."""
+
+MOST_CANDIDATES: Final = 32
+"""Most files of one size that are hashed for one pinned file and directory. Many small files of a machine may
+have the same size; those that were hashed before do not count, so a later run examines the next ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A place whose files are found by size, and hashed before they are used."""
+
+    root: Path
+    """The directory, for display."""
+    finder: Finder
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look for files."""
+
+    finders: Sequence[Finder]
+    """What they find is offered without hashing it first."""
+    searches: Sequence[Search] = ()
+    digests: LocalDigests | None = None
+    """Required for searches."""
 
 
 class LocalSource(RegisteredSource):
@@ -35,27 +67,83 @@ class LocalSource(RegisteredSource):
 
     Args:
         finders: Functions that return paths for a file.
+        more: Called once, when a file is first looked for; returns further places. A run that finds every
+            file present does not load the modules that search other places.
     """
 
     kind = SourceKind.LOCAL
 
-    def __init__(self, finders: Sequence[Finder]) -> None:
+    def __init__(self, finders: Sequence[Finder], more: Callable[[], Places] | None = None) -> None:
         self._finders = finders
+        self._more = more
+        self._found: Places | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def from_context(cls, context: SourceContext) -> LocalSource:
-        """Search this cache and that of the Hugging Face libraries."""
-        return cls([in_store(context.store), in_huggingface_cache(context.loaded.hf_cache)])
+        """Search this cache, those of the Hugging Face libraries and of ollama, and ``sources.local``."""
+        return cls([in_store(context.store)], lambda: _places_of(context))
+
+    @property
+    def _places(self) -> Places:
+        with self._lock:
+            if self._found is None:
+                more = self._more() if self._more is not None else Places(())
+                self._found = Places((*self._finders, *more.finders), more.searches, more.digests)
+            return self._found
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
-        """One offer per existing file of the right size; hard links to one inode count once."""
-        found: dict[tuple[int, int], Offer] = {}
-        for finder in self._finders:
-            for path in finder(manifest, file):
-                status = _regular(path)
-                if status is not None and status.st_size == file.size:
-                    found.setdefault((status.st_dev, status.st_ino), LocalOffer(path))
-        return list(found.values())
+        """One offer per existing file of the right size, and one per place with files not hashed yet."""
+        places, offers, seen = self._places, list[Offer](), set[Inode]()
+        for finder in places.finders:
+            offers += [LocalOffer(path) for path, _ in _unseen(finder(manifest, file), file, seen)]
+        if places.digests is not None and file.size:
+            for search in places.searches:
+                found = _unseen(search.finder(manifest, file), file, seen)
+                offers += _searched(search.root, found, file, places.digests)
+        return offers
+
+
+def _unseen(paths: Iterable[Path], file: FileSpec, seen: set[Inode]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the regular files of the right size that were not seen before, with their status."""
+    for path in paths:
+        found = _regular(path)
+        if found is not None and found.st_size == file.size and (found.st_dev, found.st_ino) not in seen:
+            seen.add((found.st_dev, found.st_ino))
+            yield path, found
+
+
+def _searched(
+    root: Path, found: Iterable[tuple[Path, os.stat_result]], file: FileSpec, digests: LocalDigests
+) -> list[Offer]:
+    """Return offers for files of the right size: those known to have the bytes, then the unknown ones."""
+    from modelfetch.sources.local_digests import SearchOffer
+
+    offers, unknown = list[Offer](), list[Path]()
+    for path, status in found:
+        known = digests.known(path, status)
+        if known == file.sha256:
+            offers.append(LocalOffer(path))
+        elif known is None:
+            unknown.append(path)
+    return [*offers, SearchOffer(root, unknown[:MOST_CANDIDATES], file, digests)] if unknown else offers
+
+
+def _places_of(context: SourceContext) -> Places:
+    from modelfetch.sources.hf_cache import HuggingFaceCache
+    from modelfetch.sources.local_digests import LocalDigests, NoDigests
+    from modelfetch.sources.local_directories import LocalDirectories
+    from modelfetch.sources.ollama_cache import OllamaCache
+
+    loaded = context.loaded
+    hub, ollama = HuggingFaceCache(loaded.hf_cache), OllamaCache(loaded.ollama_models)
+    roots = [Path(os.path.expanduser(text)) for text in loaded.settings.sources.local]  # noqa: PTH111 - never raises
+    searches = [Search(root, LocalDirectories([root], context.notice).of_size) for root in roots]
+    return Places(
+        (hub.exact, ollama.exact),
+        (*searches, Search(hub.root, hub.of_size)),
+        LocalDigests(context.digests or NoDigests(), context.cancel),
+    )
 
 
 def _regular(path: Path) -> os.stat_result | None:
@@ -79,96 +167,3 @@ def in_store(store: Store) -> Finder:
         yield from placed().get(file.sha256, ())
 
     return find
-
-
-def in_huggingface_cache(directory: Path) -> Finder:
-    """Make a finder for the cache of the Hugging Face libraries.
-
-    Large files are stored there under their SHA-256 in ``blobs``; small ones are found by the pinned
-    revision.
-
-    Args:
-        directory: The directory ``hub`` of the cache.
-    """
-
-    def find(manifest: Manifest, file: FileSpec) -> Iterator[Path]:
-        repo = manifest.huggingface
-        if repo is None:
-            return
-        folder = directory / cache_folder(repo)
-        yield folder / "blobs" / file.sha256
-        yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
-
-    return find
-
-
-class LocalOffer:
-    """A file on this disk.
-
-    Args:
-        path: Path of the file.
-    """
-
-    kind = SourceKind.LOCAL
-
-    def __init__(self, path: Path) -> None:
-        self.host = str(path.parent)
-        self.address = str(path)
-        self.path = path
-
-    def open(
-        self,
-        offset: int,
-        end: int | None = None,
-        first_byte: float | None = None,  # noqa: ARG002
-    ) -> LocalStream:
-        """Open the file at ``offset``; read to ``end`` if that is given."""
-        return LocalStream(self.path, offset, end)
-
-
-class LocalStream:
-    """Bytes of a file on this disk.
-
-    Args:
-        path: Path of the file.
-        start: Position of the first byte.
-        end: End of the part, exclusive; None for the rest of the file.
-
-    Raises:
-        SourceError: The file cannot be opened.
-    """
-
-    ranged = True
-
-    def __init__(self, path: Path, start: int, end: int | None = None) -> None:
-        self.start = start
-        self._left = math.inf if end is None else end - start
-        try:
-            self._file = path.open("rb", buffering=0)  # reads are large: no buffer needed
-            self._file.seek(start)
-        except OSError as error:
-            raise _unreadable(error) from error
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes up to the end of the file or part.
-
-        Raises:
-            SourceError: The file cannot be read.
-        """
-        while piece := self._read(int(min(READ_SIZE, self._left))):
-            self._left -= len(piece)
-            yield piece
-
-    def _read(self, most: int) -> bytes:
-        try:
-            return self._file.read(most)
-        except OSError as error:
-            raise _unreadable(error) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _unreadable(error: OSError) -> SourceError:
-    return SourceError(Fault.NOT_FOUND, f"cannot be read: {(error.strerror or 'unknown').lower()}")

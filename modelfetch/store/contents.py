@@ -88,6 +88,11 @@ class Contents:
         path = self._layout.blob(file.sha256)
         return path if self.size_of(path) == file.size else None
 
+    def blob_of(self, sha256: str) -> Path | None:
+        """Return the path of the blob of a digest, or None; neither its length nor its bytes are verified."""
+        path = self._layout.blob(sha256)
+        return path if self.size_of(path) is not None else None
+
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
         """Whether a file of a model is placed and has the right length; its bytes are not verified."""
         return self.size_of(self.directory(manifest) / file.path) == file.size

@@ -37,6 +37,13 @@ MAX_FILES: Final = 20_000
 """Most files of a listing: the limit of a manifest."""
 
 
+def nonsense(message: str) -> UnavailableError:
+    """Return the error for an answer that contradicts itself or its format."""
+    return UnavailableError(
+        message, hint="Try again; if it happens again, check the endpoint in `modelfetch config show`."
+    )
+
+
 class FileCollector:
     """Collects and checks the files of one listing.
 
@@ -62,7 +69,7 @@ class FileCollector:
         """
         # A backslash is allowed here: git allows it, and such a file can be excluded from the pin.
         if why := why_unsafe_remote(file.path.replace("\\", "_")):
-            raise UnavailableError(f"{self._what} lists the unsafe path {quote(file.path)}: the path {why}")
+            raise nonsense(f"{self._what} lists the unsafe path {quote(file.path)}: the path {why}")
         before = self._files.setdefault(file.path, file)
         if before != file:
             raise UnavailableError(
@@ -112,7 +119,10 @@ def select(files: list[UpstreamFile], folder: str, what: str) -> tuple[list[Upst
             return [file], (glob.escape(folder),)
     inside = [file for file in files if file.path.startswith(f"{folder}/")]
     if not inside:
-        raise UnknownModelError(f"{what} has no file or folder {quote(folder)}")
+        raise UnknownModelError(
+            f"{what} has no file or folder {quote(folder)}",
+            hint="Leave out the path to pin the whole repository, or select files with --include.",
+        )
     return inside, (f"{glob.escape(folder)}/*",)
 
 
@@ -130,7 +140,7 @@ def checked(kind: type[T], document: object, what: str) -> T:
     try:
         return decode(kind, document)
     except ValueError as error:
-        raise UnavailableError(f"{what} cannot be read: {error}") from error
+        raise nonsense(f"{what} cannot be read: {error}") from error
 
 
 def failure(error: SourceError, url: str, what: str, *, refused: str = "") -> ModelfetchError:

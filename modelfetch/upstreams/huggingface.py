@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote as percent_encode
 from urllib.parse import urljoin
 
-from modelfetch.errors import SourceError, UnavailableError, UnknownModelError
+from modelfetch.errors import AuthorizationError, SourceError, UnavailableError, UnknownModelError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import HuggingFaceRepo, RepoType
 from modelfetch.model.text import did_you_mean, quote
@@ -29,7 +29,7 @@ from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import host_of, origin, quote_path
 from modelfetch.sources.huggingface import file_url, page_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, select
+from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, nonsense, select
 from modelfetch.upstreams.huggingface_card import stated_license, title_of
 from modelfetch.upstreams.huggingface_refusals import Asked, disabled, no_revision, refusal
 from modelfetch.upstreams.huggingface_tree import file_of
@@ -116,7 +116,8 @@ class HuggingFace:
         files, include = select(files, folder, asked.text)
         repo = HuggingFaceRepo(state.id, state.commit, asked.type)
         if state.id != asked.repo:
-            notices.insert(0, f"{asked.repo} was renamed to {state.id}; the new name is pinned")
+            change = "is spelled" if state.id.casefold() == asked.repo.casefold() else "was renamed to"
+            notices.insert(0, f"{asked.repo} {change} {state.id}; that name is pinned")
         return Listing(
             reference=replace(asked, repo=state.id, tail=""),
             revision=state.commit,
@@ -197,7 +198,7 @@ class HuggingFace:
             raise disabled(self._asked(asked, revision))
         name = found.id or asked.repo
         if not _ID.fullmatch(name):
-            raise UnavailableError(f"{self._host}: the answer for {asked.text} has an invalid name")
+            raise nonsense(f"{self._host}: the answer for {asked.text} has an invalid name")
         return _State(
             commit=self._commit(found.sha, asked, revision),
             id=name,
@@ -213,7 +214,7 @@ class HuggingFace:
                 hint="If HF_ENDPOINT names a mirror, its API is incomplete: unset it, or name files by URL.",
             )
         if _COMMIT.fullmatch(revision) and sha != revision:
-            raise UnavailableError(f"{self._host}: asked for commit {revision} of {asked.text}, got {sha}")
+            raise nonsense(f"{self._host}: asked for commit {revision} of {asked.text}, got {sha}")
         return sha
 
     def _with_guess(self, error: UnknownModelError, asked: RepoReference, revision: str) -> UnknownModelError:
@@ -222,7 +223,7 @@ class HuggingFace:
             return error
         try:
             guess = did_you_mean(revision, self._names(asked))
-        except (UnavailableError, UnknownModelError):
+        except (AuthorizationError, UnavailableError, UnknownModelError):
             return error
         return no_revision(self._asked(asked, revision), guess)
 
@@ -243,7 +244,7 @@ class HuggingFace:
         following: str | None = url
         while following is not None:
             if following in visited or len(visited) >= _PAGES or entries > _ENTRIES:
-                raise UnavailableError(f"{self._host}: the listing of {asked.text} does not end")
+                raise nonsense(f"{self._host}: the listing of {asked.text} does not end")
             visited.add(following)
             answer, document = self._request(following, asked)
             if answer.headers.get("x-error-code") == "RevisionNotFound":
@@ -254,7 +255,7 @@ class HuggingFace:
             if answer.status != 200:
                 raise refusal(answer, self._asked(asked, commit))
             if not isinstance(document, list):
-                raise UnavailableError(f"{self._host}: the listing of {asked.text} is not a list")
+                raise nonsense(f"{self._host}: the listing of {asked.text} is not a list")
             entries += len(document)
             for file in filter(None, (file_of(entry, self._host) for entry in document)):
                 files.add(file)
@@ -272,7 +273,7 @@ class HuggingFace:
         except ValueError:
             is_same = False
         if not is_same:
-            raise UnavailableError(f"{self._host}: the next page of a listing is on another server")
+            raise nonsense(f"{self._host}: the next page of a listing is on another server")
         return following
 
     def _get(self, url: str, asked: RepoReference, revision: str) -> object:

@@ -52,7 +52,10 @@ def refusal(answer: Answer, asked: Asked) -> ModelfetchError:
     if code == "RevisionNotFound":
         return no_revision(asked)
     if code == "EntryNotFound":
-        return UnknownModelError(f"{asked.what} has no such file or folder at {quote(asked.revision)}")
+        return UnknownModelError(
+            f"{asked.what} has no such file or folder at {quote(asked.revision)}",
+            hint=f"{asked.page} lists its files.",
+        )
     if answer.status in (401, 404):
         return _missing(asked)
     return UnavailableError(

@@ -16,11 +16,11 @@ import hashlib
 import re
 from typing import Final
 
-from modelfetch.errors import UnavailableError, UsageError
+from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.upstreams.base import UpstreamFile
-from modelfetch.upstreams.collect import checked
+from modelfetch.upstreams.collect import checked, nonsense
 from modelfetch.upstreams.reading import LFS_VERSION
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -67,10 +67,7 @@ def file_of(document: object, host: str) -> UpstreamFile | None:
         is_id = entry.oid is not None and _SHA1.fullmatch(entry.oid)
         return UpstreamFile(entry.path, entry.size, None, git_blob=entry.oid if is_id else None)
     if not _SHA256.fullmatch(entry.lfs.oid) or _contradicts(entry.lfs, entry.size, entry.oid):
-        raise UnavailableError(
-            f"{host}: the digests of {quote(entry.path)} contradict each other",
-            hint="The answer is wrong or was changed on its way; try again, or check huggingface.endpoint.",
-        )
+        raise nonsense(f"{host}: the digests of {quote(entry.path)} contradict each other")
     return UpstreamFile(entry.path, entry.lfs.size, entry.lfs.oid)
 
 

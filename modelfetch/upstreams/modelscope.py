@@ -29,7 +29,7 @@ from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import host_of, quote_path
 from modelfetch.sources.modelscope import contents_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, select
+from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, nonsense, select
 from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.modelscope_answers import MsAsked, data_of
 from modelfetch.upstreams.reading import pieces_of
@@ -47,8 +47,8 @@ _PAGE_SIZE: Final = 200
 """Entries of a page of a dataset's listing."""
 _REQUESTS: Final = 1000
 """Most requests for one listing: a dataset of 20,000 files needs 100, a model one for each directory."""
-_PAGE_ATTEMPTS: Final = 4
-"""Attempts for a page that is refused at random although those before it were readable (modelscope_hub)."""
+_LISTING_ATTEMPTS: Final = 4
+"""Attempts for a listing that is refused at random although others were readable (modelscope_hub)."""
 _NO_FILES: Final = frozenset({"120000", "40960", "160000", "57344"})
 """Git modes of symbolic links and submodules, in octal and decimal digits."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -79,6 +79,7 @@ class ModelScope:
         self._host = host_of(self._endpoint)
         self._credential = Credential.bearer(self._endpoint, token) if token else None
         self._requests = 0
+        self._is_readable = False
         self._paths: frozenset[str] = frozenset()
 
     @classmethod
@@ -92,8 +93,11 @@ class ModelScope:
         """See :meth:`modelfetch.upstreams.base.Upstream.resolve`."""
         asked = cast("RepoReference", reference)
         if asked.type == "space":
-            raise UsageError(f"{asked.text} cannot be pinned: only models and datasets of ModelScope can be")
-        self._requests = 0
+            raise UsageError(
+                f"{asked.text} cannot be pinned: only models and datasets of ModelScope can be",
+                hint="Name the model: ms:ORG/REPO, or the dataset: ms:datasets/ORG/REPO.",
+            )
+        self._requests, self._is_readable = 0, False
         asked, folder = self._without_tail(asked)
         kind: Literal["model", "dataset"] = "dataset" if asked.type == "dataset" else "model"
         repo = ModelScopeRepo(asked.repo, asked.revision or _DEFAULT_REVISION, kind)
@@ -145,7 +149,10 @@ class ModelScope:
         for file in filter(None, map(self._file_of, entries)):
             files.add(file)
         if not len(files):
-            raise UnknownModelError(f"{asked.text} has no files at {quote(repo.revision)}")
+            raise UnknownModelError(
+                f"{asked.text} has no files at {quote(repo.revision)}",
+                hint="Name another branch or tag: ms:ORG/REPO@BRANCH.",
+            )
         return list(files.finish())
 
     def _file_of(self, document: object) -> UpstreamFile | None:
@@ -167,7 +174,7 @@ class ModelScope:
     ) -> Iterator[object]:
         """Yield all entries below a directory of a model; of each directory alone where a listing is cut."""
         if depth > DEPTH:
-            raise UnavailableError(f"{self._host}: the directories of {asked.text} do not end")
+            raise nonsense(f"{self._host}: the directories of {asked.text} do not end")
         entries = self._entries(asked, repo, {"Recursive": "True", "Root": root}, "files")
         if len(entries) < CUT_AT:
             yield from entries
@@ -184,7 +191,7 @@ class ModelScope:
             found = checked(_Entry, entry, f"{self._host}: an entry of the listing")
             if found.Type == "tree":
                 if not found.Path.startswith(f"{root}/" if root else "") or found.Path == root:
-                    raise UnavailableError(f"{self._host} lists {quote(found.Path)} in {quote(root)}")
+                    raise nonsense(f"{self._host} lists {quote(found.Path)} in {quote(root)}")
                 yield from self._tree(asked, repo, found.Path, depth + 1)
 
     def _pages(self, asked: RepoReference, repo: ModelScopeRepo) -> Iterator[object]:
@@ -196,38 +203,43 @@ class ModelScope:
                 return
             number, before, entries = number + 1, entries, self._page(asked, repo, number + 1)
             if entries == before:
-                raise UnavailableError(f"{self._host} sends the same page of {asked.text} again and again")
+                raise nonsense(f"{self._host} sends the same page of {asked.text} again and again")
 
     def _page(self, asked: RepoReference, repo: ModelScopeRepo, number: int) -> list[object]:
         query = {"Recursive": "True", "Root": "/", "PageNumber": str(number), "PageSize": str(_PAGE_SIZE)}
-        failures = 0
-        while True:
-            try:
-                return self._entries(asked, repo, query, "tree")
-            except AuthorizationError as error:
-                failures += 1
-                # A refusal is believed for the first page only: after that, access is proven.
-                if number == 1:
-                    raise
-                if failures >= _PAGE_ATTEMPTS:
-                    raise UnavailableError(
-                        f"{self._host} refused page {number} of the listing of {asked.text} {failures} "
-                        "times, although it sent the pages before",
-                        hint="Try again later.",
-                    ) from error
+        return self._entries(asked, repo, query, "tree")
 
     def _entries(
         self, asked: RepoReference, repo: ModelScopeRepo, query: dict[str, str], what: str
     ) -> list[object]:
+        """Request one listing."""
         query = {"Revision": repo.revision, **{key: text for key, text in query.items() if text}}
-        data = self._get(f"{self._api(asked)}/repo/{what}?{urlencode(query)}", asked)
+        data = self._part(f"{self._api(asked)}/repo/{what}?{urlencode(query)}", asked)
+        self._is_readable = True
         files = data.get("Files") if isinstance(data, dict) else data
         if files is None:
             self._check_revision(asked, repo.revision)
             return []
         if not isinstance(files, list):
-            raise UnavailableError(f"{self._host}: the listing of {asked.text} is not a list")
+            raise nonsense(f"{self._host}: the listing of {asked.text} is not a list")
         return files
+
+    def _part(self, url: str, asked: RepoReference) -> object:
+        """Request a part of a listing. A refusal is believed only until another part was readable."""
+        failures = 0
+        while True:
+            try:
+                return self._get(url, asked)
+            except AuthorizationError as error:
+                failures += 1
+                if not self._is_readable:
+                    raise
+                if failures >= _LISTING_ATTEMPTS:
+                    raise UnavailableError(
+                        f"{self._host} refused a part of the listing of {asked.text} {failures} times, "
+                        "although it sent other parts",
+                        hint="Try again later.",
+                    ) from error
 
     def _check_revision(self, asked: RepoReference, revision: str) -> None:
         """Raise UnknownModelError unless a revision exists: the listing of an unknown one is no error."""
@@ -242,13 +254,9 @@ class ModelScope:
         """Return the names of all branches and tags."""
         data = self._get(f"{self._api(asked)}/revisions", asked)
         groups = data.get("RevisionMap") if isinstance(data, dict) else None
-        entries = [
-            entry
-            for key in ("Branches", "Tags")
-            for entry in ((groups.get(key) if isinstance(groups, dict) else None) or ())
-            if isinstance(entry, dict)
-        ]
-        names = (entry.get("Revision") for entry in entries)
+        lists = [groups.get(key) for key in ("Branches", "Tags")] if isinstance(groups, dict) else []
+        entries = [entry for group in lists if isinstance(group, list) for entry in group]
+        names = (entry.get("Revision") for entry in entries if isinstance(entry, dict))
         return [name for name in names if isinstance(name, str)]
 
     def _details(self, asked: RepoReference) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Final
 from modelfetch.errors import AuthorizationError, ModelfetchError, UnavailableError, UnknownModelError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
+from modelfetch.upstreams.collect import nonsense
 
 _MISSING: Final = re.compile(r"not (?:found|exist)|no such|does ?n.t exist|不存在|找不到", re.IGNORECASE)
 _DENIED: Final = re.compile(
@@ -50,7 +51,7 @@ def data_of(status: int, document: object, asked: MsAsked) -> object:
     if status != 200:
         raise _refusal(status, "", asked)
     if not isinstance(document, dict):
-        raise UnavailableError(f"{asked.host}: the answer for {asked.what} is not an object")
+        raise nonsense(f"{asked.host}: the answer for {asked.what} is not an object")
     code, success = document.get("Code"), document.get("Success")
     if code in _OK and success is not False:
         return document.get("Data")

@@ -13,8 +13,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.errors import OfflineError, UsageError
-from modelfetch.model.reference import DiskReference, RepoReference
+from modelfetch.model.reference import (
+    DiskReference,
+    GithubReference,
+    IpfsReference,
+    OciReference,
+    OllamaReference,
+    RepoReference,
+    UrlReference,
+)
 from modelfetch.model.text import quote
+from modelfetch.settings.redaction import redact
 
 if TYPE_CHECKING:
     from modelfetch.model.reference import Reference
@@ -34,8 +43,50 @@ def _repository(reference: Reference, access: Access) -> Upstream:
     return HuggingFace.from_access(access)
 
 
+def _github(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001 - every row takes both
+    from modelfetch.upstreams.github import Github
+
+    return Github.from_access(access)
+
+
+def _ipfs(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.ipfs import Ipfs
+
+    return Ipfs.from_access(access)
+
+
+def _url(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.url import Url
+
+    return Url.from_access(access)
+
+
+def _disk(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
+    from modelfetch.upstreams.disk import LocalDisk
+
+    return LocalDisk.from_access(access)
+
+
+def _oci(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.oci import Oci
+
+    return Oci.from_access(access)
+
+
+def _ollama(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.ollama import Ollama
+
+    return Ollama.from_access(access)
+
+
 UPSTREAMS: Final[dict[type[object], Factory]] = {
     RepoReference: _repository,
+    GithubReference: _github,
+    IpfsReference: _ipfs,
+    UrlReference: _url,
+    DiskReference: _disk,
+    OciReference: _oci,
+    OllamaReference: _ollama,
 }
 """The function that makes the upstream, by class of reference."""
 
@@ -52,10 +103,18 @@ def open_upstream(reference: Reference, access: Access) -> Upstream:
     """
     if access.loaded.offline and not isinstance(reference, _WITHOUT_NETWORK):
         raise OfflineError(
-            f"cannot resolve {quote(reference.text)}: the network must not be used",
+            f"cannot resolve {quote(_shown(reference))}: the network must not be used",
             hint="Run again without --offline (MODELFETCH_OFFLINE, HF_HUB_OFFLINE).",
         )
     factory = UPSTREAMS.get(type(reference))
     if factory is None:
-        raise UsageError(f"{quote(reference.text)} cannot be pinned: this kind of reference is not supported")
+        raise UsageError(
+            f"{quote(_shown(reference))} cannot be pinned: this kind of reference is not supported",
+            hint="`modelfetch add --help` lists the kinds of references.",
+        )
     return factory(reference, access)
+
+
+def _shown(reference: Reference) -> str:
+    """Return the text of a reference; of an address without what may be secret."""
+    return redact(reference.text) if "://" in reference.text else reference.text

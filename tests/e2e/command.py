@@ -7,15 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
 
 import modelfetch
+from modelfetch.cli import entry
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
@@ -189,6 +194,38 @@ class Command:
     def files(self, *parts: str) -> list[Path]:
         """Every file below a directory of the cache."""
         return sorted(path for path in self.cache.joinpath(*parts).rglob("*") if path.is_file())
+
+
+class InProcess(Command):
+    """The same command line without a process of its own: for tests of what a command does and prints.
+
+    Starting an interpreter and loading the package is most of the work of a small command. Signals, standard
+    streams, exit and what is loaded when are tested with :class:`Command`.
+    """
+
+    def __call__(self, *arguments: str | Path, **env: str) -> Result:
+        """Run a command to its end in this process; keywords are more environment."""
+        started = time.monotonic()
+        with (
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            TextIOWrapper(out, "utf-8", write_through=True) as stdout,
+            TextIOWrapper(err, "utf-8", write_through=True) as stderr,
+        ):
+            with (
+                mock.patch.dict(os.environ, self.environment | env, clear=True),
+                mock.patch.object(sys, "argv", ["modelfetch", *map(str, arguments)]),
+                chdir(self.work),
+                redirect_stdout(stdout),
+                redirect_stderr(stderr),
+            ):
+                code = entry._call()
+            return Result(code, _content(stdout), _content(stderr), time.monotonic() - started)
+
+
+def _content(stream: TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 def together(commands: Sequence[Callable[[], Result]]) -> list[Result]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command
+from tests.e2e.command import Command, InProcess
 from tests.origin import Origin
 
 _POSIX = ("demo", "interrupt", "output", "streams", "surroundings")
@@ -19,6 +19,11 @@ collect_ignore = [f"test_{name}.py" for name in _POSIX] if os.name == "nt" else 
 @pytest.fixture
 def cli(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> InProcess:
+    return InProcess(tmp_path)
 
 
 @pytest.fixture

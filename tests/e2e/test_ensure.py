@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command, Result
+from tests.e2e.command import Command, InProcess, Result
 from tests.origin import Origin, ServedModel, faults, model, whisper_like
 
 
@@ -32,6 +32,11 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cold]:
         origin.redirect_small()
         served = cli.serve(whisper_like(origin, shrink=200, catalog=cli.catalog))
         yield Cold(cli, origin, served, cli("ensure", served.name))
+
+
+@pytest.fixture
+def cli(inside: InProcess) -> InProcess:
+    return inside
 
 
 def test_cold_ensure_prints_the_directory_and_nothing_else(cold: Cold) -> None:
@@ -66,7 +71,7 @@ def test_warm_ensure_makes_no_request(cold: Cold) -> None:
     assert len(cold.origin.requests) == before
 
 
-def test_without_a_name_the_models_of_the_project_are_ensured(cli: Command, origin: Origin) -> None:
+def test_without_a_name_the_models_of_the_project_are_ensured(cli: InProcess, origin: Origin) -> None:
     catalog = cli.work / "catalog"
     served = [
         cli.serve(model(origin, {"a.bin": 9}, name=name, catalog=catalog)) for name in ("zeta", "alpha")
@@ -77,7 +82,7 @@ def test_without_a_name_the_models_of_the_project_are_ensured(cli: Command, orig
     assert result.lines == [str(cli.directory(each)) for each in served], "in the order asked"
 
 
-def test_files_limit_rate_only_and_to(cli: Command, origin: Origin, tmp_path: Path) -> None:
+def test_files_limit_rate_only_and_to(cli: InProcess, origin: Origin, tmp_path: Path) -> None:
     """A file at a time, no faster than told, from one kind of source, and into a directory too."""
     with Origin() as mirror:
         files = {"a/one.bin": 250_000, "two.bin": 250_000, "three.bin": 1}
@@ -105,14 +110,14 @@ def test_to_copies_a_model_that_is_here_and_leaves_other_files_alone(cold: Cold,
         assert (tmp_path / path).read_bytes() == content.data
 
 
-def test_prefer_asks_that_kind_first(cli: Command, origin: Origin) -> None:
+def test_prefer_asks_that_kind_first(cli: InProcess, origin: Origin) -> None:
     with Origin() as mirror:
         cli.serve(model(origin, {"a.bin": 1000}, mirrors=[mirror], catalog=cli.catalog))
         assert cli("ensure", "m", "--prefer", "huggingface").code == 0
         assert (len(mirror.requests), len(origin.requests)) == (0, 1)
 
 
-def test_force_fetches_everything_again(cli: Command, origin: Origin) -> None:
+def test_force_fetches_everything_again(cli: InProcess, origin: Origin) -> None:
     served = cli.serve(model(origin, {"a.bin": 100_000, "b.bin": 5}, catalog=cli.catalog))
     cli.prepare("m")
     assert cli("ensure", "m", "--force").code == 0
@@ -120,7 +125,7 @@ def test_force_fetches_everything_again(cli: Command, origin: Origin) -> None:
     assert cli.has(served)
 
 
-def test_timeout_ends_the_run_and_keeps_what_came(cli: Command) -> None:
+def test_timeout_ends_the_run_and_keeps_what_came(cli: InProcess) -> None:
     with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 8_000_000}, catalog=cli.catalog))
         origin.fault("*", faults.stall(4_000_000))
@@ -140,7 +145,7 @@ def test_timeout_ends_the_run_and_keeps_what_came(cli: Command) -> None:
         assert cli.has(served)
 
 
-def test_an_interrupted_file_goes_on_at_another_source(cli: Command, origin: Origin) -> None:
+def test_an_interrupted_file_goes_on_at_another_source(cli: InProcess, origin: Origin) -> None:
     """A mirror that hangs up for good in the middle: the next source sends the second half only."""
     with Origin() as mirror:
         mirror.fault("*", faults.cut(2_000_000), times=1)
@@ -155,7 +160,7 @@ def test_an_interrupted_file_goes_on_at_another_source(cli: Command, origin: Ori
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_cache_that_everybody_can_write_to_is_told_of_once(
-    cli: Command, origin: Origin, options: list[str]
+    cli: InProcess, origin: Origin, options: list[str]
 ) -> None:
     served = cli.serve(model(origin, {"a.bin": 100, "b.bin": 100}, catalog=cli.catalog))
     cli.cache.mkdir()
@@ -170,7 +175,7 @@ def test_a_cache_that_everybody_can_write_to_is_told_of_once(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX links")
-def test_what_is_left_alone_in_the_cache_is_told(cli: Command, origin: Origin, tmp_path: Path) -> None:
+def test_what_is_left_alone_in_the_cache_is_told(cli: InProcess, origin: Origin, tmp_path: Path) -> None:
     served = cli.serve(model(origin, {"a.bin": 100}, catalog=cli.catalog))
     link = cli.cache / "partial" / f".mf-tmp-{'0' * 12}-1-{'0' * 8}"
     link.parent.mkdir(parents=True)

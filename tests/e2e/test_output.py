@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e.command import Command
+from tests.e2e.command import Command, InProcess
 from tests.e2e.terminal import COLOR, ESC, HIDE, on_terminal
 from tests.origin import Origin, ServedModel, faults, model, whisper_like
 
@@ -87,11 +87,11 @@ def _check_progress(records: list[dict[str, object]], served: ServedModel) -> No
         assert {"source", "host", "attempt", "speed", "eta", "percent", "totals"} <= record.keys()
 
 
-def test_quiet_says_nothing_but_the_result(cli: Command, origin: Origin) -> None:
+def test_quiet_says_nothing_but_the_result(inside: InProcess, origin: Origin) -> None:
     origin.fault("*", faults.status(500), times=1)
-    served = cli.serve(model(origin, {"a.bin": 1000}, license="", catalog=cli.catalog))
-    result = cli("ensure", "m", "--quiet")
-    assert (result.code, result.out, result.err) == (0, f"{cli.directory(served)}\n", "")
+    served = inside.serve(model(origin, {"a.bin": 1000}, license="", catalog=inside.catalog))
+    result = inside("ensure", "m", "--quiet")
+    assert (result.code, result.out, result.err) == (0, f"{inside.directory(served)}\n", "")
 
 
 @pytest.mark.parametrize("arguments", [("ensure", "m", "--json"), ("list",)])
@@ -116,14 +116,16 @@ def test_a_reader_that_goes_away_is_no_crash(
     assert stderr == ""
 
 
-def test_what_a_server_or_a_manifest_says_cannot_steer_the_terminal(cli: Command, origin: Origin) -> None:
+def test_what_a_server_or_a_manifest_says_cannot_steer_the_terminal(
+    inside: InProcess, origin: Origin
+) -> None:
     origin.fault("*", faults.reason("\x1b[2J\x9b31mOops"), times=1)
     origin.fault("*", faults.control_bytes_location())
-    served = model(origin, {"a.bin": 1000}, catalog=cli.catalog)
-    cli.serve(served)
-    path = cli.catalog / "m.toml"
+    served = model(origin, {"a.bin": 1000}, catalog=inside.catalog)
+    inside.serve(served)
+    path = inside.catalog / "m.toml"
     path.write_text(path.read_text().replace("schema = 1", 'schema = 1\ntitle = "\\u202Eevil\\u0007"'))
     for arguments in (("ensure", "m"), ("show", "m")):
-        result = cli(*arguments)
+        result = inside(*arguments)
         written = (result.out + result.err).replace("\n", "")
         assert all(character.isprintable() for character in written), result

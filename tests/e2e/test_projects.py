@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command, assert_fails, together
+from tests.e2e.command import Command, InProcess, assert_fails, together
 from tests.origin import Origin, ServedModel, model
 
 
-class Clone(Command):
+class Clone(InProcess):
     """A command that runs in a project of its own; home and cache are those of everybody."""
 
     def __init__(self, home: Path, name: str) -> None:
@@ -57,7 +57,7 @@ def test_two_clones_that_claim_one_name_and_version_are_both_verified(
     for number, (clone, server) in enumerate(zip(clones, (origin, other), strict=True)):
         files = {"config.json": bytes([number]) * 300, f"weights{number}.bin": bytes([number]) * 50_000}
         served.append(model(server, files, huggingface=False, urls=(server,), catalog=clone.models))
-    results = together([partial(clone, "ensure", "m") for clone in clones])
+    results = together([partial(Command.__call__, clone, "ensure", "m") for clone in clones])
     assert [result.code for result in results] == [0, 0], [result.err for result in results]
     directories = [Path(result.out.strip()) for result in results]
     assert len({*directories}) == 2
@@ -156,7 +156,7 @@ def test_a_private_mirror_that_only_the_project_names_is_told_for_any_model(
     assert len(told_of_network(result.err.splitlines())) == 1
 
 
-def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(cli: Command, origin: Origin) -> None:
+def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(cli: InProcess, origin: Origin) -> None:
     served = cli.serve(model(origin, {"a.bin": 500}, catalog=cli.catalog))
     cli.prepare("m")
     (cli.directory(served) / "loader.py").write_text("import os")

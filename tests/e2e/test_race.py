@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.command import Command, Running, assert_fails, together
 from tests.origin import Origin, faults, model
 
-PROCESSES = 8
+PROCESSES = 4
 
 
 @pytest.fixture

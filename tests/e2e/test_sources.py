@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.command import Command, assert_fails
+import pytest
+
+from tests.e2e.command import InProcess, assert_fails
 from tests.origin import Content, Origin, ServedModel, faults, model
 from tests.origin.models import revision_of
+
+
+@pytest.fixture
+def cli(inside: InProcess) -> InProcess:
+    return inside
 
 
 def hub_cache(root: Path, served: ServedModel) -> dict[str, str]:
@@ -26,7 +33,7 @@ def hub_cache(root: Path, served: ServedModel) -> dict[str, str]:
     return {"HF_HUB_CACHE": str(root)}
 
 
-def test_what_another_model_has_is_not_fetched_again(cli: Command, origin: Origin) -> None:
+def test_what_another_model_has_is_not_fetched_again(cli: InProcess, origin: Origin) -> None:
     """From its blob, and where the blob is lost from the file itself."""
     shared = Content.random("shared", 100_000)
     for name in ("one", "two", "three"):
@@ -44,7 +51,7 @@ def test_what_another_model_has_is_not_fetched_again(cli: Command, origin: Origi
 
 
 def test_what_the_hugging_face_libraries_downloaded_is_used_offline(
-    cli: Command, origin: Origin, tmp_path: Path
+    cli: InProcess, origin: Origin, tmp_path: Path
 ) -> None:
     served = cli.serve(model(origin, {"big.bin": 50_000, "a/small.json": b"{}"}, catalog=cli.catalog))
     result = cli("ensure", "m", "--offline", **hub_cache(tmp_path / "hub", served))
@@ -55,7 +62,7 @@ def test_what_the_hugging_face_libraries_downloaded_is_used_offline(
 
 
 def test_a_damaged_file_of_another_cache_is_fetched_instead(
-    cli: Command, origin: Origin, tmp_path: Path
+    cli: InProcess, origin: Origin, tmp_path: Path
 ) -> None:
     served = cli.serve(model(origin, {"big.bin": 50_000}, catalog=cli.catalog))
     environment = hub_cache(tmp_path / "hub", served)
@@ -68,7 +75,7 @@ def test_a_damaged_file_of_another_cache_is_fetched_instead(
     assert damaged.read_bytes() == bytes(50_000), "another program's file is not touched"
 
 
-def test_every_kind_of_source_delivers_by_itself(cli: Command, origin: Origin) -> None:
+def test_every_kind_of_source_delivers_by_itself(cli: InProcess, origin: Origin) -> None:
     files = {"a/b+c.bin": 20_000, "d.bin": 1}
     served = [
         model(origin, files, name="by-cid", huggingface=False, ipfs="file", catalog=cli.catalog),
@@ -86,7 +93,7 @@ def test_every_kind_of_source_delivers_by_itself(cli: Command, origin: Origin) -
     assert origin.bytes_sent == sum(each.size for each in served)
 
 
-def test_a_token_goes_to_the_endpoint_and_not_along_the_redirect(cli: Command, origin: Origin) -> None:
+def test_a_token_goes_to_the_endpoint_and_not_along_the_redirect(cli: InProcess, origin: Origin) -> None:
     with Origin() as cdn:
         origin.require_token("hf_right")
         origin.redirect_large(cdn, at=10_000)
@@ -99,7 +106,7 @@ def test_a_token_goes_to_the_endpoint_and_not_along_the_redirect(cli: Command, o
         assert cdn.foreign_headers == set()
 
 
-def test_a_token_goes_to_no_mirror(cli: Command, origin: Origin) -> None:
+def test_a_token_goes_to_no_mirror(cli: InProcess, origin: Origin) -> None:
     with Origin() as mirror:
         mirror.fault("*", faults.status(401))
         cli.serve(model(origin, {"a.bin": 100}, mirrors=[mirror], catalog=cli.catalog))
@@ -109,7 +116,7 @@ def test_a_token_goes_to_no_mirror(cli: Command, origin: Origin) -> None:
 
 
 def test_the_libraries_of_hugging_face_find_what_was_laid_out_for_them(
-    cli: Command, origin: Origin, tmp_path: Path
+    cli: InProcess, origin: Origin, tmp_path: Path
 ) -> None:
     """At the pinned revision, and as ``main`` unless the cache knows another one already."""
     served = cli.serve(model(origin, {"config.json": 300, "onnx/m.onnx": 9_000}, catalog=cli.catalog))
@@ -125,7 +132,7 @@ def test_the_libraries_of_hugging_face_find_what_was_laid_out_for_them(
 
 
 def test_a_file_of_that_cache_with_other_bytes_is_never_replaced(
-    cli: Command, origin: Origin, tmp_path: Path
+    cli: InProcess, origin: Origin, tmp_path: Path
 ) -> None:
     """The command stops before a byte is fetched; a file that is right already, or leads to one, stays."""
     served = cli.serve(model(origin, {"config.json": 300, "m.onnx": 9_000}, catalog=cli.catalog))
@@ -147,6 +154,6 @@ def test_a_file_of_that_cache_with_other_bytes_is_never_replaced(
     assert cli("ensure", "m", "--layout", "hf", HF_HUB_CACHE=str(tmp_path / "hub")).code == 0
 
 
-def test_a_model_from_elsewhere_has_no_place_in_that_layout(cli: Command, origin: Origin) -> None:
+def test_a_model_from_elsewhere_has_no_place_in_that_layout(cli: InProcess, origin: Origin) -> None:
     cli.serve(model(origin, {"a.bin": 10}, huggingface=False, urls=(origin,), catalog=cli.catalog))
     assert_fails(cli("ensure", "m", "--layout", "hf"), 2, "does not come from Hugging Face", "--to")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import PATIENCE, Command, Result, assert_fails
+from tests.e2e.command import PATIENCE, Command, InProcess, Result, assert_fails
 from tests.origin import Origin, ServedModel, faults, model
 
 FILES = {**{f"{n}.bin": 400_000 for n in range(3)}, "large.bin": 9_000_000}
@@ -128,9 +128,10 @@ def test_few_descriptors_are_fewer_files_at_once(cli: Command, served: ServedMod
     assert cli.has(served)
 
 
-def test_a_refused_token_is_said_to_be_refused(cli: Command, origin: Origin, served: ServedModel) -> None:
+def test_a_refused_token_is_said_to_be_refused(inside: InProcess, origin: Origin) -> None:
+    inside.serve(model(origin, {"a.bin": 1000}, catalog=inside.catalog))
     origin.require_token("hf_right", wrong=401)
-    result = cli("ensure", "m", HF_TOKEN="hf_expired")
+    result = inside("ensure", "m", HF_TOKEN="hf_expired")
     assert_fails(result, 9, "the token was refused (401)", "The token of HF_TOKEN")
     assert "hf_expired" not in result.out + result.err
 

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command, assert_fails
+from tests.e2e.command import InProcess, assert_fails
 from tests.origin import Origin, ServedModel, faults, whisper_like
 
 ENCODER = "onnx/encoder_model.onnx"
 
 
 @pytest.fixture
-def here(cli: Command, origin: Origin) -> ServedModel:
+def cli(inside: InProcess) -> InProcess:
+    return inside
+
+
+@pytest.fixture
+def here(cli: InProcess, origin: Origin) -> ServedModel:
     """A model that is here and right."""
     served = cli.serve(whisper_like(origin, shrink=200, catalog=cli.catalog))
     cli.prepare(served.name)
@@ -42,14 +47,16 @@ def flip(path: Path, *, unseen: bool = False) -> bytes:
     return bytes(data)
 
 
-def test_a_right_model_is_verified_without_a_request(cli: Command, origin: Origin, here: ServedModel) -> None:
+def test_a_right_model_is_verified_without_a_request(
+    cli: InProcess, origin: Origin, here: ServedModel
+) -> None:
     result = cli("verify")
     assert (result.code, result.out) == (0, "")
     assert result.stderr_lines("9 files", "verified")
     assert origin.requests == []
 
 
-def test_damage_is_found_named_and_put_right(cli: Command, origin: Origin, here: ServedModel) -> None:
+def test_damage_is_found_named_and_put_right(cli: InProcess, origin: Origin, here: ServedModel) -> None:
     """A flipped bit, a lost file and a short one: told by reason; repaired; the wrong bytes put aside."""
     directory = cli.directory(here)
     damaged = flip(directory / ENCODER)
@@ -81,7 +88,7 @@ def test_damage_is_found_named_and_put_right(cli: Command, origin: Origin, here:
     assert origin.requests == []
 
 
-def test_quick_looks_at_size_and_times_only(cli: Command, here: ServedModel) -> None:
+def test_quick_looks_at_size_and_times_only(cli: InProcess, here: ServedModel) -> None:
     flip(cli.directory(here) / ENCODER, unseen=True)
     assert cli("verify", "--quick").code == 0
     result = cli("verify")
@@ -90,7 +97,7 @@ def test_quick_looks_at_size_and_times_only(cli: Command, here: ServedModel) -> 
 
 
 def test_a_file_that_cannot_be_repaired_keeps_its_bytes(
-    cli: Command, origin: Origin, here: ServedModel
+    cli: InProcess, origin: Origin, here: ServedModel
 ) -> None:
     """Nothing is thrown away before its replacement was verified."""
     path = cli.directory(here) / ENCODER
@@ -102,7 +109,7 @@ def test_a_file_that_cannot_be_repaired_keeps_its_bytes(
     assert path.read_bytes() == damaged
 
 
-def test_ensure_heals_what_looks_changed(cli: Command, here: ServedModel) -> None:
+def test_ensure_heals_what_looks_changed(cli: InProcess, here: ServedModel) -> None:
     """A file whose size or time changed is not taken for the one that was verified."""
     flip(cli.directory(here) / ENCODER)
     result = cli("ensure", here.name)
@@ -110,7 +117,7 @@ def test_ensure_heals_what_looks_changed(cli: Command, here: ServedModel) -> Non
     assert cli.has(here)
 
 
-def test_json_has_the_reasons_and_one_end(cli: Command, here: ServedModel) -> None:
+def test_json_has_the_reasons_and_one_end(cli: InProcess, here: ServedModel) -> None:
     (cli.directory(here) / "config.json").unlink()
     result = cli("verify", "--json")
     assert result.code == 5
@@ -123,7 +130,7 @@ def test_json_has_the_reasons_and_one_end(cli: Command, here: ServedModel) -> No
     assert len(last["files"]) == 9
 
 
-def test_nothing_present_is_nothing_wrong(cli: Command) -> None:
+def test_nothing_present_is_nothing_wrong(cli: InProcess) -> None:
     result = cli("verify")
     assert (result.code, result.out) == (0, "")
     assert not cli.cache.exists()

@@ -497,6 +497,16 @@ def test_too_little_space_is_found_out_before_the_first_byte(lab: Laboratory) ->
     assert (large.asked, small.asked) == ([], [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_an_executable_file_needs_its_space_twice(lab: Laboratory) -> None:
+    serve(lab)
+    small, large = MODEL.files
+    tool = replace(MODEL, files=(small, replace(large, executable=True)))
+    finished = last(lab.ensure(tool, runtime=lab.runtime(store=Store(lab.root, disk=FullDisk(400_000)))))
+    assert finished.error is not None
+    assert "607 kB are needed, 400 kB are free" in finished.error.message
+
+
 @pytest.mark.parametrize("there", ["partial", "blob"])
 def test_bytes_that_are_there_need_no_space(lab: Laboratory, there: str) -> None:
     serve(lab)
@@ -1003,8 +1013,14 @@ def sized(name: str, content: bytes, size: int) -> Manifest:
     return Manifest(name, "1", (replace(spec("f.bin", content), size=size),), license="MIT")
 
 
-@pytest.mark.parametrize("by", [-1, 1, 100_000])
-@pytest.mark.parametrize("others", [0, 40], ids=["alone", "beside a batch"])
+@pytest.mark.parametrize(
+    ("others", "by"),
+    [
+        *(pytest.param(0, by, id=f"alone, {by:+}") for by in (-1, 1, 100_000)),
+        pytest.param(40, -1, id="beside a batch, -1"),
+        *(pytest.param(40, by, id=f"beside a batch, {by:+}", marks=pytest.mark.slow) for by in (1, 100_000)),
+    ],
+)
 def test_a_size_that_is_wrong_is_told_and_the_right_one_ensured(
     lab: Laboratory, by: int, others: int
 ) -> None:

@@ -42,7 +42,7 @@ FORMS = {
     "HTTP/1.0": (faults.http_1_0(),),
 }
 
-IN_BATCHES = [
+LIES_IN_FORMS = [
     pytest.param(LIES[lie], FORMS[form], id=f"{lie}, {form}", marks=pytest.mark.slow if number % 3 else ())
     for number, (lie, form) in enumerate(product(LIES, FORMS))
 ]
@@ -70,8 +70,7 @@ def run_of(
         pytest.param(CUT, ALONE, id="after a cut, one connection", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+@pytest.mark.parametrize(("lie", "form"), LIES_IN_FORMS)
 def test_a_liar_is_left_for_an_honest_source(
     lab: Laboratory, lie: Fault, form: tuple[Fault, ...], before: Fault | None, split_policy: SplitPolicy
 ) -> None:
@@ -90,7 +89,7 @@ def test_a_liar_is_left_for_an_honest_source(
     assert failed.count(f"127.0.0.1:{liar.port}") <= 1, "of a mixture nobody may be found out"
 
 
-@pytest.mark.parametrize(("lie", "form"), IN_BATCHES)
+@pytest.mark.parametrize(("lie", "form"), LIES_IN_FORMS)
 def test_a_liar_in_a_batch_is_left_for_an_honest_source(
     lab: Laboratory, lie: Fault, form: tuple[Fault, ...]
 ) -> None:

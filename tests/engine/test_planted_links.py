@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -146,6 +147,11 @@ def run_list(lab: Laboratory) -> int:
 
 
 VERBS = [run_ensure, run_force, run_repair, run_remove, run_sweep, run_plan, run_list]
+VERBS_AT_PLACES = [
+    pytest.param(place, verb, id=f"{place}-{verb.__name__}", marks=pytest.mark.slow if number % 3 else ())
+    for number, (place, verb) in enumerate(product(PLACES, VERBS))
+]
+"""Every place and every verb comes up in the quick third."""
 
 
 def code_of(verb: Callable[[Laboratory], int], lab: Laboratory) -> int:
@@ -157,8 +163,7 @@ def code_of(verb: Callable[[Laboratory], int], lab: Laboratory) -> int:
         return error.exit_code if is_clear else 1
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("place", "verb"), VERBS_AT_PLACES)
 def test_a_planted_link_leads_no_verb_out(
     lab: Laboratory, tmp_path: Path, dead: str, place: str, verb: Callable[[Laboratory], int]
 ) -> None:
@@ -207,11 +212,16 @@ SWAPPED = [
     *(f"partial/{sha256(TORN)}", "partial/GROUP", f"quarantine/{ENTRY}", f"blobs/sha256/{DIGEST[:2]}"),
     *("models/m/1/dir", "partial", "blobs/sha256"),
 ]
+VERBS_AT_SWAPPED = [
+    pytest.param(place, verb, id=f"{place}-{verb.__name__}", marks=() if is_quick else pytest.mark.slow)
+    for number, place in enumerate(SWAPPED)
+    for verb, is_quick in ((run_repair, number % 2 == 0), (run_remove, number % 2 == 1))
+]
+"""Every place comes up in the quick half, with one of the verbs."""
 
 
 @pytest.mark.skipif(not HAS_HANDLES, reason="elsewhere a swap in that very moment goes unnoticed")
-@pytest.mark.parametrize("verb", [run_repair, run_remove])
-@pytest.mark.parametrize("place", SWAPPED)
+@pytest.mark.parametrize(("place", "verb"), VERBS_AT_SWAPPED)
 def test_swapping_a_directory_for_a_link_between_check_and_use_does_not_help(
     tmp_path: Path, template: Path, dead: str, place: str, verb: Callable[[Laboratory], int]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -171,6 +172,20 @@ def test_the_hugging_face_cache_is_found_on_this_disk(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "f.bin").write_bytes(CONTENT)
     assert offers(assembled(tmp_path, RunOptions(offline=True))) == [f"local {folder}"]
+
+
+def test_directories_of_the_settings_are_searched_and_hashed_once(tmp_path: Path) -> None:
+    nas = tmp_path / "nas" / "models"
+    nas.mkdir(parents=True)
+    (nas / "other.bin").write_bytes(CONTENT)
+    for expected in (f"local {tmp_path / 'nas'}", f"local {nas}"):  # by size, then by the known digest
+        runtime = assembled(tmp_path, RunOptions(offline=True), sources__local=str(tmp_path / "nas"))
+        assert offers(runtime) == [expected]
+        wanted = manifest()
+        [offer] = runtime.offers((wanted, wanted.files[0]))
+        with closing(offer.open(0)) as stream:
+            assert b"".join(stream) == CONTENT
+        runtime.close()
 
 
 # Health

@@ -12,7 +12,7 @@ import pytest
 
 from modelfetch.history import CidRow, EventRow, FileRow, History, JobEventRow, JobRow
 from modelfetch.history.schema import TABLES, decode, encode, select
-from tests.history.material import NOW, attempt, hit, query, rows, run
+from tests.history.material import NOW, attempt, held_by_another, hit, query, rows, run
 
 FILE = FileRow("r1", "m", "a.bin", "completed", "mirror a.example", 1000, 900, 1.25, "", NOW)
 CID = CidRow("bafkreia", "a" * 64, "m", "a.bin", NOW, 1, 0)
@@ -175,6 +175,19 @@ def test_jobs_are_deleted_with_their_events(history: History) -> None:
     history.forget_jobs(["job-1", "no such job"])
     assert [row.id for row in history.jobs()] == ["job-2"]
     assert (history.job_events("job-1"), history.job_events("job-2")) == ([], [{"n": 0}])
+
+
+def test_a_deleted_job_that_was_not_yet_written_is_not_written_later(history: History, path: Path) -> None:
+    jobs = [JOB, replace(JOB, id="job-2")]
+    history.write(runs=[run()])
+    with held_by_another(path):
+        history.write(jobs=jobs, job_events=[JobEventRow(job.id, 0, {"n": 0}) for job in jobs], wait=0.0)
+        history.write(attempts=[attempt()], wait=0.0)
+    history.forget_jobs(["job-1"])
+    history.write(runs=[run("r2")])
+    assert [row.id for row in history.jobs()] == ["job-2"]
+    assert (history.job_events("job-1"), history.job_events("job-2")) == ([], [{"n": 0}])
+    assert len(history.attempts()) == 1
 
 
 def test_times_of_any_zone_are_kept_to_the_millisecond_in_utc(history: History) -> None:

@@ -9,7 +9,7 @@ from modelfetch.history import History
 from tests.history.material import query
 from tests.history.writers import Outcome, write_together
 
-PROCESSES, RECORDS = 8, 50
+PROCESSES, RECORDS = 4, 50
 
 
 def test_many_writers_lose_nothing(path: Path) -> None:

@@ -182,6 +182,7 @@ def test_a_long_text_is_refused() -> None:
         "http://example.com/x?token=secret",
         "https://huggingface.co/org/repo/settings?token=secret",
         "huggingface.co/org/repo/settings?token=secret",
+        "http://127.0.0.1:8765/#token=secret",
         "s3://user:secret@bucket/key",
         "user:secret@huggingface.co/org/repo",
     ],

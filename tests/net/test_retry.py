@@ -152,6 +152,22 @@ def test_retry_after_goes_before_rate_limit() -> None:
     assert retry_after({"retry-after": "3", "ratelimit": '"api";r=0;t=55'}) == 3.0
 
 
+@pytest.mark.parametrize(
+    ("remaining", "reset", "date", "seconds"),
+    [
+        ("0", "1764367260", "Fri, 28 Nov 2025 22:00:00 GMT", 61.0),
+        ("0", "1764367100", "Fri, 28 Nov 2025 22:00:00 GMT", 1.0),
+        ("1", "1764367260", "Fri, 28 Nov 2025 22:00:00 GMT", None),
+        ("0", "soon", "Fri, 28 Nov 2025 22:00:00 GMT", None),
+        ("0", "1764367260", "", None),
+        ("0", "9" * 30, "Fri, 28 Nov 2025 22:00:00 GMT", None),
+    ],
+)
+def test_the_reset_of_github(remaining: str, reset: str, date: str, seconds: float | None) -> None:
+    headers = {"x-ratelimit-remaining": remaining, "x-ratelimit-reset": reset, "date": date}
+    assert retry_after(headers) == seconds
+
+
 def test_no_delay_requested() -> None:
     assert retry_after({}) is None
 

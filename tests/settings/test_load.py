@@ -26,6 +26,7 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
         "none",
         "http://f.example/{sha256}",
     ),
+    "sources.local": ("/u", "/p", "none", "/f,~/g"),
     "ipfs.gateways": (
         "https://u.example",
         "https://p.example",

@@ -23,6 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 CONTRACT = [
     "sources.order",
     "sources.mirrors",
+    "sources.local",
     "ipfs.gateways",
     "huggingface.endpoint",
     "modelscope.endpoint",
@@ -56,6 +57,9 @@ FOREIGN = [
     "HF_HUB_CACHE",
     "MODELSCOPE_ENDPOINT",
     "MODELSCOPE_API_TOKEN",
+    "GITHUB_TOKEN",
+    "GITHUB_API_URL",
+    "OLLAMA_MODELS",
     "XDG_CACHE_HOME",
     "HTTPS_PROXY",
     "NO_PROXY",

@@ -10,7 +10,9 @@ import pytest
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
-from modelfetch.sources.local import READ_SIZE, Finder, LocalSource, in_huggingface_cache
+from modelfetch.sources.hf_cache import HuggingFaceCache
+from modelfetch.sources.local import Finder, LocalSource
+from modelfetch.sources.local_files import READ_SIZE
 from tests.sources.samples import DATA, REVISION, SHA256, manifest, read, spec
 
 REPO = HuggingFaceRepo("org/repo", REVISION)
@@ -88,7 +90,7 @@ def test_nothing_found_nothing_offered() -> None:
 def test_a_blob_is_found_by_its_digest(tmp_path: Path, repo: HuggingFaceRepo, folder: str) -> None:
     blob = put(tmp_path / folder / "blobs" / SHA256)
     file = spec()
-    [offer] = LocalSource([in_huggingface_cache(tmp_path)]).offers(manifest(file, huggingface=repo), file)
+    [offer] = LocalSource([HuggingFaceCache(tmp_path).exact]).offers(manifest(file, huggingface=repo), file)
     assert offer.host == str(blob.parent)
     assert read(offer) == DATA
 
@@ -102,7 +104,7 @@ def test_a_small_file_is_found_at_the_pinned_revision(tmp_path: Path, name: str 
     snapshot = folder / "snapshots" / REVISION / (name or file.path)
     snapshot.parent.mkdir(parents=True)
     snapshot.symlink_to(os.path.relpath(blob, snapshot.parent))
-    [offer] = LocalSource([in_huggingface_cache(tmp_path)]).offers(manifest(file, huggingface=REPO), file)
+    [offer] = LocalSource([HuggingFaceCache(tmp_path).exact]).offers(manifest(file, huggingface=REPO), file)
     assert read(offer) == DATA
 
 
@@ -113,7 +115,7 @@ def test_a_blob_and_its_snapshot_are_one_offer(tmp_path: Path) -> None:
     snapshot = folder / "snapshots" / REVISION / file.path
     snapshot.parent.mkdir(parents=True)
     snapshot.symlink_to(blob)
-    offers = LocalSource([in_huggingface_cache(tmp_path)]).offers(manifest(file, huggingface=REPO), file)
+    offers = LocalSource([HuggingFaceCache(tmp_path).exact]).offers(manifest(file, huggingface=REPO), file)
     assert len(offers) == 1
 
 
@@ -121,14 +123,15 @@ def test_a_blob_and_its_snapshot_are_one_offer(tmp_path: Path) -> None:
 def test_another_revision_is_not_looked_at(tmp_path: Path, revision: str) -> None:
     file = spec()
     put(tmp_path / "models--org--repo" / "snapshots" / revision / file.path)
-    finder = in_huggingface_cache(tmp_path)
+    finder = HuggingFaceCache(tmp_path).exact
     assert not LocalSource([finder]).offers(manifest(file, huggingface=REPO), file)
 
 
-def test_a_model_without_repository_is_not_looked_for(tmp_path: Path) -> None:
+def test_a_blob_of_any_repository_is_found_by_its_digest(tmp_path: Path) -> None:
     file = spec()
-    put(tmp_path / "models--org--repo" / "blobs" / SHA256)
-    assert not LocalSource([in_huggingface_cache(tmp_path)]).offers(manifest(file), file)
+    put(tmp_path / "datasets--other--name" / "blobs" / SHA256)
+    [offer] = LocalSource([HuggingFaceCache(tmp_path).exact]).offers(manifest(file), file)
+    assert read(offer) == DATA
 
 
 # Reading

@@ -289,3 +289,29 @@ def test_a_link_below_it_is_not(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a symbolic link, or not a directory"):
         store.place_into(tmp_path / "out", MANIFEST, FILE)
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("becomes", ["a link", "another size"])
+def test_a_blob_that_was_exchanged_is_placed_under_no_free_name(
+    store: Store, tmp_path: Path, becomes: str
+) -> None:
+    blob = obtain(store, CONTENT).path
+    blob.unlink()
+    if becomes == "a link":
+        (tmp_path / "secret").write_bytes(CONTENT)
+        blob.symlink_to(tmp_path / "secret")
+    else:
+        blob.write_bytes(CONTENT + b"x")
+    store.claim(MANIFEST, exclusive=False)
+    with pytest.raises(StoreError, match="is not the file that was stored there"):
+        store.place(MANIFEST, FILE)
+    assert not (store.directory(MANIFEST) / FILE.path).exists()
+
+
+def test_a_placed_file_counts_as_there_only_with_its_length(store: Store) -> None:
+    obtain(store, CONTENT)
+    placed = store.place(MANIFEST, FILE).path
+    assert store.is_filled(MANIFEST, FILE)
+    placed.unlink()
+    placed.write_bytes(CONTENT[:-1])
+    assert not store.is_filled(MANIFEST, FILE)

@@ -346,3 +346,11 @@ def test_a_lock_is_no_place_for_a_download(store: Store) -> None:
     """The lock's name cannot be chosen so that another file is opened."""
     assert isinstance(store.lock_blob(digest(b"x")), Lock)
     assert not store.root.exists()
+
+
+def test_the_process_that_holds_a_lock_is_known_by_its_number(store: Store) -> None:
+    lock = store.lock_model("tiny")
+    assert lock.holder_pid() is None
+    assert lock.try_acquire()
+    assert store.lock_model("tiny").holder_pid() == os.getpid()
+    lock.release()

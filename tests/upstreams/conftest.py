@@ -13,6 +13,7 @@ from modelfetch.net.hub_client import HubClient
 from modelfetch.net.time_limits import Limits
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.hubs.modelscope import ModelScopeSite
+from tests.hubs.registry import Registry
 from tests.patience import HELD
 
 
@@ -37,17 +38,23 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def requests(client: Client, waits: Waits) -> HubClient:
+def hub(client: Client, waits: Waits) -> HubClient:
     return HubClient(client, Cancellation(), sleep=waits.seconds.append, waiting=waits.lines.append)
 
 
 @pytest.fixture
-def hub() -> Iterator[HuggingFaceHub]:
-    with HuggingFaceHub() as hub:
-        yield hub
+def hf() -> Iterator[HuggingFaceHub]:
+    with HuggingFaceHub() as hf:
+        yield hf
 
 
 @pytest.fixture
 def site() -> Iterator[ModelScopeSite]:
     with ModelScopeSite() as site:
         yield site
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as registry:
+        yield registry
