@@ -157,10 +157,7 @@ def names_in(parameters: dict[str, Any]) -> Iterator[str]:
 
 @every_page
 def test_calls_in_examples_are_accepted(page: Path) -> None:
-    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own.
-
-    A page's own models are those that it pins; a reference must be one.
-    """
+    """Each is parsed by the command itself; the models it names are in the catalog, or the page's own."""
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
     known |= {pinned_name(call) for call in calls(page)}
     for call in calls(page):

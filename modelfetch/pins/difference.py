@@ -1,6 +1,7 @@
 """What changes when a pin moves: two manifests compared by path, size and digest. Pure.
 
-Bytes that the old manifest pins under another path need no transfer, so ``fetch`` leaves them out.
+Digests of both sides are known, so every file is either the same or not; what a hub lists is compared by
+:mod:`modelfetch.pins.comparison`, which has to do with less.
 """
 
 from __future__ import annotations
