@@ -254,6 +254,11 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
+    if not directory.resolve().is_relative_to(project.parent.resolve()):  # a link that came with the project
+        raise UsageError(
+            f"{sanitize(str(directory))} leads out of the project, so nothing is written there",
+            hint="Name a directory of the project in its catalog, or use --to-catalog user.",
+        )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)
 
