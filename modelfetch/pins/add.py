@@ -270,6 +270,8 @@ def _directory(choice: str) -> Path:
     if not choice.strip():  # as a path it would be the working directory
         raise UsageError("--to-catalog is empty", hint="Give user, project, or a directory.")
     path = absolute(Path(choice), working_directory())
-    if path.exists() and not path.is_dir():
+    if path.suffix == ".toml" or (
+        path.exists() and not path.is_dir()
+    ):  # as a catalog it would be one manifest
         raise UsageError(f"--to-catalog: {quote(choice)} is not a directory")
     return path

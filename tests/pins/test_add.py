@@ -166,7 +166,12 @@ def test_a_directory_can_be_chosen(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "message"),
-    [("project", "there is no modelfetch.toml"), (" ", "is empty"), (__file__, "is not a directory")],
+    [
+        ("project", "there is no modelfetch.toml"),
+        (" ", "is empty"),
+        (__file__, "is not a directory"),
+        ("x.toml", "is not a directory"),
+    ],
 )
 def test_wrong_catalogs_are_refused(machine: Machine, choice: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
