@@ -177,6 +177,23 @@ class Segments:
             segment.is_begun = True
             return granted
 
+    def take_whole(self, segment: Segment, size: int) -> bool:
+        """Count all bytes of the file as received, if this segment is all of it and has none yet.
+
+        Returns:
+            Whether it is. No other connection is then given any of the bytes.
+        """
+        with self._lock:
+            is_whole = segment in self._claimed and (segment.position, segment.end) == (0, size)
+            if is_whole:
+                segment.position, segment.is_begun = size, True
+            return is_whole
+
+    def return_whole(self, segment: Segment) -> None:
+        """Count the bytes of :meth:`take_whole` as not received."""
+        with self._lock:
+            segment.position, segment.is_begun = 0, False
+
     def reclaim(self, segment: Segment) -> None:
         """Free all segments that received nothing yet: the answer to this segment brings their bytes, too."""
         with self._lock:

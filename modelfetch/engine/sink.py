@@ -10,18 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import Stream
+from modelfetch.sources.local_files import LocalStream
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate, Candidates
     from modelfetch.engine.runtime import Runtime
     from modelfetch.store import Partial
+
+
+CLONED_FROM: Final = 1 << 20
+"""Size in bytes from which a file on this disk is cloned if possible: a smaller one is copied as fast."""
 
 
 @dataclass(slots=True)
@@ -110,6 +115,9 @@ class Sink:
             StoreError: The disk refused.
             Cancelled: The run was cancelled.
         """
+        if isinstance(stream, LocalStream) and self._is_cloned(connection, stream):
+            yield connection.written
+            return
         position, is_whole = stream.start, not stream.ranged
         try:
             for piece in self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL):
@@ -127,6 +135,28 @@ class Sink:
                 raise
             # All that was requested is there, so a failure at the end of the answer does not count: the
             # SHA-256 of the file decides whether the bytes are right.
+
+    def _is_cloned(self, connection: Connection, stream: LocalStream) -> bool:
+        """Take a whole large file from this disk by sharing its blocks, if nothing of it is there yet.
+
+        Returns:
+            Whether it was possible; if not, the bytes are to be copied.
+        """
+        segment, candidate, size = connection.segment, connection.candidate, self._partial.file.size
+        if size < CLONED_FROM:
+            return False
+        with self.exclusive():  # cloning replaces every byte, so no other connection may write meanwhile
+            if self._present or not self.segments.take_whole(segment, size):
+                return False
+            if not self._partial.clone(stream.fileno(), candidate.label):
+                self.segments.return_whole(segment)
+                return False
+            self.suppliers[candidate.offer.address] = candidate.label
+            self.last = candidate
+            connection.written = self._present = size
+            progress, self._high = size - self._high, size
+        self._candidates.credit(candidate, progress)
+        return True
 
     def _limited(self, stream: Stream, *, is_local: bool) -> Iterator[bytes | memoryview]:
         """Yield what a stream gives, at the limited rate; a disk is not limited."""

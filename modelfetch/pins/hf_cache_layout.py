@@ -7,7 +7,9 @@
     models--org--name/trees/<commit>.json        a complete listing, written by huggingface_hub since 2.0
     models--org--name/blobs/<digest>             SHA-256 of a large file, git blob id of a small one
 
-The cache may be in any state, so every value is checked, and no link is followed out of the cache.
+The cache may be in any state, and another user may write to a shared one. So every value is checked, no link
+is followed out of the cache, and directories below its root must be real ones: otherwise a snapshot that is a
+link could make any file of this user a part of a model.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -112,7 +115,7 @@ class CachedRepository:
         """Yield its snapshots, in the order of their commits."""
         refs = self._refs()
         for directory in _listed(self.folder / "snapshots"):
-            if COMMIT.fullmatch(directory.name) and directory.is_dir():
+            if COMMIT.fullmatch(directory.name) and _is_directory(directory):
                 yield Snapshot(
                     directory.name,
                     tuple(name for name, commit in refs.items() if commit == directory.name),
@@ -122,7 +125,7 @@ class CachedRepository:
 
     def _files(self, directory: Path, prefix: str = "", depth: int = 0) -> Iterator[SnapshotFile]:
         for path in _listed(directory):
-            if path.is_dir() and not path.is_symlink():
+            if _is_directory(path):
                 if depth < MOST_DEPTH:
                     yield from self._files(path, f"{prefix}{path.name}/", depth + 1)
                 continue
@@ -160,15 +163,28 @@ class CachedRepository:
 def repositories(root: Path) -> list[CachedRepository]:
     """Return the repositories of a cache, in the order of their names; empty if it does not exist."""
     found = []
-    for folder in _listed(root):
-        if REPOSITORY.fullmatch(folder.name) and folder.is_dir():
+    for folder in _entries(root):  # the root itself may be a link: its owner chose it
+        if REPOSITORY.fullmatch(folder.name) and _is_directory(folder):
             kind, _, rest = folder.name.partition("--")
             found.append(CachedRepository(root, folder, _TYPES[kind], rest.replace("--", "/", 1)))
     return found
 
 
+def _is_directory(path: Path) -> bool:
+    """Whether a path is a directory itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _listed(directory: Path) -> list[Path]:
-    """Return the entries of a directory, sorted; a directory that cannot be read counts as empty."""
+    """Return the entries of a directory that is no link; anything else counts as empty."""
+    return _entries(directory) if _is_directory(directory) else []
+
+
+def _entries(directory: Path) -> list[Path]:
+    """Return the entries of a directory, sorted; one that cannot be read counts as empty."""
     try:
         return sorted(directory.iterdir())
     except OSError:

@@ -47,8 +47,10 @@ MOST_DEPTH: Final = 16
 class _Index:
     """The files of a cache, by what they can be found by."""
 
-    by_digest: dict[str, list[Path]]
-    by_size: dict[int, list[Path]]
+    repositories: frozenset[str]
+    """Names of their directories: nothing is looked up for files of models that are of none of them."""
+    by_digest: dict[str, list[str]]
+    by_size: dict[int, list[str]]
 
 
 class HuggingFaceCache:
@@ -67,7 +69,8 @@ class HuggingFaceCache:
 
     def exact(self, manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         """Yield the blobs with this SHA-256, and the file at the pinned commit."""
-        for path in (*self._blobs(manifest, file), *self._indexed().by_digest.get(file.sha256, ())):
+        found = map(Path, self._indexed().by_digest.get(file.sha256, ()))
+        for path in (*self._blobs(manifest, file), *found):
             if regular_inside(self.root, path) is not None:
                 yield path
 
@@ -76,13 +79,16 @@ class HuggingFaceCache:
         repo = manifest.huggingface
         if repo is None:
             return
-        folder = self.root / cache_folder(repo)
+        name = cache_folder(repo)
+        if name not in self._indexed().repositories:
+            return
+        folder = self.root / name
         yield folder / "blobs" / file.sha256
         yield folder / "snapshots" / repo.revision / (file.huggingface_path or file.path)
 
     def of_size(self, _manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         """Yield the files of this size whose names do not tell their SHA-256."""
-        yield from self._indexed().by_size.get(file.size, ())
+        yield from map(Path, self._indexed().by_size.get(file.size, ()))
 
     def _indexed(self) -> _Index:
         with self._lock:
@@ -91,11 +97,10 @@ class HuggingFaceCache:
             return self._index
 
     def _list(self) -> _Index:
-        index = _Index({}, {})
+        repositories = [entry for entry in _entries(self.root) if REPOSITORY.fullmatch(entry.name)]
+        index = _Index(frozenset(entry.name for entry in repositories), {}, {})
         until, left = self._clock() + MOST_SECONDS, MOST_FILES
-        for repository in _entries(self.root):
-            if not REPOSITORY.fullmatch(repository.name):
-                continue
+        for repository in repositories:
             for entry in _files_of(repository):
                 if left <= 0 or self._clock() > until:
                     return index
@@ -105,38 +110,46 @@ class HuggingFaceCache:
 
     def _add(self, index: _Index, entry: os.DirEntry[str]) -> None:
         """Add a file; the status of one that is named by its SHA-256 is read only when it is needed."""
-        path = Path(entry.path)
         if SHA256.fullmatch(entry.name):
-            index.by_digest.setdefault(entry.name, []).append(path)
+            index.by_digest.setdefault(entry.name, []).append(entry.path)
             return
-        found = regular_inside(self.root, path)
+        found = self._status(entry)
         if found is not None:
-            index.by_size.setdefault(found.st_size, []).append(path)
+            index.by_size.setdefault(found.st_size, []).append(entry.path)
+
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Return the status of a regular file; through the entry, as a cache has tens of thousands."""
+        try:
+            if entry.is_symlink():
+                return regular_inside(self.root, Path(entry.path))
+            return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
+        except OSError:
+            return None
 
 
 def _files_of(repository: os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:
     """Yield the blobs of a repository; without any, the files of its snapshots (no links on this system)."""
     blobs = [
         entry
-        for entry in _entries(Path(repository.path, "blobs"))
+        for entry in _entries(f"{repository.path}/blobs")
         if SHA256.fullmatch(entry.name) or GIT_BLOB.fullmatch(entry.name)
     ]
-    yield from blobs or _tree(Path(repository.path, "snapshots"))
+    yield from blobs or _tree(f"{repository.path}/snapshots")
 
 
-def _tree(directory: Path, depth: int = 0) -> Iterator[os.DirEntry[str]]:
+def _tree(directory: str, depth: int = 0) -> Iterator[os.DirEntry[str]]:
     """Yield the regular files below a directory, without following links."""
     for entry in _entries(directory):
         try:
             if entry.is_file(follow_symlinks=False):
                 yield entry
             elif entry.is_dir(follow_symlinks=False) and depth < MOST_DEPTH:
-                yield from _tree(Path(entry.path), depth + 1)
+                yield from _tree(entry.path, depth + 1)
         except OSError:  # it cannot be examined: the same as not there
             continue
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
+def _entries(directory: str | Path) -> list[os.DirEntry[str]]:
     """List a directory; one that cannot be read counts as empty."""
     try:
         with os.scandir(directory) as found:

@@ -138,7 +138,9 @@ def _places_of(context: SourceContext) -> Places:
     loaded = context.loaded
     hub, ollama = HuggingFaceCache(loaded.hf_cache), OllamaCache(loaded.ollama_models)
     roots = [Path(os.path.expanduser(text)) for text in loaded.settings.sources.local]  # noqa: PTH111 - never raises
-    searches = [Search(root, LocalDirectories([root], context.notice).of_size) for root in roots]
+    searches = [
+        Search(root, LocalDirectories([root], context.notice, context.store.root).of_size) for root in roots
+    ]
     return Places(
         (hub.exact, ollama.exact),
         (*searches, Search(hub.root, hub.of_size)),

@@ -37,6 +37,7 @@ class LocalDirectories:
     Args:
         roots: The directories; they may not exist.
         notice: Receives a line for the user if a listing was cut short.
+        skipped: A directory that is left out: this cache, whose partial files have their full size.
         clock: Monotonic seconds.
     """
 
@@ -44,10 +45,12 @@ class LocalDirectories:
         self,
         roots: Sequence[Path],
         notice: Callable[[str], None] = lambda _: None,
+        skipped: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roots = tuple(roots)
         self._notice = notice
+        self._skipped = skipped
         self._clock = clock
         self._lock = threading.Lock()
         self._by_size: dict[int, list[str]] | None = None
@@ -68,7 +71,7 @@ class LocalDirectories:
         by_size: dict[int, list[str]] = {}
         until, left = self._clock() + MOST_SECONDS, MOST_FILES
         for root in self.roots:
-            for entry in files_below(root):
+            for entry in files_below(root, _status(self._skipped)):
                 if left <= 0 or self._clock() > until:
                     self._notice(f"sources.local: {sanitize(str(root))} is too large to be searched whole")
                     return by_size
@@ -79,8 +82,13 @@ class LocalDirectories:
         return by_size
 
 
-def files_below(root: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield the regular files below a directory, not those behind links, in the order of their names."""
+def files_below(root: Path, skipped: os.stat_result | None = None) -> Iterator[os.DirEntry[str]]:
+    """Yield the regular files below a directory, not those behind links, in the order of their names.
+
+    Args:
+        root: The directory.
+        skipped: Status of a directory that is left out.
+    """
     waiting: list[tuple[str, int]] = [(os.fspath(root), 0)]
     while waiting:
         directory, depth = waiting.pop()
@@ -90,6 +98,8 @@ def files_below(root: Path) -> Iterator[os.DirEntry[str]]:
                 if entry.is_file(follow_symlinks=False):
                     yield entry
                 elif entry.is_dir(follow_symlinks=False) and depth < MOST_DEPTH:
+                    if skipped is not None and os.path.samestat(entry.stat(), skipped):
+                        continue
                     below.append((entry.path, depth + 1))
             except OSError:  # it cannot be examined: the same as not there
                 continue
@@ -102,6 +112,13 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
             return sorted(found, key=lambda entry: entry.name)
     except (OSError, ValueError):
         return []
+
+
+def _status(path: Path | None) -> os.stat_result | None:
+    try:
+        return None if path is None else path.stat()
+    except OSError:
+        return None
 
 
 def _size(entry: os.DirEntry[str]) -> int:

@@ -65,6 +65,10 @@ class LocalStream:
         except OSError as error:
             raise _unreadable(error) from error
 
+    def fileno(self) -> int:
+        """Return the descriptor of the file, for cloning it."""
+        return self._file.fileno()
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes up to the end of the file or part.
 

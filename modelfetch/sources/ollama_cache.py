@@ -10,7 +10,9 @@ The name only proposes a file: ollama moves a blob there before it has verified 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +32,15 @@ class OllamaCache:
     def __init__(self, directories: Sequence[Path]) -> None:
         self.directories = tuple(directories)
 
+    @cached_property
+    def _present(self) -> list[Path]:
+        """The directories that exist: looked up once, as a model may have thousands of files."""
+        # Not Path.is_dir: it raises where a directory may not be entered, as that of ollama's service may be.
+        return [directory for directory in self.directories if os.path.isdir(directory / "blobs")]  # noqa: PTH112
+
     def exact(self, _manifest: Manifest, file: FileSpec) -> Iterator[Path]:
         """Yield the blobs with this SHA-256."""
-        for directory in self.directories:
+        for directory in self._present:
             path = blob_path(directory, file.sha256)
             if path is not None:
                 yield path

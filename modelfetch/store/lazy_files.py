@@ -124,6 +124,10 @@ class LazyFiles:
         """Write bytes of the file; raises like :meth:`OpenFiles.write`."""
         self.open_or_create().write(data, offset)
 
+    def clone(self, source: int) -> bool:
+        """Take all bytes of another file; raises like :meth:`OpenFiles.clone`."""
+        return self.open_or_create().clone(source)
+
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
         self.open_or_create().read_into(room, start)

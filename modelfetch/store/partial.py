@@ -111,6 +111,36 @@ class Partial:
         if is_due:
             self._hasher.schedule()
 
+    def clone(self, source: int, origin: str) -> bool:
+        """Take all bytes from a file on this disk, sharing its blocks (reflink), if nothing is there yet.
+
+        The bytes are then in an inode of this cache: another program that writes to its file does not change
+        them. They count as there, and are hashed like any other bytes.
+
+        Args:
+            source: Descriptor of a file of this size.
+            origin: The source: ``kind host``.
+
+        Returns:
+            Whether it was possible: most file systems cannot, and none can between two file systems.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        size = self.file.size
+        if self.received or not size:
+            return False
+        self._hasher.begin_write(0, size)
+        try:
+            is_cloned = self._files.clone(source)
+            if is_cloned:
+                self._hasher.add_cloned(size, origin)
+        finally:
+            is_due = self._hasher.end_write()
+        if is_due:
+            self._hasher.schedule()
+        return is_cloned
+
     def digest(self) -> str:
         """Return the SHA-256 of the prefix, in hexadecimal; waits until all of it is hashed.
 

@@ -184,6 +184,22 @@ class OpenFiles:
         self.disk.pwrite(self._fd, self.slot.data, data, offset)
         self._start_write_back(offset, offset + (len(data) if isinstance(data, bytes) else data.nbytes))
 
+    def clone(self, source: int) -> bool:
+        """Let the data file share the extents of another file of the same size; False where it cannot.
+
+        Args:
+            source: Descriptor of the other file. Later changes of it do not change the data file.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        if not self.disk.reflink(self._fd, self.slot.data, source):
+            return False
+        if self.disk.fstat(self._fd, self.slot.data).st_size == self.file.size:
+            return True
+        self.resize()  # the other file had another size by then; what was cloned counts as missing
+        return False
+
     def _start_write_back(self, start: int, end: int) -> None:
         """Start the write-back of bytes just written, once there are enough in a row.
 

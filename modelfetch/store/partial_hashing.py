@@ -150,6 +150,14 @@ class PartialHasher:
         if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
             self._hash_now(offset, data, origin)
 
+    def add_cloned(self, end: int, origin: str) -> None:
+        """Record bytes from offset 0 on that the data file got without a write; they are hashed later.
+
+        The journal claims none of them before that: if the run is killed, they are cloned again.
+        """
+        with self._state:
+            self._extents.add(0, end, origin)
+
     def end_write(self) -> bool:
         """End what :meth:`begin_write` began.
 

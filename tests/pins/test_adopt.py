@@ -224,6 +224,15 @@ def test_what_is_not_there_is_an_unknown_model(machine: Machine, target: str) ->
         machine.adopt(target)
 
 
+@pytest.mark.parametrize("below", ["", "snapshots", f"snapshots/{COMMIT}", f"snapshots/{COMMIT}/onnx"])
+def test_directories_that_are_links_are_not_entered(machine: Machine, below: str) -> None:
+    """In a shared cache another user could make any file of this user a part of a model."""
+    folder = add_repository(machine.hub, "models--org--name", {"onnx/x": b"x"}, linked=False)
+    (folder / below).rename(machine.root / "secrets")
+    (folder / below).symlink_to(machine.root / "secrets")
+    assert [each.manifest for each in machine.adopt("hf")] in ([], [None])
+
+
 def test_a_dry_run_writes_nothing(machine: Machine) -> None:
     add_repository(machine.hub, "models--org--name", FILES)
     adopted = only(machine.adopt("hf", dry_run=True))

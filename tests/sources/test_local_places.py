@@ -199,6 +199,12 @@ def test_links_and_unfinished_files_are_left_out(tmp_path: Path) -> None:
     assert not searched(root, LocalDirectories([root, tmp_path / "missing"]).of_size)
 
 
+def test_our_own_cache_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "cache" / "partial" / SHA256 / "data")
+    directories = LocalDirectories([tmp_path], skipped=tmp_path / "cache")
+    assert not searched(tmp_path, directories.of_size)
+
+
 def test_a_listing_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         put(tmp_path / str(number), b"x")
