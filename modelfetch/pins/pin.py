@@ -240,7 +240,8 @@ def _manifest(
 ) -> Manifest:
     first = listings[0]
     files = tuple(one.file for one in pinned)
-    stated = dict.fromkeys(who for one in pinned for who in one.stated_by)
+    named = {who for one in pinned for who in one.stated_by}
+    stated = dict.fromkeys(listing.stated_by for listing in listings if listing.stated_by in named)
     origin = PinOrigin(
         ref=origin_text(request.references[0], first.reference),
         include=request.include,

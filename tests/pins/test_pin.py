@@ -99,7 +99,7 @@ def test_two_hubs_become_two_sources_of_one_manifest(hubs: Hubs) -> None:
     assert pin.manifest.modelscope == ModelScopeRepo("org/Repo", "master")
     assert pin.manifest.huggingface is not None
     assert pin.manifest.upstream is not None
-    assert pin.manifest.upstream.stated == "modelscope, huggingface"
+    assert pin.manifest.upstream.stated == "huggingface, modelscope"
     assert pin.manifest.license == "MIT"
     assert any("ms:org/Repo agrees with hf:org/Repo" in notice for notice in pin.notices)
 
