@@ -106,10 +106,19 @@ def find_pin(workspace: Workspace, reference: Reference) -> Manifest | None:
         raise UsageError(
             f"{reference.text} is pinned several times: {names}", hint="Give one of these names instead."
         )
-    if origin == "project":
-        path = sanitize(str(workspace.catalog.entry(found[0].name).path))
-        workspace.notices.add(f"{reference.text} is {found[0].name}, as this project pins it ({path}).")
+    _notice(workspace, reference, found[0], is_of_project=origin == "project")
     return found[0]
+
+
+def _notice(workspace: Workspace, reference: Reference, pin: Manifest, *, is_of_project: bool) -> None:
+    """Say if a reference stands for something else than all files of its hub."""
+    if is_of_project:
+        path = sanitize(str(workspace.catalog.entry(pin.name).path))
+        workspace.notices.add(f"{reference.text} is {pin.name}, as this project pins it ({path}).")
+    if pin.upstream and (pin.upstream.include or pin.upstream.exclude) and not getattr(reference, "tail", ""):
+        given = [f"--include {quote(pattern)}" for pattern in pin.upstream.include]
+        given += [f"--exclude {quote(pattern)}" for pattern in pin.upstream.exclude]
+        workspace.notices.add(f"{reference.text} is {pin.name}, pinned with {' '.join(given)}.")
 
 
 def _whole(manifests: Sequence[Manifest]) -> list[Manifest]:

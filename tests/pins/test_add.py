@@ -208,7 +208,9 @@ def test_a_variant_that_was_chosen_is_found_again(machine: Machine) -> None:
 
 def test_several_partial_pins_of_a_reference_must_be_named(machine: Machine) -> None:
     machine.add(include=("w",), name="one")
-    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["one"]
+    workspace = machine.workspace
+    assert pinned_names(workspace, ["hf:org/Repo"]) == ["one"]
+    assert workspace.notices.take() == ["hf:org/Repo is one, pinned with --include 'w'."]
     machine.add(include=("c*",), name="two")
     with pytest.raises(UsageError, match="pinned several times: one, two"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
