@@ -254,6 +254,11 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
+    if not directory.resolve().is_relative_to(project.parent.resolve()):  # a link that came with the project
+        raise UsageError(
+            f"{sanitize(str(directory))} leads out of the project, so nothing is written there",
+            hint="Name a directory of the project in its catalog, or use --to-catalog user.",
+        )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)
 
@@ -265,6 +270,8 @@ def _directory(choice: str) -> Path:
     if not choice.strip():  # as a path it would be the working directory
         raise UsageError("--to-catalog is empty", hint="Give user, project, or a directory.")
     path = absolute(Path(choice), working_directory())
-    if path.exists() and not path.is_dir():
+    if path.suffix == ".toml" or (
+        path.exists() and not path.is_dir()
+    ):  # as a catalog it would be one manifest
         raise UsageError(f"--to-catalog: {quote(choice)} is not a directory")
     return path
