@@ -75,6 +75,23 @@ def test_bytes_of_ollama_and_of_a_directory_are_not_fetched(cli: Command) -> Non
     assert sources == {"m.gguf": f"local {ollama}", "x": f"local {nas.parent}"}
 
 
+def test_a_directory_is_adopted_and_its_large_files_are_read_from_there(cli: Command) -> None:
+    big = bytes(range(256)) * 5000
+    directory = cli.home / "My Model"
+    directory.mkdir()
+    (directory / "big.gguf").write_bytes(big)
+    (directory / "config.json").write_bytes(SMALL)
+    adopted = cli("adopt", directory, "--json")
+    assert adopted.code == 0, adopted.err
+    [model] = adopted.document["models"]
+    assert (model["model"], model["state"], model["present"]) == ("my-model", "adopted", True)
+    place = Path(model["path"])
+    assert ((place / "big.gguf").read_bytes(), (place / "config.json").read_bytes()) == (big, SMALL)
+    assert not (place / "big.gguf").samefile(directory / "big.gguf")
+    again = cli("adopt", directory)
+    assert (again.code, again.lines[1].split()[:2]) == (0, ["my-model", "present"])
+
+
 # With the real client
 
 
