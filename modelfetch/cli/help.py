@@ -90,6 +90,8 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "list": (
         "modelfetch list",
+        "modelfetch list whisper --sort size",
+        "modelfetch list --task speech '*-q8'",
         "modelfetch list --present --json",
     ),
     "show": ("modelfetch show whisper-base",),

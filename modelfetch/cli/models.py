@@ -6,7 +6,7 @@ were verified; ``path`` reads the files again if they differ, since scripts rely
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,49 +19,83 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from modelfetch.cli.list_filters import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
     from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 
+_NAME = 32
+"""Least width of a model's name, in cells: longer ones are rare, and are shortened in the middle."""
+_LICENSE = 12
+"""Most width of a license, in cells: common identifiers fit, and a sentence would take the title's room."""
+_TITLE = 24
+"""Least width of a title, in cells: relatives differ only after some words, so less tells nothing."""
 _PATH = 32
 """Least width of a path, in cells; if the terminal is too narrow for it, digests go below their rows."""
 
 
 def list_models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PATTERN]",
+            help="Part of a name or title, or a pattern such as '*-q8'.",
+            show_default=False,
+        ),
+    ] = None,
     present: Annotated[bool, typer.Option("--present", help="List present models only.")] = False,
+    task: Annotated[
+        options.TaskName | None,
+        typer.Option("--task", help="List models for this task only.", show_default=False),
+    ] = None,
+    sort: Annotated[
+        options.Sort, typer.Option("--sort", help="Order: by name, largest first, or last used first.")
+    ] = options.Sort.NAME,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
     """List the models of all catalogs, and show which are present."""
-    from modelfetch.errors import ManifestError
+    from modelfetch.cli.list_filters import LastUses, matcher, ordered
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = []
-    for name in workspace.catalog.names():
-        try:
-            manifests.append(workspace.catalog.get(name))
-        except ManifestError as error:
-            say(f"warning: {error.message}")
+    is_wanted = matcher(pattern)
+    # Only what shows the last uses pays for reading them.
+    uses = LastUses(workspace.store) if json or sort == options.Sort.USED else None
+    manifests = [each for each in _readable(workspace) if is_wanted(each) and task in (None, each.task)]
     upstreams = _upstreams(workspace, manifests)
-    models = [
-        _summary(workspace, manifest) | {"upstream": upstreams.get(manifest.name)} for manifest in manifests
-    ]
-    if present:
-        models = [model for model in models if model["present"]]
+    with workspace.store.looking():
+        models = [
+            _summary(workspace, manifest, uses) | {"upstream": upstreams.get(manifest.name)}
+            for manifest in manifests
+        ]
+    models = ordered([model for model in models if model["present"] or not present], sort)
     if json:
         print_json({"models": models})
-    else:
-        notes(workspace)
-        _print_models(models)
-        _say_upstreams(models)
+        return
+    notes(workspace)
+    _print_models(models)
+    _say_upstreams(models)
+    if not models:
+        say("no model matches")
 
 
-def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+def _readable(workspace: Workspace) -> Iterator[Manifest]:
+    """Read the manifests of all catalogs; an invalid one is reported and skipped."""
+    from modelfetch.errors import ManifestError
+
+    for name in workspace.catalog.names():
+        try:
+            manifest = workspace.catalog.get(name)
+        except ManifestError as error:
+            say(f"warning: {error.message}")
+            continue
+        yield manifest
+
+
+def _summary(workspace: Workspace, manifest: Manifest, uses: LastUses | None) -> dict[str, Any]:
     entry = workspace.catalog.entry(manifest.name)
     return {
         "name": manifest.name,
@@ -69,11 +103,14 @@ def _summary(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
         "present": workspace.is_present(manifest),
         "files": len(manifest.files),
         "size": manifest.size,
+        "task": manifest.task,
+        "format": manifest.format,
         "license": manifest.license,
         "title": manifest.title,
         "catalog": entry.origin,
         "replaces": entry.replaces,
         "path": str(workspace.store.directory(manifest)),
+        **({"used": uses.of(manifest)} if uses is not None else {}),
     }
 
 
@@ -100,24 +137,32 @@ def _say_upstreams(models: Sequence[dict[str, Any]]) -> None:
 
 
 def _print_models(models: list[dict[str, Any]]) -> None:
-    from modelfetch.model.units import format_size
+    from modelfetch.cli.history import local_time
+    from modelfetch.model.units import format_size, parse_time
 
+    with_use = any("used" in model for model in models)
     rows = [
         [
             f"{model['name']} (project)" if model["replaces"] else model["name"],
             "yes" if model["present"] else "-",
             format_size(model["size"]),
-            model["license"],
+            *([local_time(parse_time(model["used"])) if model["used"] else "-"] if with_use else []),
+            model["task"] or "-",
+            model["format"] or "-",
+            model["license"] or "-",
             model["title"],
         ]
         for model in models
     ]
     columns = [
-        Column("model"),
+        Column("model", flexible=True, least=_NAME),
         Column("present"),
         Column("size", right=True),
-        Column("license", flexible=True, prose=True, drop=2),
-        Column("title", flexible=True, prose=True, drop=1),
+        *([Column("used")] if with_use else []),
+        Column("task", drop=1),
+        Column("format", drop=2),
+        Column("license", flexible=True, prose=True, drop=3, most=_LICENSE),
+        Column("title", flexible=True, prose=True, least=_TITLE, drop=4),
     ]
     print_table(columns, rows)
 

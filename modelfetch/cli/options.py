@@ -25,6 +25,25 @@ def _complete_kind(incomplete: str) -> Iterator[str]:
     yield from (kind for kind in SourceKind if kind.startswith(incomplete))
 
 
+class Sort(StrEnum):
+    """Order of a list of models."""
+
+    NAME = "name"
+    SIZE = "size"
+    USED = "used"
+
+
+class TaskName(StrEnum):
+    """The tasks of :data:`modelfetch.model.manifest.Task`, as choices of an option."""
+
+    SPEECH = "speech"
+    TEXT = "text"
+    EMBEDDING = "embedding"
+    VISION = "vision"
+    AUDIO = "audio"
+    OTHER = "other"
+
+
 Names = Annotated[
     list[str] | None,
     typer.Argument(

@@ -34,6 +34,8 @@ class Column:
     """Whether it may be shortened; the widest is shortened first."""
     least: int = SHORTEST
     """Width in cells down to which it is shortened before other columns are left out."""
+    most: int = 0
+    """Width in cells to which it is shortened on every terminal; 0 for none. A pipe gets the whole value."""
     prose: bool = False
     """Whether it is text, which is shortened at its end; names are shortened in the middle."""
     drop: int = 0
@@ -103,6 +105,7 @@ def arrange(columns: Sequence[Column], natural: Sequence[int], room: int) -> Lay
         natural: Width in cells that each column needs to show all of its values.
         room: Width of the terminal in cells.
     """
+    natural = [min(cells, column.most or cells) for column, cells in zip(columns, natural, strict=True)]
     least = [
         min(cells, max(column.least, len(column.name))) if column.flexible else cells
         for column, cells in zip(columns, natural, strict=True)

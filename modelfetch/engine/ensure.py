@@ -235,7 +235,9 @@ class Run:
         needed = sum(job.file.size - held[job.key] for job in work)
         if needed and not runtime.offline:  # no request is made for bytes that could not be written
             store.check_writable()
-        store.check_space(needed)
+        # An executable file is a copy of its blob; every other one shares the space of its blob.
+        copies = (file.size for job in work for model, file in job.places if not store.has_mode(model, file))
+        store.check_space(needed + sum(copies))
 
     def _held(self, work: Sequence[Job]) -> dict[tuple[str, int], int]:
         """The bytes of each job that need not be fetched."""

@@ -92,11 +92,11 @@ def assemble(
     Raises:
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
+    notices = notices or Notices()
     store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
     client = Client(_limits(loaded.settings.network), cancel)
     days = loaded.settings.history.days
     digests = HistoryDigests(loaded.cache_dir, days, cancel) if days else None
-    notices = notices or Notices()
     context = SourceContext(loaded, client, store, cancel, digests, notices.add)
     available = _watched(make_sources(context), loaded, foreign, notices)
     order = source_order(loaded.settings.sources.order, options, list(available))

@@ -16,16 +16,17 @@ _UNENCODED: Final = re.compile(r'[\\"<>^`|]')
 """Visible characters that RFC 3986 does not allow in a URL unencoded; braces have a message of their own."""
 _FIELD: Final = re.compile(r"\{(path|sha256|name|version)\}")
 
-_HOST: Final = re.compile(
+_HOST: Final = (
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
     r"|\[[0-9a-fA-F:]{2,39}\])(?::(?P<port>[0-9]{1,5}))?"
 )
-"""Host and port of a registry (github.com/distribution/reference, ``domain`` in reference.go)."""
-_REGISTRY_PATH: Final = re.compile(
-    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
-)
-"""Path of a repository (OCI distribution specification, "Pulling manifests", ``<name>``)."""
-_DIGEST_ONLY: Final = re.compile(r"[0-9a-f]{64}")
+"""Host and port of a registry (github.com/distribution/reference, ``domain`` in reference.go).
+
+This pattern and the next two are compiled on first use: every run imports this module, and few need them."""
+_REGISTRY_PATH: Final = r"[A-Za-z0-9_]+(?:[.-]+[A-Za-z0-9_]+)*(?:/[A-Za-z0-9_]+(?:[.-]+[A-Za-z0-9_]+)*)*"
+"""Path of a repository (OCI distribution specification, "Pulling manifests", ``<name>``). Upper case too, as
+hosts with ollama's protocol have it: ``hf.co/Qwen/Qwen3-GGUF``."""
+_DIGEST_ONLY: Final = r"[0-9a-f]{64}"
 
 REPOSITORY_CHARACTERS: Final = 255
 """Longest host and path of a repository; registry clients have this limit."""
@@ -95,13 +96,13 @@ def why_bad_repository(repository: str) -> str:
     if "@" in repository or "://" in repository:
         return "must be host/path alone, without a scheme, credentials, tag or digest"
     host, _, path = repository.partition("/")
-    found = _HOST.fullmatch(host)
+    found = re.fullmatch(_HOST, host)
     if not found or not _is_explicit(host) or not _is_port(found["port"]):
         return "must start with the host of a registry, such as ghcr.io or localhost:5000"
-    if not _REGISTRY_PATH.fullmatch(path):
-        return "must have a path of a-z 0-9, separated by / . _ or -, and no tag"
+    if not re.fullmatch(_REGISTRY_PATH, path):
+        return "must have a path of A-Z a-z 0-9, separated by / . _ or -, and no tag"
     # Docker takes 64 hexadecimal digits for the id of an image, so registries refuse them as a name.
-    return "must not be a digest" if _DIGEST_ONLY.fullmatch(path) else ""
+    return "must not be a digest" if re.fullmatch(_DIGEST_ONLY, path) else ""
 
 
 def _is_explicit(host: str) -> bool:

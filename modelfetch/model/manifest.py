@@ -155,6 +155,8 @@ class Manifest:
         """
         if self.huggingface is not None:
             yield SourceKind.HUGGINGFACE, f"{self.huggingface.repo} @ {self.huggingface.revision}"
+        if self.modelscope is not None:
+            yield SourceKind.MODELSCOPE, f"{self.modelscope.repo} @ {self.modelscope.revision}"
         if self.ipfs_cid is not None:
             yield SourceKind.IPFS, self.ipfs_cid
         if self.oci is not None:

@@ -68,12 +68,13 @@ _UPSTREAM: Final = ("ref", "include", "exclude", "added", "stated")
 _REPO: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_BRANCH: Final = re.compile(
-    r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,253}[A-Za-z0-9_+-]|[A-Za-z0-9_]"
-)
-"""A commit, branch or tag: a subset of what git allows (git-check-ref-format), safe in any URL."""
-_DATE: Final = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])", re.ASCII)
-_CREDENTIALS: Final = re.compile(r"(?:oci|ollama):[^/]*@[^/]*/")
+_BRANCH: Final = r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,253}[A-Za-z0-9_+-]|[A-Za-z0-9_]"
+"""A commit, branch or tag: a subset of what git allows (git-check-ref-format), safe in any URL.
+
+This pattern and the next two are compiled on first use: few manifests have these keys, and every run would
+pay for it."""
+_DATE: Final = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_CREDENTIALS: Final = r"(?:oci|ollama):[^/]*@[^/]*/"
 """Credentials before the host of a registry: ``oci:user:password@host/path``."""
 _CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
 
@@ -153,7 +154,7 @@ def _huggingface(table: Table | None) -> HuggingFaceRepo | None:
         return None
     return HuggingFaceRepo(
         repo=table.text("repo", _why_bad_repo),
-        revision=table.text("revision", _matches(_REVISION, "must be a full commit: 40 of 0-9 a-f")),
+        revision=table.text("revision", _why_bad_commit),
         type=cast("RepoType", table.text("type", _REPO_TYPE, default="model")),
     )
 
@@ -163,9 +164,7 @@ def _modelscope(table: Table | None) -> ModelScopeRepo | None:
         return None
     return ModelScopeRepo(
         repo=table.text("repo", _why_bad_modelscope_repo),
-        revision=table.text(
-            "revision", _matches(_BRANCH, "must be a commit, or the name of a branch or tag")
-        ),
+        revision=table.text("revision", _why_bad_branch),
         type=cast("ModelScopeType", table.text("type", _MODELSCOPE_TYPE, default="model")),
     )
 
@@ -177,7 +176,7 @@ def _upstream(table: Table | None) -> PinOrigin | None:
         ref=table.text("ref", _why_bad_reference),
         include=_patterns(table, "include"),
         exclude=_patterns(table, "exclude"),
-        added=table.text("added", _matches(_DATE, "must be a date: YYYY-MM-DD"), default=""),
+        added=table.text("added", _why_bad_date, default=""),
         stated=table.text("stated", _why_bad_words, default=""),
     )
 
@@ -206,7 +205,7 @@ def _file(table: Table) -> FileSpec:
     return FileSpec(
         path=table.text("path", why_unsafe),
         size=table.integer("size", SIZE_LIMIT),
-        sha256=table.text("sha256", _matches(_SHA256, "must be 64 of 0-9 a-f")),
+        sha256=table.text("sha256", _why_bad_sha256),
         cid=table.optional_text("cid", _why_bad_cid),
         huggingface_path=table.optional_text("huggingface_path", why_unsafe_remote),
         urls=table.texts("urls", why_bad_url),
@@ -214,8 +213,20 @@ def _file(table: Table) -> FileSpec:
     )
 
 
-def _matches(pattern: re.Pattern[str], clause: str) -> Check:
-    return lambda text: "" if pattern.fullmatch(text) else clause
+def _why_bad_sha256(text: str) -> str:
+    return "" if _SHA256.fullmatch(text) else "must be 64 of 0-9 a-f"
+
+
+def _why_bad_commit(text: str) -> str:
+    return "" if _REVISION.fullmatch(text) else "must be a full commit: 40 of 0-9 a-f"
+
+
+def _why_bad_branch(text: str) -> str:
+    return "" if re.fullmatch(_BRANCH, text) else "must be a commit, or the name of a branch or tag"
+
+
+def _why_bad_date(text: str) -> str:
+    return "" if re.fullmatch(_DATE, text) else "must be a date: YYYY-MM-DD"
 
 
 def _one_of(choices: tuple[str, ...]) -> Check:
@@ -255,7 +266,7 @@ def _why_bad_reference(reference: str) -> str:
         return why_bad_url(reference)
     if "://" in reference:
         return "must be a reference such as hf:owner/name, or start with https:// or http://"
-    if _CREDENTIALS.match(reference):
+    if re.match(_CREDENTIALS, reference):
         return "contains a user name or password; credentials never belong in a reference"
     return ""
 

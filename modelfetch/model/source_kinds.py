@@ -31,14 +31,14 @@ class SourceKind(StrEnum):
     MODELSCOPE = "modelscope"
     """ModelScope, a second hub with many of the same repositories."""
     OCI = "oci"
-    """Blobs of an OCI registry. Accepted in settings; there is no source of this kind yet."""
+    """Blobs of an OCI registry, by the SHA-256 of the file."""
     URL = "url"
     """The addresses that a manifest lists for a file."""
 
     @property
     def is_active(self) -> bool:
         """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self not in (SourceKind.PEER, SourceKind.OCI)
+        return self is not SourceKind.PEER
 
     @property
     def needs_network(self) -> bool:

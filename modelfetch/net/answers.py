@@ -19,6 +19,7 @@ from modelfetch.net.responses import length_of
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.net.challenges import Challenge
     from modelfetch.net.time_limits import StallTimer
 
 JSON_BYTES: Final = 32 * 1024 * 1024
@@ -33,12 +34,14 @@ class Answer:
         status: HTTP status.
         headers: Header fields, names in lower case.
         url: Where the answer came from, after redirects. It may contain a signature: never show it.
+        challenge: What a 401 of the server that was asked requires, or None.
     """
 
     def __init__(self, response: httpx.Response, url: str, timer: StallTimer, cancel: Cancellation) -> None:
         self.status = response.status_code
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self.url = url
+        self.challenge: Challenge | None = None
         self._response = response
         self._timer = timer
         self._cancel = cancel

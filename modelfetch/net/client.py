@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import UnavailableError
@@ -83,13 +83,23 @@ class Client:
         """
         return self._session_for(url).fetch(url, size, credential, first_byte)
 
-    def open(self, url: str, headers: dict[str, str], credential: Credential | None) -> Answer:
-        """Send a GET request for something that is not pinned, such as a listing of a hub.
+    def open(
+        self,
+        url: str,
+        headers: dict[str, str],
+        credential: Credential | None,
+        *,
+        public_only: bool = False,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request for something that is not pinned, such as a listing of a hub.
 
         Args:
             url: Address; redirects are followed under the same rules as for files.
             headers: Header fields. They are sent along redirects too, so none may be secret.
             credential: Sent to its own origin only.
+            public_only: Refuse addresses outside the public internet, because a public server named the URL.
+            form: Sent with POST instead of GET; then no redirect is followed and no credential is sent.
 
         Returns:
             The answer, whatever its status; the caller closes it.
@@ -100,8 +110,11 @@ class Client:
         """
         from modelfetch.net.answers import Answer
 
-        response, address, timer = self._session_for(url).open(url, headers, credential)
-        return Answer(response, address, timer, self._cancel)
+        session = self._session_for(url)
+        response, address, timer = session.open(url, headers, credential, public_only=public_only, form=form)
+        answer = Answer(response, address, timer, self._cancel)
+        answer.challenge = session.challenge(response, url, address)
+        return answer
 
     def close_idle(self) -> None:
         """Close the connections of :meth:`fetch` that have no request under way."""

@@ -28,6 +28,11 @@ class Credential:
         """Make a bearer token (RFC 6750) for the origin of ``url``."""
         return cls(origin(url), f"Bearer {token}")
 
+    @classmethod
+    def basic(cls, url: str, user: str, password: str) -> Credential:
+        """Make a user and password (RFC 7617) for the origin of ``url``."""
+        return cls(origin(url), f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+
     def header_for(self, url: str) -> dict[str, str]:
         """The header field for a request to ``url``; empty unless it has exactly this origin."""
         return {"Authorization": self.value} if origin(url) == self.origin else {}

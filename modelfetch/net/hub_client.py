@@ -11,7 +11,7 @@ other status is returned to the caller, since each hub gives it a meaning of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from modelfetch.net.answers import Answer
     from modelfetch.net.client import Client
 
+T = TypeVar("T")
+
 
 class HubClient:
     """Sends requests to hubs, for one run.
 
     Attributes:
         received: Bytes of all bodies read through :meth:`download` so far.
+        client: HTTP client of the run, for requests in :meth:`retried`.
 
     Args:
         client: HTTP client of the run.
@@ -49,7 +52,7 @@ class HubClient:
         waiting: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.received = 0
-        self._client = client
+        self.client = client
         self._policy = policy or RetryPolicy()
         self._sleep = sleep or cancel.sleep
         self._waiting = waiting
@@ -79,15 +82,8 @@ class HubClient:
             SourceError: The last attempt failed.
             Cancelled: The run was cancelled.
         """
-        failures = 0
-        while True:
-            try:
-                return self._attempt(url, {"Accept": accept, **(headers or {})}, credential)
-            except SourceError as error:
-                failures += 1
-                if failures == attempts:
-                    raise
-                self._wait(error, failures, url)
+        fields = {"Accept": accept, **(headers or {})}
+        return self.retried(url, lambda: self._attempt(url, fields, credential), attempts)
 
     def get_json(
         self, url: str, *, credential: Credential | None = None, accept: str = "application/json"
@@ -101,13 +97,33 @@ class HubClient:
             SourceError: The last attempt failed, or the body is not JSON.
             Cancelled: The run was cancelled.
         """
+
+        def attempt() -> tuple[Answer, object]:
+            with self._attempt(url, {"Accept": accept}, credential) as answer:
+                return answer, answer.json() if answer.status == 200 else None
+
+        return self.retried(url, attempt)
+
+    def retried(self, url: str, attempt: Callable[[], T], attempts: int | None = None) -> T:
+        """Call ``attempt`` until it succeeds; transient failures are retried.
+
+        Args:
+            url: Address that it asks, for the line about a delay.
+            attempt: Sends requests through :attr:`client`.
+            attempts: Most attempts, if fewer than the policy allows.
+
+        Raises:
+            SourceError: The last attempt failed.
+            Cancelled: The run was cancelled.
+        """
         failures = 0
         while True:
             try:
-                with self._attempt(url, {"Accept": accept}, credential) as answer:
-                    return answer, answer.json() if answer.status == 200 else None
+                return attempt()
             except SourceError as error:
                 failures += 1
+                if failures == attempts:
+                    raise
                 self._wait(error, failures, url)
 
     def download(self, url: str, limit: int, *, credential: Credential | None = None) -> Iterator[bytes]:
@@ -153,7 +169,7 @@ class HubClient:
         raise refused(answer)
 
     def _attempt(self, url: str, headers: dict[str, str], credential: Credential | None) -> Answer:
-        answer = self._client.open(url, headers, credential)
+        answer = self.client.open(url, headers, credential)
         if answer.status < 400:
             return answer
         error = refused(answer)
@@ -176,7 +192,7 @@ class HubClient:
 
 def refused(answer: Answer) -> SourceError:
     """Make the error for a status that is no success."""
-    return refusal(ResponseHead(answer.status, answer.headers))
+    return refusal(ResponseHead(answer.status, answer.headers, challenge=answer.challenge))
 
 
 def _begins_at(answer: Answer, start: int) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import replace
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import media_type, sanitize
+from modelfetch.net.challenges import Challenge
 from modelfetch.net.retry import retry_after
 
 _BUSY = frozenset({408, 425, 429, 503, 529})
@@ -52,6 +53,19 @@ class Unresolved(SourceError):  # noqa: N818 - describes the host, not only the 
 
     def __init__(self, message: str, *, retry: bool | None = None) -> None:
         super().__init__(Fault.CONNECT, message, retry=retry)
+
+
+class Challenged(SourceError):  # noqa: N818 - says what the server asks for, not only that it refused
+    """The server that was asked requires credentials (401), and says of which kind.
+
+    Attributes:
+        challenge: What it asked for.
+    """
+
+    def __init__(self, challenge: Challenge, sent: str) -> None:
+        message, hint = _unauthorized(sent)
+        super().__init__(Fault.AUTHORIZATION, message, hint=hint)
+        self.challenge = challenge
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,8 @@ class ResponseHead:
     """The beginning of a body that will not be used, as text."""
     sent: str = ""
     """Kind of credential that was sent to this server, ``token`` or ``password``; empty if none."""
+    challenge: Challenge | None = None
+    """What a 401 asked for; None after a redirect to another origin, whose challenges are not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +173,26 @@ def refusal(head: ResponseHead) -> SourceError:
         return SourceError(Fault.BUSY, f"{_status_text(status)} ({status})", retry_after=wait)
     if status in _SERVER:
         return SourceError(Fault.SERVER, f"{_status_text(status)} ({status})", retry_after=wait)
+    if status == 401 and head.challenge is not None:
+        return Challenged(head.challenge, head.sent)
     return _permanent(status, head.sent)
+
+
+def _unauthorized(sent: str) -> tuple[str, str]:
+    """Message and hint for status 401."""
+    if sent:
+        return f"the {sent} was refused (401)", f"Renew the {sent}, or remove it: public files need none."
+    # No hint here: only the source knows which server this is and which credential it needs.
+    return "access refused (401)", ""
 
 
 def _permanent(status: int, sent: str) -> SourceError:
     """The error for a status that will not change when the request is sent again."""
     match status:
-        case 401 if sent:
-            return SourceError(
-                Fault.AUTHORIZATION,
-                f"the {sent} was refused ({status})",
-                hint=f"Renew the {sent}, or remove it: public files need none.",
-            )
-        case 401 | 403:
-            # No hint here: only the source knows which server this is and which credential it needs.
+        case 401:
+            message, hint = _unauthorized(sent)
+            return SourceError(Fault.AUTHORIZATION, message, hint=hint)
+        case 403:
             return SourceError(Fault.AUTHORIZATION, f"access refused ({status})")
         case 407:
             return SourceError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,22 @@ import httpx
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
+from modelfetch.net.challenges import Challenge
 from modelfetch.net.connect import Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.errors import is_no_http, source_error, wants_credentials
+from modelfetch.net.fields import (
+    credential_sent,
+    header_fields,
+    location,
+    may_be_used,
+    range_headers,
+    request_fields,
+    with_etag,
+)
 from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
-from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, length_of, strong_etag
+from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
 
@@ -109,7 +119,13 @@ class Session:
         return self._body(response, accepted, timer, request.size)
 
     def open(
-        self, url: str, headers: dict[str, str], credential: Credential | None
+        self,
+        url: str,
+        headers: dict[str, str],
+        credential: Credential | None,
+        *,
+        public_only: bool = False,
+        form: Mapping[str, str] | None = None,
     ) -> tuple[httpx.Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
@@ -117,14 +133,33 @@ class Session:
             url: Address.
             headers: Header fields; they are sent to every target of a redirect too, so none is secret.
             credential: Sent to its own origin only.
+            public_only: See :meth:`modelfetch.net.client.Client.open`.
+            form: See :meth:`modelfetch.net.client.Client.open`.
 
         Returns:
             The response with any status, none of its body read; the URL it came from; and the timer that
             limits the reads.
         """
         timer = StallTimer(self._limits, self._clock)
-        response, address = self._follow(url, lambda _: headers, credential, timer)
+        if form is not None:  # no redirect is followed: its target must not receive the form
+            http = self._public_http if public_only else self._http
+            return self._send(http, url, headers, timer, form), url, timer
+        response, address = self._follow(url, lambda _: headers, credential, timer, public=public_only)
         return response, address, timer
+
+    def challenge(self, response: httpx.Response, url: str, address: str) -> Challenge | None:
+        """What a 401 asks for; None if there is nothing that may be answered.
+
+        Args:
+            response: The response.
+            url: Address of the request.
+            address: Where the response came from, after redirects.
+        """
+        field = response.headers.get("www-authenticate", "")
+        if response.status_code != 401 or not field or origin(address) != origin(url):
+            return None
+        is_proxied = self._proxies.is_proxied(address)
+        return Challenge(field, came_from_public(response, address, by_proxy=is_proxied))
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
@@ -146,7 +181,7 @@ class Session:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
             data = body.read()
-        idle.append(KeepAliveConnection(sock, body, _fields(response.request)))
+        idle.append(KeepAliveConnection(sock, body, request_fields(response.request)))
         return data
 
     def _reusable_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
@@ -156,7 +191,7 @@ class Session:
         request line (RFC 9112, 3.2.2), which keep-alive connections do not send.
         """
         needs_whole_url = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
-        if str(response.request.url) != url or needs_whole_url or ends_connection(_headers(response)):
+        if str(response.request.url) != url or needs_whole_url or ends_connection(header_fields(response)):
             return None
         return raw_body.socket_of(response, size)
 
@@ -201,18 +236,21 @@ class Session:
     ) -> tuple[httpx.Response, Accept]:
         """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
-            fields = partial(_range_headers, request, memory)
+            fields = partial(range_headers, request, memory)
             response, address = self._follow(url, fields, credential, timer)
-            sent = _with_etag(request, memory, address)
+            sent = with_etag(request, memory, address)
             with _closing_on_error(response):
-                verdict = judge(sent, _response_head(response, sent, timer, redirected=address != url))
+                # First, while the connection of the response cannot have been closed or reused yet.
+                challenge = self.challenge(response, url, address)
+                head = _response_head(response, sent, timer, redirected=address != url)
+                verdict = judge(sent, replace(head, challenge=challenge))
                 if isinstance(verdict, Accept):
-                    memory.etag, memory.etag_origin = strong_etag(_headers(response)), origin(address)
+                    memory.etag, memory.etag_origin = strong_etag(header_fields(response)), origin(address)
                     return response, verdict
             response.close()
             if sent.etag and not verdict.request.etag:
                 memory.etag = ""
-            request = replace(verdict.request, etag="")  # _with_etag() adds it again where it is valid
+            request = replace(verdict.request, etag="")  # with_etag() adds it again where it is valid
 
     def _follow(
         self,
@@ -220,6 +258,8 @@ class Session:
         fields: Callable[[str], dict[str, str]],
         credential: Credential | None,
         timer: StallTimer,
+        *,
+        public: bool = False,
     ) -> tuple[httpx.Response, str]:
         """Send a request and follow redirects.
 
@@ -228,11 +268,12 @@ class Session:
             fields: Returns the header fields for a request to a URL, apart from the credential.
             credential: Sent to its own origin only.
             timer: Limits the time of all requests together.
+            public: Whether already the first request must not lead into a private network.
 
         Returns:
             The response, and the URL it came from.
         """
-        public, first_host = False, host_of(url)
+        first_host = host_of(url)
         for _ in range(MAX_REDIRECTS + 1):
             headers = dict(fields(url))  # a copy: the credential of one request must not reach the next one
             if credential is not None:
@@ -246,13 +287,18 @@ class Session:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
-                url = redirect_target(url, _location(response))
+                url = redirect_target(url, location(response))
                 _excerpt(response, timer)  # a body read to its end frees the connection for the next request
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
-        self, http: httpx.Client, url: str, headers: dict[str, str], timer: StallTimer
+        self,
+        http: httpx.Client,
+        url: str,
+        headers: dict[str, str],
+        timer: StallTimer,
+        form: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
@@ -271,7 +317,11 @@ class Session:
             proxy = self._proxies.proxy_for(url)
             try:
                 request = http.build_request(
-                    "GET", url, headers=headers, extensions={"trace": trace, "timeout": timeout}
+                    "GET" if form is None else "POST",
+                    url,
+                    headers=headers,
+                    data=form,
+                    extensions={"trace": trace, "timeout": timeout},
                 )
                 response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -293,58 +343,13 @@ def _no_auth(request: httpx.Request) -> httpx.Request:
     return request
 
 
-def _with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
-    """Add the validator of earlier bytes, if ``url`` is at the origin that sent it."""
-    if not (request.start and request.ranged and memory.etag and memory.etag_origin == origin(url)):
-        return request
-    return replace(request, etag=memory.etag)
-
-
-def _range_headers(request: RangeRequest, memory: Memory, url: str) -> dict[str, str]:
-    request = _with_etag(request, memory, url)
-    headers = {"Range": f"bytes={request.start}-{request.last}"} if request.ranged else {}
-    return headers | ({"If-Range": request.etag} if request.etag else {})
-
-
-def _location(response: httpx.Response) -> bytes | None:
-    # Raw bytes, because httpx decodes header fields by a guess, and Location may be UTF-8 or Latin-1.
-    return next((value for name, value in response.headers.raw if name.lower() == b"location"), None)
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _fields(request: httpx.Request) -> bytes:
-    """The header fields of a request as sent, without ``Range``."""
-    return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
-
-
 def _response_head(
     response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
 ) -> ResponseHead:
-    excerpt = "" if _may_be_used(response, request.size) else _excerpt(response, timer)
-    return ResponseHead(response.status_code, _headers(response), redirected, excerpt, _sent(response))
-
-
-def _sent(response: httpx.Response) -> str:
-    """The kind of credential that was sent, or empty: on redirects to other origins none is."""
-    scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
-    return {"": "", "Bearer": "token"}.get(scheme, "password")
-
-
-def _may_be_used(response: httpx.Response, size: int) -> bool:
-    """Whether a response may contain the file. Of other bodies the beginning is read, for the message."""
-    ranged = response.headers.get("content-range")
-    match response.status_code:
-        case 200 if ranged is None:
-            length = length_of(_headers(response))
-            stated = "*" if length is None else str(length)
-        case 200 | 206:
-            stated = (ranged or "*").rpartition("/")[2].strip()
-        case _:
-            return False
-    return stated in ("*", str(size))
+    excerpt = "" if may_be_used(response, request.size) else _excerpt(response, timer)
+    return ResponseHead(
+        response.status_code, header_fields(response), redirected, excerpt, credential_sent(response)
+    )
 
 
 def _excerpt(response: httpx.Response, timer: StallTimer) -> str:

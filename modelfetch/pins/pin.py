@@ -26,6 +26,7 @@ from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.pins.combine import agreements, combine, unique_files
+from modelfetch.pins.computing import compute_all
 from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
 from modelfetch.pins.select import Patterns, incomplete, select
 from modelfetch.pins.variants import Variant, VariantsError, companions_of, variants_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from modelfetch.model.reference import Reference
     from modelfetch.pins.combine import Combined
     from modelfetch.pins.digests import Digests
+    from modelfetch.store.intake import FileDigest
     from modelfetch.upstreams.base import Listing, Upstream, UpstreamFile
 
 _T = TypeVar("_T")
@@ -119,21 +121,23 @@ def make_pin(
         upstream.resolve(reference) for upstream, reference in zip(upstreams, request.references, strict=True)
     ]
     _check_tables(listings)
-    _check_folder(request, listings[0])
+    page = _implied(request.references[0], listings[0])
+    _check_folder(request, listings[0], page)
     files = unique_files(listings[0])
     request, variant = _with_variant(request, listings[0], files, choose)
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
     name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
     check_name(name)
-    pinned = [_pinned(each, upstreams[0], digests) for each in combined]
+    pinned = _pinned(combined, upstreams[0], digests)
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
         *agreements(combined, listings),
         *_first_use(combined, pinned, listings[0]),
     )
-    return Pin(_manifest(request, listings, pinned, name), tuple(pinned), notices)
+    origin = replace(request, include=request.include or page)
+    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices)
 
 
 def _with_variant(
@@ -162,14 +166,23 @@ def _remaining(request: PinRequest, listing: Listing, files: Sequence[UpstreamFi
     return select(listing, files, Patterns((), request.exclude, request.is_repeat))
 
 
-def _pinned(each: Combined, upstream: Upstream, digests: Digests) -> PinnedFile:
-    """Pin a file: with the stated digest, or with the one that its bytes have."""
+def _pinned(combined: Sequence[Combined], upstream: Upstream, digests: Digests) -> list[PinnedFile]:
+    """Pin files: with the stated digests, or with those that their bytes have."""
+    unstated = [each.file for each in combined if each.file.sha256 is None or each.file.size is None]
+    computed = dict(
+        zip((file.path for file in unstated), compute_all(unstated, upstream, digests), strict=True)
+    )
+    return [_pinned_file(each, computed.get(each.file.path)) for each in combined]
+
+
+def _pinned_file(each: Combined, computed: FileDigest | None) -> PinnedFile:
     file = each.file
-    if file.sha256 is not None and file.size is not None:
-        return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by)
-    found = digests.compute(upstream, file)
-    fetched = 0 if file.disk is not None else found.size
-    return PinnedFile(_spec(file, found.size, found.sha256), each.stated_by, fetched)
+    if computed is not None:
+        fetched = 0 if file.disk is not None else computed.size
+        return PinnedFile(_spec(file, computed.size, computed.sha256), each.stated_by, fetched)
+    assert file.size is not None, "else it was computed"
+    assert file.sha256 is not None, "else it was computed"
+    return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by)
 
 
 def _spec(file: UpstreamFile, size: int, sha256: str) -> FileSpec:
@@ -188,11 +201,16 @@ def _check_tables(listings: Sequence[Listing]) -> None:
             )
 
 
-def _check_folder(request: PinRequest, listing: Listing) -> None:
+def _implied(asked: Reference, listing: Listing) -> tuple[str, ...]:
+    """The patterns of a page's address, which the text of its reference does not have."""
+    return listing.include if isinstance(asked, RepoReference) and asked.tail else ()
+
+
+def _check_folder(request: PinRequest, listing: Listing, page: Sequence[str]) -> None:
     """Refuse patterns on top of a page's folder: the pin could not state both, and ``upgrade`` needs it."""
-    if request.include and listing.include:
+    if request.include and page:
         raise UsageError(
-            f"the address names {', '.join(listing.include)} of {listing.reference.text}; "
+            f"the address names {', '.join(page)} of {listing.reference.text}; "
             "--include cannot narrow that further",
             hint=f"Name the repository and the whole path: {listing.reference.text} --include '...'.",
         )
@@ -222,7 +240,7 @@ def _manifest(
     stated = dict.fromkeys(who for one in pinned for who in one.stated_by)
     origin = PinOrigin(
         ref=origin_text(request.references[0], first.reference),
-        include=request.include or first.include,
+        include=request.include,
         exclude=request.exclude,
         added=f"{datetime.now(UTC).date()}",
         stated=", ".join(stated) or "computed",

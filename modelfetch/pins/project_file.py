@@ -82,7 +82,8 @@ def _with_keys(document: TOMLDocument, missing: Mapping[str, str]) -> TOMLDocume
     import tomlkit
 
     added = [tomlkit.dumps({key: [value]}) for key, value in missing.items()]
-    lines = tomlkit.dumps(document).splitlines(keepends=True)
+    text = tomlkit.dumps(document)
+    lines = (text if text.endswith("\n") or not text else f"{text}\n").splitlines(keepends=True)
     end = next((index for index, each in enumerate(lines) if not each.startswith("#")), len(lines))
     # A comment that a blank line follows is about the file; else it is about the line below it.
     start = end if end == len(lines) else end + 1 if end and not lines[end].strip() else 0

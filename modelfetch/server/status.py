@@ -100,6 +100,8 @@ def _model_summary(
         "name": manifest.name,
         "title": manifest.title,
         "kind": manifest.kind,
+        "task": manifest.task,
+        "format": manifest.format,
         "version": manifest.version,
         "license": manifest.license,
         "license_notice": license_notice(manifest),

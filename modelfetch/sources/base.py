@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from modelfetch.errors import Fault, SourceError
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from modelfetch.settings import Loaded, Settings
     from modelfetch.sources.local_digests import KnownDigests
     from modelfetch.store import Store
+
+T = TypeVar("T")
 
 _REFUSED = "The operator of that server controls access to it: check the address, or use another source."
 """Hint for a refusal (401, 403) by a server of an unknown kind."""
@@ -115,7 +117,7 @@ class SourceContext:
     digests: KnownDigests | None = None
     """Remembers the digests of files on this disk."""
     notice: Callable[[str], None] = lambda _: None
-    """Receives lines for the user."""
+    """Receives lines for the user, such as about a file of credentials that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +197,11 @@ class HttpOffer:
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> Stream:
         """Request the bytes from ``offset`` on; see :meth:`Offer.open`."""
         request = RangeRequest(offset, self._size, end=end, first_byte=first_byte)
-        try:
-            self._announce()
-            return self._client.request(
-                self.address, request, credential=self._credential, memory=self._memory
+        return self._send(
+            lambda credential: self._client.request(
+                self.address, request, credential=credential, memory=self._memory
             )
-        except SourceError as error:
-            self._advise(error)
-            raise
+        )
 
     def fetch(self, first_byte: float | None = None) -> bytes:
         """Fetch a whole small file; see :meth:`modelfetch.net.client.Client.fetch`.
@@ -214,20 +213,26 @@ class HttpOffer:
             SourceError: The server cannot serve the file.
             Cancelled: The run was cancelled.
         """
-        try:
-            self._announce()
-            return self._client.fetch(self.address, self._size, self._credential, first_byte)
-        except SourceError as error:
-            self._advise(error)
-            raise
+        return self._send(
+            lambda credential: self._client.fetch(self.address, self._size, credential, first_byte)
+        )
 
     def close_idle(self) -> None:
         """Close the idle connections of :meth:`fetch`."""
         self._client.close_idle()
 
-    def _announce(self) -> None:
-        if self.before is not None:
-            self.before(self.address)
+    def _send(self, request: Callable[[Credential | None], T]) -> T:
+        try:
+            if self.before is not None:
+                self.before(self.address)
+            return self._authorized(request)
+        except SourceError as error:
+            self._advise(error)
+            raise
+
+    def _authorized(self, request: Callable[[Credential | None], T]) -> T:
+        """Send a request with the credential for this server."""
+        return request(self._credential)
 
     def _advise(self, error: SourceError) -> None:
         """Add a hint to a refusal; only here it is known whose server this is."""

@@ -16,6 +16,7 @@ from modelfetch.sources.ipfs import IpfsSource
 from modelfetch.sources.local import LocalSource
 from modelfetch.sources.mirror import MirrorSource, UrlSource
 from modelfetch.sources.modelscope import ModelScopeSource
+from modelfetch.sources.oci import OciSource
 
 SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
     LocalSource,
@@ -23,6 +24,7 @@ SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
     IpfsSource,
     HuggingFaceSource,
     ModelScopeSource,
+    OciSource,
     UrlSource,
 )
 

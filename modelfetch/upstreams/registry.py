@@ -17,6 +17,8 @@ from modelfetch.model.reference import (
     DiskReference,
     GithubReference,
     IpfsReference,
+    OciReference,
+    OllamaReference,
     RepoReference,
     UrlReference,
 )
@@ -65,12 +67,26 @@ def _disk(reference: Reference, access: Access) -> Upstream:  # noqa: ARG001
     return LocalDisk.from_access(access)
 
 
+def _oci(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.oci import Oci
+
+    return Oci.from_access(access)
+
+
+def _ollama(_: Reference, access: Access) -> Upstream:
+    from modelfetch.upstreams.ollama import Ollama
+
+    return Ollama.from_access(access)
+
+
 UPSTREAMS: Final[dict[type[object], Factory]] = {
     RepoReference: _repository,
     GithubReference: _github,
     IpfsReference: _ipfs,
     UrlReference: _url,
     DiskReference: _disk,
+    OciReference: _oci,
+    OllamaReference: _ollama,
 }
 """The function that makes the upstream, by class of reference."""
 

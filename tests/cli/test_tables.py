@@ -51,6 +51,12 @@ def test_columns_are_aligned_in_cells() -> None:
     assert len(ends) == 1
 
 
+def test_a_column_gets_no_more_than_its_most() -> None:
+    columns = [Column("key"), Column("license", flexible=True, most=14), Column("title", flexible=True)]
+    assert arrange(columns, [10, 70, 40], 200).widths == (10, 14, 40)
+    assert arrange(columns, [10, 8, 40], 200).widths == (10, 8, 40)
+
+
 def test_the_least_important_column_goes_first_and_the_others_stay() -> None:
     columns = [Column("key"), Column("a", drop=1), Column("b", drop=2), Column("c", flexible=True)]
     natural = [20, 10, 10, 30]

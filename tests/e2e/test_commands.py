@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,8 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
 
     cli.prepare("m")
     directory = cli.directory(served)
-    (here,) = cli("list", "--present").lines[1:]
+    (here,) = cli("list", "--present", "--sort", "used").lines[1:]
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d ", here)
     assert here.split()[:4] == ["m", "yes", "4.00", "MB"]
     assert cli("path", "m", "a/small.bin", "--json").document == {
         "model": "m",
@@ -109,6 +111,24 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
     document = cli("show", "m", "--json").document
     assert (document["present"], document["path"], document["size"]) == (True, str(directory), served.size)
     assert len(document["identity"]) == 64
+
+
+def test_list_is_filtered_and_sorted(cli: Command, tmp_path: Path) -> None:
+    """Of the catalog that is built in; sizes and tasks are facts of its manifests."""
+    rows = [line.split() for line in cli("list", "whisper-BASE", "--task", "speech", "--sort", "size").lines]
+    assert rows[0] == ["model", "present", "size", "task", "format", "license", "title"]
+    assert rows[1][0] == "whisper-base"
+    assert {row[0] for row in rows[1:]} > {"whisper-base-q4", "ggml-whisper-base", "faster-whisper-base"}
+    assert {row[4] for row in rows[1:]} == {"speech"}
+    found = cli("list", "whisper-base*", "--json").document["models"]
+    assert [(each["name"], each["task"], each["format"], each["used"]) for each in found] == [
+        ("whisper-base", "speech", "onnx", None),
+        ("whisper-base-q4", "speech", "onnx", None),
+        ("whisper-base-q8", "speech", "onnx", None),
+    ]
+    nothing = cli("list", "no such model")
+    assert (nothing.code, nothing.lines[1:], nothing.err) == (0, [], "no model matches\n")
+    assert_fails(cli("list", "--task", "vison"), 2, "'vison' is not one of 'speech', 'text'")
 
 
 def test_show_has_no_secret_of_an_address(cli: Command) -> None:

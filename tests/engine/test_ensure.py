@@ -497,6 +497,16 @@ def test_too_little_space_is_found_out_before_the_first_byte(lab: Laboratory) ->
     assert (large.asked, small.asked) == ([], [])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_an_executable_file_needs_its_space_twice(lab: Laboratory) -> None:
+    serve(lab)
+    small, large = MODEL.files
+    tool = replace(MODEL, files=(small, replace(large, executable=True)))
+    finished = last(lab.ensure(tool, runtime=lab.runtime(store=Store(lab.root, disk=FullDisk(400_000)))))
+    assert finished.error is not None
+    assert "607 kB are needed, 400 kB are free" in finished.error.message
+
+
 @pytest.mark.parametrize("there", ["partial", "blob"])
 def test_bytes_that_are_there_need_no_space(lab: Laboratory, there: str) -> None:
     serve(lab)

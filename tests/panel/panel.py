@@ -63,6 +63,8 @@ class Panel:
         self.is_live()
         self.page.fill("#search", "")
         self.page.get_by_role("button", name=re.compile("^All ")).click()
+        for choice in ("Task", "Format"):
+            self.page.get_by_label(choice, exact=True).select_option("")
         self.page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
 
     # What there is

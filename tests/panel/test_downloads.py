@@ -201,6 +201,19 @@ def test_search_and_filters_narrow_the_list(panel: Panel) -> None:
     panel.expect(panel.row("fails")).to_be_visible()
 
 
+def test_task_and_format_narrow_the_list_together(panel: Panel) -> None:
+    """The choices are what the models state; models that state nothing are in neither."""
+    panel.page.get_by_label("Task", exact=True).select_option("embedding")
+    panel.page.get_by_label("Format", exact=True).select_option("safetensors")
+    panel.expect(panel.row("all-minilm-l6-v2")).to_be_visible()
+    panel.expect(panel.page.locator(".model")).to_have_count(2)
+    panel.expect(panel.page.locator(".found")).to_have_text("2 found")
+    panel.expect(panel.page.get_by_role("button", name=re.compile("^All 2$"))).to_be_visible()
+    panel.page.get_by_label("Format", exact=True).select_option("")
+    panel.expect(panel.row("all-minilm-l6-v2-onnx")).to_be_visible()
+    panel.expect(panel.row("fails")).to_be_hidden()
+
+
 def test_a_link_asks_before_it_installs_and_asks_once(home: House, tabs: Open) -> None:
     """Following a link fetches nothing by itself; the question is not in the address any more."""
     panel = tabs(home).enter("?install=linked&other=1")

@@ -11,7 +11,7 @@ import pytest
 from modelfetch.errors import IntegrityError, UsageError
 from modelfetch.model.manifest import FileSpec, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.reference import DiskReference, Reference, RepoReference
+from modelfetch.model.reference import DiskReference, GithubReference, Reference, RepoReference
 from modelfetch.model.write import manifest_toml
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import Pin, PinRequest, make_pin
@@ -160,6 +160,36 @@ def test_a_page_of_a_folder_is_pinned_as_its_patterns(hubs: Hubs) -> None:
     assert (pin.manifest.upstream.ref, pin.manifest.upstream.include) == ("hf:org/Repo@main", ("onnx/*",))
     with pytest.raises(UsageError, match="--include cannot narrow"):
         hubs.pin(page, include=("*.onnx",))
+
+
+def test_a_pattern_in_the_reference_is_not_stated_twice(hubs: Hubs) -> None:
+    release = GithubReference("o/r", "v1", "*.onnx")
+    files = stated("m.onnx"), stated("n.onnx"), stated("w")
+    hubs.serve(Listing(release, "v1", files, "github", "r", include=("*.onnx",)))
+    whole, part = hubs.pin(release), hubs.pin(release, include=("m*",))
+    assert whole.manifest.upstream is not None
+    assert (whole.manifest.upstream.ref, whole.manifest.upstream.include) == ("gh:o/r@v1:*.onnx", ())
+    assert [file.path for file in part.manifest.files] == ["m.onnx"]
+
+
+def test_many_files_are_read_at_the_same_time(hubs: Hubs) -> None:
+    contents = {f"{number}.json": b"%d" % number for number in range(50)}
+    hub = hubs.serve(hf_listing(*(plain(path, data) for path, data in contents.items())), contents)
+    pin = hubs.pin()
+    assert {file.path: file.sha256 for file in pin.manifest.files} == {
+        path: sha256(data) for path, data in contents.items()
+    }
+    assert len(hub.opened) == 50
+
+
+def test_the_first_failure_of_many_ends_all(hubs: Hubs) -> None:
+    contents = {f"{number:03}": b"%d" % number for number in range(500)}
+    hub = hubs.serve(
+        hf_listing(*(plain(path, data) for path, data in contents.items())), contents | {"001": b""}
+    )
+    with pytest.raises(IntegrityError, match="'001'"):
+        hubs.pin()
+    assert len(hub.opened) <= 500
 
 
 def test_a_directory_is_pinned_under_its_absolute_path(hubs: Hubs, tmp_path: Path) -> None:

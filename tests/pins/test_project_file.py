@@ -49,6 +49,7 @@ def test_a_name_in_the_middle_is_removed_with_its_comment(path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        ("# ours", '# ours\ncatalog = ["models"]\nmodels = ["m"]\n'),
         ("# ours\n", '# ours\ncatalog = ["models"]\nmodels = ["m"]\n'),
         ("", 'catalog = ["models"]\nmodels = ["m"]\n'),
         (
@@ -56,7 +57,7 @@ def test_a_name_in_the_middle_is_removed_with_its_comment(path: Path) -> None:
             '# top\n\ncatalog = ["models"]\nmodels = ["m"]\n[network]\nfiles = 2\n',
         ),
         ("# net\n[network]\n", 'catalog = ["models"]\nmodels = ["m"]\n# net\n[network]\n'),
-        ("models = []\nx = 1", 'catalog = ["models"]\nmodels = ["m"]\nx = 1'),
+        ("models = []\nx = 1", 'catalog = ["models"]\nmodels = ["m"]\nx = 1\n'),
         ('catalog = ["a"] # c\n', 'models = ["m"]\ncatalog = ["a", "models"] # c\n'),
     ],
 )

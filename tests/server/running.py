@@ -26,6 +26,7 @@ from modelfetch.server.job_queue import Jobs
 from modelfetch.server.job_state import Order
 from modelfetch.server.job_store import JobStore
 from modelfetch.server.listen_address import Address
+from modelfetch.server.pins import Pins
 from modelfetch.server.routes import build
 from modelfetch.server.runner import Engine, ServerWorkspace
 from modelfetch.server.serve import Options, Server, config
@@ -116,6 +117,7 @@ class Served:
         parallel: int = 2,
         history: History | None = None,
         connection: type[Connection] = Connection,
+        allow_add: bool = False,
     ) -> None:
         self._history = history or History(root / "state.db")
         self._job_store = JobStore(self._history)
@@ -128,11 +130,14 @@ class Served:
             engine if isinstance(engine, ServerWorkspace) else ServerWorkspace({}, environ=environ, cwd=root)
         )
         self._listening = threading.Event()
-        self._server = Server(config(self._app(), Options(), connection), self.jobs, self._listening.set)
+        self.pins = Pins(self.workspace, is_allowed=allow_add)
+        self._server = Server(
+            config(self._app(), Options(), connection), self.jobs, self._listening.set, self.pins
+        )
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
 
     def _app(self) -> ASGIApp:
-        return build(self.jobs, self.workspace, self._history, self.address, TOKEN)
+        return build(self.jobs, self.workspace, self._history, self.address, TOKEN, self.pins)
 
     def __enter__(self) -> Self:
         self._thread.start()

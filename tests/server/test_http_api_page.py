@@ -18,7 +18,7 @@ from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
 from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
 from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
-from modelfetch.server.routes import DEFAULT_RUNS, MAX_RUNS, InfoRoutes, JobRoutes
+from modelfetch.server.routes import DEFAULT_RUNS, MAX_RUNS, InfoRoutes, JobRoutes, ModelRoutes
 from tests.server.running import Served
 from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
@@ -62,6 +62,7 @@ def test_the_examples_of_history_and_sources_have_their_fields(tmp_path: Path) -
 def test_every_route_is_on_the_page(served: Served) -> None:
     routes = [
         *JobRoutes(served.jobs).routes(),
+        *ModelRoutes(served.jobs, served.workspace, served.pins).routes(),
         *InfoRoutes(served.jobs, served.workspace, served._history).routes(),
     ]
     for route in routes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from modelfetch import __version__
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import ErrorInfo, Event, RunFinished, RunStarted
 from modelfetch.history import AttemptRow, History, RunRow
+from modelfetch.model.manifest import PinOrigin
+from modelfetch.pins.outdated import Checked, record, record_pinned
 from modelfetch.server.job_state import Order
+from modelfetch.server.runner import ServerWorkspace
 from modelfetch.server.status import DiskUse, disk_use
 from tests.origin import Origin, model
+from tests.pins.moving import pin, written
 from tests.server.running import FakeEngine, Served
 from tests.server.test_cancel import real
 
@@ -141,6 +146,28 @@ def test_the_status_lists_running_failed_and_present_models(tmp_path: Path) -> N
     assert status["stale"] == status["updates"] == []
     assert status["disk"]["free"] > 0
     assert status["history_notice"] == ""
+
+
+def test_the_status_and_the_models_flag_pins_that_moved_or_were_not_checked(tmp_path: Path) -> None:
+    environ = {
+        "HOME": str(tmp_path),
+        "MODELFETCH_CACHE_DIR": str(tmp_path / "cache"),
+        "MODELFETCH_CONFIG": str(tmp_path / "config.toml"),
+    }
+    workspace = ServerWorkspace({}, environ=environ, cwd=tmp_path)
+    moved, fresh = pin("moved"), pin("fresh", "hf:org/fresh")
+    old = pin("old", "hf:org/old@main")
+    origin = PinOrigin("hf:org/old@main", added="2020-01-01")
+    for manifest in (moved, fresh, replace(old, upstream=origin)):
+        written(tmp_path / "catalog", manifest)
+    record_pinned(workspace.load(), fresh)
+    record(workspace.load(), [Checked(moved, "moved", "b" * 40)])
+    with Served(tmp_path, workspace) as server:
+        status = get(server, "/v1/status")
+        models = {model["name"]: model["upstream"] for model in get(server, "/v1/models")["models"]}
+    assert (status["stale"], status["updates"]) == (["old"], ["moved"])
+    assert [models[name]["state"] for name in ("moved", "fresh", "old")] == ["moved", "current", "due"]
+    assert models["demo"] is None
 
 
 def test_an_error_is_forgotten_once_the_model_is_present(tmp_path: Path) -> None:

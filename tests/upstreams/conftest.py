@@ -13,6 +13,7 @@ from modelfetch.net.hub_client import HubClient
 from modelfetch.net.time_limits import Limits
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.hubs.modelscope import ModelScopeSite
+from tests.hubs.registry import Registry
 from tests.patience import HELD
 
 
@@ -51,3 +52,9 @@ def hf() -> Iterator[HuggingFaceHub]:
 def site() -> Iterator[ModelScopeSite]:
     with ModelScopeSite() as site:
         yield site
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as registry:
+        yield registry

@@ -18,10 +18,26 @@ export function search(models, query) {
 function rank(model, words) {
   if (words.length === 0) return 0;
   const names = fold([model.name, model.title, ...model.aliases].join(" "));
-  const all = `${names} ${fold([model.license, model.kind, model.homepage, model.catalog].join(" "))}`;
+  const all = `${names} ${fold(facts(model))}`;
   if (!words.every((word) => all.includes(word))) return null;
   if (fold(model.name).startsWith(words[0])) return 0;
   return words.every((word) => names.includes(word)) ? 1 : 2;
+}
+
+function facts({ license, kind, task, format, homepage, catalog }) {
+  return [license, kind, task, format, homepage, catalog].filter(Boolean).join(" ");
+}
+
+/**
+ * What some models state for a key such as `task`, and how many do.
+ * @param {object[]} models
+ * @param {string} key
+ * @returns {[string, number][]} by the alphabet
+ */
+export function stated(models, key) {
+  const counts = new Map();
+  for (const { [key]: value } of models) if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** Case and accents make no difference. */

@@ -30,4 +30,26 @@ test("models are grouped by what they are for, and those that are here come firs
   );
 });
 
+test("a task that is stated decides, whatever the words are", () => {
+  const models = [
+    { ...model("a"), task: "audio" },
+    { ...model("b"), task: "embedding" },
+    { ...model("c"), task: "other" },
+    { ...model("d"), task: "speech" },
+    { ...model("e"), task: "text" },
+    { ...model("f"), task: "of a later version" },
+    { ...model("whisper"), task: "vision" },
+  ];
+  assert.deepEqual(
+    grouped(models, () => false).map(({ name, models: found }) => [name, found.map((each) => each.name)]),
+    [
+      ["Speech and sound", ["a", "d"]],
+      ["Search and embeddings", ["b"]],
+      ["Pictures", ["whisper"]],
+      ["Text", ["e"]],
+      ["Others", ["c", "f"]],
+    ],
+  );
+});
+
 test("nothing makes no groups", () => assert.deepEqual(grouped([], () => false), []));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { search } from "../static/search.js";
+import { search, stated } from "../static/search.js";
 
 const model = (name, more = {}) => ({
   name,
@@ -42,6 +42,21 @@ test("aliases, licenses and words with accents are found", () => {
   assert.deepEqual(names("int8"), ["tts-models"]);
   assert.deepEqual(names("cc-by"), ["tts-models"]);
   assert.deepEqual(names("cafe"), ["tts-models"]);
+});
+
+test("task and format are found, and a model may have neither", () => {
+  const models = [model("a", { task: "speech", format: "gguf" }), model("b", { task: null })];
+  assert.deepEqual(search(models, "gguf speech"), [models[0]]);
+  assert.deepEqual(search(models, "null"), []);
+});
+
+test("what models state is counted, by the alphabet", () => {
+  const models = ["text", "audio", null, "text"].map((task, n) => model(`m${n}`, { task }));
+  assert.deepEqual(stated(models, "task"), [
+    ["audio", 1],
+    ["text", 2],
+  ]);
+  assert.deepEqual(stated([], "task"), []);
 });
 
 test("what would be a pattern is text", () => {

@@ -160,3 +160,50 @@ test("progress is no news, but the first byte, trouble and the end are", () => {
   assert.ok(!worth("retrying", "fetching") && !worth("fetching", "verifying"));
   assert.ok(words.isWorthSaying(undefined, job("a")));
 });
+
+const upstream = (more) => ({
+  name: "m",
+  upstream: { ref: "hf:org/m", state: "current", checked_at: "2026-11-20T06:00:00.000Z", moved: false, revision: "", error: "", ...more },
+});
+const LATER = Date.parse("2026-11-22T06:00:00.000Z");
+
+test("an upstream that moved, or whose check is due or failed, is flagged", () => {
+  assert.equal(words.upstreamFlag({ upstream: null }), "");
+  assert.equal(words.upstreamFlag({}), "");
+  assert.equal(words.upstreamFlag(upstream({})), "");
+  for (const state of ["moved", "due", "failed"]) assert.ok(words.upstreamFlag(upstream({ state })));
+});
+
+test("the state of an upstream says since when it is known, and what to run", () => {
+  assert.equal(words.upstreamState({ upstream: null }, LATER), "");
+  assert.equal(words.upstreamState(upstream({}), LATER), "Up to date (last checked 2 days ago)");
+  const moved = upstream({ state: "moved", moved: true, revision: "9f2c11aa0034".padEnd(40, "0") });
+  assert.equal(words.upstreamState(moved, LATER), "Moved to 9f2c11aa0034 (last checked 2 days ago)");
+  assert.equal(words.upstreamAdvice(moved), "modelfetch upgrade m");
+  const due = upstream({ state: "due", checked_at: null });
+  assert.equal(words.upstreamState(due, LATER), "Check due (never checked)");
+  assert.equal(words.upstreamAdvice(due), "modelfetch outdated m");
+  assert.equal(words.upstreamAdvice(upstream({})), "");
+  const failed = upstream({ state: "failed", error: "no answer", moved: true });
+  assert.equal(
+    words.upstreamState(failed, LATER),
+    "Check failed: no answer (moved already; last checked 2 days ago)",
+  );
+});
+
+test("a revision is shortened only where it is a commit or a digest", () => {
+  assert.equal(words.shortRevision("sha256:" + "ab".repeat(32)), "abababababab");
+  assert.equal(words.shortRevision("v1.0"), "v1.0");
+});
+
+test("the hubs that state digests are named once", () => {
+  const files = [{ stated_by: ["huggingface", "modelscope"] }, { stated_by: [] }, { stated_by: ["huggingface"] }];
+  assert.equal(words.statedBy(files), "Hugging Face, ModelScope");
+});
+
+test("a name is proposed only where the server says that it is taken", () => {
+  const hint = "Choose another name: --name org-m";
+  assert.equal(words.takenName({ code: "usage", hint }), "org-m");
+  assert.equal(words.takenName({ code: "unavailable", hint }), "");
+  assert.equal(words.takenName({ code: "usage", hint: "Try again." }), "");
+});

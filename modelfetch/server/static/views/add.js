@@ -126,6 +126,7 @@ function files(found) {
 function choices(asked, found, actions, close) {
   const add = (isInstalled) => () => {
     close();
+    document.getElementById("reference").value = "";
     actions.add(asked, isInstalled);
   };
   return h(

@@ -4,7 +4,7 @@ import { clampPercent, formatSize, plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
 import { grouped } from "../groups.js";
 import { icon } from "../icons.js";
-import { search } from "../search.js";
+import { search, stated } from "../search.js";
 import { INITIAL, jobOf, standing } from "../store.js";
 import { modelFacts, upstreamFlag } from "../words.js";
 import { bar } from "./bar.js";
@@ -25,11 +25,12 @@ const FILTERS = {
  * @param {object} actions see actions.js
  */
 export function catalogView(root, actions) {
-  const view = { query: "", filter: "all", state: INITIAL };
+  const view = { query: "", filter: "all", choices: {}, state: INITIAL };
   const parts = {
     list: root.querySelector(".models-list"),
     input: root.querySelector("input[type=search]"),
     filters: [...root.querySelectorAll("[data-filter]")],
+    choices: [...root.querySelectorAll("[data-choice]")],
     nothing: root.querySelector(".nothing"),
     faults: root.querySelector(".faults"),
     found: root.querySelector(".found"),
@@ -43,7 +44,7 @@ export function catalogView(root, actions) {
   };
 }
 
-function listen({ list, input, filters, more }, view, redraw) {
+function listen({ list, input, filters, choices, more }, view, redraw) {
   input.addEventListener("input", () => {
     view.query = input.value;
     list.scrollTop = 0;
@@ -59,6 +60,13 @@ function listen({ list, input, filters, more }, view, redraw) {
   for (const filter of filters) {
     filter.addEventListener("click", () => {
       view.filter = filter.dataset.filter;
+      redraw();
+    });
+  }
+  for (const choice of choices) {
+    choice.addEventListener("change", () => {
+      view.choices[choice.dataset.choice] = choice.value;
+      list.scrollTop = 0;
       redraw();
     });
   }
@@ -84,7 +92,9 @@ function step(event, list, above) {
 
 function draw(parts, view, actions) {
   const { state } = view;
-  const models = state.models ?? [];
+  const all = state.models ?? [];
+  for (const choice of parts.choices) offer(choice, all, view);
+  const models = all.filter((model) => isChosen(model, view.choices));
   const found = search(models.filter(FILTERS[view.filter]), view.query);
   reconcile(
     parts.list,
@@ -99,10 +109,31 @@ function draw(parts, view, actions) {
   show(parts.nothing, state.models !== null && found.length === 0);
   show(parts.list, found.length > 0);
   setText(parts.nothing, view.query ? `No model matches “${view.query}”.` : "No models here.");
-  setText(parts.found, view.query ? `${found.length} found` : "");
+  const isNarrowed = view.query || Object.values(view.choices).some(Boolean);
+  setText(parts.found, isNarrowed ? `${found.length} found` : "");
   drawFaults(parts.faults, state.faults);
   show(parts.more, parts.list.children.length > FEW && parts.list.classList.contains("few"));
   setText(parts.more, `Show all ${found.length} models`);
+}
+
+/** Offer what the models state; it is hidden while there is nothing to choose. */
+function offer(choice, models, view) {
+  const key = choice.dataset.choice;
+  const values = stated(models, key);
+  if (models.length && !values.some(([value]) => value === view.choices[key])) view.choices[key] = "";
+  const options = [["", choice.dataset.every], ...values.map(([value, count]) => [value, `${value} (${count})`])];
+  reconcile(choice, options, ([value]) => `= ${value}`, option);
+  choice.value = view.choices[key] ?? "";
+  show(choice, values.length > 1);
+}
+
+function option([value]) {
+  const element = h("option", { value });
+  return { element, update: ([, text]) => setText(element, text) };
+}
+
+function isChosen(model, choices) {
+  return Object.entries(choices).every(([key, value]) => !value || model[key] === value);
 }
 
 /** The rows: what was searched for by how well it fits, everything else in groups under headings. */

@@ -127,6 +127,8 @@ function facts(model, state) {
     ["Also called", model.aliases.join(", ")],
     ["Version", model.version],
     ["Kind", model.kind],
+    ["Task", model.task],
+    ["Format", model.format],
     ["License", model.license],
     ["Size", `${formatSize(model.size)} (${model.size.toLocaleString("en")} bytes)`],
     ["Catalog", model.catalog],
