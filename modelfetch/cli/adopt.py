@@ -6,6 +6,10 @@ adopted.
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,10 +19,11 @@ from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from modelfetch.engine.events import RunFinished
     from modelfetch.pins.adopt import Adopted
+    from modelfetch.pins.digests import Digests
     from modelfetch.workspace import Workspace
 
 
@@ -47,12 +52,13 @@ def adopt(
     """
     from modelfetch.workspace import Workspace
 
-    flags = {"cache_dir": cache_dir}
+    flags: dict[str, object] = {"cache_dir": cache_dir}
     workspace = Workspace.open(flags)
     adopted = _pin(workspace, target, name, dry_run=dry_run, quiet=quiet or json)
     usable = list(dict.fromkeys(each.name for each in adopted if each.manifest is not None))
     finished = None
     if usable and not dry_run:
+        flags |= _searched(workspace, target)
         finished = _ensure(Workspace.open(flags), usable, quiet=quiet, json=json)
         adopted = [_after(each, finished) for each in adopted]
     if json:
@@ -70,7 +76,6 @@ def _pin(workspace: Workspace, target: str, name: str | None, *, dry_run: bool, 
     Raises:
         UsageError: A name is given for several models.
     """
-    from modelfetch.cli.pinning import session_for
     from modelfetch.errors import UsageError
     from modelfetch.pins.adopt import Adopter, models_at
 
@@ -80,9 +85,40 @@ def _pin(workspace: Workspace, target: str, name: str | None, *, dry_run: bool, 
             f"--name is for one model, and {len(models)} were found",
             hint="Name one of them: hf:ORG/REPO or ollama:NAME.",
         )
-    with session_for(workspace, offline=True, keep=not dry_run, quiet=quiet) as session:
-        adopter = Adopter(workspace, session.digests, dry_run=dry_run)
+    with _digests_of(workspace, keep=not dry_run, quiet=quiet) as digests:
+        adopter = Adopter(workspace, digests, dry_run=dry_run)
         return [adopter.adopt(model, name) for model in models]
+
+
+@contextmanager
+def _digests_of(workspace: Workspace, *, keep: bool, quiet: bool) -> Iterator[Digests]:
+    """Compute digests, show progress, and remember those of large files, which may be cloned later."""
+    from modelfetch.cancel import Cancellation
+    from modelfetch.cli.pinning import HashingLine
+    from modelfetch.engine.known_digests import HistoryDigests
+    from modelfetch.pins.digests import StoreDigests
+    from modelfetch.pins.remembered_digests import RememberedDigests
+    from modelfetch.reporters import can_draw
+
+    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+    dropping = StoreDigests(workspace.store, line, keep=False)
+    days = workspace.loaded.settings.history.days
+    known = HistoryDigests(workspace.loaded.cache_dir, days, Cancellation()) if keep and days else None
+    keeping = StoreDigests(workspace.store, line) if keep else dropping
+    try:
+        yield keeping if known is None else RememberedDigests(keeping, dropping, known)
+    finally:
+        line.clear()
+        if known is not None:
+            known.close()
+
+
+def _searched(workspace: Workspace, target: str) -> dict[str, object]:
+    """Return the setting that lets a run search an adopted directory too."""
+    directory = Path(target)
+    if target in ("hf", "ollama") or not directory.is_dir():
+        return {}
+    return {"sources.local": [str(directory.resolve()), *workspace.loaded.settings.sources.local]}
 
 
 def _ensure(workspace: Workspace, names: Sequence[str], *, quiet: bool, json: bool) -> RunFinished:

@@ -78,7 +78,10 @@ def _verify_hub(repositories: Sequence[str], cache_dir: str | None, *, quiet: bo
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     root = workspace.loaded.hf_cache
-    check = CacheCheck(choose(cached(root), repositories, root))
+    found = cached(root)
+    if not (found or repositories or quiet or json):
+        say(f"nothing to verify: the Hugging Face cache {root} has no repository")
+    check = CacheCheck(choose(found, repositories, root))
     finished = run(workspace, check.events(), json=json, quiet=quiet, is_recorded=False)
     if json:
         return finished.exit_code

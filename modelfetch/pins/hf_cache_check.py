@@ -70,7 +70,8 @@ class Damage:
     @property
     def why(self) -> str:
         """The finding in a few words, without digests."""
-        return self.finding.fault if self.finding.fault is Fault.HASH else str(self.finding)
+        fault = self.finding.fault
+        return fault if fault is Fault.HASH else f"{fault} ({self.finding.reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class _Item:
     """The digest that the bytes must have."""
     size: int | None
     """The size that they must have, if the cache states one."""
+    lost: str = _LOST
+    """Why there are none, if there are none."""
     names: list[FileId] = field(default_factory=list)
 
 
@@ -152,23 +155,31 @@ class CacheCheck:
     def _collect(self, repository: CachedRepository) -> Iterator[tuple[str, _Item]]:
         """Yield what there is to check, each with its name in messages."""
         labels, sizes = _Labels(), dict[str, int]()
+        for path, reason in repository.unreadable():
+            yield f"{path.name}/", _Item(path, None, "", None, f"cannot be read: {reason}")
         for snapshot in repository.snapshots():
-            tree = snapshot.tree or {}
-            sizes |= {entry.digest: entry.size for entry in tree.values()}
+            sizes |= {entry.digest: entry.size for entry in (snapshot.tree or {}).values()}
             for file in snapshot.files:
                 label = labels.of(file, snapshot)
-                if file.status is None:
-                    yield label, _Item(file.location, None, file.blob, None)
-                elif is_digest(file.blob):
-                    continue  # its blob is checked below
-                elif (entry := tree.get(file.path)) is not None:
-                    yield label, _Item(file.location, file.status, entry.digest, entry.size)
-                else:
-                    self.unchecked += 1
+                item = self._item(file, snapshot)
+                if item is not None:
+                    yield label, item
         for path in repository.blobs():
             found = regular_inside(repository.root, path)
             if found is not None:  # a blob that leads nowhere was found through its snapshots
                 yield labels.of_blob(path.name), _Item(path, found, path.name, sizes.get(path.name))
+
+    def _item(self, file: SnapshotFile, snapshot: Snapshot) -> _Item | None:
+        """Return what to check of a file of a snapshot; None if its blob is checked, or nothing can be."""
+        if file.status is None:
+            return _Item(file.location, None, file.blob, None)
+        if is_digest(file.blob):
+            return None
+        entry = (snapshot.tree or {}).get(file.path)
+        if entry is not None:
+            return _Item(file.location, file.status, entry.digest, entry.size)
+        self.unchecked += 1
+        return None
 
     # Checking
 
@@ -243,7 +254,7 @@ def _check_alone(item: _Item, cancel: Cancellation) -> Generator[Event | _Checke
 
 def _check(item: _Item, cancel: Cancellation) -> Task[Finding | None]:
     if item.found is None:
-        return Finding(Fault.MISSING, _LOST)
+        return Finding(Fault.MISSING, item.lost)
     size = item.found.st_size
     if item.size not in (None, size):
         return Finding(Fault.SIZE, f"has {size} bytes instead of {item.size}")

@@ -105,6 +105,16 @@ class CachedRepository:
         """Its name as in a reference: ``org/name``, ``datasets/org/name``, ``spaces/org/name``."""
         return self.repo if self.type == "model" else f"{self.type}s/{self.repo}"
 
+    def unreadable(self) -> Iterator[tuple[Path, str]]:
+        """Yield its directories that exist and cannot be listed, each with the reason."""
+        for path in (self.folder / "blobs", self.folder / "snapshots"):
+            try:
+                os.scandir(path).close()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                yield path, (error.strerror or "unknown error").lower()
+
     def blobs(self) -> Iterator[Path]:
         """Yield its finished blobs, in the order of their names."""
         for path in _listed(self.folder / "blobs"):

@@ -15,6 +15,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.write import manifest_toml
 from tests.e2e.command import Command, assert_fails
 from tests.hubs.huggingface import HuggingFaceHub
+from tests.hubs.registry import DOCKER_MANIFEST, Registry, digest_of, layer
 from tests.pins.hub_cache import add_repository, blob_name, flip_a_bit
 
 SMALL, LARGE = b'{"a": 1}', bytes(range(256)) * 8
@@ -73,6 +74,38 @@ def test_bytes_of_ollama_and_of_a_directory_are_not_fetched(cli: Command) -> Non
     assert result.code == 0, result.err
     sources = {file["file"]: file["source"] for file in result.records[-1]["files"]}
     assert sources == {"m.gguf": f"local {ollama}", "x": f"local {nas.parent}"}
+
+
+def test_layers_that_ollama_has_are_not_fetched_from_its_registry(cli: Command) -> None:
+    kind = "application/vnd.ollama.image."
+    layers = [layer(LARGE, kind=f"{kind}model"), layer(b"{{ x }}", kind=f"{kind}template")]
+    blobs = cli.home / ".ollama" / "models" / "blobs"
+    blobs.mkdir(parents=True)
+    for data in (LARGE, b"{{ x }}"):
+        (blobs / digest_of(data).replace(":", "-")).write_bytes(data)
+    with Registry() as registry:  # it has no blobs, only the manifest
+        document = {"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "layers": layers}
+        registry.push("library/llama3.2", "1b", document)
+        result = cli("ensure", f"ollama:{registry.host}/library/llama3.2:1b", "--json")
+        assert registry.paths() == ["GET /v2/library/llama3.2/manifests/1b"]
+    assert result.code == 0, result.err
+    [ready] = [record for record in result.records if record["event"] == "model_ready"]
+    assert (ready["model"], ready["files"], ready["fetched"]) == ("llama3.2-1b", 2, 0)
+
+
+def test_a_directory_is_adopted_and_its_large_files_are_read_from_there(cli: Command) -> None:
+    big = bytes(range(256)) * 5000
+    directory = cli.home / "My Model"
+    directory.mkdir()
+    (directory / "big.gguf").write_bytes(big)
+    (directory / "config.json").write_bytes(SMALL)
+    adopted = cli("adopt", directory, "--json")
+    assert adopted.code == 0, adopted.err
+    [model] = adopted.document["models"]
+    assert (model["model"], model["state"], model["present"]) == ("my-model", "adopted", True)
+    place = Path(model["path"])
+    assert ((place / "big.gguf").read_bytes(), (place / "config.json").read_bytes()) == (big, SMALL)
+    assert not (place / "big.gguf").samefile(directory / "big.gguf")
 
 
 # With the real client

@@ -93,6 +93,22 @@ def test_a_link_to_nothing_in_the_cache_is_a_missing_file(tmp_path: Path, target
     assert damage(root) == [("org/name", "onnx/model.onnx", "missing")]
 
 
+def test_a_directory_that_cannot_be_read_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_repository(tmp_path, "models--org--name", FILES)
+    scandir = os.scandir
+
+    def refusing(path: str | Path) -> object:
+        if str(path).endswith("blobs"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    check, _ = checked(tmp_path)
+    assert [(found.file, found.why) for found in check.damaged] == [
+        ("blobs/", "missing (cannot be read: permission denied)")
+    ]
+
+
 def test_two_versions_of_a_path_are_told_apart(tmp_path: Path) -> None:
     add_repository(tmp_path, "models--org--name", {"config.json": SMALL}, commit=OTHER)
     folder = add_repository(tmp_path, "models--org--name", {"config.json": b"{}"})
