@@ -26,7 +26,8 @@ from modelfetch.engine.events import Event
 from modelfetch.engine.stream import Hangup, Terminated
 from modelfetch.errors import Fault, ModelfetchError
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.parse_reference import looks_like_reference, parse_reference
+from modelfetch.model.parse_reference import parse_reference
+from modelfetch.model.paths import is_reference
 from modelfetch.model.reference import OllamaReference
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
@@ -137,7 +138,7 @@ def calls(page: Path) -> Iterator[list[str]]:
 
 def pinned_name(call: list[str]) -> str:
     """The name that a call gives to a model: that of its reference, which comes first, or NAME."""
-    if call[0] not in ("add", "ensure") or len(call) < 2 or not looks_like_reference(call[1]):
+    if call[0] not in ("add", "ensure") or len(call) < 2 or not is_reference(call[1]):
         return "NAME"
     reference = parse_reference(call[1], exists=lambda _: False)
     if isinstance(reference, OllamaReference):
@@ -148,7 +149,7 @@ def pinned_name(call: list[str]) -> str:
 def names_in(parameters: dict[str, Any]) -> Iterator[str]:
     """The models that a call names, without those that it pins first; a wrong reference is an error."""
     for word in (*(parameters.get("names") or ()), parameters.get("name") or "NAME"):
-        if looks_like_reference(word):
+        if is_reference(word):
             assert parse_reference(word, exists=lambda _: False).text
         else:
             yield word

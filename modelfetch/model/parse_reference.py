@@ -66,14 +66,6 @@ _FOREIGN: Final = frozenset(
 _FORMS: Final = "A reference starts with hf:, ms:, gh:, oci:, ollama:, ipfs: or https://, or is a path."
 
 
-def looks_like_reference(text: str) -> bool:
-    """Return whether a text must be a reference, because it cannot be the name of a model.
-
-    A name has no colon, slash or backslash (:func:`modelfetch.model.paths.why_bad_name`).
-    """
-    return any(mark in text for mark in ":/\\")
-
-
 def parse_reference(
     text: str,
     *,

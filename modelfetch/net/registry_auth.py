@@ -229,10 +229,10 @@ class _Access:
             with self._ask(realm, service, login, is_public=is_public) as answer:
                 token, seconds = self._read(answer)
         except SourceError as error:
-            host = host_of(realm)
-            error.message = f"no token from {host}: {error.message}"
+            error.message = f"no token: {error.message}"
             error.args = (error.message,)
-            error.elsewhere = error.elsewhere or host
+            if host_of(realm) != host_of(self._repository.endpoint):
+                error.elsewhere = error.elsewhere or host_of(realm)
             raise
         until = asked_at + max(seconds - _EARLY_SECONDS, seconds / 2)
         return Credential.bearer(self._repository.endpoint, token), until

@@ -73,7 +73,8 @@ class RegistryRepository:
     def endpoint(self) -> str:
         """Origin of the API."""
         scheme = "http" if self.is_on_this_machine else "https"
-        return f"{scheme}://{_ENDPOINTS.get(self.registry, self.registry).lower()}"
+        registry = self.registry.lower()
+        return f"{scheme}://{_ENDPOINTS.get(registry, registry)}"
 
     def manifest_url(self, reference: str) -> str:
         """Address of a manifest, by tag or digest."""

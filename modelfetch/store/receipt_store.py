@@ -54,6 +54,9 @@ class Receipts:
 
     def read(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when no readable receipt is for exactly these files."""
+        # Most models of a list are absent: one look instead of one for each label, and no identity.
+        if self._disk.lstat(self._layout.model(manifest.name)) is None:
+            return None
         identity = manifest.identity
         found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))
         return next((each for each in found if each is not None and each.identity == identity), None)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from modelfetch.errors import UsageError
 from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid
-from modelfetch.model.parse_reference import looks_like_reference, parse_reference
-from modelfetch.model.paths import why_bad_name
+from modelfetch.model.parse_reference import parse_reference
+from modelfetch.model.paths import is_reference, why_bad_name
 from modelfetch.model.reference import (
     DiskReference,
     GithubReference,
@@ -277,12 +277,12 @@ def test_canonical_text_parses_back_to_an_equal_value(reference: Reference) -> N
     st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(lambda name: not why_bad_name(name))
 )
 def test_a_name_never_looks_like_a_reference(name: str) -> None:
-    assert why_bad_name(name) or not looks_like_reference(name)
+    assert why_bad_name(name) or not is_reference(name)
 
 
 @pytest.mark.parametrize("text", ["hf:org/repo", "org/repo", "./x", "https://x/y", "llama3.2:1b", "C:\\x"])
 def test_references_look_like_references(text: str) -> None:
-    assert looks_like_reference(text)
+    assert is_reference(text)
 
 
 # The same as the library of Hugging Face

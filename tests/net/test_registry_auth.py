@@ -219,6 +219,12 @@ def test_a_token_service_elsewhere_is_used(client: Client, registry: Registry) -
     assert asked.query == {"account": "a", "service": "lab", "scope": "repository:lab/m:pull"}
 
 
+def test_a_token_service_elsewhere_is_named_if_it_fails(client: Client, registry: Registry) -> None:
+    with Registry(token_status=503) as service:
+        registry.scheme, registry.realm = "Bearer", f"{service.endpoint}/token"
+        assert Reader(client, registry).error().elsewhere == service.host
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "fault", "retry"),
     [
@@ -240,7 +246,8 @@ def test_a_token_service_that_misbehaves(
     reader = Reader(client, registry)
     error = reader.error()
     assert (error.fault, error.retry) == (fault, retry)
-    assert error.message.startswith(f"no token from {registry.host}: ")
+    assert error.message.startswith("no token: ")
+    assert error.elsewhere == ""
     assert reader.error().fault is fault
     # A failure that may pass is tried again; any other one is known by now.
     assert len(registry.paths("token")) == (2 if retry else 1)

@@ -14,6 +14,7 @@ SHA256 = "ab" * 32
     [
         ("ghcr.io/org/model", "https://ghcr.io/v2/org/model/blobs/"),
         ("docker.io/ai/model", "https://registry-1.docker.io/v2/ai/model/blobs/"),
+        ("Docker.io/ai/model", "https://registry-1.docker.io/v2/ai/model/blobs/"),
         ("index.docker.io/ai/model", "https://registry-1.docker.io/v2/ai/model/blobs/"),
         ("hf.co/Qwen/Qwen3-GGUF", "https://huggingface.co/v2/Qwen/Qwen3-GGUF/blobs/"),
         ("Registry.Example:8443/m", "https://registry.example:8443/v2/m/blobs/"),

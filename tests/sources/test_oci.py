@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.registry_auth import RegistryAuth
@@ -100,7 +101,8 @@ def test_the_logins_of_the_user_are_used_and_their_faults_reported(
     monkeypatch.setenv("HOME", str(tmp_path))
     loaded = load(flags={"cache_dir": str(tmp_path / "cache")}, environ={}, cwd=tmp_path)
     lines: list[str] = []
-    made = OciSource.from_context(SourceContext(loaded, client, Store(loaded.cache_dir), lines.append))
+    context = SourceContext(loaded, client, Store(loaded.cache_dir), Cancellation(), notice=lines.append)
+    made = OciSource.from_context(context)
     file = spec()
     [offer] = made.offers(manifest(file, oci=f"{registry.host}/lab/m"), file)
     assert read(offer) == DATA

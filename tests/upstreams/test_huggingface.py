@@ -453,6 +453,7 @@ def test_files_over_50_gb_have_a_notice(hub: HubClient, hf: HuggingFaceHub) -> N
     assert notice.startswith("'huge.json' has more than 50 GB")
 
 
+@pytest.mark.slow
 def test_20000_files_are_listed_in_little_time(hub: HubClient, hf: HuggingFaceHub) -> None:
     """A listing costs little per file; the bound is ten times what it takes on a busy machine."""
     hf.add("org/repo", FILES)

@@ -40,24 +40,24 @@ FILES = {"config.json": b"{}", "weights/model.safetensors": b"weights" * 100, "e
 LOGIN = RegistryLogin("user", Secret("s3cr3t"), "file auth.json")
 
 
-def upstream(requests: HubClient, login: RegistryLogin | None = None) -> Oci:
-    return Oci(RegistryApi(requests, RegistryAuth(requests.client, lambda _host, _name: login)))
+def upstream(hub: HubClient, login: RegistryLogin | None = None) -> Oci:
+    return Oci(RegistryApi(hub, RegistryAuth(hub.client, lambda _host, _name: login)))
 
 
-def resolve(requests: HubClient, registry: Registry, *, tag: str = "1", digest: str | None = None) -> Listing:
+def resolve(hub: HubClient, registry: Registry, *, tag: str = "1", digest: str | None = None) -> Listing:
     reference = OciReference(registry.host, "lab/m", None if digest else tag, digest)
-    return upstream(requests).resolve(reference)
+    return upstream(hub).resolve(reference)
 
 
-def refusal(requests: HubClient, registry: Registry, **how: Any) -> ModelfetchError:
+def refusal(hub: HubClient, registry: Registry, **how: Any) -> ModelfetchError:
     with pytest.raises(ModelfetchError) as caught:
-        resolve(requests, registry, **how)
+        resolve(hub, registry, **how)
     return caught.value
 
 
-def test_raw_layers_are_files(requests: HubClient, registry: Registry) -> None:
+def test_raw_layers_are_files(hub: HubClient, registry: Registry) -> None:
     digest = registry.push_files("lab/m", "1", FILES)
-    listing = resolve(requests, registry)
+    listing = resolve(hub, registry)
     assert [(file.path, file.size, f"sha256:{file.sha256}") for file in listing.files] == [
         (path, len(data), digest_of(data)) for path, data in FILES.items()
     ]
@@ -66,30 +66,30 @@ def test_raw_layers_are_files(requests: HubClient, registry: Registry) -> None:
     assert registry.paths("blobs") == [f"GET /v2/lab/m/blobs/{digest_of(b'{}')}"]  # the config
 
 
-def test_by_digest(requests: HubClient, registry: Registry) -> None:
+def test_by_digest(hub: HubClient, registry: Registry) -> None:
     digest = registry.push_files("lab/m", "1", FILES)
-    by_tag, by_digest = resolve(requests, registry), resolve(requests, registry, digest=digest)
+    by_tag, by_digest = resolve(hub, registry), resolve(hub, registry, digest=digest)
     assert by_digest == replace(by_tag, reference=by_digest.reference)
 
 
-def test_a_file_is_read_for_hashing(requests: HubClient, registry: Registry) -> None:
+def test_a_file_is_read_for_hashing(hub: HubClient, registry: Registry) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.scheme = "Bearer"
-    source = upstream(requests)
+    source = upstream(hub)
     listing = source.resolve(OciReference(registry.host, "lab/m", "1"))
     for file, data in zip(listing.files, FILES.values(), strict=True):
         with source.open(file) as pieces:
             assert b"".join(pieces) == data
 
 
-def test_the_config_states_license_title_and_homepage(requests: HubClient, registry: Registry) -> None:
+def test_the_config_states_license_title_and_homepage(hub: HubClient, registry: Registry) -> None:
     described = {
         "licenses": ["Apache-2.0", "MIT", 7],
         "title": "A \x1b[2Jmodel",
         "sourceURL": "https://example.org/m",
     }
     registry.push_files("lab/m", "1", FILES, json.dumps({"descriptor": described}).encode())
-    listing = resolve(requests, registry)
+    listing = resolve(hub, registry)
     assert (listing.license, listing.title) == ("Apache-2.0, MIT", "A [2Jmodel")
     assert listing.homepage == "https://example.org/m"
 
@@ -98,12 +98,12 @@ def test_the_config_states_license_title_and_homepage(requests: HubClient, regis
     "config", [b"[]", b"no json", b"[" * 5000, b'{"descriptor": 7}', b'{"descriptor":{}}']
 )
 def test_annotations_serve_where_the_config_says_nothing(
-    requests: HubClient, registry: Registry, config: bytes
+    hub: HubClient, registry: Registry, config: bytes
 ) -> None:
     registry.add(config)
     annotations = {"org.opencontainers.image.licenses": "MIT", TITLE: "m", "x": 7}
     registry.push("lab/m", "1", manifest([layer(b"a", "a")], config, annotations=annotations))
-    assert (resolve(requests, registry).license, resolve(requests, registry).title) == ("MIT", "m")
+    assert (resolve(hub, registry).license, resolve(hub, registry).title) == ("MIT", "m")
 
 
 def entry(document: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -129,13 +129,13 @@ SIGNATURE = entry(SECOND, annotations={"vnd.docker.reference.type": "attestation
     ],
 )
 def test_an_index_stands_for_its_model(
-    requests: HubClient, registry: Registry, entries: list[dict[str, Any]]
+    hub: HubClient, registry: Registry, entries: list[dict[str, Any]]
 ) -> None:
     registry.add(b"{}", b"a", b"b")
     registry.push("lab/m", "1", index(*entries))
     for number, document in enumerate((FIRST, SECOND)):
         registry.push("lab/m", f"x{number}", document)
-    listing = resolve(requests, registry)
+    listing = resolve(hub, registry)
     assert [file.path for file in listing.files] == ["a"]
     assert listing.revision == entry(FIRST)["digest"]
 
@@ -161,21 +161,21 @@ def test_an_index_stands_for_its_model(
     ],
 )
 def test_what_cannot_be_pinned(
-    requests: HubClient, registry: Registry, document: dict[str, Any], message: str
+    hub: HubClient, registry: Registry, document: dict[str, Any], message: str
 ) -> None:
     registry.push("lab/m", "1", document, OCI_MANIFEST if "example" in str(document["mediaType"]) else "")
     registry.headers["Content-Type"] = "application/json"  # an unknown type: that in the document decides
-    error = refusal(requests, registry)
+    error = refusal(hub, registry)
     assert isinstance(error, UsageError)
     assert message in error.message
 
 
-def test_an_index_of_itself_ends(requests: HubClient, registry: Registry) -> None:
+def test_an_index_of_itself_ends(hub: HubClient, registry: Registry) -> None:
     inner = index(entry(FIRST))
     for depth in range(5):
         registry.push("lab/m", "1" if depth == 4 else f"x{depth}", inner)
         inner = index(entry(inner, mediaType=OCI_INDEX))
-    assert "index of indexes" in refusal(requests, registry).message
+    assert "index of indexes" in refusal(hub, registry).message
     assert len(registry.asked) == 3
 
 
@@ -207,45 +207,45 @@ BAD = {"mediaType": OCI_MANIFEST, "layers": [layer(b"a", "a")]}
     ],
 )
 def test_a_manifest_that_is_not_valid(
-    requests: HubClient, registry: Registry, document: dict[str, Any] | bytes
+    hub: HubClient, registry: Registry, document: dict[str, Any] | bytes
 ) -> None:
     registry.push("lab/m", "1", document)
-    error = refusal(requests, registry)
+    error = refusal(hub, registry)
     assert isinstance(error, UnavailableError)
     assert registry.host in error.message
 
 
-def test_a_digest_that_is_not_the_one_asked_for(requests: HubClient, registry: Registry) -> None:
+def test_a_digest_that_is_not_the_one_asked_for(hub: HubClient, registry: Registry) -> None:
     digest = registry.push_files("lab/m", "1", FILES)
     other = "sha256:" + "0" * 64
     registry.manifests["lab/m", other] = registry.manifests["lab/m", digest]
-    error = refusal(requests, registry, digest=other)
+    error = refusal(hub, registry, digest=other)
     assert isinstance(error, IntegrityError)
     assert digest in error.message
     assert other in error.message
 
 
-def test_a_digest_that_the_registry_states_wrongly(requests: HubClient, registry: Registry) -> None:
+def test_a_digest_that_the_registry_states_wrongly(hub: HubClient, registry: Registry) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.headers["Docker-Content-Digest"] = "sha256:" + "0" * 64
-    assert isinstance(refusal(requests, registry), IntegrityError)
+    assert isinstance(refusal(hub, registry), IntegrityError)
 
 
-def test_a_config_with_another_digest(requests: HubClient, registry: Registry) -> None:
+def test_a_config_with_another_digest(hub: HubClient, registry: Registry) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.blobs[digest_of(b"{}")] = b"[]"
-    assert isinstance(refusal(requests, registry), IntegrityError)
+    assert isinstance(refusal(hub, registry), IntegrityError)
 
 
-def test_a_type_that_contradicts_itself(requests: HubClient, registry: Registry) -> None:
+def test_a_type_that_contradicts_itself(hub: HubClient, registry: Registry) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.headers["Content-Type"] = OCI_INDEX
-    assert "it is not used" in refusal(requests, registry).message
+    assert "it is not used" in refusal(hub, registry).message
 
 
-def test_a_manifest_that_is_too_large(requests: HubClient, registry: Registry) -> None:
+def test_a_manifest_that_is_too_large(hub: HubClient, registry: Registry) -> None:
     registry.push("lab/m", "1", b'{"a": "' + b"x" * (4 << 20) + b'"}')
-    error = refusal(requests, registry)
+    error = refusal(hub, registry)
     assert isinstance(error, UnavailableError)
     assert "more than 4194304 bytes" in error.message
 
@@ -255,45 +255,45 @@ def test_a_manifest_that_is_too_large(requests: HubClient, registry: Registry) -
     [("lab/m", "2", "there is no such tag or digest"), ("lab/x", "1", "there is no such repository")],
 )
 def test_what_is_not_there(
-    requests: HubClient, registry: Registry, repository: str, tag: str, message: str
+    hub: HubClient, registry: Registry, repository: str, tag: str, message: str
 ) -> None:
     registry.push_files("lab/m", "1", FILES)
     with pytest.raises(UnknownModelError, match=message) as caught:
-        upstream(requests).resolve(OciReference(registry.host, repository, tag))
+        upstream(hub).resolve(OciReference(registry.host, repository, tag))
     assert f"{registry.host}/{repository}:{tag}" in caught.value.message
     assert ("private" in caught.value.message) == (tag == "1")
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
-def test_a_private_repository(requests: HubClient, registry: Registry, scheme: str) -> None:
+def test_a_private_repository(hub: HubClient, registry: Registry, scheme: str) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.scheme, registry.login = scheme, ("user", "s3cr3t")
     reference = OciReference(registry.host, "lab/m", "1")
-    assert len(upstream(requests, LOGIN).resolve(reference).files) == 3
+    assert len(upstream(hub, LOGIN).resolve(reference).files) == 3
     with pytest.raises(UnknownModelError, match="private and needs a login") as missing:
-        upstream(requests).resolve(reference)
+        upstream(hub).resolve(reference)
     assert "docker login" in missing.value.hint
     wrong = RegistryLogin("user", Secret("wr0ng"), "file auth.json")
     with pytest.raises(AuthorizationError, match="refused") as refused:
-        upstream(requests, wrong).resolve(reference)
+        upstream(hub, wrong).resolve(reference)
     assert "file auth.json" in refused.value.hint
     assert "wr0ng" not in f"{refused.value}{refused.value.hint}"
 
 
-def test_a_registry_that_is_busy_is_asked_again(requests: HubClient, registry: Registry) -> None:
+def test_a_registry_that_is_busy_is_asked_again(hub: HubClient, registry: Registry) -> None:
     registry.push_files("lab/m", "1", FILES)
     registry.failures = [503, 429]
-    assert len(resolve(requests, registry).files) == 3
+    assert len(resolve(hub, registry).files) == 3
 
 
-def test_a_registry_that_stays_down(requests: HubClient, registry: Registry) -> None:
+def test_a_registry_that_stays_down(hub: HubClient, registry: Registry) -> None:
     registry.failures = [503] * 20
-    error = refusal(requests, registry)
+    error = refusal(hub, registry)
     assert isinstance(error, UnavailableError)
     assert "service unavailable (503)" in error.message
 
 
 @pytest.mark.parametrize(("registry_host", "name"), [("user@ghcr.io", "m"), ("ghcr.io", "../m"), ("", "m")])
-def test_a_malformed_repository(requests: HubClient, registry_host: str, name: str) -> None:
+def test_a_malformed_repository(hub: HubClient, registry_host: str, name: str) -> None:
     with pytest.raises(UsageError, match="is not a repository"):
-        upstream(requests).resolve(OciReference(registry_host, name, "1"))
+        upstream(hub).resolve(OciReference(registry_host, name, "1"))

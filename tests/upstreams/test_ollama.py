@@ -36,14 +36,14 @@ GGUF = document(
 )
 
 
-def resolve(requests: HubClient, registry: Registry, tag: str = "1b") -> Listing:
+def resolve(hub: HubClient, registry: Registry, tag: str = "1b") -> Listing:
     reference = OllamaReference(registry.host, "library", "llama3.2", tag)
-    return Ollama(RegistryApi(requests, None)).resolve(reference)
+    return Ollama(RegistryApi(hub, None)).resolve(reference)
 
 
-def test_the_layers_are_files(requests: HubClient, registry: Registry) -> None:
+def test_the_layers_are_files(hub: HubClient, registry: Registry) -> None:
     digest = registry.push("library/llama3.2", "1b", GGUF)
-    listing = resolve(requests, registry)
+    listing = resolve(hub, registry)
     assert {file.path: f"sha256:{file.sha256}" for file in listing.files} == {
         "llama3.2-1b.gguf": digest_of(b"GGUF" * 9),
         "template.txt": digest_of(b"{{ .Prompt }}"),
@@ -57,22 +57,22 @@ def test_the_layers_are_files(requests: HubClient, registry: Registry) -> None:
     assert registry.paths() == ["GET /v2/library/llama3.2/manifests/1b"]
 
 
-def test_a_model_of_tensors_keeps_its_own_config(requests: HubClient, registry: Registry) -> None:
+def test_a_model_of_tensors_keeps_its_own_config(hub: HubClient, registry: Registry) -> None:
     tensors = [
         layer(b"tensor", kind=f"{KIND}tensor", name="model.safetensors"),
         layer(b"own", kind=f"{KIND}json", name="config.json"),
     ]
     registry.push("library/llama3.2", "latest", document(*tensors))
-    listing = resolve(requests, registry, "latest")
+    listing = resolve(hub, registry, "latest")
     assert [file.path for file in listing.files] == ["model.safetensors", "config.json"]
     assert listing.files[1].sha256 == digest_of(b"own").removeprefix("sha256:")
     assert listing.name == "llama3.2"
 
 
-def test_a_layer_is_read(requests: HubClient, registry: Registry) -> None:
+def test_a_layer_is_read(hub: HubClient, registry: Registry) -> None:
     registry.add(b"MIT")
     registry.push("library/llama3.2", "1b", GGUF)
-    upstream = Ollama(RegistryApi(requests, None))
+    upstream = Ollama(RegistryApi(hub, None))
     listing = upstream.resolve(OllamaReference(registry.host, "library", "llama3.2", "1b"))
     [file] = [file for file in listing.files if file.path == "LICENSE"]
     with upstream.open(file) as pieces:
@@ -91,27 +91,27 @@ def test_a_layer_is_read(requests: HubClient, registry: Registry) -> None:
     ],
 )
 def test_what_cannot_be_pinned(
-    requests: HubClient, registry: Registry, broken: dict[str, Any], message: str
+    hub: HubClient, registry: Registry, broken: dict[str, Any], message: str
 ) -> None:
     registry.push("library/llama3.2", "1b", broken)
     with pytest.raises(UsageError, match=message):
-        resolve(requests, registry)
+        resolve(hub, registry)
 
 
-def test_a_manifest_that_is_not_valid(requests: HubClient, registry: Registry) -> None:
+def test_a_manifest_that_is_not_valid(hub: HubClient, registry: Registry) -> None:
     registry.push("library/llama3.2", "1b", GGUF | {"layers": [{"digest": "sha256:0"}]})
     with pytest.raises(UnavailableError, match="not valid"):
-        resolve(requests, registry)
+        resolve(hub, registry)
 
 
-def test_a_model_that_is_not_there(requests: HubClient, registry: Registry) -> None:
+def test_a_model_that_is_not_there(hub: HubClient, registry: Registry) -> None:
     with pytest.raises(UnknownModelError, match="or it is private"):
-        resolve(requests, registry)
+        resolve(hub, registry)
 
 
-def test_a_challenge_is_not_answered(requests: HubClient, registry: Registry) -> None:
+def test_a_challenge_is_not_answered(hub: HubClient, registry: Registry) -> None:
     registry.push("library/llama3.2", "1b", GGUF)
     registry.scheme = "Bearer"
     with pytest.raises(UnknownModelError, match="or it is private"):
-        resolve(requests, registry)
+        resolve(hub, registry)
     assert len(registry.asked) == 1

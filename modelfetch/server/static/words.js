@@ -22,7 +22,7 @@ export function kindName(kind) {
 
 /** A source: its kind, and its host where that says more. */
 export function sourceName({ source, host }) {
-  const saysNoMore = ["local", "cache"].includes(source) || ["huggingface.co", "modelscope.cn"].includes(host);
+  const saysNoMore = source === "local" || source === "cache" || host === "huggingface.co";
   return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
 }
 
