@@ -29,6 +29,7 @@ from modelfetch.pins.catalogs import (
     write_pin,
 )
 from modelfetch.pins.matching import Wanted
+from modelfetch.pins.outdated import record_pinned
 from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project
 
@@ -235,6 +236,8 @@ def _write(
             return entry.path, False  # the user's catalog needs no copy of what another one has
     if not dry_run:
         path = write_pin(manifest, target.directory)
+        if not is_known:  # else no upstream was asked
+            record_pinned(workspace, manifest)
     return path, True
 
 
