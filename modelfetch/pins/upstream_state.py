@@ -2,7 +2,7 @@
 
 A check is what ``outdated`` does; its result is in the history. The settings decide how long it counts::
 
-    failed    the last check failed, less than `cache.stale_days` ago
+    failed    the last check failed, and none succeeded for `cache.max_age_days` and `cache.stale_days` more
     moved     the last successful check found other files
     due       the last successful check, or `add`, is more than `cache.max_age_days` ago
     current   none of these
@@ -67,20 +67,29 @@ class UpstreamState:
 
 @dataclass(frozen=True, slots=True)
 class StalePolicy:
-    """How long checks count; ``cache.max_age_days`` and ``cache.stale_days``. 0 turns either off."""
+    """How long checks count."""
 
     max_age_days: int
+    """Setting ``cache.max_age_days``; 0 means that no check is ever due."""
     stale_days: int
+    """Setting ``cache.stale_days``: days past that age during which a failed check is not flagged, because an
+    upstream may be down for a while."""
 
-    def is_due(self, checked_at: datetime | None, now: datetime) -> bool:
-        """Whether a check is due, given the time of the last successful one."""
+    def is_due(self, checked_at: datetime | None, now: datetime, grace: int = 0) -> bool:
+        """Whether a check is due, given the time of the last successful one.
+
+        Args:
+            checked_at: That time, or None.
+            now: The time.
+            grace: Days for which it may be overdue.
+        """
         if self.max_age_days == 0:
             return False
-        return checked_at is None or now - checked_at > timedelta(days=self.max_age_days)
+        return checked_at is None or now - checked_at > timedelta(days=self.max_age_days + grace)
 
-    def is_flagged(self, failed_at: datetime | None, now: datetime) -> bool:
-        """Whether a failure still counts. An older one only makes the check due again, by its age."""
-        return failed_at is not None and now - failed_at < timedelta(days=self.stale_days)
+    def is_flagged(self, failed_at: datetime | None, checked_at: datetime | None, now: datetime) -> bool:
+        """Whether a failed check is flagged, given the times of the last failed and successful ones."""
+        return failed_at is not None and self.is_due(checked_at, now, self.stale_days)
 
 
 def upstream_state(
@@ -99,7 +108,7 @@ def upstream_state(
     checked_at = row.checked_at if row is not None else None
     moved = checked_at is not None and row is not None and row.moved
     checked_at = checked_at or _day(manifest.upstream.added)
-    is_failed = row is not None and policy.is_flagged(row.failed_at, now)
+    is_failed = row is not None and policy.is_flagged(row.failed_at, checked_at, now)
     state: State = "current"
     if is_failed:
         state = "failed"

@@ -259,7 +259,7 @@ SETTINGS: Final = (
         "stale_days",
         _DAYS,
         7,
-        "Days for which a failed check of an upstream is flagged; 0 means never.",
+        "Days past that age during which a failed check is not flagged.",
         "an upstream may be down for a week",
         project="never",
     ),

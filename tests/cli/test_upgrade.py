@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -111,12 +112,17 @@ def test_what_was_found_is_flagged_by_list_and_show(called: Called, repo: HubRep
     assert "moved" not in called("list")[2]
 
 
-def test_a_hub_that_is_down_is_reported_and_flagged(called: Called, hub: HuggingFaceHub) -> None:
+def test_a_hub_that_is_down_is_reported_and_flagged_for_old_pins(
+    called: Called, hub: HuggingFaceHub, tmp_path: Path
+) -> None:
     hub.script("/api/models/org/m", *[Reply(status=500)] * 9)
     code, out, err = called("outdated")
     assert code == 6
     assert "failed" in out
     assert "error: m: " in err
+    assert "check failed" not in called("list")[2], "the last success is recent"
+    (path,) = tmp_path.rglob("m.toml")
+    path.write_text(re.sub(r'added = ".*"', 'added = "2020-01-01"', path.read_text("utf-8")), "utf-8")
     assert "check failed: m" in called("list")[2]
 
 

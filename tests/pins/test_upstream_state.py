@@ -44,11 +44,13 @@ def row(checked: float | None = None, *, moved: bool = False, failed: float | No
         (row(91), "due"),
         (row(1, moved=True), "moved"),
         (row(400, moved=True), "moved"),
-        (row(1, failed=0), "failed"),
-        (row(1, moved=True, failed=0), "failed"),
-        (row(200, failed=6.9), "failed"),
-        (row(200, failed=7.1), "due"),
-        (row(1, failed=7.1), "current"),
+        (row(1, failed=0), "current"),
+        (row(1, moved=True, failed=0), "moved"),
+        (row(91, failed=0), "due"),
+        (row(96.9, failed=0), "due"),
+        (row(97.1, failed=0), "failed"),
+        (row(97.1, failed=50), "failed"),
+        (row(98, moved=True, failed=0), "failed"),
         (None, "current"),
     ],
 )
@@ -67,7 +69,7 @@ def test_without_a_check_the_day_of_add_counts(added: str, state: str) -> None:
     assert known.state == state
 
 
-def test_zero_turns_either_flag_off() -> None:
+def test_with_an_age_of_zero_no_check_is_due() -> None:
     off = StalePolicy(0, 0)
     for found in (row(4000), row(4000, failed=0), None):
         known = upstream_state(pin(), found, off, NOW)
