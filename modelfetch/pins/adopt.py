@@ -171,7 +171,7 @@ _HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
 
 
 def _undated(manifest: Manifest, listing: Listing) -> Manifest:
-    """Leave out the date of a pin whose upstream was not asked: it would count as a check for a newer version.
+    """Leave out the date of a pin whose upstream was not asked: it would count as a check.
 
     A cache may have had a commit for a year.
     """
