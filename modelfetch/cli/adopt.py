@@ -44,8 +44,9 @@ def adopt(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Pin models that other programs have on this disk, and make them present without the network.
+    """Pin models that other programs have on this disk.
 
+    Makes them present without the network.
     Every byte is verified while it is copied (or cloned, where the file system can). Models that are
     incomplete or damaged there are reported and left out. The manifests go into the user's catalog.
     """

@@ -90,6 +90,11 @@ def session_for(
     try:
         with open_session(workspace, offline=offline, keep=keep, progress=line, waiting=waiting) as session:
             yield session
+    except KeyboardInterrupt:
+        line.clear()
+        if not quiet:
+            say("cancelled; nothing was pinned")
+        raise
     finally:
         line.clear()
 

@@ -29,6 +29,7 @@ from modelfetch.pins.catalogs import (
     write_pin,
 )
 from modelfetch.pins.matching import Wanted
+from modelfetch.pins.outdated import record_pinned
 from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project
 
@@ -235,6 +236,8 @@ def _write(
             return entry.path, False  # the user's catalog needs no copy of what another one has
     if not dry_run:
         path = write_pin(manifest, target.directory)
+        if not is_known:  # else no upstream was asked
+            record_pinned(workspace, manifest)
     return path, True
 
 
@@ -254,6 +257,11 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
+    if not directory.resolve().is_relative_to(project.parent.resolve()):  # a link that came with the project
+        raise UsageError(
+            f"{sanitize(str(directory))} leads out of the project, so nothing is written there",
+            hint="Name a directory of the project in its catalog, or use --to-catalog user.",
+        )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)
 
@@ -265,6 +273,8 @@ def _directory(choice: str) -> Path:
     if not choice.strip():  # as a path it would be the working directory
         raise UsageError("--to-catalog is empty", hint="Give user, project, or a directory.")
     path = absolute(Path(choice), working_directory())
-    if path.exists() and not path.is_dir():
+    if path.suffix == ".toml" or (
+        path.exists() and not path.is_dir()
+    ):  # as a catalog it would be one manifest
         raise UsageError(f"--to-catalog: {quote(choice)} is not a directory")
     return path

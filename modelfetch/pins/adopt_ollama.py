@@ -24,8 +24,8 @@ from modelfetch.model.text import did_you_mean, quote
 from modelfetch.pins.local_model import LocalModel, few, real
 from modelfetch.sources.local_directories import files_below
 from modelfetch.sources.ollama_cache import blob_path
+from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.layers import named_layers
 from modelfetch.upstreams.registry_documents import Document
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ Writing a manifest creates its file in one step, and never replaces another one,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,6 +41,8 @@ __all__ = [
     "write_pin",
 ]
 
+_LAST_FIRST: Final = ("environment", "project", "user")
+"""Catalogs that pins are in, the one that wins by name first."""
 PROJECT_DIRECTORY: Final = "models"
 """Directory of a project's manifests, if its file names none."""
 
@@ -53,14 +55,19 @@ def user_catalog(workspace: Workspace) -> Path:
 def project_catalog(workspace: Workspace) -> Path | None:
     """Return the directory of a project's manifests: the first one in its ``catalog``, else ``models``.
 
+    A directory outside of the project does not count, so that a project cannot choose where files are
+    created.
+
     Returns:
         The directory, which may not exist; None outside of a project.
     """
     project = workspace.loaded.project_file
     if project is None:
         return None
-    directories = (path for path in workspace.loaded.catalog_project if path.suffix != ".toml")
-    return next(directories, project.parent / PROJECT_DIRECTORY)
+    home = project.parent.resolve()
+    named = (path for path in workspace.loaded.catalog_project if path.suffix != ".toml")
+    inside = (path for path in named if path.resolve().is_relative_to(home))
+    return next(inside, project.parent / PROJECT_DIRECTORY)
 
 
 def pins(workspace: Workspace, wanted: Wanted) -> Iterator[Manifest]:
@@ -79,24 +86,45 @@ def pins(workspace: Workspace, wanted: Wanted) -> Iterator[Manifest]:
 
 
 def find_pin(workspace: Workspace, reference: Reference) -> Manifest | None:
-    """Find the pin of a reference; a pin of all its files takes precedence over one of some.
+    """Find the pin of a reference: of the last catalog that has one, as for names.
+
+    A pin of all its files takes precedence over one of some. A notice says so if a project's catalog has it,
+    because a project comes from somebody else, who may pin other bytes than the hub has.
 
     Raises:
-        UsageError: There are several, and each has some of the files.
+        UsageError: One catalog has several, and each has some of the files.
     """
-    found = list(pins(workspace, Wanted(reference)))
-    whole = [
-        manifest
-        for manifest in found
-        if manifest.upstream and not (manifest.upstream.include or manifest.upstream.exclude)
-    ]
-    chosen = whole or found
-    if len(chosen) > 1:
-        names = ", ".join(manifest.name for manifest in chosen)
+    by_origin: dict[str, list[Manifest]] = {}
+    for manifest in pins(workspace, Wanted(reference)):
+        by_origin.setdefault(workspace.catalog.entry(manifest.name).origin, []).append(manifest)
+    origin = next((origin for origin in _LAST_FIRST if origin in by_origin), None)
+    if origin is None:
+        return None
+    found = _whole(by_origin[origin]) or by_origin[origin]
+    if len(found) > 1:
+        names = ", ".join(manifest.name for manifest in found)
         raise UsageError(
             f"{reference.text} is pinned several times: {names}", hint="Give one of these names instead."
         )
-    return chosen[0] if chosen else None
+    _notice(workspace, reference, found[0], is_of_project=origin == "project")
+    return found[0]
+
+
+def _notice(workspace: Workspace, reference: Reference, pin: Manifest, *, is_of_project: bool) -> None:
+    """Say if a reference stands for something else than all files of its hub."""
+    if is_of_project:
+        path = sanitize(str(workspace.catalog.entry(pin.name).path))
+        workspace.notices.add(f"{reference.text} is {pin.name}, as this project pins it ({path}).")
+    if pin.upstream and (pin.upstream.include or pin.upstream.exclude) and not getattr(reference, "tail", ""):
+        given = [f"--include {quote(pattern)}" for pattern in pin.upstream.include]
+        given += [f"--exclude {quote(pattern)}" for pattern in pin.upstream.exclude]
+        workspace.notices.add(f"{reference.text} is {pin.name}, pinned with {' '.join(given)}.")
+
+
+def _whole(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Return the pins of all files of a reference."""
+    origins = [(manifest, manifest.upstream) for manifest in manifests]
+    return [manifest for manifest, origin in origins if origin and not (origin.include or origin.exclude)]
 
 
 def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
@@ -153,7 +181,7 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
 
     Raises:
         ManifestError: The manifest is not valid, so that reading it would fail; nothing was written.
-        UsageError: There is a manifest of that name.
+        UsageError: There is a manifest of that name, or it would be too large.
         StoreError: The disk refused.
     """
     from modelfetch.model.write import manifest_toml
@@ -161,6 +189,11 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
 
     path = directory / f"{manifest.name}.toml"
     data = manifest_toml(manifest).encode()
+    if len(data) > BYTES_LIMIT:
+        raise UsageError(
+            f"the manifest of {manifest.name} would have {len(data):,} bytes; {BYTES_LIMIT:,} are allowed",
+            hint="Pin fewer files, with --include or --exclude.",
+        )
     load_manifest(path, data)
     try:
         if replace:

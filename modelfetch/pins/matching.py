@@ -25,7 +25,7 @@ from modelfetch.model.text import quote
 from modelfetch.pins.pin import PinRequest, origin_text
 
 if TYPE_CHECKING:
-    from modelfetch.model.manifest import Manifest
+    from modelfetch.model.manifest import Manifest, PinOrigin
     from modelfetch.model.reference import Reference
 
 _BRANCHES: Final = {"hf": "main", "ms": "master"}
@@ -57,11 +57,26 @@ def is_pin_of(manifest: Manifest, wanted: Wanted) -> bool:
     origin = manifest.upstream
     if origin is None or not all(_has_source(manifest, other) for other in wanted.others):
         return False
-    for text, implied in _spellings(wanted.reference):
-        if origin.ref == text and (not implied or origin.include in implied):
-            include, exclude = wanted.patterns or (origin.include, origin.exclude)
-            return (origin.include, origin.exclude) == (include or origin.include * bool(implied), exclude)
-    return False
+    return any(
+        origin.ref == text and _has_patterns(origin, implied, wanted.patterns)
+        for text, implied in _spellings(wanted.reference)
+    )
+
+
+def _has_patterns(
+    origin: PinOrigin,
+    implied: tuple[tuple[str, ...], ...],
+    asked: tuple[tuple[str, ...], tuple[str, ...]] | None,
+) -> bool:
+    """Whether a pin has the patterns of a page's address, and those that were asked for."""
+    if implied and origin.include not in implied:
+        return False
+    if asked is None:
+        return True
+    include, exclude = asked
+    if implied and not include:
+        return origin.exclude == exclude
+    return (origin.include, origin.exclude) == (include, exclude)
 
 
 def request_of(manifest: Manifest, reference: Reference) -> PinRequest:

@@ -12,10 +12,10 @@ Several references are several sources of one manifest. They must state the same
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.errors import UsageError
@@ -29,7 +29,7 @@ from modelfetch.pins.combine import agreements, combine, unique_files
 from modelfetch.pins.computing import compute_all
 from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
 from modelfetch.pins.select import Patterns, incomplete, select
-from modelfetch.pins.variants import Variant, VariantsError, companions_of, variants_of
+from modelfetch.pins.variants import Variant, VariantsError, beside, companions_of, variants_of
 
 if TYPE_CHECKING:
     from modelfetch.model.reference import Reference
@@ -133,6 +133,7 @@ def make_pin(
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
+        *(beside(companions_of(files)) if variant else ()),
         *agreements(combined, listings),
         *_first_use(combined, pinned, listings[0]),
     )
@@ -223,6 +224,8 @@ def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listi
         return []
     size = format_size(sum(one.file.size for _, one in computed))
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
+    if all(file.disk is not None for file, _ in computed):
+        return [f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"]
     is_checked = all(file.git_blob is not None for file, _ in computed)
     checked = ", whose git blob ids it matched" if is_checked else ""
     source = sanitize(listing.reference.text)
@@ -237,7 +240,8 @@ def _manifest(
 ) -> Manifest:
     first = listings[0]
     files = tuple(one.file for one in pinned)
-    stated = dict.fromkeys(who for one in pinned for who in one.stated_by)
+    named = {who for one in pinned for who in one.stated_by}
+    stated = dict.fromkeys(listing.stated_by for listing in listings if listing.stated_by in named)
     origin = PinOrigin(
         ref=origin_text(request.references[0], first.reference),
         include=request.include,
@@ -270,7 +274,7 @@ def origin_text(asked: Reference, found: Reference) -> str:
         found: The same one with the names as the hub spells them.
     """
     if isinstance(asked, DiskReference):
-        return str(Path(asked.path).absolute())  # the next command may run in another directory
+        return os.path.abspath(asked.path)  # noqa: PTH100 - the next command may run in another directory
     if isinstance(asked, RepoReference) and asked.tail:
         return found.text  # only the hub knows which part of a page's address is the revision
     return asked.text

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
+from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import (
     GithubReference,
@@ -65,8 +65,9 @@ class Upgrade:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the pin has the same files already, at the revision that was asked for."""
-        return self.old.version == self.new.version and self.old.identity == self.new.identity
+        """Whether the pin has the same files already, at the same revision, and follows the same one."""
+        pairs = [(each.version, each.identity, shown_ref(each)) for each in (self.old, self.new)]
+        return pairs[0] == pairs[1]
 
     @property
     def document(self) -> dict[str, Any]:
@@ -266,7 +267,8 @@ def _made(
     try:
         both = replace(request, references=(reference, second))
         return make_pin(both, upstream_for, digests), []
-    except ModelfetchError as error:
+    except (IntegrityError, UnknownModelError, UsageError) as error:
+        # It has other files, or none. A hub that does not answer is no reason to drop it: try again later.
         first = make_pin(request, upstream_for, digests)  # raises, if the first hub is the problem
         note = f"{second.text} is no longer a source of {old.name}: {error.message.splitlines()[0]}"
         return first, [note]

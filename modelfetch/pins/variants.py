@@ -59,7 +59,7 @@ class VariantsError(UsageError):
         self.variants = tuple(variants)
         width = max(len(variant.label) for variant in variants)
         lines = [f"  {variant.label:<{width}}  {shown_size(variant)}" for variant in variants]
-        lines += [f"  {beside(companions)}"] if companions else []
+        lines += [f"  {line}" for line in beside(companions)]
         first = variants[0]
         super().__init__(
             "\n".join([f"{reference} has {len(variants)} variants; choose one:", *lines]),
@@ -86,9 +86,12 @@ def companions_of(files: Iterable[UpstreamFile]) -> list[str]:
     ]
 
 
-def beside(companions: Sequence[str]) -> str:
-    """Return a line about projectors."""
-    return f"for images add --include {quote('*mmproj*')}: {', '.join(map(quote, companions[:3]))}"
+def beside(companions: Sequence[str]) -> list[str]:
+    """Return a line about projectors, if there are any."""
+    if not companions:
+        return []
+    names = ", ".join(map(quote, companions[:3]))
+    return [f"for images the model also needs a projector (--include {quote('*mmproj*')}): {names}"]
 
 
 def shown_size(variant: Variant) -> str:

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from modelfetch.errors import ModelfetchError
+from modelfetch.errors import LockTimeoutError, ModelfetchError
 from modelfetch.history.metrics import health, metrics_records, prometheus, summary
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.server import status
@@ -233,7 +233,11 @@ class ModelRoutes:
         if any(job.order.model == model and not job.state.is_over for job in self.jobs.all()):
             hint = "Cancel the job first."
             raise Refusal(HTTPStatus.CONFLICT, "in_use", f"a job works on {model}", hint)
-        return json_response(status.removal(workspace.remove(model, dry_run=False)))
+        try:
+            removed = workspace.remove(model, dry_run=False)
+        except LockTimeoutError as error:
+            raise Refusal(HTTPStatus.CONFLICT, "in_use", error.message, error.hint) from error
+        return json_response(status.removal(removed))
 
 
 # Information

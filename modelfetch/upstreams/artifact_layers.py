@@ -35,6 +35,11 @@ _FILEPATHS: Final = ("org.cncf.model.filepath", "org.cnai.model.filepath")
 _TITLE: Final = "org.opencontainers.image.title"
 _UNPACK: Final = "io.deis.oras.content.unpack"
 """``true`` if a client is to unpack the layer, which was a directory (ORAS)."""
+_DIRECTORIES: Final = frozenset(
+    {"application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.oci.image.layer.v1.tar+zstd"}
+)
+"""Types of directories that were packed for the push."""
+_PACKED: Final = (".gz", ".tgz", ".zst")
 _ARCHIVE: Final = re.compile(r"[.+/-](?:tar|gzip|tgz|zstd|zip)(?:[.+](?:tar|gzip|zstd))*$")
 """The end of media types of archives, such as ``.v1.tar+gzip`` and ``.diff.tar.gzip``."""
 
@@ -132,16 +137,25 @@ def _numbered(name: str, number: int, total: int) -> str:
     return f"{stem}-{number}.{extension}" if dot else f"{name}.{number}"
 
 
+def _is_titled_file(kind: str, path: str) -> bool:
+    """Whether a layer with the type of an archive is the file that its title names.
+
+    ORAS gives plain files the type ``...layer.v1.tar`` by default, and its Python version marks a directory
+    by ``...layer.v1.tar+gzip`` alone. A title such as ``weights.tar.gz`` is that of the archive itself.
+    """
+    if kind.startswith((_DOCKER, _KITOPS)):
+        return False
+    return bool(path) and (kind not in _DIRECTORIES or path.endswith(_PACKED))
+
+
 def _check_no_archive(layer: Descriptor) -> None:
     """Raise UsageError if the blob is not the file itself."""
     kind, path = layer.media_type, _stated_path(layer)
     if kind.startswith(_MODELPACK):
         is_archive = not kind.endswith(".raw")
     else:
-        # ORAS gives plain files the type of a tar by default: a title means that the blob is the file.
-        is_typed = bool(_ARCHIVE.search(kind))
         is_archive = layer.annotations.get(_UNPACK) == "true" or (
-            is_typed and (kind.startswith((_DOCKER, _KITOPS)) or not path)
+            bool(_ARCHIVE.search(kind)) and not _is_titled_file(kind, path)
         )
     if is_archive:
         what = f"the layer {quote(path)}" if path else "a layer"

@@ -6,12 +6,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelfetch.cli import entry
+from modelfetch.model.manifest import PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.pins.catalogs import write_pin
 from modelfetch.pins.pin import PinRequest
@@ -223,3 +225,16 @@ def test_diff_compares_versions_of_the_cache(
     assert document(called("diff", "m", "--json"))["from"] == old
     assert called("diff", "m", "nope")[0] == 3
     assert called("diff", "m", old, new, old)[0] == 2
+
+
+def test_a_request_that_a_project_causes_in_a_private_network_is_reported(
+    called: Called, tmp_path: Path
+) -> None:
+    (tmp_path / "modelfetch.toml").write_text('catalog = ["models"]\n')
+    manifest = load_manifest(tmp_path / "catalog" / "m.toml")
+    for name, ref in (("theirs", "http://127.0.0.1:9/router.bin"), ("again", "http://127.0.0.1:9/b.bin")):
+        write_pin(replace(manifest, name=name, upstream=PinOrigin(ref)), tmp_path / "models")
+    note = "note: this project uses 127.0.0.1, which is on this machine or in a private network"
+    assert called("outdated")[2].splitlines().count(note) == 1
+    assert note in called("diff", "theirs")[2]
+    assert note not in called("outdated", "m")[2]

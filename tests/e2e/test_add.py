@@ -150,4 +150,5 @@ def test_a_terminal_gets_a_choice(
     assert found == code, seen
     assert "1  Q4_K_M  2.00 kB" in seen
     assert "Traceback" not in seen
+    assert ("cancelled; nothing was pinned" in seen) == (code == 130)
     assert [path.stem for path in person.pins.glob("*")] == ([pinned] if pinned else [])

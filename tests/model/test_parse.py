@@ -403,7 +403,15 @@ def test_a_repository_is_a_host_and_a_path(repository: str, reason: str) -> None
 
 
 @pytest.mark.parametrize(
-    "repository", ["localhost/a", "localhost:5000/a/b", "ghcr.io/a__b/c-d.e", "[::1]:5000/a", "Host/a"]
+    "repository",
+    [
+        "localhost/a",
+        "localhost:5000/a/b",
+        "ghcr.io/a__b/c-d.e",
+        "[::1]:5000/a",
+        "Host/a",
+        "hf.co/Qwen/Q-GGUF",
+    ],
 )
 def test_every_form_of_a_host_is_accepted(repository: str) -> None:
     assert parsed(tomli_w.dumps(document(oci={"repository": repository}))).oci == repository

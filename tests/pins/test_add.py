@@ -166,7 +166,12 @@ def test_a_directory_can_be_chosen(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "message"),
-    [("project", "there is no modelfetch.toml"), (" ", "is empty"), (__file__, "is not a directory")],
+    [
+        ("project", "there is no modelfetch.toml"),
+        (" ", "is empty"),
+        (__file__, "is not a directory"),
+        ("x.toml", "is not a directory"),
+    ],
 )
 def test_wrong_catalogs_are_refused(machine: Machine, choice: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -203,12 +208,35 @@ def test_a_variant_that_was_chosen_is_found_again(machine: Machine) -> None:
 
 def test_several_partial_pins_of_a_reference_must_be_named(machine: Machine) -> None:
     machine.add(include=("w",), name="one")
-    assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["one"]
+    workspace = machine.workspace
+    assert pinned_names(workspace, ["hf:org/Repo"]) == ["one"]
+    assert workspace.notices.take() == ["hf:org/Repo is one, pinned with --include 'w'."]
     machine.add(include=("c*",), name="two")
     with pytest.raises(UsageError, match="pinned several times: one, two"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
     machine.add(name="all")
     assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["all"]
+
+
+def test_the_pin_of_a_project_is_used_before_the_users_and_said_to_be(machine: Machine) -> None:
+    machine.add("user")
+    machine.project.write_text("")
+    machine.add(name="theirs")
+    workspace = machine.workspace
+    assert pinned_names(workspace, ["hf:org/Repo"]) == ["theirs"]
+    [notice] = workspace.notices.take()
+    assert notice.startswith("hf:org/Repo is theirs, as this project pins it (/")
+
+
+def test_a_project_cannot_have_files_written_outside_of_it(machine: Machine) -> None:
+    (machine.root / "outside").mkdir()
+    (machine.work / "link").symlink_to(machine.root / "outside")
+    machine.project.write_text('catalog = ["../outside", "link"]\n')
+    assert machine.add().path == machine.work / "models" / "repo.toml"
+    assert list((machine.root / "outside").iterdir()) == []
+    assert machine.project.read_text().startswith(
+        'models = ["repo"]\ncatalog = ["../outside", "link", "models"]'
+    )
 
 
 def test_a_reference_that_is_not_pinned_is_unknown(machine: Machine) -> None:
@@ -251,6 +279,14 @@ def test_a_manifest_is_never_replaced_but_by_upgrade(tmp_path: Path) -> None:
     assert write_pin(replace(manifest, version="2"), tmp_path / "new", replace=True) == path
     assert 'version = "2"' in path.read_text()
     assert [each.name for each in path.parent.iterdir()] == ["m.toml"]
+
+
+def test_a_manifest_that_would_be_too_large_is_not_written(tmp_path: Path) -> None:
+    long = "/".join(["d" * 50] * 6)
+    files = tuple(FileSpec(f"{long}/{number}", 1, f"{number:064x}") for number in range(11_000))
+    with pytest.raises(UsageError, match="4,194,304 are allowed"):
+        write_pin(Manifest("m", "1", files), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_target_outside_of_a_project_is_the_users(machine: Machine) -> None:

@@ -99,7 +99,7 @@ def test_two_hubs_become_two_sources_of_one_manifest(hubs: Hubs) -> None:
     assert pin.manifest.modelscope == ModelScopeRepo("org/Repo", "master")
     assert pin.manifest.huggingface is not None
     assert pin.manifest.upstream is not None
-    assert pin.manifest.upstream.stated == "modelscope, huggingface"
+    assert pin.manifest.upstream.stated == "huggingface, modelscope"
     assert pin.manifest.license == "MIT"
     assert any("ms:org/Repo agrees with hf:org/Repo" in notice for notice in pin.notices)
 
@@ -192,12 +192,15 @@ def test_the_first_failure_of_many_ends_all(hubs: Hubs) -> None:
     assert len(hub.opened) <= 500
 
 
-def test_a_directory_is_pinned_under_its_absolute_path(hubs: Hubs, tmp_path: Path) -> None:
-    here = DiskReference("x")
-    hubs.serve(Listing(here, "", (stated("w"),), "computed", "x"))
-    origin = hubs.pin(here).manifest.upstream
-    assert origin is not None
-    assert Path(origin.ref).is_absolute()
+def test_a_directory_is_pinned_under_its_absolute_path(hubs: Hubs) -> None:
+    here = DiskReference("y/../x")
+    file = plain("a.txt", b"text", git_blob=None, disk=Path("x/a.txt"))
+    hubs.serve(Listing(here, "", (file,), "computed", "x"))
+    pin = hubs.pin(here)
+    assert pin.manifest.upstream is not None
+    assert Path(pin.manifest.upstream.ref) == Path.cwd() / "x"
+    assert pin.notices == ("the SHA-256 of 1 file (4 B) is that of the files on this disk as they are now",)
+    assert pin.fetched == 0
 
 
 def test_what_is_pinned_can_be_written_and_read(hubs: Hubs) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import StoreError, UnknownModelError, UsageError
+from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, UsageError
 from modelfetch.model.manifest import ModelScopeRepo
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import (
@@ -115,6 +115,24 @@ def test_a_second_hub_that_lags_behind_is_dropped_with_a_notice(tmp_path: Path, 
     change = prepared(tmp_path, hub)
     assert change.new.modelscope is None
     assert any("ms:org/m is no longer a source of m" in notice for notice in change.notices)
+
+
+def test_a_second_hub_that_does_not_answer_is_not_dropped(tmp_path: Path, hub: Hub) -> None:
+    hub.answers["ms:org/m"] = UnavailableError("modelscope.cn: no answer")
+    written(catalog(tmp_path), replace(pin(), modelscope=ModelScopeRepo("org/m", OLD)))
+    with pytest.raises(UnavailableError, match="no answer"):
+        prepared(tmp_path, hub)
+
+
+def test_another_name_of_the_same_revision_is_followed(tmp_path: Path) -> None:
+    hub = Hub()
+    hub.has("hf:org/m@v1", OLD, listed("config.json", b"{}"), listed("model.bin", b"weights"))
+    path = written(catalog(tmp_path), pin())
+    change = prepared(tmp_path, hub, "v1")
+    assert not change.is_empty
+    apply(change)
+    assert load_manifest(path).upstream == change.new.upstream
+    assert prepared(tmp_path, hub).is_empty
 
 
 @pytest.mark.parametrize("origin", ["built-in", "environment"])

@@ -70,7 +70,7 @@ def test_the_error_has_the_list_with_sizes_and_the_command() -> None:
         "hf:org/Repo has 2 variants; choose one:",
         "  Q4_0  2.00 kB",
         "  Q8_0  4.00 kB",
-        "  for images add --include '*mmproj*': 'mmproj-F16.gguf'",
+        "  for images the model also needs a projector (--include '*mmproj*'): 'mmproj-F16.gguf'",
     ]
     assert error.hint == "For example: `modelfetch add hf:org/Repo --include '*Q4_0*'`."
 

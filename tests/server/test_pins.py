@@ -258,3 +258,13 @@ def test_the_details_list_sources_in_order(server: Served) -> None:
     post(server, "hf:org/my-model")
     sources = server.ask("GET", "/v1/models/my-model").document["sources"]
     assert [source["kind"] for source in sources] == ["local", "huggingface"]
+
+
+def test_a_model_that_is_in_use_is_not_removed(server: Served, workspace: ServerWorkspace) -> None:
+    post(server, "hf:org/my-model")
+    server.until_over(server.submit("my-model"))
+    lock = workspace.load().store.lock_model("my-model")
+    assert lock.try_acquire()
+    with lock:
+        refused = server.ask("DELETE", "/v1/models/my-model")
+    assert (refused.status, refused.code) == (409, "in_use")

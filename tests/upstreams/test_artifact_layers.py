@@ -65,6 +65,7 @@ def paths(*layers: Descriptor) -> list[str]:
         ([layer("text/plain", **{TITLE: "notes.txt"})], ["notes.txt"]),
         ([layer(TAR, **{TITLE: "model.gguf"})], ["model.gguf"]),
         ([layer("application/gzip", **{TITLE: "weights.tar.gz"})], ["weights.tar.gz"]),
+        ([layer(f"{TAR}+gzip", **{TITLE: "weights.tgz"})], ["weights.tgz"]),
     ],
 )
 def test_the_names_of_layers(layers: list[Descriptor], expected: list[str]) -> None:
@@ -82,6 +83,7 @@ def test_the_names_of_layers(layers: list[Descriptor], expected: list[str]) -> N
         (layer(f"{DOCKER}vllm.config.tar"), "vllm.config.tar"),
         (layer("application/vnd.kitops.modelkit.model.v1.tar+gzip", **{TITLE: "m"}), "'m' is an archive"),
         (layer(f"{TAR}+gzip", **{TITLE: "d", "io.deis.oras.content.unpack": "true"}), "'d' is an archive"),
+        (layer(f"{TAR}+gzip", **{TITLE: "directory"}), "'directory' is an archive"),
         (layer(f"{TAR}+gzip"), "tar+gzip"),
         (layer("application/vnd.docker.image.rootfs.diff.tar.gzip"), "tar.gzip"),
     ],
