@@ -4,7 +4,7 @@
 
     models--org--name/refs/main                  a commit, without a line break
     models--org--name/snapshots/<commit>/<path>  a link to a blob, or the file itself
-    models--org--name/trees/<commit>.json        a complete listing, written by huggingface_hub since 2.0
+    models--org--name/trees/<commit>.json        a complete listing; older clients write none
     models--org--name/blobs/<digest>             SHA-256 of a large file, git blob id of a small one
 
 The cache may be in any state, and another user may write to a shared one. So every value is checked, no link
