@@ -139,8 +139,7 @@ class CachedRepository:
                 if depth < MOST_DEPTH:
                     yield from self._files(path, f"{prefix}{path.name}/", depth + 1)
                 continue
-            blob = path.readlink().name if path.is_symlink() else ""
-            yield SnapshotFile(prefix + path.name, path, blob, regular_inside(self.root, path))
+            yield SnapshotFile(prefix + path.name, path, _target_name(path), regular_inside(self.root, path))
 
     def _refs(self) -> dict[str, str]:
         """Return the commit of each branch and tag; ``main`` first."""
@@ -178,6 +177,14 @@ def repositories(root: Path) -> list[CachedRepository]:
             kind, _, rest = folder.name.partition("--")
             found.append(CachedRepository(root, folder, _TYPES[kind], rest.replace("--", "/", 1)))
     return found
+
+
+def _target_name(path: Path) -> str:
+    """Return the name of what a link leads to; empty if it is no link, or cannot be read."""
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
 
 
 def _is_directory(path: Path) -> bool:
