@@ -30,11 +30,13 @@ from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import HttpOffer
+from modelfetch.sources.local_files import LocalOffer
 from modelfetch.store.dir_handles import limit
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
     from modelfetch.engine.runtime import Runtime
+    from modelfetch.sources.base import Offer
     from modelfetch.store import GroupCommit, Staged
 
 FEWEST: Final = 32
@@ -301,7 +303,8 @@ class Batch:
 
     def _offer(self, job: Job) -> HttpOffer | None:
         """The first offer, if a batch can use it: over HTTP, from a host that did not fail."""
-        offer = next(self._runtime.each_offer(*job.places), None)
+        offers = self._runtime.each_offer(*job.places)
+        offer = next((each for each in offers if not _is_ruled_out(each)), None)
         if not isinstance(offer, HttpOffer) or not job.file.size:
             return None
         return offer if self._runtime.hosts.is_healthy(offer.host) else None
@@ -331,6 +334,11 @@ class Batch:
         tasks = [obtain_alone(runtime, job, self._mode) for job in self._left.values()]
         with closing(merge(tasks, runtime.files, cancel)) as merged:
             yield from (item for item in merged if item is not None)
+
+
+def _is_ruled_out(offer: Offer) -> bool:
+    """Whether a file on this disk is known to have other bytes."""
+    return isinstance(offer, LocalOffer) and offer.is_ruled_out()
 
 
 def _verified(fetched: _Fetched) -> Iterator[Event]:

@@ -247,9 +247,14 @@ def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     """The offers of every manifest that needs this digest, without duplicates and untrusted files."""
     offers: dict[str, Offer] = {}
     for offer in runtime.offers(*job.places):
-        if not (isinstance(offer, LocalOffer) and (mode.force or offer.path in mode.bad)):
+        if not (isinstance(offer, LocalOffer) and _is_useless(offer, mode)):
             offers.setdefault(offer.address, offer)
     return list(offers.values())
+
+
+def _is_useless(offer: LocalOffer, mode: Mode) -> bool:
+    """Whether a file on this disk must not be used, or is known to have other bytes."""
+    return mode.force or offer.path in mode.bad or offer.is_ruled_out()
 
 
 def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> Iterator[Event]:

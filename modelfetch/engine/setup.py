@@ -100,23 +100,17 @@ def assemble(
     context = SourceContext(loaded, client, store, cancel, digests, notices.add)
     available = _watched(make_sources(context), loaded, foreign, notices)
     order = source_order(loaded.settings.sources.order, options, list(available))
-    runtime = _runtime(loaded, options, cancel, store, client, [available[kind] for kind in order])
-    runtime.close = _closing(client, digests)
-    return runtime
+    return _runtime(context, options, [available[kind] for kind in order], _closing(client, digests))
 
 
 def _runtime(
-    loaded: Loaded,
-    options: RunOptions,
-    cancel: Cancellation,
-    store: Store,
-    client: Client,
-    sources: Sequence[Source],
+    context: SourceContext, options: RunOptions, sources: Sequence[Source], close: Callable[[], None]
 ) -> Runtime:
     """Return a runtime with these parts, and with the limits that settings and options give."""
+    loaded, cancel = context.loaded, context.cancel
     network, retry = loaded.settings.network, loaded.settings.retry
     return Runtime(
-        store=store,
+        store=context.store,
         sources=sources,
         cancel=cancel,
         retry=RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap),
@@ -132,11 +126,14 @@ def _runtime(
         name=options.name,
         rank=_by_health(loaded, cancel),
         absent=_by_misses(loaded, cancel),
-        prepare=client.prepare,
+        prepare=context.client.prepare,
+        close=close,
     )
 
 
 def _closing(client: Client, digests: HistoryDigests | None) -> Callable[[], None]:
+    """Return a function that closes connections, and writes the digests that were computed in the run."""
+
     def close() -> None:
         client.close()
         if digests is not None:

@@ -14,6 +14,7 @@ as a result and never ends the others.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -106,7 +107,7 @@ class Adopter:
 
     def _adopt(self, model: LocalModel, listing: Listing, name: str | None) -> Adopted:
         pin = make_pin(_request(listing, name), lambda _: ListingUpstream(listing), self._digests)
-        manifest = pin.manifest
+        manifest = _undated(pin.manifest, listing)
         known = self._known.get(manifest.identity)
         if known is not None:
             return Adopted(model.place, "present", known.name, known)
@@ -167,6 +168,16 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
 
 
 _HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
+
+
+def _undated(manifest: Manifest, listing: Listing) -> Manifest:
+    """Leave out the date of a pin whose upstream was not asked: it would count as a check.
+
+    A cache may have had a commit for a year.
+    """
+    if manifest.upstream is None or isinstance(listing.reference, DiskReference):
+        return manifest
+    return replace(manifest, upstream=replace(manifest.upstream, added=""))
 
 
 def _request(listing: Listing, name: str | None) -> PinRequest:

@@ -54,7 +54,7 @@ from modelfetch.sources.hf_cache import SHA256, regular_inside
 if TYPE_CHECKING:
     import os
 
-_LOST: Final = "is a link that leads nowhere, or out of the cache"
+_LOST: Final = "leads nowhere or out of the cache, or cannot be read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 
     models--org--name/refs/main                  a commit, without a line break
     models--org--name/snapshots/<commit>/<path>  a link to a blob, or the file itself
-    models--org--name/trees/<commit>.json        a complete listing, written by huggingface_hub since 2.0
+    models--org--name/trees/<commit>.json        a complete listing; older clients write none
     models--org--name/blobs/<digest>             SHA-256 of a large file, git blob id of a small one
 
 The cache may be in any state, and another user may write to a shared one. So every value is checked, no link
@@ -139,8 +139,7 @@ class CachedRepository:
                 if depth < MOST_DEPTH:
                     yield from self._files(path, f"{prefix}{path.name}/", depth + 1)
                 continue
-            blob = path.readlink().name if path.is_symlink() else ""
-            yield SnapshotFile(prefix + path.name, path, blob, regular_inside(self.root, path))
+            yield SnapshotFile(prefix + path.name, path, _target_name(path), regular_inside(self.root, path))
 
     def _refs(self) -> dict[str, str]:
         """Return the commit of each branch and tag; ``main`` first."""
@@ -178,6 +177,14 @@ def repositories(root: Path) -> list[CachedRepository]:
             kind, _, rest = folder.name.partition("--")
             found.append(CachedRepository(root, folder, _TYPES[kind], rest.replace("--", "/", 1)))
     return found
+
+
+def _target_name(path: Path) -> str:
+    """Return the name of what a link leads to; empty if it is no link, or cannot be read."""
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
 
 
 def _is_directory(path: Path) -> bool:

@@ -26,6 +26,10 @@ _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOE
 """Opening a pipe that took the place of a file must not block."""
 
 
+RULED_OUT_AT_ONCE: Final = 4 << 20
+"""Largest file in bytes whose candidates are hashed before it is asked for: 32 of them take 0.1 seconds."""
+
+
 class KnownDigests(Protocol):
     """Remembers digests of files between runs. Thread-safe; it never raises."""
 
@@ -137,6 +141,19 @@ class SearchOffer(LocalOffer):
         self._file = file
         self._digests = digests
 
+    def is_ruled_out(self) -> bool:
+        """Whether none of the files has the pinned bytes; found out now if they are small.
+
+        Many small files have a size by chance. Trying each as a source would report as many failures, and
+        would keep their files out of batches. Large files are hashed when they are opened, with progress.
+        """
+        return self._file.size <= RULED_OUT_AT_ONCE and self._find() is None
+
+    def _find(self) -> Path | None:
+        """Return the file with the pinned bytes; hashes files until it is found."""
+        sha256 = self._file.sha256
+        return next((path for path in self._paths if self._digests.compute(path) == sha256), None)
+
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> LocalStream:
         """Find the file with the pinned bytes, and open it.
 
@@ -144,10 +161,10 @@ class SearchOffer(LocalOffer):
             SourceError: None of the files has them.
             Cancelled: The run was cancelled.
         """
-        for path in self._paths:
-            if self._digests.compute(path) == self._file.sha256:
-                self.path = path
-                return super().open(offset, end, first_byte)
+        path = self._find()
+        if path is not None:
+            self.path = path
+            return super().open(offset, end, first_byte)
         count = len(self._paths)
         files = "the file" if count == 1 else f"each of the {count} files"
         raise SourceError(Fault.NOT_FOUND, f"{files} of this size has other bytes")

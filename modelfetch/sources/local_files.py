@@ -32,6 +32,14 @@ class LocalOffer:
         self.address = str(path)
         self.path = path
 
+    def is_ruled_out(self) -> bool:
+        """Whether the file is known to have other bytes; may read small files to find out.
+
+        Raises:
+            Cancelled: The run was cancelled.
+        """
+        return False
+
     def open(
         self,
         offset: int,

@@ -37,7 +37,9 @@ from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.net.time_limits import Limits
-from modelfetch.sources.local import LocalSource
+from modelfetch.sources.local import LocalSource, Places, Search
+from modelfetch.sources.local_digests import LocalDigests, NoDigests
+from modelfetch.sources.local_directories import LocalDirectories
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import (
@@ -290,6 +292,25 @@ def test_what_is_here_is_not_fetched(lab: Laboratory, origin: Origin) -> None:
     assert asked.keys() == {*paths} - {paths[0], paths[2]}
     assert asked.pop(paths[1]) == 400
     assert set(asked.values()) == {0}
+
+
+def test_files_of_the_same_size_elsewhere_keep_no_file_out_of_the_batch(
+    lab: Laboratory, origin: Origin
+) -> None:
+    """They are hashed once and ruled out, without a word."""
+    place = lab.root.parent / "nas"
+    place.mkdir()
+    for number, content in enumerate(FILES.values()):
+        (place / f"{number}").write_bytes(bytes(len(content)))
+    with run_of(lab, origin) as runtime:
+        digests = LocalDigests(NoDigests(), runtime.cancel)
+        search = Search(place, LocalDirectories([place]).of_size)
+        local = LocalSource([], lambda: Places((), [search], digests))
+        events = lab.ensure(MODEL, runtime=replace(runtime, sources=[local, *runtime.sources]))
+    assert code(events) == 0
+    assert all_are_there(lab)
+    assert [event for event in events if isinstance(event, SourceFailed)] == []
+    assert len(origin.requests) == len(FILES)
 
 
 # When something goes wrong

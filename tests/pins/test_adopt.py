@@ -96,6 +96,7 @@ def test_a_snapshot_is_pinned_and_made_present(
     assert (manifest.version, manifest.homepage) == (COMMIT[:12], "https://huggingface.co/Org/Name")
     assert manifest.upstream is not None
     assert (manifest.upstream.ref, manifest.upstream.stated) == ("hf:Org/Name", "huggingface")
+    assert manifest.upstream.added == "", "its upstream was never asked, so a check is due"
     assert bool(adopted.notices) == (tree is None)
     assert machine.ensure("name").exit_code == 0
     assert machine.placed("name") == FILES

@@ -13,12 +13,13 @@ import pytest
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.manifest import FileSpec
-from modelfetch.sources import hf_cache, local_directories
+from modelfetch.sources import hf_cache, local_digests, local_directories
 from modelfetch.sources.base import Offer
 from modelfetch.sources.hf_cache import HuggingFaceCache
 from modelfetch.sources.local import MOST_CANDIDATES, Finder, LocalSource, Places, Search
 from modelfetch.sources.local_digests import LocalDigests
 from modelfetch.sources.local_directories import LocalDirectories
+from modelfetch.sources.local_files import LocalOffer
 from modelfetch.sources.ollama_cache import OllamaCache
 from tests.sources.samples import DATA, SHA256, manifest, read, spec
 
@@ -230,6 +231,29 @@ def test_a_deep_tree_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 # Hashing
+
+
+def test_small_files_of_the_same_size_are_ruled_out_before_they_are_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "a", OTHER)
+    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    assert isinstance(offer, LocalOffer)
+    assert offer.is_ruled_out()
+    put(tmp_path / "b")
+    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    assert isinstance(offer, LocalOffer)
+    assert not offer.is_ruled_out()
+
+
+def test_large_files_are_hashed_only_when_they_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_digests, "RULED_OUT_AT_ONCE", len(DATA) - 1)
+    put(tmp_path / "a", OTHER)
+    remembered = Remembered()
+    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    assert isinstance(offer, LocalOffer)
+    assert not offer.is_ruled_out()
+    assert remembered.hashed == []
 
 
 def test_few_files_of_one_size_are_hashed_for_one_file(tmp_path: Path) -> None:
