@@ -21,7 +21,8 @@ from modelfetch.cli.output import print_line, say
 from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
-from modelfetch.errors import ModelfetchError, UsageError
+from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
+from modelfetch.model.paths import is_reference
 from modelfetch.model.text import inert, sanitize
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
@@ -171,7 +172,7 @@ def _project_models() -> Sequence[str]:
 
 def _submit(server: ServerClient, names: Sequence[str]) -> list[Job]:
     """Submit a job for each model; if one is refused, cancel those submitted before."""
-    orders = dict(server.find_model(name) for name in dict.fromkeys(names))
+    orders = dict(_find_or_add(server, name) for name in dict.fromkeys(names))
     jobs: list[Job] = []
     try:
         for model, operation in orders.items():
@@ -180,6 +181,19 @@ def _submit(server: ServerClient, names: Sequence[str]) -> list[Job]:
         _cancel_jobs(server, jobs)
         raise
     return jobs
+
+
+def _find_or_add(server: ServerClient, name: str) -> tuple[str, str]:
+    """Look up a model; a reference that the server does not know is pinned there first."""
+    try:
+        return server.find_model(name)
+    except UnknownModelError:
+        if not is_reference(name):
+            raise
+    model, is_new = server.add(name)
+    if is_new:
+        say(f"pinned {sanitize(name)} as {sanitize(model)} on the server")
+    return server.find_model(model)
 
 
 def _cancel_jobs(server: ServerClient, jobs: Sequence[Job]) -> None:

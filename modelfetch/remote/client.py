@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CANCEL_SECONDS: Final = 2.0
 """Seconds to wait for the answer to a cancel; the server needs about one second."""
+PIN_SECONDS: Final = 150.0
+"""Seconds to wait for a reference to be pinned: the server's own limit of two minutes, and time to answer."""
 _SHORT_ID: Final = 12
 """Characters of a shortened id: ``job-`` and eight hexadecimal digits, which no two of a hundred jobs
 share."""
@@ -121,6 +123,14 @@ class _Model:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pinned:
+    """The answer of ``POST /v1/pins``."""
+
+    name: str
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Submitted:
     """The answer of ``POST /v1/jobs`` and of a retry."""
 
@@ -166,6 +176,22 @@ class ServerClient:
         action, path = f"look up {quote(name)}", f"/v1/models/{percent_encode(name, safe='')}"
         found = self._decode(_Model, action, self._document(action, "GET", path))
         return found.name, "worker_download" if found.kind == "worker" else "model_download"
+
+    def add(self, reference: str) -> tuple[str, bool]:
+        """Have the server pin a reference in its user's catalog, unless it is pinned already.
+
+        Returns:
+            The name of the model, and whether it was added now.
+
+        Raises:
+            UsageError: The reference is wrong, or stands for several variants.
+            UnknownModelError: It names nothing.
+            UnavailableError: The server adds no models, is busy with another one, or the hub does not answer.
+        """
+        action = f"pin {quote(reference)}"
+        reply = self._reply(action, "POST", "/v1/pins", {"reference": reference}, PIN_SECONDS)
+        found = self._decode(_Pinned, action, reply.document)
+        return found.name, found.added
 
     def submit(self, operation: str, model: str) -> Job:
         """Submit a job, or join the one that does the same already.

@@ -36,6 +36,7 @@ _CLASSES: Final[dict[str, type[ModelfetchError]]] = {
     "unknown_model": UnknownModelError,
     "unknown_job": UsageError,
     "bad_request": UsageError,
+    "usage": UsageError,
     "already_ended": UsageError,
     "not_retryable": UsageError,
 }

@@ -18,6 +18,7 @@ from modelfetch.remote import Address, ServerClient
 from tests.e2e.command import Command, Result, Running, assert_fails
 from tests.e2e.relay import Relay
 from tests.e2e.terminal import on_terminal
+from tests.hubs.huggingface import HuggingFaceHub
 from tests.origin import Origin, ServedModel, faults, model
 from tests.patience import IN_TIME
 from tests.remote.scripted import (
@@ -125,6 +126,19 @@ def test_a_server_fetches_and_this_machine_stays_empty(house: House, served: Ser
     assert result.stderr_lines("m is ready")
     assert house.server.has(served)
     assert not house.client.cache.exists()
+
+
+def test_a_reference_is_pinned_on_the_server(house: House) -> None:
+    with HuggingFaceHub() as hub:
+        hub.add("org/repo", {"a.bin": b"weights"})
+        house.server.environment |= {"HF_ENDPOINT": hub.endpoint, "MODELFETCH_CATALOG": ""}
+        with house.open():
+            first, again = (house.client(*house.ensure("hf:org/repo")) for _ in range(2))
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert "pinned hf:org/repo as repo on the server" in first.err
+    assert "pinned" not in again.err
+    assert (Path(first.out.strip()) / "a.bin").read_bytes() == b"weights"
+    assert again.out == first.out
 
 
 def test_the_bars_are_those_of_a_run_here(house: House, served: ServedModel) -> None:

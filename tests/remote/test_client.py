@@ -45,6 +45,15 @@ def test_a_model_is_found_by_any_name_with_the_operation_for_it(
     assert server.find_model("my/model") == ("m", operation)
 
 
+@pytest.mark.parametrize(("status", "added"), [(201, True), (200, False)])
+def test_a_reference_is_pinned_or_known_already(connect: Connect, status: int, added: bool) -> None:
+    server, script = connect(
+        {"POST /v1/pins": [document({"name": "m", "added": added, "files": []}, status)]}
+    )
+    assert server.add("hf:org/m") == ("m", added)
+    assert json.loads(script.asked[0].body) == {"reference": "hf:org/m"}
+
+
 @pytest.mark.parametrize(("status", "is_ours"), [(202, True), (200, False)])
 def test_a_submission_starts_a_job_or_joins_one(connect: Connect, status: int, is_ours: bool) -> None:
     server, script = connect({"POST /v1/jobs": [document({"job_id": JOB, "sse_url": "/x"}, status)]})
