@@ -143,7 +143,7 @@ def pinned_names(workspace: Workspace, words: Sequence[str]) -> list[str]:
         UnknownModelError: A reference is not pinned.
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return [_pinned_name(workspace, word) if is_reference(word) else word for word in words]
+    return [_pinned_name(workspace, word) if _is_reference(workspace, word) else word for word in words]
 
 
 def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
@@ -152,7 +152,8 @@ def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
     Raises:
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return all(find_pin(workspace, parsed(workspace, word)) for word in words if is_reference(word))
+    references = [word for word in words if _is_reference(workspace, word)]
+    return all(find_pin(workspace, parsed(workspace, reference)) for reference in references)
 
 
 def ensure_pinned(
@@ -168,7 +169,7 @@ def ensure_pinned(
     names: list[str] = []
     added: list[Added] = []
     for word in words:
-        if not is_reference(word):
+        if not _is_reference(session.workspace, word):
             names.append(word)
             continue
         reference = parsed(session.workspace, word)
@@ -191,6 +192,11 @@ def pinned_line(added: Added, verb: str = "pinned") -> str:
     files = "1 file" if len(manifest.files) == 1 else f"{len(manifest.files)} files"
     size = format_size(manifest.size)
     return f"{verb} {ref} as {manifest.name} {manifest.version} ({files}, {size}) in {added.path}"
+
+
+def _is_reference(workspace: Workspace, word: str) -> bool:
+    """Whether a word is a reference; an alias of a built-in model may look like one (``org/name``)."""
+    return is_reference(word) and word not in workspace.catalog.aliases()
 
 
 def _pinned_name(workspace: Workspace, word: str) -> str:

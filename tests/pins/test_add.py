@@ -291,3 +291,11 @@ def test_a_manifest_that_would_be_too_large_is_not_written(tmp_path: Path) -> No
 
 def test_a_target_outside_of_a_project_is_the_users(machine: Machine) -> None:
     assert target_of(machine.workspace, None) == Target("user", user_catalog(machine.workspace))
+
+
+def test_an_alias_of_a_built_in_model_is_no_reference(machine: Machine) -> None:
+    """Even if it looks like one: built-in models can be named by their repositories."""
+    alias = "onnx-community/whisper-base"
+    assert pinned_names(machine.workspace, [alias]) == [alias]
+    assert all_pinned(machine.workspace, [alias])
+    assert ensure_pinned(machine.session, [alias]) == ([alias], [])
