@@ -126,7 +126,7 @@ def test_the_second_hub_finishes_what_the_first_began(
 ) -> None:
     site.add("org/repo", FILES)
     assert cli("add", "hf:org/repo", "ms:org/repo").code == 0
-    assert not hub.targets("/resolve/")
+    assert not hub.targets("model.onnx")
 
     def cut(request: Request) -> Reply:
         hub.is_dead = True
