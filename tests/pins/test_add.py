@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
-from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.manifest import FileSpec, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.reference import Reference
 from modelfetch.pins.add import (
     Added,
@@ -94,14 +94,26 @@ def test_adding_again_changes_nothing_and_makes_no_request(machine: Machine) -> 
 def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> None:
     machine.add()
     with pytest.raises(UsageError) as caught:
-        machine.add(include=("w",))
+        machine.add(include=("w*",), exclude=("c*",))
     assert "the name 'repo' is taken by repo of the user catalog" in caught.value.message
-    assert "--name org-repo" in caught.value.hint
+    again = "modelfetch add hf:org/Repo --include 'w*' --exclude 'c*' --name org-repo"
+    assert caught.value.hint == f"Choose another one: `{again}`."
     assert machine.add(include=("w",), name="small").is_written
     assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
     assert machine.add(name="twin").is_written
     with pytest.raises(UsageError, match="pinned several times: repo, twin"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
+
+
+def test_a_pin_of_two_hubs_is_found_by_both(machine: Machine) -> None:
+    with pytest.raises(UnknownModelError):
+        pinned_names(machine.workspace, ["ms:org/Repo"])
+    both = machine.add().manifest
+    path = user_catalog(machine.workspace)
+    write_pin(replace(both, modelscope=ModelScopeRepo("org/Repo", "master")), path, replace=True)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["repo", "repo"]
+    write_pin(replace(both, name="own", upstream=PinOrigin("ms:org/Repo")), path)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["own", "repo"]
 
 
 def test_a_built_in_name_is_taken(machine: Machine) -> None:
