@@ -113,9 +113,14 @@ def _print_checked(results: Sequence[Checked]) -> None:
 
 
 def _say_results(results: Sequence[Checked]) -> None:
+    from modelfetch.reporters.terminal_text import plural
+
     for result in results:
         for notice in result.notices:
             say(f"note: {result.manifest.name}: {notice}")
+        if result.outcome == "current" and result.comparison and result.comparison.uncompared:
+            count = plural(len(result.comparison.uncompared), "file")
+            say(f"note: {result.manifest.name}: {count} compared by size alone, as no digest is stated")
         if result.error is not None:
             say_error(about(result.manifest.name, result.error.message), result.error.hint)
         elif result.outcome == "untracked":
