@@ -35,12 +35,13 @@ def outdated(
 
     Only models with [upstream] in their manifest have one, which `modelfetch add` writes.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.pins.outdated import check_pins, git_blob_ids, record
     from modelfetch.pins.session import open_session
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests(names) if names else _tracked(workspace)
+    manifests = workspace.manifests(names_of(workspace, names)) if names else _tracked(workspace)
     if not json:
         notes(workspace)
         if not manifests:

@@ -22,7 +22,8 @@ from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
 from modelfetch.errors import ModelfetchError, UsageError
-from modelfetch.model.text import inert, sanitize
+from modelfetch.model.paths import is_reference
+from modelfetch.model.text import inert, quote, sanitize
 from modelfetch.remote import Job, NoTokenError, Run, ServerClient, find_address, no_server
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.signal_exit_codes import SIGNAL_BASE
@@ -60,6 +61,24 @@ def _require_server(base: str) -> None:
         raise no_server(base, reply.error)
 
 
+def _require_names(words: Sequence[str]) -> None:
+    """Refuse references: only the server's own catalogs say which model one is.
+
+    Raises:
+        UsageError: A word is a reference.
+    """
+    if not any(map(is_reference, words)):
+        return
+    from modelfetch.catalog import Catalog
+
+    for word in words:
+        if is_reference(word) and word not in Catalog((), ()).aliases():
+            raise UsageError(
+                f"{quote(word)} is a reference, and a server takes names of models",
+                hint="Add it there, by command or in the panel (`serve --allow-add`), and give its name.",
+            )
+
+
 def ensure_on_server(
     context: typer.Context,
     names: Sequence[str],
@@ -84,6 +103,7 @@ def ensure_on_server(
         ModelfetchError: The server refused a job, or cannot be reached.
     """
     _require_usable_options(server, _options_given(context))
+    _require_names(names)
     wanted = names or _project_models()
     with closing(connect(server, token)) as there:
         jobs = _submit(there, wanted)

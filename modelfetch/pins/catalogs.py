@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 __all__ = [
+    "NameTakenError",
     "add_to_project",
     "check_name",
     "find_pin",
@@ -42,6 +43,11 @@ __all__ = [
     "user_catalog",
     "write_pin",
 ]
+
+
+class NameTakenError(UsageError):
+    """A catalog has a model of this name already."""
+
 
 PROJECT_DIRECTORY: Final = "models"
 """Directory of a project's manifests, if its file names none."""
@@ -129,14 +135,14 @@ def check_name(workspace: Workspace, name: str, request: PinRequest) -> None:
         request: What is pinned, for the proposal of another name.
 
     Raises:
-        UsageError: The name is taken; the hint proposes another one.
+        NameTakenError: The name is taken; the hint proposes another one.
     """
     try:
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
     free = _free_name(workspace, name, request.references[0])
-    raise UsageError(
+    raise NameTakenError(
         f"the name {quote(name)} is taken by {entry.name} of the {entry.origin} catalog "
         f"({sanitize(str(entry.path))})",
         hint=f"Choose another one: `modelfetch add {_words(request)} --name {free}`.",
@@ -173,7 +179,7 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
 
     Raises:
         ManifestError: The manifest is not valid, so that reading it would fail; nothing was written.
-        UsageError: There is a manifest of that name.
+        NameTakenError: There is a manifest of that name.
         StoreError: The disk refused.
     """
     from modelfetch.model.write import manifest_toml
@@ -188,7 +194,7 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
         else:
             create_file(path, data)
     except FileExistsError as error:
-        raise UsageError(
+        raise NameTakenError(
             f"{sanitize(str(path))} exists already", hint="Choose another name with --name."
         ) from error
     except OSError as error:

@@ -84,6 +84,15 @@ def test_nothing_moved(called: Called) -> None:
     assert out.splitlines()[1].split()[:3] == ["m", "up", "to"]
 
 
+def test_a_pin_may_be_named_by_its_reference(called: Called, repo: HubRepo) -> None:
+    repo.commit(NEW, branch="main")
+    for words in (("outdated", "org/m"), ("diff", "hf:org/m"), ("upgrade", "hf:org/m@main")):
+        code, out, err = called(*words)
+        assert (code, "more.bin" in out) == (0, True), err
+    code, _, err = called("outdated", "hf:org/other")
+    assert (code, "'hf:org/other' is not pinned" in err) == (3, True)
+
+
 def test_what_was_compared_by_size_alone_is_reported(
     called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -461,3 +461,8 @@ def test_nothing_a_server_says_steers_the_terminal(house: House) -> None:
     for result in results:
         assert not {"\x1b", "\x07", "\u202e", "\r"} & {*result.out, *result.err}
     assert results[1].out == "/there]0;evil \n"
+
+
+def test_a_server_takes_names_and_no_references(tmp_path: Path) -> None:
+    done = Command(tmp_path)("ensure", "hf:org/repo", "--server", "http://127.0.0.1:9")
+    assert_fails(done, 2, "'hf:org/repo' is a reference, and a server takes names")

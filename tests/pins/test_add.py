@@ -116,6 +116,30 @@ def test_a_pin_of_two_hubs_is_found_by_both(machine: Machine) -> None:
     assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["own", "repo"]
 
 
+def test_what_another_process_pinned_meanwhile_is_used(machine: Machine) -> None:
+    late, later = machine.session, machine.session  # their catalogs are listed before the first one writes
+    first = machine.add().manifest
+    assert ensure_pinned(late, ["hf:org/Repo", "hf:org/Repo@main"]) == (["repo", "repo"], [])
+    target = target_of(machine.workspace, None)
+    again = add(later, PinRequest((HF,)), target)
+    assert (again.manifest, again.pin, again.is_written) == (first, None, False)
+    with pytest.raises(UsageError, match=r"repo\.toml exists already"):
+        add(later, PinRequest((HF,), exclude=("w",)), target)
+
+
+def test_a_reference_may_be_given_twice(machine: Machine) -> None:
+    names, added = ensure_pinned(machine.session, ["org/Repo", "hf:org/Repo@main"])
+    assert (names, len(added)) == (["repo", "repo"], 1)
+
+
+def test_an_alias_with_a_slash_is_a_name(machine: Machine) -> None:
+    alias = "onnx-community/whisper-base"
+    assert all_pinned(machine.workspace, [alias])
+    assert pinned_names(machine.workspace, [alias]) == [alias]
+    assert ensure_pinned(machine.session, [alias]) == ([alias], [])
+    assert machine.hub.resolved == 0
+
+
 def test_a_built_in_name_is_taken(machine: Machine) -> None:
     machine.hub.listing = hf_listing(plain("config.json"), name="whisper-base")
     with pytest.raises(UsageError, match="taken by whisper-base of the built-in catalog"):
