@@ -140,7 +140,7 @@ def pin_new(
     """Replace references by names; those that are new are pinned in the user's catalog.
 
     Returns:
-        The names, and whether anything was pinned, after which the catalogs must be listed again.
+        The names, and whether anything was new, after which the catalogs must be listed again.
     """
     from modelfetch.pins.add import all_pinned, ensure_pinned, pinned_line, pinned_names
 
@@ -153,7 +153,7 @@ def pin_new(
             say(f"note: {pinned_line(each)}")
             for notice in each.pin.notices if each.pin else ():
                 say(f"note: {notice}")
-    return names, bool(added)
+    return names, True  # also if another process was faster
 
 
 def names_of(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import is_reference
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
+    NameTakenError,
     find_pin,
     pins,
     project_catalog,
@@ -108,7 +110,7 @@ def add(
     choose: Choose | None = None,
     dry_run: bool = False,
 ) -> Added:
-    """Pin references, unless they are pinned already.
+    """Pin references, unless they are pinned already, if only by another process meanwhile.
 
     Args:
         session: Makes the pin.
@@ -121,6 +123,19 @@ def add(
         ModelfetchError: As for :func:`~modelfetch.pins.pin.make_pin`, :func:`.write_pin` and
             :func:`.add_to_project`.
     """
+    try:
+        return _add(session, request, target, choose, dry_run=dry_run)
+    except NameTakenError:
+        # Several processes may start with the same new reference, such as jobs of one pipeline.
+        workspace = session.workspace.relisted()
+        if _known(workspace, request, (request.include, request.exclude)) is None:
+            raise
+        return _add(replace(session, workspace=workspace), request, target, choose, dry_run=dry_run)
+
+
+def _add(
+    session: PinSession, request: PinRequest, target: Target, choose: Choose | None, *, dry_run: bool
+) -> Added:
     known = _known(session.workspace, request, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
@@ -152,8 +167,9 @@ def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
     Raises:
         UsageError: A word is no reference, or it is pinned several times.
     """
-    references = [word for word in words if _is_reference(workspace, word)]
-    return all(find_pin(workspace, parsed(workspace, reference)) for reference in references)
+    return all(
+        find_pin(workspace, parsed(workspace, word)) for word in words if _is_reference(workspace, word)
+    )
 
 
 def ensure_pinned(
@@ -195,7 +211,7 @@ def pinned_line(added: Added, verb: str = "pinned") -> str:
 
 
 def _is_reference(workspace: Workspace, word: str) -> bool:
-    """Whether a word is a reference; an alias of a built-in model may look like one (``org/name``)."""
+    """Whether a word is a reference; an alias such as ``onnx-community/whisper-base`` is a name."""
     return is_reference(word) and word not in workspace.catalog.aliases()
 
 

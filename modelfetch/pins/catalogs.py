@@ -9,6 +9,7 @@ Writing a manifest creates its file in one step, and never replaces another one,
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from modelfetch.errors import ManifestError, StoreError, UnknownModelError, Usag
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
-from modelfetch.pins.matching import Wanted, is_pin_of
+from modelfetch.pins.matching import Wanted, is_pin_of, is_source_of
 from modelfetch.pins.naming import model_name
 from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project, remove_from_project
@@ -26,9 +27,11 @@ from modelfetch.pins.project_file import add_to_project, remove_from_project
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.model.reference import Reference
+    from modelfetch.pins.pin import PinRequest
     from modelfetch.workspace import Workspace
 
 __all__ = [
+    "NameTakenError",
     "add_to_project",
     "check_name",
     "find_pin",
@@ -43,6 +46,12 @@ __all__ = [
 
 _LAST_FIRST: Final = ("environment", "project", "user")
 """Catalogs that pins are in, the one that wins by name first."""
+
+
+class NameTakenError(UsageError):
+    """A catalog has a model of this name already."""
+
+
 PROJECT_DIRECTORY: Final = "models"
 """Directory of a project's manifests, if its file names none."""
 
@@ -71,7 +80,12 @@ def project_catalog(workspace: Workspace) -> Path | None:
 
 
 def pins(workspace: Workspace, wanted: Wanted) -> Iterator[Manifest]:
-    """Yield the pins of a reference, by name. Invalid manifests are passed over: their use reports them."""
+    """Yield the pins of a reference, by name, or else those that name its repository as a further source.
+
+    Invalid manifests are passed over: their use reports them.
+    """
+    others: list[Manifest] = []
+    is_found = False
     for name in workspace.catalog.names():
         entry = workspace.catalog.entry(name)
         if entry.origin == "built-in":
@@ -82,7 +96,12 @@ def pins(workspace: Workspace, wanted: Wanted) -> Iterator[Manifest]:
                 continue
             manifest = load_manifest(entry.path, content)
             if is_pin_of(manifest, wanted):
+                is_found = True
                 yield manifest
+            elif is_source_of(manifest, wanted):
+                others.append(manifest)
+    if not is_found:
+        yield from others
 
 
 def find_pin(workspace: Workspace, reference: Reference) -> Manifest | None:
@@ -136,27 +155,35 @@ def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
     return find_pin(workspace, parsed(workspace, reference_text))
 
 
-def check_name(workspace: Workspace, name: str, reference: Reference) -> None:
+def check_name(workspace: Workspace, name: str, request: PinRequest) -> None:
     """Refuse a name that a catalog has already.
 
     Args:
         workspace: Whose catalogs are searched.
         name: The name that a pin would get; an alias of a built-in model counts as taken, too.
-        reference: What is pinned, for the proposal of another name.
+        request: What is pinned, for the proposal of another name.
 
     Raises:
-        UsageError: The name is taken; the hint proposes another one.
+        NameTakenError: The name is taken; the hint proposes another one.
     """
     try:
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
-    free = _free_name(workspace, name, reference)
-    raise UsageError(
+    free = _free_name(workspace, name, request.references[0])
+    raise NameTakenError(
         f"the name {quote(name)} is taken by {entry.name} of the {entry.origin} catalog "
         f"({sanitize(str(entry.path))})",
-        hint=f"Choose another one: `modelfetch add {sanitize(reference.text)} --name {free}`.",
+        hint=f"Choose another one: `modelfetch add {_words(request)} --name {free}`.",
     )
+
+
+def _words(request: PinRequest) -> str:
+    """The words of a command line that ask for the same."""
+    words = [reference.text for reference in request.references]
+    for option, values in (("--include", request.include), ("--exclude", request.exclude)):
+        words += [word for value in values for word in (option, value)]
+    return " ".join(shlex.quote(sanitize(word)) for word in words)
 
 
 def _free_name(workspace: Workspace, name: str, reference: Reference) -> str:
@@ -181,7 +208,8 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
 
     Raises:
         ManifestError: The manifest is not valid, so that reading it would fail; nothing was written.
-        UsageError: There is a manifest of that name, or it would be too large.
+        NameTakenError: There is a manifest of that name.
+        UsageError: It would be too large.
         StoreError: The disk refused.
     """
     from modelfetch.model.write import manifest_toml
@@ -201,7 +229,7 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
         else:
             create_file(path, data)
     except FileExistsError as error:
-        raise UsageError(
+        raise NameTakenError(
             f"{sanitize(str(path))} exists already", hint="Choose another name with --name."
         ) from error
     except OSError as error:

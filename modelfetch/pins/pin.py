@@ -5,6 +5,7 @@
     listings = [upstream.resolve(reference) for each reference]
     selected = the files of the first listing that the patterns keep
     combined = the selected files, with what the other listings state about them
+               (a small file that only one of two hubs states is read from the other one, and compared)
     digests  = stated ones as they are; the others from the bytes themselves, read once
 
 Several references are several sources of one manifest. They must state the same digest for the same path.
@@ -25,13 +26,16 @@ from modelfetch.model.parse import WORDS_LIMIT
 from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
-from modelfetch.pins.combine import agreements, combine, unique_files
+from modelfetch.pins.combine import combine, unique_files
 from modelfetch.pins.computing import compute_all
+from modelfetch.pins.cross_check import cross_check
 from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
 from modelfetch.pins.select import Patterns, incomplete, select
 from modelfetch.pins.variants import Variant, VariantsError, beside, companions_of, variants_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelfetch.model.reference import Reference
     from modelfetch.pins.combine import Combined
     from modelfetch.pins.digests import Digests
@@ -65,7 +69,7 @@ class PinnedFile:
     stated_by: tuple[str, ...]
     """The upstreams that state its digest; empty if it was computed here."""
     fetched: int = 0
-    """Bytes that were read over the network to compute it."""
+    """Bytes that were read over the network to compute or compare it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class Pin:
 
     @property
     def fetched(self) -> int:
-        """Bytes read over the network to compute digests."""
+        """Bytes read over the network to compute or compare digests."""
         return sum(file.fetched for file in self.files)
 
 
@@ -129,12 +133,13 @@ def make_pin(
     combined = combine(select(listings[0], files, patterns), listings)
     name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
     check_name(name)
-    pinned = _pinned(combined, upstreams[0], digests)
+    checked = cross_check(combined, listings, upstreams, digests)
+    pinned = _pinned(combined, upstreams[0], digests, checked.fetched)
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
         *(beside(companions_of(files)) if variant else ()),
-        *agreements(combined, listings),
+        *checked.agreements,
         *_first_use(combined, pinned, listings[0]),
     )
     origin = replace(request, include=request.include or page)
@@ -167,23 +172,34 @@ def _remaining(request: PinRequest, listing: Listing, files: Sequence[UpstreamFi
     return select(listing, files, Patterns((), request.exclude, request.is_repeat))
 
 
-def _pinned(combined: Sequence[Combined], upstream: Upstream, digests: Digests) -> list[PinnedFile]:
-    """Pin files: with the stated digests, or with those that their bytes have."""
+def _pinned(
+    combined: Sequence[Combined], upstream: Upstream, digests: Digests, fetched: Mapping[str, int]
+) -> list[PinnedFile]:
+    """Pin files: with the stated digests, or with those that their bytes have.
+
+    Args:
+        combined: The files.
+        upstream: Where files without a stated digest are read.
+        digests: Computes those.
+        fetched: Bytes that were read to compare stated digests, by path.
+    """
     unstated = [each.file for each in combined if each.file.sha256 is None or each.file.size is None]
     computed = dict(
         zip((file.path for file in unstated), compute_all(unstated, upstream, digests), strict=True)
     )
-    return [_pinned_file(each, computed.get(each.file.path)) for each in combined]
+    return [
+        _pinned_file(each, computed.get(each.file.path), fetched.get(each.file.path, 0)) for each in combined
+    ]
 
 
-def _pinned_file(each: Combined, computed: FileDigest | None) -> PinnedFile:
+def _pinned_file(each: Combined, computed: FileDigest | None, compared: int) -> PinnedFile:
     file = each.file
     if computed is not None:
         fetched = 0 if file.disk is not None else computed.size
         return PinnedFile(_spec(file, computed.size, computed.sha256), each.stated_by, fetched)
     assert file.size is not None, "else it was computed"
     assert file.sha256 is not None, "else it was computed"
-    return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by)
+    return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by, compared)
 
 
 def _spec(file: UpstreamFile, size: int, sha256: str) -> FileSpec:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.manifest import is_permissive
+from modelfetch.model.manifest import NO_LICENSE, is_permissive
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
@@ -178,7 +178,9 @@ def license_lines(event: Planned) -> list[str]:
         f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
     )
     home = f"; {event.homepage}" if event.homepage else ""
-    return [sanitize(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
+    # The first line says already that no license is stated.
+    notice = "" if event.license_notice == NO_LICENSE else event.license_notice
+    return [sanitize(line) for line in (f"license: {stated}{home})", notice) if line]
 
 
 def waiting(event: LockWaiting) -> str:

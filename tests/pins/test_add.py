@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
-from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.manifest import FileSpec, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.reference import Reference
 from modelfetch.pins.add import (
     Added,
@@ -94,14 +94,50 @@ def test_adding_again_changes_nothing_and_makes_no_request(machine: Machine) -> 
 def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> None:
     machine.add()
     with pytest.raises(UsageError) as caught:
-        machine.add(include=("w",))
+        machine.add(include=("w*",), exclude=("c*",))
     assert "the name 'repo' is taken by repo of the user catalog" in caught.value.message
-    assert "--name org-repo" in caught.value.hint
+    again = "modelfetch add hf:org/Repo --include 'w*' --exclude 'c*' --name org-repo"
+    assert caught.value.hint == f"Choose another one: `{again}`."
     assert machine.add(include=("w",), name="small").is_written
     assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
     assert machine.add(name="twin").is_written
     with pytest.raises(UsageError, match="pinned several times: repo, twin"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
+
+
+def test_a_pin_of_two_hubs_is_found_by_both(machine: Machine) -> None:
+    with pytest.raises(UnknownModelError):
+        pinned_names(machine.workspace, ["ms:org/Repo"])
+    both = machine.add().manifest
+    path = user_catalog(machine.workspace)
+    write_pin(replace(both, modelscope=ModelScopeRepo("org/Repo", "master")), path, replace=True)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["repo", "repo"]
+    write_pin(replace(both, name="own", upstream=PinOrigin("ms:org/Repo")), path)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["own", "repo"]
+
+
+def test_what_another_process_pinned_meanwhile_is_used(machine: Machine) -> None:
+    late, later = machine.session, machine.session  # their catalogs are listed before the first one writes
+    first = machine.add().manifest
+    assert ensure_pinned(late, ["hf:org/Repo", "hf:org/Repo@main"]) == (["repo", "repo"], [])
+    target = target_of(machine.workspace, None)
+    again = add(later, PinRequest((HF,)), target)
+    assert (again.manifest, again.pin, again.is_written) == (first, None, False)
+    with pytest.raises(UsageError, match=r"repo\.toml exists already"):
+        add(later, PinRequest((HF,), exclude=("w",)), target)
+
+
+def test_a_reference_may_be_given_twice(machine: Machine) -> None:
+    names, added = ensure_pinned(machine.session, ["org/Repo", "hf:org/Repo@main"])
+    assert (names, len(added)) == (["repo", "repo"], 1)
+
+
+def test_an_alias_with_a_slash_is_a_name(machine: Machine) -> None:
+    alias = "onnx-community/whisper-base"
+    assert all_pinned(machine.workspace, [alias])
+    assert pinned_names(machine.workspace, [alias]) == [alias]
+    assert ensure_pinned(machine.session, [alias]) == ([alias], [])
+    assert machine.hub.resolved == 0
 
 
 def test_a_built_in_name_is_taken(machine: Machine) -> None:

@@ -84,6 +84,7 @@ def test_error_lines_are_harmless() -> None:
         ("AGPL-3.0", "Mind this.", "", ["license: AGPL-3.0 (as stated by the publisher)", "Mind this."]),
         ("MIT", "Mind this.", "", ["license: MIT (as stated by the publisher)", "Mind this."]),
         ("", "", "https://x.example", ["license: (not stated by the publisher; https://x.example)"]),
+        ("", "no license is stated", "", ["license: (not stated by the publisher)"]),
     ],
 )
 def test_a_licence_is_told_before_a_download_unless_it_is_permissive(
