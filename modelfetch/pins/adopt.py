@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from glob import escape
 from typing import TYPE_CHECKING, Literal
 
 from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UsageError
@@ -25,6 +26,7 @@ from modelfetch.pins.catalogs import check_name, user_catalog, write_pin
 from modelfetch.pins.combine import unique_files
 from modelfetch.pins.local_model import ListingUpstream, LocalModel
 from modelfetch.pins.pin import PinRequest, make_pin
+from modelfetch.pins.select import incomplete, is_left_out
 from modelfetch.pins.variants import variants_of
 from modelfetch.upstreams.disk import LocalDisk
 
@@ -96,7 +98,7 @@ class Adopter:
         """
         if model.listing is None:
             state: State = "damaged" if model.fault == "damaged" else "incomplete"
-            return Adopted(model.place, state, reason=model.reason)
+            return Adopted(model.place, state, reason=model.reason, hint=model.hint)
         try:
             return self._adopt(model, model.listing, name)
         except IntegrityError as error:
@@ -105,7 +107,7 @@ class Adopter:
             return Adopted(model.place, "refused", reason=error.message, hint=error.hint)
 
     def _adopt(self, model: LocalModel, listing: Listing, name: str | None) -> Adopted:
-        pin = make_pin(_request(listing, name), lambda _: ListingUpstream(listing), self._digests)
+        pin = make_pin(_request(model, listing, name), lambda _: ListingUpstream(listing), self._digests)
         manifest = pin.manifest
         known = self._known.get(manifest.identity)
         if known is not None:
@@ -113,8 +115,9 @@ class Adopter:
         self._check_name(manifest.name, listing)
         path = None if self._dry_run else write_pin(manifest, user_catalog(self._workspace))
         self._names.add(manifest.name)
+        notices = (*listing.notices, *incomplete(listing.files))
         self._known[manifest.identity] = manifest
-        return Adopted(model.place, "adopted", manifest.name, manifest, path, notices=listing.notices)
+        return Adopted(model.place, "adopted", manifest.name, manifest, path, notices=notices)
 
     def _check_name(self, name: str, listing: Listing) -> None:
         """Refuse a name that a catalog, or another model of this run, has.
@@ -169,10 +172,16 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
 _HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
 
 
-def _request(listing: Listing, name: str | None) -> PinRequest:
+def _request(model: LocalModel, listing: Listing, name: str | None) -> PinRequest:
     """Return the request for all files of a listing.
 
-    A repository with several variants has to be asked for by patterns; what is here is wanted.
+    A repository with several variants has to be asked for by patterns; what is here is wanted. Files that may
+    be a part of their repository are named one by one. Else ``add`` and ``outdated`` would take the pin for
+    one of the whole repository.
     """
-    include = ("*",) if len(variants_of(unique_files(listing))) > 1 else ()
+    files = unique_files(listing)
+    if not model.is_whole:
+        include = tuple(escape(file.path) for file in files if not is_left_out(file.path))
+    else:
+        include = ("*",) if len(variants_of(files)) > 1 else ()
     return PinRequest((listing.reference,), name, include)

@@ -151,6 +151,35 @@ def test_an_incomplete_snapshot_is_reported_and_skipped(machine: Machine) -> Non
     assert [path.name for path in (machine.root / "config" / "catalog").iterdir()] == ["whole.toml"]
 
 
+def test_a_part_of_a_repository_is_adopted_by_its_reference(machine: Machine) -> None:
+    """As of `hf download --include`: without `include` the pin would pass for the whole repository."""
+    here = {"m-Q4_K_M.gguf": LARGE, "config.json": SMALL, ".gitattributes": b"x"}
+    add_repository(machine.hub, "models--org--part", here, tree={**here, "m-Q8_0.gguf": LARGE + b"x"})
+    skipped = only(machine.adopt("hf"))
+    assert (skipped.state, skipped.manifest) == ("incomplete", None)
+    assert "modelfetch adopt hf:org/part" in skipped.hint
+    adopted = only(machine.adopt("hf:org/part"))
+    assert adopted.state == "adopted"
+    assert "1 of its files" in adopted.notices[0]
+    origin = written(adopted).upstream
+    assert origin is not None
+    assert origin.include == ("config.json", "m-Q4_K_M.gguf")
+    assert machine.ensure("part").exit_code == 0
+    assert set(machine.placed("part")) == {"m-Q4_K_M.gguf", "config.json"}
+
+
+def test_a_snapshot_without_a_listing_may_be_a_part(machine: Machine) -> None:
+    add_repository(machine.hub, "models--org--old", FILES)
+    origin = written(only(machine.adopt("hf"))).upstream
+    assert origin is not None
+    assert origin.include == tuple(FILES)
+
+
+def test_a_shard_without_the_others_is_reported(machine: Machine) -> None:
+    add_repository(machine.hub, "models--org--old", {"m-00001-of-00002.safetensors": LARGE})
+    assert "one of 2 parts" in only(machine.adopt("hf")).notices[1]
+
+
 def test_a_damaged_small_file_is_not_pinned(machine: Machine) -> None:
     folder = add_repository(machine.hub, "models--org--name", FILES)
     flip_a_bit(folder / "blobs" / blob_name(SMALL))
