@@ -18,8 +18,8 @@ from modelfetch.errors import UnknownModelError
 from modelfetch.model.manifest import HuggingFaceRepo
 from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import did_you_mean, quote, sanitize
-from modelfetch.pins.hf_cache_layout import repositories
+from modelfetch.model.text import quote, sanitize
+from modelfetch.pins.hf_cache_layout import did_you_mean_repository, repositories
 from modelfetch.pins.local_model import LocalModel, few, real
 from modelfetch.pins.select import is_left_out
 from modelfetch.sources.hf_cache import GIT_BLOB, SHA256
@@ -52,9 +52,10 @@ def models_in_hub(root: Path, endpoint: str, wanted: RepoReference | None = None
     if wanted is not None:
         found = [each for each in found if (each.type, each.repo) == (wanted.type, wanted.repo)]
         if not found:
-            guess = did_you_mean(wanted.repo, [each.repo for each in repositories(root)])
+            name = wanted.repo if wanted.type == "model" else f"{wanted.type}s/{wanted.repo}"
+            guess = did_you_mean_repository(name, repositories(root))
             raise UnknownModelError(
-                f"the Hugging Face cache has no repository {quote(wanted.repo)}.{guess}",
+                f"the Hugging Face cache has no repository {quote(name)}.{guess}",
                 hint="`hf cache ls` lists its repositories; HF_HUB_CACHE names another cache.",
             )
     for repository in found:

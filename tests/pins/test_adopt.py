@@ -253,6 +253,12 @@ def test_what_is_not_there_is_an_unknown_model(machine: Machine, target: str) ->
         machine.adopt(target)
 
 
+def test_a_repository_of_another_type_is_suggested(machine: Machine) -> None:
+    add_repository(machine.hub, "datasets--org--name", FILES)
+    with pytest.raises(UnknownModelError, match=r"'org/name'\. Did you mean 'datasets/org/name'\?"):
+        machine.adopt("hf:org/name")
+
+
 @pytest.mark.parametrize("below", ["", "snapshots", f"snapshots/{COMMIT}", f"snapshots/{COMMIT}/onnx"])
 def test_directories_that_are_links_are_not_entered(machine: Machine, below: str) -> None:
     """In a shared cache another user could make any file of this user a part of a model."""
