@@ -371,9 +371,34 @@ def test_a_directory_is_one_model(machine: Machine) -> None:
     assert machine.placed("my-models") == FILES
 
 
-def test_a_directory_that_is_not_there_is_unknown(machine: Machine) -> None:
-    with pytest.raises(UnknownModelError):
-        machine.adopt(str(machine.root / "missing"))
+@pytest.mark.parametrize("place", ["missing", "org/name", "ms:org/name"])
+def test_a_place_that_is_not_there_is_unknown(machine: Machine, place: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        machine.adopt(place)
+    assert "hf:ORG/REPO" in caught.value.hint
+
+
+def test_a_path_that_is_not_safe_is_refused_with_a_command_that_leaves_it_out(machine: Machine) -> None:
+    directory = machine.root / "models"
+    directory.mkdir()
+    (directory / "a b").write_bytes(SMALL)
+    refused = only(machine.adopt(str(directory)))
+    assert (refused.state, refused.manifest) == ("refused", None)
+    assert "--exclude 'a b'" in refused.hint
+    assert f"modelfetch add {directory}" in refused.hint
+
+
+def test_a_place_that_has_changed_is_refused_with_the_command_that_moves_its_pin(machine: Machine) -> None:
+    directory = machine.root / "models"
+    directory.mkdir()
+    (directory / "a").write_bytes(SMALL)
+    machine.adopt(str(directory))
+    (directory / "b").write_bytes(LARGE)
+    refused = only(machine.adopt(str(directory)))
+    assert refused.state == "refused"
+    assert "modelfetch upgrade models" in refused.hint
+    (blob,) = [path for path in (machine.root / "cache" / "blobs").rglob("*") if path.is_file()]
+    assert blob.read_bytes() == SMALL, "refused before the second file was read"
 
 
 def test_an_empty_directory_has_nothing_to_pin(machine: Machine) -> None:
