@@ -145,7 +145,8 @@ class Adopter:
             hint = error.hint.replace("modelfetch add ", "modelfetch adopt ")  # the same words follow
             of_same_reference = pins(self._workspace, Wanted(listing.reference))
             if any(manifest.name == name for manifest in of_same_reference):
-                hint = f"`modelfetch upgrade {name}` moves it to the newest revision. {hint}"
+                move = f"`modelfetch upgrade {name}` moves it to what there is now."
+                hint = f"{move} {hint.replace('Choose', 'Or choose')}"
             raise UsageError(error.message, hint=hint) from error
         if name in self._names:
             raise UsageError(
