@@ -179,7 +179,8 @@ class _Access:
         login = self._find()
         host = self._repository.registry
         if login is None:
-            hint = f"It may be private, or not exist; `docker login {host}` or `podman login {host}` log in."
+            how = f"`docker login {host}` or `podman login {host}` stores a login"
+            hint = f"It may be private, or not exist; {how}."
         else:
             hint = f"The login of {login.origin} may not read it: check it, or log in to {host} again."
         return SourceError(Fault.AUTHORIZATION, message, hint=hint)
