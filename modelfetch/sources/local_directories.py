@@ -2,7 +2,7 @@
 
 Each directory is listed at most once a run, when a file is first looked for, and within limits of its own.
 Links are not followed, so a listing ends; other file systems below are listed too. A directory that cannot be
-read is skipped.
+read is skipped; if it is one of the settings, that is reported, as it may be misspelled or not mounted.
 
 Of the files of one size those come first whose name contains the SHA-256 (stores of other programs use it as
 a name), then those with the name of the pinned file.
@@ -37,7 +37,7 @@ class LocalDirectory:
 
     Args:
         root: The directory; it may not exist.
-        notice: Receives a line for the user if a listing was cut short.
+        notice: Receives a line for the user if the directory cannot be listed, or not whole.
         skipped: A directory that is left out: this cache, whose partial files have their full size.
         clock: Monotonic seconds.
     """
@@ -71,6 +71,8 @@ class LocalDirectory:
     def _list(self) -> dict[int, list[str]]:
         by_size: dict[int, list[str]] = {}
         until, left = self._clock() + MOST_SECONDS, MOST_FILES
+        if why := _why_unreadable(self._root):
+            self._notice(f"sources.local: {sanitize(str(self._root))} is not searched: {why}")
         for entry in files_below(self._root, _status(self._skipped)):
             if left <= 0 or self._clock() > until:
                 self._notice(f"sources.local: {sanitize(str(self._root))} is too large to be searched whole")
@@ -112,6 +114,15 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
             return sorted(found, key=lambda entry: entry.name)
     except (OSError, ValueError):
         return []
+
+
+def _why_unreadable(directory: Path) -> str:
+    """The reason why a directory cannot be listed; empty if it can."""
+    try:
+        os.scandir(directory).close()
+    except (OSError, ValueError) as error:
+        return (getattr(error, "strerror", None) or "not a valid path").lower()
+    return ""
 
 
 def _status(path: Path | None) -> os.stat_result | None:

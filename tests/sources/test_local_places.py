@@ -197,7 +197,6 @@ def test_links_and_unfinished_files_are_left_out(tmp_path: Path) -> None:
     (root / "up").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
     assert not searched(root, LocalDirectory(root).of_size)
-    assert not searched(root, LocalDirectory(tmp_path / "missing").of_size)
 
 
 def test_our_own_cache_is_left_out(tmp_path: Path) -> None:
@@ -216,6 +215,18 @@ def test_a_listing_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list(directories.of_size(manifest(small), small))) == 3
     assert len(list(directories.of_size(manifest(small), small))) == 3
     assert notices == [f"sources.local: {tmp_path} is too large to be searched whole"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "no such file or directory"), ("file", "not a directory")]
+)
+def test_a_directory_that_cannot_be_listed_is_reported_once(tmp_path: Path, name: str, reason: str) -> None:
+    put(tmp_path / "file")
+    notices: list[str] = []
+    directory = LocalDirectory(tmp_path / name, notices.append)
+    assert not searched(tmp_path, directory.of_size)
+    assert not searched(tmp_path, directory.of_size)
+    assert notices == [f"sources.local: {tmp_path / name} is not searched: {reason}"]
 
 
 def test_a_slow_listing_ends(tmp_path: Path) -> None:
