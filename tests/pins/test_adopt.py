@@ -328,6 +328,30 @@ def test_an_unfinished_model_of_ollama_is_reported(machine: Machine) -> None:
     add_ollama(machine.ollama, LLAMA, [("model", LARGE)], partial=True)
     adopted = only(machine.adopt("ollama"))
     assert (adopted.state, adopted.reason) == ("incomplete", "layers are not there: llama3.2-1b.gguf")
+    assert "ollama pull llama3.2:1b" in adopted.hint
+
+
+def test_a_truncated_layer_of_ollama_is_found_by_its_size(machine: Machine) -> None:
+    add_ollama(machine.ollama, LLAMA, [("model", LARGE)])
+    [blob] = (machine.ollama / "blobs").iterdir()
+    blob.write_bytes(LARGE[:-1])
+    adopted = only(machine.adopt("ollama"))
+    assert (adopted.state, adopted.manifest) == ("damaged", None)
+    assert adopted.reason == "layers of a wrong size: llama3.2-1b.gguf"
+
+
+@pytest.mark.parametrize(
+    ("target", "guess"),
+    [("ollama:llama3.2", "It has: ollama:llama3.2:1b"), ("ollama:lama3.2", "Did you mean 'llama3.2'")],
+)
+def test_an_unknown_model_of_ollama_is_refused_with_a_guess(
+    machine: Machine, target: str, guess: str
+) -> None:
+    add_ollama(machine.ollama, LLAMA, [("model", LARGE)])
+    add_ollama(machine.ollama, "registry.ollama.ai/library/q/latest", [("model", LARGE)])
+    with pytest.raises(UnknownModelError) as caught:
+        machine.adopt(target)
+    assert guess in caught.value.message
 
 
 @pytest.mark.parametrize(
