@@ -60,7 +60,7 @@ class LocalDirectory:
         """Yield the files of this size, the most likely ones first."""
         found = self._listed().get(file.size, [])
         base = file.path.rpartition("/")[2]
-        yield from map(Path, sorted(found, key=lambda path: _unlikeliness(path, base, file.sha256)))
+        yield from map(Path, sorted(found, key=lambda path: _search_key(path, base, file.sha256)))
 
     def _listed(self) -> dict[int, list[str]]:
         with self._lock:
@@ -139,6 +139,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _unlikeliness(path: str, base: str, sha256: str) -> tuple[bool, bool, str]:
+def _search_key(path: str, base: str, sha256: str) -> tuple[bool, bool, str]:
+    """Sort key of files of one size: the most likely one first, else by path."""
     name = os.path.basename(path)  # noqa: PTH119 - thousands of paths of one size may be sorted
     return sha256 not in name, name != base, path
