@@ -22,6 +22,8 @@ from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, U
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote, sanitize
+from modelfetch.pins.adopt_hub import VERIFY, models_in_hub
+from modelfetch.pins.adopt_ollama import models_of_ollama
 from modelfetch.pins.catalogs import check_name, pins, user_catalog, write_pin
 from modelfetch.pins.combine import unique_files
 from modelfetch.pins.local_model import ListingUpstream, LocalModel
@@ -104,7 +106,7 @@ class Adopter:
         try:
             return self._adopt(model, model.listing, name)
         except IntegrityError as error:
-            hint = _HINT if model.listing.huggingface is not None else error.hint
+            hint = VERIFY if model.listing.huggingface is not None else error.hint
             return Adopted(model.place, "damaged", reason=error.message, hint=hint)
         except (UsageError, ManifestError, UnavailableError) as error:
             hint = _with_verb(error.hint, model.listing.reference)
@@ -167,8 +169,6 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
         UsageError: The target is malformed, or a directory has no files that can be pinned.
         StoreError: A directory cannot be read.
     """
-    from modelfetch.pins.adopt_hub import models_in_hub
-    from modelfetch.pins.adopt_ollama import models_of_ollama
     from modelfetch.pins.session import parsed
 
     loaded = workspace.loaded
@@ -190,7 +190,6 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
     return [LocalModel(listing.reference.text, listing)]
 
 
-_HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
 _PLACES = (
     "A place is a directory or file, hf (the Hugging Face cache), hf:ORG/REPO, ollama, or ollama:NAME. "
     "`modelfetch add` pins what is not on this disk."

@@ -35,6 +35,8 @@ _CARD_BYTES: Final = 64 << 10
 _METADATA: Final = re.compile(r"\A\ufeff?---\r?\n(.*?)\r?\n---", re.DOTALL)
 _LICENSE: Final = re.compile(r"^license:[ \t]*[\"']?([A-Za-z0-9.+-]+)[\"']?[ \t]*\r?$", re.MULTILINE)
 _FETCH: Final = "`hf download` fetches them."
+VERIFY: Final = "`modelfetch verify --hf` checks the whole Hugging Face cache, and names the files to delete."
+"""Hint for a file that has not the stated bytes."""
 
 
 def models_in_hub(root: Path, endpoint: str, wanted: RepoReference | None = None) -> Iterator[LocalModel]:
@@ -106,7 +108,7 @@ def _model(
     tree = snapshot.tree or {}
     files = [_file(file, tree.get(file.path)) for file in snapshot.files]
     if cut := tuple(file.path for file, own in zip(snapshot.files, files, strict=True) if _is_cut(file, own)):
-        return LocalModel(reference.text, None, "damaged", f"files of a wrong size: {few(cut)}")
+        return LocalModel(reference.text, None, "damaged", f"files of a wrong size: {few(cut)}", VERIFY)
     repo = HuggingFaceRepo(repository.repo, snapshot.commit, repository.type)
     base = repository.repo.rpartition("/")[2]
     listing = Listing(
