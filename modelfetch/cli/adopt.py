@@ -174,7 +174,8 @@ def _print(adopted: Sequence[Adopted], target: str, *, dry_run: bool, quiet: boo
             say(f"note: {notice}")
     for each in adopted:
         if each.reason:
-            say_error(f"{each.place}: {each.reason}", each.hint)
+            is_named = each.reason.startswith(each.place)
+            say_error(each.reason if is_named else f"{each.place}: {each.reason}", each.hint)
     if not adopted:
         say(f"nothing to adopt: {target} has no models on this disk")
         return

@@ -90,7 +90,7 @@ def select(listing: Listing, files: Sequence[UpstreamFile], patterns: Patterns) 
         _check_patterns(where, patterns.exclude, implied)
     kept = [file for file in whole if not _matches(file.path, patterns.exclude)]
     _check_parts(kept, split)
-    kept = [file for file in kept if not _is_left_out(file.path, patterns.include)]
+    kept = [file for file in kept if file.path in patterns.include or not is_left_out(file.path)]
     _check_count(where, kept)
     _check_paths(where, kept)
     return sorted(kept, key=lambda file: file.path)
@@ -111,6 +111,11 @@ def split_files(files: Iterable[UpstreamFile]) -> list[Parts]:
         )
         for (stem, total, suffix), parts in found.items()
     ]
+
+
+def is_left_out(path: str) -> bool:
+    """Whether pins leave out a file, unless it is asked for by its path."""
+    return path.rpartition("/")[2] == _LEFT_OUT
 
 
 def incomplete(files: Iterable[UpstreamFile]) -> list[str]:
@@ -134,10 +139,6 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
 def _whole(pattern: str) -> str:
     """A pattern that ends in a slash means everything in that directory, as for ``hf download``."""
     return f"{pattern}*" if pattern.endswith("/") else pattern
-
-
-def _is_left_out(path: str, include: Sequence[str]) -> bool:
-    return path.rpartition("/")[2] == _LEFT_OUT and path not in include
 
 
 def _with_parts(included: Sequence[UpstreamFile], split: Sequence[Parts]) -> list[UpstreamFile]:

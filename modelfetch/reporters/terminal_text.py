@@ -174,13 +174,13 @@ def license_lines(event: Planned) -> list[str]:
     """Show the license of a model before its first download, unless the license is permissive."""
     if not event.missing or (is_permissive(event.license) and not event.license_notice):
         return []
-    stated = (
-        f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
-    )
     home = f"; {event.homepage}" if event.homepage else ""
-    # The first line says already that no license is stated.
-    notice = "" if event.license_notice == NO_LICENSE else event.license_notice
-    return [sanitize(line) for line in (f"license: {stated}{home})", notice) if line]
+    if event.license:
+        lines = [f"license: {event.license} (as stated by the publisher{home})", event.license_notice]
+    else:
+        notice = event.license_notice if event.license_notice != NO_LICENSE else ""
+        lines = [f"license: not stated by the publisher{home}", notice]
+    return [sanitize(line) for line in lines if line]
 
 
 def waiting(event: LockWaiting) -> str:

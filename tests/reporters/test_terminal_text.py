@@ -20,6 +20,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
+from modelfetch.model.manifest import NO_LICENSE
 from modelfetch.notices import Notices
 from modelfetch.reporters import error_lines, terminal_text
 from modelfetch.reporters.failure_notes import Note, Notes
@@ -83,8 +84,8 @@ def test_error_lines_are_harmless() -> None:
         ),
         ("AGPL-3.0", "Mind this.", "", ["license: AGPL-3.0 (as stated by the publisher)", "Mind this."]),
         ("MIT", "Mind this.", "", ["license: MIT (as stated by the publisher)", "Mind this."]),
-        ("", "", "https://x.example", ["license: (not stated by the publisher; https://x.example)"]),
-        ("", "no license is stated", "", ["license: (not stated by the publisher)"]),
+        ("", NO_LICENSE, "https://x.example", ["license: not stated by the publisher; https://x.example"]),
+        ("", "Mind this.", "", ["license: not stated by the publisher", "Mind this."]),
     ],
 )
 def test_a_licence_is_told_before_a_download_unless_it_is_permissive(
