@@ -19,6 +19,7 @@ from modelfetch.cli.output import say
 from modelfetch.model.paths import is_reference
 
 if TYPE_CHECKING:
+    from modelfetch.pins.add import Added
     from modelfetch.pins.pin import Choose
     from modelfetch.pins.session import PinSession
     from modelfetch.pins.variants import Variant
@@ -145,10 +146,17 @@ def pin_new(
         names, added = ensure_pinned(session, words, choose=chooser(json=json))
     for each in added:
         if not quiet:
-            say(f"note: {pinned_line(each)}")
+            say(f"note: {pinned_line(each)}{_computed(each)}")
             for notice in each.pin.notices if each.pin else ():
-                say(f"note: {notice}")
+                if each.pin and notice != each.pin.first_use:
+                    say(f"note: {notice}")
     return names, bool(added)
+
+
+def _computed(added: Added) -> str:
+    """Say how many digests of a new pin were computed here, as the end of the line about the pin."""
+    count = sum(not one.stated_by for one in added.pin.files) if added.pin else 0
+    return f"; {count} of the digests computed here (trust on first use)" if count else ""
 
 
 def names_of(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:

@@ -77,6 +77,9 @@ class Pin:
     notices: tuple[str, ...] = ()
     """Lines for the user: agreements and gaps between upstreams, renamed repositories, trust on first use."""
 
+    first_use: str = ""
+    """The one of these lines that says which digests were computed here; empty if all were stated."""
+
     @property
     def fetched(self) -> int:
         """Bytes read over the network to compute digests."""
@@ -130,14 +133,15 @@ def make_pin(
     name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
     check_name(name)
     pinned = _pinned(combined, upstreams[0], digests)
+    first_use = _first_use(combined, pinned, listings[0])
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
         *agreements(combined, listings),
-        *_first_use(combined, pinned, listings[0]),
+        *filter(None, [first_use]),
     )
     origin = replace(request, include=request.include or page)
-    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices)
+    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices, first_use)
 
 
 def _with_variant(
@@ -216,11 +220,11 @@ def _check_folder(request: PinRequest, listing: Listing, page: Sequence[str]) ->
         )
 
 
-def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> list[str]:
-    """Say which digests are trusted because of what one source sent now."""
+def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> str:
+    """Say which digests are trusted because of what one source sent now; empty if there are none."""
     computed = [(each.file, one) for each, one in zip(combined, pinned, strict=True) if not one.stated_by]
     if not computed:
-        return []
+        return ""
     size = format_size(sum(one.file.size for _, one in computed))
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
     is_checked = all(file.git_blob is not None for file, _ in computed)
@@ -229,7 +233,7 @@ def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listi
     line = (
         f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
     )
-    return [f"{line}{checked} (trust on first use)"]
+    return f"{line}{checked} (trust on first use)"
 
 
 def _manifest(

@@ -72,8 +72,9 @@ def test_trust_on_first_use_is_said_plainly(hubs: Hubs) -> None:
     [notice] = hubs.pin().notices
     source = "from what hf:org/Repo alone delivered now, whose git blob ids it matched (trust on first use)"
     assert notice == f"no hub states the SHA-256 of 1 file (2 B): computed here {source}"
+    assert hubs.pin().first_use == notice
     hubs.serve(hf_listing(stated("w")))
-    assert hubs.pin().notices == ()
+    assert (hubs.pin().notices, hubs.pin().first_use) == ((), "")
 
 
 def test_a_pin_of_which_nobody_states_a_digest_is_marked_computed(hubs: Hubs) -> None:
