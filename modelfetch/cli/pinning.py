@@ -110,12 +110,11 @@ def _ask(variants: Sequence[Variant]) -> Variant:
         UsageError: The input ended.
     """
     from modelfetch.errors import UsageError
-    from modelfetch.pins.variants import shown_size
+    from modelfetch.pins.variants import variant_lines
 
     say(f"This repository has {len(variants)} variants:")
-    width = max(len(variant.label) for variant in variants)
-    for number, variant in enumerate(variants, start=1):
-        say(f"{number:>4}  {variant.label:<{width}}  {shown_size(variant)}")
+    for number, line in enumerate(variant_lines(variants), start=1):
+        say(f"{number:>4}  {line}")
     while True:
         sys.stderr.write(f"Which one (1-{len(variants)})? ")
         sys.stderr.flush()

@@ -108,13 +108,14 @@ def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
     return find_pin(workspace, parsed(workspace, reference_text))
 
 
-def check_name(workspace: Workspace, name: str, reference: Reference) -> None:
+def check_name(workspace: Workspace, name: str, reference: Reference, words: str = "") -> None:
     """Refuse a name that a catalog has already.
 
     Args:
         workspace: Whose catalogs are searched.
         name: The name that a pin would get; an alias of a built-in model counts as taken, too.
         reference: What is pinned, for the proposal of another name.
+        words: The arguments that name what is pinned, for the same proposal; without them the reference.
 
     Raises:
         UsageError: The name is taken; the hint proposes another one.
@@ -123,20 +124,40 @@ def check_name(workspace: Workspace, name: str, reference: Reference) -> None:
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
-    free = _free_name(workspace, name, reference)
+    revision = _other_revision(workspace, entry.path, reference)
+    free = _free_name(workspace, name, reference, revision)
+    hint = f"Choose another one: `modelfetch add {sanitize(words or reference.text)} --name {free}`."
+    if revision and entry.origin in ("user", "project"):
+        hint += (
+            f" To move that pin instead: `modelfetch upgrade {entry.name} --revision {sanitize(revision)}`."
+        )
     raise UsageError(
         f"the name {quote(name)} is taken by {entry.name} of the {entry.origin} catalog "
         f"({sanitize(str(entry.path))})",
-        hint=f"Choose another one: `modelfetch add {sanitize(reference.text)} --name {free}`.",
+        hint=hint,
     )
 
 
-def _free_name(workspace: Workspace, name: str, reference: Reference) -> str:
-    """Propose the name with its owner in front, or else with a number behind it."""
+def _other_revision(workspace: Workspace, path: Path, reference: Reference) -> str:
+    """The revision of a reference, if the manifest at the path pins its repository; else empty."""
+    revision = getattr(reference, "revision", None)
+    with suppress(OSError, ValueError, ManifestError, UsageError):
+        upstream = load_manifest(path, read_regular(path, BYTES_LIMIT + 1)).upstream
+        if revision and upstream is not None:
+            pinned = parsed(workspace, upstream.ref)
+            parts = ("hub", "repo", "type")
+            if all(getattr(pinned, part, None) == getattr(reference, part, None) for part in parts):
+                return str(revision)
+    return ""
+
+
+def _free_name(workspace: Workspace, name: str, reference: Reference, revision: str) -> str:
+    """Propose the name with the revision behind it or the owner in front, or else with a number behind it."""
     taken = {*workspace.catalog.names(), *workspace.catalog.aliases()}
     owner = getattr(reference, "repo", "").rpartition("/")[0]
     names = (f"{name[:120]}-{number}" for number in range(2, len(taken) + 3))
-    proposals = [model_name(f"{owner}-{name}")] if owner else []
+    proposals = [model_name(f"{name[:80]}-{revision[:40]}")] if revision else []
+    proposals += [model_name(f"{owner}-{name}")] if owner else []
     return next(free for free in (*proposals, *names) if free not in taken)
 
 

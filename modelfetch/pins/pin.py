@@ -158,7 +158,7 @@ def _with_variant(
     if len(variants) < 2:
         return request, ""
     if choose is None:
-        raise VariantsError(request.references[0].text, variants, companions_of(files))
+        raise VariantsError(request.references[0].text, variants, companions_of(files), listing.name)
     chosen = choose(variants)
     return replace(request, include=(chosen.pattern,)), chosen.label
 

@@ -11,6 +11,7 @@ Nothing of HTTP is imported until the first request.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -55,7 +56,7 @@ class PinSession:
             self.upstream_for,
             self.digests,
             choose=choose,
-            check_name=lambda name: check_name(self.workspace, name, request.references[0]),
+            check_name=lambda name: check_name(self.workspace, name, request.references[0], _words(request)),
         )
 
 
@@ -100,6 +101,15 @@ def open_session(
         )
     finally:
         client.close()
+
+
+def _words(request: PinRequest) -> str:
+    """The arguments of ``add`` that make a request, without the name."""
+    patterns = [("--include", each) for each in request.include] + [
+        ("--exclude", each) for each in request.exclude
+    ]
+    texts = [shlex.quote(each.text) for each in request.references]
+    return " ".join([*texts, *(f"{option} {shlex.quote(glob)}" for option, glob in patterns)])
 
 
 def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:

@@ -10,7 +10,7 @@ import pytest
 
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.model.reference import Reference
+from modelfetch.model.reference import Reference, RepoReference
 from modelfetch.pins.add import (
     Added,
     Target,
@@ -21,7 +21,7 @@ from modelfetch.pins.add import (
     pinned_names,
     target_of,
 )
-from modelfetch.pins.catalogs import pinned_as, user_catalog, write_pin
+from modelfetch.pins.catalogs import check_name, pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
 from modelfetch.pins.session import PinSession, open_session
@@ -96,12 +96,24 @@ def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> Non
     with pytest.raises(UsageError) as caught:
         machine.add(include=("w",))
     assert "the name 'repo' is taken by repo of the user catalog" in caught.value.message
-    assert "--name org-repo" in caught.value.hint
+    assert "`modelfetch add hf:org/Repo --include w --name org-repo`" in caught.value.hint
     assert machine.add(include=("w",), name="small").is_written
     assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
     assert machine.add(name="twin").is_written
     with pytest.raises(UsageError, match="pinned several times: repo, twin"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
+
+
+def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", RepoReference("hf", "org/Repo", "v1.0"))
+    assert "--name repo-v1.0" in caught.value.hint
+    assert "`modelfetch upgrade repo --revision v1.0`" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", RepoReference("hf", "other/Repo", "v1.0"))
+    assert "--name other-repo" in caught.value.hint
+    assert "upgrade" not in caught.value.hint
 
 
 def test_a_built_in_name_is_taken(machine: Machine) -> None:
