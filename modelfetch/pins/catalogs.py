@@ -124,8 +124,9 @@ def check_name(workspace: Workspace, name: str, reference: Reference, words: str
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
-    revision = _other_revision(workspace, entry.path, reference)
-    free = _free_name(workspace, name, reference, revision)
+    tail = getattr(reference, "tail", "")
+    revision = "" if tail else _other_revision(workspace, entry.path, reference)
+    free = _free_name(workspace, name, reference, revision or tail.rpartition("/")[2].partition(".")[0])
     hint = f"Choose another one: `modelfetch add {sanitize(words or reference.text)} --name {free}`."
     if revision and entry.origin in ("user", "project"):
         hint += (
@@ -151,12 +152,12 @@ def _other_revision(workspace: Workspace, path: Path, reference: Reference) -> s
     return ""
 
 
-def _free_name(workspace: Workspace, name: str, reference: Reference, revision: str) -> str:
-    """Propose the name with the revision behind it or the owner in front, or else with a number behind it."""
+def _free_name(workspace: Workspace, name: str, reference: Reference, suffix: str) -> str:
+    """Propose the name with a suffix or the owner in front, or else with a number behind it."""
     taken = {*workspace.catalog.names(), *workspace.catalog.aliases()}
     owner = getattr(reference, "repo", "").rpartition("/")[0]
     names = (f"{name[:120]}-{number}" for number in range(2, len(taken) + 3))
-    proposals = [model_name(f"{name[:80]}-{revision[:40]}")] if revision else []
+    proposals = [model_name(f"{name[:80]}-{suffix[:40]}")] if suffix else []
     proposals += [model_name(f"{owner}-{name}")] if owner else []
     return next(free for free in (*proposals, *names) if free not in taken)
 

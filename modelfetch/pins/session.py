@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancellation
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.reference import RepoReference
 from modelfetch.pins.catalogs import check_name
 from modelfetch.pins.digests import Digests, StoreDigests
 from modelfetch.pins.parsing import parsed
@@ -103,12 +104,24 @@ def open_session(
         client.close()
 
 
+def page_text(reference: Reference) -> str:
+    """The text of a reference, with the folder or file of a page, which its canonical form leaves out."""
+    tail, revision = getattr(reference, "tail", ""), getattr(reference, "revision", None)
+    if not (isinstance(reference, RepoReference) and tail and revision):
+        return reference.text
+    where = f"{'' if reference.type == 'model' else f'{reference.type}s/'}{reference.repo}"
+    revision = revision.replace("/", "%2F")
+    if reference.hub == "hf":
+        return f"hf://{where}@{revision}/{tail}"
+    return f"https://modelscope.cn/{reference.type}s/{reference.repo}/file/view/{revision}/{tail}"
+
+
 def _words(request: PinRequest) -> str:
     """The arguments of ``add`` that make a request, without the name."""
     patterns = [("--include", each) for each in request.include] + [
         ("--exclude", each) for each in request.exclude
     ]
-    texts = [shlex.quote(each.text) for each in request.references]
+    texts = [shlex.quote(page_text(each)) for each in request.references]
     return " ".join([*texts, *(f"{option} {shlex.quote(glob)}" for option, glob in patterns)])
 
 

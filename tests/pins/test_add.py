@@ -10,6 +10,7 @@ import pytest
 
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.parse_reference import parse_reference
 from modelfetch.model.reference import Reference, RepoReference
 from modelfetch.pins.add import (
     Added,
@@ -24,7 +25,7 @@ from modelfetch.pins.add import (
 from modelfetch.pins.catalogs import check_name, pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
-from modelfetch.pins.session import PinSession, open_session
+from modelfetch.pins.session import PinSession, open_session, page_text
 from modelfetch.pins.unpin import unpin
 from modelfetch.pins.variants import Variant, VariantsError
 from modelfetch.workspace import Workspace
@@ -113,6 +114,22 @@ def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machi
     with pytest.raises(UsageError) as caught:
         check_name(machine.workspace, "repo", RepoReference("hf", "other/Repo", "v1.0"))
     assert "--name other-repo" in caught.value.hint
+    assert "upgrade" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        RepoReference("hf", "org/Repo", "main", "model", "onnx/a.bin"),
+        RepoReference("hf", "org/Repo", "feature/x", "dataset", "onnx"),
+        RepoReference("ms", "org/Repo", "master", "model", "onnx"),
+    ],
+)
+def test_the_folder_of_a_page_is_kept_in_a_proposal(machine: Machine, reference: RepoReference) -> None:
+    assert parse_reference(page_text(reference)) == reference
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", reference)
     assert "upgrade" not in caught.value.hint
 
 
