@@ -118,9 +118,17 @@ def _ask(variants: Sequence[Variant]) -> Variant:
     while True:
         sys.stderr.write(f"Which one (1-{len(variants)})? ")
         sys.stderr.flush()
-        answer = sys.stdin.readline()
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            say("")  # the prompt of the shell begins on a line of its own
+            raise
         if not answer:
-            raise UsageError("no variant was chosen", hint="Choose one with --include.")
+            say("")
+            raise UsageError(
+                "no variant was chosen",
+                hint="Type a number, or choose with `modelfetch add REF --include GLOB`.",
+            )
         text = answer.strip()
         if text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= len(variants):
             return variants[int(text) - 1]

@@ -90,8 +90,9 @@ UpstreamFor = Callable[["Reference"], "Upstream"]
 """Returns the upstream of a reference; see :func:`modelfetch.upstreams.registry.open_upstream`."""
 Choose = Callable[[Sequence[Variant]], Variant]
 """Lets a person choose one of several variants."""
-CheckName = Callable[[str], None]
-"""Refuses a name that cannot be pinned; called before any file is read."""
+CheckName = Callable[[str, PinRequest], None]
+"""Refuses a name that cannot be pinned; called before any file is read. The request has the pattern of the
+variant that was chosen."""
 
 
 def make_pin(
@@ -100,7 +101,7 @@ def make_pin(
     digests: Digests,
     *,
     choose: Choose | None = None,
-    check_name: CheckName = lambda _: None,
+    check_name: CheckName = lambda *_: None,
 ) -> Pin:
     """Make a pin. Nothing is written but what ``digests`` keeps.
 
@@ -131,7 +132,7 @@ def make_pin(
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
     name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
-    check_name(name)
+    check_name(name, request)
     pinned = _pinned(combined, upstreams[0], digests)
     first_use = _first_use(combined, pinned, listings[0])
     notices = (
@@ -228,11 +229,9 @@ def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listi
     size = format_size(sum(one.file.size for _, one in computed))
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
     is_checked = all(file.git_blob is not None for file, _ in computed)
-    checked = ", whose git blob ids it matched" if is_checked else ""
+    checked = ", which match their git blob ids" if is_checked else ""
     source = sanitize(listing.reference.text)
-    line = (
-        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
-    )
+    line = f"no hub states the SHA-256 of {count} ({size}): computed here from the bytes of {source} alone"
     return f"{line}{checked} (trust on first use)"
 
 

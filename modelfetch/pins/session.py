@@ -57,7 +57,9 @@ class PinSession:
             self.upstream_for,
             self.digests,
             choose=choose,
-            check_name=lambda name: check_name(self.workspace, name, request.references[0], _words(request)),
+            check_name=lambda name, asked: check_name(
+                self.workspace, name, asked.references[0], _words(asked)
+            ),
         )
 
 
