@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ManifestError, StoreError, UnknownModelError, UsageError
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
+from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.matching import Wanted, is_pin_of
@@ -34,6 +36,7 @@ __all__ = [
     "find_pin",
     "pinned_as",
     "pins",
+    "pins_of_repo",
     "project_catalog",
     "remove_from_project",
     "remove_pin",
@@ -142,13 +145,32 @@ def check_name(workspace: Workspace, name: str, reference: Reference, words: str
 def _other_revision(workspace: Workspace, path: Path, reference: Reference) -> str:
     """The revision of a reference, if the manifest at the path pins its repository; else empty."""
     revision = getattr(reference, "revision", None)
+    return str(revision) if revision and _ref_of_repo(workspace, path, reference) else ""
+
+
+def pins_of_repo(workspace: Workspace, reference: Reference) -> list[tuple[str, str]]:
+    """Return names and references of all pins of the repository of a reference, at whatever revision."""
+    entries = [workspace.catalog.entry(name) for name in workspace.catalog.names()]
+    return [
+        (entry.name, ref)
+        for entry in entries
+        if entry.origin != "built-in" and (ref := _ref_of_repo(workspace, entry.path, reference))
+    ]
+
+
+def _ref_of_repo(workspace: Workspace, path: Path, reference: Reference) -> str:
+    """The reference of the manifest at a path, if it names the same repository; else empty."""
+    if not isinstance(reference, RepoReference):
+        return ""
     with suppress(OSError, ValueError, ManifestError, UsageError):
-        upstream = load_manifest(path, read_regular(path, BYTES_LIMIT + 1)).upstream
-        if revision and upstream is not None:
+        content = read_regular(path, BYTES_LIMIT + 1)
+        upstream = load_manifest(path, content).upstream if reference.repo.encode() in content else None
+        if upstream is not None:
             pinned = parsed(workspace, upstream.ref)
-            parts = ("hub", "repo", "type")
-            if all(getattr(pinned, part, None) == getattr(reference, part, None) for part in parts):
-                return str(revision)
+            if isinstance(pinned, RepoReference) and replace(pinned, revision=None) == replace(
+                reference, revision=None, tail=""
+            ):
+                return upstream.ref
     return ""
 
 

@@ -133,6 +133,17 @@ def test_the_folder_of_a_page_is_kept_in_a_proposal(machine: Machine, reference:
     assert "upgrade" not in caught.value.hint
 
 
+def test_a_reference_that_is_pinned_at_another_revision_is_told_apart(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:org/Repo@v2"])
+    hint = "Pinned is repo (hf:org/Repo). `modelfetch add hf:org/Repo@v2` pins it."
+    assert caught.value.hint == hint
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:datasets/org/Repo"])
+    assert "Pinned is" not in caught.value.hint
+
+
 def test_a_built_in_name_is_taken(machine: Machine) -> None:
     machine.hub.listing = hf_listing(plain("config.json"), name="whisper-base")
     with pytest.raises(UsageError, match="taken by whisper-base of the built-in catalog"):
