@@ -123,6 +123,8 @@ def _pasted(text: str) -> UsageError | None:
         return refuse(text, "has other characters around it", instead=plain)
     if "\\" in text and (meant := _if_valid(text.replace("\\", "/"))) and meant.startswith(_HUBS):
         return refuse(text, "contains a backslash", instead=meant)
+    if "#" in text and (meant := _if_valid(text.replace("#", "@", 1))).startswith(("hf:", "ms:")):
+        return refuse(text, "has '#' where a revision starts with '@'", instead=meant)
     if " " not in text:
         return None
     if meant := meant_by_command(text, _if_valid):
@@ -197,6 +199,8 @@ def _ipfs(text: str, body: str) -> IpfsReference:
     if body.startswith("//"):
         body = unquote(body[2:])
     cid, slash, path = body.removeprefix("ipfs/").partition("/")
+    if not cid:
+        raise refuse(text, "names no CID", hint="Write ipfs:CID or ipfs:CID/PATH.")
     try:
         known = Cid.parse(cid)
     except ValueError as error:
