@@ -31,7 +31,7 @@ from modelfetch.sources.huggingface import file_url, page_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, nonsense, select
 from modelfetch.upstreams.huggingface_card import stated_license, title_of
-from modelfetch.upstreams.huggingface_refusals import Asked, disabled, gated, no_revision, refusal
+from modelfetch.upstreams.huggingface_refusals import Asked, disabled, no_revision, refusal
 from modelfetch.upstreams.huggingface_tree import file_of
 from modelfetch.upstreams.reading import pieces_of
 
@@ -98,7 +98,6 @@ class HuggingFace:
         self._host = host_of(self._endpoint)
         self._credential = Credential.bearer(self._endpoint, token) if token else None
         self._paths: frozenset[str] = frozenset()
-        self._gated: Asked | None = None
 
     @classmethod
     def from_access(cls, access: Access) -> HuggingFace:
@@ -114,7 +113,6 @@ class HuggingFace:
         revision = asked.revision or _DEFAULT_REVISION
         state, files, notices = self._listed(asked, revision, folder)
         self._paths = frozenset(file.path for file in files)
-        self._gated = self._asked(asked, revision) if state.is_gated else None
         files, include = select(files, folder, asked.text)
         repo = HuggingFaceRepo(state.id, state.commit, asked.type)
         if state.id != asked.repo:
@@ -144,14 +142,7 @@ class HuggingFace:
         """
         refused = "If the repository is gated, accept the terms on its page and set HF_TOKEN."
         with closing(pieces_of(self._hub, file, self._credential, self._paths, refused)) as pieces:
-            yield self._ungated(pieces)
-
-    def _ungated(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass the bytes on; a refusal of a gated repository says that it is gated, and names its page."""
-        try:
-            yield from pieces
-        except AuthorizationError as error:
-            raise error if self._gated is None else gated(self._gated) from error
+            yield pieces
 
     def _without_tail(self, asked: RepoReference) -> tuple[RepoReference, str]:
         """Split the end of a page address into revision and folder."""

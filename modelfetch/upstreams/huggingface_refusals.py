@@ -46,7 +46,7 @@ def refusal(answer: Answer, asked: Asked) -> ModelfetchError:
     if answer.status == 401 and "invalid credentials" in message:
         return _bad_token(asked)
     if code == "GatedRepo":
-        return gated(asked)
+        return _gated(asked)
     if answer.status == 403:
         return disabled(asked) if "disabled" in message else _forbidden(asked)
     if code == "RevisionNotFound":
@@ -92,8 +92,7 @@ def _bad_token(asked: Asked) -> ModelfetchError:
     )
 
 
-def gated(asked: Asked) -> AuthorizationError:
-    """Return the error for a repository whose terms must be accepted first."""
+def _gated(asked: Asked) -> ModelfetchError:
     if asked.sends_token:
         return AuthorizationError(
             f"{asked.what} is gated, and the account of the token has not been granted access",

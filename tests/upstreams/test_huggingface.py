@@ -262,9 +262,9 @@ def test_the_large_files_of_a_gated_repository_can_be_listed(hub: HubClient, hf:
     listing = upstream.resolve(RepoReference("hf", "org/repo"))
     assert listing.files[2].sha256 is not None
     assert "is gated" in listing.notices[0]
-    with pytest.raises(AuthorizationError, match="hf:org/repo is gated: it requires a login") as caught:
+    with pytest.raises(AuthorizationError, match=r"config\.json.*access refused") as caught:
         read(upstream, listing.files[1])
-    assert f"Accept the terms at {hf.endpoint}/org/repo, then set HF_TOKEN" in caught.value.hint
+    assert "accept the terms" in caught.value.hint
 
 
 def test_a_rate_limit_is_waited_for(hub: HubClient, hf: HuggingFaceHub, waits: Waits) -> None:
