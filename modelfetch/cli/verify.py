@@ -78,10 +78,7 @@ def _verify_hub(repositories: Sequence[str], cache_dir: str | None, *, quiet: bo
 
     workspace = Workspace.open({"cache_dir": cache_dir})
     root = workspace.loaded.hf_cache
-    chosen = choose(cached(root), repositories, root)
-    if not (chosen or quiet):
-        say(f"note: {root} has no repositories (HF_HUB_CACHE names another directory)")
-    check = CacheCheck(chosen)
+    check = CacheCheck(choose(cached(root), repositories, root))
     finished = run(workspace, check.events(), json=json, quiet=quiet, is_recorded=False)
     if json:
         return finished.exit_code

@@ -37,7 +37,7 @@ from modelfetch.engine.progress import FileId, with_heartbeat
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.verify import THREADS, Finding
 from modelfetch.engine.workers import Task, merge
-from modelfetch.errors import Fault, IntegrityError, UnknownModelError
+from modelfetch.errors import Fault, IntegrityError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import did_you_mean, quote, sanitize
@@ -279,7 +279,7 @@ def choose(
         root: The directory of the cache, for the message.
 
     Raises:
-        UnknownModelError: The cache has no repository of a name.
+        UsageError: The cache has no repository of a name.
     """
     if not names:
         return list(repositories)
@@ -287,7 +287,7 @@ def choose(
     wanted = [name.removeprefix("hf:").removeprefix("models/") for name in names]
     for name in wanted:
         if name not in known:
-            raise UnknownModelError(
+            raise UsageError(
                 f"the Hugging Face cache {sanitize(str(root))} has no repository "
                 f"{quote(name)}.{did_you_mean(name, known)}",
                 hint="`hf cache ls` lists its repositories; HF_HUB_CACHE names another cache.",

@@ -10,7 +10,7 @@ import pytest
 
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import FileStarted, RunFinished
-from modelfetch.errors import UnknownModelError
+from modelfetch.errors import UsageError
 from modelfetch.pins.hf_cache_check import CacheCheck, choose
 from modelfetch.pins.hf_cache_layout import repositories
 from tests.pins.hub_cache import COMMIT, add_repository, blob_name, flip_a_bit, shared_place
@@ -153,7 +153,7 @@ def test_one_repository_can_be_named(tmp_path: Path, name: str) -> None:
 
 def test_an_unknown_repository_is_refused_with_a_guess(tmp_path: Path) -> None:
     add_repository(tmp_path, "spaces--org--name", FILES)
-    with pytest.raises(UnknownModelError, match=r"Did you mean 'spaces/org/name'\?"):
+    with pytest.raises(UsageError, match=r"Did you mean 'spaces/org/name'\?"):
         checked(tmp_path, ["spaces/org/nam"])
 
 
