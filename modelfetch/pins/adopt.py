@@ -123,7 +123,7 @@ class Adopter:
             UsageError: The name is taken; the hint proposes another one.
         """
         try:
-            check_name(self._workspace, name, listing.reference)
+            check_name(self._workspace, name, PinRequest((listing.reference,)))
         except UsageError as error:
             hint = error.hint.replace("modelfetch add ", "modelfetch adopt ")  # the same words follow
             raise UsageError(error.message, hint=hint) from error

@@ -9,6 +9,7 @@ Writing a manifest creates its file in one step, and never replaces another one,
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +29,7 @@ from modelfetch.pins.project_file import add_to_project, remove_from_project
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.model.reference import Reference
+    from modelfetch.pins.pin import PinRequest
     from modelfetch.workspace import Workspace
 
 __all__ = [
@@ -111,14 +113,13 @@ def pinned_as(workspace: Workspace, reference_text: str) -> Manifest | None:
     return find_pin(workspace, parsed(workspace, reference_text))
 
 
-def check_name(workspace: Workspace, name: str, reference: Reference, words: str = "") -> None:
+def check_name(workspace: Workspace, name: str, request: PinRequest) -> None:
     """Refuse a name that a catalog has already.
 
     Args:
         workspace: Whose catalogs are searched.
         name: The name that a pin would get; an alias of a built-in model counts as taken, too.
-        reference: What is pinned, for the proposal of another name.
-        words: The arguments that name what is pinned, for the same proposal; without them the reference.
+        request: What is pinned, for the proposal of another name.
 
     Raises:
         UsageError: The name is taken; the hint proposes another one.
@@ -127,10 +128,11 @@ def check_name(workspace: Workspace, name: str, reference: Reference, words: str
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
+    reference = request.references[0]
     tail = getattr(reference, "tail", "")
     revision = "" if tail else _other_revision(workspace, entry.path, reference)
     free = _free_name(workspace, name, reference, revision or tail.rpartition("/")[2].partition(".")[0])
-    hint = f"Choose another one: `modelfetch add {sanitize(words or reference.text)} --name {free}`."
+    hint = f"Choose another one: `modelfetch add {_words(request)} --name {free}`."
     if revision and entry.origin in ("user", "project"):
         hint += (
             f" To move that pin instead: `modelfetch upgrade {entry.name} --revision {sanitize(revision)}`."
@@ -140,6 +142,27 @@ def check_name(workspace: Workspace, name: str, reference: Reference, words: str
         f"({sanitize(str(entry.path))})",
         hint=hint,
     )
+
+
+def page_text(reference: Reference) -> str:
+    """The text of a reference, with the folder or file of a page, which its canonical form leaves out."""
+    tail, revision = getattr(reference, "tail", ""), getattr(reference, "revision", None)
+    if not (isinstance(reference, RepoReference) and tail and revision):
+        return reference.text
+    where = f"{'' if reference.type == 'model' else f'{reference.type}s/'}{reference.repo}"
+    revision = revision.replace("/", "%2F")
+    if reference.hub == "hf":
+        return f"hf://{where}@{revision}/{tail}"
+    return f"https://modelscope.cn/{reference.type}s/{reference.repo}/file/view/{revision}/{tail}"
+
+
+def _words(request: PinRequest) -> str:
+    """The arguments of ``add`` that make a request, without the name."""
+    patterns = [("--include", each) for each in request.include] + [
+        ("--exclude", each) for each in request.exclude
+    ]
+    texts = [shlex.quote(page_text(each)) for each in request.references]
+    return sanitize(" ".join([*texts, *(f"{option} {shlex.quote(glob)}" for option, glob in patterns)]))
 
 
 def _other_revision(workspace: Workspace, path: Path, reference: Reference) -> str:

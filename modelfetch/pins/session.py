@@ -11,7 +11,6 @@ Nothing of HTTP is imported until the first request.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancellation
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.reference import RepoReference
 from modelfetch.pins.catalogs import check_name
 from modelfetch.pins.digests import Digests, StoreDigests
 from modelfetch.pins.parsing import parsed
@@ -57,9 +55,7 @@ class PinSession:
             self.upstream_for,
             self.digests,
             choose=choose,
-            check_name=lambda name, asked: check_name(
-                self.workspace, name, asked.references[0], _words(asked)
-            ),
+            check_name=lambda name, asked: check_name(self.workspace, name, asked),
         )
 
 
@@ -104,27 +100,6 @@ def open_session(
         )
     finally:
         client.close()
-
-
-def page_text(reference: Reference) -> str:
-    """The text of a reference, with the folder or file of a page, which its canonical form leaves out."""
-    tail, revision = getattr(reference, "tail", ""), getattr(reference, "revision", None)
-    if not (isinstance(reference, RepoReference) and tail and revision):
-        return reference.text
-    where = f"{'' if reference.type == 'model' else f'{reference.type}s/'}{reference.repo}"
-    revision = revision.replace("/", "%2F")
-    if reference.hub == "hf":
-        return f"hf://{where}@{revision}/{tail}"
-    return f"https://modelscope.cn/{reference.type}s/{reference.repo}/file/view/{revision}/{tail}"
-
-
-def _words(request: PinRequest) -> str:
-    """The arguments of ``add`` that make a request, without the name."""
-    patterns = [("--include", each) for each in request.include] + [
-        ("--exclude", each) for each in request.exclude
-    ]
-    texts = [shlex.quote(page_text(each)) for each in request.references]
-    return " ".join([*texts, *(f"{option} {shlex.quote(glob)}" for option, glob in patterns)])
 
 
 def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:

@@ -22,10 +22,10 @@ from modelfetch.pins.add import (
     pinned_names,
     target_of,
 )
-from modelfetch.pins.catalogs import check_name, pinned_as, user_catalog, write_pin
+from modelfetch.pins.catalogs import check_name, page_text, pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
-from modelfetch.pins.session import PinSession, open_session, page_text
+from modelfetch.pins.session import PinSession, open_session
 from modelfetch.pins.unpin import unpin
 from modelfetch.pins.variants import Variant, VariantsError
 from modelfetch.workspace import Workspace
@@ -108,11 +108,11 @@ def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> Non
 def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machine) -> None:
     machine.add()
     with pytest.raises(UsageError) as caught:
-        check_name(machine.workspace, "repo", RepoReference("hf", "org/Repo", "v1.0"))
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "org/Repo", "v1.0"),)))
     assert "--name repo-v1.0" in caught.value.hint
     assert "`modelfetch upgrade repo --revision v1.0`" in caught.value.hint
     with pytest.raises(UsageError) as caught:
-        check_name(machine.workspace, "repo", RepoReference("hf", "other/Repo", "v1.0"))
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "other/Repo", "v1.0"),)))
     assert "--name other-repo" in caught.value.hint
     assert "upgrade" not in caught.value.hint
 
@@ -129,7 +129,7 @@ def test_the_folder_of_a_page_is_kept_in_a_proposal(machine: Machine, reference:
     assert parse_reference(page_text(reference)) == reference
     machine.add()
     with pytest.raises(UsageError) as caught:
-        check_name(machine.workspace, "repo", reference)
+        check_name(machine.workspace, "repo", PinRequest((reference,)))
     assert "upgrade" not in caught.value.hint
 
 
