@@ -154,9 +154,7 @@ class LocalDisk:
         except (OSError, RuntimeError) as error:
             if isinstance(error, PermissionError):
                 raise unreadable(given, error) from error
-            raise UnknownModelError(
-                f"{quote(str(given))} does not exist on this disk", hint="Check the path."
-            ) from error
+            raise UnknownModelError(f"{quote(str(given))} does not exist on this disk") from error
         name = given.name if given.name not in ("", "..") else root.name
         notices: tuple[str, ...] = ()
         if stat.S_ISREG(found.st_mode):
