@@ -200,7 +200,7 @@ def _ref_of_repo(workspace: Workspace, path: Path, reference: Reference) -> str:
 def _free_name(workspace: Workspace, name: str, reference: Reference, suffix: str) -> str:
     """Propose the name with a suffix or the owner in front, or else with a number behind it."""
     taken = {*workspace.catalog.names(), *workspace.catalog.aliases()}
-    owner = getattr(reference, "repo", "").rpartition("/")[0]
+    owner = (getattr(reference, "repo", "") or getattr(reference, "repository", "")).rpartition("/")[0]
     names = (f"{name[:120]}-{number}" for number in range(2, len(taken) + 3))
     proposals = [model_name(f"{name[:80]}-{suffix[:40]}")] if suffix else []
     proposals += [model_name(f"{owner}-{name}")] if owner else []

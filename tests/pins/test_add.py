@@ -11,7 +11,7 @@ import pytest
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.parse_reference import parse_reference
-from modelfetch.model.reference import Reference, RepoReference
+from modelfetch.model.reference import OciReference, Reference, RepoReference
 from modelfetch.pins.add import (
     Added,
     Target,
@@ -114,6 +114,9 @@ def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machi
     with pytest.raises(UsageError) as caught:
         check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "other/Repo", "v1.0"),)))
     assert "--name other-repo" in caught.value.hint
+    with pytest.raises(UsageError, match="is taken by repo") as registry:
+        check_name(machine.workspace, "repo", PinRequest((OciReference("ghcr.io", "other/repo", "v1"),)))
+    assert "--name other-repo" in registry.value.hint
     assert "upgrade" not in caught.value.hint
 
 
