@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UnknownModelError, UsageError
+from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote, sanitize
@@ -162,14 +162,10 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
             return list(models_in_hub(loaded.hf_cache, endpoint, reference))
         if isinstance(reference, OllamaReference):
             return list(models_of_ollama(loaded.ollama_models, reference))
-    try:
-        listing = LocalDisk().resolve(DiskReference(target))
-    except UnknownModelError as error:
-        raise UnknownModelError(error.message, hint=_PLACES) from error
+    listing = LocalDisk().resolve(DiskReference(target))
     return [LocalModel(listing.reference.text, listing)]
 
 
-_PLACES = "Give a directory, hf, hf:ORG/REPO, ollama or ollama:NAME."
 _HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
 
 
