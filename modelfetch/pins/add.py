@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
@@ -26,6 +26,7 @@ from modelfetch.pins.catalogs import (
     NameTakenError,
     find_pin,
     pins,
+    pins_of_repo,
     project_catalog,
     user_catalog,
     write_pin,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from modelfetch.pins.session import PinSession
     from modelfetch.pins.variants import Variant
     from modelfetch.workspace import Workspace
+
+
+_SHOWN: Final = 5
+"""Most other pins in one hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +221,13 @@ def _is_reference(workspace: Workspace, word: str) -> bool:
 
 
 def _pinned_name(workspace: Workspace, word: str) -> str:
-    manifest = find_pin(workspace, parsed(workspace, word))
+    reference = parsed(workspace, word)
+    manifest = find_pin(workspace, reference)
     if manifest is None:
-        raise UnknownModelError(
-            f"{quote(word)} is not pinned", hint=f"`modelfetch add {sanitize(word)}` pins it."
-        )
+        hint = f"`modelfetch add {sanitize(word)}` pins it."
+        if others := [f"{name} ({ref})" for name, ref in pins_of_repo(workspace, reference)]:
+            hint = f"Pinned is {sanitize(', '.join(others[:_SHOWN]))}. {hint}"
+        raise UnknownModelError(f"{quote(word)} is not pinned", hint=hint)
     return manifest.name
 
 

@@ -118,7 +118,7 @@ class Adopter:
         # Before gigabytes are hashed, but not for files that a catalog may have already.
         check = self._check_name if not self._may_be_known(listing) else lambda *_: None
         pin = make_pin(
-            request, lambda _: upstream, self._digests, check_name=lambda chosen: check(chosen, listing)
+            request, lambda _: upstream, self._digests, check_name=lambda chosen, _: check(chosen, listing)
         )
         manifest = _undated(pin.manifest, listing)
         known = self._known.get(manifest.identity)

@@ -12,11 +12,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ManifestError, StoreError, UnknownModelError, UsageError
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
+from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.matching import Wanted, is_pin_of, is_source_of
@@ -37,6 +39,7 @@ __all__ = [
     "find_pin",
     "pinned_as",
     "pins",
+    "pins_of_repo",
     "project_catalog",
     "remove_from_project",
     "remove_pin",
@@ -170,28 +173,82 @@ def check_name(workspace: Workspace, name: str, request: PinRequest) -> None:
         entry = workspace.catalog.entry(name)
     except UnknownModelError:
         return
-    free = _free_name(workspace, name, request.references[0])
+    reference = request.references[0]
+    tail = getattr(reference, "tail", "")
+    revision = "" if tail else _other_revision(workspace, entry.path, reference)
+    free = _free_name(workspace, name, reference, revision or tail.rpartition("/")[2].partition(".")[0])
+    hint = f"Choose another one: `modelfetch add {_words(request)} --name {free}`."
+    if revision and entry.origin in ("user", "project"):
+        hint += (
+            f" To move that pin instead: `modelfetch upgrade {entry.name} --revision {sanitize(revision)}`."
+        )
     raise NameTakenError(
         f"the name {quote(name)} is taken by {entry.name} of the {entry.origin} catalog "
         f"({sanitize(str(entry.path))})",
-        hint=f"Choose another one: `modelfetch add {_words(request)} --name {free}`.",
+        hint=hint,
     )
 
 
+def page_text(reference: Reference) -> str:
+    """The text of a reference, with the folder or file of a page, which its canonical form leaves out."""
+    tail, revision = getattr(reference, "tail", ""), getattr(reference, "revision", None)
+    if not (isinstance(reference, RepoReference) and tail and revision):
+        return reference.text
+    where = f"{'' if reference.type == 'model' else f'{reference.type}s/'}{reference.repo}"
+    revision = revision.replace("/", "%2F")
+    if reference.hub == "hf":
+        return f"hf://{where}@{revision}/{tail}"
+    return f"https://modelscope.cn/{reference.type}s/{reference.repo}/file/view/{revision}/{tail}"
+
+
 def _words(request: PinRequest) -> str:
-    """The words of a command line that ask for the same."""
-    words = [reference.text for reference in request.references]
-    for option, values in (("--include", request.include), ("--exclude", request.exclude)):
-        words += [word for value in values for word in (option, value)]
-    return " ".join(shlex.quote(sanitize(word)) for word in words)
+    """The arguments of ``add`` that make a request, without the name."""
+    patterns = [("--include", each) for each in request.include] + [
+        ("--exclude", each) for each in request.exclude
+    ]
+    texts = [shlex.quote(page_text(each)) for each in request.references]
+    return sanitize(" ".join([*texts, *(f"{option} {shlex.quote(glob)}" for option, glob in patterns)]))
 
 
-def _free_name(workspace: Workspace, name: str, reference: Reference) -> str:
-    """Propose the name with its owner in front, or else with a number behind it."""
+def _other_revision(workspace: Workspace, path: Path, reference: Reference) -> str:
+    """The revision of a reference, if the manifest at the path pins its repository; else empty."""
+    revision = getattr(reference, "revision", None)
+    return str(revision) if revision and _ref_of_repo(workspace, path, reference) else ""
+
+
+def pins_of_repo(workspace: Workspace, reference: Reference) -> list[tuple[str, str]]:
+    """Return names and references of all pins of the repository of a reference, at whatever revision."""
+    entries = [workspace.catalog.entry(name) for name in workspace.catalog.names()]
+    return [
+        (entry.name, ref)
+        for entry in entries
+        if entry.origin != "built-in" and (ref := _ref_of_repo(workspace, entry.path, reference))
+    ]
+
+
+def _ref_of_repo(workspace: Workspace, path: Path, reference: Reference) -> str:
+    """The reference of the manifest at a path, if it names the same repository; else empty."""
+    if not isinstance(reference, RepoReference):
+        return ""
+    with suppress(OSError, ValueError, ManifestError, UsageError):
+        content = read_regular(path, BYTES_LIMIT + 1)
+        upstream = load_manifest(path, content).upstream if reference.repo.encode() in content else None
+        if upstream is not None:
+            pinned = parsed(workspace, upstream.ref)
+            if isinstance(pinned, RepoReference) and replace(pinned, revision=None) == replace(
+                reference, revision=None, tail=""
+            ):
+                return upstream.ref
+    return ""
+
+
+def _free_name(workspace: Workspace, name: str, reference: Reference, suffix: str) -> str:
+    """Propose the name with a suffix or the owner in front, or else with a number behind it."""
     taken = {*workspace.catalog.names(), *workspace.catalog.aliases()}
-    owner = getattr(reference, "repo", "").rpartition("/")[0]
+    owner = (getattr(reference, "repo", "") or getattr(reference, "repository", "")).rpartition("/")[0]
     names = (f"{name[:120]}-{number}" for number in range(2, len(taken) + 3))
-    proposals = [model_name(f"{owner}-{name}")] if owner else []
+    proposals = [model_name(f"{name[:80]}-{suffix[:40]}")] if suffix else []
+    proposals += [model_name(f"{owner}-{name}")] if owner else []
     return next(free for free in (*proposals, *names) if free not in taken)
 
 

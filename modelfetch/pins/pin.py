@@ -81,6 +81,9 @@ class Pin:
     notices: tuple[str, ...] = ()
     """Lines for the user: agreements and gaps between upstreams, renamed repositories, trust on first use."""
 
+    first_use: str = ""
+    """The one of these lines that says which digests were computed here; empty if all were stated."""
+
     @property
     def fetched(self) -> int:
         """Bytes read over the network to compute or compare digests."""
@@ -91,8 +94,9 @@ UpstreamFor = Callable[["Reference"], "Upstream"]
 """Returns the upstream of a reference; see :func:`modelfetch.upstreams.registry.open_upstream`."""
 Choose = Callable[[Sequence[Variant]], Variant]
 """Lets a person choose one of several variants."""
-CheckName = Callable[[str], None]
-"""Refuses a name that cannot be pinned; called before any file is read."""
+CheckName = Callable[[str, PinRequest], None]
+"""Refuses a name that cannot be pinned; called before any file is read. The request has the pattern of the
+variant that was chosen."""
 
 
 def make_pin(
@@ -101,7 +105,7 @@ def make_pin(
     digests: Digests,
     *,
     choose: Choose | None = None,
-    check_name: CheckName = lambda _: None,
+    check_name: CheckName = lambda *_: None,
 ) -> Pin:
     """Make a pin. Nothing is written but what ``digests`` keeps.
 
@@ -132,18 +136,19 @@ def make_pin(
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
     name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
-    check_name(name)
+    check_name(name, request)
     checked = cross_check(combined, listings, upstreams, digests)
     pinned = _pinned(combined, upstreams[0], digests, checked.fetched)
+    first_use = _first_use(combined, pinned, listings[0])
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
         *(beside(companions_of(files)) if variant else ()),
         *checked.agreements,
-        *_first_use(combined, pinned, listings[0]),
+        *filter(None, [first_use]),
     )
     origin = replace(request, include=request.include or page)
-    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices)
+    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices, first_use)
 
 
 def _with_variant(
@@ -160,7 +165,7 @@ def _with_variant(
     if len(variants) < 2:
         return request, ""
     if choose is None:
-        raise VariantsError(request.references[0].text, variants, companions_of(files))
+        raise VariantsError(request.references[0].text, variants, companions_of(files), listing.name)
     chosen = choose(variants)
     return replace(request, include=(chosen.pattern,)), chosen.label
 
@@ -233,22 +238,20 @@ def _check_folder(request: PinRequest, listing: Listing, page: Sequence[str]) ->
         )
 
 
-def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> list[str]:
-    """Say which digests are trusted because of what one source sent now."""
+def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> str:
+    """Say which digests are trusted because of what one source sent now; empty if there are none."""
     computed = [(each.file, one) for each, one in zip(combined, pinned, strict=True) if not one.stated_by]
     if not computed:
-        return []
+        return ""
     size = format_size(sum(one.file.size for _, one in computed))
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
     if all(file.disk is not None for file, _ in computed):
-        return [f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"]
+        return f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"
     is_checked = all(file.git_blob is not None for file, _ in computed)
-    checked = ", whose git blob ids it matched" if is_checked else ""
+    checked = ", which match their git blob ids" if is_checked else ""
     source = sanitize(listing.reference.text)
-    line = (
-        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
-    )
-    return [f"{line}{checked} (trust on first use)"]
+    line = f"no hub states the SHA-256 of {count} ({size}): computed here from the bytes of {source} alone"
+    return f"{line}{checked} (trust on first use)"
 
 
 def _manifest(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _FIXED: Final[dict[str, tuple[str, str]]] = {
     "built-in": (
         "is a model of the built-in catalog, which comes with modelfetch",
-        "Pin it in a catalog of your own: `modelfetch add {ref} --name {name}`.",
+        "It moves with modelfetch itself. To follow its hub: `modelfetch add {ref} --name my-{name}`.",
     ),
     "environment": (
         "lies in a catalog that MODELFETCH_CATALOG names, which other machines may share",
@@ -321,7 +321,7 @@ def version(workspace: Workspace, manifest: Manifest, label: str) -> Manifest:
         return known[label]
     raise UnknownModelError(
         f"{manifest.name} has no version {quote(label)} here.{did_you_mean(label, known)}",
-        hint=f"There are {', '.join(known)}.",
+        hint=f"Versions here: {', '.join(known)}.",
     )
 
 

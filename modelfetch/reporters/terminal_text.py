@@ -161,7 +161,7 @@ def plan(event: Planned) -> str:
     if not missing:
         return contents(event)
     held = sum(file.held for file in missing)
-    resumed = f" ({format_size(held)} kept from an earlier run)" if held else ""
+    resumed = f" ({format_size(held)} in the cache already)" if held else ""
     return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
 
 

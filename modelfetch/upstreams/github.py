@@ -56,7 +56,7 @@ MAX_ASSETS: Final = 1000
 
 _ACCEPT: Final = "application/vnd.github+json"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_TOKEN: Final = "If it is private, set GITHUB_TOKEN to a token that may read it."  # noqa: S105 - no token
+_TOKEN: Final = "Check the name; if it is private, set GITHUB_TOKEN to a token that may read it."  # noqa: S105 - no token
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 
 from modelfetch.errors import OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest, ModelScopeRepo, PinOrigin
-from modelfetch.model.reference import Reference
+from modelfetch.model.parse_reference import parse_reference
+from modelfetch.model.reference import OciReference, Reference, RepoReference
 from modelfetch.pins.add import (
     Added,
     Target,
@@ -21,7 +22,7 @@ from modelfetch.pins.add import (
     pinned_names,
     target_of,
 )
-from modelfetch.pins.catalogs import pinned_as, user_catalog, write_pin
+from modelfetch.pins.catalogs import check_name, page_text, pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
 from modelfetch.pins.session import PinSession, open_session
@@ -138,6 +139,48 @@ def test_an_alias_with_a_slash_is_a_name(machine: Machine) -> None:
     assert pinned_names(machine.workspace, [alias]) == [alias]
     assert ensure_pinned(machine.session, [alias]) == ([alias], [])
     assert machine.hub.resolved == 0
+
+
+def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "org/Repo", "v1.0"),)))
+    assert "--name repo-v1.0" in caught.value.hint
+    assert "`modelfetch upgrade repo --revision v1.0`" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "other/Repo", "v1.0"),)))
+    assert "--name other-repo" in caught.value.hint
+    with pytest.raises(UsageError, match="is taken by repo") as registry:
+        check_name(machine.workspace, "repo", PinRequest((OciReference("ghcr.io", "other/repo", "v1"),)))
+    assert "--name other-repo" in registry.value.hint
+    assert "upgrade" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        RepoReference("hf", "org/Repo", "main", "model", "onnx/a.bin"),
+        RepoReference("hf", "org/Repo", "feature/x", "dataset", "onnx"),
+        RepoReference("ms", "org/Repo", "master", "model", "onnx"),
+    ],
+)
+def test_the_folder_of_a_page_is_kept_in_a_proposal(machine: Machine, reference: RepoReference) -> None:
+    assert parse_reference(page_text(reference)) == reference
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((reference,)))
+    assert "upgrade" not in caught.value.hint
+
+
+def test_a_reference_that_is_pinned_at_another_revision_is_told_apart(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:org/Repo@v2"])
+    hint = "Pinned is repo (hf:org/Repo). `modelfetch add hf:org/Repo@v2` pins it."
+    assert caught.value.hint == hint
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:datasets/org/Repo"])
+    assert "Pinned is" not in caught.value.hint
 
 
 def test_a_built_in_name_is_taken(machine: Machine) -> None:

@@ -70,10 +70,11 @@ def test_stated_digests_are_taken_and_the_others_computed(hubs: Hubs) -> None:
 def test_trust_on_first_use_is_said_plainly(hubs: Hubs) -> None:
     hubs.serve(hf_listing(stated("w"), plain("config.json")))
     [notice] = hubs.pin().notices
-    source = "from what hf:org/Repo alone delivered now, whose git blob ids it matched (trust on first use)"
+    source = "from the bytes of hf:org/Repo alone, which match their git blob ids (trust on first use)"
     assert notice == f"no hub states the SHA-256 of 1 file (2 B): computed here {source}"
+    assert hubs.pin().first_use == notice
     hubs.serve(hf_listing(stated("w")))
-    assert hubs.pin().notices == ()
+    assert (hubs.pin().notices, hubs.pin().first_use) == ((), "")
 
 
 def test_a_pin_of_which_nobody_states_a_digest_is_marked_computed(hubs: Hubs) -> None:
@@ -136,7 +137,7 @@ def test_two_repositories_of_one_hub_are_refused(hubs: Hubs) -> None:
 def test_a_name_that_is_taken_is_refused_before_anything_is_read(hubs: Hubs) -> None:
     hub = hubs.serve(hf_listing(plain("config.json")))
 
-    def taken(name: str) -> None:
+    def taken(name: str, _: PinRequest) -> None:
         raise UsageError(f"{name} is taken")
 
     with pytest.raises(UsageError, match="repo is taken"):

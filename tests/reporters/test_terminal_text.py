@@ -101,10 +101,7 @@ def test_a_plan_counts_what_is_missing_and_what_an_earlier_run_left() -> None:
     assert terminal_text.plan(plan) == "2 files, 300 MB; 2 to fetch, 300 MB"
     part = replace(plan.files[0], state="partial", held=40_000_000)
     resumed = replace(plan, missing=260_000_000, files=(part, plan.files[1]))
-    assert (
-        terminal_text.plan(resumed)
-        == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB kept from an earlier run)"
-    )
+    assert terminal_text.plan(resumed) == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB in the cache already)"
     there = replace(plan, missing=0, files=tuple(replace(file, state="kept") for file in plan.files))
     assert terminal_text.plan(there) == "2 files, 300 MB"
 
