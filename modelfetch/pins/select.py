@@ -16,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from glob import escape
+from glob import escape, has_magic
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UsageError
@@ -48,7 +48,8 @@ class Patterns:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     is_repeat: bool = False
-    """Whether they were given for an earlier revision. Then it is no error if one excludes nothing."""
+    """Whether they were given for an earlier revision. Then it is no error if one excludes nothing, or if a
+    path among several is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def select(listing: Listing, files: Sequence[UpstreamFile], patterns: Patterns) 
     where = listing.reference.text
     _check_patterns(where, listing.include, files)
     implied = _included(files, listing.include)
-    _check_patterns(where, patterns.include, implied)
     included = _included(implied, patterns.include)
+    _check_patterns(where, _required(patterns) if included else patterns.include, implied)
     split = split_files(files)
     whole = _with_parts(included, split)
     if not patterns.is_repeat:
@@ -130,6 +131,15 @@ def incomplete(files: Iterable[UpstreamFile]) -> list[str]:
 def _included(files: Sequence[UpstreamFile], patterns: Sequence[str]) -> Sequence[UpstreamFile]:
     """Return the files that a pattern matches; without patterns all of them."""
     return [file for file in files if _matches(file.path, patterns)] if patterns else files
+
+
+def _required(patterns: Patterns) -> Sequence[str]:
+    """Return the patterns that must match a file.
+
+    A pin of an earlier revision may name its files one by one. One that is gone now was removed, like any
+    file of a pin without patterns. A pattern with wildcards must still match, as files may have been renamed.
+    """
+    return [each for each in patterns.include if not patterns.is_repeat or has_magic(each)]
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:
