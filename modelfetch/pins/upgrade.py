@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
+from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import (
     GithubReference,
@@ -254,7 +254,10 @@ def _carried_file(before: FileSpec | None, after: FileSpec) -> FileSpec:
 def _made(
     old: Manifest, reference: Reference, upstream_for: UpstreamFor, digests: Digests
 ) -> tuple[Pin, list[str]]:
-    """Make the pin anew, with its second hub if that one has the same files by now."""
+    """Make the pin anew, with its second hub if that one has the same files by now.
+
+    A second hub that cannot be reached now ends the upgrade: the pin would lose a good source for ever.
+    """
     origin = old.upstream
     assert origin is not None, "checked by `editable`"
     request = PinRequest(
@@ -266,10 +269,10 @@ def _made(
     try:
         both = replace(request, references=(reference, second))
         return make_pin(both, upstream_for, digests), []
-    except ModelfetchError as error:
+    except (IntegrityError, UnknownModelError, UsageError) as error:
         first = make_pin(request, upstream_for, digests)  # raises, if the first hub is the problem
-        note = f"{second.text} is no longer a source of {old.name}: {error.message.splitlines()[0]}"
-        return first, [note]
+        why = " ".join(error.message.splitlines()[:2])  # the second line is the first file that differs
+        return first, [f"{second.text} is no longer a source of {old.name}: {why}"]
 
 
 def _second_hub(old: Manifest, reference: Reference) -> Reference | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import StoreError, UnknownModelError, UsageError
+from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, UsageError
 from modelfetch.model.manifest import ModelScopeRepo
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import (
@@ -29,6 +29,7 @@ from modelfetch.pins.upgrade import (
     prepare,
     version,
 )
+from modelfetch.upstreams.base import Listing
 from modelfetch.workspace import Workspace
 from tests.pins.moving import NEW, OLD, Hashed, Hub, listed, parse, pin, written
 
@@ -115,6 +116,23 @@ def test_a_second_hub_that_lags_behind_is_dropped_with_a_notice(tmp_path: Path, 
     change = prepared(tmp_path, hub)
     assert change.new.modelscope is None
     assert any("ms:org/m is no longer a source of m" in notice for notice in change.notices)
+
+
+def test_the_notice_about_a_second_hub_names_what_differs(tmp_path: Path, hub: Hub) -> None:
+    written(catalog(tmp_path), replace(pin(), modelscope=ModelScopeRepo("org/m", OLD)))
+    hub.has("ms:org/m", OLD, listed("model.bin", b"worse!"))
+    there = hub.answers["ms:org/m"]
+    assert isinstance(there, Listing)
+    hub.answers["ms:org/m"] = replace(there, huggingface=None, modelscope=ModelScopeRepo("org/m", OLD))
+    [notice] = [line for line in prepared(tmp_path, hub).notices if "no longer" in line]
+    assert "do not agree on 1 file: 'model.bin': hf:org/m@main has SHA-256 " in notice
+
+
+def test_a_second_hub_that_is_down_is_not_dropped(tmp_path: Path, hub: Hub) -> None:
+    written(catalog(tmp_path), replace(pin(), modelscope=ModelScopeRepo("org/m", OLD)))
+    hub.answers["ms:org/m"] = UnavailableError("down")
+    with pytest.raises(UnavailableError, match="down"):
+        prepared(tmp_path, hub)
 
 
 @pytest.mark.parametrize("origin", ["built-in", "environment"])
