@@ -159,7 +159,9 @@ def diff(
     if json:
         print_json({"name": manifest.name, "from": before, "to": after, **comparison.document})
         return
-    print_line(f"{manifest.name}: {short(before)} -> {short(after)}")
+    # ModelScope and plain addresses state no revision: then the version tells more than the branch.
+    change = f"{short(before)} -> {short(after)}" if after else f"{manifest.version} -> now"
+    print_line(f"{manifest.name}: {change}")
     print_changes(comparison)
     _say_difference(comparison)
 

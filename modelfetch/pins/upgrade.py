@@ -255,7 +255,10 @@ def _carried_file(before: FileSpec | None, after: FileSpec) -> FileSpec:
 def _made(
     old: Manifest, reference: Reference, upstream_for: UpstreamFor, digests: Digests
 ) -> tuple[Pin, list[str]]:
-    """Make the pin anew, with its second hub if that one has the same files by now."""
+    """Make the pin anew, with its second hub if that one has the same files by now.
+
+    A second hub that cannot be reached now ends the upgrade: the pin would lose a good source for ever.
+    """
     origin = old.upstream
     assert origin is not None, "checked by `editable`"
     request = PinRequest(
@@ -270,8 +273,8 @@ def _made(
     except (IntegrityError, UnknownModelError, UsageError) as error:
         # It has other files, or none. A hub that does not answer is no reason to drop it: try again later.
         first = make_pin(request, upstream_for, digests)  # raises, if the first hub is the problem
-        note = f"{second.text} is no longer a source of {old.name}: {error.message.splitlines()[0]}"
-        return first, [note]
+        why = " ".join(error.message.splitlines()[:2])  # the second line is the first file that differs
+        return first, [f"{second.text} is no longer a source of {old.name}: {why}"]
 
 
 def _second_hub(old: Manifest, reference: Reference) -> Reference | None:

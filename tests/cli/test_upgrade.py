@@ -103,6 +103,8 @@ def test_what_was_compared_by_size_alone_is_reported(
         monkeypatch.setenv("GITHUB_API_URL", github.endpoint)
         _pin(tmp_path, "gh:o/r@v1")
         code, out, err = called("outdated", "r")
+        version = load_manifest(tmp_path / "catalog" / "r.toml").version
+        assert called("diff", "r")[1].startswith(f"r: {version} -> ")
     assert (code, "up to date" in out, "?1" in out) == (0, True, True)
     assert err == "note: r: 1 file compared by size alone, as no digest is stated\n"
 
