@@ -23,6 +23,7 @@ from modelfetch.model.paths import is_reference
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
     find_pin,
+    is_same_pin,
     pins,
     project_catalog,
     user_catalog,
@@ -30,7 +31,7 @@ from modelfetch.pins.catalogs import (
 )
 from modelfetch.pins.matching import Wanted
 from modelfetch.pins.parsing import parsed
-from modelfetch.pins.project_file import add_to_project
+from modelfetch.pins.project_file import add_to_project, check_inside
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -234,7 +235,13 @@ def _write(
         if target.kind == "user" or os.path.abspath(entry.path) == os.path.abspath(path):  # noqa: PTH100
             return entry.path, False  # the user's catalog needs no copy of what another one has
     if not dry_run:
-        path = write_pin(manifest, target.directory)
+        try:
+            path = write_pin(manifest, target.directory)
+        except UsageError:
+            # Another process may have pinned the same meanwhile, or no catalog has that directory.
+            if is_same_pin(path, manifest):
+                return path, False
+            raise
     return path, True
 
 
@@ -254,6 +261,13 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
+    check_inside(project)
+    # The project comes with somebody else's repository, which must not choose where else files are created.
+    if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(project.parent)):
+        raise UsageError(
+            f"the catalog of this project, {sanitize(str(directory))}, is outside of it",
+            hint="Choose one with --to-catalog: user, or the path of that directory.",
+        )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)
 

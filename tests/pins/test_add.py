@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import OfflineError, UnknownModelError, UsageError
+from modelfetch.errors import ConfigError, OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.reference import Reference
 from modelfetch.pins.add import (
@@ -160,6 +160,9 @@ def test_the_users_catalog_can_be_chosen_in_a_project(machine: Machine) -> None:
 def test_a_directory_can_be_chosen(machine: Machine) -> None:
     directory = machine.root / "elsewhere"
     assert machine.add(str(directory)).path == directory / "repo.toml"
+    again = machine.add(str(directory))
+    assert (again.path, again.is_written) == (directory / "repo.toml", False)
+    machine.hub.listing = hf_listing(stated("other"))
     with pytest.raises(UsageError, match="exists already"):
         machine.add(str(directory))
 
@@ -255,3 +258,35 @@ def test_a_manifest_is_never_replaced_but_by_upgrade(tmp_path: Path) -> None:
 
 def test_a_target_outside_of_a_project_is_the_users(machine: Machine) -> None:
     assert target_of(machine.workspace, None) == Target("user", user_catalog(machine.workspace))
+
+
+def test_a_pin_that_another_process_wrote_meanwhile_is_as_good(machine: Machine) -> None:
+    session = machine.session
+    session.workspace.catalog.names()
+    machine.add()
+    target = Target("user", machine.user.parent)
+    late = add(session, PinRequest((HF,)), target)  # its catalogs were listed before
+    assert late.pin is not None
+    assert (late.path, late.is_written) == (machine.user, False)
+
+
+@pytest.mark.parametrize("catalog", ["../elsewhere", "link"])
+def test_a_project_does_not_choose_where_else_files_are_created(machine: Machine, catalog: str) -> None:
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.mkdir()
+    (machine.work / "link").symlink_to(elsewhere)
+    machine.project.write_text(f'catalog = ["{catalog}"]\n')
+    with pytest.raises(UsageError, match="is outside of it"):
+        machine.add()
+    assert list(elsewhere.iterdir()) == []
+    assert machine.add(str(elsewhere)).path.parent == elsewhere
+
+
+def test_a_project_file_that_is_a_link_out_of_it_stops_before_anything_is_written(machine: Machine) -> None:
+    own = machine.root / "own.toml"
+    own.write_text("")
+    machine.project.symlink_to(own)
+    with pytest.raises(ConfigError, match="link out of the project"):
+        machine.add()
+    assert not (machine.work / "models").exists()
+    assert machine.hub.resolved == 0
