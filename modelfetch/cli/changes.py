@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.cli.output import print_line
+from modelfetch.cli.output import print_line, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +36,14 @@ def require_network(workspace: Workspace, manifests: Sequence[Manifest]) -> None
             "cannot ask any upstream: the network must not be used",
             hint="Unset MODELFETCH_OFFLINE. Pinned models work offline, however old their check is.",
         )
+
+
+def say_private_upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> None:
+    """Report requests into a private network that a project causes, before they are sent."""
+    from modelfetch.pins.private_upstreams import private_upstreams
+
+    for line in private_upstreams(workspace, manifests):
+        say(f"note: {line}")
 
 
 def parser(workspace: Workspace) -> Callable[[str], Reference]:

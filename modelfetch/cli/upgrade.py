@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, short
+from modelfetch.cli.changes import (
+    about,
+    counts,
+    parser,
+    print_changes,
+    require_network,
+    say_private_upstreams,
+    short,
+)
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -55,6 +63,8 @@ def upgrade(
     if not json:
         notes(workspace)
     require_network(workspace, manifests)
+    if not json:
+        say_private_upstreams(workspace, manifests)
     documents, errors = [], []
     with open_session(workspace, keep=not dry_run) as session:
         for manifest in manifests:
