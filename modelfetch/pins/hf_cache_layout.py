@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 BLOCK: Final = 1 << 20
 """Bytes read at a time."""
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_NAME: Final = re.compile(r"(?:\w[\w.-]{0,95}/)?\w[\w.-]{0,95}", re.ASCII)
+"""Names of repositories (huggingface_hub, ``validate_repo_id``)."""
 MOST_DEPTH: Final = 32
 """Most levels of directories in a snapshot."""
 MOST_TREE_BYTES: Final = 64 << 20
@@ -166,7 +168,9 @@ def repositories(root: Path) -> list[CachedRepository]:
     for folder in _entries(root):  # the root itself may be a link: its owner chose it
         if REPOSITORY.fullmatch(folder.name) and _is_directory(folder):
             kind, _, rest = folder.name.partition("--")
-            found.append(CachedRepository(root, folder, _TYPES[kind], rest.replace("--", "/", 1)))
+            repo = rest.replace("--", "/", 1)
+            if _NAME.fullmatch(repo):  # the Hub has no other names, so no library made such a directory
+                found.append(CachedRepository(root, folder, _TYPES[kind], repo))
     return found
 
 

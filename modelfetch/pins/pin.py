@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from modelfetch.errors import UsageError
+from modelfetch.errors import ManifestError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
-from modelfetch.model.parse import WORDS_LIMIT
+from modelfetch.model.parse import WORDS_LIMIT, load_manifest
 from modelfetch.model.reference import DiskReference, RepoReference
-from modelfetch.model.text import sanitize
+from modelfetch.model.text import quote, sanitize
 from modelfetch.model.units import format_size
+from modelfetch.model.write import manifest_toml
 from modelfetch.pins.combine import agreements, combine, unique_files
 from modelfetch.pins.computing import compute_all
 from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
@@ -113,7 +114,7 @@ def make_pin(
         UnknownModelError: A reference names nothing.
         IntegrityError: References do not agree, or bytes are not what was stated.
         AuthorizationError: Credentials are missing, wrong or insufficient.
-        UnavailableError: A hub cannot be reached.
+        UnavailableError: A hub cannot be reached, or states what no manifest can hold.
         Cancelled: The run was cancelled.
     """
     upstreams = [upstream_for(reference) for reference in request.references]
@@ -137,7 +138,25 @@ def make_pin(
         *_first_use(combined, pinned, listings[0]),
     )
     origin = replace(request, include=request.include or page)
-    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices)
+    manifest = _manifest(origin, listings, pinned, name)
+    _check_valid(manifest, listings[0])
+    return Pin(manifest, tuple(pinned), notices)
+
+
+def _check_valid(manifest: Manifest, listing: Listing) -> None:
+    """Refuse what could not be read again, also where nothing is written, as with ``--dry-run``.
+
+    What an upstream states is checked as it arrives, but not against the rules of a whole manifest: it may
+    state two sizes for one digest, for example.
+    """
+    try:
+        load_manifest(Path(f"{manifest.name}.toml"), manifest_toml(manifest).encode())
+    except ManifestError as error:
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        raise UnavailableError(
+            f"{quote(listing.reference.text)} states what no manifest can hold: {error.faults[0]}{more}",
+            hint="Leave the file out with --exclude, or pin from another source.",
+        ) from error
 
 
 def _with_variant(
