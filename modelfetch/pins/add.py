@@ -121,11 +121,11 @@ def add(
         ModelfetchError: As for :func:`~modelfetch.pins.pin.make_pin`, :func:`.write_pin` and
             :func:`.add_to_project`.
     """
-    known = _known(session.workspace, request, (request.include, request.exclude))
+    known = _known(session.workspace, request, target, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
         try:
-            pin = session.pin(request, choose and _choose_new(session.workspace, request, choose))
+            pin = session.pin(request, choose and _choose_new(session.workspace, request, target, choose))
         except _PinnedVariantError as found:
             known = found.manifest
     manifest = known if pin is None else pin.manifest
@@ -203,18 +203,29 @@ def _pinned_name(workspace: Workspace, word: str) -> str:
 
 
 def _known(
-    workspace: Workspace, request: PinRequest, patterns: tuple[tuple[str, ...], tuple[str, ...]]
+    workspace: Workspace,
+    request: PinRequest,
+    target: Target,
+    patterns: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Manifest | None:
-    """Find the pin of the same request; another name asks for another pin."""
+    """Find the pin of the same request; another name asks for another pin.
+
+    A pin of the project counts in the project alone. What it says about its upstream is a claim of the
+    project's author, which must not get into a catalog of the user without being resolved.
+    """
     wanted = Wanted(request.references[0], request.references[1:], patterns)
-    found = pins(workspace, wanted)
-    return next((each for each in found if request.name in (None, each.name)), None)
+    of_project = frozenset[str]() if target.kind == "project" else workspace.catalog.of_project()
+    for each in pins(workspace, wanted):
+        is_there = workspace.catalog.entry(each.name).path.parent == target.directory
+        if request.name in (None, each.name) and (is_there or each.name not in of_project):
+            return each
+    return None
 
 
-def _choose_new(workspace: Workspace, request: PinRequest, choose: Choose) -> Choose:
+def _choose_new(workspace: Workspace, request: PinRequest, target: Target, choose: Choose) -> Choose:
     def chosen(variants: Sequence[Variant]) -> Variant:
         variant = choose(variants)
-        if known := _known(workspace, request, ((variant.pattern,), request.exclude)):
+        if known := _known(workspace, request, target, ((variant.pattern,), request.exclude)):
             raise _PinnedVariantError(known)
         return variant
 

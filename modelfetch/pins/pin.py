@@ -128,7 +128,7 @@ def make_pin(
     request, variant = _with_variant(request, listings[0], files, choose)
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
-    name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
+    name = checked_name(request.name) if request.name is not None else model_name(listings[0].name, variant)
     check_name(name)
     pinned = _pinned(combined, upstreams[0], digests)
     notices = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import ConfigError, OfflineError, UnknownModelError, UsageError
-from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
 from modelfetch.model.reference import Reference
 from modelfetch.pins.add import (
     Added,
@@ -290,3 +290,16 @@ def test_a_project_file_that_is_a_link_out_of_it_stops_before_anything_is_writte
         machine.add()
     assert not (machine.work / "models").exists()
     assert machine.hub.resolved == 0
+
+
+def test_what_a_project_claims_to_have_pinned_gets_into_no_catalog_of_the_user(machine: Machine) -> None:
+    machine.project.write_text('catalog = ["models"]\n')
+    (machine.work / "models").mkdir()
+    claimed = Manifest("repo", "1", (FileSpec("w", 4, "00" * 32),), upstream=PinOrigin("hf:org/Repo"))
+    write_pin(claimed, machine.work / "models")
+    assert machine.add().is_written is False
+    with pytest.raises(UsageError, match="is taken by repo of the project catalog"):
+        machine.add("user")
+    added = machine.add("user", name="mine")
+    assert added.manifest.files != claimed.files
+    assert machine.add(str(machine.root / "other"), name="other").manifest.files == added.manifest.files
