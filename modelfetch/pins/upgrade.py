@@ -16,13 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.reference import (
-    GithubReference,
-    OciReference,
-    OllamaReference,
-    RepoReference,
-)
+from modelfetch.model.reference import RepoReference
 from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.pins import matching
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
 from modelfetch.pins.outdated import is_pinned_revision
@@ -189,22 +185,11 @@ def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision.
 
     Raises:
-        UsageError: Such a reference has no revisions.
+        UsageError: Such a reference has no revisions, or this cannot be one.
     """
-    match reference:
-        case RepoReference():
-            return replace(reference, revision=revision, tail="")
-        case GithubReference():
-            return replace(reference, tag=revision)
-        case OciReference() if revision.startswith("sha256:"):
-            return replace(reference, tag=None, digest=revision)
-        case OciReference():
-            return replace(reference, tag=revision, digest=None)
-        case OllamaReference():
-            return replace(reference, tag=revision)
-        case _:
-            message = f"{quote(reference.text)} has no revisions to choose from"
-            raise UsageError(message, hint="Leave out --revision.")
+    if isinstance(reference, RepoReference):
+        reference = replace(reference, tail="")  # the patterns of the pin have the folder
+    return matching.at_revision(reference, revision)
 
 
 def carried_over(old: Manifest, new: Manifest) -> Manifest:
