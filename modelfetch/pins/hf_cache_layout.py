@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.decode import decode
-from modelfetch.model.regular_file import read_regular
+from modelfetch.model.regular_file import open_regular, read_regular
 from modelfetch.sources.hf_cache import GIT_BLOB, REPOSITORY, SHA256, regular_inside
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def read_pieces(path: Path, check: Callable[[], None] = lambda: None) -> Iterato
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while piece := file.read(BLOCK):
             check()
             yield piece

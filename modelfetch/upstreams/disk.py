@@ -24,6 +24,7 @@ from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, U
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH
 from modelfetch.model.reference import DiskReference
+from modelfetch.model.regular_file import open_regular
 from modelfetch.model.text import quote
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import MAX_FILES
@@ -239,7 +240,7 @@ def _is_program(found: _Found) -> bool:
     if not found.status.st_mode & stat.S_IXUSR:
         return False
     try:
-        with found.file.open("rb") as opened:
+        with open_regular(found.file) as opened:
             return opened.read(4).startswith(_PROGRAMS)
     except OSError as error:
         raise unreadable(found.file, error) from error
