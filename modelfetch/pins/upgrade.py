@@ -7,6 +7,7 @@ The old version stays in the cache, under a directory of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.reference import RepoReference
+from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.pins import matching
 from modelfetch.pins.comparison import Comparison, from_difference
@@ -141,6 +142,7 @@ def prepare(
     entry, old = editable(workspace, name)
     assert old.upstream is not None, "checked by `editable`"
     reference = parse(old.upstream.ref)
+    _check_own_path(workspace, entry, reference)
     if revision is not None:
         reference = at_revision(reference, revision)
     upstream = upstream_for(reference)
@@ -179,6 +181,26 @@ def apply(upgrade: Upgrade) -> list[str]:
     after, notices = rewritten(upgrade.path, before, upgrade.new)
     replace_unchanged(upgrade.path, before, after)
     return notices
+
+
+def _check_own_path(workspace: Workspace, entry: CatalogEntry, reference: Reference) -> None:
+    """Refuse a path outside of a project as the upstream of its model.
+
+    A project comes with somebody else's repository. Its manifest could name a private file of the user, of
+    which the cache would keep a copy that others can read.
+
+    Raises:
+        UsageError: It is one.
+    """
+    project = workspace.loaded.project_file
+    if entry.origin != "project" or project is None or not isinstance(reference, DiskReference):
+        return
+    path = os.path.realpath(os.path.expanduser(reference.path))  # noqa: PTH111 - as when it is read
+    if not Path(path).is_relative_to(os.path.realpath(project.parent)):
+        raise UsageError(
+            f"{entry.name} is a model of the project, but its upstream {quote(path)} is outside of it",
+            hint=f"If that is yours, pin it anew: `modelfetch add {sanitize(reference.path)} --name ...`.",
+        )
 
 
 def at_revision(reference: Reference, revision: str) -> Reference:
