@@ -131,8 +131,7 @@ class CachedRepository:
                 if depth < MOST_DEPTH:
                     yield from self._files(path, f"{prefix}{path.name}/", depth + 1)
                 continue
-            blob = path.readlink().name if path.is_symlink() else ""
-            yield SnapshotFile(prefix + path.name, path, blob, regular_inside(self.root, path))
+            yield SnapshotFile(prefix + path.name, path, _blob_of(path), regular_inside(self.root, path))
 
     def _refs(self) -> dict[str, str]:
         """Return the commit of each branch and tag; ``main`` first."""
@@ -172,6 +171,14 @@ def repositories(root: Path) -> list[CachedRepository]:
             if _NAME.fullmatch(repo):  # the Hub has no other names, so no library made such a directory
                 found.append(CachedRepository(root, folder, _TYPES[kind], repo))
     return found
+
+
+def _blob_of(path: Path) -> str:
+    """Return the name of the blob that a file is a link to; empty if it is no link, or gone by now."""
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
 
 
 def _is_directory(path: Path) -> bool:
