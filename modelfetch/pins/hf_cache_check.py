@@ -13,12 +13,13 @@ The check is a stream of events like that of any other run, with the repository 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.ensure import Failure, finished
@@ -50,9 +51,6 @@ from modelfetch.pins.hf_cache_layout import (
     read_pieces,
 )
 from modelfetch.sources.hf_cache import SHA256, regular_inside
-
-if TYPE_CHECKING:
-    import os
 
 _LOST: Final = "is a link that leads nowhere, or out of the cache"
 
@@ -156,12 +154,13 @@ class CacheCheck:
             tree = snapshot.tree or {}
             sizes |= {entry.digest: entry.size for entry in tree.values()}
             for file in snapshot.files:
-                label = labels.of(file, snapshot)
+                entry, is_blob = tree.get(file.path), _is_own_blob(repository, file)
                 if file.status is None:
-                    yield label, _Item(file.location, None, file.blob, None)
-                elif is_digest(file.blob):
-                    continue  # its blob is checked below
-                elif (entry := tree.get(file.path)) is not None:
+                    yield labels.of(file, snapshot), _Item(file.location, None, file.blob, None)
+                elif is_blob and (entry is None or entry.digest == file.blob):
+                    labels.of(file, snapshot)  # its blob is checked below, under this name
+                elif entry is not None:  # a file of its own, or a link to other bytes than the listing states
+                    label = labels.of(replace(file, blob=""), snapshot)
                     yield label, _Item(file.location, file.status, entry.digest, entry.size)
                 else:
                     self.unchecked += 1
@@ -225,6 +224,17 @@ class _Labels:
     def of_blob(self, name: str) -> str:
         """Return the name of a blob; one that no snapshot uses has its own."""
         return self._blobs.get(name, f"blobs/{name}")
+
+
+def _is_own_blob(repository: CachedRepository, file: SnapshotFile) -> bool:
+    """Whether a file is a link to the blob of its repository whose name is a digest.
+
+    By inode: a link may lead to a file of that name elsewhere, which is not checked as a blob.
+    """
+    if file.status is None or not is_digest(file.blob):
+        return False
+    found = regular_inside(repository.root, repository.folder / "blobs" / file.blob)
+    return found is not None and os.path.samestat(found, file.status)
 
 
 def _identity(found: os.stat_result, digest: str) -> tuple[object, ...]:
