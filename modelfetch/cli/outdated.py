@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, say_private, short
+from modelfetch.cli.changes import (
+    about,
+    counts,
+    parser,
+    print_changes,
+    require_network,
+    say_private_upstreams,
+    short,
+)
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 from modelfetch.cli.tables import Column, print_table
 
@@ -48,7 +56,7 @@ def outdated(
             say("nothing to check: no model has an upstream (`modelfetch add` pins one that has)")
     require_network(workspace, manifests)
     if not json:
-        say_private(workspace, manifests)
+        say_private_upstreams(workspace, manifests)
     with open_session(workspace) as session:
         results = check_pins(
             manifests, session.upstream_for, parser(workspace), git_blob_ids(workspace.store)

@@ -153,9 +153,14 @@ def pin_new(
     from modelfetch.pins.add import all_pinned, ensure_pinned, pinned_line, pinned_names
 
     if all_pinned(workspace, words):  # then nothing of the network is imported
-        return pinned_names(workspace, words), False
+        names = pinned_names(workspace, words)
+        if not quiet:
+            _say_of_project(workspace, words, names)
+        return names, False
     with session_for(workspace, offline=offline, quiet=quiet or json) as session:
         names, added = ensure_pinned(session, words, choose=chooser(json=json))
+    if not quiet:
+        _say_of_project(workspace, words, names)
     for each in added:
         if not quiet:
             say(f"note: {pinned_line(each)}{_computed(each)}")
@@ -169,6 +174,15 @@ def _computed(added: Added) -> str:
     """Say how many digests of a new pin were computed here, as the end of the line about the pin."""
     count = sum(not one.stated_by for one in added.pin.files) if added.pin else 0
     return f"; {count} of the digests computed here (trust on first use)" if count else ""
+
+
+def _say_of_project(workspace: Workspace, words: Sequence[str], names: Sequence[str]) -> None:
+    """Say which references mean what the project pins: its author alone states that it is the same."""
+    entries = workspace.catalog.of_project()
+    for word, name in zip(words, names, strict=True):
+        if is_reference(word) and name in entries:
+            path = workspace.catalog.entry(name).path
+            say(f"note: {word} is this project's pin {name} ({path})")
 
 
 def names_of(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:

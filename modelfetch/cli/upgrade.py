@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, say_private, short
+from modelfetch.cli.changes import (
+    about,
+    counts,
+    parser,
+    print_changes,
+    require_network,
+    say_private_upstreams,
+    short,
+)
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -57,7 +65,7 @@ def upgrade(
         notes(workspace)
     require_network(workspace, manifests)
     if not json:
-        say_private(workspace, manifests)
+        say_private_upstreams(workspace, manifests)
     documents, errors = [], []
     with open_session(workspace, keep=not dry_run) as session:
         for manifest in manifests:
@@ -152,7 +160,7 @@ def diff(
     is_asked = not labels and manifest.upstream is not None and not workspace.loaded.offline
     if is_asked:
         if not json:
-            say_private(workspace, [manifest])
+            say_private_upstreams(workspace, [manifest])
         before, after, comparison = _against_upstream(workspace, manifest)
     else:
         before, after, comparison = _against_version(workspace, manifest, labels)

@@ -25,6 +25,7 @@ from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
     NameTakenError,
     find_pin,
+    is_same_pin,
     pins,
     pins_of_repo,
     project_catalog,
@@ -34,7 +35,7 @@ from modelfetch.pins.catalogs import (
 from modelfetch.pins.matching import Wanted
 from modelfetch.pins.outdated import record_pinned
 from modelfetch.pins.parsing import parsed
-from modelfetch.pins.project_file import add_to_project
+from modelfetch.pins.project_file import add_to_project, check_inside
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -133,7 +134,7 @@ def add(
     except NameTakenError:
         # Several processes may start with the same new reference, such as jobs of one pipeline.
         workspace = session.workspace.relisted()
-        if _known(workspace, request, (request.include, request.exclude)) is None:
+        if _known(workspace, request, target, (request.include, request.exclude)) is None:
             raise
         return _add(replace(session, workspace=workspace), request, target, choose, dry_run=dry_run)
 
@@ -141,11 +142,11 @@ def add(
 def _add(
     session: PinSession, request: PinRequest, target: Target, choose: Choose | None, *, dry_run: bool
 ) -> Added:
-    known = _known(session.workspace, request, (request.include, request.exclude))
+    known = _known(session.workspace, request, target, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
         try:
-            pin = session.pin(request, choose and _choose_new(session.workspace, request, choose))
+            pin = session.pin(request, choose and _choose_new(session.workspace, request, target, choose))
         except _PinnedVariantError as found:
             known = found.manifest
     manifest = known if pin is None else pin.manifest
@@ -232,18 +233,29 @@ def _pinned_name(workspace: Workspace, word: str) -> str:
 
 
 def _known(
-    workspace: Workspace, request: PinRequest, patterns: tuple[tuple[str, ...], tuple[str, ...]]
+    workspace: Workspace,
+    request: PinRequest,
+    target: Target,
+    patterns: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Manifest | None:
-    """Find the pin of the same request; another name asks for another pin."""
+    """Find the pin of the same request; another name asks for another pin.
+
+    A pin of the project counts in the project alone. What it says about its upstream is a claim of the
+    project's author, which must not get into a catalog of the user without being resolved.
+    """
     wanted = Wanted(request.references[0], request.references[1:], patterns)
-    found = pins(workspace, wanted)
-    return next((each for each in found if request.name in (None, each.name)), None)
+    of_project = frozenset[str]() if target.kind == "project" else workspace.catalog.of_project()
+    for each in pins(workspace, wanted):
+        is_there = workspace.catalog.entry(each.name).path.parent == target.directory
+        if request.name in (None, each.name) and (is_there or each.name not in of_project):
+            return each
+    return None
 
 
-def _choose_new(workspace: Workspace, request: PinRequest, choose: Choose) -> Choose:
+def _choose_new(workspace: Workspace, request: PinRequest, target: Target, choose: Choose) -> Choose:
     def chosen(variants: Sequence[Variant]) -> Variant:
         variant = choose(variants)
-        if known := _known(workspace, request, ((variant.pattern,), request.exclude)):
+        if known := _known(workspace, request, target, ((variant.pattern,), request.exclude)):
             raise _PinnedVariantError(known)
         return variant
 
@@ -264,7 +276,13 @@ def _write(
         if target.kind == "user" or os.path.abspath(entry.path) == os.path.abspath(path):  # noqa: PTH100
             return entry.path, False  # the user's catalog needs no copy of what another one has
     if not dry_run:
-        path = write_pin(manifest, target.directory)
+        try:
+            path = write_pin(manifest, target.directory)
+        except NameTakenError:
+            # No catalog may have a directory of `--to-catalog`, so its pins are not known beforehand.
+            if target.kind == "path" and is_same_pin(path, manifest):
+                return path, False
+            raise
         if not is_known:  # else no upstream was asked
             record_pinned(workspace, manifest)
     return path, True
@@ -286,10 +304,12 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
-    if not directory.resolve().is_relative_to(project.parent.resolve()):  # a link that came with the project
+    check_inside(project)
+    # The project comes with somebody else's repository, which must not choose where else files are created.
+    if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(project.parent)):
         raise UsageError(
-            f"{sanitize(str(directory))} leads out of the project, so nothing is written there",
-            hint="Name a directory of the project in its catalog, or use --to-catalog user.",
+            f"the catalog of this project, {sanitize(str(directory))}, is outside of it",
+            hint="Choose one with --to-catalog: user, or the path of that directory.",
         )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)

@@ -37,6 +37,7 @@ __all__ = [
     "add_to_project",
     "check_name",
     "find_pin",
+    "is_same_pin",
     "pinned_as",
     "pins",
     "pins_of_repo",
@@ -295,6 +296,16 @@ def write_pin(manifest: Manifest, directory: Path, *, replace: bool = False) -> 
             hint="Correct its permissions, or choose another place with --to-catalog.",
         ) from error
     return path
+
+
+def is_same_pin(path: Path, manifest: Manifest) -> bool:
+    """Whether a file pins the same files of the same reference."""
+    try:
+        found = load_manifest(path)
+    except ManifestError:
+        return False
+    refs = [each.upstream.ref if each.upstream else "" for each in (found, manifest)]
+    return found.identity == manifest.identity and refs[0] == refs[1]
 
 
 def remove_pin(path: Path) -> None:

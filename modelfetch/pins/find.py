@@ -20,6 +20,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import ManifestError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.regular_file import open_regular
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def target_of(text: str) -> Target:
             hint="`sha256sum FILE` prints the SHA-256 of a file; `modelfetch show NAME` those of a model.",
         )
     try:
-        with path.open("rb", buffering=0) as opened:
+        with open_regular(path) as opened:
             hasher, size = hashlib.sha256(), 0
             while block := opened.read(BLOCK):
                 hasher.update(block)

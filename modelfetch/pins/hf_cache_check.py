@@ -13,12 +13,13 @@ The check is a stream of events like that of any other run, with the repository 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.ensure import Failure, finished
@@ -52,9 +53,6 @@ from modelfetch.pins.hf_cache_layout import (
 )
 from modelfetch.pins.local_model import real
 from modelfetch.sources.hf_cache import SHA256, regular_inside
-
-if TYPE_CHECKING:
-    import os
 
 _LOST: Final = "leads nowhere or out of the cache, or cannot be read"
 
@@ -166,26 +164,26 @@ class CacheCheck:
         for snapshot in repository.snapshots():
             sizes |= {entry.digest: entry.size for entry in (snapshot.tree or {}).values()}
             for file in snapshot.files:
-                label = labels.of(file, snapshot)
-                item = self._item(file, snapshot)
-                if item is not None:
-                    yield label, item
+                yield from self._items_of(repository, snapshot, file, labels)
         for path in repository.blobs():
             found = regular_inside(repository.root, path)
             if found is not None:  # a blob that leads nowhere was found through its snapshots
                 yield labels.of_blob(path.name), _Item(real(path), found, path.name, sizes.get(path.name))
 
-    def _item(self, file: SnapshotFile, snapshot: Snapshot) -> _Item | None:
-        """Return what to check of a file of a snapshot; None if its blob is checked, or nothing can be."""
-        if file.status is None:
-            return _Item(file.location, None, file.blob, None)
-        if is_digest(file.blob):
-            return None
+    def _items_of(
+        self, repository: CachedRepository, snapshot: Snapshot, file: SnapshotFile, labels: _Labels
+    ) -> Iterator[tuple[str, _Item]]:
+        """Yield what to check of a file of a snapshot: nothing if its blob is checked, or nothing can be."""
         entry = (snapshot.tree or {}).get(file.path)
-        if entry is not None:
-            return _Item(file.location, file.status, entry.digest, entry.size)
-        self.unchecked += 1
-        return None
+        if file.status is None:
+            yield labels.of(file, snapshot), _Item(file.location, None, file.blob, None)
+        elif _is_own_blob(repository, file) and (entry is None or entry.digest == file.blob):
+            labels.of(file, snapshot)  # its blob is checked under this name
+        elif entry is not None:  # a file of its own, or a link to other bytes than the listing states
+            label = labels.of(replace(file, blob=""), snapshot)
+            yield label, _Item(file.location, file.status, entry.digest, entry.size)
+        else:
+            self.unchecked += 1
 
     # Checking
 
@@ -242,6 +240,17 @@ class _Labels:
     def of_blob(self, name: str) -> str:
         """Return the name of a blob; one that no snapshot uses has its own."""
         return self._blobs.get(name, f"blobs/{name}")
+
+
+def _is_own_blob(repository: CachedRepository, file: SnapshotFile) -> bool:
+    """Whether a file is a link to the blob of its repository whose name is a digest.
+
+    By inode: a link may lead to a file of that name elsewhere, which is not checked as a blob.
+    """
+    if file.status is None or not is_digest(file.blob):
+        return False
+    found = regular_inside(repository.root, repository.folder / "blobs" / file.blob)
+    return found is not None and os.path.samestat(found, file.status)
 
 
 def _identity(found: os.stat_result, digest: str) -> tuple[object, ...]:

@@ -130,8 +130,19 @@ def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision, as ``--revision`` asks.
 
     Raises:
-        UsageError: Such a reference has no revisions.
+        UsageError: Such a reference has no revisions, or this cannot be one.
     """
+    from modelfetch.model.parse_reference import parse_reference
+
+    moved = _moved(reference, revision)
+    plain = replace(moved, tail="") if isinstance(moved, RepoReference) else moved
+    # A revision becomes a part of URLs, so it must be one that a reference may have.
+    if parse_reference(moved.text, exists=lambda _: False) != plain:
+        raise UsageError(f"{quote(revision)} is no revision of {quote(reference.text)}")
+    return moved
+
+
+def _moved(reference: Reference, revision: str) -> Reference:
     if isinstance(reference, RepoReference):
         return replace(reference, revision=revision)
     if isinstance(reference, GithubReference | OllamaReference):
@@ -140,7 +151,7 @@ def at_revision(reference: Reference, revision: str) -> Reference:
         is_digest = revision.startswith("sha256:")
         tag, digest = (None, revision) if is_digest else (revision, None)
         return replace(reference, tag=tag, digest=digest)
-    raise UsageError(f"{quote(reference.text)} has no revisions", hint="Leave out --revision.")
+    raise UsageError(f"{quote(reference.text)} has no revisions to choose from", hint="Leave out --revision.")
 
 
 def _spellings(reference: Reference) -> Iterator[tuple[str, tuple[tuple[str, ...], ...]]]:

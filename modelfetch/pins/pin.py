@@ -17,15 +17,17 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from modelfetch.errors import UsageError
+from modelfetch.errors import ManifestError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
-from modelfetch.model.parse import WORDS_LIMIT
+from modelfetch.model.parse import WORDS_LIMIT, load_manifest
 from modelfetch.model.reference import DiskReference, RepoReference
-from modelfetch.model.text import sanitize
+from modelfetch.model.text import quote, sanitize
 from modelfetch.model.units import format_size
+from modelfetch.model.write import manifest_toml
 from modelfetch.pins.combine import combine, unique_files
 from modelfetch.pins.computing import compute_all
 from modelfetch.pins.cross_check import cross_check
@@ -121,7 +123,7 @@ def make_pin(
         UnknownModelError: A reference names nothing.
         IntegrityError: References do not agree, or bytes are not what was stated.
         AuthorizationError: Credentials are missing, wrong or insufficient.
-        UnavailableError: A hub cannot be reached.
+        UnavailableError: A hub cannot be reached, or states what no manifest can hold.
         Cancelled: The run was cancelled.
     """
     upstreams = [upstream_for(reference) for reference in request.references]
@@ -135,7 +137,7 @@ def make_pin(
     request, variant = _with_variant(request, listings[0], files, choose)
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
-    name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
+    name = checked_name(request.name) if request.name is not None else model_name(listings[0].name, variant)
     check_name(name, request)
     checked = cross_check(combined, listings, upstreams, digests)
     pinned = _pinned(combined, upstreams[0], digests, checked.fetched)
@@ -148,7 +150,25 @@ def make_pin(
         *filter(None, [first_use]),
     )
     origin = replace(request, include=request.include or page)
-    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices, first_use)
+    manifest = _manifest(origin, listings, pinned, name)
+    _check_valid(manifest, listings[0])
+    return Pin(manifest, tuple(pinned), notices, first_use)
+
+
+def _check_valid(manifest: Manifest, listing: Listing) -> None:
+    """Refuse what could not be read again, also where nothing is written, as with ``--dry-run``.
+
+    What an upstream states is checked as it arrives, but not against the rules of a whole manifest: it may
+    state two sizes for one digest, for example.
+    """
+    try:
+        load_manifest(Path(f"{manifest.name}.toml"), manifest_toml(manifest).encode())
+    except ManifestError as error:
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        raise UnavailableError(
+            f"{quote(listing.reference.text)} states what no manifest can hold: {error.faults[0]}{more}",
+            hint="Leave the file out with --exclude, or pin from another source.",
+        ) from error
 
 
 def _with_variant(

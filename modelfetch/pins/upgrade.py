@@ -7,6 +7,7 @@ The old version stays in the cache, under a directory of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,13 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.reference import (
-    GithubReference,
-    OciReference,
-    OllamaReference,
-    RepoReference,
-)
+from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.pins import matching
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
 from modelfetch.pins.outdated import is_pinned_revision
@@ -146,6 +143,7 @@ def prepare(
     entry, old = editable(workspace, name)
     assert old.upstream is not None, "checked by `editable`"
     reference = parse(old.upstream.ref)
+    _check_own_path(workspace, entry, reference)
     if revision is not None:
         reference = at_revision(reference, revision)
     upstream = upstream_for(reference)
@@ -186,26 +184,35 @@ def apply(upgrade: Upgrade) -> list[str]:
     return notices
 
 
+def _check_own_path(workspace: Workspace, entry: CatalogEntry, reference: Reference) -> None:
+    """Refuse a path outside of a project as the upstream of its model.
+
+    A project comes with somebody else's repository. Its manifest could name a private file of the user, of
+    which the cache would keep a copy that others can read.
+
+    Raises:
+        UsageError: It is one.
+    """
+    project = workspace.loaded.project_file
+    if entry.origin != "project" or project is None or not isinstance(reference, DiskReference):
+        return
+    path = os.path.realpath(os.path.expanduser(reference.path))  # noqa: PTH111 - as when it is read
+    if not Path(path).is_relative_to(os.path.realpath(project.parent)):
+        raise UsageError(
+            f"{entry.name} is a model of the project, but its upstream {quote(path)} is outside of it",
+            hint=f"If that is yours, pin it anew: `modelfetch add {sanitize(reference.path)} --name ...`.",
+        )
+
+
 def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision.
 
     Raises:
-        UsageError: Such a reference has no revisions.
+        UsageError: Such a reference has no revisions, or this cannot be one.
     """
-    match reference:
-        case RepoReference():
-            return replace(reference, revision=revision, tail="")
-        case GithubReference():
-            return replace(reference, tag=revision)
-        case OciReference() if revision.startswith("sha256:"):
-            return replace(reference, tag=None, digest=revision)
-        case OciReference():
-            return replace(reference, tag=revision, digest=None)
-        case OllamaReference():
-            return replace(reference, tag=revision)
-        case _:
-            message = f"{quote(reference.text)} has no revisions to choose from"
-            raise UsageError(message, hint="Leave out --revision.")
+    if isinstance(reference, RepoReference):
+        reference = replace(reference, tail="")  # the patterns of the pin have the folder
+    return matching.at_revision(reference, revision)
 
 
 def carried_over(old: Manifest, new: Manifest) -> Manifest:

@@ -263,7 +263,7 @@ def test_a_request_that_a_project_causes_in_a_private_network_is_reported(
     manifest = load_manifest(tmp_path / "catalog" / "m.toml")
     for name, ref in (("theirs", "http://127.0.0.1:9/router.bin"), ("again", "http://127.0.0.1:9/b.bin")):
         write_pin(replace(manifest, name=name, upstream=PinOrigin(ref)), tmp_path / "models")
-    note = "note: this project uses 127.0.0.1, which is on this machine or in a private network"
+    note = "note: this project uses 127.0.0.1:9, which is on this machine or in a private network"
     assert called("outdated")[2].splitlines().count(note) == 1
     assert note in called("diff", "theirs")[2]
     assert note not in called("outdated", "m")[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import OfflineError, UnknownModelError, UsageError
+from modelfetch.errors import ConfigError, OfflineError, UnknownModelError, UsageError
 from modelfetch.model.manifest import FileSpec, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse_reference import parse_reference
 from modelfetch.model.reference import OciReference, Reference, RepoReference
@@ -239,6 +239,9 @@ def test_the_users_catalog_can_be_chosen_in_a_project(machine: Machine) -> None:
 def test_a_directory_can_be_chosen(machine: Machine) -> None:
     directory = machine.root / "elsewhere"
     assert machine.add(str(directory)).path == directory / "repo.toml"
+    again = machine.add(str(directory))
+    assert (again.path, again.is_written) == (directory / "repo.toml", False)
+    machine.hub.listing = hf_listing(stated("other"))
     with pytest.raises(UsageError, match="exists already"):
         machine.add(str(directory))
 
@@ -378,3 +381,46 @@ def test_an_alias_of_a_built_in_model_is_no_reference(machine: Machine) -> None:
     assert pinned_names(machine.workspace, [alias]) == [alias]
     assert all_pinned(machine.workspace, [alias])
     assert ensure_pinned(machine.session, [alias]) == ([alias], [])
+
+
+def test_a_pin_that_another_process_wrote_meanwhile_is_as_good(machine: Machine) -> None:
+    session = machine.session
+    session.workspace.catalog.names()
+    machine.add()
+    target = Target("user", machine.user.parent)
+    late = add(session, PinRequest((HF,)), target)  # its catalogs were listed before
+    assert (late.pin, late.path, late.is_written) == (None, machine.user, False)
+
+
+@pytest.mark.parametrize("catalog", ["../elsewhere", "link"])
+def test_a_project_does_not_choose_where_else_files_are_created(machine: Machine, catalog: str) -> None:
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.mkdir()
+    (machine.work / "link").symlink_to(elsewhere)
+    machine.project.write_text(f'catalog = ["{catalog}"]\n')
+    assert machine.add().path == machine.work / "models" / "repo.toml"
+    assert list(elsewhere.iterdir()) == []
+    assert machine.add(str(elsewhere)).path.parent == elsewhere
+
+
+def test_a_project_file_that_is_a_link_out_of_it_stops_before_anything_is_written(machine: Machine) -> None:
+    own = machine.root / "own.toml"
+    own.write_text("")
+    machine.project.symlink_to(own)
+    with pytest.raises(ConfigError, match="link out of the project"):
+        machine.add()
+    assert not (machine.work / "models").exists()
+    assert machine.hub.resolved == 0
+
+
+def test_what_a_project_claims_to_have_pinned_gets_into_no_catalog_of_the_user(machine: Machine) -> None:
+    machine.project.write_text('catalog = ["models"]\n')
+    (machine.work / "models").mkdir()
+    claimed = Manifest("repo", "1", (FileSpec("w", 4, "00" * 32),), upstream=PinOrigin("hf:org/Repo"))
+    write_pin(claimed, machine.work / "models")
+    assert machine.add().is_written is False
+    with pytest.raises(UsageError, match="is taken by repo of the project catalog"):
+        machine.add("user")
+    added = machine.add("user", name="mine")
+    assert added.manifest.files != claimed.files
+    assert machine.add(str(machine.root / "other"), name="other").manifest.files == added.manifest.files

@@ -269,6 +269,12 @@ def test_directories_that_are_links_are_not_entered(machine: Machine, below: str
     assert [each.manifest for each in machine.adopt("hf")] in ([], [None])
 
 
+@pytest.mark.parametrize("name", ["models--e\x1b[31m--x", "models--..--x", "models--a b--c"])
+def test_directories_that_no_library_made_are_left_out(machine: Machine, name: str) -> None:
+    add_repository(machine.hub, name, FILES)
+    assert machine.adopt("hf") == []
+
+
 def test_a_dry_run_writes_nothing(machine: Machine) -> None:
     add_repository(machine.hub, "models--org--name", FILES)
     adopted = only(machine.adopt("hf", dry_run=True))

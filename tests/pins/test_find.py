@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("modelfetch.pins.find.open_regular", refuse)
     with pytest.raises(StoreError, match="permission denied"):
         target_of("model.bin")
 

@@ -111,6 +111,33 @@ def test_a_directory_that_cannot_be_read_is_no_proof(tmp_path: Path, monkeypatch
     ]
 
 
+def test_a_link_to_another_blob_than_the_listing_states_is_found(tmp_path: Path) -> None:
+    folder = add_repository(tmp_path, "models--org--name", FILES, tree=FILES)
+    link = folder / "snapshots" / COMMIT / "config.json"
+    link.unlink()
+    link.symlink_to(Path("../../blobs", blob_name(LARGE)))
+    assert damage(tmp_path) == [("org/name", "config.json", "size")]
+    flip_a_bit(folder / "blobs" / blob_name(LARGE))
+    assert ("org/name", "onnx/model.onnx", "hash") in damage(tmp_path)
+
+
+@pytest.mark.parametrize("tree", [None, FILES])
+def test_a_link_to_a_file_that_only_bears_the_name_of_a_blob(
+    tmp_path: Path, tree: dict[str, bytes] | None
+) -> None:
+    folder = add_repository(tmp_path, "models--org--name", FILES, tree=tree)
+    impostor = tmp_path / "models--evil--x" / blob_name(LARGE)
+    impostor.parent.mkdir()
+    impostor.write_bytes(bytes(len(LARGE)))
+    link = folder / "snapshots" / COMMIT / "onnx" / "model.onnx"
+    link.unlink()
+    link.symlink_to(impostor)
+    if tree is not None:
+        assert damage(tmp_path) == [("org/name", "onnx/model.onnx", "hash")]
+    else:
+        assert (damage(tmp_path), checked(tmp_path)[0].unchecked) == ([], 1)
+
+
 def test_two_versions_of_a_path_are_told_apart(tmp_path: Path) -> None:
     add_repository(tmp_path, "models--org--name", {"config.json": SMALL}, commit=OTHER)
     folder = add_repository(tmp_path, "models--org--name", {"config.json": b"{}"})

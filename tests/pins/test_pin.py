@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import AuthorizationError, IntegrityError, UsageError
+from modelfetch.errors import AuthorizationError, IntegrityError, UnavailableError, UsageError
 from modelfetch.model.manifest import FileSpec, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import DiskReference, GithubReference, Reference, RepoReference
@@ -234,3 +234,10 @@ def test_what_is_pinned_can_be_written_and_read(hubs: Hubs) -> None:
     assert manifest.upstream is not None
     added = manifest.upstream.added
     assert manifest.upstream == PinOrigin("hf:org/Repo", (), ("config.json",), added, "huggingface")
+
+
+def test_what_no_manifest_can_hold_is_refused_before_it_is_written(hubs: Hubs) -> None:
+    hubs.serve(hf_listing(stated("a"), stated("b", size=6)))
+    with pytest.raises(UnavailableError, match="another file has the same sha256") as caught:
+        hubs.pin()
+    assert "'hf:org/Repo' states what no manifest can hold" in caught.value.message

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, UsageError
-from modelfetch.model.manifest import ModelScopeRepo
+from modelfetch.model.manifest import ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import (
+    DiskReference,
     GithubReference,
     IpfsReference,
     OciReference,
@@ -225,6 +226,24 @@ def test_a_reference_at_another_revision(reference: Reference, text: str) -> Non
 def test_a_reference_without_revisions_is_refused() -> None:
     with pytest.raises(UsageError, match="has no revisions"):
         at_revision(IpfsReference("bafy"), "v2")
+
+
+@pytest.mark.parametrize("ref", ["/secret.key", "/work/inside", "~"])
+def test_a_project_does_not_choose_which_files_of_the_user_are_read(
+    tmp_path: Path, hub: Hub, ref: str
+) -> None:
+    secret = tmp_path / "secret.key"
+    secret.write_bytes(b"private")
+    work = tmp_path / "work"
+    (work / "models").mkdir(parents=True)
+    (work / "modelfetch.toml").write_text('catalog = ["models"]\n')
+    (work / "inside").symlink_to(secret)
+    upstream = PinOrigin(ref if ref == "~" else f"{tmp_path}{ref}")
+    written(work / "models", replace(pin(), upstream=upstream, huggingface=None))
+    environ = {"HOME": str(tmp_path), "MODELFETCH_CONFIG": str(tmp_path / "config" / "config.toml")}
+    workspace = Workspace.open(environ=environ, cwd=work)
+    with pytest.raises(UsageError, match="is outside of it"):
+        prepare(workspace, "m", hub.upstream_for, Hashed(), DiskReference)
 
 
 def test_other_versions_come_from_the_cache(tmp_path: Path) -> None:
