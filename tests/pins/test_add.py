@@ -400,7 +400,7 @@ def test_a_project_does_not_choose_where_else_files_are_created(machine: Machine
     machine.project.write_text(f'catalog = ["{catalog}"]\n')
     assert machine.add().path == machine.work / "models" / "repo.toml"
     assert list(elsewhere.iterdir()) == []
-    assert machine.add(str(elsewhere)).path.parent == elsewhere
+    assert machine.add(str(elsewhere), name="other").path.parent == elsewhere
 
 
 def test_a_project_file_that_is_a_link_out_of_it_stops_before_anything_is_written(machine: Machine) -> None:
