@@ -172,8 +172,10 @@ def pin_new(
 
 def _computed(added: Added) -> str:
     """Say how many digests of a new pin were computed here, as the end of the line about the pin."""
-    count = sum(not one.stated_by for one in added.pin.files) if added.pin else 0
-    return f"; {count} of the digests computed here (trust on first use)" if count else ""
+    if added.pin is None or "trust on first use" not in added.pin.first_use:
+        return ""
+    count = sum(not one.stated_by for one in added.pin.files)
+    return f"; {count} of the digests computed here (trust on first use)"
 
 
 def _say_of_project(workspace: Workspace, words: Sequence[str], names: Sequence[str]) -> None:
