@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from modelfetch.errors import UnknownModelError, UsageError
+from modelfetch.errors import ManifestError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.paths import is_reference
+from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
     NameTakenError,
@@ -30,7 +32,7 @@ from modelfetch.pins.catalogs import (
     user_catalog,
     write_pin,
 )
-from modelfetch.pins.matching import Wanted
+from modelfetch.pins.matching import Wanted, is_pin_of
 from modelfetch.pins.parsing import parsed
 from modelfetch.pins.project_file import add_to_project
 
@@ -122,19 +124,6 @@ def add(
         ModelfetchError: As for :func:`~modelfetch.pins.pin.make_pin`, :func:`.write_pin` and
             :func:`.add_to_project`.
     """
-    try:
-        return _add(session, request, target, choose, dry_run=dry_run)
-    except NameTakenError:
-        # Several processes may start with the same new reference, such as jobs of one pipeline.
-        workspace = session.workspace.relisted()
-        if _known(workspace, request, (request.include, request.exclude)) is None:
-            raise
-        return _add(replace(session, workspace=workspace), request, target, choose, dry_run=dry_run)
-
-
-def _add(
-    session: PinSession, request: PinRequest, target: Target, choose: Choose | None, *, dry_run: bool
-) -> Added:
     known = _known(session.workspace, request, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
@@ -144,9 +133,15 @@ def _add(
             known = found.manifest
     manifest = known if pin is None else pin.manifest
     assert manifest is not None, "it was pinned, now or before"
-    path, is_written = _write(
-        session.workspace, manifest, target, is_known=known is not None, dry_run=dry_run
-    )
+    try:
+        path, is_written = _write(
+            session.workspace, manifest, target, is_known=known is not None, dry_run=dry_run
+        )
+    except NameTakenError:
+        # Several processes may start with the same new reference, such as the jobs of a pipeline.
+        path, pin, is_written = target.directory / f"{manifest.name}.toml", None, False
+        if (manifest := _pinned_meanwhile(path, request, manifest)) is None:
+            raise
     return Added(manifest, path, pin, is_written, _list(target, manifest.name, dry_run=dry_run))
 
 
@@ -230,6 +225,17 @@ def _known(
     wanted = Wanted(request.references[0], request.references[1:], patterns)
     found = pins(workspace, wanted)
     return next((each for each in found if request.name in (None, each.name)), None)
+
+
+def _pinned_meanwhile(path: Path, request: PinRequest, new: Manifest) -> Manifest | None:
+    """Read a manifest that was not there before; None unless it is a pin of the same request."""
+    origin = new.upstream
+    patterns = (origin.include, origin.exclude) if origin else None
+    with suppress(OSError, ValueError, ManifestError):
+        manifest = load_manifest(path, read_regular(path, BYTES_LIMIT + 1))
+        if is_pin_of(manifest, Wanted(request.references[0], request.references[1:], patterns)):
+            return manifest
+    return None
 
 
 def _choose_new(workspace: Workspace, request: PinRequest, choose: Choose) -> Choose:

@@ -9,15 +9,23 @@ second one::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
+_LONGEST_WAIT: Final = 5.0
+"""Most seconds to wait for other edits, each of which takes milliseconds: a process that is stopped in the
+middle of one must not hang all others."""
 
 
 def add_to_project(path: Path, name: str, catalog: str = "") -> bool:
@@ -67,10 +75,53 @@ def _edit(path: Path, change: Callable[[TOMLDocument], TOMLDocument | None]) -> 
     """Replace the file by what ``change`` returns; None leaves it as it is."""
     from modelfetch.settings.edit import read_document, write_document
 
-    changed = change(read_document(path))
-    if changed is None:
+    with _alone(path.parent):
+        changed = change(read_document(path))
+        if changed is None:
+            return False
+        write_document(path, changed, is_private=False)
+    return True
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait for other commands that edit a file of this directory: each would drop the name of the other.
+
+    The directory is locked, because a lock on the file would stay with the version that is replaced. Where
+    directories cannot be locked (Windows, some network file systems) nothing is waited for.
+    """
+    descriptor = _opened(directory)
+    try:
+        until = time.monotonic() + _LONGEST_WAIT
+        while descriptor is not None and not _lock(descriptor) and time.monotonic() < until:
+            time.sleep(0.01)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)  # which releases the lock
+
+
+def _opened(directory: Path) -> int | None:
+    """Open a directory to lock it; None if that is not possible."""
+    if sys.platform == "win32":
+        return None
+    with suppress(OSError):
+        return os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a directory unless another process has the lock; True also where locks do not work."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    write_document(path, changed, is_private=False)
+    except OSError:
+        return True
     return True
 
 

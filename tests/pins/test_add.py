@@ -127,6 +127,14 @@ def test_what_another_process_pinned_meanwhile_is_used(machine: Machine) -> None
         add(later, PinRequest((HF,), exclude=("w",)), target)
 
 
+def test_what_another_process_pinned_in_a_new_project_is_used(machine: Machine) -> None:
+    machine.project.write_text("models = []\n")
+    late, target = machine.session, target_of(machine.workspace, None)
+    first = machine.add().manifest
+    again = add(late, PinRequest((HF,)), target)
+    assert (again.manifest, again.is_written, again.is_listed) == (first, False, False)
+
+
 def test_a_reference_may_be_given_twice(machine: Machine) -> None:
     names, added = ensure_pinned(machine.session, ["org/Repo", "hf:org/Repo@main"])
     assert (names, len(added)) == (["repo", "repo"], 1)
@@ -196,8 +204,9 @@ def test_the_users_catalog_can_be_chosen_in_a_project(machine: Machine) -> None:
 def test_a_directory_can_be_chosen(machine: Machine) -> None:
     directory = machine.root / "elsewhere"
     assert machine.add(str(directory)).path == directory / "repo.toml"
+    assert not machine.add(str(directory)).is_written
     with pytest.raises(UsageError, match="exists already"):
-        machine.add(str(directory))
+        machine.add(str(directory), exclude=("w",))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelfetch.errors import ConfigError
+from modelfetch.pins import project_file
 from modelfetch.pins.project_file import add_to_project, remove_from_project
 
 WRITTEN = """\
@@ -66,6 +70,26 @@ def test_missing_lists_are_created_at_the_top(path: Path, before: str, after: st
     assert add_to_project(path, "m", "models") is True
     assert path.read_text() == after
     tomllib.loads(after)
+
+
+def test_edits_at_the_same_time_lose_no_name(path: Path) -> None:
+    path.write_text("models = []\n")
+    names = [f"m{number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda name: add_to_project(path, name), names))
+    assert sorted(tomllib.loads(path.read_text())["models"]) == names
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="directories are not locked there")
+def test_an_edit_that_hangs_is_waited_for_in_vain(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    monkeypatch.setattr(project_file, "_LONGEST_WAIT", 0.05)
+    path.write_text("models = []\n")
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert add_to_project(path, "m")
+    os.close(descriptor)
 
 
 def test_crlf_is_kept(path: Path) -> None:
