@@ -68,8 +68,7 @@ def host_findings(report: HostReport) -> list[Finding]:
     found: list[Finding] = []
     is_failed = False
     for check, decide in _DECISIONS.items():
-        # The time of a host is known from its first answer, also if it does not serve the file afterwards.
-        if is_failed and not (check == "clock" and report.facts.date is not None):
+        if is_failed and not _is_known(check, report.facts):
             state, message, hint = State.NOT_REACHED, "not reached", ""
         else:
             state, message, hint = decide(report)
@@ -77,6 +76,17 @@ def host_findings(report: HostReport) -> list[Finding]:
         is_failed |= state is State.FAILURE and check not in ("clock", "ranges")
         found.append(Finding(report.host, check, state, message, hint))
     return _after_bad_proxy(report, found)
+
+
+def _is_known(check: str, facts: HostFacts) -> bool:
+    """Whether a check has a result although an earlier layer failed.
+
+    The variables alone decide that no proxy is used, which may be why a host cannot be reached. The time of a
+    host is known from its first answer, also if it does not serve the file afterwards.
+    """
+    if check == "proxy":
+        return not facts.is_proxied
+    return check == "clock" and facts.date is not None
 
 
 _Decision = tuple[State, str, str]
