@@ -20,7 +20,9 @@ from modelfetch.errors import ManifestError, ModelfetchError
 from modelfetch.model.text import sanitize
 from modelfetch.net import proxies
 from modelfetch.settings import SETTINGS, Value, redact, shown
+from modelfetch.settings.docker_credentials import RegistryLogins
 from modelfetch.settings.load import NO_EFFECT, idle_part
+from modelfetch.settings.locations import home_directory
 from modelfetch.version import __version__
 
 if TYPE_CHECKING:
@@ -137,6 +139,12 @@ def _tokens(workspace: Workspace) -> Iterator[Finding]:
     for name, secret in (("hf_token", loaded.hf_token), ("ms_token", loaded.ms_token)):
         origin = loaded.origins[name]
         yield _finding(name, f"present, from {origin}" if secret is not None else _absent(origin))
+    files = RegistryLogins(os.environ, home_directory(os.environ)).present_files()
+    yield _finding("registry logins", f"in {', '.join(map(str, files))}" if files else "no file")
+    is_set = bool(os.environ.get("MODELFETCH_SERVE_TOKEN"))
+    yield _finding(
+        "serve token", "present, from environment MODELFETCH_SERVE_TOKEN" if is_set else "not present"
+    )
 
 
 def _absent(origin: str) -> str:
