@@ -56,7 +56,7 @@ def doctor(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say why it does not work here: checks hosts, the cache's disk and the environment.
+    """Say why it does not work here: check hosts, disk and environment.
 
     Exits with 1 if a check failed. Stores nothing.
     """
