@@ -56,15 +56,16 @@ def doctor(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Say why it does not work here: check hosts, disk and environment.
+    """Check hosts, disk and settings: why it does not work.
 
-    Exits with 1 if a check failed. Stores nothing.
+    Each host is checked layer by layer. Exits with 1 if a check failed. Stores nothing.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.doctor.findings import counts, masked
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests([name]) if name else []
+    manifests = workspace.manifests(names_of(workspace, [name])) if name else []
     offline = offline or workspace.loaded.offline
     findings = [masked(finding) for finding in _all_findings(workspace, manifests, offline=offline)]
     found = counts(findings)

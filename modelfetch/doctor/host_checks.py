@@ -100,7 +100,7 @@ def _offers(
             continue
         for manifest in manifests:
             file = max(manifest.files, key=lambda each: each.size)
-            for offer in source.offers(manifest, file):
+            for offer in source.offers(manifest, file) if file.size else ():
                 found.setdefault((kind, offer.host), (offer, manifest, file))
     return found
 
