@@ -83,10 +83,12 @@ def _all_findings(workspace: Workspace, manifests: Sequence[Manifest], *, offlin
     from modelfetch.doctor.environment import environment_findings
     from modelfetch.doctor.findings import NETWORK, Finding, State
 
-    missing = [manifest for manifest in manifests if not workspace.is_present(manifest)]
-    needed = sum(file.size for manifest in missing for file in manifest.files)
-    disk = check_disk(workspace.loaded.cache_dir, needed=needed, doubt=workspace.doubt)
-    others = [*disk_findings(disk), *environment_findings(workspace)]
+    def needed() -> int:
+        missing = [manifest for manifest in manifests if not workspace.is_present(manifest)]
+        return sum(file.size for manifest in missing for file in manifest.files)
+
+    disk = check_disk(workspace.loaded.cache_dir, needed=needed, doubt=lambda: workspace.doubt)
+    others = [*disk_findings(disk), *environment_findings(workspace, has_disk=not disk.is_late)]
     if offline:
         message = "offline: no host was contacted"
         return [Finding(NETWORK, "hosts", State.SKIPPED, message), *others]

@@ -32,25 +32,35 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 def check_disk(
-    root: Path, disk: Disk | None = None, *, needed: int = 0, doubt: str = "", seconds: float = DISK_SECONDS
+    root: Path,
+    disk: Disk | None = None,
+    *,
+    needed: Callable[[], int] = lambda: 0,
+    doubt: Callable[[], str] = lambda: "",
+    seconds: float = DISK_SECONDS,
 ) -> DiskFacts:
     """Test the disk of a cache.
 
     Args:
         root: Root of the cache; it need not exist.
         disk: Operations of the disk; it is to sync.
-        needed: Bytes that are to be fetched.
-        doubt: Why the root cannot be trusted, or empty.
+        needed: Returns the bytes that are to be fetched. It may look at the disk, so it has the same limit.
+        doubt: Returns why the root cannot be trusted, or empty; likewise.
         seconds: Time limit.
 
     Returns:
         What was found out until then.
     """
-    latest = [DiskFacts(sanitize(str(root)), needed=needed, doubt=doubt)]
+    latest = [DiskFacts(sanitize(str(root)))]
     test = _DiskTest(root, disk or Disk(), latest)
-    thread = threads.start(test.run, "modelfetch-doctor-disk")
-    if thread is None:  # the system allows no more threads
+
+    def run() -> None:
         test.run()
+        latest[0] = replace(latest[0], doubt=doubt(), needed=needed())
+
+    thread = threads.start(run, "modelfetch-doctor-disk")
+    if thread is None:  # the system allows no more threads
+        run()
         return latest[0]
     thread.join(seconds)
     return replace(latest[0], is_late=thread.is_alive())
@@ -69,7 +79,7 @@ class _DiskTest:
 
     def run(self) -> None:
         """Run all tests; those that need a file only if one can be written."""
-        with suppress(OSError, UnicodeError):
+        with suppress(StoreError, OSError, UnicodeError):
             at = os.path.realpath(_existing(self._root))
             self._found(is_local=self._disk.is_local(Path(at)))
             self._found(free=self._disk.free(Path(at)))

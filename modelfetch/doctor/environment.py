@@ -34,8 +34,13 @@ SERVER_PACKAGES: Final = ("starlette", "uvicorn", "sse-starlette")
 """Packages of the extra ``serve``."""
 
 
-def environment_findings(workspace: Workspace) -> list[Finding]:
-    """Return the findings on the environment of a workspace."""
+def environment_findings(workspace: Workspace, *, has_disk: bool = True) -> list[Finding]:
+    """Return the findings on the environment of a workspace.
+
+    Args:
+        workspace: The workspace.
+        has_disk: Whether the cache's disk answers; otherwise the history in it is not read.
+    """
     return [
         *_versions(),
         *_files(workspace),
@@ -45,7 +50,7 @@ def environment_findings(workspace: Workspace) -> list[Finding]:
         *_trust(),
         *_tokens(workspace),
         *_catalogs(workspace),
-        _history(workspace),
+        *([_history(workspace)] if has_disk else []),
     ]
 
 

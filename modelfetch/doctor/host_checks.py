@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import threads
-from modelfetch.cancel import Cancellation, Cancelled
+from modelfetch.cancel import Cancellation
 from modelfetch.doctor.host_findings import HostReport, Sample
 from modelfetch.engine.known_hosts import known_hosts
 from modelfetch.errors import Fault, SourceError
@@ -133,7 +133,7 @@ def check_hosts(
         for target in found
     }
     try:
-        _in_parallel([partial(_check, probe, target, reports) for target in found], seconds)
+        _in_parallel([partial(_check, cancel, probe, target, reports) for target in found], seconds)
         return [reports[target.host] for target in found], len(every) - len(found)
     finally:
         cancel.cancel()  # wakes threads that still wait for a host
@@ -159,7 +159,7 @@ def _in_parallel(works: Sequence[Callable[[], None]], seconds: float) -> None:
         thread.join(max(0.0, until - time.monotonic()))
 
 
-def _check(probe: LayerProbe, target: Target, reports: dict[str, HostReport]) -> None:
+def _check(cancel: Cancellation, probe: LayerProbe, target: Target, reports: dict[str, HostReport]) -> None:
     """Contact one host. Its report is replaced with each layer, so that one exists whenever time is up."""
 
     def report(facts: HostFacts) -> None:
@@ -173,8 +173,10 @@ def _check(probe: LayerProbe, target: Target, reports: dict[str, HostReport]) ->
             reports[target.host] = replace(reports[target.host], sample=waiting)
             sample = read_sample(target.offer, target.file)
             reports[target.host] = replace(reports[target.host], sample=sample)
-    except Cancelled:  # time is up, and the report says what was waited for
-        return
+    except Exception:
+        # Time is up: the connections were closed, and the report says what was waited for.
+        if not cancel.cancelled:
+            raise
 
 
 def read_sample(

@@ -118,13 +118,13 @@ def test_what_is_missing_is_named(
 
 def test_too_little_space_for_a_model_is_a_failure(root: Path) -> None:
     needed = (Disk().free(root) or 0) * 2
-    found = diagnose(root, Disk(), needed=needed)
+    found = diagnose(root, Disk(), needed=lambda: needed)
     assert found["free space"].state is State.FAILURE
     assert "needed" in found["free space"].message
 
 
 def test_a_doubt_is_a_warning(root: Path) -> None:
-    found = diagnose(root, Disk(), doubt="is writable by everyone")
+    found = diagnose(root, Disk(), doubt=lambda: "is writable by everyone")
     assert (found["permissions"].state, found["permissions"].message) == (
         State.WARNING,
         "is writable by everyone",
