@@ -23,8 +23,6 @@ from modelfetch.cli import options
 from modelfetch.cli.output import print_json, print_line
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitize
-from modelfetch.reporters import can_draw, symbols_for
-from modelfetch.reporters.terminal_text import plural
 
 if TYPE_CHECKING:
     from modelfetch.doctor.findings import Finding
@@ -119,6 +117,8 @@ class _Line:
 
 def _print(findings: Sequence[Finding], found: Mapping[str, int]) -> None:
     """Print a block for each area, then a summary in one line."""
+    from modelfetch.reporters import can_draw
+
     draw = _draw if can_draw(sys.stdout, os.environ) else _write
     for area in dict.fromkeys(finding.area for finding in findings):
         draw(list(_block(area, [finding for finding in findings if finding.area == area])))
@@ -128,6 +128,7 @@ def _print(findings: Sequence[Finding], found: Mapping[str, int]) -> None:
 
 def _block(area: str, findings: Sequence[Finding]) -> Iterator[_Line]:
     from modelfetch.doctor.findings import first_failure
+    from modelfetch.reporters import symbols_for
 
     failed = first_failure(findings, area)
     yield _Line(f"{area}: fails at {failed}" if failed else area, state="failure" if failed else "area")
@@ -175,6 +176,7 @@ def _draw(lines: Sequence[_Line]) -> None:
 def _summary(findings: Sequence[Finding], found: Mapping[str, int]) -> str:
     """The numbers of failures and warnings, and where each area that failed failed first."""
     from modelfetch.doctor.findings import first_failure
+    from modelfetch.reporters.terminal_text import plural
 
     areas = dict.fromkeys(finding.area for finding in findings)
     failed: dict[str, list[str]] = {}
@@ -182,7 +184,8 @@ def _summary(findings: Sequence[Finding], found: Mapping[str, int]) -> str:
         if check := first_failure(findings, area):
             failed.setdefault(check, []).append(area)
     places = [
-        f"{each[0] if len(each) == 1 else f'{len(each)} hosts'} at {check}" for check, each in failed.items()
+        f"{each[0]}{f' and {len(each) - 1} more' if len(each) > 1 else ''} at {check}"
+        for check, each in failed.items()
     ]
     numbers = f"{plural(found['failure'], 'failure')}, {plural(found['warning'], 'warning')}"
     return f"{numbers}: {', '.join(places)}" if places else numbers
