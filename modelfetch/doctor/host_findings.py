@@ -24,8 +24,9 @@ SKEW_WARNING: Final = timedelta(minutes=5)
 """Difference of the clocks from which ages, health and Retry-After dates of this machine are wrong."""
 SKEW_FAILURE: Final = timedelta(days=1)
 """Difference from which valid certificates seem expired, or not yet valid."""
-EXPIRY_WARNING: Final = timedelta(days=7)
-"""Remaining validity of a certificate that is a warning. Automatic renewal takes place weeks before."""
+EXPIRY_WARNING: Final = timedelta(days=1)
+"""Remaining validity of a certificate that is a warning. Automatic renewal takes place days before, also of
+certificates that are valid for six days only."""
 _NOT_IMPLEMENTED: Final = 501
 """Answer of a server that does not know HEAD (RFC 9110, 15.6.2), which says nothing about GET."""
 _SLOW: Final = 100_000

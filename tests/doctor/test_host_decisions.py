@@ -39,7 +39,7 @@ def certificate(days: float, begun: float = 100.0, issuer: str = "Example CA") -
 
 
 @pytest.mark.parametrize(
-    ("days", "state"), [(90, State.OK), (8, State.OK), (3, State.WARNING), (0.1, State.WARNING)]
+    ("days", "state"), [(90, State.OK), (2, State.OK), (0.9, State.WARNING), (0.1, State.WARNING)]
 )
 def test_a_certificate_that_ends_soon_is_a_warning(days: float, state: State) -> None:
     found = decide(replace(PASSED, certificate=certificate(days)))
