@@ -16,6 +16,7 @@ from modelfetch.cli import (
     add,
     adopt,
     config,
+    doctor,
     ensure,
     find,
     history,
@@ -76,12 +77,16 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "log": history.log,
     "metrics": metrics.metrics,
     "sources": sources.sources,
+    "doctor": doctor.doctor,
     "serve": serve.serve,
     "jobs": jobs.jobs,
     "attach": jobs.attach,
     "cancel": jobs.cancel,
     "retry": jobs.retry,
 }
+
+_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
+"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
@@ -138,8 +143,8 @@ def call() -> int:
     except _ClickException as error:
         return _report_usage_error(error)
     # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
-    # `outdated --exit-code`, where it means that something moved.
-    return EXIT_USAGE if code == 1 and sys.argv[1:2] != ["outdated"] else code
+    # commands whose result it is.
+    return EXIT_USAGE if code == 1 and not _ANSWERS_WITH_1.intersection(sys.argv[1:2]) else code
 
 
 def _report_usage_error(error: Exception) -> int:

@@ -39,6 +39,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
         "sources": ("mirrors", "hosts", "ping"),
+        "doctor": ("diagnose", "diagnostics", "debug", "troubleshoot", "selftest"),
         "serve": ("server", "start", "daemon", "ui"),
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
@@ -157,6 +158,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "sources": (
         "modelfetch sources",
         "modelfetch sources --probe",
+    ),
+    "doctor": (
+        "modelfetch doctor",
+        "modelfetch doctor whisper-base",
+        "modelfetch doctor --offline --json",
     ),
     "serve": (
         "modelfetch serve",

@@ -83,6 +83,15 @@ Name = Annotated[
         show_default=False,
     ),
 ]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Model, or its reference, whose hosts are checked too: a part of one file is read.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
 CacheDir = Annotated[
     str | None,  # not Path: an empty value, as of an unset variable, would become the current directory
     typer.Option("--cache-dir", metavar="DIR", help="Directory of the cache.", show_default=False),

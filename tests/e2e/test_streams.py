@@ -50,6 +50,8 @@ ENDINGS: Mapping[str, int] = {
     "metrics --csv": 0,
     "metrics --prometheus": 0,
     "sources": 0,
+    "doctor --offline": 0,
+    "doctor --offline --json": 0,
     "serve --port 99999": 2,
     "jobs --server http://127.0.0.1:9/#token=t": 6,
     "attach x --server http://127.0.0.1:9/#token=t": 6,
