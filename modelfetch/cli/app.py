@@ -15,6 +15,9 @@ import typer
 from modelfetch.cli import (
     add,
     adopt,
+    cache_key,
+    ci,
+    completion,
     config,
     ensure,
     find,
@@ -80,6 +83,9 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "attach": jobs.attach,
     "cancel": jobs.cancel,
     "retry": jobs.retry,
+    "cache-key": cache_key.cache_key,
+    "ci": ci.ci,
+    "completion": completion.completion,
 }
 
 

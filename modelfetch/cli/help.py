@@ -43,6 +43,9 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
+        "cache-key": ("key", "cachekey"),
+        "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
+        "completion": ("completions", "autocomplete"),
         "config": ("settings", "configure", "set", "env"),
         "--help": ("help", "man"),
         "--version": ("version",),
@@ -152,6 +155,15 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch retry 3f9c",
         "modelfetch attach $(modelfetch retry 3f9c)",
     ),
+    "cache-key": (
+        "modelfetch cache-key",
+        "modelfetch cache-key whisper-base",
+    ),
+    "ci": (
+        "modelfetch ci github > .github/workflows/models.yml",
+        "modelfetch ci docker whisper-base > Containerfile",
+    ),
+    "completion": ("modelfetch completion bash > /usr/share/bash-completion/completions/modelfetch",),
     "config": (
         "modelfetch config show",
         "modelfetch config set network.limit_rate 8M",
