@@ -195,6 +195,15 @@ LockTimeout = Annotated[
         show_default=False,
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the models, for jobs that run in parallel.",
+        show_default=False,
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option(

@@ -108,13 +108,15 @@ ARG PYTHON=docker.io/library/python:3.12-slim
 FROM ${PYTHON} AS modelfetch
 @COPY_PACKAGE@
 RUN pip install --no-cache-dir @PACKAGE_IN_IMAGE@ \\
-    && mkdir -p /models /etc/modelfetch/catalog \\
-    && chown 65534:65534 /models
-ENV MODELFETCH_CACHE_DIR=/models \\
+    && install -d /etc/modelfetch/catalog \\
+    && install -d -o 65534 -g 65534 /cache
+ENV MODELFETCH_CACHE_DIR=/cache \\
     MODELFETCH_CATALOG=/etc/modelfetch/catalog \\
     MODELFETCH_HISTORY_DAYS=0
 
 FROM modelfetch AS models
+# Not /cache, which another user than root may write to.
+ENV MODELFETCH_CACHE_DIR=/models
 @LAYERS@
 ENV MODELFETCH_OFFLINE=1
 USER 65534:65534
@@ -135,7 +137,7 @@ services:
     read_only: true
     command: ["modelfetch", "ensure", "--timeout", "900", @LIST@]
     volumes:
-      - models:/models
+      - models:/cache
     @USED_CONFIGS@
   app:
     image: @IMAGE@
@@ -148,7 +150,7 @@ services:
     environment:
       MODELFETCH_OFFLINE: "1"
     volumes:
-      - models:/models:ro
+      - models:/cache:ro
     @USED_CONFIGS@
 @CONFIGS@
 volumes:
@@ -192,7 +194,7 @@ spec:
               drop: ["ALL"]
           volumeMounts:
             - name: models
-              mountPath: /models
+              mountPath: /cache
             @MOUNT_CATALOG@
       containers:
         - name: app
@@ -204,7 +206,7 @@ spec:
           securityContext: *restricted
           volumeMounts:
             - name: models
-              mountPath: /models
+              mountPath: /cache
               readOnly: true
             @MOUNT_CATALOG@
       volumes:
