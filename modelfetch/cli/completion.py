@@ -25,6 +25,16 @@ _VARIABLE = "_MODELFETCH_COMPLETE"
 """Environment variable in which the scripts ask for completion; typer derives it from the program's name."""
 
 
+_ZSH_REGISTERS = "\ncompdef _modelfetch_completion modelfetch"
+_ZSH_AUTOLOADS = """
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _modelfetch_completion "$@"
+else
+  compdef _modelfetch_completion modelfetch
+fi"""
+"""A file of ``site-functions`` is loaded at the first Tab, which it must answer; typer's only registers."""
+
+
 class Shell(StrEnum):
     """Shells for which a script exists."""
 
@@ -44,8 +54,9 @@ def completion(
     from typer._completion_shared import get_completion_script
 
     script = get_completion_script(prog_name="modelfetch", complete_var=_VARIABLE, shell=shell.value)
+    if shell is Shell.ZSH:
+        script = script.replace(_ZSH_REGISTERS, _ZSH_AUTOLOADS)
     if json:
         print_json({"shell": shell.value, "script": script})
     else:
-        # Without print_line: the bash script sets IFS to a line break, and every tab is its own indentation.
-        print(script)
+        print(script)  # not by print_line, which shows text of others: this is code, and contains none
