@@ -23,6 +23,7 @@ from modelfetch.cli import (
     find,
     history,
     jobs,
+    man,
     metrics,
     models,
     outdated,
@@ -60,6 +61,9 @@ def _root(
 
 _MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
 
+_MANUAL: Final = "man"
+"""The command that reads the parameters of all others."""
+
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
     "plan": ensure.plan,
@@ -86,6 +90,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "cache-key": cache_key.cache_key,
     "ci": ci.ci,
     "completion": completion.completion,
+    _MANUAL: man.man,
 }
 
 
@@ -106,7 +111,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
+    wanted = set(words[:1]) & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
     for name, function in _COMMANDS.items():
         if name in wanted:
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function

@@ -47,7 +47,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
         "completion": ("completions", "autocomplete"),
         "config": ("settings", "configure", "set", "env"),
-        "--help": ("help", "man"),
+        "--help": ("help",),
         "--version": ("version",),
     },
     "config": {
@@ -164,6 +164,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch ci docker whisper-base > Containerfile",
     ),
     "completion": ("modelfetch completion bash > /usr/share/bash-completion/completions/modelfetch",),
+    "man": ("modelfetch man > modelfetch.1",),
     "config": (
         "modelfetch config show",
         "modelfetch config set network.limit_rate 8M",

@@ -61,6 +61,7 @@ ENDINGS: Mapping[str, int] = {
     "ci docker m": 2,
     "completion bash": 0,
     "completion tcsh": 2,
+    "man": 0,
     "config": 2,
     "config show": 0,
     "config path": 0,
