@@ -13,7 +13,6 @@ The format is that of man(7), with the macros that groff and mandoc have in comm
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from textwrap import wrap
 from typing import Any, Final
 
 import typer
@@ -125,6 +124,8 @@ def _examples(command: str) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Text in short lines, as roff wants them; a point or an apostrophe at a start would be a request."""
+    from textwrap import wrap
+
     lines = wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(r"\&" * line.startswith((".", "'")) + _escaped(line) for line in lines)
 
