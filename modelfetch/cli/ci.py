@@ -82,7 +82,10 @@ def ci(
     ] = f"localhost/modelfetch:{__version__}",
     json: options.Json = False,
 ) -> None:
-    """Print a recipe for a CI service or a container, with the project's models filled in."""
+    """Print a recipe for a CI service or a container.
+
+    The models are filled in: those that are named, or those that modelfetch.toml lists.
+    """
     from modelfetch.cli.pinning import names_of
     from modelfetch.cli.recipes import RECIPES, fill
     from modelfetch.workspace import Workspace

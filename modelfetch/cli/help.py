@@ -163,7 +163,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch ci github > .github/workflows/models.yml",
         "modelfetch ci docker whisper-base > Containerfile",
     ),
-    "completion": ("modelfetch completion bash > /usr/share/bash-completion/completions/modelfetch",),
+    "completion": ("modelfetch completion zsh > /usr/share/zsh/site-functions/_modelfetch",),
     "man": ("modelfetch man > modelfetch.1",),
     "config": (
         "modelfetch config show",

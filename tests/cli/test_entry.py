@@ -61,7 +61,8 @@ def test_every_help_ends_with_examples_that_are_accepted(name: str, called: Call
 
 def _accept(example: str) -> None:
     """Let the command that an example names parse it."""
-    words = shlex.split(example.partition("$(")[2].rstrip(")") or example)
+    call, _, _ = example.partition(" > ")
+    words = shlex.split(call.partition("$(")[2].rstrip(")") or call)
     assert words.pop(0) == "modelfetch"
     width = 2 if words[0] == "config" else 1
     COMMANDS[" ".join(words[:width])].make_context("modelfetch", words[width:])
