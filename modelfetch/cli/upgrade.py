@@ -44,12 +44,13 @@ def upgrade(
     Changes the manifests in your own or the project's catalog, and fetches only small files whose digest the
     hub does not state; `modelfetch ensure` fetches the rest.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import UsageError
     from modelfetch.pins.session import open_session
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests(names)
+    manifests = workspace.manifests(names_of(workspace, names))
     if revision is not None and len(manifests) > 1:
         raise UsageError("--revision is for one model", hint="Run the command once for each.")
     if not json:
@@ -137,11 +138,12 @@ def diff(
     Or between two versions of a model, of the catalog or the cache. Offline, the pin is compared with the
     newest other version in the cache.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import UsageError
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     if not json:
         notes(workspace)
     labels = version or []
@@ -157,7 +159,9 @@ def diff(
     if json:
         print_json({"name": manifest.name, "from": before, "to": after, **comparison.document})
         return
-    print_line(f"{manifest.name}: {short(before)} -> {short(after)}")
+    # ModelScope and plain addresses state no revision: then the version tells more than the branch.
+    change = f"{short(before)} -> {short(after)}" if after else f"{manifest.version} -> now"
+    print_line(f"{manifest.name}: {change}")
     print_changes(comparison)
     _say_difference(comparison)
 

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import is_reference
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
+    NameTakenError,
     find_pin,
     pins,
+    pins_of_repo,
     project_catalog,
     user_catalog,
     write_pin,
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     from modelfetch.pins.session import PinSession
     from modelfetch.pins.variants import Variant
     from modelfetch.workspace import Workspace
+
+
+_SHOWN: Final = 5
+"""Most other pins in one hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ def add(
     choose: Choose | None = None,
     dry_run: bool = False,
 ) -> Added:
-    """Pin references, unless they are pinned already.
+    """Pin references, unless they are pinned already, if only by another process meanwhile.
 
     Args:
         session: Makes the pin.
@@ -121,6 +128,19 @@ def add(
         ModelfetchError: As for :func:`~modelfetch.pins.pin.make_pin`, :func:`.write_pin` and
             :func:`.add_to_project`.
     """
+    try:
+        return _add(session, request, target, choose, dry_run=dry_run)
+    except NameTakenError:
+        # Several processes may start with the same new reference, such as jobs of one pipeline.
+        workspace = session.workspace.relisted()
+        if _known(workspace, request, (request.include, request.exclude)) is None:
+            raise
+        return _add(replace(session, workspace=workspace), request, target, choose, dry_run=dry_run)
+
+
+def _add(
+    session: PinSession, request: PinRequest, target: Target, choose: Choose | None, *, dry_run: bool
+) -> Added:
     known = _known(session.workspace, request, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
@@ -143,7 +163,7 @@ def pinned_names(workspace: Workspace, words: Sequence[str]) -> list[str]:
         UnknownModelError: A reference is not pinned.
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return [_pinned_name(workspace, word) if is_reference(word) else word for word in words]
+    return [_pinned_name(workspace, word) if _is_reference(workspace, word) else word for word in words]
 
 
 def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
@@ -152,7 +172,9 @@ def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
     Raises:
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return all(find_pin(workspace, parsed(workspace, word)) for word in words if is_reference(word))
+    return all(
+        find_pin(workspace, parsed(workspace, word)) for word in words if _is_reference(workspace, word)
+    )
 
 
 def ensure_pinned(
@@ -168,7 +190,7 @@ def ensure_pinned(
     names: list[str] = []
     added: list[Added] = []
     for word in words:
-        if not is_reference(word):
+        if not _is_reference(session.workspace, word):
             names.append(word)
             continue
         reference = parsed(session.workspace, word)
@@ -193,12 +215,19 @@ def pinned_line(added: Added, verb: str = "pinned") -> str:
     return f"{verb} {ref} as {manifest.name} {manifest.version} ({files}, {size}) in {added.path}"
 
 
+def _is_reference(workspace: Workspace, word: str) -> bool:
+    """Whether a word is a reference; an alias such as ``onnx-community/whisper-base`` is a name."""
+    return is_reference(word) and word not in workspace.catalog.aliases()
+
+
 def _pinned_name(workspace: Workspace, word: str) -> str:
-    manifest = find_pin(workspace, parsed(workspace, word))
+    reference = parsed(workspace, word)
+    manifest = find_pin(workspace, reference)
     if manifest is None:
-        raise UnknownModelError(
-            f"{quote(word)} is not pinned", hint=f"`modelfetch add {sanitize(word)}` pins it."
-        )
+        hint = f"`modelfetch add {sanitize(word)}` pins it."
+        if others := [f"{name} ({ref})" for name, ref in pins_of_repo(workspace, reference)]:
+            hint = f"Pinned is {sanitize(', '.join(others[:_SHOWN]))}. {hint}"
+        raise UnknownModelError(f"{quote(word)} is not pinned", hint=hint)
     return manifest.name
 
 

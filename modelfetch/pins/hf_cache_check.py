@@ -40,15 +40,17 @@ from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import Fault, IntegrityError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.hf_cache_layout import (
     CachedRepository,
     Snapshot,
     SnapshotFile,
+    did_you_mean_repository,
     hasher_for,
     is_digest,
     read_pieces,
 )
+from modelfetch.pins.local_model import real
 from modelfetch.sources.hf_cache import SHA256, regular_inside
 
 if TYPE_CHECKING:
@@ -65,7 +67,11 @@ class Damage:
     file: str
     finding: Finding
     path: Path
-    """What was read: the blob, whose name is the expected digest, or the link."""
+    """The file to delete: that with the wrong bytes, or the link that leads nowhere.
+
+    In a cache with a shared store it is the file of that store and not the link to it, because
+    huggingface_hub would link a new download to the same bytes: it compares their size only.
+    """
 
     @property
     def why(self) -> str:
@@ -167,7 +173,7 @@ class CacheCheck:
         for path in repository.blobs():
             found = regular_inside(repository.root, path)
             if found is not None:  # a blob that leads nowhere was found through its snapshots
-                yield labels.of_blob(path.name), _Item(path, found, path.name, sizes.get(path.name))
+                yield labels.of_blob(path.name), _Item(real(path), found, path.name, sizes.get(path.name))
 
     def _item(self, file: SnapshotFile, snapshot: Snapshot) -> _Item | None:
         """Return what to check of a file of a snapshot; None if its blob is checked, or nothing can be."""
@@ -286,7 +292,8 @@ def choose(
 
     Args:
         repositories: Those in the cache.
-        names: ``org/name``, ``datasets/org/name`` or ``spaces/org/name``, also with ``hf:`` before it.
+        names: ``org/name``, ``datasets/org/name`` or ``spaces/org/name``, also with ``hf:`` before it, or as
+            ``hf cache ls`` prints them: ``model/org/name``, ``dataset/org/name``, ``space/org/name``.
         root: The directory of the cache, for the message.
 
     Raises:
@@ -295,12 +302,22 @@ def choose(
     if not names:
         return list(repositories)
     known = {repository.name: repository for repository in repositories}
-    wanted = [name.removeprefix("hf:").removeprefix("models/") for name in names]
-    for name in wanted:
-        if name not in known:
+    chosen = dict[str, CachedRepository]()
+    for name in names:
+        bare = name.removeprefix("hf:")
+        found = known.get(bare) or known.get(_with_plural(bare))
+        if found is None:
             raise UsageError(
                 f"the Hugging Face cache {sanitize(str(root))} has no repository "
-                f"{quote(name)}.{did_you_mean(name, known)}",
+                f"{quote(bare)}.{did_you_mean_repository(_with_plural(bare), repositories)}",
                 hint="`hf cache ls` lists its repositories; HF_HUB_CACHE names another cache.",
             )
-    return [known[name] for name in dict.fromkeys(wanted)]
+        chosen[found.name] = found
+    return list(chosen.values())
+
+
+def _with_plural(name: str) -> str:
+    """Return a name that starts with a type in the form of :attr:`.CachedRepository.name`."""
+    kind, _, rest = name.partition("/")
+    forms = {"model": rest, "models": rest, "dataset": f"datasets/{rest}", "space": f"spaces/{rest}"}
+    return forms.get(kind, name)

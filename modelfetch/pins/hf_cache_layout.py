@@ -19,13 +19,14 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.decode import decode
 from modelfetch.model.regular_file import read_regular
+from modelfetch.model.text import did_you_mean, quote
 from modelfetch.sources.hf_cache import GIT_BLOB, REPOSITORY, SHA256, regular_inside
 
 if TYPE_CHECKING:
@@ -185,6 +186,17 @@ def _target_name(path: Path) -> str:
         return path.readlink().name
     except OSError:
         return ""
+
+
+def did_you_mean_repository(name: str, found: Iterable[CachedRepository]) -> str:
+    """Suggest a repository for a name that the cache does not have; see :func:`.did_you_mean`.
+
+    One of the same name in other letters, or of another type, is nearer than one that is spelled alike.
+    """
+    names = {repository.name: repository.repo for repository in found}
+    repo = re.sub(r"^(?:dataset|space)s/", "", name).casefold()
+    same = next((known for known, own in names.items() if own.casefold() == repo), None)
+    return f" Did you mean {quote(same)}?" if same else did_you_mean(name, names)
 
 
 def _is_directory(path: Path) -> bool:

@@ -3,6 +3,8 @@
 The same repository may be named in several ways, and each has to find the pin::
 
     hf:org/repo   hf:org/repo@main   https://huggingface.co/org/repo/tree/main
+
+A pin is also found by its second hub, if no pin has that reference for its own.
 """
 
 from __future__ import annotations
@@ -77,6 +79,29 @@ def _has_patterns(
     if implied and not include:
         return origin.exclude == exclude
     return (origin.include, origin.exclude) == (include, exclude)
+
+
+def is_source_of(manifest: Manifest, wanted: Wanted) -> bool:
+    """Whether a reference is no ``ref`` of a pin, but a repository that it names, at the same revision.
+
+    That is the second hub of a pin of two, or the new name of a repository that was pinned by its old name.
+    """
+    origin, reference = manifest.upstream, wanted.reference
+    if origin is None or not isinstance(reference, RepoReference) or reference.tail:
+        return False
+    if not all(_has_source(manifest, each) for each in (reference, *wanted.others)):
+        return False
+    table = manifest.huggingface if reference.hub == "hf" else manifest.modelscope
+    if table is None or table.type != reference.type:
+        return False
+    branch = _BRANCHES[reference.hub]
+    scheme, _, rest = origin.ref.partition(":")
+    followed = rest.partition("@")[2] or branch
+    # The pin does not say which branch of a further hub was meant: `upgrade` takes the default one.
+    revisions = {followed} if scheme == reference.hub else {branch, table.revision}
+    if (reference.revision or branch) not in revisions:
+        return False
+    return wanted.patterns in (None, (origin.include, origin.exclude))
 
 
 def request_of(manifest: Manifest, reference: Reference) -> PinRequest:

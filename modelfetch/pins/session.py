@@ -55,7 +55,7 @@ class PinSession:
             self.upstream_for,
             self.digests,
             choose=choose,
-            check_name=lambda name: check_name(self.workspace, name, request.references[0]),
+            check_name=lambda name, asked: check_name(self.workspace, name, asked),
         )
 
 

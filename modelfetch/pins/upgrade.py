@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _FIXED: Final[dict[str, tuple[str, str]]] = {
     "built-in": (
         "is a model of the built-in catalog, which comes with modelfetch",
-        "Pin it in a catalog of your own: `modelfetch add {ref} --name {name}`.",
+        "It moves with modelfetch itself. To follow its hub: `modelfetch add {ref} --name my-{name}`.",
     ),
     "environment": (
         "lies in a catalog that MODELFETCH_CATALOG names, which other machines may share",
@@ -255,7 +255,10 @@ def _carried_file(before: FileSpec | None, after: FileSpec) -> FileSpec:
 def _made(
     old: Manifest, reference: Reference, upstream_for: UpstreamFor, digests: Digests
 ) -> tuple[Pin, list[str]]:
-    """Make the pin anew, with its second hub if that one has the same files by now."""
+    """Make the pin anew, with its second hub if that one has the same files by now.
+
+    A second hub that cannot be reached now ends the upgrade: the pin would lose a good source for ever.
+    """
     origin = old.upstream
     assert origin is not None, "checked by `editable`"
     request = PinRequest(
@@ -270,8 +273,8 @@ def _made(
     except (IntegrityError, UnknownModelError, UsageError) as error:
         # It has other files, or none. A hub that does not answer is no reason to drop it: try again later.
         first = make_pin(request, upstream_for, digests)  # raises, if the first hub is the problem
-        note = f"{second.text} is no longer a source of {old.name}: {error.message.splitlines()[0]}"
-        return first, [note]
+        why = " ".join(error.message.splitlines()[:2])  # the second line is the first file that differs
+        return first, [f"{second.text} is no longer a source of {old.name}: {why}"]
 
 
 def _second_hub(old: Manifest, reference: Reference) -> Reference | None:
@@ -321,7 +324,7 @@ def version(workspace: Workspace, manifest: Manifest, label: str) -> Manifest:
         return known[label]
     raise UnknownModelError(
         f"{manifest.name} has no version {quote(label)} here.{did_you_mean(label, known)}",
-        hint=f"There are {', '.join(known)}.",
+        hint=f"Versions here: {', '.join(known)}.",
     )
 
 

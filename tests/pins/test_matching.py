@@ -10,7 +10,7 @@ from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse_reference import parse_reference
 from modelfetch.model.reference import RepoReference
-from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, request_of
+from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, is_source_of, request_of
 from tests.pins.fakes import COMMIT, HF, MS
 
 
@@ -89,6 +89,32 @@ def test_further_sources_must_be_there() -> None:
     one = manifest("hf:org/Repo")
     assert not is_pin_of(one, Wanted(HF, (MS,)))
     assert is_pin_of(replace(one, modelscope=ModelScopeRepo("org/Repo", "master")), Wanted(HF, (MS,)))
+
+
+@pytest.mark.parametrize(
+    ("ref", "text", "expected"),
+    [
+        ("hf:org/Repo", "ms:org/Repo", True),
+        ("hf:org/Repo@v1", "ms:org/Repo@master", True),
+        ("hf:org/Repo", "ms:org/Repo@v1", False),
+        ("hf:org/Repo", "ms:datasets/org/Repo", False),
+        ("ms:org/Repo", "hf:org/Repo", True),
+        ("ms:org/Repo", f"hf:org/Repo@{COMMIT}", True),
+        ("ms:org/Repo", "hf:org/Repo@v1", False),
+        ("ms:org/Repo", "hf:org/Other", False),
+        ("hf:old/name", "hf:org/Repo@main", True),
+        ("hf:old/name@v1", "hf:org/Repo@v1", True),
+        ("hf:old/name@v1", "hf:org/Repo", False),
+        ("hf:old/name", f"hf:org/Repo@{COMMIT}", False),
+        ("gh:o/r", "https://a.example/m.onnx", False),
+    ],
+)
+def test_a_pin_is_found_by_a_repository_that_it_names(ref: str, text: str, expected: bool) -> None:
+    pin = replace(manifest(ref, ("*.onnx",)), modelscope=ModelScopeRepo("org/Repo", "master"))
+    wanted = Wanted(parse_reference(text, exists=lambda _: False))
+    assert is_source_of(pin, wanted) == expected
+    assert not is_source_of(pin, replace(wanted, patterns=((), ())))
+    assert not is_source_of(replace(pin, upstream=None), wanted)
 
 
 def test_the_request_of_a_pin_names_all_its_hubs_and_patterns() -> None:

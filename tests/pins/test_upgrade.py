@@ -29,6 +29,7 @@ from modelfetch.pins.upgrade import (
     prepare,
     version,
 )
+from modelfetch.upstreams.base import Listing
 from modelfetch.workspace import Workspace
 from tests.pins.moving import NEW, OLD, Hashed, Hub, listed, parse, pin, written
 
@@ -133,6 +134,16 @@ def test_another_name_of_the_same_revision_is_followed(tmp_path: Path) -> None:
     apply(change)
     assert load_manifest(path).upstream == change.new.upstream
     assert prepared(tmp_path, hub).is_empty
+
+
+def test_the_notice_about_a_second_hub_names_what_differs(tmp_path: Path, hub: Hub) -> None:
+    written(catalog(tmp_path), replace(pin(), modelscope=ModelScopeRepo("org/m", OLD)))
+    hub.has("ms:org/m", OLD, listed("model.bin", b"worse!"))
+    there = hub.answers["ms:org/m"]
+    assert isinstance(there, Listing)
+    hub.answers["ms:org/m"] = replace(there, huggingface=None, modelscope=ModelScopeRepo("org/m", OLD))
+    [notice] = [line for line in prepared(tmp_path, hub).notices if "no longer" in line]
+    assert "do not agree on 1 file: 'model.bin': hf:org/m@main has SHA-256 " in notice
 
 
 @pytest.mark.parametrize("origin", ["built-in", "environment"])
