@@ -15,12 +15,16 @@ import typer
 from modelfetch.cli import (
     add,
     adopt,
+    cache_key,
+    ci,
+    completion,
     config,
     doctor,
     ensure,
     find,
     history,
     jobs,
+    man,
     metrics,
     models,
     outdated,
@@ -59,6 +63,9 @@ def _root(
 
 _MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
 
+_MANUAL: Final = "man"
+"""The command that reads the parameters of all others."""
+
 _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "ensure": ensure.ensure,
     "plan": ensure.plan,
@@ -83,6 +90,10 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "attach": jobs.attach,
     "cancel": jobs.cancel,
     "retry": jobs.retry,
+    "cache-key": cache_key.cache_key,
+    "ci": ci.ci,
+    "completion": completion.completion,
+    _MANUAL: man.man,
 }
 
 _ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
@@ -106,7 +117,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
+    wanted = set(words[:1]) & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
     for name, function in _COMMANDS.items():
         if name in wanted:
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function

@@ -44,8 +44,11 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
+        "cache-key": ("key", "cachekey"),
+        "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
+        "completion": ("completions", "autocomplete"),
         "config": ("settings", "configure", "set", "env"),
-        "--help": ("help", "man"),
+        "--help": ("help",),
         "--version": ("version",),
     },
     "config": {
@@ -178,6 +181,16 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch retry 3f9c",
         "modelfetch attach $(modelfetch retry 3f9c)",
     ),
+    "cache-key": (
+        "modelfetch cache-key",
+        "modelfetch cache-key whisper-base",
+    ),
+    "ci": (
+        "modelfetch ci github > .github/workflows/models.yml",
+        "modelfetch ci docker whisper-base > Containerfile",
+    ),
+    "completion": ("modelfetch completion zsh > /usr/share/zsh/site-functions/_modelfetch",),
+    "man": ("modelfetch man > modelfetch.1",),
     "config": (
         "modelfetch config show",
         "modelfetch config set network.limit_rate 8M",
