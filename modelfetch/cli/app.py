@@ -8,31 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import (
-    add,
-    adopt,
-    cache_key,
-    ci,
-    completion,
-    config,
-    doctor,
-    ensure,
-    find,
-    history,
-    jobs,
-    man,
-    metrics,
-    models,
-    outdated,
-    serve,
-    sources,
-    upgrade,
-    verify,
-)
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
@@ -66,35 +46,36 @@ _MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exi
 _MANUAL: Final = "man"
 """The command that reads the parameters of all others."""
 
-_COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
-    "ensure": ensure.ensure,
-    "plan": ensure.plan,
-    "verify": verify.verify,
-    "add": add.add,
-    "adopt": adopt.adopt,
-    "list": models.list_models,
-    "show": models.show,
-    "path": models.path,
-    "find": find.find,
-    "remove": models.remove,
-    "outdated": outdated.outdated,
-    "upgrade": upgrade.upgrade,
-    "diff": upgrade.diff,
-    "history": history.history,
-    "log": history.log,
-    "metrics": metrics.metrics,
-    "sources": sources.sources,
-    "doctor": doctor.doctor,
-    "serve": serve.serve,
-    "jobs": jobs.jobs,
-    "attach": jobs.attach,
-    "cancel": jobs.cancel,
-    "retry": jobs.retry,
-    "cache-key": cache_key.cache_key,
-    "ci": ci.ci,
-    "completion": completion.completion,
-    _MANUAL: man.man,
+_COMMANDS: Final[Mapping[str, str]] = {
+    "ensure": "ensure",
+    "plan": "ensure",
+    "verify": "verify",
+    "add": "add",
+    "adopt": "adopt",
+    "list": "models.list_models",
+    "show": "models",
+    "path": "models",
+    "find": "find",
+    "remove": "models",
+    "outdated": "outdated",
+    "upgrade": "upgrade",
+    "diff": "upgrade",
+    "history": "history",
+    "log": "history",
+    "metrics": "metrics",
+    "sources": "sources",
+    "doctor": "doctor",
+    "serve": "serve",
+    "jobs": "jobs",
+    "attach": "jobs",
+    "cancel": "jobs",
+    "retry": "jobs",
+    "cache-key": "cache_key.cache_key",
+    "ci": "ci",
+    "completion": "completion",
+    _MANUAL: "man",
 }
+"""The module in this package of each subcommand, and its function if that has another name."""
 
 _ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
 """Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
@@ -105,7 +86,8 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
 
     Args:
         words: The arguments of the process. Typer takes 12 ms to inspect the parameters of all subcommands,
-            so only the named subcommand is added, and for the help of the command itself none has parameters.
+            so only the named subcommand is imported and added, and for the help of the command itself none
+            has parameters.
     """
     app = typer.Typer(
         name="modelfetch",
@@ -118,12 +100,23 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_root)
     wanted = set(words[:1]) & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
-    for name, function in _COMMANDS.items():
+    for name in _COMMANDS:
         if name in wanted:
+            function = _function(name)
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
-    app.add_typer(config.app, name="config")
+    if wanted == _COMMANDS.keys():
+        from modelfetch.cli import config
+
+        app.add_typer(config.app, name="config")
     return app
+
+
+def _function(name: str) -> Callable[..., None]:
+    """Import the function of a subcommand."""
+    module, _, function = _COMMANDS[name].partition(".")
+    found: Callable[..., None] = getattr(import_module(f"modelfetch.cli.{module}"), function or name)
+    return found
 
 
 def _without_parameters(function: Callable[..., None]) -> Callable[[], None]:

@@ -73,7 +73,7 @@ ENDINGS: Mapping[str, int] = {
 """Commands, and their exit code where all streams are as usual."""
 
 SILENT = frozenset({"log", "history", "outdated", "config set network.files 3", "config unset network.files"})
-"""Those that write nothing to stdout, or nothing when nothing is remembered."""
+"""Those that write nothing to stdout, or nothing when nothing is remembered or pinned."""
 
 STREAMS = ("stdin", "stdout", "stderr")
 WAYS = ("closed", "full", "broken", "latin-1")
