@@ -161,6 +161,11 @@ class Receipts:
         before = self.at(manifest.name, label)
         is_own = before is not None and before.identity == manifest.identity
         old = {file.path: file for file in before.files} if before is not None and is_own else {}
+        if any(file.path not in verified_at and file.path not in old for file in manifest.files):
+            raise StoreError(
+                f"the receipt of {manifest.name} was removed by another process",
+                hint="Try again: what is there is kept.",
+            )
         with self._disk.reuse_directories():
             return [
                 self._newly_verified(manifest, label, file, sources[file.path], verified_at[file.path])

@@ -272,6 +272,13 @@ def test_a_kept_file_that_changed_meanwhile_is_not_vouched_for(store: Store) -> 
         store.write_receipt(MANIFEST, {}, {})
 
 
+def test_a_receipt_that_goes_during_a_run_ends_it_with_a_message(store: Store) -> None:
+    ensure(store, CONTENTS)
+    receipt_path(store).unlink()
+    with pytest.raises(StoreError, match="the receipt of tiny was removed by another process"):
+        store.write_receipt(MANIFEST, {}, {})
+
+
 def test_a_receipt_says_enough_to_verify_the_model(store: Store) -> None:
     ensure(store, CONTENTS)
     (receipt,) = store.receipts()
