@@ -35,7 +35,19 @@ LAYERS = (
     ),
     "catalog",
     *("net", "store", "sources", "upstreams"),
-    *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
+    *(
+        "history",
+        "engine",
+        "reporters",
+        "demo",
+        "workspace",
+        "pins",
+        "keep",
+        "remote",
+        "server",
+        "api",
+        "cli",
+    ),
 )
 """Each may import itself and what stands before it."""
 

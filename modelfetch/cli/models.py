@@ -19,7 +19,7 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
-    from modelfetch.cli.list_filters import LastUses
+    from modelfetch.keep.last_use import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
     from modelfetch.pins.unpin import Unpinned
     from modelfetch.store import Removal
@@ -57,7 +57,8 @@ def list_models(
     json: options.Json = False,
 ) -> None:
     """List the models of all catalogs, and show which are present."""
-    from modelfetch.cli.list_filters import LastUses, matcher, ordered
+    from modelfetch.cli.list_filters import matcher, ordered
+    from modelfetch.keep.last_use import LastUses
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})

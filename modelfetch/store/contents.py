@@ -120,6 +120,11 @@ class Contents:
         """The latest warm runs, oldest first; see :func:`modelfetch.warm.count`."""
         return read_hits(self._disk, self._layout)
 
+    def touched(self, receipt: Receipt) -> float:
+        """Return the modification time of a model's directory, the time of its use; 0 without one."""
+        found = self._disk.lstat(self._layout.version(receipt.name, receipt.label or receipt.version))
+        return found.st_mtime if found is not None else 0
+
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all present models, by the digest they had when they were verified."""
         return self._receipts.placed()

@@ -252,6 +252,14 @@ class Disk(DiskOperations):
             time.sleep(pause)
         self._call("rename to", target, renaming)
 
+    def touch(self, path: Path) -> None:
+        """Set the modification time of a name to the present; a link itself is changed, not its target."""
+        self._call(
+            "touch",
+            path,
+            self._at(path, lambda name, at: os.utime(name, dir_fd=at, follow_symlinks=False)),
+        )
+
     def link(self, source: Path, target: Path) -> bool:
         """Create a hard link; False where these two places cannot share an inode."""
         follow = os.link not in os.supports_follow_symlinks

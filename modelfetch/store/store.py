@@ -11,6 +11,7 @@ order, so that a crash at any point leaves either the old state or a complete ne
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -31,6 +32,7 @@ from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
 from modelfetch.store.sweep import sweep
+from modelfetch.warm import USE_SECONDS
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
@@ -261,6 +263,14 @@ class Store(Contents):
         """
         with suppress(StoreError):
             self._receipts.note_ready(manifest, consulted, circumstances)
+
+    def note_use(self, manifest: Manifest) -> None:
+        """Record that a model is used now; see :func:`modelfetch.warm.note_use`. Best effort."""
+        directory = self.directory(manifest)
+        with suppress(StoreError, NotImplementedError):
+            found = self._disk.lstat(directory)
+            if found is not None and time.time() - found.st_mtime > USE_SECONDS:
+                self._disk.touch(directory)
 
     # Removing
 
