@@ -29,6 +29,7 @@ from modelfetch.store.partial_slots import read_journal, slots
 from modelfetch.store.quarantine import Quarantine, Unlisted
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipt_store import Hit, Receipts, read_hits
+from modelfetch.store.survey import Survey, survey
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
@@ -218,6 +219,10 @@ class Contents:
     def unlisted(self, manifest: Manifest) -> list[str]:
         """Return the paths in a model's directory that its manifest does not list; loaders may read them."""
         return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
+
+    def survey(self) -> Survey:
+        """Survey everything that the cache holds: versions, partials, quarantine entries, unused blobs."""
+        return survey(self._disk, self._layout, tuple(self.receipts()))
 
     def lock_model(self, name: str) -> Lock:
         """Return the lock of a model, not yet acquired."""

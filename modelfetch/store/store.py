@@ -29,6 +29,7 @@ from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
+from modelfetch.store.reclaim import Reclaimer
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
 from modelfetch.store.sweep import sweep
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
+    from modelfetch.store.survey import Survey
 
 
 class Store(Contents):
@@ -331,6 +333,15 @@ class Store(Contents):
         """
         remover = Remover(self._disk, self._layout, name, self.receipts())
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
+
+    def reclaimer(self, seen: Survey, *, dry_run: bool) -> Reclaimer:
+        """Return what removes single parts of the cache, and counts the disk space that this frees.
+
+        Args:
+            seen: A survey that was just made.
+            dry_run: Whether it only computes what would be removed.
+        """
+        return Reclaimer(self._disk, self._layout, seen, dry_run=dry_run)
 
     def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
         """Remove leftovers of killed and failed runs: temporary files, locks, and useless partials.
