@@ -31,7 +31,8 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
-        "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
+        "remove": ("rm", "delete", "del", "uninstall"),
+        "gc": ("clean", "prune", "cleanup", "reclaim"),
         "outdated": ("stale", "updates", "behind"),
         "upgrade": ("update", "bump", "move", "relock"),
         "diff": ("compare", "changes"),
@@ -107,6 +108,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch remove whisper-base --dry-run",
         "modelfetch remove whisper-base",
         "modelfetch remove my-model --unpin",
+    ),
+    "gc": (
+        "modelfetch gc --dry-run",
+        "modelfetch gc --max-size 20GiB --root ~/projects",
+        "modelfetch gc --unused-for 30d --keep whisper-base",
     ),
     "outdated": (
         "modelfetch outdated",

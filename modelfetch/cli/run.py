@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Never
 
@@ -149,6 +150,12 @@ def run_ensure(
     ready = Ready()
     events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
+    # What is removed must be reported, so a quiet run removes nothing.
+    if not quiet and finished.exit_code == 0:
+        from modelfetch.keep.upkeep import upkeep
+
+        for line in upkeep(workspace, time.time()):
+            say(line)
     if not json:
         for manifest in manifests:
             if manifest.name in ready.directories:

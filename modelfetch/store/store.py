@@ -334,6 +334,25 @@ class Store(Contents):
         remover = Remover(self._disk, self._layout, name, self.receipts())
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
+    def begin_upkeep(self, now: float) -> bool:
+        """Record that the upkeep is done now; False if it was done within a day, or nothing can be written.
+
+        Args:
+            now: The present, in seconds since 1970.
+        """
+        mark = self._layout.upkeep()
+        found = self._disk.lstat(mark)
+        if found is not None and now - found.st_mtime < USE_SECONDS:
+            return False
+        with suppress(StoreError, NotImplementedError):  # a cache that cannot be written needs no upkeep
+            if found is not None:
+                self._disk.touch(mark)
+            else:
+                make_directories(self._disk, self.root, mark.parent, durable=False)
+                self._disk.close(self._disk.create(mark), mark)
+            return True
+        return False
+
     def reclaimer(self, seen: Survey, *, dry_run: bool) -> Reclaimer:
         """Return what removes single parts of the cache, and counts the disk space that this frees.
 

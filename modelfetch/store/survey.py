@@ -43,6 +43,8 @@ class HeldVersion:
     """None if the version is not complete."""
     changed: float
     """Time of the latest change of its files, in seconds since 1970."""
+    size: int
+    """Bytes on the disk, each inode once; other versions may share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class _Surveyor:
             if stat.S_ISREG(found.st_mode) and path != receipt:
                 self._names[inode_of(found)] += 1
                 self._links[inode_of(found)] = found.st_nlink
-        return HeldVersion(name, label, self._receipts.get((name, label)), changed)
+        size = sum({inode_of(found): allocated(found) for _, found in own}.values())
+        return HeldVersion(name, label, self._receipts.get((name, label)), changed, size)
 
     def _leftovers(self, directory: Path, is_one: Callable[[str], bool]) -> list[Leftover]:
         found = []

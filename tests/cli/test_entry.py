@@ -164,7 +164,7 @@ def test_config_says_what_has_no_effect_yet(called: Called, monkeypatch: pytest.
     assert vain["lan.enabled"] == "lan.enabled"
     assert "network.files" not in vain
     lines = {line.split()[0]: line for line in called("config", "show")[1].splitlines()}
-    assert lines["cache.version_days"].endswith("default (no effect yet)")
+    assert lines["lan.enabled"].endswith("config.toml (no effect yet)")
     assert re.search(r"default \(peer\b.*: no effect yet\)$", lines["sources.order"])
 
 

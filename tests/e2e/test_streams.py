@@ -38,6 +38,7 @@ ENDINGS: Mapping[str, int] = {
     "path m": 0,
     "path absent": 3,
     "remove m --dry-run": 0,
+    "gc --dry-run": 0,
     "add ./nowhere": 3,
     "adopt ./nowhere": 3,
     "find " + "0" * 64: 3,
