@@ -24,6 +24,7 @@ from modelfetch.cli import (
     metrics,
     models,
     outdated,
+    quarantine,
     serve,
     sources,
     upgrade,
@@ -108,6 +109,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
     app.add_typer(config.app, name="config")
+    app.add_typer(quarantine.app, name="quarantine")
     return app
 
 

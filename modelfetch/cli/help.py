@@ -1,8 +1,8 @@
 """Help of commands: groups without a subcommand, unknown subcommands, and examples.
 
-:class:`Commands` is the group class of ``modelfetch`` and ``modelfetch config``. Without arguments it prints
-its help on stderr and fails. For an unknown subcommand it suggests one: ``modelfetch pull`` answers
-``did you mean ensure?``. :func:`epilog` adds the examples at the end of each help text.
+:class:`Commands` is the class of ``modelfetch`` and of its groups. Without arguments it prints its help on
+stderr and fails. For an unknown subcommand it suggests one: ``modelfetch fetch`` answers ``did you mean
+ensure?``. :func:`epilog` adds the examples at the end of each help text.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
+        "quarantine": ("evidence", "bad"),
         "config": ("settings", "configure", "set", "env"),
         "--help": ("help", "man"),
         "--version": ("version",),
@@ -53,6 +54,12 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "set": ("edit", "add", "write"),
         "unset": ("rm", "remove", "delete", "del", "reset"),
         "path": ("where", "which", "file", "dir"),
+    },
+    "quarantine": {
+        "list": ("ls",),
+        "show": ("get", "view", "cat", "info"),
+        "restore": ("undo", "back", "recover", "move"),
+        "purge": ("rm", "remove", "delete", "del", "clean", "gc"),
     },
 }
 """Names of the commands of a group in other tools."""
@@ -172,6 +179,17 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "config unset": ("modelfetch config unset network.files",),
     "config path": ("modelfetch config path",),
+    "quarantine": (
+        "modelfetch quarantine list",
+        "modelfetch quarantine purge --all",
+    ),
+    "quarantine list": ("modelfetch quarantine list",),
+    "quarantine show": ("modelfetch quarantine show 3f9c1d",),
+    "quarantine restore": ("modelfetch quarantine restore 3f9c1d --to ./model.bin",),
+    "quarantine purge": (
+        "modelfetch quarantine purge 3f9c1d",
+        "modelfetch quarantine purge --all --dry-run",
+    ),
 }
 """Examples by command; the key is what follows ``modelfetch``."""
 

@@ -17,10 +17,11 @@ from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.keep.last_use import LastUses
 from modelfetch.keep.policy import Choice, Policy, Version, by_last_use, expired, outlived
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.store import BusyError
+from modelfetch.store.reclaim import BusyError
 
 if TYPE_CHECKING:
-    from modelfetch.store import HeldVersion, Reclaimed, Reclaimer, Survey
+    from modelfetch.store.reclaim import Reclaimed, Reclaimer
+    from modelfetch.store.survey import HeldVersion, Survey
     from modelfetch.workspace import Workspace
 
 Kind = Literal["partial", "quarantine", "blob", "version"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from modelfetch.store import Leftover
+    from modelfetch.store.survey import Leftover
 
 DAY: Final = 86_400.0
 """Seconds of a day."""

@@ -17,23 +17,18 @@ from modelfetch.store.partial import Partial
 from modelfetch.store.quarantine import Quarantined
 from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
 from modelfetch.store.receipt_store import Hit, ReceiptError
-from modelfetch.store.reclaim import BusyError, Reclaimed, Reclaimer
 from modelfetch.store.remove import Removal
 from modelfetch.store.store import Store
-from modelfetch.store.survey import HeldVersion, Leftover, Survey
 
 __all__ = [
-    "BusyError",
     "Consulted",
     "Digester",
     "Disk",
     "FileDigest",
     "GroupCommit",
     "Hashing",
-    "HeldVersion",
     "Hit",
     "Intake",
-    "Leftover",
     "Lock",
     "Partial",
     "Placed",
@@ -41,11 +36,8 @@ __all__ = [
     "Receipt",
     "ReceiptError",
     "ReceiptFile",
-    "Reclaimed",
-    "Reclaimer",
     "Removal",
     "Staged",
     "Stamp",
     "Store",
-    "Survey",
 ]

@@ -29,12 +29,13 @@ from modelfetch.store.partial_slots import read_journal, slots
 from modelfetch.store.quarantine import Quarantine, Unlisted
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipt_store import Hit, Receipts, read_hits
-from modelfetch.store.survey import Survey, survey
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
     from modelfetch.store.disk import Disk
+    from modelfetch.store.evidence import Evidence
+    from modelfetch.store.survey import Survey
 
 
 class Contents:
@@ -222,7 +223,15 @@ class Contents:
 
     def survey(self) -> Survey:
         """Survey everything that the cache holds: versions, partials, quarantine entries, unused blobs."""
+        from modelfetch.store.survey import survey  # here, as only a clean-up needs it
+
         return survey(self._disk, self._layout, tuple(self.receipts()))
+
+    def evidence(self) -> list[Evidence]:
+        """Read the entries of quarantine, oldest first."""
+        from modelfetch.store.evidence import evidence
+
+        return evidence(self._disk, self._layout)
 
     def lock_model(self, name: str) -> Lock:
         """Return the lock of a model, not yet acquired."""

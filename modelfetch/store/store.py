@@ -11,7 +11,6 @@ order, so that a crash at any point leaves either the old state or a complete ne
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -29,18 +28,19 @@ from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
-from modelfetch.store.reclaim import Reclaimer
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
 from modelfetch.store.sweep import sweep
-from modelfetch.warm import USE_SECONDS
+from modelfetch.store.time_marks import begin_upkeep, note_use
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.store.evidence import Evidence
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
+    from modelfetch.store.reclaim import Reclaimer
     from modelfetch.store.survey import Survey
 
 
@@ -268,11 +268,7 @@ class Store(Contents):
 
     def note_use(self, manifest: Manifest) -> None:
         """Record that a model is used now; see :func:`modelfetch.warm.note_use`. Best effort."""
-        directory = self.directory(manifest)
-        with suppress(StoreError, NotImplementedError):
-            found = self._disk.lstat(directory)
-            if found is not None and time.time() - found.st_mtime > USE_SECONDS:
-                self._disk.touch(directory)
+        note_use(self._disk, self.directory(manifest))
 
     # Removing
 
@@ -294,6 +290,12 @@ class Store(Contents):
             The directory that holds the bytes and ``reason.json``.
         """
         return self._quarantine.move(path, file, actual=actual, source=source).directory
+
+    def restore(self, entry: Evidence, target: Path | None) -> Path:
+        """Move bytes out of quarantine; see :func:`modelfetch.store.evidence.restore`."""
+        from modelfetch.store.evidence import restore
+
+        return restore(self._disk, self._layout, entry, target)
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
         """Remove a file that the manifest does not list from a model's directory; see :meth:`unlisted`.
@@ -335,23 +337,8 @@ class Store(Contents):
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
     def begin_upkeep(self, now: float) -> bool:
-        """Record that the upkeep is done now; False if it was done within a day, or nothing can be written.
-
-        Args:
-            now: The present, in seconds since 1970.
-        """
-        mark = self._layout.upkeep()
-        found = self._disk.lstat(mark)
-        if found is not None and now - found.st_mtime < USE_SECONDS:
-            return False
-        with suppress(StoreError, NotImplementedError):  # a cache that cannot be written needs no upkeep
-            if found is not None:
-                self._disk.touch(mark)
-            else:
-                make_directories(self._disk, self.root, mark.parent, durable=False)
-                self._disk.close(self._disk.create(mark), mark)
-            return True
-        return False
+        """Whether the upkeep of a day is due; see :func:`modelfetch.store.time_marks.begin_upkeep`."""
+        return begin_upkeep(self._disk, self._layout, now)
 
     def reclaimer(self, seen: Survey, *, dry_run: bool) -> Reclaimer:
         """Return what removes single parts of the cache, and counts the disk space that this frees.
@@ -360,6 +347,8 @@ class Store(Contents):
             seen: A survey that was just made.
             dry_run: Whether it only computes what would be removed.
         """
+        from modelfetch.store.reclaim import Reclaimer
+
         return Reclaimer(self._disk, self._layout, seen, dry_run=dry_run)
 
     def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:

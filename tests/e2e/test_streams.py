@@ -56,6 +56,8 @@ ENDINGS: Mapping[str, int] = {
     "attach x --server http://127.0.0.1:9/#token=t": 6,
     "cancel x --server http://127.0.0.1:9/#token=t": 6,
     "retry x --server http://127.0.0.1:9/#token=t": 6,
+    "quarantine list": 0,
+    "quarantine purge --all --dry-run": 0,
     "config": 2,
     "config show": 0,
     "config path": 0,
@@ -64,7 +66,16 @@ ENDINGS: Mapping[str, int] = {
 }
 """Commands, and their exit code where all streams are as usual."""
 
-SILENT = frozenset({"log", "history", "config set network.files 3", "config unset network.files"})
+SILENT = frozenset(
+    {
+        "gc --dry-run",
+        "quarantine purge --all --dry-run",
+        "log",
+        "history",
+        "config set network.files 3",
+        "config unset network.files",
+    }
+)
 """Those that write nothing to stdout, or nothing when nothing is remembered."""
 
 STREAMS = ("stdin", "stdout", "stderr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelfetch.keep.policy import DAY, Policy, Version, by_last_use, expired, outlived
-from modelfetch.store import Leftover
+from modelfetch.store.survey import Leftover
 
 NOW = 1_000 * DAY
 POLICY = Policy(partial_days=7, quarantine_days=7, version_days=90)
