@@ -25,12 +25,13 @@ from modelfetch.cli import (
     models,
     outdated,
     quarantine,
+    remove,
     serve,
     sources,
     upgrade,
     verify,
 )
-from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
+from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -69,7 +70,7 @@ _COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
     "show": models.show,
     "path": models.path,
     "find": find.find,
-    "remove": models.remove,
+    "remove": remove.remove,
     "gc": gc.gc,
     "outdated": outdated.outdated,
     "upgrade": upgrade.upgrade,
@@ -103,7 +104,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
+    wanted = {ALIASES.get(word, word) for word in words[:1]} & _COMMANDS.keys() or _COMMANDS.keys()
     for name, function in _COMMANDS.items():
         if name in wanted:
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function

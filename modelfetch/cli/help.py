@@ -20,18 +20,27 @@ from modelfetch.signal_exit_codes import SIGINT_EXIT
 
 EXIT_USAGE: Final = UsageError.exit_code
 
+ALIASES: Final[Mapping[str, str]] = {
+    "get": "ensure",
+    "info": "show",
+    "ls": "list",
+    "pull": "ensure",
+    "rm": "remove",
+}
+"""Further names of commands, which the help does not list: those of other tools with one clear meaning."""
+
 _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "modelfetch": {
-        "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
+        "ensure": ("download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
         "add": ("pin", "lock", "import", "register", "new"),
         "adopt": ("scan", "link", "claim"),
-        "list": ("ls", "models", "search", "catalog"),
-        "show": ("info", "inspect", "view", "describe", "cat"),
+        "list": ("models", "search", "catalog"),
+        "show": ("inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
-        "remove": ("rm", "delete", "del", "uninstall"),
+        "remove": ("delete", "del", "uninstall"),
         "gc": ("clean", "prune", "cleanup", "reclaim"),
         "outdated": ("stale", "updates", "behind"),
         "upgrade": ("update", "bump", "move", "relock"),
@@ -100,6 +109,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch list",
         "modelfetch list whisper --sort size",
         "modelfetch list --task speech '*-q8'",
+        "modelfetch list --present --size --sort used",
         "modelfetch list --present --json",
     ),
     "show": ("modelfetch show whisper-base",),
@@ -113,7 +123,8 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "remove": (
         "modelfetch remove whisper-base --dry-run",
-        "modelfetch remove whisper-base",
+        "modelfetch remove whisper-base demo",
+        "modelfetch remove my-model --version 1846881b6b3a",
         "modelfetch remove my-model --unpin",
     ),
     "gc": (
@@ -225,6 +236,8 @@ class Commands(TyperGroup):
         Raises:
             UsageError: There is none. The message suggests a command with a similar name or meaning.
         """
+        if ctx.parent is None:  # the groups below have commands of their own with such names
+            args = [ALIASES.get(args[0], args[0]), *args[1:]]
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)

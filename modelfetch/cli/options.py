@@ -72,6 +72,15 @@ MovedNames = Annotated[
     list[str],
     typer.Argument(metavar="NAME...", help="Models.", autocompletion=_complete_model, show_default=False),
 ]
+RemovedNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Models, or their references.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
 Name = Annotated[
     str,
     typer.Argument(

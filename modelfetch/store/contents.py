@@ -106,6 +106,10 @@ class Contents:
         found = self._disk.lstat(self.directory(manifest) / file.path)
         return found is not None and bool(found.st_mode & 0o111)
 
+    def has_model(self, name: str) -> bool:
+        """Whether the cache has any version of a model, finished or not."""
+        return bool(self._disk.names(self._layout.model(name)))
+
     def has_directory(self, manifest: Manifest) -> bool:
         """Whether a model's directory exists; otherwise none of its files is placed."""
         return self._disk.lstat(self.directory(manifest)) is not None

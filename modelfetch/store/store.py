@@ -321,6 +321,7 @@ class Store(Contents):
         *,
         version: str | None = None,
         dry_run: bool = False,
+        earlier: Sequence[Removal] = (),
     ) -> Removal:
         """Remove a model: its receipt first, then its files, then blobs and partials no other model uses.
 
@@ -329,11 +330,12 @@ class Store(Contents):
             files: The files of its manifest, if known: an unfinished download has no receipt to list them.
             version: One version; None for all of them.
             dry_run: Only report what would be removed.
+            earlier: Results of dry runs that count as done.
 
         Raises:
             LockTimeoutError: Another process holds the model's lock.
         """
-        remover = Remover(self._disk, self._layout, name, self.receipts())
+        remover = Remover(self._disk, self._layout, name, self.receipts(), earlier)
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
     def begin_upkeep(self, now: float) -> bool:

@@ -84,10 +84,10 @@ def test_the_list_of_commands_cuts_no_sentence(group: str, called: Called) -> No
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        ("pull get download install fetch instal", "ensure"),
-        ("ls List", "list"),
-        ("rm delete uninstall remov", "remove"),
-        ("info", "show"),
+        ("download install fetch instal", "ensure"),
+        ("models List", "list"),
+        ("delete uninstall remov", "remove"),
+        ("describe", "show"),
         ("which", "path"),
         ("check verfy", "verify"),
         ("version", "--version"),
@@ -118,7 +118,7 @@ def test_commands_of_config_are_guessed_too(called: Called) -> None:
     ("words", "code", "name", "message"),
     [
         ("ensure --nope", 2, "usage", "--nope"),
-        ("pull", 2, "usage", "did you mean ensure?"),
+        ("fetch", 2, "usage", "did you mean ensure?"),
         ("ensure", 2, "usage", "no model is named"),
         ("ensure demo --to=", 2, "usage", "--to is empty"),
         ("ensure whisper-bas", 3, "unknown_model", "Did you mean 'whisper-base'?"),
