@@ -144,8 +144,8 @@ def note_use(directories: list[str]) -> None:
         try:
             # Not through a link: another user could make one to a directory that has nothing to do with this.
             if now - os.lstat(directory).st_mtime > USE_SECONDS:
-                os.utime(directory, follow_symlinks=False)
-        except (OSError, NotImplementedError):
+                os.utime(directory, follow_symlinks=os.utime not in os.supports_follow_symlinks)
+        except OSError:
             continue
 
 

@@ -112,6 +112,9 @@ def _kept(workspace: Workspace, keep: list[str], roots: list[str]) -> tuple[froz
     from modelfetch.keep.project_roots import names_of_projects
     from modelfetch.settings.locations import absolute, working_directory
 
+    for name in names_of(workspace, keep):  # a name with a slip would not keep the model that is meant
+        if not workspace.store.has_model(name):
+            workspace.catalog.get(name)
     cwd = working_directory()
     named, closed = names_of_projects(
         [absolute(Path(directory), cwd) for directory in roots], workspace.loaded.cache_dir

@@ -5,7 +5,8 @@ So both remove the same, in the same order, and count the same bytes. The order 
 :mod:`modelfetch.store.remove`: the receipt first, so that a killed run leaves no receipt without its files.
 
 An inode counts when its last name goes. Names outside of the cache, such as those in the Hugging Face cache,
-are in its link count: what they hold is not freed. What another process holds a lock on is skipped.
+are in its link count: what they hold is not freed, and neither is what clones of a file hold. What another
+process holds a lock on is skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import is_directory
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
     from modelfetch.store.receipt import ReceiptFile
+
+
+_WORTH: Final = 64 << 10
+"""Size in bytes from which a file is asked for shared extents: opening many small ones takes longer than
+removing them, and they are no part of the answer that a person sees."""
 
 
 class BusyError(Exception):
@@ -71,6 +77,8 @@ class Reclaimer:
         self._digests = seen.digests
         self._gone: set[Path] = set()
         """Names that a dry run has removed."""
+        self._clones: set[int] = set()
+        """Places on the disk of removed files that are shared."""
         self._paths: list[Path] = []
         self._freed = 0
 
@@ -189,15 +197,29 @@ class Reclaimer:
         # A dry run has removed names that are still on the disk.
         expected = self._links.get(inode, found.st_nlink)
         left = expected if self._dry_run else found.st_nlink
+        # Asked before, as an unlinked file cannot be opened. A small file is not worth the question.
+        held = self._held_by_clones(path) if left <= 1 and found.st_size >= _WORTH else 0
         if self._dry_run:
             self._gone.add(path)
         elif not self._disk.unlink(path):
             return False
         self._links[inode] = expected - 1
         if left <= 1:
-            self._freed += allocated(found)
+            self._freed += max(0, allocated(found) - held)
         self._paths.append(path)
         return True
+
+    def _held_by_clones(self, path: Path) -> int:
+        """Bytes that stay on the disk because clones of a file have them.
+
+        The clone may be in this cache, as with an executable file and its blob, and then goes as well: the
+        second file at one place on the disk frees it. The file system itself may know that only later.
+        """
+        shared, place = self._disk.shared(path)
+        if not shared or place in self._clones:
+            return 0
+        self._clones.add(place)
+        return shared
 
     def _remove_directory(self, directory: Path) -> None:
         """Remove a directory if it is empty by now."""

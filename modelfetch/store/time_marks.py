@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def note_use(disk: Disk, directory: Path) -> None:
     """Record that the model of a directory is used now; the warm path does so itself."""
-    with suppress(StoreError, NotImplementedError):
+    with suppress(StoreError):
         found = disk.lstat(directory)
         if found is not None and time.time() - found.st_mtime > USE_SECONDS:
             disk.touch(directory)
@@ -37,7 +37,7 @@ def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
         now: The present, in seconds since 1970.
     """
     mark = layout.upkeep()
-    with suppress(StoreError, NotImplementedError):
+    with suppress(StoreError):
         found = disk.lstat(mark)
         if found is not None and now - found.st_mtime < USE_SECONDS:
             return False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,6 +20,8 @@ from modelfetch.store.layout import Layout
 from modelfetch.workspace import Workspace
 from tests.store.disks import without_links
 from tests.store.material import digest, ensure, is_present, model, noise, obtain, spec
+
+T = TypeVar("T")
 
 NOW = 1_900_000_000.0
 """Years after everything that the tests make, except where they say otherwise."""
@@ -161,6 +165,49 @@ def test_a_file_that_was_placed_after_the_survey_keeps_its_blob(workspace: Works
     assert reclaimer.version("tiny", "v1").skipped == (digest(SHARED),)
     assert is_present(store, later, {"b": SHARED})
     assert store.find_blob(spec(SHARED)) is not None
+
+
+class Cloning(Disk):
+    """A disk on which the blobs of some files are clones of files elsewhere."""
+
+    def __init__(self, *contents: bytes) -> None:
+        super().__init__()
+        self._shared = {digest(content): len(content) for content in contents}
+
+    def shared(self, path: Path) -> tuple[int, int]:
+        return (self._shared[path.name], 4096) if path.name in self._shared else (0, 0)
+
+
+def test_what_another_program_has_a_clone_of_is_not_freed(tmp_path: Path) -> None:
+    theirs, ours = noise(1 << 20, seed=1), noise(1 << 20, seed=2)
+    ensure(Store(tmp_path), {"theirs": theirs, "ours": ours})
+    store = Store(tmp_path, disk=Cloning(theirs))
+    for is_dry in (True, False):
+        done = store.reclaimer(store.survey(), dry_run=is_dry).version("tiny", "v1")
+        assert 1 << 20 < done.freed < (1 << 20) + 50_000
+
+
+class Unwilling(Disk):
+    """Refuses to remove the files of one name."""
+
+    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+        if (operation, path.name) == ("remove", "precious"):
+            raise PermissionError(1, "Operation not permitted")
+        return super().perform(operation, path, call)
+
+
+def test_what_the_system_refuses_is_reported_and_the_rest_goes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace.store, 1)
+    ensure(workspace.store, {"precious": noise(100)}, name="l")
+    stubborn = Store(workspace.store.root, disk=Unwilling())
+    monkeypatch.setattr(Workspace, "store", property(lambda _: stubborn))
+    done = clean_up(workspace, ALL, NOW, dry_run=False)
+    assert [(each.kind, each.name) for each in done.skipped] == [("version", "l")]
+    assert "precious" in done.skipped[0].why
+    assert sorted(each.name for each in done.actions) == ["l", "m0"]
+    assert [receipt.name for receipt in stubborn.receipts()] == []
 
 
 class Killing(Disk):
