@@ -1,8 +1,8 @@
 """Asks the file system which bytes of a file are shared with clones of it (Btrfs, XFS).
 
 Removing such a file frees nothing. A clone has an inode of its own and one link, so only the file system
-knows. Linux answers by ``FS_IOC_FIEMAP`` (Documentation/filesystems/fiemap.rst): a header of 32 bytes, then 56 bytes
-for each extent::
+knows. Linux answers by ``FS_IOC_FIEMAP`` (Documentation/filesystems/fiemap.rst): a header of 32 bytes, then
+56 bytes for each extent::
 
     start length flags mapped count reserved | logical physical length - - flags - - -
 """
