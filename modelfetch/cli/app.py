@@ -34,6 +34,7 @@ from modelfetch.cli import (
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
+from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
 
@@ -150,5 +151,13 @@ def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    report_error(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
+    hint = f"Run `{command} --help`."
+    if context is not None and hasattr(error, "possibilities"):  # click's NoSuchOption
+        from modelfetch.cli.foreign_options import option_hint
+
+        own = {name for parameter in context.command.params for name in parameter.opts}
+        option = str(getattr(error, "option_name", ""))
+        message = f"no such option: {sanitize(option)}"
+        hint = f"{option_hint(option, own)} {hint}".strip()
+    report_error(UsageError.code, message[:1].lower() + message[1:], hint)
     return EXIT_USAGE

@@ -34,9 +34,9 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "ensure": ("download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
-        "add": ("pin", "lock", "import", "register", "new"),
-        "adopt": ("scan", "link", "claim"),
-        "list": ("models", "search", "catalog"),
+        "add": ("pin", "lock", "register", "new", "create"),
+        "adopt": ("scan", "import", "link", "claim"),
+        "list": ("models", "search", "catalog", "cache", "du"),
         "show": ("inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
@@ -49,7 +49,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
         "sources": ("mirrors", "hosts", "ping"),
-        "serve": ("server", "start", "run", "daemon", "ui"),
+        "serve": ("server", "start", "daemon", "ui"),
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
@@ -73,9 +73,27 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 }
 """Names of the commands of a group in other tools."""
 
+_INSTEAD: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("login", "logout", "auth", "whoami"),
+        "Tokens are variables: HF_TOKEN (or `hf auth login`), MODELSCOPE_API_TOKEN, GITHUB_TOKEN.",
+    ),
+    **dict.fromkeys(
+        ("run", "chat", "generate"),
+        "modelfetch does not run models; `modelfetch path NAME` prints where the files are.",
+    ),
+    **dict.fromkeys(("push", "upload", "publish"), "modelfetch does not upload; use the tools of the hub."),
+    **dict.fromkeys(
+        ("cp", "copy", "export"), "`modelfetch ensure NAME --to DIR` places the files in a directory."
+    ),
+    "init": "A file modelfetch.toml makes a directory a project; it may be empty.",
+}
+"""Commands of other tools that modelfetch does not have, and what there is instead."""
+
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "": (
         "modelfetch ensure whisper-base",
+        "modelfetch ensure hf:Qwen/Qwen3-0.6B",
         "modelfetch verify",
     ),
     "ensure": (
@@ -97,12 +115,14 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "add": (
         "modelfetch add hf:Qwen/Qwen3-0.6B",
+        "modelfetch add https://huggingface.co/Qwen/Qwen3-0.6B/tree/main",
         "modelfetch add hf:Qwen/Qwen3-8B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
         "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
     ),
     "adopt": (
         "modelfetch adopt hf --dry-run",
         "modelfetch adopt hf:org/name --name mine",
+        "modelfetch adopt ollama:llama3.2:1b",
         "modelfetch adopt ~/models/llama --name llama",
     ),
     "list": (
@@ -241,8 +261,10 @@ class Commands(TyperGroup):
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)
-        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         shown = word if word.isascii() and word.isalnum() else quote(word)
+        if instead := _INSTEAD.get(word.casefold()):
+            raise UsageError(f"no such command {shown}", hint=instead)
+        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         raise UsageError(
             f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
             hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",

@@ -64,13 +64,15 @@ PinNames = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME]...",
-        help="Models; without one, all that have an upstream.",
+        help="Models or references; without one, all that have an upstream.",
         autocompletion=_complete_model,
     ),
 ]
 MovedNames = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Models.", autocompletion=_complete_model, show_default=False),
+    typer.Argument(
+        metavar="NAME...", help="Models or references.", autocompletion=_complete_model, show_default=False
+    ),
 ]
 RemovedNames = Annotated[
     list[str],

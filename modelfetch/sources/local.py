@@ -132,14 +132,14 @@ def _searched(
 def _places_of(context: SourceContext) -> Places:
     from modelfetch.sources.hf_cache import HuggingFaceCache
     from modelfetch.sources.local_digests import LocalDigests, NoDigests
-    from modelfetch.sources.local_directories import LocalDirectories
+    from modelfetch.sources.local_directories import LocalDirectory
     from modelfetch.sources.ollama_cache import OllamaCache
 
     loaded = context.loaded
     hub, ollama = HuggingFaceCache(loaded.hf_cache), OllamaCache(loaded.ollama_models)
     roots = [Path(os.path.expanduser(text)) for text in loaded.settings.sources.local]  # noqa: PTH111 - never raises
     searches = [
-        Search(root, LocalDirectories([root], context.notice, context.store.root).of_size) for root in roots
+        Search(root, LocalDirectory(root, context.notice, context.store.root).of_size) for root in roots
     ]
     return Places(
         (hub.exact, ollama.exact),

@@ -110,6 +110,35 @@ def test_a_word_without_a_meaning_gets_no_guess(called: Called) -> None:
     assert suggest("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("ensure x --local-dir y", "Did you mean --to?"),
+        ("ensure x --max-workers 4", "Did you mean --files?"),
+        ("ensure x --revision v1", "hf:ORG/REPO@REV"),
+        ("ensure x --include a", "modelfetch add REF --include GLOB"),
+        ("ensure x --offlin", "Did you mean --offline?"),
+        ("add x --local-dir y", "modelfetch ensure NAME --to DIR"),
+        ("add x --repo-type dataset", "hf:datasets/ORG/REPO"),
+        ("verify x --fix", "Did you mean --repair?"),
+        ("list --zzzz", ""),
+    ],
+)
+def test_options_of_other_downloaders_are_explained(line: str, hint: str, called: Called) -> None:
+    code, out, err = called(*line.split())
+    message, what_next = err.splitlines()
+    assert (code, out) == (EXIT_USAGE, "")
+    option = next(word for word in line.split() if word.startswith("--"))
+    assert message == f"error: no such option: {option}"
+    assert hint in what_next
+    assert f"Run `modelfetch {line.split(maxsplit=1)[0]} --help`." in what_next
+
+
+def test_what_modelfetch_does_not_do_is_said(called: Called) -> None:
+    assert "HF_TOKEN" in called("login")[2]
+    assert "does not run models" in called("run", "x")[2]
+
+
 def test_commands_of_config_are_guessed_too(called: Called) -> None:
     assert "no such command get; did you mean show?" in called("config", "get")[2]
 
