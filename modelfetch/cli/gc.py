@@ -108,7 +108,6 @@ def _policy(workspace: Workspace, max_size: str | None, unused_for: str | None) 
 def _kept(workspace: Workspace, keep: list[str], roots: list[str]) -> tuple[frozenset[str], list[str]]:
     """The names of models that stay, also those that aliases and references stand for."""
     from modelfetch.cli.pinning import names_of
-    from modelfetch.errors import ModelfetchError
     from modelfetch.keep.project_roots import names_of_projects
     from modelfetch.settings.locations import absolute, working_directory
 
@@ -120,12 +119,8 @@ def _kept(workspace: Workspace, keep: list[str], roots: list[str]) -> tuple[froz
         [absolute(Path(directory), cwd) for directory in roots], workspace.loaded.cache_dir
     )
     names = {*names_of(workspace, keep), *workspace.loaded.models, *named}
-    for name in tuple(names):
-        try:
-            names.add(workspace.catalog.entry(name).name)
-        except ModelfetchError:  # a model of another project's catalog, or of none any more
-            continue
-    return frozenset(names), closed
+    aliases = workspace.catalog.aliases()
+    return frozenset({*names, *(aliases[name] for name in names if name in aliases)}), closed
 
 
 def _document(result: CleanUp, kept: list[str], *, dry_run: bool) -> dict[str, Any]:

@@ -12,11 +12,15 @@ So a use is never lost, and is known to the day at least.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.store import Receipt, Store
+
+
+_LATEST: Final = 32_503_680_000.0
+"""The year 3000, in seconds since 1970: another user may have set a time that no calendar has."""
 
 
 class LastUses:
@@ -36,7 +40,7 @@ class LastUses:
         """Return the last use of the version that a receipt describes."""
         times = [file.verified_at for file in receipt.files]
         times += filter(None, [self._hits.get((receipt.name, receipt.label))])
-        times.append(datetime.fromtimestamp(max(0.0, self._store.touched(receipt)), UTC))
+        times.append(datetime.fromtimestamp(min(max(0.0, self._store.touched(receipt)), _LATEST), UTC))
         return max(times).astimezone(UTC)
 
 

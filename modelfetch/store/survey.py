@@ -178,9 +178,11 @@ def entry_time(name: str) -> float | None:
     if match is None:
         return None
     try:
-        return datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC).timestamp()
+        at = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
     except ValueError:
         return None
+    # The first and the last year cannot be shown in every time zone.
+    return at.timestamp() if 1 < at.year < 9999 else None
 
 
 def walk(disk: Disk, path: Path, depth: int = DEPTH) -> Iterator[tuple[Path, os.stat_result]]:

@@ -91,3 +91,12 @@ def test_the_last_use_is_the_latest_of_receipt_warm_runs_and_directory(tmp_path:
     assert LastUses(store).of(absent) is None
     os.unlink(tmp_path / "models" / "tiny" / "v1.json")
     assert LastUses(store).of(present) is None
+
+
+def test_a_time_that_no_calendar_has_is_a_use_in_the_far_future(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    present = ensure(store, {"a": noise(10)})
+    monkeypatch.setattr(Store, "touched", lambda *_: 2.0**62)
+    assert LastUses(store).of(present) == "3000-01-01T00:00:00Z"

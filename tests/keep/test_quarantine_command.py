@@ -95,11 +95,19 @@ def test_a_file_that_no_manifest_lists_goes_back_into_its_model(cli: InProcess) 
 def test_a_reason_that_somebody_made_up_leads_nowhere(cli: InProcess) -> None:
     entry = put(cli, cli.home / "a")
     reason = entry.directory / "reason.json"
-    for path in ("relative", "", str(cli.cache / "models" / "m" / ".." / ".." / "state.db"), "/\x1b[2J/x"):
+    for path in (
+        "relative",
+        "",
+        str(cli.cache / "models" / "m" / ".." / ".." / "state.db"),
+        "/\x1b[2J/x",
+        "/\0/x",
+        "/\ud800/x",
+    ):
         reason.write_text(json.dumps({"path": path, "expected": "", "source": "\x1b[2J"}))
         done = cli("quarantine", "restore", RIGHT)
         assert_fails(done, 2)
         assert "\x1b" not in done.err + cli("quarantine", "list").out + cli("quarantine", "show", RIGHT).out
+    (cli.cache / "quarantine" / f"00010101T000000.000000Z-{RIGHT}").mkdir()
     for content in (b"[", b"[1]", b'{"path": 1}', b"\xff", b"[" * 100_000):
         reason.write_bytes(content)
         (found,) = Store(cli.cache).evidence()
