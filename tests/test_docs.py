@@ -131,9 +131,8 @@ def test_the_readme_lists_every_command() -> None:
 def calls(page: Path) -> Iterator[list[str]]:
     """Every call of the command in the code blocks of a page, as its arguments."""
     for block in blocks(page, "sh", "yaml", ""):
-        for call in re.findall(
-            r"\bmodelfetch ((?:config |quarantine )?[a-z]+\b(?:'[^']*'|[^\n;&|)'])*)", block
-        ):
+        pattern = r"\bmodelfetch ((?:config |quarantine )?[a-z-]+\b(?:'[^']*'|[^\n;&|)'>])*)"
+        for call in re.findall(pattern, block):
             if call.split()[0] in ROOT_COMMAND.commands:
                 yield shlex.split(call, comments=True)
 

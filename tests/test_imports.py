@@ -41,6 +41,7 @@ LAYERS = (
         "reporters",
         "demo",
         "workspace",
+        "doctor",
         "pins",
         "keep",
         "remote",

@@ -49,13 +49,17 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
         "sources": ("mirrors", "hosts", "ping"),
+        "doctor": ("diagnose", "diagnostics", "debug", "troubleshoot", "selftest"),
         "serve": ("server", "start", "daemon", "ui"),
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
         "quarantine": ("evidence", "bad"),
+        "cache-key": ("key", "cachekey"),
+        "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
+        "completion": ("completions", "autocomplete"),
         "config": ("settings", "configure", "set", "env"),
-        "--help": ("help", "man"),
+        "--help": ("help",),
         "--version": ("version",),
     },
     "config": {
@@ -182,6 +186,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch sources",
         "modelfetch sources --probe",
     ),
+    "doctor": (
+        "modelfetch doctor",
+        "modelfetch doctor whisper-base",
+        "modelfetch doctor --offline --json",
+    ),
     "serve": (
         "modelfetch serve",
         "modelfetch serve --host 0.0.0.0 --cert cert.pem --key key.pem",
@@ -196,6 +205,16 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch retry 3f9c",
         "modelfetch attach $(modelfetch retry 3f9c)",
     ),
+    "cache-key": (
+        "modelfetch cache-key",
+        "modelfetch cache-key whisper-base",
+    ),
+    "ci": (
+        "modelfetch ci github > .github/workflows/models.yml",
+        "modelfetch ci docker whisper-base > Containerfile",
+    ),
+    "completion": ("modelfetch completion zsh > /usr/share/zsh/site-functions/_modelfetch",),
+    "man": ("modelfetch man > modelfetch.1",),
     "config": (
         "modelfetch config show",
         "modelfetch config set network.limit_rate 8M",

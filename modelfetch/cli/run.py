@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 from modelfetch.cli.output import notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
@@ -25,6 +25,9 @@ from modelfetch.model.text import sanitize
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.streams import write_path
 from modelfetch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from modelfetch.cli.shards import Shard
 
 
 class Ready:
@@ -123,7 +126,12 @@ def exit_with(finished: RunFinished) -> Never:
 
 
 def run_ensure(
-    names: Sequence[str], options: EnsureOptions | None = None, *, json: bool = False, quiet: bool = False
+    names: Sequence[str],
+    options: EnsureOptions | None = None,
+    *,
+    json: bool = False,
+    quiet: bool = False,
+    shard: Shard | None = None,
 ) -> int:
     """Make models present, report progress, and print their directories.
 
@@ -132,6 +140,7 @@ def run_ensure(
         options: All options of the run.
         json: Whether stdout gets the events instead of the directories.
         quiet: Whether to print nothing but the directories and errors.
+        shard: Which part of the models to make present; all of them without it.
 
     Returns:
         The exit code.
@@ -147,20 +156,29 @@ def run_ensure(
         names, is_new = pin_new(workspace, names, offline=options.run.offline, json=json, quiet=quiet)
         workspace = Workspace.open(options.settings) if is_new else workspace
     manifests = workspace.manifests(names)
+    if shard is not None:
+        manifests = shard.of(manifests)
+        if not (manifests or quiet):
+            say(f"shard {shard.text} has no model: there are fewer models than shards")
     ready = Ready()
     events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     # What is removed must be reported, so a quiet run removes nothing.
     if not quiet and finished.exit_code == 0:
-        from modelfetch.keep.upkeep import upkeep
-
-        for line in upkeep(workspace, time.time()):
-            say(line)
+        _look_after(workspace)
     if not json:
         for manifest in manifests:
             if manifest.name in ready.directories:
                 write_path(ready.directories[manifest.name])
     return finished.exit_code
+
+
+def _look_after(workspace: Workspace) -> None:
+    """Do the upkeep of the cache if it is due, and report it."""
+    from modelfetch.keep.upkeep import upkeep
+
+    for line in upkeep(workspace, time.time()):
+        say(line)
 
 
 def run_verify(

@@ -93,6 +93,10 @@ class RegistryLogins:
                 return found
         return None
 
+    def present_files(self) -> list[Path]:
+        """Return the files that exist, in the order in which they are searched. None of them is read."""
+        return [path for path in self._files() if is_there(path)]
+
     def _files(self) -> Iterator[Path]:
         environ, home = self._environ, self._home
         if named := environ.get("REGISTRY_AUTH_FILE", "").strip():

@@ -61,7 +61,8 @@ def test_every_help_ends_with_examples_that_are_accepted(name: str, called: Call
 
 def _accept(example: str) -> None:
     """Let the command that an example names parse it."""
-    words = shlex.split(example.partition("$(")[2].rstrip(")") or example)
+    call, _, _ = example.partition(" > ")
+    words = shlex.split(call.partition("$(")[2].rstrip(")") or call)
     assert words.pop(0) == "modelfetch"
     width = 2 if words[0] == "config" else 1
     COMMANDS[" ".join(words[:width])].make_context("modelfetch", words[width:])
@@ -209,7 +210,8 @@ def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
     def ensure(names: Sequence[str], options: EnsureOptions | None = None, **more: object) -> int:
         options = options or EnsureOptions()
         given = {name: value for name, value in options.settings.items() if value is not None}
-        runs.append((list(dict.fromkeys(names)), replace(options, settings=given), {"json": False} | more))
+        off = {"json": False, "shard": None}
+        runs.append((list(dict.fromkeys(names)), replace(options, settings=given), off | more))
         return 0
 
     def verify(names: Sequence[str], flags: Any = None, options: Any = None, **more: object) -> int:

@@ -51,6 +51,8 @@ ENDINGS: Mapping[str, int] = {
     "metrics --csv": 0,
     "metrics --prometheus": 0,
     "sources": 0,
+    "doctor --offline": 0,
+    "doctor --offline --json": 0,
     "serve --port 99999": 2,
     "jobs --server http://127.0.0.1:9/#token=t": 6,
     "attach x --server http://127.0.0.1:9/#token=t": 6,
@@ -58,6 +60,13 @@ ENDINGS: Mapping[str, int] = {
     "retry x --server http://127.0.0.1:9/#token=t": 6,
     "quarantine list": 0,
     "quarantine purge --all --dry-run": 0,
+    "cache-key m": 0,
+    "cache-key": 2,
+    "ci github demo": 0,
+    "ci docker m": 2,
+    "completion bash": 0,
+    "completion tcsh": 2,
+    "man": 0,
     "config": 2,
     "config show": 0,
     "config path": 0,
@@ -68,15 +77,11 @@ ENDINGS: Mapping[str, int] = {
 
 SILENT = frozenset(
     {
-        "gc --dry-run",
-        "quarantine purge --all --dry-run",
-        "log",
-        "history",
-        "config set network.files 3",
-        "config unset network.files",
+        *("log", "history", "outdated", "config set network.files 3", "config unset network.files"),
+        *("gc --dry-run", "quarantine purge --all --dry-run"),
     }
 )
-"""Those that write nothing to stdout, or nothing when nothing is remembered."""
+"""Those that write nothing to stdout, or nothing when nothing is remembered or pinned."""
 
 STREAMS = ("stdin", "stdout", "stderr")
 WAYS = ("closed", "full", "broken", "latin-1")
