@@ -35,7 +35,7 @@ from modelfetch.pins.catalogs import (
 from modelfetch.pins.matching import Wanted
 from modelfetch.pins.outdated import record_pinned
 from modelfetch.pins.parsing import parsed
-from modelfetch.pins.project_file import add_to_project, check_inside
+from modelfetch.pins.project_file import add_to_project, check_inside, is_in_project
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -306,7 +306,7 @@ def _project_target(workspace: Workspace) -> Target | None:
         return None
     check_inside(project)
     # The project comes with somebody else's repository, which must not choose where else files are created.
-    if not Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(project.parent)):
+    if not is_in_project(directory, project):
         raise UsageError(
             f"the catalog of this project, {sanitize(str(directory))}, is outside of it",
             hint="Choose one with --to-catalog: user, or the path of that directory.",

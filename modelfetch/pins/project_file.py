@@ -83,6 +83,11 @@ def _edit(path: Path, change: Callable[[TOMLDocument], TOMLDocument | None]) -> 
     return True
 
 
+def is_in_project(path: Path, project: Path) -> bool:
+    """Whether a path is inside the directory of a project's file, links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(project.parent))
+
+
 def check_inside(path: Path) -> None:
     """Refuse to edit a file that is a link out of its directory.
 
@@ -92,10 +97,10 @@ def check_inside(path: Path) -> None:
     Raises:
         ConfigError: It is one.
     """
-    target = Path(os.path.realpath(path))
-    if not target.is_relative_to(os.path.realpath(path.parent)):
+    if not is_in_project(path, path):
+        target = os.path.realpath(path)
         raise ConfigError(
-            f"{sanitize(str(path))} is a link out of the project, to {sanitize(str(target))}",
+            f"{sanitize(str(path))} is a link out of the project, to {sanitize(target)}",
             hint="Replace the link by a file, or choose another catalog with --to-catalog.",
         )
 

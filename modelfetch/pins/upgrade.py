@@ -24,6 +24,7 @@ from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
 from modelfetch.pins.outdated import is_pinned_revision
 from modelfetch.pins.pin import Pin, PinRequest, make_pin
+from modelfetch.pins.project_file import is_in_project
 from modelfetch.pins.rewrite import replace_unchanged, rewritten
 from modelfetch.pins.upstream_state import shown_ref
 
@@ -197,7 +198,7 @@ def _check_own_path(workspace: Workspace, entry: CatalogEntry, reference: Refere
     if entry.origin != "project" or project is None or not isinstance(reference, DiskReference):
         return
     path = os.path.realpath(os.path.expanduser(reference.path))  # noqa: PTH111 - as when it is read
-    if not Path(path).is_relative_to(os.path.realpath(project.parent)):
+    if not is_in_project(Path(path), project):
         raise UsageError(
             f"{entry.name} is a model of the project, but its upstream {quote(path)} is outside of it",
             hint=f"If that is yours, pin it anew: `modelfetch add {sanitize(reference.path)} --name ...`.",

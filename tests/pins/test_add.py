@@ -353,6 +353,15 @@ def test_unpinning_undoes_adding(machine: Machine) -> None:
         unpin(machine.workspace, "whisper-base", dry_run=False)
 
 
+def test_a_project_does_not_choose_which_file_of_the_user_is_deleted(machine: Machine) -> None:
+    own = machine.root / "important.toml"
+    own.write_text("[anything]\n")
+    machine.project.write_text('catalog = ["../important.toml"]\n')
+    with pytest.raises(UsageError, match="is outside of the project"):
+        unpin(machine.workspace, "important", dry_run=False)
+    assert own.exists()
+
+
 def test_a_manifest_is_never_replaced_but_by_upgrade(tmp_path: Path) -> None:
     manifest = Manifest("m", "1", (FileSpec("a", 1, "00" * 32),))
     path = write_pin(manifest, tmp_path / "new")
