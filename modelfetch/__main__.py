@@ -20,7 +20,7 @@ def _end_interrupted() -> "Never":
 
 
 try:
-    from modelfetch.warm import answer, count, is_quiet
+    from modelfetch.warm import answer, count, is_quiet, note_use
 except KeyboardInterrupt:  # nothing has begun, so there is nothing to report
     _end_interrupted()
 
@@ -51,6 +51,7 @@ def _main() -> None:
 
         print_paths(directories)
     count(directories[0].rsplit(os.sep, 3)[0], directories)
+    note_use(directories)
 
 
 def _say(words: str) -> None:

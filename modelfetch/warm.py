@@ -32,6 +32,8 @@ HITS = "hits"
 """File in the root of the cache: one line for each run that found a model present; see :func:`count`."""
 HITS_LIMIT = 64 << 10
 """Size in bytes at which ``hits`` is renamed to ``hits.1``, replacing it: each has some 3000 runs."""
+USE_SECONDS = 86_400
+"""Seconds between two records of the use of one model (a day): ages are compared in days."""
 _ALLOWED = ("MODELFETCH_CACHE_DIR", "MODELFETCH_CATALOG")
 """Variables that are evaluated here; any other ``MODELFETCH_`` variable is left to the full path."""
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._+-")
@@ -129,6 +131,22 @@ def count(root: str, directories: list[str], *, create: bool = False) -> None:
     except OSError:
         return
     count(root, directories, create=True)  # only here: without a first file, nothing is to be counted
+
+
+def note_use(directories: list[str]) -> None:
+    """Record that models were used now: as the modification time of their directories, which nothing reads.
+
+    At most once in :data:`USE_SECONDS` for each, so most answers only compare the time. Errors are ignored:
+    the cache may be read-only, or belong to another user.
+    """
+    now = time.time()
+    for directory in directories:
+        try:
+            # Not through a link: another user could make one to a directory that has nothing to do with this.
+            if now - os.lstat(directory).st_mtime > USE_SECONDS:
+                os.utime(directory, follow_symlinks=os.utime not in os.supports_follow_symlinks)
+        except OSError:
+            continue
 
 
 def _root() -> str | None:

@@ -214,16 +214,26 @@ class Workspace:
         receipt = self.store.receipt(manifest)
         return receipt is not None and all(self.store.kept(manifest, receipt).values())
 
-    def remove(self, name: str, *, dry_run: bool) -> Removal:
-        """Remove every version of a model from the cache; see :meth:`modelfetch.store.Store.remove`.
+    def remove(
+        self, name: str, version: str | None = None, *, dry_run: bool, earlier: Sequence[Removal] = ()
+    ) -> Removal:
+        """Remove a model from the cache; see :meth:`modelfetch.store.Store.remove`.
+
+        Args:
+            name: The model.
+            version: Name of the directory of one version; None for all.
+            dry_run: Whether nothing is removed.
+            earlier: Removals that a dry run takes as done.
 
         Raises:
             UnknownModelError: The name is neither in the cache nor in a catalog.
         """
         manifest = self._known(name)
         model = manifest.name if manifest is not None else name
-        removal = self.store.remove(model, manifest.files if manifest is not None else (), dry_run=dry_run)
-        if not removal.versions and manifest is None:
+        # Another version's downloads stay.
+        files = manifest.files if manifest is not None and version in (None, manifest.version) else ()
+        removal = self.store.remove(model, files, version=version, dry_run=dry_run, earlier=earlier)
+        if manifest is None and not (removal.versions or self.store.has_model(model)):
             self.catalog.get(name)  # raises, with a suggestion
         return removal
 

@@ -43,6 +43,7 @@ LAYERS = (
         "workspace",
         "doctor",
         "pins",
+        "keep",
         "remote",
         "server",
         "api",

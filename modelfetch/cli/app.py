@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
+from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
@@ -56,7 +56,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "show": "models",
     "path": "models",
     "find": "find",
-    "remove": "models",
+    "remove": "remove",
+    "gc": "gc",
     "outdated": "outdated",
     "upgrade": "upgrade",
     "diff": "upgrade",
@@ -99,16 +100,18 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    wanted = set(words[:1]) & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
+    named = {ALIASES.get(word, word) for word in words[:1]}
+    wanted = named & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
     for name in _COMMANDS:
         if name in wanted:
             function = _function(name)
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
     if wanted == _COMMANDS.keys():
-        from modelfetch.cli import config
+        from modelfetch.cli import config, quarantine
 
         app.add_typer(config.app, name="config")
+        app.add_typer(quarantine.app, name="quarantine")
     return app
 
 

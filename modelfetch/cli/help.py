@@ -1,8 +1,8 @@
 """Help of commands: groups without a subcommand, unknown subcommands, and examples.
 
-:class:`Commands` is the group class of ``modelfetch`` and ``modelfetch config``. Without arguments it prints
-its help on stderr and fails. For an unknown subcommand it suggests one: ``modelfetch pull`` answers
-``did you mean ensure?``. :func:`epilog` adds the examples at the end of each help text.
+:class:`Commands` is the class of ``modelfetch`` and of its groups. Without arguments it prints its help on
+stderr and fails. For an unknown subcommand it suggests one: ``modelfetch fetch`` answers ``did you mean
+ensure?``. :func:`epilog` adds the examples at the end of each help text.
 """
 
 from __future__ import annotations
@@ -20,18 +20,28 @@ from modelfetch.signal_exit_codes import SIGINT_EXIT
 
 EXIT_USAGE: Final = UsageError.exit_code
 
+ALIASES: Final[Mapping[str, str]] = {
+    "get": "ensure",
+    "info": "show",
+    "ls": "list",
+    "pull": "ensure",
+    "rm": "remove",
+}
+"""Further names of commands, which the help does not list: those of other tools with one clear meaning."""
+
 _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "modelfetch": {
-        "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
+        "ensure": ("download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
         "add": ("pin", "lock", "register", "new", "create"),
         "adopt": ("scan", "import", "link", "claim"),
-        "list": ("ls", "models", "search", "catalog", "cache", "du"),
-        "show": ("info", "inspect", "view", "describe", "cat"),
+        "list": ("models", "search", "catalog", "cache", "du"),
+        "show": ("inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
-        "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge", "gc"),
+        "remove": ("delete", "del", "uninstall"),
+        "gc": ("clean", "prune", "cleanup", "reclaim"),
         "outdated": ("stale", "updates", "behind"),
         "upgrade": ("update", "bump", "move", "relock"),
         "diff": ("compare", "changes"),
@@ -44,6 +54,7 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
+        "quarantine": ("evidence", "bad"),
         "cache-key": ("key", "cachekey"),
         "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
         "completion": ("completions", "autocomplete"),
@@ -56,6 +67,12 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "set": ("edit", "add", "write"),
         "unset": ("rm", "remove", "delete", "del", "reset"),
         "path": ("where", "which", "file", "dir"),
+    },
+    "quarantine": {
+        "list": ("ls",),
+        "show": ("get", "view", "cat", "info"),
+        "restore": ("undo", "back", "recover", "move"),
+        "purge": ("rm", "remove", "delete", "del", "clean", "gc"),
     },
 }
 """Names of the commands of a group in other tools."""
@@ -116,6 +133,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch list",
         "modelfetch list whisper --sort size",
         "modelfetch list --task speech '*-q8'",
+        "modelfetch list --present --size --sort used",
         "modelfetch list --present --json",
     ),
     "show": ("modelfetch show whisper-base",),
@@ -129,8 +147,14 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "remove": (
         "modelfetch remove whisper-base --dry-run",
-        "modelfetch remove whisper-base",
+        "modelfetch remove whisper-base demo",
+        "modelfetch remove my-model --version 1846881b6b3a",
         "modelfetch remove my-model --unpin",
+    ),
+    "gc": (
+        "modelfetch gc --dry-run",
+        "modelfetch gc --max-size 20GiB --root ~/projects",
+        "modelfetch gc --unused-for 30d --keep whisper-base",
     ),
     "outdated": (
         "modelfetch outdated",
@@ -205,6 +229,17 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "config unset": ("modelfetch config unset network.files",),
     "config path": ("modelfetch config path",),
+    "quarantine": (
+        "modelfetch quarantine list",
+        "modelfetch quarantine purge --all",
+    ),
+    "quarantine list": ("modelfetch quarantine list",),
+    "quarantine show": ("modelfetch quarantine show 3f9c1d",),
+    "quarantine restore": ("modelfetch quarantine restore 3f9c1d --to ./model.bin",),
+    "quarantine purge": (
+        "modelfetch quarantine purge 3f9c1d",
+        "modelfetch quarantine purge --all --dry-run",
+    ),
 }
 """Examples by command; the key is what follows ``modelfetch``."""
 
@@ -240,6 +275,8 @@ class Commands(TyperGroup):
         Raises:
             UsageError: There is none. The message suggests a command with a similar name or meaning.
         """
+        if ctx.parent is None:  # the groups below have commands of their own with such names
+            args = [ALIASES.get(args[0], args[0]), *args[1:]]
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)

@@ -1,4 +1,4 @@
-"""``list``, ``show``, ``path`` and ``remove``: the models of the catalogs, and those in the cache.
+"""``list``, ``show`` and ``path``: the models of the catalogs, and those in the cache.
 
 None of them uses the network. A model is present if its files have the size and time that they had when they
 were verified; ``path`` reads the files again if they differ, since scripts rely on its answer.
@@ -19,10 +19,8 @@ from modelfetch.cli.tables import Column, print_facts, print_table
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
-    from modelfetch.cli.list_filters import LastUses
+    from modelfetch.keep.last_use import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
-    from modelfetch.pins.unpin import Unpinned
-    from modelfetch.store import Removal
     from modelfetch.workspace import Workspace
 
 
@@ -53,11 +51,13 @@ def list_models(
     sort: Annotated[
         options.Sort, typer.Option("--sort", help="Order: by name, largest first, or last used first.")
     ] = options.Sort.NAME,
+    size: Annotated[bool, typer.Option("--size", help="Show the disk space of each model.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
     """List the models of all catalogs, and show which are present."""
-    from modelfetch.cli.list_filters import LastUses, matcher, ordered
+    from modelfetch.cli.list_filters import matcher, ordered
+    from modelfetch.keep.last_use import LastUses
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
@@ -72,14 +72,19 @@ def list_models(
             for manifest in manifests
         ]
     models = ordered([model for model in models if model["present"] or not present], sort)
+    total = _add_disk_space(workspace, models) if size else None
     if json:
-        print_json({"models": models})
+        print_json({"models": models} | ({"cache": total} if size else {}))
         return
     notes(workspace)
     _print_models(models)
     _say_upstreams(models)
     if not models:
         say("no model matches")
+    if total is not None:
+        from modelfetch.model.units import format_size
+
+        say(f"the cache takes {format_size(total)}; what several models share counts once")
 
 
 def _readable(workspace: Workspace) -> Iterator[Manifest]:
@@ -114,6 +119,15 @@ def _summary(workspace: Workspace, manifest: Manifest, uses: LastUses | None) ->
     }
 
 
+def _add_disk_space(workspace: Workspace, models: Sequence[dict[str, Any]]) -> int:
+    """Add to each model the disk space of its version; return that of the whole cache."""
+    seen = workspace.store.survey()
+    sizes = {(each.name, each.label): each.size for each in seen.versions}
+    for model in models:
+        model["disk"] = sizes.get((model["name"], Path(model["path"]).name), 0)
+    return seen.size
+
+
 def _upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> dict[str, dict[str, Any]]:
     """What is known of the upstreams of pins, by name. Nothing is imported if none of them has one."""
     if all(manifest.upstream is None for manifest in manifests):
@@ -141,11 +155,13 @@ def _print_models(models: list[dict[str, Any]]) -> None:
     from modelfetch.model.units import format_size, parse_time
 
     with_use = any("used" in model for model in models)
+    with_disk = any("disk" in model for model in models)
     rows = [
         [
             f"{model['name']} (project)" if model["replaces"] else model["name"],
             "yes" if model["present"] else "-",
             format_size(model["size"]),
+            *([format_size(model["disk"]) if model["disk"] else "-"] if with_disk else []),
             *([local_time(parse_time(model["used"])) if model["used"] else "-"] if with_use else []),
             model["task"] or "-",
             model["format"] or "-",
@@ -158,6 +174,7 @@ def _print_models(models: list[dict[str, Any]]) -> None:
         Column("model", flexible=True, least=_NAME),
         Column("present"),
         Column("size", right=True),
+        *([Column("on disk", right=True)] if with_disk else []),
         *([Column("used")] if with_use else []),
         Column("task", drop=1),
         Column("format", drop=2),
@@ -332,60 +349,3 @@ def path(
         print_json({"model": manifest.name, "version": manifest.version, "path": str(where)})
     else:
         write_path(str(where))
-
-
-def remove(
-    name: options.Name,
-    unpin: Annotated[
-        bool, typer.Option("--unpin", help="Also delete its manifest from your catalog or the project's.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
-    cache_dir: options.CacheDir = None,
-    json: options.Json = False,
-) -> None:
-    """Remove all versions of a model from the cache. Data that other models use is kept.
-
-    With --unpin its manifest is deleted too, and its name is taken out of the project's modelfetch.toml.
-    """
-    from modelfetch.cli.pinning import names_of
-    from modelfetch.workspace import Workspace
-
-    workspace = Workspace.open({"cache_dir": cache_dir})
-    name = names_of(workspace, [name])[0]
-    unpinned = _unpin(workspace, name, dry_run=True) if unpin else None  # first, as it may be refused
-    removal = workspace.remove(name, dry_run=dry_run)
-    if unpin and not dry_run:
-        unpinned = _unpin(workspace, name, dry_run=False)
-    if json:
-        print_json(
-            {
-                "model": removal.name,
-                "versions": list(removal.versions),
-                "paths": [str(path) for path in removal.paths],
-                "freed": removal.freed,
-                **({"unpinned": [str(path) for path in unpinned.paths]} if unpinned else {}),
-                "dry_run": dry_run,
-            }
-        )
-        return
-    notes(workspace)
-    _print_removal(removal, unpinned.paths if unpinned else (), dry_run=dry_run)
-
-
-def _unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
-    from modelfetch.pins.unpin import unpin
-
-    return unpin(workspace, name, dry_run=dry_run)
-
-
-def _print_removal(removal: Removal, unpinned: Sequence[Path], *, dry_run: bool) -> None:
-    from modelfetch.model.units import format_size
-    from modelfetch.reporters.terminal_text import plural
-
-    removed, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
-    files = plural(len(removal.paths), "file")
-    say(f"{removed} {files} of {removal.name}; {freed} {format_size(removal.freed)}")
-    for path in removal.paths:
-        write_path(str(path))
-    for path in unpinned:
-        say(f"{'would unpin' if dry_run else 'unpinned'} {removal.name} in {path}")

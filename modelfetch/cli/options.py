@@ -101,6 +101,15 @@ MovedNames = Annotated[
         metavar="NAME...", help="Models or references.", autocompletion=_complete_model, show_default=False
     ),
 ]
+RemovedNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Models, or their references.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
 Name = Annotated[
     str,
     typer.Argument(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Never
 
@@ -162,11 +163,22 @@ def run_ensure(
     ready = Ready()
     events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
+    # What is removed must be reported, so a quiet run removes nothing.
+    if not quiet and finished.exit_code == 0:
+        _look_after(workspace)
     if not json:
         for manifest in manifests:
             if manifest.name in ready.directories:
                 write_path(ready.directories[manifest.name])
     return finished.exit_code
+
+
+def _look_after(workspace: Workspace) -> None:
+    """Do the upkeep of the cache if it is due, and report it."""
+    from modelfetch.keep.upkeep import upkeep
+
+    for line in upkeep(workspace, time.time()):
+        say(line)
 
 
 def run_verify(

@@ -291,6 +291,7 @@ class Run:
 
     def _ready(self, inventory: Inventory) -> Iterator[Event]:
         manifest, store = inventory.manifest, self._runtime.store
+        store.note_use(manifest)
         if self._request.circumstances:
             store.note_ready(manifest, self._request.consulted, self._request.circumstances)
         for place in self._export.places(manifest):

@@ -213,7 +213,6 @@ SETTINGS: Final = (
         "Days to keep an interrupted download for resuming.",
         "a week covers an interrupted working week",
         project="never",
-        is_idle=True,
     ),
     Setting(
         "cache",
@@ -223,7 +222,6 @@ SETTINGS: Final = (
         "Days to keep data that failed verification for inspection.",
         "enough time to inspect it; it is never used",
         project="never",
-        is_idle=True,
     ),
     Setting(
         "cache",
@@ -233,7 +231,6 @@ SETTINGS: Final = (
         "Days to keep a version after a newer version of the same model was fetched.",
         "going back within a quarter needs no network",
         project="never",
-        is_idle=True,
     ),
     Setting(
         "cache",
@@ -243,7 +240,6 @@ SETTINGS: Final = (
         "Size of the cache, in bytes, above which a warning is printed; 0 turns it off.",
         "a noticeable share of a laptop's disk",
         project="never",
-        is_idle=True,
     ),
     Setting(
         "cache",

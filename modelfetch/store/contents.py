@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
     from modelfetch.store.disk import Disk
+    from modelfetch.store.evidence import Evidence
+    from modelfetch.store.survey import Survey
 
 
 class Contents:
@@ -104,6 +106,10 @@ class Contents:
         found = self._disk.lstat(self.directory(manifest) / file.path)
         return found is not None and bool(found.st_mode & 0o111)
 
+    def has_model(self, name: str) -> bool:
+        """Whether the cache has any version of a model, finished or not."""
+        return bool(self._disk.names(self._layout.model(name)))
+
     def has_directory(self, manifest: Manifest) -> bool:
         """Whether a model's directory exists; otherwise none of its files is placed."""
         return self._disk.lstat(self.directory(manifest)) is not None
@@ -119,6 +125,11 @@ class Contents:
     def hits(self) -> list[Hit]:
         """The latest warm runs, oldest first; see :func:`modelfetch.warm.count`."""
         return read_hits(self._disk, self._layout)
+
+    def touched(self, receipt: Receipt) -> float:
+        """Return the modification time of a model's directory, the time of its use; 0 without one."""
+        found = self._disk.lstat(self._layout.version(receipt.name, receipt.label or receipt.version))
+        return found.st_mtime if found is not None else 0
 
     def placed(self) -> dict[str, list[Path]]:
         """Find the files of all present models, by the digest they had when they were verified."""
@@ -213,6 +224,18 @@ class Contents:
     def unlisted(self, manifest: Manifest) -> list[str]:
         """Return the paths in a model's directory that its manifest does not list; loaders may read them."""
         return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
+
+    def survey(self) -> Survey:
+        """Survey everything that the cache holds: versions, partials, quarantine entries, unused blobs."""
+        from modelfetch.store.survey import survey  # here, as only a clean-up needs it
+
+        return survey(self._disk, self._layout, tuple(self.receipts()))
+
+    def evidence(self) -> list[Evidence]:
+        """Read the entries of quarantine, oldest first."""
+        from modelfetch.store.evidence import evidence
+
+        return evidence(self._disk, self._layout)
 
     def lock_model(self, name: str) -> Lock:
         """Return the lock of a model, not yet acquired."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 from modelfetch.errors import StoreError
 from modelfetch.store import syscalls
 from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
+from modelfetch.store.file_extents import shared_extents
 from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ class Disk(DiskOperations):
             return 0
         is_read_only = sys.platform != "win32" and os.statvfs(path).f_flag & os.ST_RDONLY
         return errno.EROFS if is_read_only else errno.EACCES
+
+    def shared(self, path: Path) -> tuple[int, int]:
+        """Return what a file shares with its clones, as :func:`.shared_extents`; zeros if unreadable."""
+        try:
+            fd = self.open_to_read(path)
+        except StoreError:
+            return 0, 0
+        if fd is None:
+            return 0, 0
+        try:
+            return shared_extents(fd)
+        finally:
+            self.close(fd, path)
 
     # Opening
 
@@ -251,6 +265,15 @@ class Disk(DiskOperations):
                 return
             time.sleep(pause)
         self._call("rename to", target, renaming)
+
+    def touch(self, path: Path) -> None:
+        """Set the modification time of a name to the present; a link itself is changed, not its target."""
+        follow = os.utime not in os.supports_follow_symlinks
+        self._call(
+            "touch",
+            path,
+            self._at(path, lambda name, at: os.utime(name, dir_fd=at, follow_symlinks=follow)),
+        )
 
     def link(self, source: Path, target: Path) -> bool:
         """Create a hard link; False where these two places cannot share an inode."""

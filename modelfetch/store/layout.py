@@ -84,6 +84,10 @@ class Layout:
         """The records of warm runs: the rotated file, then the current one."""
         return self.root / f"{HITS}.1", self.root / HITS
 
+    def upkeep(self) -> Path:
+        """The file whose modification time is that of the latest upkeep; it lies where nothing is kept."""
+        return self.locks / "upkeep"
+
     def file(self, name: str, label: str, path: str) -> Path:
         """The path of one file of a model."""
         return inside(self.version(name, label), path)

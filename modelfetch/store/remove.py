@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -55,7 +55,26 @@ class _FileState:
 class Remover:
     """Finds and removes what belongs only to certain versions of one model."""
 
-    def __init__(self, disk: Disk, layout: Layout, name: str, receipts: Iterable[Receipt]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        layout: Layout,
+        name: str,
+        receipts: Iterable[Receipt],
+        earlier: Sequence[Removal] = (),
+    ) -> None:
+        """Prepare the removal of a model.
+
+        Args:
+            disk: The disk.
+            layout: The cache.
+            name: The model.
+            receipts: All receipts of the cache.
+            earlier: Results of dry runs: what they list counts as removed.
+        """
+        self._gone = {(each.name, version) for each in earlier for version in each.versions}
+        self._gone_paths = [path for each in earlier for path in each.paths]
+        receipts = (each for each in receipts if (each.name, each.label) not in self._gone)
         self._disk = disk
         self._layout = layout
         self._name = name
@@ -75,7 +94,8 @@ class Remover:
             if not dry_run:
                 stored = self._delete(versions, own, stored)
         paths = (*own, *chain.from_iterable(stored.values()))
-        return Removal(self._name, tuple(versions), paths, _freed(paths, states))
+        gone = Counter(state.inode for state in self._file_states(self._gone_paths).values())
+        return Removal(self._name, tuple(versions), paths, _freed(paths, states, gone))
 
     def _versions(self) -> list[str]:
         """Every version with a directory or a receipt."""
@@ -152,6 +172,7 @@ class Remover:
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
         removed = {self._layout.version(self._name, version) for version in versions}
+        removed |= {self._layout.version(*each) for each in self._gone}
         for model in self._entries(self._layout.models):
             for version in self._entries(model):
                 if version not in removed:
@@ -202,10 +223,16 @@ class Remover:
         self._disk.rmdir(directory)
 
 
-def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState]) -> int:
-    """Bytes that are freed: those of inodes that lose all of their names."""
+def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState], gone: Mapping[Inode, int]) -> int:
+    """Bytes that are freed: those of inodes that lose all of their names.
+
+    Args:
+        paths: The removed paths.
+        states: Their states before.
+        gone: Names that earlier dry runs have removed, by inode.
+    """
     found = [states[path] for path in paths if path in states]
-    removed = Counter(state.inode for state in found)
+    removed = Counter(gone) + Counter(state.inode for state in found)
     last = {state.inode: state.allocated for state in found if removed[state.inode] >= state.names}
     return sum(last.values())
 

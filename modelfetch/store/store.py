@@ -30,14 +30,18 @@ from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.remove import Removal, Remover
 from modelfetch.store.resume import Opening
 from modelfetch.store.sweep import sweep
+from modelfetch.store.time_marks import begin_upkeep, note_use
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.store.evidence import Evidence
     from modelfetch.store.intake import Intake
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
+    from modelfetch.store.reclaim import Reclaimer
+    from modelfetch.store.survey import Survey
 
 
 class Store(Contents):
@@ -264,6 +268,10 @@ class Store(Contents):
         with suppress(StoreError):
             self._receipts.note_ready(manifest, consulted, circumstances)
 
+    def note_use(self, manifest: Manifest) -> None:
+        """Record that a model is used now; see :func:`modelfetch.warm.note_use`. Best effort."""
+        note_use(self._disk, self.directory(manifest))
+
     # Removing
 
     def forget_hits(self) -> None:
@@ -284,6 +292,12 @@ class Store(Contents):
             The directory that holds the bytes and ``reason.json``.
         """
         return self._quarantine.move(path, file, actual=actual, source=source).directory
+
+    def restore(self, entry: Evidence, target: Path | None) -> Path:
+        """Move bytes out of quarantine; see :func:`modelfetch.store.evidence.restore`."""
+        from modelfetch.store.evidence import restore
+
+        return restore(self._disk, self._layout, entry, target)
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
         """Remove a file that the manifest does not list from a model's directory; see :meth:`unlisted`.
@@ -309,6 +323,7 @@ class Store(Contents):
         *,
         version: str | None = None,
         dry_run: bool = False,
+        earlier: Sequence[Removal] = (),
     ) -> Removal:
         """Remove a model: its receipt first, then its files, then blobs and partials no other model uses.
 
@@ -317,12 +332,28 @@ class Store(Contents):
             files: The files of its manifest, if known: an unfinished download has no receipt to list them.
             version: One version; None for all of them.
             dry_run: Only report what would be removed.
+            earlier: Results of dry runs that count as done.
 
         Raises:
             LockTimeoutError: Another process holds the model's lock.
         """
-        remover = Remover(self._disk, self._layout, name, self.receipts())
+        remover = Remover(self._disk, self._layout, name, self.receipts(), earlier)
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
+
+    def begin_upkeep(self, now: float) -> bool:
+        """Whether the upkeep of a day is due; see :func:`modelfetch.store.time_marks.begin_upkeep`."""
+        return begin_upkeep(self._disk, self._layout, now)
+
+    def reclaimer(self, seen: Survey, *, dry_run: bool) -> Reclaimer:
+        """Return what removes single parts of the cache, and counts the disk space that this frees.
+
+        Args:
+            seen: A survey that was just made.
+            dry_run: Whether it only computes what would be removed.
+        """
+        from modelfetch.store.reclaim import Reclaimer
+
+        return Reclaimer(self._disk, self._layout, seen, dry_run=dry_run)
 
     def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
         """Remove leftovers of killed and failed runs: temporary files, locks, and useless partials.

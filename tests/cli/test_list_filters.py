@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 import pytest
 
-from modelfetch.cli.list_filters import LastUses, matcher, ordered
+from modelfetch.cli.list_filters import matcher, ordered
 from modelfetch.cli.options import Sort, TaskName
+from modelfetch.keep.last_use import LastUses
 from modelfetch.model.manifest import FileSpec, Manifest, Task
 from modelfetch.store import Store
 from tests.store.material import WHEN, ensure, noise
@@ -75,15 +76,27 @@ def test_the_choices_of_the_option_are_the_tasks_of_manifests() -> None:
     assert [*TaskName] == [*get_args(Task)]
 
 
-def test_the_last_use_is_the_latest_of_receipt_and_warm_runs(tmp_path: Path) -> None:
+def test_the_last_use_is_the_latest_of_receipt_warm_runs_and_directory(tmp_path: Path) -> None:
     store = Store(tmp_path)
     present = ensure(store, {"a": noise(10)})
+    os.utime(store.directory(present), (0, 0))
     assert LastUses(store).of(present) == f"{WHEN:%Y-%m-%dT%H:%M:%SZ}"
     later = int(WHEN.timestamp()) + 60
     lines = [f"{later} tiny/v1", f"{later - 120} tiny/v1", f"{later + 60} tiny/v2", f"{later + 60} other/v1"]
     (tmp_path / "hits").write_text("".join(f"{line}\n" for line in lines[1::-1] + lines[2:]))
     assert LastUses(store).of(present) == f"{WHEN:%Y-%m-%dT%H}:01:00Z"
+    os.utime(store.directory(present), (later + 300, later + 300))
+    assert LastUses(store).of(present) == f"{WHEN:%Y-%m-%dT%H}:06:00Z"
     absent = manifest("silero-vad")
     assert LastUses(store).of(absent) is None
     os.unlink(tmp_path / "models" / "tiny" / "v1.json")
     assert LastUses(store).of(present) is None
+
+
+def test_a_time_that_no_calendar_has_is_a_use_in_the_far_future(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    present = ensure(store, {"a": noise(10)})
+    monkeypatch.setattr(Store, "touched", lambda *_: 2.0**62)
+    assert LastUses(store).of(present) == "3000-01-01T00:00:00Z"

@@ -38,6 +38,7 @@ ENDINGS: Mapping[str, int] = {
     "path m": 0,
     "path absent": 3,
     "remove m --dry-run": 0,
+    "gc --dry-run": 0,
     "add ./nowhere": 3,
     "adopt ./nowhere": 3,
     "find " + "0" * 64: 3,
@@ -57,6 +58,8 @@ ENDINGS: Mapping[str, int] = {
     "attach x --server http://127.0.0.1:9/#token=t": 6,
     "cancel x --server http://127.0.0.1:9/#token=t": 6,
     "retry x --server http://127.0.0.1:9/#token=t": 6,
+    "quarantine list": 0,
+    "quarantine purge --all --dry-run": 0,
     "cache-key m": 0,
     "cache-key": 2,
     "ci github demo": 0,
@@ -72,7 +75,12 @@ ENDINGS: Mapping[str, int] = {
 }
 """Commands, and their exit code where all streams are as usual."""
 
-SILENT = frozenset({"log", "history", "outdated", "config set network.files 3", "config unset network.files"})
+SILENT = frozenset(
+    {
+        *("log", "history", "outdated", "config set network.files 3", "config unset network.files"),
+        *("gc --dry-run", "quarantine purge --all --dry-run"),
+    }
+)
 """Those that write nothing to stdout, or nothing when nothing is remembered or pinned."""
 
 STREAMS = ("stdin", "stdout", "stderr")

@@ -16,7 +16,8 @@ from tests.engine.fakes import Laboratory, SpyDisk, body, code, crash, model, of
 CONTENTS = {f"dir/{number}.bin": body(1000 + number, number) for number in range(40)} | {"a": body(300_000)}
 MODEL = model("m", CONTENTS)
 
-CHANGES = {"create", "write", "resize", "rename to", "link to", "clone into", "remove", "lock", "sync"}
+NAMES = {"rename to", "link to", "clone into", "remove"}
+CHANGES = {"create", "write", "resize", *NAMES, "lock", "sync", "touch"}
 
 
 def read_only(root: Path) -> Store:

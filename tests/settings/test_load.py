@@ -246,12 +246,11 @@ def test_the_word_of_the_hugging_face_libraries_that_there_is_no_network(name: s
 
 def test_a_setting_without_effect_is_one_notice_with_its_origin(machine: Machine) -> None:
     assert machine.load().notices == ()
-    machine.user_config.write_text("[cache]\npartial_days = 3\n[lan]\nenabled = true\n")
+    machine.user_config.write_text("[lan]\nenabled = true\n")
     machine.environ["MODELFETCH_SOURCES_ORDER"] = "peer,url"
     [notice] = machine.load().notices
     assert notice == (
         "no effect yet: peer in sources.order (environment MODELFETCH_SOURCES_ORDER), "
-        f"cache.partial_days (user config {machine.user_config}), "
         f"lan.enabled (user config {machine.user_config})"
     )
 

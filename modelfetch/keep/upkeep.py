@@ -1,0 +1,59 @@
+"""Upkeep of a cache at the end of a run, at most once a day: removes old leftovers, reports a large cache.
+
+Only interrupted downloads and wrong bytes past their days are removed, never a model. Each of the two is
+reported in one line; there is none if nothing was removed, and the cache is not too large.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelfetch.errors import StoreError
+from modelfetch.keep.gc import clean_leftovers
+from modelfetch.keep.policy import Policy
+from modelfetch.model.units import format_size
+from modelfetch.reporters.terminal_text import plural
+
+if TYPE_CHECKING:
+    from modelfetch.keep.gc import CleanUp
+    from modelfetch.workspace import Workspace
+
+
+_WORDS = (
+    ("old interrupted download", "old interrupted downloads"),
+    ("old quarantine entry", "old quarantine entries"),
+)
+
+
+def upkeep(workspace: Workspace, now: float) -> list[str]:
+    """Look after the cache if that was not done within a day; best effort.
+
+    Returns:
+        Lines for the user.
+    """
+    cache = workspace.loaded.settings.cache
+    try:
+        if not workspace.store.begin_upkeep(now):
+            return []
+        done = clean_leftovers(workspace, Policy(cache.partial_days, cache.quarantine_days, None), now)
+    except StoreError:
+        return []
+    lines = [_removed(done)] if done.actions else []
+    if cache.warn_size and done.size_after > cache.warn_size:
+        lines.append(
+            f"warning: the cache has {format_size(done.size_after)}, more than cache.warn_size "
+            f"({format_size(cache.warn_size)}): `modelfetch gc` removes what is not needed any more, "
+            "`modelfetch list --size --sort used` shows what was not used for long"
+        )
+    return lines
+
+
+def _removed(done: CleanUp) -> str:
+    counts = [sum(action.kind == kind for action in done.actions) for kind in ("partial", "quarantine")]
+    words = [
+        f"{count} {one if count == 1 else many}"
+        for count, (one, many) in zip(counts, _WORDS, strict=True)
+        if count
+    ]
+    files = plural(sum(len(action.paths) for action in done.actions), "file")
+    return f"note: removed {' and '.join(words)} ({files}): freed {format_size(done.freed)}"

@@ -1,0 +1,213 @@
+"""Surveys a cache: what it holds, how old that is, and which names lead to which inode. Nothing is written.
+
+A policy decides by a survey what may go, and :mod:`modelfetch.store.reclaim` counts by its inodes what that
+frees: a file with several names takes its space once, and frees it with the last name only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.paths import DEPTH, why_bad_label, why_bad_name
+from modelfetch.store.files import is_directory, report_left_alone
+from modelfetch.store.layout import is_digest
+
+if TYPE_CHECKING:
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.layout import Layout
+    from modelfetch.store.receipt import Receipt
+
+Inode = tuple[int, int]
+"""Device and inode."""
+
+_ENTRY: Final = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6})Z-[0-9a-f]{64}")
+"""Name of a quarantine entry: the time, and the digest that was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVersion:
+    """One version of a model in the cache."""
+
+    name: str
+    label: str
+    """Name of its directory."""
+    receipt: Receipt | None
+    """None if the version is not complete."""
+    changed: float
+    """Time of the latest change of its files, in seconds since 1970."""
+    size: int
+    """Bytes on the disk, each inode once; other versions may share them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A partial, a quarantine entry, or a blob that no model uses."""
+
+    key: str
+    """Its digest; of a quarantine entry the name."""
+    changed: float
+    """Time of its latest change, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a cache holds at one moment."""
+
+    versions: tuple[HeldVersion, ...]
+    partials: tuple[Leftover, ...]
+    quarantined: tuple[Leftover, ...]
+    unused: tuple[Leftover, ...]
+    """Blobs that no receipt lists and no file of a model is linked to: of models that were never finished."""
+    size: int
+    """Bytes on the disk, each inode once, with directories."""
+    names: Counter[Inode]
+    """Names of each inode among the files of models."""
+    links: dict[Inode, int]
+    """Links of each inode that has a name among the files of models, wherever its other names are."""
+    digests: dict[Inode, str]
+    """Digest of each inode that is a blob."""
+
+
+def survey(disk: Disk, layout: Layout, receipts: Sequence[Receipt]) -> Survey:
+    """Survey a cache.
+
+    Args:
+        disk: The disk.
+        layout: The cache.
+        receipts: All of its receipts.
+    """
+    with disk.reuse_directories(only_looks=True):
+        return _Surveyor(disk, layout, receipts).survey()
+
+
+class _Surveyor:
+    def __init__(self, disk: Disk, layout: Layout, receipts: Sequence[Receipt]) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._receipts = {(receipt.name, receipt.label): receipt for receipt in receipts}
+        self._sizes: dict[Inode, int] = {}
+        self._names: Counter[Inode] = Counter()
+        self._links: dict[Inode, int] = {}
+        self._digests: dict[Inode, str] = {}
+
+    def survey(self) -> Survey:
+        versions = tuple(self._versions())
+        partials = self._leftovers(self._layout.partials, is_digest)
+        quarantined = self._leftovers(self._layout.quarantine, lambda name: bool(_ENTRY.fullmatch(name)))
+        unused = tuple(self._blobs())
+        return Survey(
+            versions,
+            tuple(partials),
+            tuple(Leftover(each.key, entry_time(each.key) or each.changed) for each in quarantined),
+            unused,
+            sum(self._sizes.values()),
+            self._names,
+            self._links,
+            self._digests,
+        )
+
+    def _versions(self) -> Iterator[HeldVersion]:
+        for name in self._directories(self._layout.models):
+            model = self._layout.models / name
+            self._count(self._disk.lstat(model))
+            if why_bad_name(name):
+                continue
+            entries = self._disk.names(model)
+            for label in sorted({entry.removesuffix(".json") for entry in entries}):
+                if not why_bad_label(label):
+                    yield self._version(name, label)
+            self._count(self._disk.lstat(self._layout.stamp(name)))
+
+    def _version(self, name: str, label: str) -> HeldVersion:
+        changed = 0.0
+        receipt = self._layout.receipt(name, label)
+        own = [*walk(self._disk, self._layout.version(name, label)), *walk(self._disk, receipt)]
+        for path, found in own:
+            self._count(found)
+            changed = max(changed, found.st_mtime)
+            if stat.S_ISREG(found.st_mode) and path != receipt:
+                self._names[inode_of(found)] += 1
+                self._links[inode_of(found)] = found.st_nlink
+        size = sum({inode_of(found): allocated(found) for _, found in own}.values())
+        return HeldVersion(name, label, self._receipts.get((name, label)), changed, size)
+
+    def _leftovers(self, directory: Path, is_one: Callable[[str], bool]) -> list[Leftover]:
+        found = []
+        for name in self._directories(directory):
+            own = list(walk(self._disk, directory / name))
+            for _, state in own:
+                self._count(state)
+            if is_one(name):
+                # The directory's own time changes with the names in it, not with the bytes that arrive.
+                found.append(Leftover(name, max((state.st_mtime for _, state in own), default=0.0)))
+        return found
+
+    def _blobs(self) -> Iterator[Leftover]:
+        used = {file.sha256 for receipt in self._receipts.values() for file in receipt.files}
+        for prefix in self._directories(self._layout.blobs):
+            for path, found in walk(self._disk, self._layout.blobs / prefix):
+                self._count(found)
+                if not is_digest(path.name) or not stat.S_ISREG(found.st_mode):
+                    continue
+                self._digests[inode_of(found)] = path.name
+                if path.name not in used and not self._names[inode_of(found)]:
+                    # The ctime too: a link that another program made or removed is a use.
+                    yield Leftover(path.name, max(found.st_mtime, found.st_ctime))
+
+    def _directories(self, directory: Path) -> list[str]:
+        if not is_directory(self._disk, directory):
+            return []
+        return [name for name, is_below in self._disk.entries(directory) if is_below]
+
+    def _count(self, found: os.stat_result | None) -> None:
+        if found is not None:
+            self._sizes[inode_of(found)] = allocated(found)
+
+
+def entry_time(name: str) -> float | None:
+    """Return the time in the name of a quarantine entry, in seconds since 1970; None for another name."""
+    match = _ENTRY.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        at = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    # The first and the last year cannot be shown in every time zone.
+    return at.timestamp() if 1 < at.year < 9999 else None
+
+
+def walk(disk: Disk, path: Path, depth: int = DEPTH) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield a path and everything below it with its status, directories after their content.
+
+    Links are not followed. What is deeper than the paths of models may be is reported and left out.
+    """
+    found = disk.lstat(path)
+    if found is None:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        if not depth:
+            report_left_alone(disk, path)
+            return
+        for name in disk.names(path):
+            yield from walk(disk, path / name, depth - 1)
+    yield path, found
+
+
+def inode_of(found: os.stat_result) -> Inode:
+    """Return what identifies a file, whatever its names are."""
+    return found.st_dev, found.st_ino
+
+
+def allocated(found: os.stat_result) -> int:
+    """Return the bytes a file takes on the disk, in whole blocks. ``st_blocks`` counts 512 bytes (POSIX)."""
+    blocks = getattr(found, "st_blocks", None)
+    return found.st_size if blocks is None else blocks * 512

@@ -1,0 +1,1 @@
+"""Tests of what a cache keeps, and what goes."""
