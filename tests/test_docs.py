@@ -131,7 +131,9 @@ def test_the_readme_lists_every_command() -> None:
 def calls(page: Path) -> Iterator[list[str]]:
     """Every call of the command in the code blocks of a page, as its arguments."""
     for block in blocks(page, "sh", "yaml", ""):
-        for call in re.findall(r"\bmodelfetch ((?:config )?[a-z]+\b(?:'[^']*'|[^\n;&|)'])*)", block):
+        for call in re.findall(
+            r"\bmodelfetch ((?:(?:bundle|config) )?[a-z]+\b(?:'[^']*'|[^\n;&|)'])*)", block
+        ):
             if call.split()[0] in ROOT_COMMAND.commands:
                 yield shlex.split(call, comments=True)
 
@@ -161,7 +163,7 @@ def test_calls_in_examples_are_accepted(page: Path) -> None:
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
     known |= {pinned_name(call) for call in calls(page)}
     for call in calls(page):
-        width = 2 if call[0] == "config" else 1
+        width = 2 if call[0] in ("bundle", "config") else 1
         command = COMMANDS[" ".join(["modelfetch", *call[:width]])]
         parameters = command.make_context("modelfetch", call[width:]).params
         assert {*names_in(parameters)} <= known

@@ -35,6 +35,7 @@ LAYERS = (
     ),
     "catalog",
     *("net", "store", "sources", "upstreams"),
+    "bundle",
     *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
 )
 """Each may import itself and what stands before it."""

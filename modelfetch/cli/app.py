@@ -15,6 +15,7 @@ import typer
 from modelfetch.cli import (
     add,
     adopt,
+    bundle,
     config,
     ensure,
     find,
@@ -105,6 +106,8 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         if name in wanted:
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
+    if not set(words[:1]) & _COMMANDS.keys():
+        app.add_typer(bundle.app, name="bundle")
     app.add_typer(config.app, name="config")
     return app
 

@@ -25,8 +25,9 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
-        "add": ("pin", "lock", "import", "register", "new"),
+        "add": ("pin", "lock", "register", "new"),
         "adopt": ("scan", "link", "claim"),
+        "bundle": ("export", "import", "pack", "archive", "save", "tar"),
         "list": ("ls", "models", "search", "catalog"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
@@ -46,6 +47,12 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "config": ("settings", "configure", "set", "env"),
         "--help": ("help", "man"),
         "--version": ("version",),
+    },
+    "bundle": {
+        "create": ("new", "make", "write", "export", "pack", "save"),
+        "inspect": ("show", "list", "ls", "info", "view"),
+        "import": ("load", "add", "read", "unpack", "extract", "install"),
+        "verify": ("check", "validate", "test"),
     },
     "config": {
         "show": ("list", "ls", "get", "view", "cat", "dump"),
@@ -88,6 +95,20 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch adopt hf:org/name --name mine",
         "modelfetch adopt ~/models/llama --name llama",
     ),
+    "bundle": (
+        "modelfetch bundle create whisper-base -o models.tar",
+        "modelfetch bundle import models.tar",
+    ),
+    "bundle create": (
+        "modelfetch bundle create whisper-base -o models.tar",
+        "modelfetch bundle create whisper-base -o /media/usb/models.tar --volume-size 4GB --with-verifier",
+    ),
+    "bundle inspect": ("modelfetch bundle inspect models.tar",),
+    "bundle import": (
+        "modelfetch bundle import models.tar",
+        "modelfetch bundle import /media/usb/models.tar.001",
+    ),
+    "bundle verify": ("modelfetch bundle verify models.tar",),
     "list": (
         "modelfetch list",
         "modelfetch list whisper --sort size",
