@@ -34,8 +34,9 @@ LAYERS = (
         "settings",
     ),
     "catalog",
-    *("net", "store", "sources", "upstreams"),
+    *("net", "store"),
     "bundle",
+    *("sources", "upstreams"),
     *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
 )
 """Each may import itself and what stands before it."""

@@ -28,15 +28,15 @@ from modelfetch.bundle.verifier import (
 from modelfetch.errors import IntegrityError, StoreError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.parse import load_manifest
+from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Document
 from modelfetch.model.text import quote, sanitize
-from modelfetch.upstreams.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelfetch.bundle.verifier import Bundle
     from modelfetch.model.manifest import Manifest
-    from modelfetch.upstreams.registry_documents import Descriptor
+    from modelfetch.model.registry_documents import Descriptor
 
 T = TypeVar("T")
 

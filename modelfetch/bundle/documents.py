@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from modelfetch.model.write import manifest_toml
-from modelfetch.upstreams.registry_documents import MODEL_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest

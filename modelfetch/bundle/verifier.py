@@ -92,13 +92,18 @@ class TarBundle:
     Attributes:
         blobs: Sizes of the blobs in bytes, by their names, which are SHA-256 in hexadecimal.
         is_cut: Whether the archive ends early, so that members are missing.
+        members: By name.
+
+    Args:
+        paths: The files, in order.
+        members: Those of the same bundle, from an earlier opening: then the headers are not read again.
 
     Raises:
         BundleError: A member is malformed, or must not be there.
         OSError: A file cannot be read.
     """
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], members: Mapping[str, Member] | None = None) -> None:
         self.is_cut = False
         self._files: list[tuple[int, int, BinaryIO]] = []
         self._size = 0
@@ -107,14 +112,13 @@ class TarBundle:
                 file, size = open_regular(path, follow=True)
                 self._files.append((self._size, size, file))
                 self._size += size
-            self._members = {member.name: member for member in self._scan()}
+            found = {member.name: member for member in self._scan()} if members is None else members
         except BaseException:
             self.close()
             raise
+        self.members = found
         self.blobs = {
-            name[len(BLOBS) :]: member.size
-            for name, member in self._members.items()
-            if name.startswith(BLOBS)
+            name[len(BLOBS) :]: member.size for name, member in found.items() if name.startswith(BLOBS)
         }
 
     def close(self) -> None:
@@ -122,18 +126,19 @@ class TarBundle:
         for _, _, file in self._files:
             file.close()
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a member.
+    def pieces(self, name: str, offset: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a member, or of a part of it.
 
         Raises:
             BundleError: There is no such member, or the file became shorter.
             OSError: A file cannot be read.
         """
-        member = self._members.get(name)
+        member = self.members.get(name)
         if member is None:
             raise BundleError(f"{name} is missing")
-        for offset in range(0, member.size, PIECE):
-            yield self._exactly(member.start + offset, min(PIECE, member.size - offset))
+        end = member.size if end is None else min(end, member.size)
+        for position in range(offset, end, PIECE):
+            yield self._exactly(member.start + position, min(PIECE, end - position))
 
     def _scan(self) -> Iterator[Member]:
         """Read all headers; stop at the end of the archive, or where it is cut."""

@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelfetch.errors import UnavailableError, UsageError
 from modelfetch.model.addresses import why_bad_url
+from modelfetch.model.registry_documents import (
+    INDEXES,
+    MANIFESTS,
+    MODEL_MANIFEST,
+    MODELPACK,
+    Descriptor,
+    Document,
+    text,
+)
 from modelfetch.model.text import quote, sanitize
 from modelfetch.net.registry_auth import RegistryAuth
 from modelfetch.net.registry_urls import RegistryRepository
@@ -24,15 +33,6 @@ from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.registry_api import RegistryApi
-from modelfetch.upstreams.registry_documents import (
-    INDEXES,
-    MANIFESTS,
-    MODEL_MANIFEST,
-    MODELPACK,
-    Descriptor,
-    Document,
-    text,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

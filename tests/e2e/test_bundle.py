@@ -244,3 +244,56 @@ def test_an_import_that_is_killed_continues(bundle: Path, tmp_path: Path) -> Non
     assert continued.code == 0, continued.err
     assert continued.document["blobs"]["kept"] >= 1
     assert all(model["present"] for model in continued.document["models"])
+
+
+# As a source
+
+
+@pytest.fixture
+def pinned(machine: InProcess, there: InProcess) -> InProcess:
+    """Another machine, which has the pins of both models and no file of them."""
+    catalog = machine.home / "config" / "modelfetch" / "catalog"
+    shutil.copytree(catalog, there.catalog, dirs_exist_ok=True)
+    return there
+
+
+@pytest.mark.parametrize("form", ["file", "volumes", "layout", "models"])
+def test_a_bundle_is_a_source(
+    machine: InProcess, pinned: InProcess, tmp_path: Path, bundle: Path, form: str
+) -> None:
+    place = bundle
+    if form == "volumes":
+        place = tmp_path / "s.tar"
+        machine("bundle", "create", "one", "two", "-o", place, "--volume-size", "70 kB")
+    elif form == "layout":
+        place = tmp_path / "layout"
+        place.mkdir()
+        subprocess.run(["tar", "-xf", bundle, "-C", place], check=True)
+    elif form == "models":
+        place = machine.cache / "models"
+    assert_fails(pinned("ensure", "one", "two", "--offline"), 4)
+    ensured = pinned("ensure", "one", "two", "--offline", "--from", place)
+    assert ensured.code == 0, ensured.err
+    for directory, contents in zip(map(Path, ensured.lines), (ONE, TWO), strict=True):
+        assert {path: (directory / path).read_bytes() for path in contents} == contents
+
+
+def test_a_bundle_in_the_settings_is_a_source(pinned: InProcess, bundle: Path) -> None:
+    assert pinned("config", "set", "sources.local", str(bundle)).code == 0
+    assert pinned("ensure", "one", "--offline").code == 0
+
+
+def test_a_damaged_bundle_gives_what_is_right(pinned: InProcess, bundle: Path) -> None:
+    flip(bundle, ONE["onnx/model.onnx"])
+    assert_fails(pinned("ensure", "one", "two", "--only", "local", "--from", bundle), 5, "onnx/model.onnx")
+    assert pinned("path", "two").code == 0
+    assert pinned("path", "one").code == 4
+
+
+def test_from_needs_something_that_is_there(pinned: InProcess, bundle: Path) -> None:
+    assert_fails(pinned("ensure", "one", "--from", "nowhere"), 3, "does not exist", "--from")
+    assert_fails(pinned("ensure", "one", "--from", ""), 2, "--from is empty")
+    bundle.write_bytes(b"no bundle" * 100)
+    ended = pinned("ensure", "one", "--from", bundle, "--offline")
+    assert ended.code == 4
+    assert ended.stderr_lines("note:", "is not used as a source")
