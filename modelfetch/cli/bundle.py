@@ -166,7 +166,10 @@ def import_(
         pinned = [pin(workspace, each) for each in wanted]
     if not quiet and not json:
         _say_received(received)
-    code = _ensure(Workspace.open(flags), wanted, quiet=quiet, json=json)
+    # The bundle is a source, too: a blob that the cache has may turn out to be damaged.
+    searched = [str(where), *workspace.loaded.settings.sources.local]
+    run_workspace = Workspace.open({**flags, "sources.local": searched})
+    code = _ensure(run_workspace, wanted, quiet=quiet, json=json)
     if json:
         workspace = Workspace.open(flags)
         documents = [_imported(workspace, each, file) for each, file in zip(wanted, pinned, strict=True)]

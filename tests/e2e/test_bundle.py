@@ -142,6 +142,16 @@ def test_a_damaged_blob_stops_the_import_and_what_was_right_is_kept(there: InPro
     assert there("bundle", "import", bundle).code == 0
 
 
+def test_an_import_repairs_what_is_damaged_in_the_cache(there: InProcess, bundle: Path) -> None:
+    assert there("bundle", "import", bundle, "--quiet").code == 0
+    blob = max(there.files("blobs"), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    flip(blob, ONE["onnx/model.onnx"])
+    assert there("verify", "--quiet").code == 5
+    assert there("bundle", "import", bundle, "--quiet").code == 0
+    assert there("verify", "--quiet").code == 0
+
+
 def test_verify_finds_a_flipped_bit(machine: InProcess, bundle: Path) -> None:
     right = machine("bundle", "verify", bundle)
     assert (right.code, right.out) == (0, "")
