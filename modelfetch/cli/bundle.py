@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,9 +22,10 @@ from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
     from modelfetch.bundle.bundled_models import BundledModel
-    from modelfetch.bundle.receive import Received
     from modelfetch.bundle.verifier import Bundle
     from modelfetch.bundle.writer import Progress
+    from modelfetch.cli.run import Ready
+    from modelfetch.engine.events import RunFinished
     from modelfetch.model.manifest import Manifest
     from modelfetch.pins.imported import Wanted
     from modelfetch.workspace import Workspace
@@ -153,29 +154,29 @@ def import_(
     Every byte is verified on its way into the cache. The manifests go into the user's catalog. Run it again
     to continue an import that was interrupted.
     """
+    from modelfetch.pins.imported import pin, planned
     from modelfetch.workspace import Workspace
 
     flags: dict[str, object] = {"cache_dir": cache_dir}
     workspace = Workspace.open(flags)
     with _opened(path) as (where, bundle):
         models = _models(where, bundle)
-        from modelfetch.pins.imported import pin, planned
-
-        wanted = planned(workspace, [model.manifest for model in models], name)
-        received = _receive(workspace, where, bundle, models, quiet=quiet or json)
-        pinned = [pin(workspace, each) for each in wanted]
-    if not quiet and not json:
-        _say_received(received)
-    # The bundle is a source, too: a blob that the cache has may turn out to be damaged.
-    searched = [str(where), *workspace.loaded.settings.sources.local]
-    run_workspace = Workspace.open({**flags, "sources.local": searched})
-    code = _ensure(run_workspace, wanted, quiet=quiet, json=json)
+        _require_whole(where, models)
+    wanted = planned(workspace, [model.manifest for model in models], name)
+    # The run finds the blobs in the bundle, as ensure --from does: so it also continues in the middle of a
+    # large one, and replaces a blob that is damaged in the cache.
+    local = [str(where), *workspace.loaded.settings.sources.local]
+    running = Workspace.open({**flags, "sources.local": local})
+    finished, ready = _ensure(running, [each.manifest for each in wanted], quiet=quiet, json=json)
+    pinned = {
+        each.manifest.name: pin(workspace, each) for each in wanted if each.manifest.name in ready.directories
+    }
     if json:
-        workspace = Workspace.open(flags)
-        documents = [_imported(workspace, each, file) for each, file in zip(wanted, pinned, strict=True)]
-        counts = {"read": received.blobs, "bytes": received.size, "kept": received.kept}
-        print_json({"models": documents, "blobs": counts})
-    raise typer.Exit(code)
+        print_json({"models": [_imported(each, pinned, ready) for each in wanted]})
+    else:
+        for model in pinned:  # in the order of the bundle, not in which they became ready
+            write_path(ready.directories[model])
+    raise typer.Exit(finished.exit_code)
 
 
 @app.command("verify", epilog=epilog("bundle verify"))
@@ -256,60 +257,40 @@ def _progress(verb: str, *, quiet: bool) -> Iterator[Progress]:
         line.clear()
 
 
-def _receive(
-    workspace: Workspace, path: Path, bundle: Bundle, models: Sequence[BundledModel], *, quiet: bool
-) -> Received:
-    """Take the blobs into the cache.
+def _require_whole(path: Path, models: Sequence[BundledModel]) -> None:
+    """Refuse a bundle that lacks files of its models.
 
     Raises:
-        IntegrityError: A blob is damaged, or the bundle is cut; what was verified is kept.
+        IntegrityError: It does.
     """
-    from modelfetch.bundle.bundled_models import guarded
-    from modelfetch.bundle.receive import receive
     from modelfetch.errors import IntegrityError
     from modelfetch.model.text import sanitize
 
-    store = workspace.store
-    try:
-        with _progress("importing", quiet=quiet) as progress:
-            received = guarded(path, lambda: receive(bundle, models, store, progress))
-    except KeyboardInterrupt:
-        if not quiet:
-            say("cancelled; run the command again to continue")
-        raise
     missing = [file for model in models for file in model.missing]
     if missing:
         raise IntegrityError(
             f"{sanitize(str(path))} is cut off: it lacks {_count(len(missing), 'file')}, such as "
             f"{sanitize(missing[0])}",
-            hint="Copy the whole bundle, and run the command again: what was verified is kept.",
+            hint="Copy the rest of the bundle, and run the command again.",
         )
-    return received
 
 
-def _ensure(workspace: Workspace, wanted: Sequence[Wanted], *, quiet: bool, json: bool) -> int:
-    """Place the blobs as models, from this disk alone."""
+def _ensure(
+    workspace: Workspace, manifests: Sequence[Manifest], *, quiet: bool, json: bool
+) -> tuple[RunFinished, Ready]:
+    """Make models present, from this disk alone."""
     from modelfetch.cli.run import Ready, run
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.setup import RunOptions
     from modelfetch.model.source_kinds import SourceKind
 
     ready = Ready()
-    only = EnsureOptions(run=RunOptions(only=(SourceKind.LOCAL.value,)))  # which makes no request
-    manifests = workspace.manifests([each.manifest.name for each in wanted])
+    # Not offline: with this kind of source alone no request is made either, and a damaged file is reported as
+    # such instead of as missing.
+    only = EnsureOptions(run=RunOptions(only=(SourceKind.LOCAL.value,)))
     # With --json stdout has one document, so the events of the run are not printed.
-    finished = run(workspace, workspace.ensure(manifests, only), json=False, quiet=quiet or json, also=ready)
-    for manifest in manifests if not json else ():
-        if manifest.name in ready.directories:
-            write_path(ready.directories[manifest.name])
-    return finished.exit_code
-
-
-def _say_received(received: Received) -> None:
-    from modelfetch.model.units import format_size
-
-    kept = f"; the cache had {_count(received.kept, 'blob')} already" if received.kept else ""
-    say(f"imported {_count(received.blobs, 'blob')}, {format_size(received.size)}{kept}")
+    events = workspace.ensure(manifests, only)
+    return run(workspace, events, json=False, quiet=quiet or json, also=ready), ready
 
 
 def _count(number: int, noun: str) -> str:
@@ -332,10 +313,12 @@ def _artifact(model: BundledModel) -> dict[str, Any]:
     return {"digest": f"sha256:{model.sha256}", "paths": paths, "missing": list(model.missing)}
 
 
-def _imported(workspace: Workspace, wanted: Wanted, path: Path | None) -> dict[str, Any]:
+def _imported(wanted: Wanted, pinned: Mapping[str, Path | None], ready: Ready) -> dict[str, Any]:
+    name = wanted.manifest.name
+    is_ready, file = name in ready.directories, pinned.get(name)
+    state = "present" if wanted.is_known else "imported"
     return _facts(wanted.manifest) | {
-        "state": "present" if wanted.is_known else "imported",
-        "manifest": str(path) if path else None,
-        "present": workspace.is_present(wanted.manifest),
-        "path": str(workspace.store.directory(wanted.manifest)),
+        "state": state if is_ready else "failed",
+        "manifest": str(file) if file else None,
+        "path": ready.directories.get(name),
     }

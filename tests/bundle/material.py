@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelfetch.bundle.bundled_models import guarded, models_of, opened, refused
+from modelfetch.bundle.bundled_models import BundledModel, guarded, models_of, opened, refused
 from modelfetch.bundle.documents import LAYOUT, artifact_of, digest, index
-from modelfetch.bundle.receive import receive
 from modelfetch.bundle.tar_format import END, header, padding
 from modelfetch.bundle.verifier import BLOBS
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store import Store
 
 CONTENTS: Mapping[str, bytes] = {"config.json": b"{}", "onnx/model.onnx": bytes(range(256)) * 9}
 
@@ -75,13 +73,13 @@ def archive(members: Iterable[tuple[str, bytes]]) -> bytes:
     return b"".join(header(name, len(data)) + data + padding(len(data)) for name, data in members) + END
 
 
-def import_into(path: Path, store: Store) -> None:
-    """Take a bundle into a cache, up to its pins."""
+def read(path: Path) -> list[BundledModel]:
+    """Read what an import reads before the first blob: documents, headers and sizes."""
     bundle = opened(path)
     try:
         models = guarded(path, lambda: models_of(bundle))
-        guarded(path, lambda: receive(bundle, models, store))
-        if any(model.missing for model in models):
-            raise refused(path, "cut")
     finally:
         bundle.close()
+    if any(model.missing for model in models):
+        raise refused(path, "cut")
+    return models

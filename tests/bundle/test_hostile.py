@@ -14,8 +14,8 @@ from modelfetch.bundle.documents import FILEPATH, digest
 from modelfetch.bundle.tar_format import END, header, padding
 from modelfetch.bundle.verifier import BLOBS, main
 from modelfetch.errors import IntegrityError, ManifestError, ModelfetchError, UsageError
-from modelfetch.store import Store
-from tests.bundle.material import CONTENTS, Parts, archive, compact, import_into, parts
+from tests.bundle.material import CONTENTS, Parts, archive, compact, parts, read
+from tests.e2e.command import InProcess, assert_fails
 
 REFUSED = (IntegrityError, ManifestError, UsageError)
 HEX = digest(CONTENTS["config.json"])
@@ -243,10 +243,6 @@ DOCUMENTS: dict[str, Callable[[Parts], Parts]] = {
     ),
     "other artifact type": lambda made: manifest(made, artifactType="application/x"),
     "blob is missing": lambda made: without(made, BLOBS + MODEL),
-    "blob was changed": lambda made: changed(made, BLOBS + MODEL, bytes(256 * 9)),
-    "blob has one flipped bit": lambda made: changed(
-        made, BLOBS + MODEL, b"\x01" + CONTENTS["onnx/model.onnx"][1:]
-    ),
     "blob is shorter": lambda made: changed(made, BLOBS + MODEL, CONTENTS["onnx/model.onnx"][:-1]),
     "blob is longer": lambda made: changed(made, BLOBS + MODEL, CONTENTS["onnx/model.onnx"] + b"x"),
     "toml was changed": lambda made: changed(made, toml_blob(made), made.toml.replace(b"tiny", b"evil")),
@@ -272,6 +268,16 @@ DOCUMENTS: dict[str, Callable[[Parts], Parts]] = {
 }
 
 
+DAMAGED: dict[str, Callable[[Parts], Parts]] = {
+    "blob was changed": lambda made: changed(made, BLOBS + MODEL, bytes(256 * 9)),
+    "blob has one flipped bit": lambda made: changed(
+        made, BLOBS + MODEL, b"\x01" + CONTENTS["onnx/model.onnx"][1:]
+    ),
+    "blob is another file": lambda made: changed(made, BLOBS + MODEL, CONTENTS["onnx/model.onnx"][1:] + b"x"),
+}
+"""Only reading the blobs shows what is wrong with these."""
+
+
 def test_there_are_many_of_them() -> None:
     assert len(TARS) + len(DOCUMENTS) + len(DIRECTORIES) >= 60
 
@@ -286,16 +292,11 @@ def tree(root: Path) -> dict[str, bytes | None]:
 
 
 def refuse(path: Path, root: Path) -> ModelfetchError:
-    """Import a bundle into a cache, and require that nothing but right blobs was written."""
-    cache = root / "cache"
-    outside = tree(root)
+    """Read a bundle as an import does, and require that it is refused before anything is written."""
+    before = tree(root)
     with pytest.raises(REFUSED) as caught:
-        import_into(path, Store(cache))
-    written = tree(root)
-    assert {name: data for name, data in written.items() if not name.startswith("cache")} == outside
-    for file in (file for file in cache.rglob("*") if file.is_file()):
-        assert digest(file.read_bytes()) == file.name, "only verified blobs are in the cache"
-    assert "Traceback" not in caught.value.message
+        read(path)
+    assert tree(root) == before
     assert caught.value.message.isprintable()
     return caught.value
 
@@ -314,7 +315,30 @@ def test_hostile_documents_are_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "b.tar"
     path.write_bytes(DOCUMENTS[name](parts()).tar())
     refuse(path, tmp_path)
-    assert not (tmp_path / "evil.toml").exists()
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_blobs_are_not_imported(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(DAMAGED[name](parts()).tar())
+    cli = InProcess(tmp_path / "machine")
+    before = tree(tmp_path)
+    assert_fails(cli("bundle", "import", path), 5, "onnx/model.onnx")
+    written = {place for place in tree(tmp_path) if place not in before}
+    assert all(place.startswith("machine/cache") for place in written)
+    for blob in cli.files("blobs"):
+        assert digest(blob.read_bytes()) == blob.name, "only verified blobs are there"
+    assert cli("path", "tiny").code == 3, "the model is neither present nor pinned"
+
+
+@pytest.mark.parametrize("name", ["name parent", "kind symbolic link", "padding", "cut in a blob"])
+def test_a_hostile_bundle_ends_the_command_with_one_clear_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(TARS[name]())
+    cli = InProcess(tmp_path / "machine")
+    before = tree(tmp_path)
+    assert_fails(cli("bundle", "import", path), 5, str(path))
+    assert tree(tmp_path) == before, "nothing was written at all"
 
 
 def unpack(made: Parts, root: Path) -> Path:
@@ -362,7 +386,6 @@ DIRECTORIES: dict[str, Callable[[Path], None]] = {
     "the index is missing": lambda layout: (layout / "index.json").unlink(),
     "the index is too large": lambda layout: written(layout, "index.json", bytes(5 << 20)),
     "a blob is missing": lambda layout: (layout / BLOBS / MODEL).unlink(),
-    "a blob is damaged": lambda layout: written(layout, BLOBS + MODEL, bytes(256 * 9)),
 }
 
 
@@ -381,8 +404,8 @@ def test_the_good_bundle_of_these_tests_is_taken(tmp_path: Path, capsys: pytest.
     (tmp_path / "b.tar").write_bytes(parts().tar())
     layout = unpack(parts(), tmp_path)
     (layout / "other.txt").write_text("other files are not read")
-    for number, path in enumerate((tmp_path / "b.tar", layout)):
-        import_into(path, Store(tmp_path / f"cache{number}"))
+    for path in (tmp_path / "b.tar", layout):
+        assert [model.manifest.name for model in read(path)] == ["tiny"]
         assert main([str(path)]) == 0
     assert "5 blobs are right" in capsys.readouterr().out
 
@@ -393,13 +416,13 @@ def test_archives_of_other_programs_are_taken(tmp_path: Path) -> None:
     directories = b"".join(raw(name, b"5") for name in (b"./", b"./blobs/", b"./blobs/sha256/"))
     data = directories + archive((f"./{name}", data) for name, data in members) + bytes(8192)
     (tmp_path / "b.tar").write_bytes(data)
-    import_into(tmp_path / "b.tar", Store(tmp_path / "cache"))
+    assert len(read(tmp_path / "b.tar")) == 1
 
 
 def test_a_missing_end_is_no_loss_but_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Some programs write none; every blob that a manifest lists is there and verified."""
     (tmp_path / "b.tar").write_bytes(parts().tar()[: -len(END)])
-    import_into(tmp_path / "b.tar", Store(tmp_path / "cache"))
+    assert len(read(tmp_path / "b.tar")) == 1
     assert main([str(tmp_path / "b.tar")]) == 5
     assert "its end is missing" in capsys.readouterr().out
 

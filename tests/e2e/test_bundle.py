@@ -65,6 +65,11 @@ def by_size(member: tuple[str, bytes]) -> int:
     return len(member[1])
 
 
+def is_filled(path: Path) -> bool:
+    """Whether a path is a journal with lines of some verified MiB."""
+    return path.name.startswith("journal") and path.stat().st_size > 2000
+
+
 def flip(path: Path, content: bytes) -> None:
     """Change one bit of a content that a bundle has."""
     data = bytearray(path.read_bytes())
@@ -93,13 +98,13 @@ def test_a_bundle_is_imported_without_the_network(there: InProcess, bundle: Path
     assert sorted(path.name for path in catalog.iterdir()) == ["one.toml", "two.toml"]
 
 
-def test_a_second_import_reads_no_blob(there: InProcess, bundle: Path) -> None:
-    first, second = (there("bundle", "import", bundle, "--json").document for _ in range(2))
-    assert first["blobs"] == {"read": 3, "bytes": 305_002, "kept": 0}, "the shared file counts once"
-    assert second["blobs"] == {"read": 0, "bytes": 0, "kept": 3}
-    assert [model["state"] for model in first["models"]] == ["imported", "imported"]
-    assert [model["state"] for model in second["models"]] == ["present", "present"]
-    assert all(model["present"] for model in [*first["models"], *second["models"]])
+def test_a_second_import_changes_nothing(there: InProcess, bundle: Path) -> None:
+    first, second = (there("bundle", "import", bundle, "--json").document["models"] for _ in range(2))
+    assert [model["state"] for model in first] == ["imported", "imported"]
+    assert [model["state"] for model in second] == ["present", "present"]
+    assert [model["path"] for model in first] == [model["path"] for model in second]
+    assert [model["manifest"] for model in second] == [None, None]
+    assert len(there.files("blobs")) == 3, "the file that both have is there once"
 
 
 def test_an_unpacked_bundle_and_one_in_volumes_are_imported(
@@ -108,38 +113,42 @@ def test_an_unpacked_bundle_and_one_in_volumes_are_imported(
     layout = tmp_path / "layout"
     layout.mkdir()
     subprocess.run(["tar", "-xf", bundle, "-C", layout], check=True)
-    assert there("bundle", "import", layout, "--json").document["blobs"]["read"] == 3
+    assert len(there("bundle", "import", layout).lines) == 2
+    there.cache.rename(tmp_path / "first")
     split = machine("bundle", "create", "one", "two", "-o", tmp_path / "s.tar", "--volume-size", "100 kB")
     volumes = [Path(line) for line in split.lines]
     assert len(volumes) == 4
     assert b"".join(path.read_bytes() for path in volumes) == bundle.read_bytes()
     for path in (volumes[0], tmp_path / "s.tar"):
-        assert there("bundle", "import", path, "--json").document["blobs"]["kept"] == 3
+        assert len(there("bundle", "import", path).lines) == 2
 
 
-def test_a_cut_bundle_brings_what_it_has_and_the_whole_one_the_rest(
+def test_a_cut_bundle_is_refused_and_the_whole_one_is_imported(
     there: InProcess, tmp_path: Path, bundle: Path
 ) -> None:
     with tarfile.open(bundle) as tar:
         members = {info.name: tar.extractfile(info) for info in tar.getmembers()}
         contents = sorted(((name, file.read()) for name, file in members.items() if file), key=by_size)
-    cut = tmp_path / "cut.tar"
-    cut.write_bytes(archive(contents)[:-150_000])  # in the largest blob
-    assert_fails(there("bundle", "import", cut), 5, "cut off: it lacks 1 file", "run the command again")
-    assert not (there.home / "config").exists(), "nothing is pinned"
-    continued = there("bundle", "import", bundle, "--json").document
-    assert continued["blobs"] == {"read": 1, "bytes": 300_000, "kept": 2}
-    assert all(model["present"] for model in continued["models"])
+    whole = archive(contents)
+    bundle.write_bytes(whole[:-150_000])  # in the largest blob, behind all documents
+    assert_fails(there("bundle", "import", bundle), 5, "cut off: it lacks 1 file", "run the command again")
+    assert not there.cache.exists()
+    assert not there("bundle", "inspect", bundle, "--json").document["complete"]
+    bundle.write_bytes(whole)
+    assert len(there("bundle", "import", bundle).lines) == 2
 
 
-def test_a_damaged_blob_stops_the_import_and_what_was_right_is_kept(there: InProcess, bundle: Path) -> None:
+def test_of_a_damaged_bundle_only_what_is_right_is_pinned(there: InProcess, bundle: Path) -> None:
     good = bundle.read_bytes()
     flip(bundle, ONE["onnx/model.onnx"])
-    assert_fails(there("bundle", "import", bundle), 5, "onnx/model.onnx has other bytes")
-    assert not (there.home / "config").exists(), "nothing is pinned"
-    assert there("list", "--present", "--json").document == {"models": []}
+    ended = there("bundle", "import", bundle)
+    assert_fails(ended, 5, "onnx/model.onnx")
+    assert ended.lines == there("path", "two").lines
+    assert there("path", "one").code == 3, "it is not pinned"
+    again = there("bundle", "import", bundle, "--json")
+    assert (again.code, [model["state"] for model in again.document["models"]]) == (5, ["failed", "present"])
     bundle.write_bytes(good)
-    assert there("bundle", "import", bundle).code == 0
+    assert len(there("bundle", "import", bundle).lines) == 2
 
 
 def test_an_import_repairs_what_is_damaged_in_the_cache(there: InProcess, bundle: Path) -> None:
@@ -244,16 +253,21 @@ def test_wrong_calls_say_what_to_do(machine: InProcess, words: list[str], code: 
 
 
 @pytest.mark.slow  # two processes
-def test_an_import_that_is_killed_continues(bundle: Path, tmp_path: Path) -> None:
-    cli = Command(tmp_path / "killed")
+def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    machine, cli = InProcess(tmp_path / "machine"), Command(tmp_path / "killed")
+    large = os.urandom(1 << 20) * 300
+    prepare(machine, "large", {"model.bin": large})
+    bundle = tmp_path / "b.tar"
+    assert machine("bundle", "create", "large", "-o", bundle).code == 0
     with cli.start("bundle", "import", bundle) as running:
-        running.until(lambda _: bool(cli.files("blobs")))
+        running.until(lambda _: any(is_filled(path) for path in cli.files("partial")))
         running.process.kill()
         running.process.wait()
-    continued = cli("bundle", "import", bundle, "--json")
+    assert not cli.files("blobs")
+    continued = cli("bundle", "import", bundle)
     assert continued.code == 0, continued.err
-    assert continued.document["blobs"]["kept"] >= 1
-    assert all(model["present"] for model in continued.document["models"])
+    assert continued.stderr_lines("model.bin", "resumed at")
+    assert (Path(continued.out.strip()) / "model.bin").read_bytes() == large
 
 
 # As a source
