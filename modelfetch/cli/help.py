@@ -73,6 +73,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch ensure hf:Qwen/Qwen3-0.6B",
         "d=$(modelfetch ensure whisper-base --quiet)",
         "modelfetch ensure whisper-base --offline",
+        "modelfetch ensure whisper-base --from models.tar --offline",
         "modelfetch ensure whisper-base --to ./model --limit-rate 8M",
     ),
     "plan": (

@@ -9,9 +9,11 @@ import pytest
 
 from modelfetch.bundle.documents import Layer, artifact, artifact_of, digest, index, kind_of
 from modelfetch.bundle.tar_format import padded
-from modelfetch.bundle.verifier import BLOBS
+from modelfetch.bundle.verifier import BLOBS, DOCUMENT_LIMIT
 from modelfetch.bundle.writer import Member, tar_of
 from modelfetch.model.manifest import HuggingFaceRepo
+from modelfetch.model.parse import BYTES_LIMIT
+from modelfetch.model.registry_documents import Document
 from tests.bundle.material import CONTENTS, manifest_of
 
 CONTENT = b"{}"
@@ -53,6 +55,15 @@ def test_the_config_says_what_the_manifest_says_and_no_time() -> None:
     assert config["config"] == {"format": "onnx"}
     layers = json.loads(made.manifest)["layers"]
     assert config["modelfs"]["diffIds"] == [layer["digest"] for layer in layers]
+
+
+def test_the_largest_allowed_model_has_documents_that_are_read() -> None:
+    contents = {f"{'directory/' * 8}{number:05}.bin": b"%d" % number for number in range(20_000)}
+    made, toml = artifact_of(manifest_of(contents))
+    assert len(toml) < BYTES_LIMIT
+    assert len(made.manifest) + len(toml) < DOCUMENT_LIMIT
+    document = Document("", "", json.loads(made.manifest))
+    assert len(document.descriptors("layers")) == 20_001
 
 
 def test_formats_that_modelpack_does_not_name_are_left_out() -> None:

@@ -119,7 +119,7 @@ TARS: dict[str, Callable[[], bytes]] = {
     "pax magic": behind(raw(b"index.json", magic=b"ustar\x0001")),
     "checksum": lambda: parts().tar()[:148] + b"000000\0 " + parts().tar()[156:],
     "large layout": before(header("oci-layout", 5000) + bytes(5120)),
-    "large index": before(header("index.json", (4 << 20) + 1) + bytes((4 << 20) + 512)),
+    "large index": before(header("index.json", (16 << 20) + 1) + bytes((16 << 20) + 512)),
     "index twice": before(header("index.json", 0)),
     "blob twice": behind(header(BLOBS + HEX, 2) + b"{}" + padding(2)),
     "blob twice by another spelling": behind(header("./" + BLOBS + HEX, 2) + b"{}" + padding(2)),
@@ -384,7 +384,7 @@ DIRECTORIES: dict[str, Callable[[Path], None]] = {
     "the index is a fifo": lambda layout: fifo(layout, "index.json"),
     "a blob is a directory": lambda layout: directory(layout, BLOBS + MODEL),
     "the index is missing": lambda layout: (layout / "index.json").unlink(),
-    "the index is too large": lambda layout: written(layout, "index.json", bytes(5 << 20)),
+    "the index is too large": lambda layout: written(layout, "index.json", bytes(17 << 20)),
     "a blob is missing": lambda layout: (layout / BLOBS / MODEL).unlink(),
 }
 
