@@ -72,9 +72,9 @@ def create(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Write present models into a bundle, and print the paths of its files.
+    """Write present models into a bundle.
 
-    The bundle is an OCI image layout in an uncompressed tar, which tools for container registries read too.
+    Prints the path of each file. The bundle is an OCI image layout in an uncompressed tar, which tools for container registries read too.
     The same models always become the same bytes.
     """
     from modelfetch.bundle.writer import create as write_bundle
@@ -149,9 +149,9 @@ def import_(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make the models of a bundle present without the network, and print their directories.
+    """Make the models of a bundle present.
 
-    Every byte is verified on its way into the cache. The manifests go into the user's catalog. Run it again
+    Prints their directories, and makes no request. Every byte is verified on its way into the cache. The manifests go into the user's catalog. Run it again
     to continue an import that was interrupted.
     """
     from modelfetch.pins.imported import pin, planned

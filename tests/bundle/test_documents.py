@@ -57,6 +57,7 @@ def test_the_config_says_what_the_manifest_says_and_no_time() -> None:
     assert config["modelfs"]["diffIds"] == [layer["digest"] for layer in layers]
 
 
+@pytest.mark.slow  # 20,000 files
 def test_the_largest_allowed_model_has_documents_that_are_read() -> None:
     contents = {f"{'directory/' * 8}{number:05}.bin": b"%d" % number for number in range(20_000)}
     made, toml = artifact_of(manifest_of(contents))
