@@ -74,8 +74,8 @@ def create(
 ) -> None:
     """Write present models into a bundle.
 
-    Prints the path of each file. The bundle is an OCI image layout in an uncompressed tar, which tools for container registries read too.
-    The same models always become the same bytes.
+    Prints the path of each file. The bundle is an OCI image layout in an uncompressed tar, which tools for
+    container registries read too. The same models always become the same bytes.
     """
     from modelfetch.bundle.writer import create as write_bundle
     from modelfetch.bundle.writer import summary
@@ -151,8 +151,8 @@ def import_(
 ) -> None:
     """Make the models of a bundle present.
 
-    Prints their directories, and makes no request. Every byte is verified on its way into the cache. The manifests go into the user's catalog. Run it again
-    to continue an import that was interrupted.
+    Prints their directories, and makes no request. Every byte is verified on its way into the cache. The
+    manifests go into the user's catalog. Run it again to continue an import that was interrupted.
     """
     from modelfetch.pins.imported import pin, planned
     from modelfetch.workspace import Workspace
