@@ -69,8 +69,6 @@ def opened(path: Path) -> Bundle:
     """
     try:
         return guarded(path, lambda: open_bundle(path))
-    except UsageError:
-        raise
     except FileNotFoundError:
         raise UnknownModelError(
             f"{sanitize(str(path))} does not exist", hint="Give the file or directory of a bundle."
