@@ -71,18 +71,21 @@ class Workspace:
         Raises:
             ConfigError: A setting or a named catalog is wrong.
         """
+        environment = os.environ if environ is None else environ
         loaded = load(
             flags=flags or {},
-            environ=os.environ if environ is None else environ,
+            environ=environment,
             cwd=working_directory() if cwd is None else cwd,
         )
-        catalog = Catalog.open(
-            user=loaded.catalog_user,
-            project=loaded.catalog_project,
-            environment=loaded.catalog_environment,
-            owners=trusted_owners(os.environ if environ is None else environ),
-        )
-        return cls(loaded, catalog, is_here=environ is None and cwd is None)
+        return cls(loaded, _catalog(loaded, environment), is_here=environ is None and cwd is None)
+
+    def relisted(self) -> Workspace:
+        """Return this workspace with its catalogs listed again, as another process may have changed them.
+
+        Raises:
+            ConfigError: A named catalog is wrong.
+        """
+        return replace(self, catalog=_catalog(self.loaded, os.environ))
 
     @property
     def opening_notices(self) -> tuple[str, ...]:
@@ -346,3 +349,12 @@ def _run(
     finally:
         runtime.close()
         runtime.store.close()
+
+
+def _catalog(loaded: Loaded, environ: Mapping[str, str]) -> Catalog:
+    return Catalog.open(
+        user=loaded.catalog_user,
+        project=loaded.catalog_project,
+        environment=loaded.catalog_environment,
+        owners=trusted_owners(environ),
+    )

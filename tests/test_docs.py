@@ -132,7 +132,7 @@ def calls(page: Path) -> Iterator[list[str]]:
     """Every call of the command in the code blocks of a page, as its arguments."""
     for block in blocks(page, "sh", "yaml", ""):
         for call in re.findall(
-            r"\bmodelfetch ((?:(?:bundle|config) )?[a-z]+\b(?:'[^']*'|[^\n;&|)'])*)", block
+            r"\bmodelfetch ((?:(?:bundle|config) )?[a-z-]+\b(?:'[^']*'|[^\n;&|)'>])*)", block
         ):
             if call.split()[0] in ROOT_COMMAND.commands:
                 yield shlex.split(call, comments=True)

@@ -37,7 +37,19 @@ LAYERS = (
     *("net", "store"),
     "bundle",
     *("sources", "upstreams"),
-    *("history", "engine", "reporters", "demo", "workspace", "pins", "remote", "server", "api", "cli"),
+    *(
+        "history",
+        "engine",
+        "reporters",
+        "demo",
+        "workspace",
+        "doctor",
+        "pins",
+        "remote",
+        "server",
+        "api",
+        "cli",
+    ),
 )
 """Each may import itself and what stands before it."""
 

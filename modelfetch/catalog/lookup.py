@@ -161,7 +161,7 @@ class Catalog:
             guess = did_you_mean(name, [*self._entries, *self.aliases()])
             raise UnknownModelError(
                 f"no catalog has a model called {quote(name)}.{guess}",
-                hint="`modelfetch list` shows every model known here.",
+                hint="`modelfetch list` shows every model known here; hf:ORG/REPO names one on Hugging Face.",
             )
         return found
 

@@ -105,6 +105,8 @@ def add(
         print_line(added.manifest.name)
         return
     _print(workspace, added, target, dry_run=dry_run)
+    if added.pin is None and license not in (None, added.manifest.license):
+        say(f"note: --license was not used, because the model is pinned already; change it in {added.path}")
 
 
 def _at_revision(references: Any, revision: str | None) -> Any:

@@ -66,7 +66,7 @@ def adopt(
     else:
         if finished is None and not quiet:  # a run prints them itself
             notes(workspace)
-        _print(adopted, target, dry_run=dry_run, quiet=quiet)
+        _print(workspace, adopted, target, dry_run=dry_run, quiet=quiet)
     raise typer.Exit(_exit_code(adopted, finished))
 
 
@@ -165,7 +165,9 @@ def _document(adopted: Adopted, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _print(adopted: Sequence[Adopted], target: str, *, dry_run: bool, quiet: bool) -> None:
+def _print(
+    workspace: Workspace, adopted: Sequence[Adopted], target: str, *, dry_run: bool, quiet: bool
+) -> None:
     from modelfetch.cli.output import say_error
     from modelfetch.model.units import format_size
 
@@ -174,9 +176,15 @@ def _print(adopted: Sequence[Adopted], target: str, *, dry_run: bool, quiet: boo
             say(f"note: {notice}")
     for each in adopted:
         if each.reason:
-            say_error(f"{each.place}: {each.reason}", each.hint)
+            is_named = each.reason.startswith(each.place)
+            say_error(each.reason if is_named else f"{each.place}: {each.reason}", each.hint)
     if not adopted:
-        say(f"nothing to adopt: {target} has no models on this disk")
+        loaded = workspace.loaded
+        ollama = " or ".join(map(str, loaded.ollama_models))
+        places = {"hf": (str(loaded.hf_cache), "HF_HUB_CACHE"), "ollama": (ollama, "OLLAMA_MODELS")}
+        place, variable = places.get(target, (target, ""))
+        other = f" ({variable} names another directory)" if variable else ""
+        say(f"nothing to adopt: there are no models in {place}{other}")
         return
     words = {"adopted": "would adopt"} if dry_run else {}
     rows = [

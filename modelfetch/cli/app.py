@@ -8,30 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Annotated, Final
 
 import typer
 
-from modelfetch.cli import (
-    add,
-    adopt,
-    bundle,
-    config,
-    ensure,
-    find,
-    history,
-    jobs,
-    metrics,
-    models,
-    outdated,
-    serve,
-    sources,
-    upgrade,
-    verify,
-)
 from modelfetch.cli.help import EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
 from modelfetch.errors import UsageError
+from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.version import __version__
 
@@ -58,30 +43,45 @@ def _root(
 
 _MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
 
-_COMMANDS: Final[Mapping[str, Callable[..., None]]] = {
-    "ensure": ensure.ensure,
-    "plan": ensure.plan,
-    "verify": verify.verify,
-    "add": add.add,
-    "adopt": adopt.adopt,
-    "list": models.list_models,
-    "show": models.show,
-    "path": models.path,
-    "find": find.find,
-    "remove": models.remove,
-    "outdated": outdated.outdated,
-    "upgrade": upgrade.upgrade,
-    "diff": upgrade.diff,
-    "history": history.history,
-    "log": history.log,
-    "metrics": metrics.metrics,
-    "sources": sources.sources,
-    "serve": serve.serve,
-    "jobs": jobs.jobs,
-    "attach": jobs.attach,
-    "cancel": jobs.cancel,
-    "retry": jobs.retry,
+_MANUAL: Final = "man"
+"""The command that reads the parameters of all others."""
+
+_COMMANDS: Final[Mapping[str, str]] = {
+    "ensure": "ensure",
+    "plan": "ensure",
+    "verify": "verify",
+    "add": "add",
+    "adopt": "adopt",
+    "list": "models.list_models",
+    "show": "models",
+    "path": "models",
+    "find": "find",
+    "remove": "models",
+    "outdated": "outdated",
+    "upgrade": "upgrade",
+    "diff": "upgrade",
+    "history": "history",
+    "log": "history",
+    "metrics": "metrics",
+    "sources": "sources",
+    "doctor": "doctor",
+    "serve": "serve",
+    "jobs": "jobs",
+    "attach": "jobs",
+    "cancel": "jobs",
+    "retry": "jobs",
+    "cache-key": "cache_key.cache_key",
+    "ci": "ci",
+    "completion": "completion",
+    _MANUAL: "man",
 }
+"""The module in this package of each subcommand, and its function if that has another name."""
+
+_GROUPS: Final = ("bundle", "config")
+"""The modules in this package whose ``app`` is a group of subcommands."""
+
+_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
+"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
@@ -89,7 +89,8 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
 
     Args:
         words: The arguments of the process. Typer takes 12 ms to inspect the parameters of all subcommands,
-            so only the named subcommand is added, and for the help of the command itself none has parameters.
+            so only the named subcommand is imported and added, and for the help of the command itself none
+            has parameters.
     """
     app = typer.Typer(
         name="modelfetch",
@@ -101,15 +102,24 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    wanted = set(words[:1]) & _COMMANDS.keys() or _COMMANDS.keys()
-    for name, function in _COMMANDS.items():
+    known = {*_COMMANDS, *_GROUPS}
+    wanted = set(words[:1]) & (known - {_MANUAL}) or known
+    for name in _COMMANDS:
         if name in wanted:
+            function = _function(name)
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
-    if not set(words[:1]) & _COMMANDS.keys():
-        app.add_typer(bundle.app, name="bundle")
-    app.add_typer(config.app, name="config")
+    for name in _GROUPS:
+        if name in wanted:
+            app.add_typer(import_module(f"modelfetch.cli.{name}").app, name=name)
     return app
+
+
+def _function(name: str) -> Callable[..., None]:
+    """Import the function of a subcommand."""
+    module, _, function = _COMMANDS[name].partition(".")
+    found: Callable[..., None] = getattr(import_module(f"modelfetch.cli.{module}"), function or name)
+    return found
 
 
 def _without_parameters(function: Callable[..., None]) -> Callable[[], None]:
@@ -140,13 +150,21 @@ def call() -> int:
     except _ClickException as error:
         return _report_usage_error(error)
     # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
-    # `outdated --exit-code`, where it means that something moved.
-    return EXIT_USAGE if code == 1 and sys.argv[1:2] != ["outdated"] else code
+    # commands whose result it is.
+    return EXIT_USAGE if code == 1 and not _ANSWERS_WITH_1.intersection(sys.argv[1:2]) else code
 
 
 def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
-    report_error(UsageError.code, message[:1].lower() + message[1:], f"Run `{command} --help`.")
+    hint = f"Run `{command} --help`."
+    if context is not None and hasattr(error, "possibilities"):  # click's NoSuchOption
+        from modelfetch.cli.foreign_options import option_hint
+
+        own = {name for parameter in context.command.params for name in parameter.opts}
+        option = str(getattr(error, "option_name", ""))
+        message = f"no such option: {sanitize(option)}"
+        hint = f"{option_hint(option, own)} {hint}".strip()
+    report_error(UsageError.code, message[:1].lower() + message[1:], hint)
     return EXIT_USAGE

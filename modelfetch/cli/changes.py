@@ -38,41 +38,12 @@ def require_network(workspace: Workspace, manifests: Sequence[Manifest]) -> None
         )
 
 
-def say_private(workspace: Workspace, manifests: Sequence[Manifest]) -> None:
-    """Report the private hosts that a project's manifests make this machine ask, before they are asked.
+def say_private_upstreams(workspace: Workspace, manifests: Sequence[Manifest]) -> None:
+    """Report requests into a private network that a project causes, before they are sent."""
+    from modelfetch.pins.private_upstreams import private_upstreams
 
-    As for downloads (:mod:`modelfetch.sources.private_network`): the project is the work of another author,
-    and a request alone may do harm.
-    """
-    theirs = workspace.catalog.of_project()
-    refs = [each.upstream.ref for each in manifests if each.name in theirs and each.upstream is not None]
-    if not refs:
-        return
-    from modelfetch.net.urls import is_private_host
-
-    hosts = dict.fromkeys(host for ref in refs if is_private_host(host := _host(workspace, ref)))
-    for host in hosts:
-        say(f"note: this project uses {host}, which is on this machine or in a private network")
-
-
-def _host(workspace: Workspace, ref: str) -> str:
-    """Return the host that a reference names, without its port; empty if it names none."""
-    from urllib.parse import urlsplit
-
-    from modelfetch.errors import UsageError
-    from modelfetch.model.reference import OciReference, OllamaReference, UrlReference
-
-    try:
-        match parser(workspace)(ref):
-            case UrlReference(url):
-                address = url
-            case OciReference(registry=host) | OllamaReference(host=host):
-                address = f"https://{host}"
-            case _:
-                return ""
-        return urlsplit(address).hostname or ""
-    except (UsageError, ValueError):  # reported when it is asked
-        return ""
+    for line in private_upstreams(workspace, manifests):
+        say(f"note: {line}")
 
 
 def parser(workspace: Workspace) -> Callable[[str], Reference]:

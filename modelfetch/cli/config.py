@@ -28,7 +28,13 @@ app = typer.Typer(
 )
 
 Key = Annotated[
-    str, typer.Argument(metavar="SECTION.KEY", help="Setting, such as network.files.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="SECTION.KEY",
+        help="Setting, such as network.files.",
+        autocompletion=options.complete_setting,
+        show_default=False,
+    ),
 ]
 
 

@@ -44,6 +44,7 @@ def ensure(
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
     force: options.Force = False,
+    shard: options.Shard = None,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -62,6 +63,7 @@ def ensure(
         ensure_on_server(context, names or (), server, token, json=json, quiet=quiet)
         return
     from modelfetch.cli.run import run_ensure
+    from modelfetch.cli.shards import parse_shard
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.setup import RunOptions
 
@@ -70,7 +72,8 @@ def ensure(
         settings |= _places(settings, from_)
     run = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
     asked = EnsureOptions(settings, run, force, _directory(to), layout is options.ForeignLayout.HF)
-    raise typer.Exit(run_ensure(names or (), asked, json=json, quiet=quiet))
+    part = parse_shard(shard) if shard is not None else None
+    raise typer.Exit(run_ensure(names or (), asked, json=json, quiet=quiet, shard=part))
 
 
 def _settings(

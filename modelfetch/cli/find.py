@@ -30,7 +30,8 @@ def find(
     """Find the models, files and sources that have certain bytes.
 
     Searches all catalogs, the cache, and the caches of the Hugging Face libraries and of ollama, by SHA-256.
-    Uses no network. Exits with code 3 if nothing here has these bytes.
+    Files of sources.local are found if an earlier run hashed them. Uses no network. Exits with code 3 if
+    nothing here has these bytes.
     """
     from modelfetch.errors import UnknownModelError
     from modelfetch.pins import find as finder

@@ -25,14 +25,14 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "ensure": ("pull", "get", "download", "install", "fetch", "sync", "prefetch", "load", "resume"),
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
-        "add": ("pin", "lock", "register", "new"),
+        "add": ("pin", "lock", "register", "new", "create"),
         "adopt": ("scan", "link", "claim"),
         "bundle": ("export", "import", "pack", "archive", "save", "tar"),
-        "list": ("ls", "models", "search", "catalog"),
+        "list": ("ls", "models", "search", "catalog", "cache", "du"),
         "show": ("info", "inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
-        "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge"),
+        "remove": ("rm", "delete", "del", "uninstall", "clean", "prune", "purge", "gc"),
         "outdated": ("stale", "updates", "behind"),
         "upgrade": ("update", "bump", "move", "relock"),
         "diff": ("compare", "changes"),
@@ -40,12 +40,16 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "log": ("logs",),
         "metrics": ("stats", "statistics"),
         "sources": ("mirrors", "hosts", "ping"),
-        "serve": ("server", "start", "run", "daemon", "ui"),
+        "doctor": ("diagnose", "diagnostics", "debug", "troubleshoot", "selftest"),
+        "serve": ("server", "start", "daemon", "ui"),
         "jobs": ("ps", "top", "queue"),
         "attach": ("follow", "watch", "tail"),
         "cancel": ("stop", "kill", "abort"),
+        "cache-key": ("key", "cachekey"),
+        "ci": ("recipe", "github", "gitlab", "docker", "dockerfile", "compose", "kubernetes"),
+        "completion": ("completions", "autocomplete"),
         "config": ("settings", "configure", "set", "env"),
-        "--help": ("help", "man"),
+        "--help": ("help",),
         "--version": ("version",),
     },
     "bundle": {
@@ -63,9 +67,27 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 }
 """Names of the commands of a group in other tools."""
 
+_INSTEAD: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("login", "logout", "auth", "whoami"),
+        "Tokens are variables: HF_TOKEN (or `hf auth login`), MODELSCOPE_API_TOKEN, GITHUB_TOKEN.",
+    ),
+    **dict.fromkeys(
+        ("run", "chat", "generate"),
+        "modelfetch does not run models; `modelfetch path NAME` prints where the files are.",
+    ),
+    **dict.fromkeys(("push", "upload", "publish"), "modelfetch does not upload; use the tools of the hub."),
+    **dict.fromkeys(
+        ("cp", "copy", "export"), "`modelfetch ensure NAME --to DIR` places the files in a directory."
+    ),
+    "init": "A file modelfetch.toml makes a directory a project; it may be empty.",
+}
+"""Commands of other tools that modelfetch does not have, and what there is instead."""
+
 EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "": (
         "modelfetch ensure whisper-base",
+        "modelfetch ensure hf:Qwen/Qwen3-0.6B",
         "modelfetch verify",
     ),
     "ensure": (
@@ -88,12 +110,14 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "add": (
         "modelfetch add hf:Qwen/Qwen3-0.6B",
+        "modelfetch add https://huggingface.co/Qwen/Qwen3-0.6B/tree/main",
         "modelfetch add hf:Qwen/Qwen3-8B-GGUF --include '*Q4_K_M*' --name qwen3-q4",
         "modelfetch add hf:Qwen/Qwen3-0.6B ms:Qwen/Qwen3-0.6B --dry-run",
     ),
     "adopt": (
         "modelfetch adopt hf --dry-run",
         "modelfetch adopt hf:org/name --name mine",
+        "modelfetch adopt ollama:llama3.2:1b",
         "modelfetch adopt ~/models/llama --name llama",
     ),
     "bundle": (
@@ -160,6 +184,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch sources",
         "modelfetch sources --probe",
     ),
+    "doctor": (
+        "modelfetch doctor",
+        "modelfetch doctor whisper-base",
+        "modelfetch doctor --offline --json",
+    ),
     "serve": (
         "modelfetch serve",
         "modelfetch serve --host 0.0.0.0 --cert cert.pem --key key.pem",
@@ -174,6 +203,16 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch retry 3f9c",
         "modelfetch attach $(modelfetch retry 3f9c)",
     ),
+    "cache-key": (
+        "modelfetch cache-key",
+        "modelfetch cache-key whisper-base",
+    ),
+    "ci": (
+        "modelfetch ci github > .github/workflows/models.yml",
+        "modelfetch ci docker whisper-base > Containerfile",
+    ),
+    "completion": ("modelfetch completion zsh > /usr/share/zsh/site-functions/_modelfetch",),
+    "man": ("modelfetch man > modelfetch.1",),
     "config": (
         "modelfetch config show",
         "modelfetch config set network.limit_rate 8M",
@@ -226,8 +265,10 @@ class Commands(TyperGroup):
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)
-        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         shown = word if word.isascii() and word.isalnum() else quote(word)
+        if instead := _INSTEAD.get(word.casefold()):
+            raise UsageError(f"no such command {shown}", hint=instead)
+        guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         raise UsageError(
             f"no such command {shown}{f'; did you mean {guess}?' if guess else ''}",
             hint=f"Run `{ctx.command_path} {guess if guess.startswith('-') else f'{guess} --help'.strip()}`.",

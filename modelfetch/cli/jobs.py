@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 Id = Annotated[
     str,
-    typer.Argument(metavar="ID", help="Id of the job, or its first characters.", show_default=False),
+    typer.Argument(
+        metavar="ID",
+        help="Id of the job, or its first characters.",
+        autocompletion=options.complete_job,
+        show_default=False,
+    ),
 ]
 
 

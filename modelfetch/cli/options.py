@@ -25,6 +25,33 @@ def _complete_kind(incomplete: str) -> Iterator[str]:
     yield from (kind for kind in SourceKind if kind.startswith(incomplete))
 
 
+def complete_setting(incomplete: str) -> Iterator[str]:
+    """Complete the name of a setting, such as ``network.files``."""
+    from modelfetch.settings import SETTINGS
+
+    yield from (setting.name for setting in SETTINGS if setting.name.startswith(incomplete))
+
+
+def complete_job(incomplete: str) -> Iterator[str]:
+    """Complete the id of a job; nothing without a server that answers, as errors would fill the prompt."""
+    import os
+    from contextlib import closing
+
+    from modelfetch.errors import ModelfetchError
+    from modelfetch.remote import ServerClient, find_address, shorten
+
+    try:
+        with closing(ServerClient(find_address(None, None, os.environ))) as server:
+            jobs = server.jobs()
+    except ModelfetchError:
+        return
+    for job in jobs:
+        short = shorten(job.job_id, len(incomplete))
+        # Ids come from a server, and the shell puts them into its command line unquoted.
+        if short.startswith(incomplete) and short.replace("-", "").isalnum() and short.isascii():
+            yield short
+
+
 class Sort(StrEnum):
     """Order of a list of models."""
 
@@ -64,19 +91,30 @@ PinNames = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME]...",
-        help="Models; without one, all that have an upstream.",
+        help="Models or references; without one, all that have an upstream.",
         autocompletion=_complete_model,
     ),
 ]
 MovedNames = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Models.", autocompletion=_complete_model, show_default=False),
+    typer.Argument(
+        metavar="NAME...", help="Models or references.", autocompletion=_complete_model, show_default=False
+    ),
 ]
 Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
         help="Name of the model, or its reference.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Model, or its reference, whose hosts are checked too: a part of one file is read.",
         autocompletion=_complete_model,
         show_default=False,
     ),
@@ -176,6 +214,15 @@ LockTimeout = Annotated[
         metavar="SECONDS",
         min=0,
         help="Longest wait for a lock of another process.",
+        show_default=False,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only the I-th of N parts of the models, for jobs that run in parallel.",
         show_default=False,
     ),
 ]

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, say_private, short
+from modelfetch.cli.changes import (
+    about,
+    counts,
+    parser,
+    print_changes,
+    require_network,
+    say_private_upstreams,
+    short,
+)
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 from modelfetch.cli.tables import Column, print_table
 
@@ -35,19 +43,20 @@ def outdated(
 
     Only models with [upstream] in their manifest have one, which `modelfetch add` writes.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.pins.outdated import check_pins, git_blob_ids, record
     from modelfetch.pins.session import open_session
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests(names) if names else _tracked(workspace)
+    manifests = workspace.manifests(names_of(workspace, names)) if names else _tracked(workspace)
     if not json:
         notes(workspace)
         if not manifests:
             say("nothing to check: no model has an upstream (`modelfetch add` pins one that has)")
     require_network(workspace, manifests)
     if not json:
-        say_private(workspace, manifests)
+        say_private_upstreams(workspace, manifests)
     with open_session(workspace) as session:
         results = check_pins(
             manifests, session.upstream_for, parser(workspace), git_blob_ids(workspace.store)
@@ -115,9 +124,14 @@ def _print_checked(results: Sequence[Checked]) -> None:
 
 
 def _say_results(results: Sequence[Checked]) -> None:
+    from modelfetch.reporters.terminal_text import plural
+
     for result in results:
         for notice in result.notices:
             say(f"note: {result.manifest.name}: {notice}")
+        if result.outcome == "current" and result.comparison and result.comparison.uncompared:
+            count = plural(len(result.comparison.uncompared), "file")
+            say(f"note: {result.manifest.name}: {count} compared by size alone, as no digest is stated")
         if result.error is not None:
             say_error(about(result.manifest.name, result.error.message), result.error.hint)
         elif result.outcome == "untracked":

@@ -19,6 +19,7 @@ from modelfetch.cli.output import say
 from modelfetch.model.paths import is_reference
 
 if TYPE_CHECKING:
+    from modelfetch.pins.add import Added
     from modelfetch.pins.pin import Choose
     from modelfetch.pins.session import PinSession
     from modelfetch.pins.variants import Variant
@@ -125,18 +126,25 @@ def _ask(variants: Sequence[Variant]) -> Variant:
         UsageError: The input ended.
     """
     from modelfetch.errors import UsageError
-    from modelfetch.pins.variants import shown_size
+    from modelfetch.pins.variants import variant_lines
 
     say(f"This repository has {len(variants)} variants:")
-    width = max(len(variant.label) for variant in variants)
-    for number, variant in enumerate(variants, start=1):
-        say(f"{number:>4}  {variant.label:<{width}}  {shown_size(variant)}")
+    for number, line in enumerate(variant_lines(variants), start=1):
+        say(f"{number:>4}  {line}")
     while True:
         sys.stderr.write(f"Which one (1-{len(variants)})? ")
         sys.stderr.flush()
-        answer = sys.stdin.readline()
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            say("")  # the prompt of the shell begins on a line of its own
+            raise
         if not answer:
-            raise UsageError("no variant was chosen", hint="Choose one with --include.")
+            say("")
+            raise UsageError(
+                "no variant was chosen",
+                hint="Type a number, or choose with `modelfetch add REF --include GLOB`.",
+            )
         text = answer.strip()
         if text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= len(variants):
             return variants[int(text) - 1]
@@ -151,20 +159,43 @@ def pin_new(
     """Replace references by names; those that are new are pinned in the user's catalog.
 
     Returns:
-        The names, and whether anything was pinned, after which the catalogs must be listed again.
+        The names, and whether anything was new, after which the catalogs must be listed again.
     """
     from modelfetch.pins.add import all_pinned, ensure_pinned, pinned_line, pinned_names
 
     if all_pinned(workspace, words):  # then nothing of the network is imported
-        return pinned_names(workspace, words), False
+        names = pinned_names(workspace, words)
+        if not quiet:
+            _say_of_project(workspace, words, names)
+        return names, False
     with session_for(workspace, offline=offline, quiet=quiet or json) as session:
         names, added = ensure_pinned(session, words, choose=chooser(json=json))
+    if not quiet:
+        _say_of_project(workspace, words, names)
     for each in added:
         if not quiet:
-            say(f"note: {pinned_line(each)}")
+            say(f"note: {pinned_line(each)}{_computed(each)}")
             for notice in each.pin.notices if each.pin else ():
-                say(f"note: {notice}")
-    return names, bool(added)
+                if each.pin and notice != each.pin.first_use:
+                    say(f"note: {notice}")
+    return names, True  # also if another process was faster
+
+
+def _computed(added: Added) -> str:
+    """Say how many digests of a new pin were computed here, as the end of the line about the pin."""
+    if added.pin is None or "trust on first use" not in added.pin.first_use:
+        return ""
+    count = sum(not one.stated_by for one in added.pin.files)
+    return f"; {count} of the digests computed here (trust on first use)"
+
+
+def _say_of_project(workspace: Workspace, words: Sequence[str], names: Sequence[str]) -> None:
+    """Say which references mean what the project pins: its author alone states that it is the same."""
+    entries = workspace.catalog.of_project()
+    for word, name in zip(words, names, strict=True):
+        if is_reference(word) and name in entries:
+            path = workspace.catalog.entry(name).path
+            say(f"note: {word} is this project's pin {name} ({path})")
 
 
 def names_of(workspace: Workspace, words: Sequence[str]) -> Sequence[str]:

@@ -151,7 +151,9 @@ def _options_given(context: Any) -> set[str]:
 
 def _require_usable_options(server: str | None, given: Set[str]) -> None:
     if server is None:
-        raise UsageError("--token needs --server", hint="Add --server URL, or leave out --token.")
+        raise UsageError(
+            "--token needs --server", hint="Add --server URL. The token of a hub is a variable: HF_TOKEN."
+        )
     if local := given - _OPTIONS:
         raise UsageError(
             f"{', '.join(sorted(local))} cannot be used with --server",

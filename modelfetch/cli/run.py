@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 from modelfetch.cli.output import notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
@@ -24,6 +24,9 @@ from modelfetch.model.text import sanitize
 from modelfetch.reporters import choose, error_lines, symbols_for
 from modelfetch.streams import write_path
 from modelfetch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from modelfetch.cli.shards import Shard
 
 
 class Ready:
@@ -122,7 +125,12 @@ def exit_with(finished: RunFinished) -> Never:
 
 
 def run_ensure(
-    names: Sequence[str], options: EnsureOptions | None = None, *, json: bool = False, quiet: bool = False
+    names: Sequence[str],
+    options: EnsureOptions | None = None,
+    *,
+    json: bool = False,
+    quiet: bool = False,
+    shard: Shard | None = None,
 ) -> int:
     """Make models present, report progress, and print their directories.
 
@@ -131,6 +139,7 @@ def run_ensure(
         options: All options of the run.
         json: Whether stdout gets the events instead of the directories.
         quiet: Whether to print nothing but the directories and errors.
+        shard: Which part of the models to make present; all of them without it.
 
     Returns:
         The exit code.
@@ -146,6 +155,10 @@ def run_ensure(
         names, is_new = pin_new(workspace, names, offline=options.run.offline, json=json, quiet=quiet)
         workspace = Workspace.open(options.settings) if is_new else workspace
     manifests = workspace.manifests(names)
+    if shard is not None:
+        manifests = shard.of(manifests)
+        if not (manifests or quiet):
+            say(f"shard {shard.text} has no model: there are fewer models than shards")
     ready = Ready()
     events = workspace.ensure(manifests, options)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)

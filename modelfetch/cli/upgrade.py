@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.changes import about, counts, parser, print_changes, require_network, say_private, short
+from modelfetch.cli.changes import (
+    about,
+    counts,
+    parser,
+    print_changes,
+    require_network,
+    say_private_upstreams,
+    short,
+)
 from modelfetch.cli.output import notes, print_json, print_line, say, say_error
 
 if TYPE_CHECKING:
@@ -44,19 +52,20 @@ def upgrade(
     Changes the manifests in your own or the project's catalog, and fetches only small files whose digest the
     hub does not state; `modelfetch ensure` fetches the rest.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import UsageError
     from modelfetch.pins.session import open_session
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifests = workspace.manifests(names)
+    manifests = workspace.manifests(names_of(workspace, names))
     if revision is not None and len(manifests) > 1:
         raise UsageError("--revision is for one model", hint="Run the command once for each.")
     if not json:
         notes(workspace)
     require_network(workspace, manifests)
     if not json:
-        say_private(workspace, manifests)
+        say_private_upstreams(workspace, manifests)
     documents, errors = [], []
     with open_session(workspace, keep=not dry_run) as session:
         for manifest in manifests:
@@ -137,11 +146,12 @@ def diff(
     Or between two versions of a model, of the catalog or the cache. Offline, the pin is compared with the
     newest other version in the cache.
     """
+    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import UsageError
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests([name])[0]
+    manifest = workspace.manifests(names_of(workspace, [name]))[0]
     if not json:
         notes(workspace)
     labels = version or []
@@ -150,14 +160,16 @@ def diff(
     is_asked = not labels and manifest.upstream is not None and not workspace.loaded.offline
     if is_asked:
         if not json:
-            say_private(workspace, [manifest])
+            say_private_upstreams(workspace, [manifest])
         before, after, comparison = _against_upstream(workspace, manifest)
     else:
         before, after, comparison = _against_version(workspace, manifest, labels)
     if json:
         print_json({"name": manifest.name, "from": before, "to": after, **comparison.document})
         return
-    print_line(f"{manifest.name}: {short(before)} -> {short(after)}")
+    # ModelScope and plain addresses state no revision: then the version tells more than the branch.
+    change = f"{short(before)} -> {short(after)}" if after else f"{manifest.version} -> now"
+    print_line(f"{manifest.name}: {change}")
     print_changes(comparison)
     _say_difference(comparison)
 

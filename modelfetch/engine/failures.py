@@ -115,7 +115,8 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
     if not exhausted.failures:
         return UnavailableError(
             f"{what}: no source is known for it",
-            hint="Allow more kinds with --only, configure a mirror, or add sources to its manifest.",
+            hint="Name the directory that has the files in sources.local, configure a mirror, or add sources "
+            "to its manifest; with --only, allow more kinds.",
         )
     return _sources_error(model, what, exhausted)
 

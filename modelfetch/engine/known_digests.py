@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -48,10 +50,16 @@ class HistoryDigests:
         """Return the SHA-256 of a file if it is unchanged since it was hashed."""
         with self._lock:
             row = self._known().get(str(path))
-        if row is None:
-            return None
-        is_same = (row.size, row.mtime_ns, row.inode) == (found.st_size, found.st_mtime_ns, found.st_ino)
-        return row.sha256 if is_same else None
+        return row.sha256 if row is not None and _is_unchanged(row, found) else None
+
+    def paths_of(self, sha256: str) -> Iterator[Path]:
+        """Yield the files with a SHA-256 that are unchanged since they were hashed."""
+        with self._lock:
+            rows = [row for row in self._known().values() if row.sha256 == sha256]
+        for row in rows:
+            with suppress(OSError):
+                if _is_unchanged(row, Path(row.path).stat()):
+                    yield Path(row.path)
 
     def put(self, path: Path, found: os.stat_result, sha256: str) -> None:
         """Remember the SHA-256 of a file."""
@@ -89,3 +97,7 @@ class HistoryDigests:
         with History(self._root / FILE, days=self._days, wait=WAIT) as history:
             history.write(digests=self._pending)
         self._pending, self._hashed = [], 0
+
+
+def _is_unchanged(row: DigestRow, found: os.stat_result) -> bool:
+    return (row.size, row.mtime_ns, row.inode) == (found.st_size, found.st_mtime_ns, found.st_ino)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.manifest import FileSpec, Manifest, is_permissive
+from modelfetch.model.manifest import NO_LICENSE, FileSpec, Manifest, is_permissive
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -94,7 +94,7 @@ def license_notice(manifest: Manifest) -> str:
     """What a user must know before use; empty for permissive licenses."""
     if manifest.license_notice or is_permissive(manifest.license):
         return manifest.license_notice
-    return "read its terms before use" if manifest.license else "no license is stated"
+    return "read its terms before use" if manifest.license else NO_LICENSE
 
 
 def _planned_file(

@@ -200,6 +200,10 @@ def _identity(files: tuple[FileSpec, ...]) -> str:
     return found
 
 
+NO_LICENSE: Final = "no license is stated"
+"""Notice about a model whose publisher states no license."""
+
+
 def is_permissive(license: str) -> bool:  # noqa: A002 - the field's name, as callers write it
     """Return whether a license needs no notice before the first download, by its exact SPDX identifier."""
     return license in _PERMISSIVE

@@ -57,7 +57,7 @@ _NO_OLLAMA_MODELS: Final = frozenset({"blog", "docs", "download", "models", "sea
 
 _SECRETS: Final = r"(?i)[?&](?:x-amz-signature|x-goog-signature|signature|sig|hdnea|policy)="
 """Keys in the query of signed addresses: Amazon S3 and CloudFront, Google Cloud Storage, Azure, Akamai."""
-_TOKENS: Final = r"(?i)[?&](?:(?:access_?)?token|api_?key|password)="
+_TOKENS: Final = r"(?i)[?&](?:(?:\w+[_-])?(?:access_?)?token|(?:\w+[_-])?api[_-]?key|password|\w*secret)="
 """Keys in the query of addresses that contain credentials."""
 _LOOPBACK: Final = r"localhost|127(?:\.[0-9]{1,3}){3}|::1"
 

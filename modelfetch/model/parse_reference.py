@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from modelfetch.errors import UsageError
 from modelfetch.model.page_address import parse_address
-from modelfetch.model.paths import why_unsafe_remote
+from modelfetch.model.paths import is_reference, why_unsafe_remote
 from modelfetch.model.reference import DiskReference, IpfsReference
 from modelfetch.model.reference_parts import (
     CHARACTERS,
@@ -35,7 +35,7 @@ from modelfetch.model.reference_parts import (
     split_revision,
 )
 from modelfetch.model.registry_names import parse_oci, parse_ollama
-from modelfetch.model.text import did_you_mean, is_hidden
+from modelfetch.model.text import did_you_mean, is_hidden, quote
 
 if TYPE_CHECKING:
     from modelfetch.model.reference import GithubReference, Hub, Reference, RepoReference
@@ -63,6 +63,9 @@ _FOREIGN: Final = frozenset(
     {"s3", "gs", "gcs", "az", "abfs", "hdfs", "ftp", "sftp", "ssh", "git", "magnet", "data", "ipns", "kaggle"}
 )
 """Schemes of addresses that cannot be pinned."""
+_HF: Final = "https://huggingface.co"
+_MS: Final = "https://modelscope.cn"
+_HUBS: Final = ("hf:", "ms:", "gh:", "oci:", "ollama:")
 _FORMS: Final = "A reference starts with hf:, ms:, gh:, oci:, ollama:, ipfs: or https://, or is a path."
 
 
@@ -70,8 +73,8 @@ def parse_reference(
     text: str,
     *,
     exists: Callable[[str], bool] = os.path.exists,
-    hf_endpoint: str = "https://huggingface.co",
-    ms_endpoint: str = "https://modelscope.cn",
+    hf_endpoint: str = _HF,
+    ms_endpoint: str = _MS,
 ) -> Reference:
     """Parse a reference.
 
@@ -89,6 +92,13 @@ def parse_reference(
     """
     text = text.strip()
     _check_text(text)
+    try:
+        return _parse(text, exists, hf_endpoint, ms_endpoint)
+    except UsageError as error:
+        raise _pasted(text) or error from None
+
+
+def _parse(text: str, exists: Callable[[str], bool], hf_endpoint: str, ms_endpoint: str) -> Reference:
     if re.match(_DISK, text) or (os.name == "nt" and re.match(_WINDOWS, text)):
         return DiskReference(text)
     if found := re.match(_SCHEME, text):
@@ -102,6 +112,28 @@ def parse_reference(
     if exists(text):
         return DiskReference(f"./{text}")
     return _bare(text)
+
+
+def _pasted(text: str) -> UsageError | None:
+    """Return a better error for a reference with something around it, or for a whole command."""
+    from modelfetch.model.pasted_text import meant_by_command, without_surroundings
+
+    plain = without_surroundings(text)
+    if plain != text and _if_valid(plain):
+        return refuse(text, "has other characters around it", instead=plain)
+    if "\\" in text and (meant := _if_valid(text.replace("\\", "/"))) and meant.startswith(_HUBS):
+        return refuse(text, "contains a backslash", instead=meant)
+    if "#" in text and (meant := _if_valid(text.replace("#", "@", 1))).startswith(("hf:", "ms:")):
+        return refuse(text, "has '#' where a revision starts with '@'", instead=meant)
+    if " " not in text:
+        return None
+    if meant := meant_by_command(text, _if_valid):
+        return refuse(text, "is a command, not a reference", instead=meant)
+    first, _, rest = text.partition(" ")
+    if is_reference(first) and "@" not in first and (meant := _if_valid(first)).startswith(_HUBS):
+        hint = f"Add --include {quote(rest.strip())} to choose files."
+        return refuse(text, "has a space in it", instead=meant, hint=hint if meant[2] == ":" else "")
+    return None
 
 
 def _check_text(text: str) -> None:
@@ -167,6 +199,8 @@ def _ipfs(text: str, body: str) -> IpfsReference:
     if body.startswith("//"):
         body = unquote(body[2:])
     cid, slash, path = body.removeprefix("ipfs/").partition("/")
+    if not cid:
+        raise refuse(text, "names no CID", hint="Write ipfs:CID or ipfs:CID/PATH.")
     try:
         known = Cid.parse(cid)
     except ValueError as error:
@@ -216,6 +250,9 @@ def _check_bare(text: str, place: list[str]) -> None:
         raise refuse(text, "is neither a reference nor a path that exists", instead=_if_valid(guess))
     if place[0] in TYPES and len(place) == 2:
         raise refuse(text, "names no owner, and is not a path that exists", instead=f"./{text}")
+    if len(place) > 3 and place[2] in ("tree", "blob", "resolve"):  # the path of a page
+        page = f"https://huggingface.co/{text}"
+        raise refuse(text, "is the path of a page", instead=page if _if_valid(page) else "")
     if len(place) > 2 and place[0] not in TYPES and f"{place[0]}s" not in TYPES:
         guess, files = _if_valid("hf:" + "/".join(place[:2])), "/".join(place[2:])
         hint = f"Add --include '{files}' to choose files." if guess and files else ""
@@ -227,8 +264,10 @@ def _refuse_scheme(text: str, scheme: str, rest: str) -> UsageError:
     name = scheme.lower()
     alias = _ALIASES.get(name)
     if name == "file":
-        path = unquote(rest.removeprefix("//"))
-        return refuse(text, "is the URL of a path", instead=path if path.startswith("/") else "")
+        path = unquote(rest.removeprefix("//").removeprefix("localhost"))
+        if not rest.startswith("/") and not re.match(_DISK, path):
+            path = f"./{path}"
+        return refuse(text, "is the URL of a path", instead=path if re.match(_DISK, path) else "")
     if name in _FOREIGN:
         hint = "Give an https:// address of the file, or fetch it and give its path."
         return refuse(text, f"is an address of {name}, which cannot be pinned", hint=hint)
@@ -244,14 +283,15 @@ def _refuse_scheme(text: str, scheme: str, rest: str) -> UsageError:
     if re.fullmatch(r"[0-9][\w.-]*|latest", rest) or not guess:
         instead = _if_valid(f"ollama:{text}")  # llama3.2:1b, as ollama itself names a model
     else:
-        instead = _if_valid(f"{guess}:{rest}")
+        instead = _if_valid(f"{guess}:{rest}") or _if_valid(f"{guess}:{rest.lstrip('/')}")
     clause = f"starts with the unknown scheme '{scheme}:'"
     return refuse(text, clause, instead=instead, hint="" if instead else _FORMS)
 
 
 def _if_valid(text: str) -> str:
-    """Return a suggestion if it is a reference, else an empty string."""
+    """Return a suggestion if it is a reference, else an empty string; the query of a URL is not shown."""
     try:
-        return parse_reference(text, exists=lambda _: False).text
+        found = _parse(text, lambda _: False, _HF, _MS).text
     except UsageError:
         return ""
+    return "" if "?" in found and "://" in found else found

@@ -35,6 +35,9 @@ _SPECIAL: Final = r"refs/(?:convert/[A-Za-z0-9_.-]+|pr/[0-9]+)(?=/|\Z)"
 """Revisions of the Hub that contain slashes and are taken whole (``huggingface_hub``: ``_hf_uris.py``)."""
 _VARIANT: Final = r"(?i)(?:UD-)?(?:I?Q[1-8]|TQ[12]|MXFP4|BF16|F16|F32|FP16)(?:_\w+)?"
 """A quantization of a GGUF file, such as ``Q4_K_M``; other programs name one after a colon."""
+_USERINFO: Final = r"(?<=//)[^/?#]*@|(?<=[:/])[^/?#@:]+:[^/?#@]*@(?!sha256:)"
+"""User name and password before a host, also without ``//``: ``oci:user:password@registry.example/x``. Not
+the tag before a digest: ``oci:model:1@sha256:...``."""
 _REVISION_CHARACTERS: Final = 255
 """Longest revision in characters: git stores a branch as a file, whose name has at most 255 bytes."""
 
@@ -57,7 +60,10 @@ def refuse(text: str, clause: str, *, instead: str = "", hint: str = "") -> Usag
         instead: A valid reference that was probably meant.
         hint: What to do next; follows the suggestion.
     """
-    guess = f"Did you mean {quote(instead, CHARACTERS)}?" if instead else ""
+    # A suggestion is made of parts of the text, and a password could be one of them.
+    found = re.search(_USERINFO, text)
+    is_safe = found is None or ":" not in found[0]
+    guess = f"Did you mean {quote(instead, CHARACTERS)}?" if instead and is_safe else ""
     return UsageError(f"{shown(text)} {clause}", hint=f"{guess} {hint}".strip())
 
 
@@ -66,8 +72,8 @@ def shown(text: str) -> str:
 
     The query of a signed address is a secret, and so is the fragment of an address of a server's panel.
     """
-    plain = re.sub(r"(?<=//)[^/?#]*@", "", text)
-    is_address = "//" in plain or re.match(r"[^/:]+\.[^/:]+/", plain)
+    plain = re.sub(_USERINFO, "", text)
+    is_address = "//" in plain or re.match(r"[^/:]+\.[^/:]+/", plain) or re.search(r"[?#&][\w-]+=", plain)
     return quote(re.split(r"[?#]", plain, maxsplit=1)[0] if is_address else plain)
 
 

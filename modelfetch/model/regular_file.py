@@ -1,11 +1,14 @@
-"""Reading files that come with a project, without blocking.
+"""Reading files of other people and programs, without blocking.
 
 A repository from elsewhere may contain a link to anything on this machine: a pipe, a terminal, or a file of
-the kernel without an end. Only regular files are read, and only up to a limit.
+the kernel without an end. In a cache that others write to, a file that was found may be one by the time it is
+opened. Only regular files are read, and those of a project only up to a limit.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -44,3 +47,19 @@ def read_regular(path: Path, most: int, check: Callable[[os.stat_result], None] 
         return bytes(content)
     finally:
         os.close(fd)
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a regular file for reading, without a buffer and without blocking; links are followed.
+
+    Raises:
+        OSError: The file cannot be opened, or is not a regular file.
+    """
+    fd = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return io.FileIO(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise

@@ -19,9 +19,11 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs"})
 """Unicode categories that are removed: C0, C1 and DEL; bidi and zero-width format characters; surrogates."""
 
 _INVISIBLE: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
 )
-"""Letters and marks without a glyph (Unicode DerivedCoreProperties.txt: Default_Ignorable_Code_Point)."""
+"""Letters, marks and unassigned code points without a glyph (Unicode DerivedCoreProperties.txt:
+Default_Ignorable_Code_Point)."""
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 """Characters that need a check: everything but printable ASCII."""

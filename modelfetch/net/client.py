@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import UnavailableError
 from modelfetch.net.credentials import Credential
-from modelfetch.net.urls import is_secure
+from modelfetch.net.urls import is_secure, origin
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
@@ -31,12 +31,21 @@ class Client:
         limits: Timeouts and minimum speed.
         cancel: Wakes blocked reads when the run is cancelled.
         clock: Returns monotonic seconds; timeouts are measured with it.
+        may_be_private: URLs whose origins may lead into a private network; every other request of
+            :meth:`open` has to stay in the public internet. None for no such limit: the user of this machine
+            names the addresses, and not a client of a server.
     """
 
     def __init__(
-        self, limits: Limits, cancel: Cancellation, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        cancel: Cancellation,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        may_be_private: Collection[str] | None = None,
     ) -> None:
         self._limits = limits
+        self._allowed = None if may_be_private is None else frozenset(map(origin, may_be_private))
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
@@ -111,6 +120,7 @@ class Client:
         from modelfetch.net.answers import Answer
 
         session = self._session_for(url)
+        public_only = public_only or (self._allowed is not None and origin(url) not in self._allowed)
         response, address, timer = session.open(url, headers, credential, public_only=public_only, form=form)
         answer = Answer(response, address, timer, self._cancel)
         answer.challenge = session.challenge(response, url, address)

@@ -94,7 +94,7 @@ class Addresses:
         found = self._look_up_all(host, port)
         # One private address among public ones is enough to refuse: connecting would try all of them.
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
-            raise SourceError(Fault.REDIRECT, "a redirect into a private network")
+            raise SourceError(Fault.REDIRECT, "leads into a private network")
         return self._families.ordered(host, found)
 
     def _look_up_all(self, host: str, port: int) -> list[Address]:

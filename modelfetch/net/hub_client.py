@@ -10,13 +10,14 @@ other status is returned to the caller, since each hub gives it a meaning of its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import ResponseHead, refusal, strong_etag
-from modelfetch.net.retry import RetryPolicy, wait_for
+from modelfetch.net.retry import RESET_BYTES, RetryPolicy, wait_for
 from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from modelfetch.net.client import Client
 
 T = TypeVar("T")
+
+_RANGE: Final = re.compile(r"bytes [0-9]{1,19}-[0-9]{1,19}/([0-9]{1,19})")
 
 
 class HubClient:
@@ -138,9 +141,8 @@ class HubClient:
             SourceError: The file cannot be read; a refusal has the fault that its status stands for.
             Cancelled: The run was cancelled.
         """
-        received, failures, etag = 0, 0, ""
+        received, counted, failures, etag = 0, 0, 0, ""
         while True:
-            before = received
             try:
                 with self._open_from(url, received, etag, credential) as answer:
                     etag = etag or strong_etag(answer.headers)
@@ -148,10 +150,13 @@ class HubClient:
                         received += len(piece)
                         self.received += len(piece)
                         yield piece
-                    return
+                    if received >= _total(answer):
+                        return
+                    raise SourceError(Fault.CUT, "sent less than the rest of the file")
             except SourceError as error:
-                # Any progress starts the count again: the number of bytes is limited, so this ends.
-                failures = 1 if received > before else failures + 1
+                failures += 1
+                if received - counted >= RESET_BYTES:
+                    counted, failures = received, 1
                 self._wait(error, failures, url)
 
     def _open_from(self, url: str, start: int, etag: str, credential: Credential | None) -> Answer:
@@ -193,6 +198,12 @@ class HubClient:
 def refused(answer: Answer) -> SourceError:
     """Make the error for a status that is no success."""
     return refusal(ResponseHead(answer.status, answer.headers, challenge=answer.challenge))
+
+
+def _total(answer: Answer) -> int:
+    """The size of the file, as a part of it states it; 0 if it is not stated."""
+    stated = _RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    return int(stated[1]) if stated and answer.status == 206 else 0
 
 
 def _begins_at(answer: Answer, start: int) -> bool:

@@ -90,6 +90,11 @@ class Proxies:
         """Whether there is any proxy."""
         return bool(self._settings)
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables that set a proxy, without those that another one overrides."""
+        return tuple(variable for variable, _ in self._settings.values())
+
     def proxy_for(self, url: str) -> Proxy | None:
         """The proxy for a request to ``url``; None for a direct connection.
 

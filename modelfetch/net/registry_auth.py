@@ -179,7 +179,8 @@ class _Access:
         login = self._find()
         host = self._repository.registry
         if login is None:
-            hint = f"It may be private, or not exist; `docker login {host}` or `podman login {host}` log in."
+            how = f"`docker login {host}` or `podman login {host}` stores a login"
+            hint = f"It may be private, or not exist; {how}."
         else:
             hint = f"The login of {login.origin} may not read it: check it, or log in to {host} again."
         return SourceError(Fault.AUTHORIZATION, message, hint=hint)
@@ -297,12 +298,12 @@ def check_realm(realm: str, repository: RegistryRepository, *, is_public: bool) 
     host = _host(realm)
     if not host:
         raise SourceError(Fault.REDIRECT, "names no valid address of a token service")
-    is_local, is_home = is_loopback(host), repository.is_on_this_machine
-    if not is_secure(realm) and not (is_local and is_home):
+    is_realm_local, is_registry_local = is_loopback(host), repository.is_on_this_machine
+    if not is_secure(realm) and not (is_realm_local and is_registry_local):
         raise SourceError(Fault.REDIRECT, f"names a token service without TLS ({host_of(realm)})")
     # A server on the internet, or in the local network, must not make requests to services that only this
     # machine or this network reaches. What a name resolves to is checked when connecting (``public_only``).
-    if (is_local and not is_home) or (is_private_host(host) and is_public):
+    if (is_realm_local and not is_registry_local) or (is_private_host(host) and is_public):
         raise SourceError(Fault.REDIRECT, f"names a token service in a private network ({host_of(realm)})")
     return realm.partition("#")[0]
 

@@ -16,12 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import media_type, sanitize
-from modelfetch.net.challenges import Challenge
 from modelfetch.net.retry import retry_after
+
+if TYPE_CHECKING:
+    from modelfetch.net.challenges import Challenge
 
 _BUSY = frozenset({408, 425, 429, 503, 529})
 _SERVER = frozenset({500, 502, 504, 520, 521, 522, 523, 524})

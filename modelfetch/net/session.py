@@ -279,7 +279,7 @@ class Session:
             if credential is not None:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):
-                raise SourceError(Fault.REDIRECT, f"a redirect into a private network ({host_of(url)})")
+                raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
             with _naming_host(host_of(url), first_host):
                 response = self._send(self._public_http if public else self._http, url, headers, timer)
             with _closing_on_error(response):

@@ -71,6 +71,14 @@ class Trust:
             self._error = error
 
 
+def trust_source() -> str:
+    """Return what names the trust anchors of :func:`tls_context`: a variable and its value, or the system."""
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        if value := os.environ.get(variable):
+            return f"{variable}={value}"
+    return "the operating system"
+
+
 def tls_context() -> ssl.SSLContext:
     """Make a context with the trust anchors that the environment names, else with those of the system.
 

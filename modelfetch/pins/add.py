@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import is_reference
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import (
+    NameTakenError,
     find_pin,
+    is_same_pin,
     pins,
+    pins_of_repo,
     project_catalog,
     user_catalog,
     write_pin,
@@ -31,7 +35,7 @@ from modelfetch.pins.catalogs import (
 from modelfetch.pins.matching import Wanted
 from modelfetch.pins.outdated import record_pinned
 from modelfetch.pins.parsing import parsed
-from modelfetch.pins.project_file import add_to_project
+from modelfetch.pins.project_file import add_to_project, check_inside, is_in_project
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
     from modelfetch.pins.session import PinSession
     from modelfetch.pins.variants import Variant
     from modelfetch.workspace import Workspace
+
+
+_SHOWN: Final = 5
+"""Most other pins in one hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def add(
     choose: Choose | None = None,
     dry_run: bool = False,
 ) -> Added:
-    """Pin references, unless they are pinned already.
+    """Pin references, unless they are pinned already, if only by another process meanwhile.
 
     Args:
         session: Makes the pin.
@@ -121,11 +129,24 @@ def add(
         ModelfetchError: As for :func:`~modelfetch.pins.pin.make_pin`, :func:`.write_pin` and
             :func:`.add_to_project`.
     """
-    known = _known(session.workspace, request, (request.include, request.exclude))
+    try:
+        return _add(session, request, target, choose, dry_run=dry_run)
+    except NameTakenError:
+        # Several processes may start with the same new reference, such as jobs of one pipeline.
+        workspace = session.workspace.relisted()
+        if _known(workspace, request, target, (request.include, request.exclude)) is None:
+            raise
+        return _add(replace(session, workspace=workspace), request, target, choose, dry_run=dry_run)
+
+
+def _add(
+    session: PinSession, request: PinRequest, target: Target, choose: Choose | None, *, dry_run: bool
+) -> Added:
+    known = _known(session.workspace, request, target, (request.include, request.exclude))
     pin: Pin | None = None
     if known is None:
         try:
-            pin = session.pin(request, choose and _choose_new(session.workspace, request, choose))
+            pin = session.pin(request, choose and _choose_new(session.workspace, request, target, choose))
         except _PinnedVariantError as found:
             known = found.manifest
     manifest = known if pin is None else pin.manifest
@@ -143,7 +164,7 @@ def pinned_names(workspace: Workspace, words: Sequence[str]) -> list[str]:
         UnknownModelError: A reference is not pinned.
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return [_pinned_name(workspace, word) if is_reference(word) else word for word in words]
+    return [_pinned_name(workspace, word) if _is_reference(workspace, word) else word for word in words]
 
 
 def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
@@ -152,7 +173,9 @@ def all_pinned(workspace: Workspace, words: Sequence[str]) -> bool:
     Raises:
         UsageError: A word is no reference, or it is pinned several times.
     """
-    return all(find_pin(workspace, parsed(workspace, word)) for word in words if is_reference(word))
+    return all(
+        find_pin(workspace, parsed(workspace, word)) for word in words if _is_reference(workspace, word)
+    )
 
 
 def ensure_pinned(
@@ -168,7 +191,7 @@ def ensure_pinned(
     names: list[str] = []
     added: list[Added] = []
     for word in words:
-        if not is_reference(word):
+        if not _is_reference(session.workspace, word):
             names.append(word)
             continue
         reference = parsed(session.workspace, word)
@@ -193,28 +216,46 @@ def pinned_line(added: Added, verb: str = "pinned") -> str:
     return f"{verb} {ref} as {manifest.name} {manifest.version} ({files}, {size}) in {added.path}"
 
 
+def _is_reference(workspace: Workspace, word: str) -> bool:
+    """Whether a word is a reference; an alias such as ``onnx-community/whisper-base`` is a name."""
+    return is_reference(word) and word not in workspace.catalog.aliases()
+
+
 def _pinned_name(workspace: Workspace, word: str) -> str:
-    manifest = find_pin(workspace, parsed(workspace, word))
+    reference = parsed(workspace, word)
+    manifest = find_pin(workspace, reference)
     if manifest is None:
-        raise UnknownModelError(
-            f"{quote(word)} is not pinned", hint=f"`modelfetch add {sanitize(word)}` pins it."
-        )
+        hint = f"`modelfetch add {sanitize(word)}` pins it."
+        if others := [f"{name} ({ref})" for name, ref in pins_of_repo(workspace, reference)]:
+            hint = f"Pinned is {sanitize(', '.join(others[:_SHOWN]))}. {hint}"
+        raise UnknownModelError(f"{quote(word)} is not pinned", hint=hint)
     return manifest.name
 
 
 def _known(
-    workspace: Workspace, request: PinRequest, patterns: tuple[tuple[str, ...], tuple[str, ...]]
+    workspace: Workspace,
+    request: PinRequest,
+    target: Target,
+    patterns: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Manifest | None:
-    """Find the pin of the same request; another name asks for another pin."""
+    """Find the pin of the same request; another name asks for another pin.
+
+    A pin of the project counts in the project alone. What it says about its upstream is a claim of the
+    project's author, which must not get into a catalog of the user without being resolved.
+    """
     wanted = Wanted(request.references[0], request.references[1:], patterns)
-    found = pins(workspace, wanted)
-    return next((each for each in found if request.name in (None, each.name)), None)
+    of_project = frozenset[str]() if target.kind == "project" else workspace.catalog.of_project()
+    for each in pins(workspace, wanted):
+        is_there = workspace.catalog.entry(each.name).path.parent == target.directory
+        if request.name in (None, each.name) and (is_there or each.name not in of_project):
+            return each
+    return None
 
 
-def _choose_new(workspace: Workspace, request: PinRequest, choose: Choose) -> Choose:
+def _choose_new(workspace: Workspace, request: PinRequest, target: Target, choose: Choose) -> Choose:
     def chosen(variants: Sequence[Variant]) -> Variant:
         variant = choose(variants)
-        if known := _known(workspace, request, ((variant.pattern,), request.exclude)):
+        if known := _known(workspace, request, target, ((variant.pattern,), request.exclude)):
             raise _PinnedVariantError(known)
         return variant
 
@@ -235,7 +276,13 @@ def _write(
         if target.kind == "user" or os.path.abspath(entry.path) == os.path.abspath(path):  # noqa: PTH100
             return entry.path, False  # the user's catalog needs no copy of what another one has
     if not dry_run:
-        path = write_pin(manifest, target.directory)
+        try:
+            path = write_pin(manifest, target.directory)
+        except NameTakenError:
+            # No catalog may have a directory of `--to-catalog`, so its pins are not known beforehand.
+            if target.kind == "path" and is_same_pin(path, manifest):
+                return path, False
+            raise
         if not is_known:  # else no upstream was asked
             record_pinned(workspace, manifest)
     return path, True
@@ -257,10 +304,12 @@ def _project_target(workspace: Workspace) -> Target | None:
     project, directory = workspace.loaded.project_file, project_catalog(workspace)
     if project is None or directory is None:
         return None
-    if not directory.resolve().is_relative_to(project.parent.resolve()):  # a link that came with the project
+    check_inside(project)
+    # The project comes with somebody else's repository, which must not choose where else files are created.
+    if not is_in_project(directory, project):
         raise UsageError(
-            f"{sanitize(str(directory))} leads out of the project, so nothing is written there",
-            hint="Name a directory of the project in its catalog, or use --to-catalog user.",
+            f"the catalog of this project, {sanitize(str(directory))}, is outside of it",
+            hint="Choose one with --to-catalog: user, or the path of that directory.",
         )
     is_named = directory in workspace.loaded.catalog_project
     return Target("project", directory, project, "" if is_named else directory.name)

@@ -16,16 +16,21 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from glob import escape
 from typing import TYPE_CHECKING, Literal
 
-from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UsageError
+from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote, sanitize
-from modelfetch.pins.catalogs import check_name, user_catalog, write_pin
+from modelfetch.pins.adopt_hub import VERIFY, models_in_hub
+from modelfetch.pins.adopt_ollama import models_of_ollama
+from modelfetch.pins.catalogs import check_name, pins, user_catalog, write_pin
 from modelfetch.pins.combine import unique_files
 from modelfetch.pins.local_model import ListingUpstream, LocalModel
+from modelfetch.pins.matching import Wanted
 from modelfetch.pins.pin import PinRequest, make_pin
+from modelfetch.pins.select import incomplete, is_left_out
 from modelfetch.pins.variants import variants_of
 from modelfetch.upstreams.disk import LocalDisk
 
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelfetch.model.manifest import Manifest
+    from modelfetch.model.reference import Reference
     from modelfetch.pins.digests import Digests
     from modelfetch.upstreams.base import Listing
     from modelfetch.workspace import Workspace
@@ -97,16 +103,23 @@ class Adopter:
         """
         if model.listing is None:
             state: State = "damaged" if model.fault == "damaged" else "incomplete"
-            return Adopted(model.place, state, reason=model.reason)
+            return Adopted(model.place, state, reason=model.reason, hint=model.hint)
         try:
             return self._adopt(model, model.listing, name)
         except IntegrityError as error:
-            return Adopted(model.place, "damaged", reason=error.message, hint=_HINT)
+            hint = VERIFY if model.listing.huggingface is not None else error.hint
+            return Adopted(model.place, "damaged", reason=error.message, hint=hint)
         except (UsageError, ManifestError, UnavailableError) as error:
-            return Adopted(model.place, "refused", reason=error.message, hint=error.hint)
+            hint = _with_verb(error.hint, model.listing.reference)
+            return Adopted(model.place, "refused", reason=error.message, hint=hint)
 
     def _adopt(self, model: LocalModel, listing: Listing, name: str | None) -> Adopted:
-        pin = make_pin(_request(listing, name), lambda _: ListingUpstream(listing), self._digests)
+        request, upstream = _request(model, listing, name), ListingUpstream(listing)
+        # Before gigabytes are hashed, but not for files that a catalog may have already.
+        check = self._check_name if not self._may_be_known(listing) else lambda *_: None
+        pin = make_pin(
+            request, lambda _: upstream, self._digests, check_name=lambda chosen, _: check(chosen, listing)
+        )
         manifest = _undated(pin.manifest, listing)
         known = self._known.get(manifest.identity)
         if known is not None:
@@ -114,8 +127,14 @@ class Adopter:
         self._check_name(manifest.name, listing)
         path = None if self._dry_run else write_pin(manifest, user_catalog(self._workspace))
         self._names.add(manifest.name)
+        notices = (*listing.notices, *incomplete(listing.files))
         self._known[manifest.identity] = manifest
-        return Adopted(model.place, "adopted", manifest.name, manifest, path, notices=listing.notices)
+        return Adopted(model.place, "adopted", manifest.name, manifest, path, notices=notices)
+
+    def _may_be_known(self, listing: Listing) -> bool:
+        """Whether a catalog has a model with files of these paths and sizes."""
+        sizes = {file.path: file.size for file in listing.files if not is_left_out(file.path)}
+        return any(sizes == {file.path: file.size for file in known.files} for known in self._known.values())
 
     def _check_name(self, name: str, listing: Listing) -> None:
         """Refuse a name that a catalog, or another model of this run, has.
@@ -124,9 +143,13 @@ class Adopter:
             UsageError: The name is taken; the hint proposes another one.
         """
         try:
-            check_name(self._workspace, name, listing.reference)
+            check_name(self._workspace, name, PinRequest((listing.reference,)))
         except UsageError as error:
             hint = error.hint.replace("modelfetch add ", "modelfetch adopt ")  # the same words follow
+            of_same_reference = pins(self._workspace, Wanted(listing.reference))
+            if any(manifest.name == name for manifest in of_same_reference):
+                move = f"`modelfetch upgrade {name}` moves it to what there is now."
+                hint = f"{move} {hint.replace('Choose', 'Or choose')}"
             raise UsageError(error.message, hint=hint) from error
         if name in self._names:
             raise UsageError(
@@ -147,8 +170,6 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
         UsageError: The target is malformed, or a directory has no files that can be pinned.
         StoreError: A directory cannot be read.
     """
-    from modelfetch.pins.adopt_hub import models_in_hub
-    from modelfetch.pins.adopt_ollama import models_of_ollama
     from modelfetch.pins.session import parsed
 
     loaded = workspace.loaded
@@ -163,11 +184,17 @@ def models_at(workspace: Workspace, target: str) -> list[LocalModel]:
             return list(models_in_hub(loaded.hf_cache, endpoint, reference))
         if isinstance(reference, OllamaReference):
             return list(models_of_ollama(loaded.ollama_models, reference))
-    listing = LocalDisk().resolve(DiskReference(target))
+    try:
+        listing = LocalDisk().resolve(DiskReference(target))
+    except UnknownModelError as error:
+        raise UnknownModelError(error.message, hint=_PLACES) from error
     return [LocalModel(listing.reference.text, listing)]
 
 
-_HINT = "`modelfetch verify --hf` checks the whole Hugging Face cache."
+_PLACES = (
+    "A place is a directory or file, hf (the Hugging Face cache), hf:ORG/REPO, ollama, or ollama:NAME. "
+    "`modelfetch add` pins what is not on this disk."
+)
 
 
 def _undated(manifest: Manifest, listing: Listing) -> Manifest:
@@ -180,10 +207,22 @@ def _undated(manifest: Manifest, listing: Listing) -> Manifest:
     return replace(manifest, upstream=replace(manifest.upstream, added=""))
 
 
-def _request(listing: Listing, name: str | None) -> PinRequest:
+def _with_verb(hint: str, reference: Reference) -> str:
+    """Name the command that takes patterns, because ``adopt`` takes none."""
+    is_of_patterns = "--exclude" in hint or "--include" in hint
+    return f"{hint} (with `modelfetch add {sanitize(reference.text)}`)" if is_of_patterns else hint
+
+
+def _request(model: LocalModel, listing: Listing, name: str | None) -> PinRequest:
     """Return the request for all files of a listing.
 
-    A repository with several variants has to be asked for by patterns; what is here is wanted.
+    A repository with several variants has to be asked for by patterns; what is here is wanted. Files that may
+    be a part of their repository are named one by one. Else ``add`` and ``outdated`` would take the pin for
+    one of the whole repository.
     """
-    include = ("*",) if len(variants_of(unique_files(listing))) > 1 else ()
+    files = unique_files(listing)
+    if not model.is_whole:
+        include = tuple(escape(file.path) for file in files if not is_left_out(file.path))
+    else:
+        include = ("*",) if len(variants_of(files)) > 1 else ()
     return PinRequest((listing.reference,), name, include)

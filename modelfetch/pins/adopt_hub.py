@@ -1,8 +1,10 @@
 """The snapshots in the cache of the Hugging Face libraries, as models that can be pinned without a request.
 
-A cached listing (``trees/<commit>.json``) says which files the repository has at that commit: a snapshot that
-lacks one is incomplete. Without a listing a snapshot is taken as it is. The digest of a large file is the
-name of its blob; a small file is hashed here, and its git blob id is checked first.
+A cached listing (``trees/<commit>.json``) says which files the repository has at that commit. A snapshot that
+lacks one is incomplete: its download was interrupted, or only some of the files were asked for. Which of the
+two is not known, so it is adopted only if its reference is given. Without a listing a snapshot is taken as it
+is. The digest of a large file is the name of its blob; a small file is hashed here, and its git blob id is
+checked first.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from modelfetch.errors import UnknownModelError
 from modelfetch.model.manifest import HuggingFaceRepo
 from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import did_you_mean, quote
-from modelfetch.pins.hf_cache_layout import repositories
+from modelfetch.model.text import quote, sanitize
+from modelfetch.pins.hf_cache_layout import did_you_mean_repository, repositories
 from modelfetch.pins.local_model import LocalModel, few, real
+from modelfetch.pins.select import is_left_out
 from modelfetch.sources.hf_cache import GIT_BLOB, SHA256
 from modelfetch.sources.huggingface import page_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
@@ -31,8 +34,9 @@ _CARD_BYTES: Final = 64 << 10
 """Bytes of a README.md that are read for the license; its metadata come first."""
 _METADATA: Final = re.compile(r"\A\ufeff?---\r?\n(.*?)\r?\n---", re.DOTALL)
 _LICENSE: Final = re.compile(r"^license:[ \t]*[\"']?([A-Za-z0-9.+-]+)[\"']?[ \t]*\r?$", re.MULTILINE)
-_LEFT_OUT: Final = ".gitattributes"
-"""No part of a model: pins leave it out, so a snapshot may lack it."""
+_FETCH: Final = "`hf download` fetches them."
+VERIFY: Final = "`modelfetch verify --hf` checks the whole Hugging Face cache, and names the files to delete."
+"""Hint for a file that has not the stated bytes."""
 
 
 def models_in_hub(root: Path, endpoint: str, wanted: RepoReference | None = None) -> Iterator[LocalModel]:
@@ -50,9 +54,10 @@ def models_in_hub(root: Path, endpoint: str, wanted: RepoReference | None = None
     if wanted is not None:
         found = [each for each in found if (each.type, each.repo) == (wanted.type, wanted.repo)]
         if not found:
-            guess = did_you_mean(wanted.repo, [each.repo for each in repositories(root)])
+            name = wanted.repo if wanted.type == "model" else f"{wanted.type}s/{wanted.repo}"
+            guess = did_you_mean_repository(name, repositories(root))
             raise UnknownModelError(
-                f"the Hugging Face cache has no repository {quote(wanted.repo)}.{guess}",
+                f"the Hugging Face cache has no repository {quote(name)}.{guess}",
                 hint="`hf cache ls` lists its repositories; HF_HUB_CACHE names another cache.",
             )
     for repository in found:
@@ -61,7 +66,7 @@ def models_in_hub(root: Path, endpoint: str, wanted: RepoReference | None = None
             snapshots = [_wanted(wanted, snapshots)]
         for snapshot in _main_first(snapshots):
             is_only = len(snapshots) == 1 or "main" in snapshot.refs
-            yield _model(repository, snapshot, endpoint, is_main=is_only)
+            yield _model(repository, snapshot, endpoint, is_main=is_only, is_wanted=wanted is not None)
 
 
 def _wanted(wanted: RepoReference, snapshots: list[Snapshot]) -> Snapshot:
@@ -88,18 +93,22 @@ def _main_first(snapshots: list[Snapshot]) -> list[Snapshot]:
     return sorted(snapshots, key=lambda snapshot: ("main" not in snapshot.refs, not snapshot.refs))
 
 
-def _model(repository: CachedRepository, snapshot: Snapshot, endpoint: str, *, is_main: bool) -> LocalModel:
+def _model(
+    repository: CachedRepository, snapshot: Snapshot, endpoint: str, *, is_main: bool, is_wanted: bool
+) -> LocalModel:
     revision = None if "main" in snapshot.refs else next(iter(snapshot.refs), snapshot.commit)
     reference = RepoReference("hf", repository.repo, revision, repository.type)
-    if missing := tuple(path for path in snapshot.missing if path != _LEFT_OUT):
-        reason = f"{len(missing)} of its files are not in the cache: {few(missing)}"
-        return LocalModel(reference.text, None, "incomplete", reason)
+    if broken := tuple(file.path for file in snapshot.files if file.status is None):
+        return LocalModel(reference.text, None, "incomplete", _lacking(broken), _FETCH)
+    missing = tuple(path for path in snapshot.missing if not is_left_out(path))
+    if missing and not is_wanted:
+        return LocalModel(reference.text, None, "incomplete", _lacking(missing), _adopt_part(reference))
     if not snapshot.files:
         return LocalModel(reference.text, None, "incomplete", "the snapshot has no files")
     tree = snapshot.tree or {}
     files = [_file(file, tree.get(file.path)) for file in snapshot.files]
     if cut := tuple(file.path for file, own in zip(snapshot.files, files, strict=True) if _is_cut(file, own)):
-        return LocalModel(reference.text, None, "damaged", f"files of a wrong size: {few(cut)}")
+        return LocalModel(reference.text, None, "damaged", f"files of a wrong size: {few(cut)}", VERIFY)
     repo = HuggingFaceRepo(repository.repo, snapshot.commit, repository.type)
     base = repository.repo.rpartition("/")[2]
     listing = Listing(
@@ -113,13 +122,28 @@ def _model(repository: CachedRepository, snapshot: Snapshot, endpoint: str, *, i
         title=base,
         homepage=page_url(endpoint, repo),
         huggingface=repo,
-        notices=() if snapshot.tree is not None else (_unlisted(reference),),
+        notices=_notices(reference, snapshot, missing),
     )
-    return LocalModel(reference.text, listing)
+    return LocalModel(reference.text, listing, is_whole=snapshot.tree is not None and not missing)
 
 
-def _unlisted(reference: RepoReference) -> str:
-    return f"{reference.text}: the cache has no listing of this commit; the files that are there are pinned"
+def _lacking(paths: tuple[str, ...]) -> str:
+    return f"{len(paths)} of its files are not in the cache: {few(paths)}"
+
+
+def _adopt_part(reference: RepoReference) -> str:
+    return f"If the others are not needed, `modelfetch adopt {sanitize(reference.text)}` pins those that are."
+
+
+def _notices(reference: RepoReference, snapshot: Snapshot, missing: tuple[str, ...]) -> tuple[str, ...]:
+    """Say that a pin may have a part of the repository only."""
+    if snapshot.tree is None:
+        why = "the cache has no listing of this commit"
+    elif missing:
+        why = _lacking(missing)
+    else:
+        return ()
+    return (f"{reference.text}: {why}; the files that are there are pinned",)
 
 
 def _file(file: SnapshotFile, entry: TreeEntry | None) -> UpstreamFile:

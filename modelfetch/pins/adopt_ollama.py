@@ -21,7 +21,7 @@ from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.model.reference import OllamaReference
 from modelfetch.model.registry_documents import Document
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import did_you_mean, quote
+from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.pins.local_model import LocalModel, few, real
 from modelfetch.sources.local_directories import files_below
 from modelfetch.sources.ollama_cache import blob_path
@@ -60,13 +60,20 @@ def models_of_ollama(
     if wanted is not None:
         key = wanted.text.lower()
         if key not in found:
-            raise UnknownModelError(
-                f"ollama has no model {quote(wanted.text)} on this disk.{did_you_mean(key, found)}",
-                hint="`ollama list` shows its models; OLLAMA_MODELS names another directory.",
-            )
+            raise _unknown(wanted, [reference for _, reference, _ in found.values()])
         found = {key: found[key]}
     for directory, reference, path in found.values():
         yield _model(directory, reference, path)
+
+
+def _unknown(wanted: OllamaReference, found: Sequence[OllamaReference]) -> UnknownModelError:
+    """The error for a model that is not there, with its other tags or the model that is spelled alike."""
+    tags = tuple(each.text for each in found if each.model.lower() == wanted.model.lower())
+    guess = f" It has: {few(tags)}." if tags else did_you_mean(wanted.model, [each.model for each in found])
+    return UnknownModelError(
+        f"ollama has no model {quote(wanted.text)} on this disk.{guess}",
+        hint="`ollama list` shows its models; OLLAMA_MODELS names another directory.",
+    )
 
 
 def _manifests(directory: Path) -> Iterator[tuple[OllamaReference, Path]]:
@@ -91,7 +98,12 @@ def _model(directory: Path, reference: OllamaReference, path: Path) -> LocalMode
         return LocalModel(reference.text, None, "damaged", error.message)
     blobs = {layer.sha256: blob_path(directory, layer.sha256) for _, layer in files}
     if missing := tuple(name for name, layer in files if blobs[layer.sha256] is None):
-        return LocalModel(reference.text, None, "incomplete", f"layers are not there: {few(missing)}")
+        reason = f"layers are not there: {few(missing)}"
+        return LocalModel(reference.text, None, "incomplete", reason, f"`{_pull(reference)}` fetches them.")
+    if cut := tuple(name for name, layer in files if _size(blobs[layer.sha256]) != layer.size):
+        reason = f"layers of a wrong size: {few(cut)}"
+        hint = f"Delete it with `ollama rm`, then `{_pull(reference)}`."  # pull keeps a layer that is there
+        return LocalModel(reference.text, None, "damaged", reason, hint)
     listing = Listing(
         reference=reference,
         revision=f"sha256:{sha256}",
@@ -122,6 +134,18 @@ def _files(document: Document, reference: OllamaReference) -> list[tuple[str, De
 
 def _file(name: str, layer: Descriptor, path: Path | None) -> UpstreamFile:
     return UpstreamFile(name, layer.size, layer.sha256, disk=real(path) if path is not None else None)
+
+
+def _size(path: Path | None) -> int | None:
+    """The size of a blob; None if it is not there, for example because it was removed just now."""
+    try:
+        return None if path is None else path.stat().st_size
+    except OSError:
+        return None
+
+
+def _pull(reference: OllamaReference) -> str:
+    return f"ollama pull {sanitize(reference.text.removeprefix('ollama:'))}"
 
 
 def _page(reference: OllamaReference) -> str:

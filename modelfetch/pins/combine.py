@@ -2,7 +2,7 @@
 
 The first listing decides which files there are. Every other one must state the same size and digest for a
 path that it has too; a file that it does not have is a gap, which a notice reports. What one of them states
-does not have to be computed::
+is pinned. :mod:`modelfetch.pins.cross_check` compares it with the bytes of a hub that states no SHA-256::
 
     hf:org/repo   config.json   574 bytes   git blob id only
     ms:org/repo   config.json   574 bytes   SHA-256           -> stated by modelscope

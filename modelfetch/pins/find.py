@@ -1,8 +1,9 @@
 """Finds where bytes are known: in models, in the cache, in caches of other programs, and at which sources.
 
 The bytes are given by their SHA-256, or by a file that has them. Only that file is read; everything else is
-found by digest, so a file of the cache or of another program is reported by its name, unverified. No request
-is made: a source is reported if a manifest names it for a file with this digest::
+found by digest, so a file of the cache or of another program is reported by its name, unverified. A file of
+``sources.local`` is reported if an earlier run hashed it, and it has not changed since. No request is made: a
+source is reported if a manifest names it for a file with this digest::
 
     find(workspace, target_of("a9f3b752..."))   # or the path of a file
 """
@@ -19,6 +20,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import ManifestError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.regular_file import open_regular
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -57,9 +59,10 @@ class FoundModel:
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file of another program whose name says that it has these bytes."""
+    """A file outside of this cache that has these bytes, according to its name or to an earlier run."""
 
     program: str
+    """Whose cache has it; ``local`` for a directory of ``sources.local``."""
     path: Path
 
 
@@ -116,7 +119,7 @@ def target_of(text: str) -> Target:
             hint="`sha256sum FILE` prints the SHA-256 of a file; `modelfetch show NAME` those of a model.",
         )
     try:
-        with path.open("rb", buffering=0) as opened:
+        with open_regular(path) as opened:
             hasher, size = hashlib.sha256(), 0
             while block := opened.read(BLOCK):
                 hasher.update(block)
@@ -185,7 +188,8 @@ def _size(store: Store, pinned: list[tuple[Manifest, FileSpec]], blob: Path | No
 
 
 def _elsewhere(workspace: Workspace, sha256: str) -> Iterator[FoundFile]:
-    """Yield the files that other programs keep under this digest."""
+    """Yield the files that other programs keep under this digest, and those that were hashed before."""
+    from modelfetch.engine.known_digests import HistoryDigests
     from modelfetch.sources.hf_cache import HuggingFaceCache
     from modelfetch.sources.ollama_cache import OllamaCache
 
@@ -196,6 +200,9 @@ def _elsewhere(workspace: Workspace, sha256: str) -> Iterator[FoundFile]:
         yield FoundFile("huggingface", path)
     for path in OllamaCache(loaded.ollama_models).exact(manifest, file):
         yield FoundFile("ollama", path)
+    days = loaded.settings.history.days
+    for path in HistoryDigests(loaded.cache_dir, days, Cancellation()).paths_of(sha256):
+        yield FoundFile("local", path)
 
 
 def _sources(workspace: Workspace, pinned: list[tuple[Manifest, FileSpec]]) -> Iterator[FoundSource]:

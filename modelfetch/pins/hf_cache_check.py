@@ -13,12 +13,13 @@ The check is a stream of events like that of any other run, with the repository 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.ensure import Failure, finished
@@ -40,19 +41,18 @@ from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import Fault, IntegrityError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.hf_cache_layout import (
     CachedRepository,
     Snapshot,
     SnapshotFile,
+    did_you_mean_repository,
     hasher_for,
     is_digest,
     read_pieces,
 )
+from modelfetch.pins.local_model import real
 from modelfetch.sources.hf_cache import SHA256, regular_inside
-
-if TYPE_CHECKING:
-    import os
 
 _LOST: Final = "leads nowhere or out of the cache, or cannot be read"
 
@@ -65,7 +65,11 @@ class Damage:
     file: str
     finding: Finding
     path: Path
-    """What was read: the blob, whose name is the expected digest, or the link."""
+    """The file to delete: that with the wrong bytes, or the link that leads nowhere.
+
+    In a cache with a shared store it is the file of that store and not the link to it, because
+    huggingface_hub would link a new download to the same bytes: it compares their size only.
+    """
 
     @property
     def why(self) -> str:
@@ -160,26 +164,26 @@ class CacheCheck:
         for snapshot in repository.snapshots():
             sizes |= {entry.digest: entry.size for entry in (snapshot.tree or {}).values()}
             for file in snapshot.files:
-                label = labels.of(file, snapshot)
-                item = self._item(file, snapshot)
-                if item is not None:
-                    yield label, item
+                yield from self._items_of(repository, snapshot, file, labels)
         for path in repository.blobs():
             found = regular_inside(repository.root, path)
             if found is not None:  # a blob that leads nowhere was found through its snapshots
-                yield labels.of_blob(path.name), _Item(path, found, path.name, sizes.get(path.name))
+                yield labels.of_blob(path.name), _Item(real(path), found, path.name, sizes.get(path.name))
 
-    def _item(self, file: SnapshotFile, snapshot: Snapshot) -> _Item | None:
-        """Return what to check of a file of a snapshot; None if its blob is checked, or nothing can be."""
-        if file.status is None:
-            return _Item(file.location, None, file.blob, None)
-        if is_digest(file.blob):
-            return None
+    def _items_of(
+        self, repository: CachedRepository, snapshot: Snapshot, file: SnapshotFile, labels: _Labels
+    ) -> Iterator[tuple[str, _Item]]:
+        """Yield what to check of a file of a snapshot: nothing if its blob is checked, or nothing can be."""
         entry = (snapshot.tree or {}).get(file.path)
-        if entry is not None:
-            return _Item(file.location, file.status, entry.digest, entry.size)
-        self.unchecked += 1
-        return None
+        if file.status is None:
+            yield labels.of(file, snapshot), _Item(file.location, None, file.blob, None)
+        elif _is_own_blob(repository, file) and (entry is None or entry.digest == file.blob):
+            labels.of(file, snapshot)  # its blob is checked under this name
+        elif entry is not None:  # a file of its own, or a link to other bytes than the listing states
+            label = labels.of(replace(file, blob=""), snapshot)
+            yield label, _Item(file.location, file.status, entry.digest, entry.size)
+        else:
+            self.unchecked += 1
 
     # Checking
 
@@ -238,6 +242,17 @@ class _Labels:
         return self._blobs.get(name, f"blobs/{name}")
 
 
+def _is_own_blob(repository: CachedRepository, file: SnapshotFile) -> bool:
+    """Whether a file is a link to the blob of its repository whose name is a digest.
+
+    By inode: a link may lead to a file of that name elsewhere, which is not checked as a blob.
+    """
+    if file.status is None or not is_digest(file.blob):
+        return False
+    found = regular_inside(repository.root, repository.folder / "blobs" / file.blob)
+    return found is not None and os.path.samestat(found, file.status)
+
+
 def _identity(found: os.stat_result, digest: str) -> tuple[object, ...]:
     return found.st_dev, found.st_ino, digest
 
@@ -286,7 +301,8 @@ def choose(
 
     Args:
         repositories: Those in the cache.
-        names: ``org/name``, ``datasets/org/name`` or ``spaces/org/name``, also with ``hf:`` before it.
+        names: ``org/name``, ``datasets/org/name`` or ``spaces/org/name``, also with ``hf:`` before it, or as
+            ``hf cache ls`` prints them: ``model/org/name``, ``dataset/org/name``, ``space/org/name``.
         root: The directory of the cache, for the message.
 
     Raises:
@@ -295,12 +311,22 @@ def choose(
     if not names:
         return list(repositories)
     known = {repository.name: repository for repository in repositories}
-    wanted = [name.removeprefix("hf:").removeprefix("models/") for name in names]
-    for name in wanted:
-        if name not in known:
+    chosen = dict[str, CachedRepository]()
+    for name in names:
+        bare = name.removeprefix("hf:")
+        found = known.get(bare) or known.get(_with_plural(bare))
+        if found is None:
             raise UsageError(
                 f"the Hugging Face cache {sanitize(str(root))} has no repository "
-                f"{quote(name)}.{did_you_mean(name, known)}",
+                f"{quote(bare)}.{did_you_mean_repository(_with_plural(bare), repositories)}",
                 hint="`hf cache ls` lists its repositories; HF_HUB_CACHE names another cache.",
             )
-    return [known[name] for name in dict.fromkeys(wanted)]
+        chosen[found.name] = found
+    return list(chosen.values())
+
+
+def _with_plural(name: str) -> str:
+    """Return a name that starts with a type in the form of :attr:`.CachedRepository.name`."""
+    kind, _, rest = name.partition("/")
+    forms = {"model": rest, "models": rest, "dataset": f"datasets/{rest}", "space": f"spaces/{rest}"}
+    return forms.get(kind, name)

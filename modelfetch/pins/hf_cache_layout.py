@@ -19,13 +19,14 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.decode import decode
-from modelfetch.model.regular_file import read_regular
+from modelfetch.model.regular_file import open_regular, read_regular
+from modelfetch.model.text import did_you_mean, quote
 from modelfetch.sources.hf_cache import GIT_BLOB, REPOSITORY, SHA256, regular_inside
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 BLOCK: Final = 1 << 20
 """Bytes read at a time."""
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_NAME: Final = re.compile(r"(?:\w[\w.-]{0,95}/)?\w[\w.-]{0,95}", re.ASCII)
+"""Names of repositories (huggingface_hub, ``validate_repo_id``)."""
 MOST_DEPTH: Final = 32
 """Most levels of directories in a snapshot."""
 MOST_TREE_BYTES: Final = 64 << 20
@@ -139,7 +142,7 @@ class CachedRepository:
                 if depth < MOST_DEPTH:
                     yield from self._files(path, f"{prefix}{path.name}/", depth + 1)
                 continue
-            yield SnapshotFile(prefix + path.name, path, _target_name(path), regular_inside(self.root, path))
+            yield SnapshotFile(prefix + path.name, path, _blob_of(path), regular_inside(self.root, path))
 
     def _refs(self) -> dict[str, str]:
         """Return the commit of each branch and tag; ``main`` first."""
@@ -175,16 +178,29 @@ def repositories(root: Path) -> list[CachedRepository]:
     for folder in _entries(root):  # the root itself may be a link: its owner chose it
         if REPOSITORY.fullmatch(folder.name) and _is_directory(folder):
             kind, _, rest = folder.name.partition("--")
-            found.append(CachedRepository(root, folder, _TYPES[kind], rest.replace("--", "/", 1)))
+            repo = rest.replace("--", "/", 1)
+            if _NAME.fullmatch(repo):  # the Hub has no other names, so no library made such a directory
+                found.append(CachedRepository(root, folder, _TYPES[kind], repo))
     return found
 
 
-def _target_name(path: Path) -> str:
-    """Return the name of what a link leads to; empty if it is no link, or cannot be read."""
+def _blob_of(path: Path) -> str:
+    """Return the name of the blob that a file is a link to; empty if it is no link, or gone by now."""
     try:
         return path.readlink().name
     except OSError:
         return ""
+
+
+def did_you_mean_repository(name: str, found: Iterable[CachedRepository]) -> str:
+    """Suggest a repository for a name that the cache does not have; see :func:`.did_you_mean`.
+
+    One of the same name in other letters, or of another type, is nearer than one that is spelled alike.
+    """
+    names = {repository.name: repository.repo for repository in found}
+    repo = re.sub(r"^(?:dataset|space)s/", "", name).casefold()
+    same = next((known for known, own in names.items() if own.casefold() == repo), None)
+    return f" Did you mean {quote(same)}?" if same else did_you_mean(name, names)
 
 
 def _is_directory(path: Path) -> bool:
@@ -238,7 +254,7 @@ def read_pieces(path: Path, check: Callable[[], None] = lambda: None) -> Iterato
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while piece := file.read(BLOCK):
             check()
             yield piece

@@ -33,6 +33,10 @@ class LocalModel:
     fault: Fault = ""
     reason: str = ""
     """Why it cannot be pinned."""
+    hint: str = ""
+    """What the user can do about it."""
+    is_whole: bool = True
+    """Whether these are known to be all files of the reference. If not, the pin states which ones it has."""
 
 
 class ListingUpstream:

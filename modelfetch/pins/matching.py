@@ -3,6 +3,8 @@
 The same repository may be named in several ways, and each has to find the pin::
 
     hf:org/repo   hf:org/repo@main   https://huggingface.co/org/repo/tree/main
+
+A pin is also found by its second hub, if no pin has that reference for its own.
 """
 
 from __future__ import annotations
@@ -79,6 +81,29 @@ def _has_patterns(
     return (origin.include, origin.exclude) == (include, exclude)
 
 
+def is_source_of(manifest: Manifest, wanted: Wanted) -> bool:
+    """Whether a reference is no ``ref`` of a pin, but a repository that it names, at the same revision.
+
+    That is the second hub of a pin of two, or the new name of a repository that was pinned by its old name.
+    """
+    origin, reference = manifest.upstream, wanted.reference
+    if origin is None or not isinstance(reference, RepoReference) or reference.tail:
+        return False
+    if not all(_has_source(manifest, each) for each in (reference, *wanted.others)):
+        return False
+    table = manifest.huggingface if reference.hub == "hf" else manifest.modelscope
+    if table is None or table.type != reference.type:
+        return False
+    branch = _BRANCHES[reference.hub]
+    scheme, _, rest = origin.ref.partition(":")
+    followed = rest.partition("@")[2] or branch
+    # The pin does not say which branch of a further hub was meant: `upgrade` takes the default one.
+    revisions = {followed} if scheme == reference.hub else {branch, table.revision}
+    if (reference.revision or branch) not in revisions:
+        return False
+    return wanted.patterns in (None, (origin.include, origin.exclude))
+
+
 def request_of(manifest: Manifest, reference: Reference) -> PinRequest:
     """Return the request that pins the upstream of a manifest again, at its newest revision.
 
@@ -105,8 +130,19 @@ def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision, as ``--revision`` asks.
 
     Raises:
-        UsageError: Such a reference has no revisions.
+        UsageError: Such a reference has no revisions, or this cannot be one.
     """
+    from modelfetch.model.parse_reference import parse_reference
+
+    moved = _moved(reference, revision)
+    plain = replace(moved, tail="") if isinstance(moved, RepoReference) else moved
+    # A revision becomes a part of URLs, so it must be one that a reference may have.
+    if parse_reference(moved.text, exists=lambda _: False) != plain:
+        raise UsageError(f"{quote(revision)} is no revision of {quote(reference.text)}")
+    return moved
+
+
+def _moved(reference: Reference, revision: str) -> Reference:
     if isinstance(reference, RepoReference):
         return replace(reference, revision=revision)
     if isinstance(reference, GithubReference | OllamaReference):
@@ -115,7 +151,7 @@ def at_revision(reference: Reference, revision: str) -> Reference:
         is_digest = revision.startswith("sha256:")
         tag, digest = (None, revision) if is_digest else (revision, None)
         return replace(reference, tag=tag, digest=digest)
-    raise UsageError(f"{quote(reference.text)} has no revisions", hint="Leave out --revision.")
+    raise UsageError(f"{quote(reference.text)} has no revisions to choose from", hint="Leave out --revision.")
 
 
 def _spellings(reference: Reference) -> Iterator[tuple[str, tuple[tuple[str, ...], ...]]]:

@@ -5,6 +5,7 @@
     listings = [upstream.resolve(reference) for each reference]
     selected = the files of the first listing that the patterns keep
     combined = the selected files, with what the other listings state about them
+               (a small file that only one of two hubs states is read from the other one, and compared)
     digests  = stated ones as they are; the others from the bytes themselves, read once
 
 Several references are several sources of one manifest. They must state the same digest for the same path.
@@ -16,22 +17,27 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from modelfetch.errors import UsageError
+from modelfetch.errors import ManifestError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
-from modelfetch.model.parse import WORDS_LIMIT
+from modelfetch.model.parse import WORDS_LIMIT, load_manifest
 from modelfetch.model.reference import DiskReference, RepoReference
-from modelfetch.model.text import sanitize
+from modelfetch.model.text import quote, sanitize
 from modelfetch.model.units import format_size
-from modelfetch.pins.combine import agreements, combine, unique_files
+from modelfetch.model.write import manifest_toml
+from modelfetch.pins.combine import combine, unique_files
 from modelfetch.pins.computing import compute_all
+from modelfetch.pins.cross_check import cross_check
 from modelfetch.pins.naming import checked_name, format_of, model_name, version_of
 from modelfetch.pins.select import Patterns, incomplete, select
 from modelfetch.pins.variants import Variant, VariantsError, beside, companions_of, variants_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from modelfetch.model.reference import Reference
     from modelfetch.pins.combine import Combined
     from modelfetch.pins.digests import Digests
@@ -65,7 +71,7 @@ class PinnedFile:
     stated_by: tuple[str, ...]
     """The upstreams that state its digest; empty if it was computed here."""
     fetched: int = 0
-    """Bytes that were read over the network to compute it."""
+    """Bytes that were read over the network to compute or compare it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,12 @@ class Pin:
     notices: tuple[str, ...] = ()
     """Lines for the user: agreements and gaps between upstreams, renamed repositories, trust on first use."""
 
+    first_use: str = ""
+    """The one of these lines that says which digests were computed here; empty if all were stated."""
+
     @property
     def fetched(self) -> int:
-        """Bytes read over the network to compute digests."""
+        """Bytes read over the network to compute or compare digests."""
         return sum(file.fetched for file in self.files)
 
 
@@ -87,8 +96,9 @@ UpstreamFor = Callable[["Reference"], "Upstream"]
 """Returns the upstream of a reference; see :func:`modelfetch.upstreams.registry.open_upstream`."""
 Choose = Callable[[Sequence[Variant]], Variant]
 """Lets a person choose one of several variants."""
-CheckName = Callable[[str], None]
-"""Refuses a name that cannot be pinned; called before any file is read."""
+CheckName = Callable[[str, PinRequest], None]
+"""Refuses a name that cannot be pinned; called before any file is read. The request has the pattern of the
+variant that was chosen."""
 
 
 def make_pin(
@@ -97,7 +107,7 @@ def make_pin(
     digests: Digests,
     *,
     choose: Choose | None = None,
-    check_name: CheckName = lambda _: None,
+    check_name: CheckName = lambda *_: None,
 ) -> Pin:
     """Make a pin. Nothing is written but what ``digests`` keeps.
 
@@ -113,7 +123,7 @@ def make_pin(
         UnknownModelError: A reference names nothing.
         IntegrityError: References do not agree, or bytes are not what was stated.
         AuthorizationError: Credentials are missing, wrong or insufficient.
-        UnavailableError: A hub cannot be reached.
+        UnavailableError: A hub cannot be reached, or states what no manifest can hold.
         Cancelled: The run was cancelled.
     """
     upstreams = [upstream_for(reference) for reference in request.references]
@@ -127,18 +137,38 @@ def make_pin(
     request, variant = _with_variant(request, listings[0], files, choose)
     patterns = Patterns(request.include, request.exclude, request.is_repeat)
     combined = combine(select(listings[0], files, patterns), listings)
-    name = checked_name(request.name) if request.name else model_name(listings[0].name, variant)
-    check_name(name)
-    pinned = _pinned(combined, upstreams[0], digests)
+    name = checked_name(request.name) if request.name is not None else model_name(listings[0].name, variant)
+    check_name(name, request)
+    checked = cross_check(combined, listings, upstreams, digests)
+    pinned = _pinned(combined, upstreams[0], digests, checked.fetched)
+    first_use = _first_use(combined, pinned, listings[0])
     notices = (
         *(notice for listing in listings for notice in listing.notices),
         *incomplete(files=[each.file for each in combined]),
         *(beside(companions_of(files)) if variant else ()),
-        *agreements(combined, listings),
-        *_first_use(combined, pinned, listings[0]),
+        *checked.agreements,
+        *filter(None, [first_use]),
     )
     origin = replace(request, include=request.include or page)
-    return Pin(_manifest(origin, listings, pinned, name), tuple(pinned), notices)
+    manifest = _manifest(origin, listings, pinned, name)
+    _check_valid(manifest, listings[0])
+    return Pin(manifest, tuple(pinned), notices, first_use)
+
+
+def _check_valid(manifest: Manifest, listing: Listing) -> None:
+    """Refuse what could not be read again, also where nothing is written, as with ``--dry-run``.
+
+    What an upstream states is checked as it arrives, but not against the rules of a whole manifest: it may
+    state two sizes for one digest, for example.
+    """
+    try:
+        load_manifest(Path(f"{manifest.name}.toml"), manifest_toml(manifest).encode())
+    except ManifestError as error:
+        more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+        raise UnavailableError(
+            f"{quote(listing.reference.text)} states what no manifest can hold: {error.faults[0]}{more}",
+            hint="Leave the file out with --exclude, or pin from another source.",
+        ) from error
 
 
 def _with_variant(
@@ -155,7 +185,7 @@ def _with_variant(
     if len(variants) < 2:
         return request, ""
     if choose is None:
-        raise VariantsError(request.references[0].text, variants, companions_of(files))
+        raise VariantsError(request.references[0].text, variants, companions_of(files), listing.name)
     chosen = choose(variants)
     return replace(request, include=(chosen.pattern,)), chosen.label
 
@@ -167,23 +197,34 @@ def _remaining(request: PinRequest, listing: Listing, files: Sequence[UpstreamFi
     return select(listing, files, Patterns((), request.exclude, request.is_repeat))
 
 
-def _pinned(combined: Sequence[Combined], upstream: Upstream, digests: Digests) -> list[PinnedFile]:
-    """Pin files: with the stated digests, or with those that their bytes have."""
+def _pinned(
+    combined: Sequence[Combined], upstream: Upstream, digests: Digests, fetched: Mapping[str, int]
+) -> list[PinnedFile]:
+    """Pin files: with the stated digests, or with those that their bytes have.
+
+    Args:
+        combined: The files.
+        upstream: Where files without a stated digest are read.
+        digests: Computes those.
+        fetched: Bytes that were read to compare stated digests, by path.
+    """
     unstated = [each.file for each in combined if each.file.sha256 is None or each.file.size is None]
     computed = dict(
         zip((file.path for file in unstated), compute_all(unstated, upstream, digests), strict=True)
     )
-    return [_pinned_file(each, computed.get(each.file.path)) for each in combined]
+    return [
+        _pinned_file(each, computed.get(each.file.path), fetched.get(each.file.path, 0)) for each in combined
+    ]
 
 
-def _pinned_file(each: Combined, computed: FileDigest | None) -> PinnedFile:
+def _pinned_file(each: Combined, computed: FileDigest | None, compared: int) -> PinnedFile:
     file = each.file
     if computed is not None:
         fetched = 0 if file.disk is not None else computed.size
         return PinnedFile(_spec(file, computed.size, computed.sha256), each.stated_by, fetched)
     assert file.size is not None, "else it was computed"
     assert file.sha256 is not None, "else it was computed"
-    return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by)
+    return PinnedFile(_spec(file, file.size, file.sha256), each.stated_by, compared)
 
 
 def _spec(file: UpstreamFile, size: int, sha256: str) -> FileSpec:
@@ -217,22 +258,20 @@ def _check_folder(request: PinRequest, listing: Listing, page: Sequence[str]) ->
         )
 
 
-def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> list[str]:
-    """Say which digests are trusted because of what one source sent now."""
+def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listing: Listing) -> str:
+    """Say which digests are trusted because of what one source sent now; empty if there are none."""
     computed = [(each.file, one) for each, one in zip(combined, pinned, strict=True) if not one.stated_by]
     if not computed:
-        return []
+        return ""
     size = format_size(sum(one.file.size for _, one in computed))
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
     if all(file.disk is not None for file, _ in computed):
-        return [f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"]
+        return f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"
     is_checked = all(file.git_blob is not None for file, _ in computed)
-    checked = ", whose git blob ids it matched" if is_checked else ""
+    checked = ", which match their git blob ids" if is_checked else ""
     source = sanitize(listing.reference.text)
-    line = (
-        f"no hub states the SHA-256 of {count} ({size}): computed here from what {source} alone delivered now"
-    )
-    return [f"{line}{checked} (trust on first use)"]
+    line = f"no hub states the SHA-256 of {count} ({size}): computed here from the bytes of {source} alone"
+    return f"{line}{checked} (trust on first use)"
 
 
 def _manifest(

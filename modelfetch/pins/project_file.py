@@ -9,15 +9,22 @@ second one::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import ConfigError
 from modelfetch.model.text import sanitize
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
+
+_LOCK_SECONDS: Final = 10.0
+"""Longest wait for another process that edits the file, which takes it milliseconds."""
 
 
 def add_to_project(path: Path, name: str, catalog: str = "") -> bool:
@@ -67,11 +74,57 @@ def _edit(path: Path, change: Callable[[TOMLDocument], TOMLDocument | None]) -> 
     """Replace the file by what ``change`` returns; None leaves it as it is."""
     from modelfetch.settings.edit import read_document, write_document
 
-    changed = change(read_document(path))
-    if changed is None:
-        return False
-    write_document(path, changed, is_private=False)
+    check_inside(path)
+    with _alone_in(path.parent):
+        changed = change(read_document(path))
+        if changed is None:
+            return False
+        write_document(path, changed, is_private=False)
     return True
+
+
+def is_in_project(path: Path, project: Path) -> bool:
+    """Whether a path is inside the directory of a project's file, links followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(project.parent))
+
+
+def check_inside(path: Path) -> None:
+    """Refuse to edit a file that is a link out of its directory.
+
+    A project comes with somebody else's repository: its file could be a link to any TOML file of the user,
+    such as the user's own settings.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if not is_in_project(path, path):
+        target = os.path.realpath(path)
+        raise ConfigError(
+            f"{sanitize(str(path))} is a link out of the project, to {sanitize(target)}",
+            hint="Replace the link by a file, or choose another catalog with --to-catalog.",
+        )
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Let one process at a time edit the file of a project: of two at once, one would lose its name.
+
+    The lock is on the directory, because the file itself is replaced. Where there are no such locks, or after
+    some seconds, the edit is made without.
+    """
+    from modelfetch.store.flock import lock_file
+
+    fd = -1
+    try:
+        with suppress(OSError):
+            fd = os.open(directory, os.O_RDONLY)  # fails on Windows, where a directory cannot be opened
+            until = time.monotonic() + _LOCK_SECONDS
+            while not lock_file(fd) and time.monotonic() < until:
+                time.sleep(0.01)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def _with_keys(document: TOMLDocument, missing: Mapping[str, str]) -> TOMLDocument:

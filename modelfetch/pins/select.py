@@ -16,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from glob import escape
+from glob import escape, has_magic
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UsageError
@@ -48,7 +48,8 @@ class Patterns:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     is_repeat: bool = False
-    """Whether they were given for an earlier revision. Then it is no error if one excludes nothing."""
+    """Whether they were given for an earlier revision. Then it is no error if one excludes nothing, or if a
+    path among several is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,15 @@ def select(listing: Listing, files: Sequence[UpstreamFile], patterns: Patterns) 
     where = listing.reference.text
     _check_patterns(where, listing.include, files)
     implied = _included(files, listing.include)
-    _check_patterns(where, patterns.include, implied)
     included = _included(implied, patterns.include)
+    _check_patterns(where, _required(patterns) if included else patterns.include, implied)
     split = split_files(files)
     whole = _with_parts(included, split)
     if not patterns.is_repeat:
         _check_patterns(where, patterns.exclude, implied)
     kept = [file for file in whole if not _matches(file.path, patterns.exclude)]
     _check_parts(kept, split)
-    kept = [file for file in kept if not _is_left_out(file.path, patterns.include)]
+    kept = [file for file in kept if file.path in patterns.include or not is_left_out(file.path)]
     _check_count(where, kept)
     _check_paths(where, kept)
     return sorted(kept, key=lambda file: file.path)
@@ -113,6 +114,11 @@ def split_files(files: Iterable[UpstreamFile]) -> list[Parts]:
     ]
 
 
+def is_left_out(path: str) -> bool:
+    """Whether pins leave out a file, unless it is asked for by its path."""
+    return path.rpartition("/")[2] == _LEFT_OUT
+
+
 def incomplete(files: Iterable[UpstreamFile]) -> list[str]:
     """Return a line for each split file of which the hub does not list every part."""
     return [
@@ -127,6 +133,15 @@ def _included(files: Sequence[UpstreamFile], patterns: Sequence[str]) -> Sequenc
     return [file for file in files if _matches(file.path, patterns)] if patterns else files
 
 
+def _required(patterns: Patterns) -> Sequence[str]:
+    """Return the patterns that must match a file.
+
+    A pin of an earlier revision may name its files one by one. One that is gone now was removed, like any
+    file of a pin without patterns. A pattern with wildcards must still match, as files may have been renamed.
+    """
+    return [each for each in patterns.include if not patterns.is_repeat or has_magic(each)]
+
+
 def _matches(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(path, _whole(pattern)) for pattern in patterns)
 
@@ -134,10 +149,6 @@ def _matches(path: str, patterns: Sequence[str]) -> bool:
 def _whole(pattern: str) -> str:
     """A pattern that ends in a slash means everything in that directory, as for ``hf download``."""
     return f"{pattern}*" if pattern.endswith("/") else pattern
-
-
-def _is_left_out(path: str, include: Sequence[str]) -> bool:
-    return path.rpartition("/")[2] == _LEFT_OUT and path not in include
 
 
 def _with_parts(included: Sequence[UpstreamFile], split: Sequence[Parts]) -> list[UpstreamFile]:

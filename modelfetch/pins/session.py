@@ -11,13 +11,14 @@ Nothing of HTTP is imported until the first request.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancellation
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.addresses import why_bad_url
 from modelfetch.pins.catalogs import check_name
 from modelfetch.pins.digests import Digests, StoreDigests
 from modelfetch.pins.parsing import parsed
@@ -55,7 +56,7 @@ class PinSession:
             self.upstream_for,
             self.digests,
             choose=choose,
-            check_name=lambda name: check_name(self.workspace, name, request.references[0]),
+            check_name=lambda name, asked: check_name(self.workspace, name, asked),
         )
 
 
@@ -66,6 +67,7 @@ def open_session(
     cancel: Cancellation | None = None,
     offline: bool = False,
     keep: bool = True,
+    public_only: bool = False,
     progress: Progress = lambda *_: None,
     waiting: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PinSession]:
@@ -76,6 +78,9 @@ def open_session(
         cancel: Ends requests and waits from another thread.
         offline: Whether the network must not be used, besides what the settings say.
         keep: Whether the bytes that are read for a digest are kept in the cache; not for ``--dry-run``.
+        public_only: Whether requests must stay in the public internet, apart from the hubs that settings and
+            environment name: the references come from a client of a server, which must not reach through it
+            what it cannot reach itself.
         progress: Called with a file, and how many of its bytes were read.
         waiting: Called with a line before each delay that a server asked for.
     """
@@ -89,7 +94,9 @@ def open_session(
     loaded = _loaded(workspace, offline=offline)
     cancel = cancel or Cancellation()
     network, retry = loaded.settings.network, loaded.settings.retry
-    client = Client(Limits(network.connect_timeout, network.stall_timeout, network.min_speed), cancel)
+    limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
+    may_be_private = _configured(loaded, os.environ) if public_only else None
+    client = Client(limits, cancel, may_be_private=may_be_private)
     policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
     access = Access(HubClient(client, cancel, policy, waiting=waiting), loaded, os.environ)
     try:
@@ -100,6 +107,14 @@ def open_session(
         )
     finally:
         client.close()
+
+
+def _configured(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The addresses that settings and environment name; a project's are among them."""
+    settings = loaded.settings
+    hubs = (settings.huggingface.endpoint, settings.modelscope.endpoint, *settings.ipfs.gateways)
+    github = environ.get("GITHUB_API_URL", "").strip()
+    return hubs if why_bad_url(github) else (*hubs, github)
 
 
 def _loaded(workspace: Workspace, *, offline: bool) -> Loaded:

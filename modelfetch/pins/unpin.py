@@ -13,7 +13,7 @@ from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import remove_pin
-from modelfetch.pins.project_file import remove_from_project
+from modelfetch.pins.project_file import is_in_project, remove_from_project
 
 if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
@@ -52,6 +52,13 @@ def unpin(workspace: Workspace, name: str, *, dry_run: bool) -> Unpinned:
             f"{quote(entry.name)} cannot be unpinned: it is in the {entry.origin} catalog "
             f"({sanitize(str(entry.path))})",
             hint="Leave out --unpin to remove its files from the cache.",
+        )
+    # A project comes with somebody else's repository, which must not choose a file of the user to delete.
+    if entry.origin == "project" and project is not None and not is_in_project(entry.path.parent, project):
+        raise UsageError(
+            f"{quote(entry.name)} cannot be unpinned: its manifest {sanitize(str(entry.path))} is outside of "
+            "the project",
+            hint="Delete that file yourself if it is yours.",
         )
     is_own = entry.origin in _OWN
     if not dry_run:

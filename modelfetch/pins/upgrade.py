@@ -7,6 +7,7 @@ The old version stays in the cache, under a directory of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,17 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.reference import (
-    GithubReference,
-    OciReference,
-    OllamaReference,
-    RepoReference,
-)
+from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.pins import matching
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
 from modelfetch.pins.outdated import is_pinned_revision
 from modelfetch.pins.pin import Pin, PinRequest, make_pin
+from modelfetch.pins.project_file import is_in_project
 from modelfetch.pins.rewrite import replace_unchanged, rewritten
 from modelfetch.pins.upstream_state import shown_ref
 
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 _FIXED: Final[dict[str, tuple[str, str]]] = {
     "built-in": (
         "is a model of the built-in catalog, which comes with modelfetch",
-        "Pin it in a catalog of your own: `modelfetch add {ref} --name {name}`.",
+        "It moves with modelfetch itself. To follow its hub: `modelfetch add {ref} --name my-{name}`.",
     ),
     "environment": (
         "lies in a catalog that MODELFETCH_CATALOG names, which other machines may share",
@@ -146,6 +144,7 @@ def prepare(
     entry, old = editable(workspace, name)
     assert old.upstream is not None, "checked by `editable`"
     reference = parse(old.upstream.ref)
+    _check_own_path(workspace, entry, reference)
     if revision is not None:
         reference = at_revision(reference, revision)
     upstream = upstream_for(reference)
@@ -186,26 +185,35 @@ def apply(upgrade: Upgrade) -> list[str]:
     return notices
 
 
+def _check_own_path(workspace: Workspace, entry: CatalogEntry, reference: Reference) -> None:
+    """Refuse a path outside of a project as the upstream of its model.
+
+    A project comes with somebody else's repository. Its manifest could name a private file of the user, of
+    which the cache would keep a copy that others can read.
+
+    Raises:
+        UsageError: It is one.
+    """
+    project = workspace.loaded.project_file
+    if entry.origin != "project" or project is None or not isinstance(reference, DiskReference):
+        return
+    path = os.path.realpath(os.path.expanduser(reference.path))  # noqa: PTH111 - as when it is read
+    if not is_in_project(Path(path), project):
+        raise UsageError(
+            f"{entry.name} is a model of the project, but its upstream {quote(path)} is outside of it",
+            hint=f"If that is yours, pin it anew: `modelfetch add {sanitize(reference.path)} --name ...`.",
+        )
+
+
 def at_revision(reference: Reference, revision: str) -> Reference:
     """Return a reference at another revision.
 
     Raises:
-        UsageError: Such a reference has no revisions.
+        UsageError: Such a reference has no revisions, or this cannot be one.
     """
-    match reference:
-        case RepoReference():
-            return replace(reference, revision=revision, tail="")
-        case GithubReference():
-            return replace(reference, tag=revision)
-        case OciReference() if revision.startswith("sha256:"):
-            return replace(reference, tag=None, digest=revision)
-        case OciReference():
-            return replace(reference, tag=revision, digest=None)
-        case OllamaReference():
-            return replace(reference, tag=revision)
-        case _:
-            message = f"{quote(reference.text)} has no revisions to choose from"
-            raise UsageError(message, hint="Leave out --revision.")
+    if isinstance(reference, RepoReference):
+        reference = replace(reference, tail="")  # the patterns of the pin have the folder
+    return matching.at_revision(reference, revision)
 
 
 def carried_over(old: Manifest, new: Manifest) -> Manifest:
@@ -255,7 +263,10 @@ def _carried_file(before: FileSpec | None, after: FileSpec) -> FileSpec:
 def _made(
     old: Manifest, reference: Reference, upstream_for: UpstreamFor, digests: Digests
 ) -> tuple[Pin, list[str]]:
-    """Make the pin anew, with its second hub if that one has the same files by now."""
+    """Make the pin anew, with its second hub if that one has the same files by now.
+
+    A second hub that cannot be reached now ends the upgrade: the pin would lose a good source for ever.
+    """
     origin = old.upstream
     assert origin is not None, "checked by `editable`"
     request = PinRequest(
@@ -270,8 +281,8 @@ def _made(
     except (IntegrityError, UnknownModelError, UsageError) as error:
         # It has other files, or none. A hub that does not answer is no reason to drop it: try again later.
         first = make_pin(request, upstream_for, digests)  # raises, if the first hub is the problem
-        note = f"{second.text} is no longer a source of {old.name}: {error.message.splitlines()[0]}"
-        return first, [note]
+        why = " ".join(error.message.splitlines()[:2])  # the second line is the first file that differs
+        return first, [f"{second.text} is no longer a source of {old.name}: {why}"]
 
 
 def _second_hub(old: Manifest, reference: Reference) -> Reference | None:
@@ -321,7 +332,7 @@ def version(workspace: Workspace, manifest: Manifest, label: str) -> Manifest:
         return known[label]
     raise UnknownModelError(
         f"{manifest.name} has no version {quote(label)} here.{did_you_mean(label, known)}",
-        hint=f"There are {', '.join(known)}.",
+        hint=f"Versions here: {', '.join(known)}.",
     )
 
 

@@ -21,6 +21,7 @@ from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.model.units import format_size
+from modelfetch.pins.naming import model_name
 from modelfetch.pins.select import split_files
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _COMPANION: Final = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 """Names of files that are no variant: projectors, and the statistics that a quantization was made with."""
+_USUAL: Final = "q4_k_m"
+"""The quantization that examples show if there is one: the default of most programs that run GGUF files."""
 _QUANTIZATION: Final = re.compile(
     r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q|TQ)\d(?:_[A-Z0-9]+)*|B?F(?:16|32)|FP16|MXFP4(?:_MOE)?)(?![A-Za-z0-9])",
     re.IGNORECASE,
@@ -55,15 +58,17 @@ class VariantsError(UsageError):
         variants: What there is to choose from.
     """
 
-    def __init__(self, reference: str, variants: Sequence[Variant], companions: Sequence[str] = ()) -> None:
+    def __init__(
+        self, reference: str, variants: Sequence[Variant], companions: Sequence[str] = (), repo: str = ""
+    ) -> None:
         self.variants = tuple(variants)
-        width = max(len(variant.label) for variant in variants)
-        lines = [f"  {variant.label:<{width}}  {shown_size(variant)}" for variant in variants]
+        lines = [f"  {line}" for line in variant_lines(variants)]
         lines += [f"  {line}" for line in beside(companions)]
-        first = variants[0]
+        example = next((each for each in variants if each.label.casefold() == _USUAL), variants[0])
+        name = f" --name {model_name(repo, example.label)}" if repo else ""
         super().__init__(
             "\n".join([f"{reference} has {len(variants)} variants; choose one:", *lines]),
-            hint=f"For example: `modelfetch add {reference} --include {quote(first.pattern)}`.",
+            hint=f"For example: `modelfetch add {reference} --include {quote(example.pattern)}{name}`.",
         )
 
 
@@ -92,6 +97,18 @@ def beside(companions: Sequence[str]) -> list[str]:
         return []
     names = ", ".join(map(quote, companions[:3]))
     return [f"for images the model also needs a projector (--include {quote('*mmproj*')}): {names}"]
+
+
+def variant_lines(variants: Sequence[Variant]) -> list[str]:
+    """Return a line for each variant: its label and its size, in columns."""
+    sizes = [shown_size(variant) for variant in variants]
+    label, size = (max(map(len, column)) for column in ([each.label for each in variants], sizes))
+    # Sizes are aligned at the right end, unless some are followed by a number of parts.
+    align = ">" if all(len(variant.paths) == 1 for variant in variants) else "<"
+    return [
+        f"{variant.label:<{label}}  {text:{align}{size}}".rstrip()
+        for variant, text in zip(variants, sizes, strict=True)
+    ]
 
 
 def shown_size(variant: Variant) -> str:

@@ -39,16 +39,32 @@ def choose(
         stdout: Stream for data.
         stderr: Stream for messages: bars on a terminal, else plain lines.
         environ: The environment; with ``CI`` set (and not ``0`` or ``false``) or ``TERM=dumb`` there are no
-            bars.
+            bars. With ``GITHUB_ACTIONS`` set, the lines are in a group, and ``GITHUB_STEP_SUMMARY`` gets a
+            table in every form of output.
         notices: Messages for the user that are not in the events.
     """
+    in_github = environ.get("GITHUB_ACTIONS") == "true"
+    summary = environ.get("GITHUB_STEP_SUMMARY") if in_github else None
+    further = (_summary(summary),) if summary else ()
     if json:
-        return (JsonLines(stdout),)
+        return (JsonLines(stdout), *further)
     if quiet:
-        return ()
+        return further
     if can_draw(stderr, environ):
-        return (DeferredReporter(lambda: _bars(stderr, notices)),)
-    return (Lines(stderr, notices),)
+        return (DeferredReporter(lambda: _bars(stderr, notices)), *further)
+    return (_grouped(stderr, notices) if in_github else Lines(stderr, notices), *further)
+
+
+def _summary(path: str) -> Reporter:
+    from modelfetch.reporters.github_actions import JobSummary
+
+    return JobSummary(path)
+
+
+def _grouped(stream: TextIO, notices: Notices | None) -> Reporter:
+    from modelfetch.reporters.github_actions import GroupedLines
+
+    return GroupedLines(stream, notices)
 
 
 def _bars(stream: TextIO, notices: Notices | None) -> Reporter:

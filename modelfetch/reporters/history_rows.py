@@ -200,13 +200,17 @@ class HistoryRows:
             files=batch.files,
             attempts=[self._with_kind(attempt) for attempt in batch.attempts],
             cids=[cid for attempt in batch.attempts for cid in self._cid(record, attempt)],
-            events=[_event_row(each) for each in batch.events],
+            events=[self._event_row(each) for each in batch.events],
             wait=wait,
         )
 
     def _with_kind(self, attempt: AttemptRow) -> AttemptRow:
         kind = self._model(attempt.model).kind
         return attempt if attempt.kind == kind else replace(attempt, kind=kind)
+
+    def _event_row(self, record: Record) -> EventRow:
+        words = narrate(record, lambda model: self._model(model).kind)
+        return EventRow(record.run, record.n, {**to_json(record), "human": words})
 
     def _cid(self, record: Record, attempt: AttemptRow) -> Iterator[CidRow]:
         """Row of the result of an attempt for the CID of its file, if the catalog still has this version."""
@@ -216,10 +220,6 @@ class HistoryRows:
             outcome = attempt.outcome if attempt.source == SourceKind.IPFS else ""
             counts = int(outcome == "success"), int(outcome == "error")
             yield CidRow(*address, attempt.model, attempt.file, record.at, *counts)
-
-
-def _event_row(record: Record) -> EventRow:
-    return EventRow(record.run, record.n, {**to_json(record), "human": narrate(record)})
 
 
 def _file_row(record: Record, result: FileResult, fetched: int = 0, seconds: float = 0.0) -> FileRow:

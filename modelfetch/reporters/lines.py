@@ -113,6 +113,8 @@ class Lines:
         if state.operation == "verify" or _is_one_of_many(event, state):  # see MANY and SMALL
             return []
         self._marks[event.model, event.file] = state.now, state.files[event.model, event.file].percent
+        if event.offset >= event.size > 0:  # all of it is in the cache: the line that it is done follows
+            return []
         resumed = f", resumed at {format_size(event.offset)}" if event.offset else ""
         return [f"started, {format_size(event.size)}{resumed}"]
 

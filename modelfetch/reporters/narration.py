@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import (
     FileCommitted,
@@ -40,12 +40,31 @@ if TYPE_CHECKING:
 _UNITS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"))
 
 
-def narrate(record: Record) -> str:
-    """Line for one record; empty for records without one."""
+_MODEL: Final = "model"
+
+
+def narrate(record: Record, kind_of: Callable[[str], str] = lambda _: _MODEL) -> str:
+    """Line for one record; empty for records without one.
+
+    Args:
+        record: The record.
+        kind_of: Kind of the manifest of a model, by its name. The events do not have it, and a worker is not
+            called a model.
+    """
     if record.figures is not None:
         return _progress(record.figures.totals)
     format_line = _LINES[record.state.operation].get(type(record.event))
-    return sanitize(format_line(record.event)) if format_line is not None else ""
+    if format_line is None:
+        return ""
+    if isinstance(record.event, RunStarted | Planned | ModelReady):
+        return sanitize(format_line(record.event, _kind(record.event, kind_of)))
+    return sanitize(format_line(record.event))
+
+
+def _kind(event: RunStarted | Planned | ModelReady, kind_of: Callable[[str], str]) -> str:
+    """Kind of all models of an event; several kinds are called models."""
+    kinds = {kind_of(name) for name in (event.models if isinstance(event, RunStarted) else [event.model])}
+    return kinds.pop() if len(kinds) == 1 else _MODEL
 
 
 def _progress(totals: Totals) -> str:
@@ -63,8 +82,8 @@ def _share(received: int, size: int) -> str:
     return f"{received} B / {size} B"
 
 
-def _started(verb: str, event: RunStarted) -> str:
-    return f"🔍 {verb} model: {', '.join(event.models)}"
+def _started(verb: str, event: RunStarted, kind: str) -> str:
+    return f"🔍 {verb} {kind}: {', '.join(event.models)}"
 
 
 def _waiting(event: LockWaiting) -> str:
@@ -72,10 +91,10 @@ def _waiting(event: LockWaiting) -> str:
     return f"⏳ Waiting for {event.holder or 'another process'} ({format_duration(event.waited)}){got}"
 
 
-def _planned(event: Planned) -> str:
+def _planned(event: Planned, kind: str) -> str:
     if any(file.state != "kept" for file in event.files):
-        return f"📥 Downloading model: {event.model}"
-    return f"📦 Model already present: {event.model}"
+        return f"📥 Downloading {kind}: {event.model}"
+    return f"📦 {kind.capitalize()} already present: {event.model}"
 
 
 def _file_started(event: FileStarted) -> str:
@@ -114,8 +133,8 @@ def _committed(event: FileCommitted) -> str:
     return f"📦 {event.file}: done, from {_place(event.source, event.host)}"
 
 
-def _ready(event: ModelReady) -> str:
-    return f"✅ Model ready: {event.model} ({format_size(event.size)})"
+def _ready(event: ModelReady, kind: str) -> str:
+    return f"✅ {kind.capitalize()} ready: {event.model} ({format_size(event.size)})"
 
 
 def _finished(what: str, event: RunFinished) -> str:
@@ -130,7 +149,7 @@ def _place(source: str, host: str) -> str:
     return f"{source} {host}".strip()
 
 
-LineFormatter = Callable[[Any], str]
+LineFormatter = Callable[..., str]
 
 _COMMON: Final[Mapping[type, LineFormatter]] = {
     LockWaiting: _waiting,
@@ -156,4 +175,5 @@ _LINES: Final[Mapping[str, Mapping[type, LineFormatter]]] = {
         RunFinished: partial(_finished, "Verification"),
     },
 }
-"""By operation and type of event. Files that are present and plans of a verification have no line."""
+"""By operation and type of event; those that name models get their kind, too. Files that are present and
+plans of a verification have no line."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import Fault
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.manifest import is_permissive
+from modelfetch.model.manifest import NO_LICENSE, is_permissive
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_duration, format_rate, format_size
@@ -161,7 +161,7 @@ def plan(event: Planned) -> str:
     if not missing:
         return contents(event)
     held = sum(file.held for file in missing)
-    resumed = f" ({format_size(held)} kept from an earlier run)" if held else ""
+    resumed = f" ({format_size(held)} in the cache already)" if held else ""
     return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
 
 
@@ -174,11 +174,13 @@ def license_lines(event: Planned) -> list[str]:
     """Show the license of a model before its first download, unless the license is permissive."""
     if not event.missing or (is_permissive(event.license) and not event.license_notice):
         return []
-    stated = (
-        f"{event.license} (as stated by the publisher" if event.license else "(not stated by the publisher"
-    )
     home = f"; {event.homepage}" if event.homepage else ""
-    return [sanitize(line) for line in (f"license: {stated}{home})", event.license_notice) if line]
+    if event.license:
+        lines = [f"license: {event.license} (as stated by the publisher{home})", event.license_notice]
+    else:
+        notice = event.license_notice if event.license_notice != NO_LICENSE else ""
+        lines = [f"license: not stated by the publisher{home}", notice]
+    return [sanitize(line) for line in lines if line]
 
 
 def waiting(event: LockWaiting) -> str:

@@ -133,7 +133,8 @@ class Job:
 
     def add_record(self, record: Record) -> Entry:
         """Append the next record of its run to the log, and update the figures."""
-        words = narrate(record)
+        kind = "worker" if self.order.operation == "worker_download" else "model"
+        words = narrate(record, lambda _: kind)
         entry = Entry(record.n, record.event.kind, dumps(to_json(record) | {"human": words}))
         with self.lock:
             self._run_state = record.state

@@ -4,7 +4,9 @@ A client first asks what would be pinned (``dry_run``), and then adds it. What i
 written, also if the upstream moved in between. Only one reference is resolved at a time, within a time limit:
 a hub may be slow, and a plain URL may be a large file that has to be read whole to hash it.
 
-References to this disk are refused: a client must not find out which files the server's user can read.
+References to this disk are refused: a client must not find out which files the server's user can read. So
+are addresses in a private network, unless the settings name them: the server must not be a way to services
+that only its machine reaches.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import (
     AuthorizationError,
+    Fault,
     IntegrityError,
     ModelfetchError,
     OfflineError,
@@ -206,7 +209,7 @@ def _made(
 
     request = PinRequest((reference,), submission.name, include=submission.include)
     try:
-        with open_session(workspace, cancel=cancel, keep=not submission.dry_run) as session:
+        with open_session(workspace, cancel=cancel, keep=not submission.dry_run, public_only=True) as session:
             return session.pin(request)
     except VariantsError as error:
         if not submission.dry_run:
@@ -250,6 +253,9 @@ def _document(
 
 
 def _refusal(error: ModelfetchError) -> Refusal:
+    if getattr(error.__cause__, "fault", None) is Fault.REDIRECT:  # such as into a private network
+        hint = "Run `modelfetch add` on the server's machine."
+        return Refusal(HTTPStatus.BAD_GATEWAY, error.code, error.message, hint)
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return Refusal(status, error.code, error.message, error.hint)

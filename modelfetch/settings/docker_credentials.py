@@ -93,6 +93,10 @@ class RegistryLogins:
                 return found
         return None
 
+    def present_files(self) -> list[Path]:
+        """Return the files that exist, in the order in which they are searched. None of them is read."""
+        return [path for path in self._files() if is_there(path)]
+
     def _files(self) -> Iterator[Path]:
         environ, home = self._environ, self._home
         if named := environ.get("REGISTRY_AUTH_FILE", "").strip():
@@ -167,7 +171,7 @@ class RegistryLogins:
         program = f"docker-credential-{name}"
         try:
             answer = self._run(program, _HUB_KEY if registry == _HUB else registry)
-            return None if answer is None else _answered(answer, program)
+            return None if answer is None else _read_answer(answer, program)
         except ValueError as error:
             self._report(f"{program} ({where}) {error}; no login is sent.")
             return None
@@ -229,12 +233,12 @@ def _login(entry: object, where: str) -> RegistryLogin | None:
         raise ValueError("is not a table")  # noqa: TRY004 - of the data, not of the call
     token, pair = entry.get("identitytoken"), entry.get("auth")
     if token:
-        return _made("", token, where, is_identity_token=True)
+        return _checked_login("", token, where, is_identity_token=True)
     if pair:
         user, password = _decoded(pair)
-        return _made(user, password, where)
+        return _checked_login(user, password, where)
     if entry.get("username") or entry.get("password"):
-        return _made(entry.get("username"), entry.get("password"), where)
+        return _checked_login(entry.get("username"), entry.get("password"), where)
     return None
 
 
@@ -248,8 +252,10 @@ def _decoded(pair: object) -> tuple[str, str]:
     return user, password.strip("\0")
 
 
-def _made(user: object, secret: object, where: str, *, is_identity_token: bool = False) -> RegistryLogin:
-    """Make a login of checked parts.
+def _checked_login(
+    user: object, secret: object, where: str, *, is_identity_token: bool = False
+) -> RegistryLogin:
+    """Make a login, after a check of its parts.
 
     Raises:
         ValueError: They cannot be sent in a header; the message does not show them.
@@ -262,7 +268,7 @@ def _made(user: object, secret: object, where: str, *, is_identity_token: bool =
     return RegistryLogin(user, Secret(secret), where, is_identity_token)
 
 
-def _answered(answer: bytes, program: str) -> RegistryLogin:
+def _read_answer(answer: bytes, program: str) -> RegistryLogin:
     """Read the answer of a credential helper.
 
     Raises:
@@ -276,5 +282,5 @@ def _answered(answer: bytes, program: str) -> RegistryLogin:
         raise ValueError("sent an answer that is not a JSON object")  # noqa: TRY004
     user, secret = document.get("Username"), document.get("Secret")
     if user == _IDENTITY:
-        return _made("", secret, program, is_identity_token=True)
-    return _made(user, secret, program)
+        return _checked_login("", secret, program, is_identity_token=True)
+    return _checked_login(user, secret, program)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from modelfetch.errors import ConfigError
 from modelfetch.lazy_dataclass import dataclass
@@ -202,6 +204,8 @@ def _withhold_token(
     its choice. The token is sent if the user's file or the environment names the endpoint too. The notice
     does not say so, because a malicious project would rely on users following such an instruction.
 
+    It is withheld from every endpoint without TLS on another machine too, whoever names that.
+
     Args:
         token: The user's token.
         name: The setting of the endpoint that it is for.
@@ -211,6 +215,12 @@ def _withhold_token(
     Returns:
         The token to use, with a notice if it is withheld.
     """
+    if token.secret is not None and _is_readable_on_the_way(str(merged.values[name])):
+        where = f"{merged.origins[name]} sets {name} to {shown(merged.values[name])}"
+        notice = (
+            f"{where}, without TLS; your token ({token.origin}) is not sent there, as others could read it."
+        )
+        return hf_environment.Token(None, "withheld", notice)
     confirmed = merged.values[name] in (BY_NAME[name].default, files.user.values.get(name))
     if token.secret is None or confirmed or merged.origins[name] != files.project.origins.get(name):
         return token
@@ -220,6 +230,18 @@ def _withhold_token(
         "files that need one are refused."
     )
     return hf_environment.Token(None, "withheld", notice)
+
+
+def _is_readable_on_the_way(url: str) -> bool:
+    """Whether requests to an address cross a network without TLS; those to this machine do not."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _in_project(project: Path | None, entries: tuple[str, ...]) -> tuple[Path, ...]:

@@ -48,9 +48,11 @@ class _Index:
     """The files of a cache, by what they can be found by."""
 
     repositories: frozenset[str]
-    """Names of their directories: nothing is looked up for files of models that are of none of them."""
+    """Directory names of the repositories. Paths of a repository that is not here are not tried."""
     by_digest: dict[str, list[str]]
+    """Paths of blobs by the SHA-256 that is their name."""
     by_size: dict[int, list[str]]
+    """Paths of all other files by size."""
 
 
 class HuggingFaceCache:

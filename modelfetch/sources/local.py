@@ -139,7 +139,7 @@ def _places_of(context: SourceContext) -> Places:
     from modelfetch.sources.hf_cache import HuggingFaceCache
     from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file
     from modelfetch.sources.local_digests import LocalDigests, NoDigests
-    from modelfetch.sources.local_directories import LocalDirectories
+    from modelfetch.sources.local_directories import LocalDirectory
     from modelfetch.sources.ollama_cache import OllamaCache
 
     loaded = context.loaded
@@ -148,8 +148,7 @@ def _places_of(context: SourceContext) -> Places:
     files = [root for root in roots if is_bundle_file(root)]
     directories = [root for root in roots if root not in files]
     searches = [
-        Search(root, LocalDirectories([root], context.notice, context.store.root).of_size)
-        for root in directories
+        Search(root, LocalDirectory(root, context.notice, context.store.root).of_size) for root in directories
     ]
     return Places(
         (*map(in_layout, directories), hub.exact, ollama.exact),

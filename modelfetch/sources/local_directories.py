@@ -1,7 +1,8 @@
 """The directories of ``sources.local``: their files by size, for example of LM Studio, ComfyUI or a NAS.
 
-Each directory is listed at most once a run, when a file is first looked for. Links are not followed, so a
-listing ends; other file systems below are listed too. A directory that cannot be read is skipped.
+Each directory is listed at most once a run, when a file is first looked for, and within limits of its own.
+Links are not followed, so a listing ends; other file systems below are listed too. A directory that cannot be
+read is skipped; if it is one of the settings, that is reported, as it may be misspelled or not mounted.
 
 Of the files of one size those come first whose name contains the SHA-256 (stores of other programs use it as
 a name), then those with the name of the pinned file.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,33 +23,33 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
 
 MOST_FILES: Final = 500_000
-"""Most files of all directories together; the sizes and paths of so many take about 100 MB of memory."""
+"""Most files of one directory of the settings; the sizes and paths of so many take about 100 MB of memory."""
 MOST_DEPTH: Final = 32
 """Most levels of directories; deeper ones are skipped."""
 MOST_SECONDS: Final = 15.0
-"""Longest time for all listings together. A local disk lists about 100,000 files a second."""
+"""Longest time for one listing. A local disk lists about 100,000 files a second."""
 UNFINISHED: Final = ("-partial", ".crdownload", ".downloadinprogress", ".incomplete", ".part", ".tmp")
 """Suffixes of unfinished downloads; some have the full size from their start."""
 
 
-class LocalDirectories:
-    """The files below some directories, listed when a file is first looked for. Thread-safe.
+class LocalDirectory:
+    """The files below one directory, listed when a file is first looked for. Thread-safe.
 
     Args:
-        roots: The directories; they may not exist.
-        notice: Receives a line for the user if a listing was cut short.
+        root: The directory; it may not exist.
+        notice: Receives a line for the user if the directory cannot be listed, or not whole.
         skipped: A directory that is left out: this cache, whose partial files have their full size.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
-        roots: Sequence[Path],
+        root: Path,
         notice: Callable[[str], None] = lambda _: None,
         skipped: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.roots = tuple(roots)
+        self._root = root
         self._notice = notice
         self._skipped = skipped
         self._clock = clock
@@ -59,7 +60,7 @@ class LocalDirectories:
         """Yield the files of this size, the most likely ones first."""
         found = self._listed().get(file.size, [])
         base = file.path.rpartition("/")[2]
-        yield from map(Path, sorted(found, key=lambda path: _unlikeliness(path, base, file.sha256)))
+        yield from map(Path, sorted(found, key=lambda path: _search_key(path, base, file.sha256)))
 
     def _listed(self) -> dict[int, list[str]]:
         with self._lock:
@@ -70,15 +71,16 @@ class LocalDirectories:
     def _list(self) -> dict[int, list[str]]:
         by_size: dict[int, list[str]] = {}
         until, left = self._clock() + MOST_SECONDS, MOST_FILES
-        for root in self.roots:
-            for entry in files_below(root, _status(self._skipped)):
-                if left <= 0 or self._clock() > until:
-                    self._notice(f"sources.local: {sanitize(str(root))} is too large to be searched whole")
-                    return by_size
-                left -= 1
-                size = _size(entry)
-                if size and not entry.name.lower().endswith(UNFINISHED):
-                    by_size.setdefault(size, []).append(entry.path)
+        if why := _why_unreadable(self._root):
+            self._notice(f"sources.local: {sanitize(str(self._root))} is not searched: {why}")
+        for entry in files_below(self._root, _status(self._skipped)):
+            if left <= 0 or self._clock() > until:
+                self._notice(f"sources.local: {sanitize(str(self._root))} is too large to be searched whole")
+                break
+            left -= 1
+            size = _size(entry)
+            if size and not entry.name.lower().endswith(UNFINISHED):
+                by_size.setdefault(size, []).append(entry.path)
         return by_size
 
 
@@ -114,6 +116,15 @@ def _entries(directory: str) -> list[os.DirEntry[str]]:
         return []
 
 
+def _why_unreadable(directory: Path) -> str:
+    """The reason why a directory cannot be listed; empty if it can."""
+    try:
+        os.scandir(directory).close()
+    except (OSError, ValueError) as error:
+        return (getattr(error, "strerror", None) or "not a valid path").lower()
+    return ""
+
+
 def _status(path: Path | None) -> os.stat_result | None:
     try:
         return None if path is None else path.stat()
@@ -128,6 +139,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _unlikeliness(path: str, base: str, sha256: str) -> tuple[bool, bool, str]:
+def _search_key(path: str, base: str, sha256: str) -> tuple[bool, bool, str]:
+    """Sort key of files of one size: the most likely one first, else by path."""
     name = os.path.basename(path)  # noqa: PTH119 - thousands of paths of one size may be sorted
     return sha256 not in name, name != base, path

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from modelfetch.errors import Fault, SourceError
+from modelfetch.model.regular_file import open_regular
 from modelfetch.model.source_kinds import SourceKind
 
 READ_SIZE: Final = 1024 * 1024
@@ -88,7 +89,7 @@ class LocalStream(DiskStream):
         self.start = start
         self._left = math.inf if end is None else end - start
         try:
-            self._file = path.open("rb", buffering=0)  # reads are large: no buffer needed
+            self._file = open_regular(path)  # reads are large: no buffer needed
             self._file.seek(start)
         except OSError as error:
             raise _unreadable(error) from error

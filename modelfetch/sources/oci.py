@@ -9,13 +9,12 @@ credentials of container tools. Redirects to a CDN carry none. Example::
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.source_kinds import SourceKind
-from modelfetch.net.registry_auth import RegistryAuth
-from modelfetch.net.registry_urls import RegistryRepository
 from modelfetch.sources.base import HostAddress, HttpOffer, Offer, RegisteredSource, SourceContext
 from modelfetch.sources.ipfs import Refusal
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.net.client import Client
     from modelfetch.net.credentials import Credential
+    from modelfetch.net.registry_auth import RegistryAuth
+    from modelfetch.net.registry_urls import RegistryRepository
     from modelfetch.settings.docker_credentials import RegistryLogin
 
 T = TypeVar("T")
@@ -33,14 +34,17 @@ class OciSource(RegisteredSource):
 
     Args:
         client: HTTP client of the run.
-        auth: Credentials of the run.
+        make_auth: Makes the credentials of the run, once. Called late: few models are in a registry, and
+            every run that finds its models present would load the code for logins.
     """
 
     kind = SourceKind.OCI
 
-    def __init__(self, client: Client, auth: RegistryAuth) -> None:
+    def __init__(self, client: Client, make_auth: Callable[[], RegistryAuth]) -> None:
         self._client = client
-        self._auth = auth
+        self._make_auth = make_auth
+        self._auth: RegistryAuth | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def from_context(cls, context: SourceContext) -> OciSource:
@@ -55,7 +59,12 @@ class OciSource(RegisteredSource):
             logins = RegistryLogins(os.environ, home_directory(os.environ), context.notice)
             return logins.find(registry, repository)
 
-        return cls(context.client, RegistryAuth(context.client, find))
+        def make_auth() -> RegistryAuth:
+            from modelfetch.net.registry_auth import RegistryAuth
+
+            return RegistryAuth(context.client, find)
+
+        return cls(context.client, make_auth)
 
     @classmethod
     def manifest_hosts(cls, manifest: Manifest) -> Iterator[HostAddress]:
@@ -71,6 +80,8 @@ class OciSource(RegisteredSource):
         if repository is None:
             error = SourceError(Fault.PROTOCOL, "the repository in the manifest is malformed")
             return [Refusal(self.kind, "manifest", error)]
+        with self._lock:  # workers share the tokens of the run
+            self._auth = self._auth or self._make_auth()
         return [OciOffer(repository, file, self._client, self._auth)]
 
 
@@ -97,7 +108,11 @@ class OciOffer(HttpOffer):
 
 def _repository(manifest: Manifest) -> RegistryRepository | None:
     """The repository of a manifest; None if there is none, or it is malformed."""
+    if not manifest.oci:
+        return None
+    from modelfetch.net.registry_urls import RegistryRepository
+
     try:
-        return RegistryRepository.parse(manifest.oci) if manifest.oci else None
+        return RegistryRepository.parse(manifest.oci)
     except ValueError:
         return None

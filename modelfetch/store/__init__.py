@@ -10,7 +10,6 @@ up by hand.
 from modelfetch.store.disk import Disk
 from modelfetch.store.group_commit import GroupCommit, Staged
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.intake import Digester, FileDigest, Intake
 from modelfetch.store.linking import Placed
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial import Partial
@@ -22,13 +21,10 @@ from modelfetch.store.store import Store
 
 __all__ = [
     "Consulted",
-    "Digester",
     "Disk",
-    "FileDigest",
     "GroupCommit",
     "Hashing",
     "Hit",
-    "Intake",
     "Lock",
     "Partial",
     "Placed",

@@ -23,7 +23,6 @@ from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
 from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
-from modelfetch.store.intake import Intake
 from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.partial_slots import clear
@@ -35,6 +34,7 @@ from modelfetch.store.sweep import sweep
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.store.intake import Intake
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
@@ -147,6 +147,8 @@ class Store(Contents):
         Args:
             size: Size in bytes, if it is known.
         """
+        from modelfetch.store.intake import Intake  # only pins need it
+
         return Intake(self._disk, self._layout, self._quarantine, size)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:

@@ -24,7 +24,8 @@ from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, U
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH
 from modelfetch.model.reference import DiskReference
-from modelfetch.model.text import quote
+from modelfetch.model.regular_file import open_regular
+from modelfetch.model.text import quote, visible
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import MAX_FILES
 from modelfetch.upstreams.reading import LFS_VERSION
@@ -145,6 +146,7 @@ class LocalDisk:
 
         Raises:
             StoreError: A directory or file cannot be read.
+            UsageError: Its path cannot be a part of a manifest.
         """
         # A shell expands ~ itself, but not in quotes, and there is none in front of a Python call.
         given = Path(os.path.expanduser(cast("DiskReference", reference).path)).absolute()  # noqa: PTH111 - never raises
@@ -155,6 +157,11 @@ class LocalDisk:
             if isinstance(error, PermissionError):
                 raise unreadable(given, error) from error
             raise UnknownModelError(f"{quote(str(given))} does not exist on this disk") from error
+        if str(given) != visible(str(given)):  # a byte that is no UTF-8 is one of these, too
+            raise UsageError(
+                f"the path {quote(str(given), 200)} contains a control or invisible character",
+                hint="Rename the directory or file: its path becomes a part of the manifest.",
+            )
         name = given.name if given.name not in ("", "..") else root.name
         notices: tuple[str, ...] = ()
         if stat.S_ISREG(found.st_mode):
@@ -239,7 +246,7 @@ def _is_program(found: _Found) -> bool:
     if not found.status.st_mode & stat.S_IXUSR:
         return False
     try:
-        with found.file.open("rb") as opened:
+        with open_regular(found.file) as opened:
             return opened.read(4).startswith(_PROGRAMS)
     except OSError as error:
         raise unreadable(found.file, error) from error

@@ -56,7 +56,7 @@ MAX_ASSETS: Final = 1000
 
 _ACCEPT: Final = "application/vnd.github+json"
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_TOKEN: Final = "If it is private, set GITHUB_TOKEN to a token that may read it."  # noqa: S105 - no token
+_TOKEN: Final = "Check the name; if it is private, set GITHUB_TOKEN to a token that may read it."  # noqa: S105 - no token
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ class Github:
         assets, incomplete = self._uploaded(wanted, release)
         if incomplete:
             names = ", ".join(map(quote, incomplete[:3]))
-            notices.append(f"{len(incomplete)} assets are not uploaded completely and were left out: {names}")
+            count = "1 asset is" if len(incomplete) == 1 else f"{len(incomplete)} assets are"
+            notices.append(f"{count} not uploaded completely and left out: {names}")
         selected = [asset for asset in assets if not wanted.glob or fnmatchcase(asset.name, wanted.glob)]
         if not selected:
             raise _nothing_selected(wanted, assets)

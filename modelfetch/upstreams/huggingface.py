@@ -31,7 +31,13 @@ from modelfetch.sources.huggingface import file_url, page_url
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import FileCollector, checked, failure, longest_name, nonsense, select
 from modelfetch.upstreams.huggingface_card import stated_license, title_of
-from modelfetch.upstreams.huggingface_refusals import Asked, disabled, no_revision, refusal
+from modelfetch.upstreams.huggingface_refusals import (
+    Asked,
+    disabled,
+    no_revision,
+    refusal,
+    refused_hint,
+)
 from modelfetch.upstreams.huggingface_tree import file_of
 from modelfetch.upstreams.reading import pieces_of
 
@@ -98,6 +104,8 @@ class HuggingFace:
         self._host = host_of(self._endpoint)
         self._credential = Credential.bearer(self._endpoint, token) if token else None
         self._paths: frozenset[str] = frozenset()
+        self._refused = ""
+        """What to do if a file of the listed repository may not be read."""
 
     @classmethod
     def from_access(cls, access: Access) -> HuggingFace:
@@ -113,6 +121,7 @@ class HuggingFace:
         revision = asked.revision or _DEFAULT_REVISION
         state, files, notices = self._listed(asked, revision, folder)
         self._paths = frozenset(file.path for file in files)
+        self._refused = refused_hint(self._asked(asked, state.commit), is_gated=state.is_gated)
         files, include = select(files, folder, asked.text)
         repo = HuggingFaceRepo(state.id, state.commit, asked.type)
         if state.id != asked.repo:
@@ -140,8 +149,7 @@ class HuggingFace:
         Raises:
             UsageError: The file is an LFS pointer or a symbolic link.
         """
-        refused = "If the repository is gated, accept the terms on its page and set HF_TOKEN."
-        with closing(pieces_of(self._hub, file, self._credential, self._paths, refused)) as pieces:
+        with closing(pieces_of(self._hub, file, self._credential, self._paths, self._refused)) as pieces:
             yield pieces
 
     def _without_tail(self, asked: RepoReference) -> tuple[RepoReference, str]:

@@ -64,6 +64,15 @@ def refusal(answer: Answer, asked: Asked) -> ModelfetchError:
     )
 
 
+def refused_hint(asked: Asked, *, is_gated: bool) -> str:
+    """What to do if a file may not be read, although its repository could be listed."""
+    if is_gated:
+        return f"{asked.what} is gated. {_accept(asked)}"
+    if asked.sends_token:
+        return f"The token ({TOKEN_WORDS}) must be allowed to read {asked.what}."
+    return f"Set {TOKEN_WORDS}, or run `hf auth login`."
+
+
 def no_revision(asked: Asked, guess: str = "") -> UnknownModelError:
     """Return the error for an unknown revision; ``guess`` is a did-you-mean sentence."""
     return UnknownModelError(
@@ -93,15 +102,18 @@ def _bad_token(asked: Asked) -> ModelfetchError:
 
 
 def _gated(asked: Asked) -> ModelfetchError:
-    if asked.sends_token:
-        return AuthorizationError(
-            f"{asked.what} is gated, and the account of the token has not been granted access",
-            hint=f"Accept the terms at {asked.page}, or use the token of another account.",
-        )
-    return AuthorizationError(
-        f"{asked.what} is gated: it requires a login and accepted terms",
-        hint=f"Accept the terms at {asked.page}, then set {TOKEN_WORDS} or run `hf auth login`.",
+    why = (
+        ", and the account of the token has not been granted access"
+        if asked.sends_token
+        else ": it requires a login and accepted terms"
     )
+    return AuthorizationError(f"{asked.what} is gated{why}", hint=_accept(asked))
+
+
+def _accept(asked: Asked) -> str:
+    if asked.sends_token:
+        return f"Accept the terms at {asked.page}, or use the token of another account."
+    return f"Accept the terms at {asked.page}, then set {TOKEN_WORDS} or run `hf auth login`."
 
 
 def disabled(asked: Asked) -> AuthorizationError:

@@ -56,7 +56,8 @@ def data_of(status: int, document: object, asked: MsAsked) -> object:
     if code in _OK and success is not False:
         return document.get("Data")
     message = document.get("Message")
-    raise _refusal(code if isinstance(code, int) else 0, message if isinstance(message, str) else "", asked)
+    number = code if isinstance(code, int) and not isinstance(code, bool) else 0
+    raise _refusal(number, message if isinstance(message, str) else "", asked)
 
 
 def _refusal(code: int, message: str, asked: MsAsked) -> ModelfetchError:

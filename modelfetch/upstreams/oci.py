@@ -13,7 +13,7 @@ import json
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from modelfetch.errors import UnavailableError, UsageError
+from modelfetch.errors import ModelfetchError, UnavailableError, UsageError
 from modelfetch.model.addresses import why_bad_url
 from modelfetch.model.registry_documents import (
     INDEXES,
@@ -35,7 +35,7 @@ from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.registry_api import RegistryApi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from modelfetch.model.reference import OciReference, Reference
     from modelfetch.upstreams.access import Access
@@ -63,11 +63,12 @@ class Oci:
 
     Args:
         api: Reads from registries.
+        notices: Lines about logins that cannot be used; added when a registry asks for one.
     """
 
-    def __init__(self, api: RegistryApi) -> None:
+    def __init__(self, api: RegistryApi, notices: Sequence[str] = ()) -> None:
         self._api = api
-        self._notices: list[str] = []
+        self._notices = notices
 
     @classmethod
     def from_access(cls, access: Access) -> Oci:
@@ -75,13 +76,18 @@ class Oci:
         notices: list[str] = []
         # Environment and home directory alone decide: a project may change settings, but not these.
         logins = RegistryLogins(access.environ, home_directory(access.environ), notices.append)
-        made = cls(RegistryApi(access.hub, RegistryAuth(access.hub.client, logins.find)))
-        made._notices = notices
-        return made
+        return cls(RegistryApi(access.hub, RegistryAuth(access.hub.client, logins.find)), notices)
 
     def resolve(self, reference: Reference) -> Listing:
         """See :meth:`modelfetch.upstreams.base.Upstream.resolve`."""
-        asked = cast("OciReference", reference)
+        try:
+            return self._resolve(cast("OciReference", reference))
+        except ModelfetchError as error:
+            # There is no listing with the notices, and one of them may be the reason.
+            error.hint = " ".join((*self._notices, error.hint)).strip()
+            raise
+
+    def _resolve(self, asked: OciReference) -> Listing:
         repository = repository_of(asked.registry, asked.repository)
         manifest = self._manifest(repository, asked.digest or asked.tag or "latest", asked.text)
         try:

@@ -164,8 +164,11 @@ def _translate(
     is_login = error.fault is Fault.AUTHORIZATION
     if is_login and has_login:
         return AuthorizationError(f"{host} refused {shown}: {error.message}", hint=error.hint)
-    if error.message == _NO_TAG:  # so the repository itself may be read
-        return UnknownModelError(f"{host} has no {shown}: {_NO_TAG}", hint="Check the spelling of the tag.")
+    if (
+        error.message == _NO_TAG
+    ):  # so no login is needed; some registries say this of unknown repositories, too
+        hint = "Check the spelling of the repository and the tag."
+        return UnknownModelError(f"{host} has no {shown}: {_NO_TAG}", hint=hint)
     if is_login or error.fault is Fault.NOT_FOUND:
         # Registries answer alike for repositories that do not exist and for private ones.
         login = f"`docker login {host}` or `podman login {host}` stores a login." if is_login else ""

@@ -61,7 +61,8 @@ def test_every_help_ends_with_examples_that_are_accepted(name: str, called: Call
 
 def _accept(example: str) -> None:
     """Let the command that an example names parse it."""
-    words = shlex.split(example.partition("$(")[2].rstrip(")") or example)
+    call, _, _ = example.partition(" > ")
+    words = shlex.split(call.partition("$(")[2].rstrip(")") or call)
     assert words.pop(0) == "modelfetch"
     width = 2 if words[0] == "config" else 1
     COMMANDS[" ".join(words[:width])].make_context("modelfetch", words[width:])
@@ -108,6 +109,35 @@ def test_a_word_without_a_meaning_gets_no_guess(called: Called) -> None:
     assert called("qqqq")[2].splitlines()[0] == "error: no such command qqqq"
     assert "\x1b" not in called("\x1b[2J")[2]
     assert suggest("x" * 100_000, "modelfetch", [*ROOT.commands]) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("ensure x --local-dir y", "Did you mean --to?"),
+        ("ensure x --max-workers 4", "Did you mean --files?"),
+        ("ensure x --revision v1", "hf:ORG/REPO@REV"),
+        ("ensure x --include a", "modelfetch add REF --include GLOB"),
+        ("ensure x --offlin", "Did you mean --offline?"),
+        ("add x --local-dir y", "modelfetch ensure NAME --to DIR"),
+        ("add x --repo-type dataset", "hf:datasets/ORG/REPO"),
+        ("verify x --fix", "Did you mean --repair?"),
+        ("list --zzzz", ""),
+    ],
+)
+def test_options_of_other_downloaders_are_explained(line: str, hint: str, called: Called) -> None:
+    code, out, err = called(*line.split())
+    message, what_next = err.splitlines()
+    assert (code, out) == (EXIT_USAGE, "")
+    option = next(word for word in line.split() if word.startswith("--"))
+    assert message == f"error: no such option: {option}"
+    assert hint in what_next
+    assert f"Run `modelfetch {line.split(maxsplit=1)[0]} --help`." in what_next
+
+
+def test_what_modelfetch_does_not_do_is_said(called: Called) -> None:
+    assert "HF_TOKEN" in called("login")[2]
+    assert "does not run models" in called("run", "x")[2]
 
 
 def test_commands_of_config_are_guessed_too(called: Called) -> None:
@@ -180,7 +210,8 @@ def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
     def ensure(names: Sequence[str], options: EnsureOptions | None = None, **more: object) -> int:
         options = options or EnsureOptions()
         given = {name: value for name, value in options.settings.items() if value is not None}
-        runs.append((list(dict.fromkeys(names)), replace(options, settings=given), {"json": False} | more))
+        off = {"json": False, "shard": None}
+        runs.append((list(dict.fromkeys(names)), replace(options, settings=given), off | more))
         return 0
 
     def verify(names: Sequence[str], flags: Any = None, options: Any = None, **more: object) -> int:

@@ -20,6 +20,7 @@ from modelfetch.pins.catalogs import write_pin
 from modelfetch.pins.pin import PinRequest
 from modelfetch.pins.session import open_session
 from modelfetch.workspace import Workspace
+from tests.hubs.github import Asset, GithubServer, Release
 from tests.hubs.huggingface import HubRepo, HuggingFaceHub
 from tests.hubs.server import Reply
 
@@ -84,6 +85,28 @@ def test_nothing_moved(called: Called) -> None:
     code, out, err = called("outdated", "--exit-code")
     assert (code, err) == (0, "")
     assert out.splitlines()[1].split()[:3] == ["m", "up", "to"]
+
+
+def test_a_pin_may_be_named_by_its_reference(called: Called, repo: HubRepo) -> None:
+    repo.commit(NEW, branch="main")
+    for words in (("outdated", "org/m"), ("diff", "hf:org/m"), ("upgrade", "hf:org/m@main")):
+        code, out, err = called(*words)
+        assert (code, "more.bin" in out) == (0, True), err
+    code, _, err = called("outdated", "hf:org/other")
+    assert (code, "'hf:org/other' is not pinned" in err) == (3, True)
+
+
+def test_what_was_compared_by_size_alone_is_reported(
+    called: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with GithubServer("o/r", Release("v1", [Asset("m.onnx", b"1234", digest=None)])) as github:
+        monkeypatch.setenv("GITHUB_API_URL", github.endpoint)
+        _pin(tmp_path, "gh:o/r@v1")
+        code, out, err = called("outdated", "r")
+        version = load_manifest(tmp_path / "catalog" / "r.toml").version
+        assert called("diff", "r")[1].startswith(f"r: {version} -> ")
+    assert (code, "up to date" in out, "?1" in out) == (0, True, True)
+    assert err == "note: r: 1 file compared by size alone, as no digest is stated\n"
 
 
 def test_a_branch_that_moved_is_shown_with_its_files(called: Called, repo: HubRepo) -> None:
@@ -240,7 +263,7 @@ def test_a_request_that_a_project_causes_in_a_private_network_is_reported(
     manifest = load_manifest(tmp_path / "catalog" / "m.toml")
     for name, ref in (("theirs", "http://127.0.0.1:9/router.bin"), ("again", "http://127.0.0.1:9/b.bin")):
         write_pin(replace(manifest, name=name, upstream=PinOrigin(ref)), tmp_path / "models")
-    note = "note: this project uses 127.0.0.1, which is on this machine or in a private network"
+    note = "note: this project uses 127.0.0.1:9, which is on this machine or in a private network"
     assert called("outdated")[2].splitlines().count(note) == 1
     assert note in called("diff", "theirs")[2]
     assert note not in called("outdated", "m")[2]

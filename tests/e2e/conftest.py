@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.command import Command, InProcess
 from tests.origin import Origin
 
-_POSIX = ("demo", "interrupt", "output", "streams", "surroundings")
+_POSIX = ("ci", "demo", "doctor", "interrupt", "output", "streams", "surroundings")
 collect_ignore = [f"test_{name}.py" for name in _POSIX] if os.name == "nt" else []
 """Signals, terminals, descriptors and limits are tested as POSIX has them."""
 

@@ -78,7 +78,8 @@ def test_ensure_pins_and_from_then_on_asks_nobody(person: Person, hub: HuggingFa
     hub.add("org/Repo", FILES)
     first = person("ensure", "hf:org/Repo")
     assert first.code == 0, first.err
-    assert len(first.stderr_lines("note: pinned hf:org/Repo as repo")) == 1
+    assert len(first.stderr_lines("note: pinned hf:org/Repo as repo", "trust on first use")) == 1
+    assert len(first.stderr_lines("note:")) == 1
     requests = len(hub.targets())
     for more in ({}, {"MODELFETCH_OFFLINE": "1", "HF_ENDPOINT": NOWHERE}):
         again = person("ensure", "hf:org/Repo", **more)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 
@@ -9,9 +11,11 @@ import pytest
 import typer
 
 from modelfetch.cli.app import call, command_line
+from modelfetch.cli.options import complete_job
 from modelfetch.errors import UsageError
-from tests.e2e.command import Command
+from tests.e2e.command import Command, InProcess, assert_fails
 from tests.origin import Origin, model
+from tests.remote.scripted import Script, document, serving, snapshot
 
 
 def complete(cli: Command, line: str) -> set[str]:
@@ -31,6 +35,8 @@ def complete(cli: Command, line: str) -> set[str]:
     [
         ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
         ("modelfetch ensure --prefer hug", {"huggingface"}),
+        ("modelfetch config set retry.c", {"retry.cap"}),
+        ("modelfetch completion ", {"bash", "zsh", "fish"}),
     ],
 )
 def test_bash_completes(cli: Command, line: str, expected: set[str]) -> None:
@@ -42,6 +48,46 @@ def test_models_of_every_catalog_are_completed(cli: Command, origin: Origin) -> 
     offered = complete(cli, "modelfetch ensure whisper-")
     assert {"whisper-mine", "whisper-base"} <= offered
     assert all(name.startswith("whisper-") for name in offered)
+
+
+def test_jobs_of_a_server_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = ["job-3f9cabcd-1", "job-3f9c9999-1", "job-1", "job-$(x) y", "job-\n"]
+    answer = document({"jobs": [snapshot(each) for each in ids]})
+    with serving(Script({"GET /v1/jobs": [answer]})) as address:
+        monkeypatch.setenv("MODELFETCH_SERVER", f"{address.base}/#token={address.token}")
+        assert list(complete_job("job-3f")) == ["job-3f9cabcd", "job-3f9c9999"]
+        assert list(complete_job("")) == ["job-3f9cabcd", "job-3f9c9999", "job-1"]
+
+
+def test_without_a_server_no_job_is_completed_and_nothing_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for server in ("", "http://127.0.0.1:9/#token=t", "nonsense://", "http://127.0.0.1:9"):
+        monkeypatch.setenv("MODELFETCH_SERVER", server)
+        assert list(complete_job("")) == []
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_is_printed(inside: InProcess, shell: str) -> None:
+    result = inside("completion", shell)
+    assert (result.code, result.err) == (0, "")
+    assert f"complete_{shell}" in result.out
+    assert inside("completion", shell, "--json").document == {"shell": shell, "script": result.out[:-1]}
+    if shutil.which(shell):
+        done = subprocess.run([shell, "-n"], input=result.out, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_zsh_completes_at_the_first_tab(inside: InProcess) -> None:
+    """Its function is loaded then, and a second compdef would come too late."""
+    script = inside("completion", "zsh").out
+    assert script.startswith("#compdef modelfetch\n")
+    assert 'loadautofunc ]]; then\n  _modelfetch_completion "$@"\n' in script
+
+
+def test_another_shell_is_refused(inside: InProcess) -> None:
+    assert_fails(inside("completion", "tcsh"), 2, "tcsh")
 
 
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])

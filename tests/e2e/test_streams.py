@@ -55,11 +55,20 @@ ENDINGS: Mapping[str, int] = {
     "metrics --csv": 0,
     "metrics --prometheus": 0,
     "sources": 0,
+    "doctor --offline": 0,
+    "doctor --offline --json": 0,
     "serve --port 99999": 2,
     "jobs --server http://127.0.0.1:9/#token=t": 6,
     "attach x --server http://127.0.0.1:9/#token=t": 6,
     "cancel x --server http://127.0.0.1:9/#token=t": 6,
     "retry x --server http://127.0.0.1:9/#token=t": 6,
+    "cache-key m": 0,
+    "cache-key": 2,
+    "ci github demo": 0,
+    "ci docker m": 2,
+    "completion bash": 0,
+    "completion tcsh": 2,
+    "man": 0,
     "config": 2,
     "config show": 0,
     "config path": 0,
@@ -68,8 +77,8 @@ ENDINGS: Mapping[str, int] = {
 }
 """Commands, and their exit code where all streams are as usual."""
 
-SILENT = frozenset({"log", "history", "config set network.files 3", "config unset network.files"})
-"""Those that write nothing to stdout, or nothing when nothing is remembered."""
+SILENT = frozenset({"log", "history", "outdated", "config set network.files 3", "config unset network.files"})
+"""Those that write nothing to stdout, or nothing when nothing is remembered or pinned."""
 
 STREAMS = ("stdin", "stdout", "stderr")
 WAYS = ("closed", "full", "broken", "latin-1")

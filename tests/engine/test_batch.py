@@ -39,7 +39,7 @@ from modelfetch.net.retry import RetryPolicy
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.local import LocalSource, Places, Search
 from modelfetch.sources.local_digests import LocalDigests, NoDigests
-from modelfetch.sources.local_directories import LocalDirectories
+from modelfetch.sources.local_directories import LocalDirectory
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import (
@@ -304,7 +304,7 @@ def test_files_of_the_same_size_elsewhere_keep_no_file_out_of_the_batch(
         (place / f"{number}").write_bytes(bytes(len(content)))
     with run_of(lab, origin) as runtime:
         digests = LocalDigests(NoDigests(), runtime.cancel)
-        search = Search(place, LocalDirectories([place]).of_size)
+        search = Search(place, LocalDirectory(place).of_size)
         local = LocalSource([], lambda: Places((), [search], digests))
         events = lab.ensure(MODEL, runtime=replace(runtime, sources=[local, *runtime.sources]))
     assert code(events) == 0

@@ -108,6 +108,19 @@ def test_a_digest_holds_while_the_file_is_unchanged(tmp_path: Path, file: Path) 
     assert remembering(tmp_path).get(file, file.stat()) is None
 
 
+def test_files_are_found_by_their_digest_while_they_are_unchanged(tmp_path: Path, file: Path) -> None:
+    other = tmp_path / "b.gguf"
+    other.write_bytes(b"x")
+    digests = remembering(tmp_path)
+    for path in (file, other):
+        digests.put(path, path.stat(), SHA256)
+    assert list(digests.paths_of(SHA256)) == [file, other]
+    assert not list(digests.paths_of("0" * 64))
+    os.utime(file, ns=(1, 1))
+    other.unlink()
+    assert not list(digests.paths_of(SHA256))
+
+
 def test_the_digest_of_a_large_file_is_written_at_once(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,15 @@ def test_a_long_text_is_refused() -> None:
         "http://127.0.0.1:8765/#token=secret",
         "s3://user:secret@bucket/key",
         "user:secret@huggingface.co/org/repo",
+        "oci:user:secret@registry.example/x",
+        "ms:user:secret@host/x",
+        "gh:user:secret@host/x",
+        "hf://user:secret@org/repo",
+        "https:/user:secret@host/x",
+        "hf:org/repo?token=secret",
+        "https://example.com/x?private_token=secret",
+        "https://example.com/x?api-key=secret",
+        "https://example.com/x?client_secret=secret",
     ],
 )
 def test_no_message_has_a_secret(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.model.regular_file import read_regular
+from modelfetch.model.regular_file import open_regular, read_regular
 
 
 def test_the_beginning_of_a_file_is_read_through_links(tmp_path: Path) -> None:
@@ -27,6 +27,8 @@ def test_nothing_but_a_regular_file_is_waited_for(tmp_path: Path, monkeypatch: p
     for name in ("fifo", "zero", "directory"):
         with pytest.raises((OSError, ValueError)):
             read_regular(tmp_path / name, 10)
+        with pytest.raises(OSError):
+            open_regular(tmp_path / name)
     with socket.socket(socket.AF_UNIX) as listening:
         monkeypatch.chdir(tmp_path)  # the path of a socket may have a hundred characters
         listening.bind("socket")

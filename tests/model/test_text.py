@@ -28,6 +28,7 @@ from tests.patience import IN_TIME
         ("a\u200b\u200d\ufeff\u2066b", "ab"),
         ("a\ud800b", "ab"),
         ("a\u3164\ufe0f\u115fb", "ab"),
+        ("a\u2065\ufff0\U000e0000\U000e0200b", "ab"),
         ("", ""),
         ("##vso[task.setvariable variable=x]y", "# #vso[task.setvariable variable=x]y"),
         ("a ##[error]b", "a # #[error]b"),

@@ -173,6 +173,19 @@ def test_a_download_that_was_cut_continues_where_it_ended(
     assert len(waits.seconds) == 2
 
 
+def test_a_few_bytes_an_attempt_do_not_go_on_for_ever(hub: HubClient, server: Store) -> None:
+    server.cut_files = 1
+    with pytest.raises(SourceError, match="cut"):
+        list(hub.download(server.endpoint, len(DATA)))
+    assert len(server.requests) == 3
+
+
+def test_a_part_of_the_rest_is_not_the_end(hub: HubClient, server: Store) -> None:
+    part = Reply(206, {"Content-Range": f"bytes 1000-1009/{len(DATA)}", "ETag": ETAG}, DATA[1000:1010])
+    server.script("/", Reply(200, {"ETag": ETAG}, DATA, cut=1000), part)
+    assert b"".join(hub.download(server.endpoint, len(DATA))) == DATA
+
+
 @pytest.mark.parametrize("etag", ["", 'W/"weak"'])
 def test_without_a_strong_validator_a_download_does_not_continue(
     hub: HubClient, server: Store, etag: str

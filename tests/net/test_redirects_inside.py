@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.errors import Fault
+from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.connect import Addresses
 from tests.net.asking import FILE, PATIENT, get
@@ -127,3 +127,26 @@ def test_a_private_server_may_redirect_to_another_whatever_their_names_say(
     resolver.answers = {"nas.example": [[OUTSIDE]], "store.example": [[OUTSIDE]]}
     origin.fault("*", faults.redirect(url_of("store.example", origin)), times=1)
     assert get(fresh, url_of("nas.example", origin)).data == FILE
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_client_of_a_server_cannot_name_a_private_address(resolver: Resolver, origin: Origin) -> None:
+    resolver.answers = {"inside.example": [[INSIDE]], "public.example": [[OUTSIDE]]}
+    origin.fault("*", faults.redirect(url_of("inside.example", origin)))
+    client = Client(PATIENT, Cancellation(), may_be_private=())
+    for name in ("inside.example", "public.example"):
+        with pytest.raises(SourceError, match="private network"):
+            client.open(url_of(name, origin), {}, None)
+    client.close()
+    assert len(origin.requests) == 1
+
+
+def test_an_address_of_the_settings_may_be_private(
+    resolver: Resolver, origin: Origin, public: set[str]
+) -> None:
+    public.clear()
+    resolver.answers = {"hub.example": [[OUTSIDE]]}
+    client = Client(PATIENT, Cancellation(), may_be_private=(f"http://hub.example:{origin.port}/api",))
+    client.open(url_of("hub.example", origin), {}, None).close()
+    client.close()
+    assert len(origin.requests) == 1

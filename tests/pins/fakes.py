@@ -54,6 +54,8 @@ class FakeUpstream:
     contents: Mapping[str, bytes] = field(default_factory=dict)
     resolved: int = 0
     opened: list[str] = field(default_factory=list)
+    refusal: Exception | None = None
+    """Raised instead of giving the bytes of a file."""
 
     def resolve(self, reference: Reference) -> Listing:
         self.resolved += 1
@@ -62,4 +64,6 @@ class FakeUpstream:
     @contextmanager
     def open(self, file: UpstreamFile) -> Iterator[Iterator[bytes]]:
         self.opened.append(file.path)
+        if self.refusal is not None:
+            raise self.refusal
         yield iter([self.contents[file.path]])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import OfflineError, UnknownModelError, UsageError
-from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.model.reference import Reference
+from modelfetch.errors import ConfigError, OfflineError, UnknownModelError, UsageError
+from modelfetch.model.manifest import FileSpec, Manifest, ModelScopeRepo, PinOrigin
+from modelfetch.model.parse_reference import parse_reference
+from modelfetch.model.reference import OciReference, Reference, RepoReference
 from modelfetch.pins.add import (
     Added,
     Target,
@@ -21,7 +22,7 @@ from modelfetch.pins.add import (
     pinned_names,
     target_of,
 )
-from modelfetch.pins.catalogs import pinned_as, user_catalog, write_pin
+from modelfetch.pins.catalogs import check_name, page_text, pinned_as, user_catalog, write_pin
 from modelfetch.pins.digests import StoreDigests
 from modelfetch.pins.pin import PinRequest
 from modelfetch.pins.session import PinSession, open_session
@@ -94,14 +95,92 @@ def test_adding_again_changes_nothing_and_makes_no_request(machine: Machine) -> 
 def test_other_patterns_or_another_name_are_another_pin(machine: Machine) -> None:
     machine.add()
     with pytest.raises(UsageError) as caught:
-        machine.add(include=("w",))
+        machine.add(include=("w*",), exclude=("c*",))
     assert "the name 'repo' is taken by repo of the user catalog" in caught.value.message
-    assert "--name org-repo" in caught.value.hint
+    again = "modelfetch add hf:org/Repo --include 'w*' --exclude 'c*' --name org-repo"
+    assert caught.value.hint == f"Choose another one: `{again}`."
     assert machine.add(include=("w",), name="small").is_written
     assert pinned_names(machine.workspace, ["hf:org/Repo"]) == ["repo"]
     assert machine.add(name="twin").is_written
     with pytest.raises(UsageError, match="pinned several times: repo, twin"):
         pinned_names(machine.workspace, ["hf:org/Repo"])
+
+
+def test_a_pin_of_two_hubs_is_found_by_both(machine: Machine) -> None:
+    with pytest.raises(UnknownModelError):
+        pinned_names(machine.workspace, ["ms:org/Repo"])
+    both = machine.add().manifest
+    path = user_catalog(machine.workspace)
+    write_pin(replace(both, modelscope=ModelScopeRepo("org/Repo", "master")), path, replace=True)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["repo", "repo"]
+    write_pin(replace(both, name="own", upstream=PinOrigin("ms:org/Repo")), path)
+    assert pinned_names(machine.workspace, ["ms:org/Repo", "hf:org/Repo"]) == ["own", "repo"]
+
+
+def test_what_another_process_pinned_meanwhile_is_used(machine: Machine) -> None:
+    late, later = machine.session, machine.session  # their catalogs are listed before the first one writes
+    first = machine.add().manifest
+    assert ensure_pinned(late, ["hf:org/Repo", "hf:org/Repo@main"]) == (["repo", "repo"], [])
+    target = target_of(machine.workspace, None)
+    again = add(later, PinRequest((HF,)), target)
+    assert (again.manifest, again.pin, again.is_written) == (first, None, False)
+    with pytest.raises(UsageError, match=r"repo\.toml exists already"):
+        add(later, PinRequest((HF,), exclude=("w",)), target)
+
+
+def test_a_reference_may_be_given_twice(machine: Machine) -> None:
+    names, added = ensure_pinned(machine.session, ["org/Repo", "hf:org/Repo@main"])
+    assert (names, len(added)) == (["repo", "repo"], 1)
+
+
+def test_an_alias_with_a_slash_is_a_name(machine: Machine) -> None:
+    alias = "onnx-community/whisper-base"
+    assert all_pinned(machine.workspace, [alias])
+    assert pinned_names(machine.workspace, [alias]) == [alias]
+    assert ensure_pinned(machine.session, [alias]) == ([alias], [])
+    assert machine.hub.resolved == 0
+
+
+def test_another_revision_gets_a_name_of_its_own_or_moves_the_pin(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "org/Repo", "v1.0"),)))
+    assert "--name repo-v1.0" in caught.value.hint
+    assert "`modelfetch upgrade repo --revision v1.0`" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((RepoReference("hf", "other/Repo", "v1.0"),)))
+    assert "--name other-repo" in caught.value.hint
+    with pytest.raises(UsageError, match="is taken by repo") as registry:
+        check_name(machine.workspace, "repo", PinRequest((OciReference("ghcr.io", "other/repo", "v1"),)))
+    assert "--name other-repo" in registry.value.hint
+    assert "upgrade" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        RepoReference("hf", "org/Repo", "main", "model", "onnx/a.bin"),
+        RepoReference("hf", "org/Repo", "feature/x", "dataset", "onnx"),
+        RepoReference("ms", "org/Repo", "master", "model", "onnx"),
+    ],
+)
+def test_the_folder_of_a_page_is_kept_in_a_proposal(machine: Machine, reference: RepoReference) -> None:
+    assert parse_reference(page_text(reference)) == reference
+    machine.add()
+    with pytest.raises(UsageError) as caught:
+        check_name(machine.workspace, "repo", PinRequest((reference,)))
+    assert "upgrade" not in caught.value.hint
+
+
+def test_a_reference_that_is_pinned_at_another_revision_is_told_apart(machine: Machine) -> None:
+    machine.add()
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:org/Repo@v2"])
+    hint = "Pinned is repo (hf:org/Repo). `modelfetch add hf:org/Repo@v2` pins it."
+    assert caught.value.hint == hint
+    with pytest.raises(UnknownModelError) as caught:
+        pinned_names(machine.workspace, ["hf:datasets/org/Repo"])
+    assert "Pinned is" not in caught.value.hint
 
 
 def test_a_built_in_name_is_taken(machine: Machine) -> None:
@@ -160,6 +239,9 @@ def test_the_users_catalog_can_be_chosen_in_a_project(machine: Machine) -> None:
 def test_a_directory_can_be_chosen(machine: Machine) -> None:
     directory = machine.root / "elsewhere"
     assert machine.add(str(directory)).path == directory / "repo.toml"
+    again = machine.add(str(directory))
+    assert (again.path, again.is_written) == (directory / "repo.toml", False)
+    machine.hub.listing = hf_listing(stated("other"))
     with pytest.raises(UsageError, match="exists already"):
         machine.add(str(directory))
 
@@ -271,6 +353,15 @@ def test_unpinning_undoes_adding(machine: Machine) -> None:
         unpin(machine.workspace, "whisper-base", dry_run=False)
 
 
+def test_a_project_does_not_choose_which_file_of_the_user_is_deleted(machine: Machine) -> None:
+    own = machine.root / "important.toml"
+    own.write_text("[anything]\n")
+    machine.project.write_text('catalog = ["../important.toml"]\n')
+    with pytest.raises(UsageError, match="is outside of the project"):
+        unpin(machine.workspace, "important", dry_run=False)
+    assert own.exists()
+
+
 def test_a_manifest_is_never_replaced_but_by_upgrade(tmp_path: Path) -> None:
     manifest = Manifest("m", "1", (FileSpec("a", 1, "00" * 32),))
     path = write_pin(manifest, tmp_path / "new")
@@ -291,3 +382,54 @@ def test_a_manifest_that_would_be_too_large_is_not_written(tmp_path: Path) -> No
 
 def test_a_target_outside_of_a_project_is_the_users(machine: Machine) -> None:
     assert target_of(machine.workspace, None) == Target("user", user_catalog(machine.workspace))
+
+
+def test_an_alias_of_a_built_in_model_is_no_reference(machine: Machine) -> None:
+    """Even if it looks like one: built-in models can be named by their repositories."""
+    alias = "onnx-community/whisper-base"
+    assert pinned_names(machine.workspace, [alias]) == [alias]
+    assert all_pinned(machine.workspace, [alias])
+    assert ensure_pinned(machine.session, [alias]) == ([alias], [])
+
+
+def test_a_pin_that_another_process_wrote_meanwhile_is_as_good(machine: Machine) -> None:
+    session = machine.session
+    session.workspace.catalog.names()
+    machine.add()
+    target = Target("user", machine.user.parent)
+    late = add(session, PinRequest((HF,)), target)  # its catalogs were listed before
+    assert (late.pin, late.path, late.is_written) == (None, machine.user, False)
+
+
+@pytest.mark.parametrize("catalog", ["../elsewhere", "link"])
+def test_a_project_does_not_choose_where_else_files_are_created(machine: Machine, catalog: str) -> None:
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.mkdir()
+    (machine.work / "link").symlink_to(elsewhere)
+    machine.project.write_text(f'catalog = ["{catalog}"]\n')
+    assert machine.add().path == machine.work / "models" / "repo.toml"
+    assert list(elsewhere.iterdir()) == []
+    assert machine.add(str(elsewhere), name="other").path.parent == elsewhere
+
+
+def test_a_project_file_that_is_a_link_out_of_it_stops_before_anything_is_written(machine: Machine) -> None:
+    own = machine.root / "own.toml"
+    own.write_text("")
+    machine.project.symlink_to(own)
+    with pytest.raises(ConfigError, match="link out of the project"):
+        machine.add()
+    assert not (machine.work / "models").exists()
+    assert machine.hub.resolved == 0
+
+
+def test_what_a_project_claims_to_have_pinned_gets_into_no_catalog_of_the_user(machine: Machine) -> None:
+    machine.project.write_text('catalog = ["models"]\n')
+    (machine.work / "models").mkdir()
+    claimed = Manifest("repo", "1", (FileSpec("w", 4, "00" * 32),), upstream=PinOrigin("hf:org/Repo"))
+    write_pin(claimed, machine.work / "models")
+    assert machine.add().is_written is False
+    with pytest.raises(UsageError, match="is taken by repo of the project catalog"):
+        machine.add("user")
+    added = machine.add("user", name="mine")
+    assert added.manifest.files != claimed.files
+    assert machine.add(str(machine.root / "other"), name="other").manifest.files == added.manifest.files

@@ -152,6 +152,35 @@ def test_an_incomplete_snapshot_is_reported_and_skipped(machine: Machine) -> Non
     assert [path.name for path in (machine.root / "config" / "catalog").iterdir()] == ["whole.toml"]
 
 
+def test_a_part_of_a_repository_is_adopted_by_its_reference(machine: Machine) -> None:
+    """As of `hf download --include`: without `include` the pin would pass for the whole repository."""
+    here = {"m-Q4_K_M.gguf": LARGE, "config.json": SMALL, ".gitattributes": b"x"}
+    add_repository(machine.hub, "models--org--part", here, tree={**here, "m-Q8_0.gguf": LARGE + b"x"})
+    skipped = only(machine.adopt("hf"))
+    assert (skipped.state, skipped.manifest) == ("incomplete", None)
+    assert "modelfetch adopt hf:org/part" in skipped.hint
+    adopted = only(machine.adopt("hf:org/part"))
+    assert adopted.state == "adopted"
+    assert "1 of its files" in adopted.notices[0]
+    origin = written(adopted).upstream
+    assert origin is not None
+    assert origin.include == ("config.json", "m-Q4_K_M.gguf")
+    assert machine.ensure("part").exit_code == 0
+    assert set(machine.placed("part")) == {"m-Q4_K_M.gguf", "config.json"}
+
+
+def test_a_snapshot_without_a_listing_may_be_a_part(machine: Machine) -> None:
+    add_repository(machine.hub, "models--org--old", FILES)
+    origin = written(only(machine.adopt("hf"))).upstream
+    assert origin is not None
+    assert origin.include == tuple(FILES)
+
+
+def test_a_shard_without_the_others_is_reported(machine: Machine) -> None:
+    add_repository(machine.hub, "models--org--old", {"m-00001-of-00002.safetensors": LARGE})
+    assert "one of 2 parts" in only(machine.adopt("hf")).notices[1]
+
+
 def test_a_damaged_small_file_is_not_pinned(machine: Machine) -> None:
     folder = add_repository(machine.hub, "models--org--name", FILES)
     flip_a_bit(folder / "blobs" / blob_name(SMALL))
@@ -225,6 +254,12 @@ def test_what_is_not_there_is_an_unknown_model(machine: Machine, target: str) ->
         machine.adopt(target)
 
 
+def test_a_repository_of_another_type_is_suggested(machine: Machine) -> None:
+    add_repository(machine.hub, "datasets--org--name", FILES)
+    with pytest.raises(UnknownModelError, match=r"'org/name'\. Did you mean 'datasets/org/name'\?"):
+        machine.adopt("hf:org/name")
+
+
 @pytest.mark.parametrize("below", ["", "snapshots", f"snapshots/{COMMIT}", f"snapshots/{COMMIT}/onnx"])
 def test_directories_that_are_links_are_not_entered(machine: Machine, below: str) -> None:
     """In a shared cache another user could make any file of this user a part of a model."""
@@ -232,6 +267,12 @@ def test_directories_that_are_links_are_not_entered(machine: Machine, below: str
     (folder / below).rename(machine.root / "secrets")
     (folder / below).symlink_to(machine.root / "secrets")
     assert [each.manifest for each in machine.adopt("hf")] in ([], [None])
+
+
+@pytest.mark.parametrize("name", ["models--e\x1b[31m--x", "models--..--x", "models--a b--c"])
+def test_directories_that_no_library_made_are_left_out(machine: Machine, name: str) -> None:
+    add_repository(machine.hub, name, FILES)
+    assert machine.adopt("hf") == []
 
 
 def test_a_dry_run_writes_nothing(machine: Machine) -> None:
@@ -294,6 +335,30 @@ def test_an_unfinished_model_of_ollama_is_reported(machine: Machine) -> None:
     add_ollama(machine.ollama, LLAMA, [("model", LARGE)], partial=True)
     adopted = only(machine.adopt("ollama"))
     assert (adopted.state, adopted.reason) == ("incomplete", "layers are not there: llama3.2-1b.gguf")
+    assert "ollama pull llama3.2:1b" in adopted.hint
+
+
+def test_a_truncated_layer_of_ollama_is_found_by_its_size(machine: Machine) -> None:
+    add_ollama(machine.ollama, LLAMA, [("model", LARGE)])
+    [blob] = (machine.ollama / "blobs").iterdir()
+    blob.write_bytes(LARGE[:-1])
+    adopted = only(machine.adopt("ollama"))
+    assert (adopted.state, adopted.manifest) == ("damaged", None)
+    assert adopted.reason == "layers of a wrong size: llama3.2-1b.gguf"
+
+
+@pytest.mark.parametrize(
+    ("target", "guess"),
+    [("ollama:llama3.2", "It has: ollama:llama3.2:1b"), ("ollama:lama3.2", "Did you mean 'llama3.2'")],
+)
+def test_an_unknown_model_of_ollama_is_refused_with_a_guess(
+    machine: Machine, target: str, guess: str
+) -> None:
+    add_ollama(machine.ollama, LLAMA, [("model", LARGE)])
+    add_ollama(machine.ollama, "registry.ollama.ai/library/q/latest", [("model", LARGE)])
+    with pytest.raises(UnknownModelError) as caught:
+        machine.adopt(target)
+    assert guess in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -337,9 +402,34 @@ def test_a_directory_is_one_model(machine: Machine) -> None:
     assert machine.placed("my-models") == FILES
 
 
-def test_a_directory_that_is_not_there_is_unknown(machine: Machine) -> None:
-    with pytest.raises(UnknownModelError):
-        machine.adopt(str(machine.root / "missing"))
+@pytest.mark.parametrize("place", ["missing", "org/name", "ms:org/name"])
+def test_a_place_that_is_not_there_is_unknown(machine: Machine, place: str) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        machine.adopt(place)
+    assert "hf:ORG/REPO" in caught.value.hint
+
+
+def test_a_path_that_is_not_safe_is_refused_with_a_command_that_leaves_it_out(machine: Machine) -> None:
+    directory = machine.root / "models"
+    directory.mkdir()
+    (directory / "a b").write_bytes(SMALL)
+    refused = only(machine.adopt(str(directory)))
+    assert (refused.state, refused.manifest) == ("refused", None)
+    assert "--exclude 'a b'" in refused.hint
+    assert f"modelfetch add {directory}" in refused.hint
+
+
+def test_a_place_that_has_changed_is_refused_with_the_command_that_moves_its_pin(machine: Machine) -> None:
+    directory = machine.root / "models"
+    directory.mkdir()
+    (directory / "a").write_bytes(SMALL)
+    machine.adopt(str(directory))
+    (directory / "b").write_bytes(LARGE)
+    refused = only(machine.adopt(str(directory)))
+    assert refused.state == "refused"
+    assert "modelfetch upgrade models" in refused.hint
+    (blob,) = [path for path in (machine.root / "cache" / "blobs").rglob("*") if path.is_file()]
+    assert blob.read_bytes() == SMALL, "refused before the second file was read"
 
 
 def test_an_empty_directory_has_nothing_to_pin(machine: Machine) -> None:

@@ -14,7 +14,8 @@ from modelfetch.errors import IntegrityError, UnavailableError
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.reference import Reference
 from modelfetch.pins.digests import StoreDigests
-from modelfetch.store import FileDigest, Store
+from modelfetch.store import Store
+from modelfetch.store.intake import FileDigest
 from modelfetch.upstreams.base import Listing, UpstreamFile
 
 CONTENT = b"some small file\n"

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.cancel import Cancellation
 from modelfetch.cli import entry
+from modelfetch.engine.known_digests import HistoryDigests
 from modelfetch.errors import StoreError, UsageError
-from modelfetch.pins.find import Found, Target, find, target_of
+from modelfetch.pins.find import Found, FoundFile, Target, find, target_of
 from modelfetch.workspace import Workspace
 
 CONTENT, OTHER = b"weights", b"{}"
@@ -107,7 +109,7 @@ def test_a_file_that_cannot_be_read(home: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("modelfetch.pins.find.open_regular", refuse)
     with pytest.raises(StoreError, match="permission denied"):
         target_of("model.bin")
 
@@ -170,6 +172,18 @@ def test_caches_of_other_programs_are_searched_by_name(home: Path) -> None:
     assert [each.program for each in found.elsewhere] == ["huggingface", "ollama"]
     assert not found.is_empty
     assert found.target.size is None
+
+
+def test_a_file_that_an_earlier_run_hashed_is_found(home: Path) -> None:
+    path = home / "nas" / "a.gguf"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    assert look().is_empty
+    assert not (home / "cache").exists(), "nothing is written"
+    digests = HistoryDigests(home / "cache", 30, Cancellation())
+    digests.put(path, path.stat(), SHA256)
+    digests.close()
+    assert look().elsewhere == (FoundFile("local", path),)
 
 
 def test_a_wrong_manifest_is_reported_and_passed_over(home: Path) -> None:

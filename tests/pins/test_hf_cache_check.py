@@ -74,6 +74,8 @@ def test_damage_in_the_shared_store_is_that_of_every_repository_and_read_once(tm
         add_repository(tmp_path, name, FILES, shared=True)
     flip_a_bit(shared_place(tmp_path, LARGE))
     assert damage(tmp_path) == [("a/x", "onnx/model.onnx", "hash"), ("b/y", "onnx/model.onnx", "hash")]
+    [place] = {found.path for found in checked(tmp_path)[0].damaged}
+    assert place == shared_place(tmp_path, LARGE), "without its link, a new download would be linked to it"
     events = [
         event for event in CacheCheck(repositories(tmp_path)).events() if isinstance(event, FileStarted)
     ]
@@ -107,6 +109,33 @@ def test_a_directory_that_cannot_be_read_is_no_proof(tmp_path: Path, monkeypatch
     assert [(found.file, found.why) for found in check.damaged] == [
         ("blobs/", "missing (cannot be read: permission denied)")
     ]
+
+
+def test_a_link_to_another_blob_than_the_listing_states_is_found(tmp_path: Path) -> None:
+    folder = add_repository(tmp_path, "models--org--name", FILES, tree=FILES)
+    link = folder / "snapshots" / COMMIT / "config.json"
+    link.unlink()
+    link.symlink_to(Path("../../blobs", blob_name(LARGE)))
+    assert damage(tmp_path) == [("org/name", "config.json", "size")]
+    flip_a_bit(folder / "blobs" / blob_name(LARGE))
+    assert ("org/name", "onnx/model.onnx", "hash") in damage(tmp_path)
+
+
+@pytest.mark.parametrize("tree", [None, FILES])
+def test_a_link_to_a_file_that_only_bears_the_name_of_a_blob(
+    tmp_path: Path, tree: dict[str, bytes] | None
+) -> None:
+    folder = add_repository(tmp_path, "models--org--name", FILES, tree=tree)
+    impostor = tmp_path / "models--evil--x" / blob_name(LARGE)
+    impostor.parent.mkdir()
+    impostor.write_bytes(bytes(len(LARGE)))
+    link = folder / "snapshots" / COMMIT / "onnx" / "model.onnx"
+    link.unlink()
+    link.symlink_to(impostor)
+    if tree is not None:
+        assert damage(tmp_path) == [("org/name", "onnx/model.onnx", "hash")]
+    else:
+        assert (damage(tmp_path), checked(tmp_path)[0].unchecked) == ([], 1)
 
 
 def test_two_versions_of_a_path_are_told_apart(tmp_path: Path) -> None:
@@ -159,7 +188,7 @@ def test_a_cache_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     assert damage(tmp_path / "missing") == []
 
 
-@pytest.mark.parametrize("name", ["org/name", "hf:org/name", "models/org/name"])
+@pytest.mark.parametrize("name", ["org/name", "hf:org/name", "models/org/name", "model/org/name"])
 def test_one_repository_can_be_named(tmp_path: Path, name: str) -> None:
     add_repository(tmp_path, "models--org--name", FILES)
     bad = add_repository(tmp_path, "models--org--bad", FILES)
@@ -167,10 +196,20 @@ def test_one_repository_can_be_named(tmp_path: Path, name: str) -> None:
     assert {file.model for file in checked(tmp_path, [name])[1].files} == {"org/name"}
 
 
-def test_an_unknown_repository_is_refused_with_a_guess(tmp_path: Path) -> None:
+def test_a_name_of_the_list_of_hf_is_accepted(tmp_path: Path) -> None:
+    for name in ("models--dataset--name", "datasets--dataset--name", "datasets--org--data"):
+        add_repository(tmp_path, name, FILES)
+    found = repositories(tmp_path)
+    names = ["dataset/org/data", "dataset/name", "dataset/dataset/name", "datasets/org/data"]
+    chosen = [each.name for each in choose(found, names, tmp_path)]
+    assert chosen == ["datasets/org/data", "dataset/name", "datasets/dataset/name"]
+
+
+@pytest.mark.parametrize("name", ["spaces/org/nam", "org/name", "Spaces/Org/Name", "space/Org/name"])
+def test_an_unknown_repository_is_refused_with_a_guess(tmp_path: Path, name: str) -> None:
     add_repository(tmp_path, "spaces--org--name", FILES)
     with pytest.raises(UsageError, match=r"Did you mean 'spaces/org/name'\?"):
-        checked(tmp_path, ["spaces/org/nam"])
+        checked(tmp_path, [name])
 
 
 def test_a_pipe_in_the_cache_does_not_block(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from modelfetch.errors import UsageError
 from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse_reference import parse_reference
 from modelfetch.model.reference import RepoReference
-from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, request_of
+from modelfetch.pins.matching import Wanted, at_revision, is_pin_of, is_source_of, request_of
 from tests.pins.fakes import COMMIT, HF, MS
 
 
@@ -91,6 +91,32 @@ def test_further_sources_must_be_there() -> None:
     assert is_pin_of(replace(one, modelscope=ModelScopeRepo("org/Repo", "master")), Wanted(HF, (MS,)))
 
 
+@pytest.mark.parametrize(
+    ("ref", "text", "expected"),
+    [
+        ("hf:org/Repo", "ms:org/Repo", True),
+        ("hf:org/Repo@v1", "ms:org/Repo@master", True),
+        ("hf:org/Repo", "ms:org/Repo@v1", False),
+        ("hf:org/Repo", "ms:datasets/org/Repo", False),
+        ("ms:org/Repo", "hf:org/Repo", True),
+        ("ms:org/Repo", f"hf:org/Repo@{COMMIT}", True),
+        ("ms:org/Repo", "hf:org/Repo@v1", False),
+        ("ms:org/Repo", "hf:org/Other", False),
+        ("hf:old/name", "hf:org/Repo@main", True),
+        ("hf:old/name@v1", "hf:org/Repo@v1", True),
+        ("hf:old/name@v1", "hf:org/Repo", False),
+        ("hf:old/name", f"hf:org/Repo@{COMMIT}", False),
+        ("gh:o/r", "https://a.example/m.onnx", False),
+    ],
+)
+def test_a_pin_is_found_by_a_repository_that_it_names(ref: str, text: str, expected: bool) -> None:
+    pin = replace(manifest(ref, ("*.onnx",)), modelscope=ModelScopeRepo("org/Repo", "master"))
+    wanted = Wanted(parse_reference(text, exists=lambda _: False))
+    assert is_source_of(pin, wanted) == expected
+    assert not is_source_of(pin, replace(wanted, patterns=((), ())))
+    assert not is_source_of(replace(pin, upstream=None), wanted)
+
+
 def test_the_request_of_a_pin_names_all_its_hubs_and_patterns() -> None:
     pin = replace(manifest("hf:org/Repo", ("*.onnx",), ("x*",)), modelscope=ModelScopeRepo("o/r", "master"))
     request = request_of(pin, HF)
@@ -116,3 +142,10 @@ def test_a_revision_replaces_the_one_of_the_reference(text: str, revision: str, 
 def test_what_has_no_revisions_says_so() -> None:
     with pytest.raises(UsageError, match="has no revisions"):
         at_revision(parse_reference("https://a.example/m.onnx"), "v1")
+
+
+@pytest.mark.parametrize("text", ["hf:org/repo", "ms:org/repo", "gh:o/r", "oci:r.example/m", "ollama:m"])
+@pytest.mark.parametrize("revision", ["", "../../blobs/x", "a?b=c", "a b", "a@b:c@", "-x", "\x1b[31m"])
+def test_what_cannot_be_a_revision_gets_into_no_url(text: str, revision: str) -> None:
+    with pytest.raises(UsageError):
+        at_revision(parse_reference(text), revision)

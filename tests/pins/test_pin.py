@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import IntegrityError, UsageError
+from modelfetch.errors import AuthorizationError, IntegrityError, UnavailableError, UsageError
 from modelfetch.model.manifest import FileSpec, ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import DiskReference, GithubReference, Reference, RepoReference
@@ -70,10 +70,11 @@ def test_stated_digests_are_taken_and_the_others_computed(hubs: Hubs) -> None:
 def test_trust_on_first_use_is_said_plainly(hubs: Hubs) -> None:
     hubs.serve(hf_listing(stated("w"), plain("config.json")))
     [notice] = hubs.pin().notices
-    source = "from what hf:org/Repo alone delivered now, whose git blob ids it matched (trust on first use)"
+    source = "from the bytes of hf:org/Repo alone, which match their git blob ids (trust on first use)"
     assert notice == f"no hub states the SHA-256 of 1 file (2 B): computed here {source}"
+    assert hubs.pin().first_use == notice
     hubs.serve(hf_listing(stated("w")))
-    assert hubs.pin().notices == ()
+    assert (hubs.pin().notices, hubs.pin().first_use) == ((), "")
 
 
 def test_a_pin_of_which_nobody_states_a_digest_is_marked_computed(hubs: Hubs) -> None:
@@ -95,13 +96,34 @@ def test_two_hubs_become_two_sources_of_one_manifest(hubs: Hubs) -> None:
     first = hubs.serve(hf_listing(stated("w"), plain("config.json")))
     second = hubs.serve(ms_listing(stated("w"), stated("config.json", b"{}"), license="Apache-2.0"))
     pin = hubs.pin(HF, MS)
-    assert (first.opened, second.opened, pin.fetched) == ([], [], 0)
+    assert (first.opened, second.opened, pin.fetched) == (["config.json"], [], 2)
     assert pin.manifest.modelscope == ModelScopeRepo("org/Repo", "master")
     assert pin.manifest.huggingface is not None
     assert pin.manifest.upstream is not None
     assert pin.manifest.upstream.stated == "huggingface, modelscope"
     assert pin.manifest.license == "MIT"
-    assert any("ms:org/Repo agrees with hf:org/Repo" in notice for notice in pin.notices)
+    assert pin.notices == ("ms:org/Repo agrees with hf:org/Repo on 2 files by SHA-256",)
+
+
+@pytest.mark.parametrize("order", [(HF, MS), (MS, HF)])
+def test_a_small_file_that_differs_between_hubs_is_refused(hubs: Hubs, order: tuple[Reference, ...]) -> None:
+    hub = hubs.serve(hf_listing(stated("w"), plain("config.json")))
+    hubs.serve(ms_listing(stated("w"), stated("config.json", b"[]")))
+    with pytest.raises(IntegrityError) as caught:
+        hubs.pin(*order)
+    assert f"hf:org/Repo has SHA-256 {sha256(b'{}')}, 2 bytes" in str(caught.value)
+    assert f"ms:org/Repo has SHA-256 {sha256(b'[]')}, 2 bytes" in str(caught.value)
+    assert hub.opened == ["config.json"]
+    assert hubs.pin(*order, exclude=("config.json",)).fetched == 0
+
+
+def test_small_files_of_a_hub_that_refuses_access_are_compared_by_size(hubs: Hubs) -> None:
+    hub = hubs.serve(hf_listing(stated("w"), plain("config.json")))
+    hub.refusal = AuthorizationError("gated")
+    hubs.serve(ms_listing(stated("w"), stated("config.json", b"{}")))
+    pin = hubs.pin(HF, MS)
+    words = "ms:org/Repo agrees with hf:org/Repo on 1 file by SHA-256 and on 1 file by size alone"
+    assert (pin.notices, pin.fetched) == ((words,), 0)
 
 
 def test_two_repositories_of_one_hub_are_refused(hubs: Hubs) -> None:
@@ -115,7 +137,7 @@ def test_two_repositories_of_one_hub_are_refused(hubs: Hubs) -> None:
 def test_a_name_that_is_taken_is_refused_before_anything_is_read(hubs: Hubs) -> None:
     hub = hubs.serve(hf_listing(plain("config.json")))
 
-    def taken(name: str) -> None:
+    def taken(name: str, _: PinRequest) -> None:
         raise UsageError(f"{name} is taken")
 
     with pytest.raises(UsageError, match="repo is taken"):
@@ -212,3 +234,10 @@ def test_what_is_pinned_can_be_written_and_read(hubs: Hubs) -> None:
     assert manifest.upstream is not None
     added = manifest.upstream.added
     assert manifest.upstream == PinOrigin("hf:org/Repo", (), ("config.json",), added, "huggingface")
+
+
+def test_what_no_manifest_can_hold_is_refused_before_it_is_written(hubs: Hubs) -> None:
+    hubs.serve(hf_listing(stated("a"), stated("b", size=6)))
+    with pytest.raises(UnavailableError, match="another file has the same sha256") as caught:
+        hubs.pin()
+    assert "'hf:org/Repo' states what no manifest can hold" in caught.value.message

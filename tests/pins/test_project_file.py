@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,27 @@ def test_a_file_that_is_not_understood_is_left_alone(path: Path, content: str) -
     with pytest.raises(ConfigError, match=r"modelfetch\.toml"):
         add_to_project(path, "m")
     assert path.read_text() == content
+
+
+def test_names_that_are_added_at_once_are_all_kept(path: Path) -> None:
+    path.write_text(WRITTEN)
+    names = [f"model-{number}" for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda name: add_to_project(path, name), names))
+    assert set(names) <= set(tomllib.loads(path.read_text())["models"])
+
+
+def test_a_link_out_of_the_project_is_not_edited(tmp_path: Path) -> None:
+    own = tmp_path / "config.toml"
+    own.write_text("[network]\nfiles = 2\n")
+    path = tmp_path / "clone" / "modelfetch.toml"
+    path.parent.mkdir()
+    path.symlink_to(own)
+    with pytest.raises(ConfigError, match="link out of the project"):
+        add_to_project(path, "mine", "models")
+    assert own.read_text() == "[network]\nfiles = 2\n"
+    path.unlink()
+    path.symlink_to("real.toml")  # inside, it may be one
+    (path.parent / "real.toml").write_text("")
+    assert add_to_project(path, "mine") is True
+    assert path.is_symlink()

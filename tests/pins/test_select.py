@@ -73,6 +73,13 @@ def test_a_pattern_of_an_earlier_revision_may_exclude_nothing() -> None:
     assert selected(["a"], exclude=("gone",), is_repeat=True) == ["a"]
 
 
+def test_a_path_of_an_earlier_revision_may_be_gone() -> None:
+    assert selected(["a"], ("a", "gone"), is_repeat=True) == ["a"]
+    assert "'gone'" in refused(["a"], ("a", "gone")).message
+    assert "'gone'" in refused(["a"], ("gone",), is_repeat=True).message
+    assert "'*Q4*'" in refused(["a"], ("a", "*Q4*"), is_repeat=True).message
+
+
 def test_settings_of_git_are_left_out_unless_named() -> None:
     paths = [".gitattributes", "a", "b/.gitattributes"]
     assert selected(paths) == ["a"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, UsageError
-from modelfetch.model.manifest import ModelScopeRepo
+from modelfetch.model.manifest import ModelScopeRepo, PinOrigin
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.reference import (
+    DiskReference,
     GithubReference,
     IpfsReference,
     OciReference,
@@ -29,6 +30,7 @@ from modelfetch.pins.upgrade import (
     prepare,
     version,
 )
+from modelfetch.upstreams.base import Listing
 from modelfetch.workspace import Workspace
 from tests.pins.moving import NEW, OLD, Hashed, Hub, listed, parse, pin, written
 
@@ -135,6 +137,16 @@ def test_another_name_of_the_same_revision_is_followed(tmp_path: Path) -> None:
     assert prepared(tmp_path, hub).is_empty
 
 
+def test_the_notice_about_a_second_hub_names_what_differs(tmp_path: Path, hub: Hub) -> None:
+    written(catalog(tmp_path), replace(pin(), modelscope=ModelScopeRepo("org/m", OLD)))
+    hub.has("ms:org/m", OLD, listed("model.bin", b"worse!"))
+    there = hub.answers["ms:org/m"]
+    assert isinstance(there, Listing)
+    hub.answers["ms:org/m"] = replace(there, huggingface=None, modelscope=ModelScopeRepo("org/m", OLD))
+    [notice] = [line for line in prepared(tmp_path, hub).notices if "no longer" in line]
+    assert "do not agree on 1 file: 'model.bin': hf:org/m@main has SHA-256 " in notice
+
+
 @pytest.mark.parametrize("origin", ["built-in", "environment"])
 def test_other_catalogs_are_not_changed(tmp_path: Path, hub: Hub, origin: str) -> None:
     elsewhere = written(tmp_path / "shared", pin())
@@ -214,6 +226,24 @@ def test_a_reference_at_another_revision(reference: Reference, text: str) -> Non
 def test_a_reference_without_revisions_is_refused() -> None:
     with pytest.raises(UsageError, match="has no revisions"):
         at_revision(IpfsReference("bafy"), "v2")
+
+
+@pytest.mark.parametrize("ref", ["/secret.key", "/work/inside", "~"])
+def test_a_project_does_not_choose_which_files_of_the_user_are_read(
+    tmp_path: Path, hub: Hub, ref: str
+) -> None:
+    secret = tmp_path / "secret.key"
+    secret.write_bytes(b"private")
+    work = tmp_path / "work"
+    (work / "models").mkdir(parents=True)
+    (work / "modelfetch.toml").write_text('catalog = ["models"]\n')
+    (work / "inside").symlink_to(secret)
+    upstream = PinOrigin(ref if ref == "~" else f"{tmp_path}{ref}")
+    written(work / "models", replace(pin(), upstream=upstream, huggingface=None))
+    environ = {"HOME": str(tmp_path), "MODELFETCH_CONFIG": str(tmp_path / "config" / "config.toml")}
+    workspace = Workspace.open(environ=environ, cwd=work)
+    with pytest.raises(UsageError, match="is outside of it"):
+        prepare(workspace, "m", hub.upstream_for, Hashed(), DiskReference)
 
 
 def test_other_versions_come_from_the_cache(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_the_error_has_the_list_with_sizes_and_the_command() -> None:
     assert error.hint == "For example: `modelfetch add hf:org/Repo --include '*Q4_0*'`."
 
 
+def test_the_example_is_the_usual_quantization_under_a_name_of_its_own() -> None:
+    found = variants_of([stated("x-Q2_K.gguf", b"12345"), stated("x-Q4_K_M.gguf", bytes(7000))])
+    error = VariantsError("hf:org/X-GGUF", found, repo="X-GGUF")
+    assert error.message.splitlines()[1:] == ["  Q2_K        5 B", "  Q4_K_M  7.00 kB"]
+    command = "modelfetch add hf:org/X-GGUF --include '*Q4_K_M*' --name x-q4_k_m"
+    assert error.hint == f"For example: `{command}`."
+
+
 def test_a_size_that_is_not_stated_is_shown_as_unknown() -> None:
     error = VariantsError("x", variants_of([stated("a.gguf", size=None), stated("b.gguf", size=None)]))
     assert error.message.count("size unknown") == 2

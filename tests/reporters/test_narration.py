@@ -163,3 +163,17 @@ def test_a_partial_file_is_still_a_download() -> None:
     held = PlannedFile("a", 10, "0" * 64, "partial", 5, ())
     event = type(plan)(**{name: getattr(plan, name) for name in plan.__slots__} | {"files": (held,)})
     assert told(event) == ["📥 Downloading model: whisper-base"]
+
+
+def test_a_worker_is_not_called_a_model() -> None:
+    events: list[Event] = [planned(), ModelReady(MODEL, "1", "/c", 1, 1000, 1000)]
+    records = list(stamped(at_once([RunStarted("ensure", (MODEL,)), *events])))
+    lines = [narrate(record, lambda _: "worker") for record in records[:3]]
+    assert lines == [
+        f"🔍 Looking for worker: {MODEL}",
+        f"📥 Downloading worker: {MODEL}",
+        f"✅ Worker ready: {MODEL} (1.00 kB)",
+    ]
+    assert narrate(next(stamped(at_once(already_there()))), lambda _: "worker").startswith("🔍")
+    mixed = next(stamped(at_once([RunStarted("ensure", ("a", "b"))])))
+    assert narrate(mixed, {"a": "worker", "b": "model"}.__getitem__) == "🔍 Looking for model: a, b"

@@ -20,6 +20,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.record import Record
 from modelfetch.engine.state import RunState
+from modelfetch.model.manifest import NO_LICENSE
 from modelfetch.notices import Notices
 from modelfetch.reporters import error_lines, terminal_text
 from modelfetch.reporters.failure_notes import Note, Notes
@@ -83,7 +84,8 @@ def test_error_lines_are_harmless() -> None:
         ),
         ("AGPL-3.0", "Mind this.", "", ["license: AGPL-3.0 (as stated by the publisher)", "Mind this."]),
         ("MIT", "Mind this.", "", ["license: MIT (as stated by the publisher)", "Mind this."]),
-        ("", "", "https://x.example", ["license: (not stated by the publisher; https://x.example)"]),
+        ("", NO_LICENSE, "https://x.example", ["license: not stated by the publisher; https://x.example"]),
+        ("", "Mind this.", "", ["license: not stated by the publisher", "Mind this."]),
     ],
 )
 def test_a_licence_is_told_before_a_download_unless_it_is_permissive(
@@ -99,10 +101,7 @@ def test_a_plan_counts_what_is_missing_and_what_an_earlier_run_left() -> None:
     assert terminal_text.plan(plan) == "2 files, 300 MB; 2 to fetch, 300 MB"
     part = replace(plan.files[0], state="partial", held=40_000_000)
     resumed = replace(plan, missing=260_000_000, files=(part, plan.files[1]))
-    assert (
-        terminal_text.plan(resumed)
-        == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB kept from an earlier run)"
-    )
+    assert terminal_text.plan(resumed) == "2 files, 300 MB; 2 to fetch, 260 MB (40.0 MB in the cache already)"
     there = replace(plan, missing=0, files=tuple(replace(file, state="kept") for file in plan.files))
     assert terminal_text.plan(there) == "2 files, 300 MB"
 

@@ -116,6 +116,28 @@ def test_files_of_the_server_are_not_read(server: Served, reference: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "reference",
+    [
+        "http://{host}/model.onnx",
+        "http://localhost:{port}/model.onnx",
+        "https://{host}/model.onnx",
+        "oci:{host}/lab/model:1",
+        "ollama:{host}/lab/model:1",
+        "https://169.254.169.254/latest/meta-data",
+        "oci:10.0.0.6/lab/model",
+    ],
+)
+def test_the_server_is_no_way_into_its_own_network(server: Served, reference: str) -> None:
+    with HuggingFaceHub() as inside:  # not the one that the settings name
+        text = reference.format(host=inside.host, port=inside.host.rpartition(":")[2])
+        refused = post(server, text, dry_run=True)
+        assert (refused.status, refused.code) == (502, "unavailable")
+        assert "leads into a private network" in refused.document["error"]["message"]
+        assert "modelfetch add" in refused.document["error"]["hint"]
+        assert inside.requests == []
+
+
+@pytest.mark.parametrize(
     "document",
     [
         {},

@@ -629,6 +629,25 @@ def test_an_endpoint_only_a_project_names_is_not_sent_the_token(machine: Machine
     assert machine.load().hf_token is not None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "is_sent"),
+    [
+        ("http://hub.example", False),
+        ("http://192.168.1.5:8765", False),
+        ("https://hub.example", True),
+        ("http://localhost:8765", True),
+        ("http://127.0.0.1:8765", True),
+        ("http://[::1]:8765", True),
+    ],
+)
+def test_a_token_does_not_cross_a_network_without_tls(machine: Machine, endpoint: str, is_sent: bool) -> None:
+    machine.environ |= {"HF_TOKEN": TOKEN, "HF_ENDPOINT": endpoint}
+    machine.environ |= {"MODELSCOPE_API_TOKEN": TOKEN, "MODELSCOPE_ENDPOINT": endpoint}
+    loaded = machine.load()
+    assert (loaded.hf_token is not None, loaded.ms_token is not None) == (is_sent, is_sent)
+    assert [("without TLS" in notice) for notice in loaded.notices] == [True, True] * (not is_sent)
+
+
 def test_the_environment_of_modelscope(machine: Machine) -> None:
     loaded = machine.load()
     assert (loaded.ms_token, loaded.origins["ms_token"]) == (None, "not set")

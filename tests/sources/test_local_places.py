@@ -18,7 +18,7 @@ from modelfetch.sources.base import Offer
 from modelfetch.sources.hf_cache import HuggingFaceCache
 from modelfetch.sources.local import MOST_CANDIDATES, Finder, LocalSource, Places, Search
 from modelfetch.sources.local_digests import LocalDigests
-from modelfetch.sources.local_directories import LocalDirectories
+from modelfetch.sources.local_directories import LocalDirectory
 from modelfetch.sources.local_files import LocalOffer
 from modelfetch.sources.ollama_cache import OllamaCache
 from tests.sources.samples import DATA, SHA256, manifest, read, spec
@@ -156,25 +156,25 @@ def test_a_file_of_a_directory_is_found_by_size_and_hashed_once(tmp_path: Path) 
     put(tmp_path / "a" / "other.bin", OTHER)
     path = put(tmp_path / "b" / "c" / "other name.gguf")
     remembered = Remembered()
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     assert read(offer) == DATA
     assert remembered.hashed == [tmp_path / "a" / "other.bin", path]
-    [known] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [known] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     assert (known.address, read(known)) == (str(path), DATA)
     assert len(remembered.hashed) == 2, "neither file is hashed again"
 
 
 def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
     path, remembered = put(tmp_path / "x", OTHER), Remembered()
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     with pytest.raises(SourceError) as caught:
         offer.open(0)
     assert (caught.value.fault, caught.value.retry) == (Fault.NOT_FOUND, False)
     assert "other bytes" in caught.value.message
-    assert not searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    assert not searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     put(path)
     os.utime(path, ns=(1, 1))
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     assert read(offer) == DATA
 
 
@@ -183,10 +183,10 @@ def test_likely_names_are_hashed_first(tmp_path: Path) -> None:
     put(tmp_path / "model.onnx", OTHER)
     put(tmp_path / "z" / f"sha256-{SHA256}")
     remembered = Remembered()
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     assert read(offer) == DATA
     assert remembered.hashed == [tmp_path / "z" / f"sha256-{SHA256}"]
-    paths = list(LocalDirectories([tmp_path]).of_size(manifest(FILE), FILE))
+    paths = list(LocalDirectory(tmp_path).of_size(manifest(FILE), FILE))
     assert [path.name for path in paths[1:]] == ["model.onnx", "a"]
 
 
@@ -197,12 +197,12 @@ def test_links_and_unfinished_files_are_left_out(tmp_path: Path) -> None:
     (root / "link").symlink_to(put(tmp_path / "secret"))
     (root / "up").symlink_to(tmp_path)
     os.mkfifo(root / "pipe")
-    assert not searched(root, LocalDirectories([root, tmp_path / "missing"]).of_size)
+    assert not searched(root, LocalDirectory(root).of_size)
 
 
 def test_our_own_cache_is_left_out(tmp_path: Path) -> None:
     put(tmp_path / "cache" / "partial" / SHA256 / "data")
-    directories = LocalDirectories([tmp_path], skipped=tmp_path / "cache")
+    directories = LocalDirectory(tmp_path, skipped=tmp_path / "cache")
     assert not searched(tmp_path, directories.of_size)
 
 
@@ -211,23 +211,35 @@ def test_a_listing_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.Mo
         put(tmp_path / str(number), b"x")
     notices: list[str] = []
     monkeypatch.setattr(local_directories, "MOST_FILES", 3)
-    directories = LocalDirectories([tmp_path], notices.append)
+    directories = LocalDirectory(tmp_path, notices.append)
     small = FileSpec("x", 1, SHA256)
     assert len(list(directories.of_size(manifest(small), small))) == 3
     assert len(list(directories.of_size(manifest(small), small))) == 3
     assert notices == [f"sources.local: {tmp_path} is too large to be searched whole"]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "no such file or directory"), ("file", "not a directory")]
+)
+def test_a_directory_that_cannot_be_listed_is_reported_once(tmp_path: Path, name: str, reason: str) -> None:
+    put(tmp_path / "file")
+    notices: list[str] = []
+    directory = LocalDirectory(tmp_path / name, notices.append)
+    assert not searched(tmp_path, directory.of_size)
+    assert not searched(tmp_path, directory.of_size)
+    assert notices == [f"sources.local: {tmp_path / name} is not searched: {reason}"]
+
+
 def test_a_slow_listing_ends(tmp_path: Path) -> None:
     put(tmp_path / "x")
     times = iter([0.0, 1e6])
-    assert not searched(tmp_path, LocalDirectories([tmp_path], clock=lambda: next(times)).of_size)
+    assert not searched(tmp_path, LocalDirectory(tmp_path, clock=lambda: next(times)).of_size)
 
 
 def test_a_deep_tree_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "a" / "b" / "c" / "x")
     monkeypatch.setattr(local_directories, "MOST_DEPTH", 2)
-    assert not searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    assert not searched(tmp_path, LocalDirectory(tmp_path).of_size)
 
 
 # Hashing
@@ -235,11 +247,11 @@ def test_a_deep_tree_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_small_files_of_the_same_size_are_ruled_out_before_they_are_asked_for(tmp_path: Path) -> None:
     put(tmp_path / "a", OTHER)
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size)
     assert isinstance(offer, LocalOffer)
     assert offer.is_ruled_out()
     put(tmp_path / "b")
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size)
     assert isinstance(offer, LocalOffer)
     assert not offer.is_ruled_out()
 
@@ -250,7 +262,7 @@ def test_large_files_are_hashed_only_when_they_are_opened(
     monkeypatch.setattr(local_digests, "RULED_OUT_AT_ONCE", len(DATA) - 1)
     put(tmp_path / "a", OTHER)
     remembered = Remembered()
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     assert isinstance(offer, LocalOffer)
     assert not offer.is_ruled_out()
     assert remembered.hashed == []
@@ -260,11 +272,11 @@ def test_few_files_of_one_size_are_hashed_for_one_file(tmp_path: Path) -> None:
     for number in range(MOST_CANDIDATES + 5):
         put(tmp_path / f"{number:03}", OTHER[:-3] + f"{number:03}".encode())
     remembered = Remembered()
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     with pytest.raises(SourceError, match=f"each of the {MOST_CANDIDATES} files"):
         offer.open(0)
     assert len(remembered.hashed) == MOST_CANDIDATES
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size, remembered)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size, remembered)
     with pytest.raises(SourceError, match="each of the 5 files"):
         offer.open(0)
 
@@ -273,7 +285,7 @@ def test_a_cancelled_run_stops_hashing(tmp_path: Path) -> None:
     put(tmp_path / "x")
     cancel = Cancellation()
     digests = LocalDigests(Remembered(), cancel)
-    finder = LocalDirectories([tmp_path]).of_size
+    finder = LocalDirectory(tmp_path).of_size
     [offer] = LocalSource([], lambda: Places((), [Search(tmp_path, finder)], digests)).offers(
         manifest(FILE), FILE
     )
@@ -291,7 +303,7 @@ def test_a_file_that_went_away_has_no_digest(tmp_path: Path) -> None:
 
 def test_reading_continues_at_an_offset(tmp_path: Path) -> None:
     put(tmp_path / "x")
-    [offer] = searched(tmp_path, LocalDirectories([tmp_path]).of_size)
+    [offer] = searched(tmp_path, LocalDirectory(tmp_path).of_size)
     with closing(offer.open(5, 9)) as stream:
         assert (stream.start, b"".join(stream)) == (5, DATA[5:9])
 

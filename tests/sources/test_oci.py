@@ -29,7 +29,7 @@ def registry() -> Iterator[Registry]:
 
 
 def source(client: Client) -> OciSource:
-    return OciSource(client, RegistryAuth(client))
+    return OciSource(client, lambda: RegistryAuth(client))
 
 
 def test_a_model_without_a_repository_has_no_offer(client: Client) -> None:

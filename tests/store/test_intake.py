@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from modelfetch.errors import StoreError
-from modelfetch.store import Digester, FileDigest, Store
+from modelfetch.store import Store
 from modelfetch.store import intake as module
+from modelfetch.store.intake import Digester, FileDigest
 from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk, RefusingDisk
 from tests.store.material import REPOSITORY, digest, leftovers, noise, open_descriptors, spec

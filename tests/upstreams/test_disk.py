@@ -224,3 +224,14 @@ def test_a_directory_that_may_not_be_read(root: Path) -> None:
             resolve(root)
     finally:
         (root / "onnx").chmod(0o755)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of bytes")
+@pytest.mark.parametrize("name", [b"bad\xff", b"new\nline", b"esc\x1b[31m", "\u202e".encode()])
+def test_a_path_that_no_manifest_can_hold_is_refused(tmp_path: Path, name: bytes) -> None:
+    directory = tmp_path / os.fsdecode(name)
+    directory.mkdir()
+    (directory / "model.bin").write_bytes(b"x")
+    for path in (directory, directory / "model.bin"):
+        with pytest.raises(UsageError, match="control or invisible character"):
+            LocalDisk().resolve(DiskReference(str(path)))

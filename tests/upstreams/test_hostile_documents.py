@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from modelfetch.errors import ModelfetchError
 from modelfetch.model.reference import RepoReference
+from modelfetch.model.text import visible
 from modelfetch.net.hub_client import HubClient
 from modelfetch.upstreams.huggingface import HuggingFace
 from modelfetch.upstreams.modelscope import ModelScope
@@ -44,7 +45,7 @@ def resolve(upstream: HuggingFace | ModelScope, reference: RepoReference) -> Non
         upstream.resolve(reference)
     except ModelfetchError as error:
         failed = error
-    assert failed is None or (failed.message.isprintable() and failed.hint)
+    assert failed is None or (failed.message == visible(failed.message) and failed.hint)
 
 
 @FEW

@@ -264,7 +264,9 @@ def test_the_large_files_of_a_gated_repository_can_be_listed(hub: HubClient, hf:
     assert "is gated" in listing.notices[0]
     with pytest.raises(AuthorizationError, match=r"config\.json.*access refused") as caught:
         read(upstream, listing.files[1])
-    assert "accept the terms" in caught.value.hint
+    page = f"{hf.endpoint}/org/repo"
+    login = "then set HF_TOKEN or run `hf auth login`."
+    assert caught.value.hint == f"hf:org/repo is gated. Accept the terms at {page}, {login}"
 
 
 def test_a_rate_limit_is_waited_for(hub: HubClient, hf: HuggingFaceHub, waits: Waits) -> None:

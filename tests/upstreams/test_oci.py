@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from modelfetch.errors import (
 from modelfetch.model.reference import OciReference
 from modelfetch.net.hub_client import HubClient
 from modelfetch.net.registry_auth import RegistryAuth
+from modelfetch.settings import load
 from modelfetch.settings.docker_credentials import RegistryLogin
 from modelfetch.settings.values import Secret
+from modelfetch.upstreams.access import Access
 from modelfetch.upstreams.base import Listing
 from modelfetch.upstreams.oci import Oci
 from modelfetch.upstreams.registry_api import RegistryApi
@@ -278,6 +281,24 @@ def test_a_private_repository(hub: HubClient, registry: Registry, scheme: str) -
         upstream(hub, wrong).resolve(reference)
     assert "file auth.json" in refused.value.hint
     assert "wr0ng" not in f"{refused.value}{refused.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [("garbage", "expected a JSON object"), ('{"credsStore": "none-here"}', "is not installed")],
+)
+def test_a_login_that_cannot_be_used_is_reported_when_it_is_missed(
+    hub: HubClient, registry: Registry, tmp_path: Path, config: str, reason: str
+) -> None:
+    registry.push_files("lab/m", "1", FILES)
+    registry.scheme, registry.login = "Basic", ("user", "s3cr3t")
+    (tmp_path / "config.json").write_text(config)
+    environ = {"HOME": str(tmp_path), "DOCKER_CONFIG": str(tmp_path), "PATH": ""}
+    access = Access(hub, load(flags={}, environ=environ, cwd=tmp_path), environ)
+    with pytest.raises(UnknownModelError) as caught:
+        Oci.from_access(access).resolve(OciReference(registry.host, "lab/m", "1"))
+    assert reason in caught.value.hint
+    assert "docker login" in caught.value.hint
 
 
 def test_a_registry_that_is_busy_is_asked_again(hub: HubClient, registry: Registry) -> None:

@@ -1,0 +1,439 @@
+"""Cache keys and recipes: keys follow the pins and nothing else, and recipes work as printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelfetch.cli.ci import Target, _kubernetes
+from modelfetch.cli.recipes import RECIPES
+from tests.e2e.command import Command, InProcess, assert_fails
+from tests.origin import Origin, ServedModel, model
+
+ROOT = Path(__file__).parents[2]
+ACTION = ROOT / ".github" / "actions" / "modelfetch" / "action.yml"
+
+
+class Project(InProcess):
+    """A project whose ``modelfetch.toml`` lists one model of its own and one that is built-in."""
+
+    def __init__(self, home: Path, models: str = '"m"') -> None:
+        super().__init__(home)
+        self.environment["MODELFETCH_CATALOG"] = ""
+        self.models = self.work / "models"
+        self.models.mkdir()
+        (self.work / "modelfetch.toml").write_text(f'models = [{models}]\ncatalog = ["models"]\n')
+
+    def recipe(self, target: str, *arguments: str) -> str:
+        """Print a recipe."""
+        result = self("ci", target, *arguments)
+        assert result.code == 0, result.err
+        return result.out
+
+
+@pytest.fixture
+def project(tmp_path: Path, origin: Origin) -> Project:
+    project = Project(tmp_path, '"m", "silero-vad"')
+    project.serve(pinned(project, origin))
+    return project
+
+
+def pinned(project: Project, origin: Origin, name: str = "m") -> ServedModel:
+    return model(origin, {"config.json": 20, "weights.bin": 3000}, name=name, catalog=project.models)
+
+
+# Keys
+
+
+def edit(project: Project, change: Callable[[str], str]) -> None:
+    path = project.models / "m.toml"
+    path.write_text(change(path.read_text()))
+
+
+def test_a_key_is_the_same_on_every_machine_and_in_every_order(tmp_path: Path, project: Project) -> None:
+    key = project("cache-key").out
+    assert key.startswith("modelfetch-1-")
+    assert len(key.strip()) == 45
+    assert project("cache-key", "silero-vad", "m", "m").out == key
+    other = Project(tmp_path / "other", '"silero-vad", "m"')
+    shutil.copy(project.models / "m.toml", other.models)
+    assert other("cache-key").out == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('version = "1"', 'version = "2"'),
+        lambda text: text.replace("= 3000", "= 3001"),
+        lambda text: re.sub('(sha256 *= ").{4}', r"\1ffff", text, count=1),
+        lambda text: text.replace("weights.bin", "weights2.bin"),
+    ],
+    ids=["version", "size", "digest", "path"],
+)
+def test_a_key_changes_with_any_pin(project: Project, change: Callable[[str], str]) -> None:
+    before = project("cache-key").out
+    edit(project, change)
+    after = project("cache-key")
+    assert after.code == 0, after.err
+    assert after.out != before
+
+
+def test_titles_and_sources_do_not_change_a_key(project: Project) -> None:
+    before = project("cache-key").out
+    edit(project, lambda text: 'title = "other"\nhomepage = "https://h.example"\n' + text)
+    edit(project, lambda text: text + '\n[mirrors]\nurls = ["https://m.example/{path}"]\n')
+    assert project("cache-key").out == before
+
+
+def test_a_key_as_json(project: Project) -> None:
+    document = project("cache-key", "--json").document
+    assert document["key"] == project("cache-key").out.strip()
+    assert [each["name"] for each in document["models"]] == ["m", "silero-vad"]
+    assert {*document["models"][0]} == {"name", "version", "identity", "size"}
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("target", Target)
+def test_a_recipe_is_complete_and_names_the_models(project: Project, target: str) -> None:
+    text = project.recipe(target)
+    assert "@" not in text.replace("actions/checkout@v4", "").replace("@v4", "").replace("@v5", "")
+    assert "# Save as " in text.splitlines()[0]
+    assert text.splitlines()[0].endswith("Models: m, silero-vad")
+    document = project("ci", target, "--json").document
+    assert document == {"target": target, "path": RECIPES[target].path, "recipe": text}
+
+
+@pytest.mark.parametrize("target", ["github", "gitlab", "compose", "kubernetes"])
+def test_a_recipe_is_yaml(project: Project, target: str) -> None:
+    for arguments in ([], ["m"], ["silero-vad"]):
+        assert all(yaml.safe_load_all(project.recipe(target, *arguments)))
+
+
+def test_recipes_in_a_checkout_follow_the_project_unless_models_are_named(project: Project) -> None:
+    assert "modelfetch ensure --timeout 900\n" in project.recipe("github")
+    assert "modelfetch ensure --timeout 900 m\n" in project.recipe("github", "m")
+    key = project("cache-key", "m").out.strip()
+    assert yaml.safe_load(project.recipe("gitlab", "m"))["tests"]["cache"]["key"] == key
+
+
+def test_an_image_has_a_layer_for_each_model(project: Project) -> None:
+    lines = project.recipe("docker").splitlines()
+    start = lines.index("COPY models/m.toml /etc/modelfetch/catalog/")
+    assert lines[start + 1 : start + 3] == ["RUN modelfetch ensure m", "RUN modelfetch ensure silero-vad"]
+    assert "COPY ./tools/modelfetch /tmp/modelfetch" in lines
+    text = project.recipe("docker", "--package", "modelfetch==0.1.0")
+    assert "pip install --no-cache-dir modelfetch==0.1.0 " in text
+    assert "COPY ./tools" not in text
+
+
+def test_containers_get_the_manifests_of_the_project(project: Project) -> None:
+    config, deployment = yaml.safe_load_all(project.recipe("kubernetes"))
+    assert config["data"] == {"m.toml": (project.models / "m.toml").read_text()}
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec["initContainers"][0]["command"][-2:] == ["m", "silero-vad"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"models", "catalog"}
+    compose = yaml.safe_load(project.recipe("compose"))
+    assert compose["configs"] == {"m": {"file": "./models/m.toml"}}
+    [deployment] = yaml.safe_load_all(project.recipe("kubernetes", "silero-vad"))
+    assert "configs" not in yaml.safe_load(project.recipe("compose", "silero-vad"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\n", "  a\n b\n\n\n", "a", "# é\u2028\U0001f600\n", "a\r\nb\r\n", "---\n...\n@IMAGE@\n", "\ta\n"],
+)
+def test_a_manifest_survives_yaml(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.toml").write_bytes(text.encode())
+    values = _kubernetes({"m": Path("m.toml")}, tmp_path)
+    read = yaml.safe_load(values["CONFIG_MAP"].removesuffix("---"))["data"]["m.toml"]
+    assert read.replace("\r\n", "\n").rstrip("\n") == text.replace("\r\n", "\n").rstrip("\n")
+
+
+def test_what_cannot_be_in_a_recipe_is_refused(project: Project, origin: Origin) -> None:
+    for value in ("a; b", "$(x)", "../x", "-r x", "a\nb", ""):
+        assert_fails(project("ci", "github", f"--package={value}"), 2, "--package")
+    for value in ("A:1", "image", "i:1 x", "i:$x", ""):
+        assert_fails(project("ci", "kubernetes", f"--image={value}"), 2, "--image")
+    assert project("ci", "nonsense").code == 2
+    strange = project.work / "mo dels"
+    strange.mkdir()
+    model(origin, {"a": 1}, name="s", catalog=strange)
+    (project.work / "modelfetch.toml").write_text('models = ["s"]\ncatalog = ["mo dels"]\n')
+    assert_fails(project("ci", "docker"), 2, "cannot be used in a recipe")
+
+
+def test_a_model_that_the_job_would_not_know_is_refused(project: Project, origin: Origin) -> None:
+    elsewhere = project.home / "elsewhere"
+    elsewhere.mkdir()
+    model(origin, {"a": 1}, name="mine", catalog=elsewhere)
+    project.environment["MODELFETCH_CATALOG"] = str(elsewhere)
+    for target in Target:
+        assert_fails(project("ci", target, "mine"), 2, "outside of the project", "--to-catalog project")
+
+
+# What the recipes run
+
+
+@pytest.fixture
+def programs(project: Project) -> Mapping[str, str]:
+    """An environment with the command on PATH. ``pip`` does nothing: what it installs is there already."""
+    programs = project.home / "bin"
+    programs.mkdir()
+    for name, text in {
+        "modelfetch": f'exec {sys.executable} -m modelfetch "$@"',
+        "pip": "exit 0",
+        "python": f'[ "$2" = pip ] && exit 0; exec {sys.executable} "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    return project.environment | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+
+def bash(script: str, cwd: Path, environment: Mapping[str, str], **more: str) -> str:
+    """Run a script as GitHub does, and return what it wrote."""
+    line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(
+        line, cwd=cwd, env={**environment, **more}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def only_own(project: Project) -> None:
+    """Let the project list its own model only, which an origin of the test serves."""
+    (project.work / "modelfetch.toml").write_text('models = ["m"]\ncatalog = ["models"]\n')
+
+
+@pytest.mark.slow
+def test_the_steps_for_github_run(project: Project, programs: Mapping[str, str]) -> None:
+    only_own(project)
+    job = yaml.safe_load(project.recipe("github"))["jobs"]["tests"]
+    output = project.home / "output"
+    for step in job["steps"]:
+        if "run" in step:
+            bash(step["run"], project.work, programs, GITHUB_OUTPUT=str(output), **step.get("env", {}))
+    assert output.read_text() == f"key={project('cache-key').out}"
+    assert project("path", "m").code == 0
+
+
+@pytest.mark.slow
+def test_the_script_for_gitlab_runs(project: Project, programs: Mapping[str, str]) -> None:
+    only_own(project)
+    job = yaml.safe_load(project.recipe("gitlab"))["tests"]
+    cache = {"MODELFETCH_CACHE_DIR": str(project.work / ".modelfetch"), "CI": "true"}
+    bash("\n".join(job["before_script"] + job["script"]), project.work, {**programs, **cache})
+    assert [f"{path}/" for path in (".modelfetch",)] == job["cache"]["paths"]
+    assert (project.work / ".modelfetch" / "models" / "m").is_dir()
+
+
+@pytest.mark.slow
+def test_the_layers_of_an_image_can_be_made_and_read_without_the_project(
+    project: Project, programs: Mapping[str, str]
+) -> None:
+    """COPY, RUN, ENV and CMD in order, with the directories of the image below one of the test."""
+    only_own(project)
+    image = project.home / "image"
+    environment = dict(programs)
+    elsewhere = project.home / "elsewhere"
+    elsewhere.mkdir()
+    text = project.recipe("docker").replace("\\\n", " ")
+    for name in ("/cache", "/models ", "/models\n", "/etc/modelfetch"):
+        text = text.replace(f" {name}", f" {image}{name}").replace(f"={name}", f"={image}{name}")
+    if os.geteuid() != 0:
+        text = text.replace("-o 65534 -g 65534", "")
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "RUN":
+            bash(rest, elsewhere, environment)
+        elif word == "ENV":
+            environment |= dict(part.split("=", 1) for part in rest.split())
+        elif word == "COPY" and "toml" in rest:
+            source, target = rest.split()
+            shutil.copy(project.work / source, target)
+        elif word == "CMD":
+            bash(" ".join(json.loads(rest)), elsewhere, environment)
+    assert sorted(path.name for path in (image / "models" / "models").iterdir()) == ["m"]
+
+
+@pytest.mark.slow
+def test_a_pod_finds_its_manifests_and_models(project: Project, programs: Mapping[str, str]) -> None:
+    """The files of a ConfigMap are links into a directory with the time, as kubelet makes them."""
+    only_own(project)
+    config, deployment = yaml.safe_load_all(project.recipe("kubernetes"))
+    catalog = project.home / "mounted"
+    (catalog / "..2026_11_28").mkdir(parents=True)
+    (catalog / "..data").symlink_to("..2026_11_28")
+    for name, text in config["data"].items():
+        (catalog / "..2026_11_28" / name).write_text(text)
+        (catalog / name).symlink_to(f"..data/{name}")
+    environment = {**programs, "MODELFETCH_CATALOG": str(catalog)}
+    spec = deployment["spec"]["template"]["spec"]
+    subprocess.run(spec["initContainers"][0]["command"], env=environment, cwd="/", check=True)
+    script = spec["containers"][0]["command"][2].partition(" && ")[0]
+    bash(script, Path("/"), {**environment, "MODELFETCH_OFFLINE": "1"})
+
+
+@pytest.mark.slow
+def test_the_services_of_a_compose_file_run(project: Project, programs: Mapping[str, str]) -> None:
+    only_own(project)
+    services = yaml.safe_load(project.recipe("compose"))["services"]
+    environment = {**programs, "MODELFETCH_CATALOG": str(project.models)}
+    subprocess.run(services["models"]["command"], env=environment, cwd="/", check=True)
+    offline = services["app"]["environment"]
+    subprocess.run(services["app"]["command"], env={**environment, **offline}, cwd="/", check=True)
+
+
+# The action
+
+
+def action() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(ACTION.read_text("utf-8"))
+    return document
+
+
+def test_the_action_passes_inputs_by_the_environment_only() -> None:
+    """In a script they would be run as commands."""
+    document = action()
+    steps = document["runs"]["steps"]
+    assert all("${{" not in step["run"] and step["shell"] == "bash" for step in steps if "run" in step)
+    assert [step.get("uses", "").partition("@")[0] for step in steps if "uses" in step] == [
+        "actions/cache/restore",
+        "actions/cache/save",
+    ]
+    used = ACTION.read_text("utf-8")
+    assert all(f"inputs.{name}" in used for name in document["inputs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["", "1/1"])
+def test_the_steps_of_the_action_run(project: Project, programs: Mapping[str, str], shard: str) -> None:
+    only_own(project)
+    files = {
+        name: str(project.home / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STEP_SUMMARY")
+    }
+    inputs = {name: facts["default"] for name, facts in action()["inputs"].items()} | {"shard": shard}
+    github = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_WORKSPACE": str(project.work),
+        "GITHUB_ACTION_PATH": "/x",
+        "CI": "1",
+    }
+    environment = {name: value for name, value in programs.items() if name != "MODELFETCH_CACHE_DIR"} | github
+    environment |= files
+    for step in action()["runs"]["steps"]:
+        given = {
+            name: inputs[value.removeprefix("${{ inputs.").removesuffix(" }}")]
+            if "inputs." in value
+            else value
+            for name, value in step.get("env", {}).items()
+        }
+        if "run" in step:
+            bash(step["run"], project.work, environment, **given)
+        if Path(files["GITHUB_ENV"]).exists():
+            lines = Path(files["GITHUB_ENV"]).read_text().splitlines()
+            environment |= dict(line.split("=", 1) for line in lines)
+    output = Path(files["GITHUB_OUTPUT"]).read_text().splitlines()
+    assert output[0] == f"key={project('cache-key').out.strip()}{'-1-of-1' if shard else ''}"
+    assert str(project.work / ".modelfetch" / "models" / "m" / "1") in output
+    summary = Path(files["GITHUB_STEP_SUMMARY"]).read_text()
+    assert "### Models: completed in " in summary
+    assert "### Verified models: completed in " in summary
+
+
+# Linters of others, where they are installed
+
+
+def run(*line: str | Path) -> None:
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "schema"),
+    [("github", "github-workflows"), ("gitlab", "gitlab-ci"), ("compose", "compose-spec")],
+)
+def test_a_recipe_fits_the_schema_of_its_service(
+    project: Project, tmp_path: Path, target: str, schema: str
+) -> None:
+    if shutil.which("check-jsonschema") is None:
+        pytest.skip("check-jsonschema is not installed")
+    path = tmp_path / "recipe.yml"
+    for arguments in ([], ["silero-vad"]):
+        path.write_text(project.recipe(target, *arguments))
+        run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", path)
+    run("check-jsonschema", "--builtin-schema", "vendor.github-actions", ACTION)
+
+
+@pytest.mark.slow
+def test_hadolint_has_no_warning(project: Project, tmp_path: Path) -> None:
+    if shutil.which("hadolint") is None:
+        pytest.skip("hadolint is not installed")
+    path = tmp_path / "Containerfile"
+    path.write_text(project.recipe("docker"))
+    run("hadolint", "--failure-threshold", "warning", path)
+
+
+@pytest.mark.slow
+def test_actionlint_has_no_finding(project: Project, tmp_path: Path) -> None:
+    module = os.environ.get("MODELFETCH_ACTIONLINT")
+    if not module:
+        pytest.skip("MODELFETCH_ACTIONLINT does not name actionlint's node.mjs")
+    workflow = tmp_path / "models.yml"
+    workflow.write_text(project.recipe("github"))
+    script = tmp_path / "lint.mjs"
+    script.write_text(
+        f"""
+        import {{ createLinter }} from {json.dumps(module)};
+        import {{ readFileSync }} from "node:fs";
+        const lint = await createLinter();
+        const found = lint(readFileSync({json.dumps(str(workflow))}, "utf8"), "models.yml");
+        for (const each of found) console.log(JSON.stringify(each));
+        process.exit(found.length);
+        """
+    )
+    run("node", script)
+
+
+# Shards
+
+
+def test_shards_fetch_each_model_once(tmp_path: Path, origin: Origin) -> None:
+    names = ["m1", "m2", "m3"]
+    fetched: list[str] = []
+    for number in ("1/2", "2/2"):
+        machine = Project(tmp_path / number[0], ", ".join(f'"{name}"' for name in names))
+        for name in names:
+            machine.serve(pinned(machine, origin, name))
+        result = machine("ensure", "--shard", number)
+        assert result.code == 0, result.err
+        fetched += [Path(line).parent.name for line in result.lines]
+        assert sorted(Path(line).parent.name for line in result.lines) == sorted(
+            path.name for path in (machine.cache / "models").iterdir()
+        )
+    assert sorted(fetched) == names
+
+
+def test_a_shard_without_a_model_is_a_success(project: Project) -> None:
+    result = project("ensure", "m", "--shard", "2/2")
+    assert (result.code, result.out) == (0, "")
+    assert "shard 2/2 has no model" in result.err
+    records = project("ensure", "m", "--shard", "2/2", "--json").records
+    assert records[-1]["event"] == "run_finished"
+    assert records[-1]["outcome"] == "completed"
+
+
+def test_a_wrong_shard_is_refused(cli: Command) -> None:
+    assert_fails(cli("ensure", "m", "--shard", "3/2"), 2, "--shard", "1/4")
