@@ -131,7 +131,7 @@ def test_the_readme_lists_every_command() -> None:
 def calls(page: Path) -> Iterator[list[str]]:
     """Every call of the command in the code blocks of a page, as its arguments."""
     for block in blocks(page, "sh", "yaml", ""):
-        pattern = r"\bmodelfetch ((?:config |quarantine )?[a-z-]+\b(?:'[^']*'|[^\n;&|)'>])*)"
+        pattern = r"\bmodelfetch ((?:(?:bundle|config|quarantine) )?[a-z-]+\b(?:'[^']*'|[^\n;&|)'>])*)"
         for call in re.findall(pattern, block):
             if call.split()[0] in ROOT_COMMAND.commands:
                 yield shlex.split(call, comments=True)
@@ -162,7 +162,7 @@ def test_calls_in_examples_are_accepted(page: Path) -> None:
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
     known |= {pinned_name(call) for call in calls(page)}
     for call in calls(page):
-        width = 2 if call[0] in {"config", "quarantine"} else 1
+        width = 2 if call[0] in {"bundle", "config", "quarantine"} else 1
         command = COMMANDS[" ".join(["modelfetch", *call[:width]])]
         parameters = command.make_context("modelfetch", call[width:]).params
         assert {*names_in(parameters)} <= known

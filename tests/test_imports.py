@@ -34,7 +34,9 @@ LAYERS = (
         "settings",
     ),
     "catalog",
-    *("net", "store", "sources", "upstreams"),
+    *("net", "store"),
+    "bundle",
+    *("sources", "upstreams"),
     *(
         "history",
         "engine",

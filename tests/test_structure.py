@@ -25,6 +25,8 @@ SAME_PART = {
 and table, what is particular to a hub or to this disk, and what lasts for one run."""
 LONGEST = 400
 """Lines of a module; most have 100 to 350."""
+ALONE = {"modelfetch.bundle.verifier": 500}
+"""Modules that are also programs in one file, which run without the package, and their own limits."""
 LONGEST_CHAIN = 14
 """Modules in a chain of imports that are executed when its first one is imported."""
 
@@ -84,7 +86,7 @@ def test_no_two_modules_have_the_same_name() -> None:
 
 def test_no_module_is_too_long() -> None:
     lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
-    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+    assert {name: length for name, length in lengths.items() if length > ALONE.get(name, LONGEST)} == {}
 
 
 def test_imports_form_no_circle() -> None:

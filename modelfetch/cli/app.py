@@ -78,6 +78,9 @@ _COMMANDS: Final[Mapping[str, str]] = {
 }
 """The module in this package of each subcommand, and its function if that has another name."""
 
+_GROUPS: Final = ("bundle", "config", "quarantine")
+"""The modules in this package whose ``app`` is a group of subcommands."""
+
 _ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
 """Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
 
@@ -100,18 +103,17 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    known = {*_COMMANDS, *_GROUPS}
     named = {ALIASES.get(word, word) for word in words[:1]}
-    wanted = named & (_COMMANDS.keys() - {_MANUAL}) or _COMMANDS.keys()
+    wanted = named & (known - {_MANUAL}) or known
     for name in _COMMANDS:
         if name in wanted:
             function = _function(name)
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
             app.command(name, epilog=epilog(name))(command)
-    if wanted == _COMMANDS.keys():
-        from modelfetch.cli import config, quarantine
-
-        app.add_typer(config.app, name="config")
-        app.add_typer(quarantine.app, name="quarantine")
+    for name in _GROUPS:
+        if name in wanted:
+            app.add_typer(import_module(f"modelfetch.cli.{name}").app, name=name)
     return app
 
 

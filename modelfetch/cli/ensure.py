@@ -35,6 +35,7 @@ def ensure(
     offline: options.Offline = False,
     prefer: options.Prefer = None,
     only: options.Only = None,
+    from_: options.From = None,
     to: options.To = None,
     layout: options.Layout = None,
     files: options.Files = None,
@@ -67,6 +68,8 @@ def ensure(
     from modelfetch.engine.setup import RunOptions
 
     settings = _settings(cache_dir, files, connections, limit_rate)
+    if from_:
+        settings |= _places(settings, from_)
     run = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
     asked = EnsureOptions(settings, run, force, _directory(to), layout is options.ForeignLayout.HF)
     part = parse_shard(shard) if shard is not None else None
@@ -83,6 +86,31 @@ def _settings(
         "network.connections": connections,
         "network.limit_rate": limit_rate,
     }
+
+
+def _places(settings: dict[str, object], texts: Sequence[str]) -> dict[str, object]:
+    """The setting that lets a run search these places too, before those that are configured.
+
+    Raises:
+        UsageError: One of the paths is empty.
+        UnknownModelError: One of them does not exist.
+    """
+    from modelfetch.errors import UnknownModelError
+    from modelfetch.model.text import sanitize
+    from modelfetch.settings.locations import absolute, working_directory
+    from modelfetch.sources.local_bundles import is_bundle_file
+    from modelfetch.workspace import Workspace
+
+    paths = [absolute(Path(text), working_directory()) for text in texts if text.strip()]
+    if len(paths) < len(texts):
+        raise UsageError("--from is empty", hint="Give a bundle or a directory; use . for the current one.")
+    for path in paths:
+        if not path.is_dir() and not is_bundle_file(path):
+            raise UnknownModelError(
+                f"{sanitize(str(path))} does not exist", hint="Give --from a bundle or a directory."
+            )
+    configured = Workspace.open(settings).loaded.settings.sources.local
+    return {"sources.local": [*map(str, paths), *configured]}
 
 
 def _directory(to: str | None) -> Path | None:

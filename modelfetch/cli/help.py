@@ -35,7 +35,8 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "plan": ("dry-run", "preview", "status"),
         "verify": ("check", "validate", "test", "hash", "checksum", "repair", "fix"),
         "add": ("pin", "lock", "register", "new", "create"),
-        "adopt": ("scan", "import", "link", "claim"),
+        "adopt": ("scan", "link", "claim"),
+        "bundle": ("export", "import", "pack", "archive", "save", "tar"),
         "list": ("models", "search", "catalog", "cache", "du"),
         "show": ("inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
@@ -61,6 +62,12 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "config": ("settings", "configure", "set", "env"),
         "--help": ("help",),
         "--version": ("version",),
+    },
+    "bundle": {
+        "create": ("new", "make", "write", "export", "pack", "save"),
+        "inspect": ("show", "list", "ls", "info", "view"),
+        "import": ("load", "add", "read", "unpack", "extract", "install"),
+        "verify": ("check", "validate", "test"),
     },
     "config": {
         "show": ("list", "ls", "get", "view", "cat", "dump"),
@@ -105,6 +112,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch ensure hf:Qwen/Qwen3-0.6B",
         "d=$(modelfetch ensure whisper-base --quiet)",
         "modelfetch ensure whisper-base --offline",
+        "modelfetch ensure whisper-base --from models.tar --offline",
         "modelfetch ensure whisper-base --to ./model --limit-rate 8M",
     ),
     "plan": (
@@ -129,6 +137,20 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch adopt ollama:llama3.2:1b",
         "modelfetch adopt ~/models/llama --name llama",
     ),
+    "bundle": (
+        "modelfetch bundle create whisper-base -o models.tar",
+        "modelfetch bundle import models.tar",
+    ),
+    "bundle create": (
+        "modelfetch bundle create whisper-base -o models.tar",
+        "modelfetch bundle create whisper-base -o /media/usb/models.tar --volume-size 4GB --with-verifier",
+    ),
+    "bundle inspect": ("modelfetch bundle inspect models.tar",),
+    "bundle import": (
+        "modelfetch bundle import models.tar",
+        "modelfetch bundle import /media/usb/models.tar.001",
+    ),
+    "bundle verify": ("modelfetch bundle verify models.tar",),
     "list": (
         "modelfetch list",
         "modelfetch list whisper --sort size",

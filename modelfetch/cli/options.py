@@ -161,6 +161,17 @@ To = Annotated[
 ]
 
 
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="PATH",
+        help="Also take files from this bundle or directory (repeatable).",
+        show_default=False,
+    ),
+]
+
+
 class ForeignLayout(StrEnum):
     """Directory layouts of other programs."""
 

@@ -43,7 +43,18 @@ class HashingLine:
         self._is_dirty = False
 
     def __call__(self, file: UpstreamFile, received: int) -> None:
-        """Draw how many bytes of a file were read."""
+        """Draw how many bytes of a file were hashed."""
+        self.draw("hashing", file.path, received, file.size)
+
+    def draw(self, verb: str, path: str, done: int, size: int | None) -> None:
+        """Draw how many bytes of a file were processed.
+
+        Args:
+            verb: What is done with it.
+            path: The file.
+            done: Bytes so far.
+            size: Its size, if it is known.
+        """
         now = time.monotonic()
         if not self._is_drawn or now < self._next:
             return
@@ -52,8 +63,8 @@ class HashingLine:
 
         self._next = now + _INTERVAL
         self._is_dirty = True
-        whole = f" of {format_size(file.size)}" if file.size is not None else ""
-        text = sanitize(f"hashing {file.path}: {format_size(received)}{whole}")
+        whole = f" of {format_size(size)}" if size is not None else ""
+        text = sanitize(f"{verb} {path}: {format_size(done)}{whole}")
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\x1b[K{text[:width]}")
         sys.stderr.flush()

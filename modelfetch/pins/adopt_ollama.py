@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.model.reference import OllamaReference
+from modelfetch.model.registry_documents import Document
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.pins.local_model import LocalModel, few, real
@@ -26,10 +27,9 @@ from modelfetch.sources.local_directories import files_below
 from modelfetch.sources.ollama_cache import blob_path
 from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
-from modelfetch.upstreams.registry_documents import Document
 
 if TYPE_CHECKING:
-    from modelfetch.upstreams.registry_documents import Descriptor
+    from modelfetch.model.registry_documents import Descriptor
 
 MOST_MODELS: Final = 10_000
 _MANIFEST_BYTES: Final = 4 << 20

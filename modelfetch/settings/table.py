@@ -77,7 +77,7 @@ SETTINGS: Final = (
         "local",
         Directories(),
         [],
-        "Directories on this machine that are searched for the same bytes, by size and then by SHA-256.",
+        "Directories and bundles on this machine that are searched for the same bytes, by size and SHA-256.",
         "known caches are found without it; other directories are the choice of their owner",
         project="never",
     ),

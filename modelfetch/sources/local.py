@@ -5,6 +5,7 @@ another model of this cache     by its SHA-256
 cache of the Hugging Face hub   by SHA-256, at the pinned commit, small files by size and SHA-256
 models of ollama                by SHA-256
 directories of sources.local    by size and SHA-256
+bundles of sources.local        by SHA-256
 ==============================  =====================================================================
 
 Nothing is trusted here either: the content of a file is verified like a download, as it may have been
@@ -18,6 +19,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +31,7 @@ from modelfetch.sources.local_files import LocalOffer
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.sources.local_bundles import LocalBundle
     from modelfetch.sources.local_digests import LocalDigests
     from modelfetch.store import Store
 
@@ -60,6 +63,8 @@ class Places:
     searches: Sequence[Search] = ()
     digests: LocalDigests | None = None
     """Required for searches."""
+    bundles: Sequence[LocalBundle] = ()
+    """Their blobs are offered without hashing them first."""
 
 
 class LocalSource(RegisteredSource):
@@ -89,7 +94,7 @@ class LocalSource(RegisteredSource):
         with self._lock:
             if self._found is None:
                 more = self._more() if self._more is not None else Places(())
-                self._found = Places((*self._finders, *more.finders), more.searches, more.digests)
+                self._found = replace(more, finders=(*self._finders, *more.finders))
             return self._found
 
     def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
@@ -97,6 +102,7 @@ class LocalSource(RegisteredSource):
         places, offers, seen = self._places, list[Offer](), set[Inode]()
         for finder in places.finders:
             offers += [LocalOffer(path) for path, _ in _unseen(finder(manifest, file), file, seen)]
+        offers += filter(None, (bundle.offer(file) for bundle in places.bundles))
         if places.digests is not None and file.size:
             for search in places.searches:
                 found = _unseen(search.finder(manifest, file), file, seen)
@@ -131,6 +137,7 @@ def _searched(
 
 def _places_of(context: SourceContext) -> Places:
     from modelfetch.sources.hf_cache import HuggingFaceCache
+    from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file
     from modelfetch.sources.local_digests import LocalDigests, NoDigests
     from modelfetch.sources.local_directories import LocalDirectory
     from modelfetch.sources.ollama_cache import OllamaCache
@@ -138,13 +145,16 @@ def _places_of(context: SourceContext) -> Places:
     loaded = context.loaded
     hub, ollama = HuggingFaceCache(loaded.hf_cache), OllamaCache(loaded.ollama_models)
     roots = [Path(os.path.expanduser(text)) for text in loaded.settings.sources.local]  # noqa: PTH111 - never raises
+    files = [root for root in roots if is_bundle_file(root)]
+    directories = [root for root in roots if root not in files]
     searches = [
-        Search(root, LocalDirectory(root, context.notice, context.store.root).of_size) for root in roots
+        Search(root, LocalDirectory(root, context.notice, context.store.root).of_size) for root in directories
     ]
     return Places(
-        (hub.exact, ollama.exact),
+        (*map(in_layout, directories), hub.exact, ollama.exact),
         (*searches, Search(hub.root, hub.of_size)),
         LocalDigests(context.digests or NoDigests(), context.cancel),
+        [LocalBundle(path, context.notice) for path in files],
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
-from modelfetch.sources.local_files import READ_SIZE, LocalOffer, LocalStream
+from modelfetch.sources.local_files import READ_SIZE, DiskStream, LocalOffer
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
@@ -154,7 +154,7 @@ class SearchOffer(LocalOffer):
         sha256 = self._file.sha256
         return next((path for path in self._paths if self._digests.compute(path) == sha256), None)
 
-    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> LocalStream:
+    def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> DiskStream:
         """Find the file with the pinned bytes, and open it.
 
         Raises:

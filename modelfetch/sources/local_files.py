@@ -7,6 +7,7 @@ Both follow the protocols of :mod:`modelfetch.sources.base`. The engine asks for
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -46,12 +47,33 @@ class LocalOffer:
         offset: int,
         end: int | None = None,
         first_byte: float | None = None,  # noqa: ARG002
-    ) -> LocalStream:
+    ) -> DiskStream:
         """Open the file at ``offset``; read to ``end`` if that is given."""
         return LocalStream(self.path, offset, end)
 
 
-class LocalStream:
+class DiskStream(ABC):
+    """Bytes on this disk, in a file of their own or in another one."""
+
+    ranged = True
+
+    start: int
+    """Position of the first byte."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes up to the end of the file or part.
+
+        Raises:
+            SourceError: The file cannot be read.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class LocalStream(DiskStream):
     """Bytes of a file on this disk.
 
     Args:
@@ -62,8 +84,6 @@ class LocalStream:
     Raises:
         SourceError: The file cannot be opened.
     """
-
-    ranged = True
 
     def __init__(self, path: Path, start: int, end: int | None = None) -> None:
         self.start = start

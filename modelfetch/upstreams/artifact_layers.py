@@ -24,7 +24,7 @@ from modelfetch.errors import UsageError
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
-    from modelfetch.upstreams.registry_documents import Descriptor
+    from modelfetch.model.registry_documents import Descriptor
 
 _MODELPACK: Final = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
 _DOCKER: Final = "application/vnd.docker.ai."

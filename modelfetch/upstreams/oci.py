@@ -15,6 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from modelfetch.errors import ModelfetchError, UnavailableError, UsageError
 from modelfetch.model.addresses import why_bad_url
+from modelfetch.model.registry_documents import (
+    INDEXES,
+    MANIFESTS,
+    MODEL_MANIFEST,
+    MODELPACK,
+    Descriptor,
+    Document,
+    text,
+)
 from modelfetch.model.text import quote, sanitize
 from modelfetch.net.registry_auth import RegistryAuth
 from modelfetch.net.registry_urls import RegistryRepository
@@ -24,7 +33,6 @@ from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.licenses import license_of
 from modelfetch.upstreams.registry_api import RegistryApi
-from modelfetch.upstreams.registry_documents import INDEXES, MANIFESTS, MODELPACK, Descriptor, Document, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +91,7 @@ class Oci:
         repository = repository_of(asked.registry, asked.repository)
         manifest = self._manifest(repository, asked.digest or asked.tag or "latest", asked.text)
         try:
-            config, layers = manifest.config(), manifest.descriptors("layers")
+            config, layers = manifest.config(), _files(manifest.descriptors("layers"))
         except ValueError as error:
             raise _unreadable(repository, error) from None
         if not layers:
@@ -179,6 +187,11 @@ def choose(entries: list[Descriptor], shown: str) -> Descriptor:
         f"{quote(shown)} stands for {len(found)} artifacts: {listed}{more}",
         hint="Give the digest of one of them: oci:REGISTRY/REPOSITORY@sha256:...",
     )
+
+
+def _files(layers: list[Descriptor]) -> list[Descriptor]:
+    """Leave out the manifest that a bundle adds: a model keeps its identity on its way through a registry."""
+    return [layer for layer in layers if MODEL_MANIFEST not in layer.annotations]
 
 
 def _entry(entry: Descriptor) -> str:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelfetch.model.reference import OllamaReference, Reference
+    from modelfetch.model.registry_documents import Descriptor
     from modelfetch.upstreams.access import Access
-    from modelfetch.upstreams.registry_documents import Descriptor
 
 _CONFIG: Final = "config.json"
 """Name of the config blob, with format, family and quantization of the model."""

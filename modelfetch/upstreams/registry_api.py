@@ -28,11 +28,7 @@ from modelfetch.errors import (
     UnknownModelError,
 )
 from modelfetch.model.decode import LIMIT
-from modelfetch.model.text import media_type, quote, sanitize
-from modelfetch.net.hub_client import refused
-from modelfetch.net.registry_auth import RegistryAuth
-from modelfetch.net.registry_urls import RegistryRepository
-from modelfetch.upstreams.registry_documents import (
+from modelfetch.model.registry_documents import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     INDEXES,
@@ -43,6 +39,10 @@ from modelfetch.upstreams.registry_documents import (
     Document,
     text,
 )
+from modelfetch.model.text import media_type, quote, sanitize
+from modelfetch.net.hub_client import refused
+from modelfetch.net.registry_auth import RegistryAuth
+from modelfetch.net.registry_urls import RegistryRepository
 
 if TYPE_CHECKING:
     from modelfetch.net.answers import Answer

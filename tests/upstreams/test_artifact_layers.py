@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from modelfetch.errors import UsageError
+from modelfetch.model.registry_documents import Descriptor
 from modelfetch.upstreams.artifact_layers import named_layers
-from modelfetch.upstreams.registry_documents import Descriptor
 
 FILEPATH, TITLE = "org.cncf.model.filepath", "org.opencontainers.image.title"
 CNCF, DOCKER, OLLAMA = (

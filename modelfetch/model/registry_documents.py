@@ -27,10 +27,12 @@ MODELPACK: Final = frozenset(
     {"application/vnd.cncf.model.manifest.v1+json", "application/vnd.cnai.model.manifest.v1+json"}
 )
 """Artifact types of ModelPack: of the specification, and of its predecessor."""
+MODEL_MANIFEST: Final = "io.modelfetch.manifest"
+"""Annotation of the layer of a bundle that is the manifest of the model, and not one of its files."""
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_DESCRIPTORS: Final = 20_000
-"""Most layers or entries; a manifest of ours has at most as many files."""
+_DESCRIPTORS: Final = 20_001
+"""Most layers or entries: those of the largest allowed model, and the manifest that a bundle adds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,211 @@
+"""Finds the models of a bundle: their manifests, and the blobs that they need.
+
+Everything is checked before a byte of a model is read. A document must have the digest and size that the one
+above it states, and the TOML manifest and the layers must list the same files::
+
+    index.json -> manifest of the artifact -> TOML manifest, by the annotation io.modelfetch.manifest
+                                           -> a layer for each file of it: same path, size and SHA-256
+
+So a bundle cannot bring a file that its manifest does not pin, and no other blob is ever imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from modelfetch.bundle.documents import ARTIFACT, FILEPATH, REF_NAME, digest
+from modelfetch.bundle.verifier import (
+    BLOBS,
+    DOCUMENT_LIMIT,
+    BundleError,
+    NotABundleError,
+    check_layout,
+    open_bundle,
+    read_document,
+)
+from modelfetch.errors import IntegrityError, StoreError, UnknownModelError, UsageError
+from modelfetch.lazy_dataclass import dataclass
+from modelfetch.model.parse import load_manifest
+from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Document
+from modelfetch.model.text import quote, sanitize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelfetch.bundle.verifier import Bundle
+    from modelfetch.model.manifest import Manifest
+    from modelfetch.model.registry_documents import Descriptor
+
+T = TypeVar("T")
+
+MODELS_LIMIT: Final = 1000
+"""Most models of a bundle; each costs at least three reads before the first byte is imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundledModel:
+    """A model of a bundle, whose documents were verified."""
+
+    manifest: Manifest
+    sha256: str
+    """Digest of the artifact's manifest, by which registries know it."""
+    missing: tuple[str, ...]
+    """Paths of files whose blobs are not in the bundle: it is cut off."""
+
+
+def opened(path: Path) -> Bundle:
+    """Open a bundle; the caller closes it.
+
+    Args:
+        path: A tar, the name or first volume of a split one, or a directory.
+
+    Raises:
+        UnknownModelError: There is nothing of this name.
+        UsageError: It is no bundle.
+        IntegrityError: It is malformed.
+        StoreError: It cannot be read.
+    """
+    try:
+        return guarded(path, lambda: open_bundle(path))
+    except FileNotFoundError:
+        raise UnknownModelError(
+            f"{sanitize(str(path))} does not exist", hint="Give the file or directory of a bundle."
+        ) from None
+
+
+def guarded(path: Path, call: Callable[[], T]) -> T:
+    """Read from a bundle, and translate its errors.
+
+    Raises:
+        FileNotFoundError: The bundle does not exist.
+        UsageError: It is no bundle.
+        IntegrityError: It is malformed.
+        StoreError: It cannot be read.
+    """
+    where = sanitize(str(path))
+    try:
+        return call()
+    except NotABundleError as fault:
+        raise UsageError(
+            f"{where} {sanitize(str(fault))}", hint="`modelfetch bundle create` makes a bundle."
+        ) from None
+    except BundleError as fault:
+        raise refused(path, str(fault)) from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        reason = getattr(error, "strerror", None) or "it is no path"
+        raise StoreError(
+            f"cannot read {where}: {sanitize(str(reason))}", hint="Check the path and its permissions."
+        ) from error
+
+
+def refused(path: Path, fault: str) -> IntegrityError:
+    """Return the error for a malformed bundle."""
+    return IntegrityError(
+        f"{sanitize(str(path))} is refused: {sanitize(fault)}",
+        hint="Copy the bundle again, or get it from another place; nothing of it was used.",
+    )
+
+
+def models_of(bundle: Bundle) -> list[BundledModel]:
+    """Return the models of a bundle, by name.
+
+    Raises:
+        BundleError: A document is missing or malformed, or two of them disagree.
+        ManifestError: A TOML manifest is invalid.
+        OSError: The bundle cannot be read.
+    """
+    check_layout(bundle)
+    index = Document("", "", read_document(bundle, "index.json"))
+    entries = _checked(lambda: index.descriptors("manifests"), "index.json")
+    if not entries:
+        raise BundleError("it has no models")
+    if len(entries) > MODELS_LIMIT:
+        raise BundleError(f"it has more than {MODELS_LIMIT} models")
+    models = [_model(bundle, entry) for entry in entries]
+    names = [model.manifest.name for model in models]
+    if len(names) > len(set(names)):
+        raise BundleError("two of its models have the same name")
+    _check_sizes(models)
+    return sorted(models, key=lambda model: model.manifest.name)
+
+
+def _model(bundle: Bundle, entry: Descriptor) -> BundledModel:
+    label = f"the manifest of {quote(entry.annotations.get(REF_NAME, entry.sha256[:12]))}"
+    if entry.media_type != OCI_MANIFEST:
+        raise BundleError(f"{label} is of type {quote(entry.media_type)}, not an artifact")
+    _blob(bundle, entry, label)
+    document = Document(entry.sha256, entry.media_type, read_document(bundle, BLOBS + entry.sha256))
+    if document.artifact_type != ARTIFACT:
+        raise BundleError(f"{label} has the artifact type {quote(document.artifact_type)}, not ModelPack")
+    config = _checked(document.config, label)
+    if config is None:
+        raise BundleError(f"{label} has no config")
+    _blob(bundle, config, f"the config of {label}")
+    layers = _checked(lambda: document.descriptors("layers"), label)
+    manifest = _manifest(bundle, layers, label)
+    _check_layers(manifest, layers, label)
+    return BundledModel(manifest, entry.sha256, _missing(bundle, manifest))
+
+
+def _manifest(bundle: Bundle, layers: Sequence[Descriptor], label: str) -> Manifest:
+    """Read the TOML manifest of a model."""
+    found = [layer for layer in layers if MODEL_MANIFEST in layer.annotations]
+    if len(found) != 1:
+        raise BundleError(f"{label} has {len(found)} layers with a manifest of modelfetch, not one")
+    path = found[0].annotations.get(FILEPATH, "")
+    return load_manifest(Path(path), _blob(bundle, found[0], f"{quote(path)} of {label}"))
+
+
+def _check_layers(manifest: Manifest, layers: Sequence[Descriptor], label: str) -> None:
+    """Require that layers and TOML manifest list the same files."""
+    stated = sorted(
+        (layer.annotations.get(FILEPATH, ""), layer.size, layer.sha256)
+        for layer in layers
+        if MODEL_MANIFEST not in layer.annotations
+    )
+    if stated != sorted((file.path, file.size, file.sha256) for file in manifest.files):
+        raise BundleError(f"{label} does not list the files of {manifest.name}.toml")
+
+
+def _missing(bundle: Bundle, manifest: Manifest) -> tuple[str, ...]:
+    """Check the sizes of the blobs of a model; return the paths of the files that a cut bundle lacks."""
+    absent = [file.path for file in manifest.files if file.sha256 not in bundle.blobs]
+    for file in manifest.files:
+        if bundle.blobs.get(file.sha256, file.size) != file.size:
+            raise BundleError(
+                f"the blob of {file.path} has {bundle.blobs[file.sha256]} bytes, not {file.size}"
+            )
+    if absent and not bundle.is_cut:
+        raise BundleError(f"the blob of {absent[0]} is missing")
+    return tuple(absent)
+
+
+def _check_sizes(models: Sequence[BundledModel]) -> None:
+    sizes: dict[str, int] = {}
+    for file in (file for model in models for file in model.manifest.files):
+        if sizes.setdefault(file.sha256, file.size) != file.size:
+            raise BundleError(f"two models give different sizes of the blob {file.sha256}")
+
+
+def _blob(bundle: Bundle, stated: Descriptor, label: str) -> bytes:
+    """Read a small blob, whose size and digest must be as stated."""
+    size = bundle.blobs.get(stated.sha256)
+    if size is None:
+        raise BundleError(f"{label} is missing" + (": the bundle is cut off" if bundle.is_cut else ""))
+    if size != stated.size or size > DOCUMENT_LIMIT:
+        raise BundleError(f"{label} has {size} bytes, not {min(stated.size, DOCUMENT_LIMIT)}")
+    content = b"".join(bundle.pieces(BLOBS + stated.sha256))
+    if digest(content) != stated.sha256:
+        raise BundleError(f"{label} has other bytes than its digest says")
+    return content
+
+
+def _checked(read: Callable[[], T], label: str) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise BundleError(f"{label}: {error}") from None
