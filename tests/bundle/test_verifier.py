@@ -18,6 +18,9 @@ from modelfetch.errors import ModelfetchError
 from tests.bundle.material import parts, read
 
 GOOD = parts().tar()
+with tempfile.TemporaryDirectory() as _place:
+    (Path(_place) / "b.tar").write_bytes(GOOD)
+    MANIFESTS = [model.manifest for model in read(Path(_place) / "b.tar")]
 SOURCE = inspect.getsource(verifier)
 
 
@@ -44,10 +47,11 @@ def test_a_flipped_bit_is_a_fault_or_does_not_matter(position: int, bit: int, cu
         path = Path(directory) / "b.tar"
         path.write_bytes(data[:cut])
         try:
-            read(path)
+            models = read(path)
             bundle = open_bundle(path)
         except ModelfetchError:
             return
         faults = check(bundle)
         bundle.close()
-    assert faults, "every byte of a bundle is checked"
+    # Only annotations of the index are covered by no digest; they change nothing that is imported.
+    assert faults or [model.manifest for model in models] == MANIFESTS
