@@ -19,6 +19,8 @@ import modelfetch
 from tests.e2e.command import NOWHERE, Command
 from tests.hubs.huggingface import HuggingFaceHub
 
+pytestmark = pytest.mark.slow  # the same is tested in one process
+
 WEIGHTS = b"weights" * 5000
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, ".gitattributes": b"*.bin lfs\n"}
 

@@ -18,6 +18,8 @@ from tests.hubs.huggingface import HuggingFaceHub
 from tests.hubs.registry import DOCKER_MANIFEST, Registry, digest_of, layer
 from tests.pins.hub_cache import add_repository, blob_name, flip_a_bit
 
+pytestmark = pytest.mark.slow  # the same is tested in one process
+
 SMALL, LARGE = b'{"a": 1}', bytes(range(256)) * 8
 FILES = {"config.json": SMALL, "onnx/model.onnx": LARGE}
 

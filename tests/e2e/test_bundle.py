@@ -16,6 +16,8 @@ import pytest
 from tests.bundle.material import archive
 from tests.e2e.command import Command, InProcess, assert_fails
 
+pytestmark = pytest.mark.slow  # the same is tested in one process
+
 ONE: Mapping[str, bytes] = {"config.json": b"{}", "onnx/model.onnx": os.urandom(300_000)}
 TWO: Mapping[str, bytes] = {"config.json": b"{}", "model.gguf": os.urandom(5000)}
 

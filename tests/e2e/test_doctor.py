@@ -10,6 +10,8 @@ import struct
 import subprocess
 import termios
 
+import pytest
+
 from tests.e2e.command import NOWHERE, PATIENCE, Command, InProcess, assert_fails
 from tests.e2e.terminal import _read as read_terminal
 from tests.origin import Origin, faults, model
@@ -79,6 +81,7 @@ def test_a_cache_that_cannot_be_created_is_named(inside: InProcess) -> None:
     assert "disk: fails at write" in done.lines
 
 
+@pytest.mark.slow
 def test_it_is_wrapped_to_80_columns_and_colored(cli: Command, origin: Origin) -> None:
     environ = {"MODELFETCH_SOURCES_ORDER": "huggingface,modelscope", "HF_ENDPOINT": origin.endpoint}
     written = on_stdout_of_80_columns(cli, "doctor", **environ)

@@ -38,6 +38,7 @@ def test_each_byte_is_sent_once_however_many_ask(cli: Command) -> None:
     assert all(line.partition("waiting for process ")[2].split()[0] in pids for line in waits)
 
 
+@pytest.mark.slow
 def test_a_waiter_names_the_holder_and_goes_by_its_own_patience(
     cli: Command, origin: Origin, holder: Running
 ) -> None:

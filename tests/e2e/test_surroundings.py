@@ -66,6 +66,7 @@ def served(cli: Command, origin: Origin) -> ServedModel:
 GONE = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
 
 
+@pytest.mark.slow
 def test_a_working_directory_that_was_removed_is_none(cli: Command, served: ServedModel) -> None:
     for arguments in (["ensure", "m"], ["ensure", "m"], ["verify", "m"], ["config", "path"]):
         result = in_shell(cli, GONE, *arguments)
@@ -105,6 +106,7 @@ def test_what_cannot_do_without_a_thread_says_so(cli: Command) -> None:
     assert_fails(cli("ensure", "demo", THREADS_LEFT="0"), 7, "no more threads", "ulimit -u")
 
 
+@pytest.mark.slow
 def test_a_python_without_ssl_works_on_what_is_here(cli: Command, served: ServedModel) -> None:
     cli.prepare("m")
     bend(cli, without("ssl"))
@@ -114,6 +116,7 @@ def test_a_python_without_ssl_works_on_what_is_here(cli: Command, served: Served
     assert cli.has(served)
 
 
+@pytest.mark.slow
 def test_a_python_without_sqlite_remembers_nothing(cli: Command, served: ServedModel) -> None:
     bend(cli, without("sqlite3"))
     result = cli("ensure", "m")

@@ -102,6 +102,7 @@ def test_a_job_waiting_for_a_lock_is_cancelled(tmp_path: Path) -> None:
         assert not origin.requests
 
 
+@pytest.mark.slow
 def test_a_verifying_job_is_cancelled(tmp_path: Path) -> None:
     with Origin() as origin:
         served = model(origin, {"a.bin": 200 * MIB}, catalog=tmp_path / "catalog")
@@ -135,6 +136,7 @@ def history(server: Served) -> list[dict[str, object]]:
     return [{"outcome": run.outcome} for run in runs]
 
 
+@pytest.mark.slow
 def test_a_command_and_a_job_of_the_same_model_are_one_download(tmp_path: Path) -> None:
     """The second one waits for the first, reports its progress, and fetches nothing."""
     with Origin(pace=4 * MIB) as origin:

@@ -448,6 +448,7 @@ def test_p37_followers_of_a_job_are_limited_and_released(tmp_path: Path) -> None
             follower.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 def test_p37_the_number_of_streams_is_limited(tmp_path: Path) -> None:
     with Served(tmp_path) as served:
         job_id = served.submit()
@@ -475,6 +476,7 @@ class FastTimeouts(Connection):
     read_seconds = 0.3
 
 
+@pytest.mark.slow
 def test_p38_p39_a_stalled_reader_is_disconnected_and_may_reconnect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,6 +242,7 @@ def test_processes_at_once_fetch_each_byte_once(store: Store) -> None:
     assert sorted(outputs) == ["", "", "", "fetched\n"]
 
 
+@pytest.mark.slow
 def test_processes_at_once_without_locks_harm_nothing(store: Store) -> None:
     threads = [threading.Thread(target=run_child, args=(RUN_LOCKLESS, store.root)) for _ in range(4)]
     for thread in threads:
