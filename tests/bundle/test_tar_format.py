@@ -38,9 +38,9 @@ def test_an_archive_is_read_by_tarfile() -> None:
         assert {name: file.read() for name, file in found.items() if file} == made.members
 
 
-@pytest.mark.parametrize("position", [*range(148, 156), *range(0, 512, 5)])
-def test_a_flipped_bit_of_a_header_is_found(position: int) -> None:
-    block = bytearray(header(NAME, 1000))
-    block[position] ^= 1
-    with pytest.raises(BundleError):
-        parse_header(bytes(block))
+def test_a_flipped_bit_of_a_header_is_found() -> None:
+    for position in range(512):
+        block = bytearray(header(NAME, 1000))
+        block[position] ^= 1
+        with pytest.raises(BundleError):
+            parse_header(bytes(block))
