@@ -326,7 +326,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle: a tar, the name or first volume of a split one, or a directory.
 
     Raises:
-        BundleError: It is none, or malformed.
+        BundleError: It is not a bundle, or malformed.
         OSError: It cannot be read.
     """
     if path.is_dir():
@@ -337,7 +337,7 @@ def open_bundle(path: Path) -> Bundle:
     if start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd" or start[:3] in (b"BZh", b"\xfd7z"):
         raise NotABundleError("is compressed; unpack it first, as with gunzip")
     if start[257:265] not in _MAGIC:
-        raise NotABundleError("is not a bundle: it does not begin like a tar")
+        raise NotABundleError("is not a bundle: it has no tar header")
     return TarBundle(paths)
 
 
@@ -492,7 +492,7 @@ def main(arguments: list[str]) -> int:
     for fault in faults:
         print(_printable(fault))
     if not faults:
-        print(f"{len(bundle.blobs)} blobs are right, {sum(bundle.blobs.values())} bytes")
+        print(f"{len(bundle.blobs)} blobs verified, {sum(bundle.blobs.values())} bytes")
     return 5 if faults else 0
 
 

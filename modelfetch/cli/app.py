@@ -158,6 +158,7 @@ def call() -> int:
 
 def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = " ".join(message.split())  # click puts each choice on a line of its own
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "modelfetch"
     hint = f"Run `{command} --help`."

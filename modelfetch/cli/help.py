@@ -303,7 +303,8 @@ class Commands(TyperGroup):
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)
         shown = word if word.isascii() and word.isalnum() else quote(word)
-        if instead := _INSTEAD.get(word.casefold()):
+        # Groups have commands of such names: `bundle export` means `bundle create`.
+        if ctx.parent is None and (instead := _INSTEAD.get(word.casefold())):
             raise UsageError(f"no such command {shown}", hint=instead)
         guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         raise UsageError(
