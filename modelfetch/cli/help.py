@@ -143,7 +143,8 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "bundle create": (
         "modelfetch bundle create whisper-base -o models.tar",
-        "modelfetch bundle create whisper-base -o /media/usb/models.tar --volume-size 4GB --with-verifier",
+        "modelfetch bundle create whisper-base -o models.tar --with-verifier",
+        "modelfetch bundle create whisper-base -o models.tar --volume-size 4GB",
     ),
     "bundle inspect": ("modelfetch bundle inspect models.tar",),
     "bundle import": (
