@@ -145,6 +145,12 @@ def test_commands_of_groups_are_guessed_too(called: Called) -> None:
     assert "no such command export; did you mean create?" in called("bundle", "export")[2]
 
 
+def test_an_option_without_its_value_names_the_help_of_its_command(called: Called) -> None:
+    for line in ("ensure x --from", "bundle create x -o"):
+        assert f"Run `modelfetch {line.partition(' x ')[0]} --help`." in called(*line.split())[2]
+    assert "Run `modelfetch ensure --help`." in called("pull", "x", "--to")[2]
+
+
 def test_the_choices_of_a_missing_argument_are_on_one_line(called: Called) -> None:
     assert "Choose from: bash, zsh, fish\n" in called("completion")[2]
 
