@@ -44,7 +44,11 @@ def gc(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="NAME", help="Never remove this model (repeatable).", show_default=False
+            "--keep",
+            metavar="NAME",
+            help="Never remove this model (repeatable).",
+            autocompletion=options.complete_model,
+            show_default=False,
         ),
     ] = None,
     root: Annotated[
