@@ -97,7 +97,7 @@ def guarded(path: Path, call: Callable[[], T]) -> T:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        reason = getattr(error, "strerror", None) or "it is no path"
+        reason = getattr(error, "strerror", None) or "it is not a path"
         raise StoreError(
             f"cannot read {where}: {sanitize(str(reason))}", hint="Check the path and its permissions."
         ) from error

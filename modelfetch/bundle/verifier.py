@@ -154,7 +154,7 @@ class TarBundle:
             if self._exactly(end, position - end).strip(b"\0"):
                 raise BundleError(f"{member.name}: its padding is not empty")
             if member.name in seen:
-                raise BundleError(f"{member.name} is there twice")
+                raise BundleError(f"{member.name} occurs twice")
             if len(seen) >= MEMBERS_LIMIT:
                 raise BundleError(f"it has more than {MEMBERS_LIMIT} members")
             seen.add(member.name)
@@ -176,9 +176,9 @@ class TarBundle:
         """Require two zero blocks, and behind them nothing but zeros."""
         self.is_cut = self._size - position < 2 * BLOCK
         if self._size - position > TRAILER_LIMIT:
-            raise BundleError("it has data behind the end of the archive")
+            raise BundleError("it has data after the end of the archive")
         if self._exactly(position, self._size - position).strip(b"\0"):
-            raise BundleError("it has data behind the end of the archive")
+            raise BundleError("it has data after the end of the archive")
 
     def _exactly(self, offset: int, size: int) -> bytes:
         """Read a range, which may cross the border of volumes."""
@@ -276,7 +276,7 @@ def _why_not_allowed(name: str, kind: bytes, size: int, *, has_target: bool) -> 
     if kind not in (b"0", b"\0") or has_target:
         return "is not a regular file"
     if not _NAME.fullmatch(name):
-        return "does not belong into a bundle"
+        return "does not belong in a bundle"
     return "is too large" if size > _SMALL.get(name, size) else ""
 
 
