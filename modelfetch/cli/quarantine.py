@@ -95,7 +95,7 @@ def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = Fal
     notes(workspace)
     facts = [
         ("id", found.digest),
-        ("time", datetime.fromtimestamp(found.at, UTC).isoformat(timespec="seconds")),
+        ("time", _time(found)),
         ("size", f"{format_size(found.size)} ({found.size} bytes)" if found.size is not None else "no data"),
         ("expected", found.expected or "nothing: no manifest lists the file"),
         ("actual", found.actual or "not known"),
@@ -201,10 +201,15 @@ def _find(entries: Sequence[Evidence], word: str) -> Evidence:
     raise UsageError(f"{why} {quote(word)}", hint=hint)
 
 
+def _time(entry: Evidence) -> str:
+    """Format the time of an entry as all documents do: UTC, with ``Z``."""
+    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _document(entry: Evidence) -> dict[str, Any]:
     return {
         "id": entry.digest,
-        "at": datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds"),
+        "at": _time(entry),
         "size": entry.size,
         "expected": entry.expected,
         "actual": entry.actual,

@@ -40,6 +40,7 @@ def test_entries_are_listed_and_shown(cli: InProcess) -> None:
     assert document == cli("quarantine", "show", RIGHT[:6], "--json").document
     assert (document["expected"], document["actual"], document["size"]) == (RIGHT, digest(WRONG), 5000)
     assert document["path"] == str(cli.home / "a")
+    assert document["at"].endswith("Z")
     assert digest(WRONG) in cli("quarantine", "show", RIGHT[:6]).out
 
 
