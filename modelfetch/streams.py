@@ -122,6 +122,9 @@ def write_path(path: str) -> None:
         print(path)
     else:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        # The buffer knows no lines: on a terminal the path would appear after the next message on stderr.
+        if getattr(sys.stdout, "line_buffering", False):
+            sys.stdout.flush()
 
 
 def lost() -> OSError | None:

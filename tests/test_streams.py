@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 import threading
 
 import pytest
 
-from modelfetch.streams import Outlet
+from modelfetch.streams import Outlet, write_path
 
 
 class Refusing(io.RawIOBase):
@@ -75,3 +76,13 @@ def test_an_outlet_is_the_descriptor_it_stands_for(is_data: bool) -> None:
     with open(os.devnull, "wb", buffering=0) as raw:
         outlet = Outlet(raw, is_data=is_data)
         assert (outlet.fileno(), outlet.isatty(), outlet.writable()) == (raw.fileno(), False, True)
+
+
+def test_a_path_on_a_terminal_does_not_wait_for_the_next_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else messages on stderr would appear before a path that was written earlier."""
+    raw = io.BytesIO()
+    terminal = io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    write_path("/models/demo/1")
+    assert raw.getvalue() == b"/models/demo/1\n"
+    monkeypatch.undo()

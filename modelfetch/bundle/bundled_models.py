@@ -63,7 +63,7 @@ def opened(path: Path) -> Bundle:
 
     Raises:
         UnknownModelError: There is nothing of this name.
-        UsageError: It is no bundle.
+        UsageError: It is not a bundle.
         IntegrityError: It is malformed.
         StoreError: It cannot be read.
     """
@@ -80,7 +80,7 @@ def guarded(path: Path, call: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError: The bundle does not exist.
-        UsageError: It is no bundle.
+        UsageError: It is not a bundle.
         IntegrityError: It is malformed.
         StoreError: It cannot be read.
     """
@@ -89,14 +89,15 @@ def guarded(path: Path, call: Callable[[], T]) -> T:
         return call()
     except NotABundleError as fault:
         raise UsageError(
-            f"{where} {sanitize(str(fault))}", hint="`modelfetch bundle create` makes a bundle."
+            f"{where} {sanitize(str(fault))}",
+            hint="Give a file that `modelfetch bundle create` wrote, or the first of its volumes (.001).",
         ) from None
     except BundleError as fault:
         raise refused(path, str(fault)) from None
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-        reason = getattr(error, "strerror", None) or "it is no path"
+        reason = getattr(error, "strerror", None) or "it is not a path"
         raise StoreError(
             f"cannot read {where}: {sanitize(str(reason))}", hint="Check the path and its permissions."
         ) from error
@@ -106,7 +107,7 @@ def refused(path: Path, fault: str) -> IntegrityError:
     """Return the error for a malformed bundle."""
     return IntegrityError(
         f"{sanitize(str(path))} is refused: {sanitize(fault)}",
-        hint="Copy the bundle again, or get it from another place; nothing of it was used.",
+        hint="Copy the bundle again, all volumes into one directory. Nothing was imported.",
     )
 
 

@@ -154,7 +154,7 @@ class TarBundle:
             if self._exactly(end, position - end).strip(b"\0"):
                 raise BundleError(f"{member.name}: its padding is not empty")
             if member.name in seen:
-                raise BundleError(f"{member.name} is there twice")
+                raise BundleError(f"{member.name} occurs twice")
             if len(seen) >= MEMBERS_LIMIT:
                 raise BundleError(f"it has more than {MEMBERS_LIMIT} members")
             seen.add(member.name)
@@ -176,9 +176,9 @@ class TarBundle:
         """Require two zero blocks, and behind them nothing but zeros."""
         self.is_cut = self._size - position < 2 * BLOCK
         if self._size - position > TRAILER_LIMIT:
-            raise BundleError("it has data behind the end of the archive")
+            raise BundleError("it has data after the end of the archive")
         if self._exactly(position, self._size - position).strip(b"\0"):
-            raise BundleError("it has data behind the end of the archive")
+            raise BundleError("it has data after the end of the archive")
 
     def _exactly(self, offset: int, size: int) -> bytes:
         """Read a range, which may cross the border of volumes."""
@@ -276,7 +276,7 @@ def _why_not_allowed(name: str, kind: bytes, size: int, *, has_target: bool) -> 
     if kind not in (b"0", b"\0") or has_target:
         return "is not a regular file"
     if not _NAME.fullmatch(name):
-        return "does not belong into a bundle"
+        return "does not belong in a bundle"
     return "is too large" if size > _SMALL.get(name, size) else ""
 
 
@@ -326,7 +326,7 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle: a tar, the name or first volume of a split one, or a directory.
 
     Raises:
-        BundleError: It is none, or malformed.
+        BundleError: It is not a bundle, or malformed.
         OSError: It cannot be read.
     """
     if path.is_dir():
@@ -337,7 +337,7 @@ def open_bundle(path: Path) -> Bundle:
     if start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd" or start[:3] in (b"BZh", b"\xfd7z"):
         raise NotABundleError("is compressed; unpack it first, as with gunzip")
     if start[257:265] not in _MAGIC:
-        raise NotABundleError("is not a bundle: it does not begin like a tar")
+        raise NotABundleError("is not a bundle: it has no tar header")
     return TarBundle(paths)
 
 
@@ -492,7 +492,7 @@ def main(arguments: list[str]) -> int:
     for fault in faults:
         print(_printable(fault))
     if not faults:
-        print(f"{len(bundle.blobs)} blobs are right, {sum(bundle.blobs.values())} bytes")
+        print(f"{len(bundle.blobs)} blobs verified, {sum(bundle.blobs.values())} bytes")
     return 5 if faults else 0
 
 

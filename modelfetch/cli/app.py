@@ -156,10 +156,18 @@ def call() -> int:
     return EXIT_USAGE if code == 1 and not _ANSWERS_WITH_1.intersection(sys.argv[1:2]) else code
 
 
+def _command_path(words: Sequence[str]) -> str:
+    """Name the command in arguments: for an option without its value, the error of click has no context."""
+    name = ALIASES.get(words[0], words[0]) if words else ""
+    path = ["modelfetch", *({name} & {*_COMMANDS, *_GROUPS})]
+    return " ".join([*path, *words[1:2]] if name in _GROUPS else path)
+
+
 def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = " ".join(message.split())  # click puts each choice on a line of its own
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "modelfetch"
+    command = context.command_path if context is not None else _command_path(sys.argv[1:])
     hint = f"Run `{command} --help`."
     if context is not None and hasattr(error, "possibilities"):  # click's NoSuchOption
         from modelfetch.cli.foreign_options import option_hint

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bundle",
     cls=Commands,
-    help="Carry models without a network.",
+    help="Carry models to a machine without a network.",
     epilog=epilog("bundle"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -53,7 +53,7 @@ def create(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The bundle; must not exist.", show_default=False
+            "--output", "-o", metavar="FILE", help="File to write; it must not exist yet.", show_default=False
         ),
     ],
     volume_size: Annotated[
@@ -61,18 +61,19 @@ def create(
         typer.Option(
             "--volume-size",
             metavar="SIZE",
-            help="Split the bundle into FILE.001, FILE.002 and so on, such as 4GiB.",
+            help="Split the bundle into FILE.001, FILE.002 and so on, each at most SIZE, such as 4GB.",
             show_default=False,
         ),
     ] = None,
     with_verifier: Annotated[
-        bool, typer.Option("--with-verifier", help="Put in verify.py, which checks the bundle anywhere.")
+        bool,
+        typer.Option("--with-verifier", help="Add verify.py, which checks the bundle with Python alone."),
     ] = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Write present models into a bundle.
+    """Write models that are present into a bundle.
 
     Prints the path of each file. The bundle is an OCI image layout in an uncompressed tar, which tools for
     container registries read too. The same models always become the same bytes.
@@ -111,7 +112,10 @@ def create(
 
 @app.command("inspect", epilog=epilog("bundle inspect"))
 def inspect(path: Place, json: options.Json = False) -> None:
-    """List the models of a bundle. Its documents are verified, its files are not read."""
+    """List the models of a bundle.
+
+    Verifies its manifests; `bundle verify` reads the files, too.
+    """
     from modelfetch.cli.tables import Column, print_table
     from modelfetch.model.units import format_size
 
@@ -143,13 +147,18 @@ def import_(
     path: Place,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="Another name for the model.", show_default=False),
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Another name for the model, if the bundle has only one.",
+            show_default=False,
+        ),
     ] = None,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Make the models of a bundle present.
+    """Store the models of a bundle in the cache.
 
     Prints their directories, and makes no request. Every byte is verified on its way into the cache. The
     manifests go into the user's catalog. Run it again to continue an import that was interrupted.
@@ -181,7 +190,7 @@ def import_(
 
 @app.command("verify", epilog=epilog("bundle verify"))
 def verify(path: Place, quiet: options.Quiet = False, json: options.Json = False) -> None:
-    """Read every byte of a bundle, and print what is not right.
+    """Read every byte of a bundle, and print its faults.
 
     Exits with code 5 if anything is damaged or missing.
     """

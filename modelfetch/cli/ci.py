@@ -78,7 +78,10 @@ def ci(
         typer.Option("--package", metavar="SPEC", help="What pip installs: a directory or a requirement."),
     ] = _CHECKOUT,
     image: Annotated[
-        str, typer.Option("--image", metavar="IMAGE", help="Name and tag of the container image.")
+        str,
+        typer.Option(
+            "--image", metavar="IMAGE", help="Name and tag of the image, for docker, compose and kubernetes."
+        ),
     ] = f"localhost/modelfetch:{__version__}",
     json: options.Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""``doctor``: why it does not work here, as findings on hosts, on the cache's disk and on the environment.
+"""``doctor``: find out why a fetch fails, by checks of hosts, of the cache's disk and of the environment.
 
 The findings are made in :mod:`modelfetch.doctor`; here they are shown: a block for each area, a row for each
 check, and below a failure or warning what to do. The layers of a host that were not reached share one row::
@@ -54,7 +54,7 @@ def doctor(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Check hosts, disk and settings: why it does not work.
+    """Find out why a fetch fails: check hosts, disk and settings.
 
     Each host is checked layer by layer. Exits with 1 if a check failed. Stores nothing.
     """

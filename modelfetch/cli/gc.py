@@ -1,4 +1,4 @@
-"""The command ``gc``: remove from the cache what is not needed any more, or show what would be removed.
+"""The command ``gc``: remove from the cache what is no longer needed, or show what would be removed.
 
 stdout has the path of each removed file, stderr a line for each version, download and entry with the reason,
 and a summary. A dry run prints the same with other words.
@@ -28,7 +28,7 @@ def gc(
         typer.Option(
             "--max-size",
             metavar="SIZE",
-            help="Remove the least recently used models until the cache has this size, such as 20GiB.",
+            help="Also remove the least recently used models, until it takes at most SIZE, such as 20GiB.",
             show_default=False,
         ),
     ] = None,
@@ -37,14 +37,18 @@ def gc(
         typer.Option(
             "--unused-for",
             metavar="SPAN",
-            help="Remove models that were not used for this time, such as 30d.",
+            help="Also remove models that were not used for this time, such as 30d.",
             show_default=False,
         ),
     ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            "--keep", metavar="NAME", help="Never remove this model (repeatable).", show_default=False
+            "--keep",
+            metavar="NAME",
+            help="Never remove this model (repeatable).",
+            autocompletion=options.complete_model,
+            show_default=False,
         ),
     ] = None,
     root: Annotated[
@@ -52,7 +56,7 @@ def gc(
         typer.Option(
             "--root",
             metavar="DIR",
-            help="Never remove models that a modelfetch.toml below DIR names (repeatable).",
+            help="Never remove models that a modelfetch.toml in DIR or below it names (repeatable).",
             show_default=False,
         ),
     ] = None,
@@ -60,10 +64,11 @@ def gc(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Remove from the cache what is not needed any more.
+    """Free disk space: remove what is no longer needed.
 
-    Without options only old downloads, wrong data and replaced versions go, past cache.partial_days,
-    cache.quarantine_days and cache.version_days. The models of this directory's project are never removed.
+    Without options, removes interrupted downloads older than cache.partial_days, quarantine entries older
+    than cache.quarantine_days, and versions that were replaced more than cache.version_days ago. The models
+    of this directory's project are never removed.
     """
     from modelfetch.keep.gc import clean_up
     from modelfetch.workspace import Workspace
@@ -158,7 +163,7 @@ def _print(result: CleanUp, *, dry_run: bool) -> None:
             write_path(str(path))
     for skip in result.skipped:
         say(f"skipped {skip.kind} {' '.join(filter(None, (skip.name, skip.version)))}: {skip.why}")
-    after = f"the cache {'would have' if dry_run else 'has'} {format_size(result.size_after)}"
+    after = f"the cache {'would take' if dry_run else 'takes'} {format_size(result.size_after)}"
     say(f"{frees} {format_size(result.freed)}; {after}")
 
 

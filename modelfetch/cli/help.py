@@ -143,7 +143,8 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ),
     "bundle create": (
         "modelfetch bundle create whisper-base -o models.tar",
-        "modelfetch bundle create whisper-base -o /media/usb/models.tar --volume-size 4GB --with-verifier",
+        "modelfetch bundle create whisper-base -o models.tar --with-verifier",
+        "modelfetch bundle create whisper-base -o models.tar --volume-size 4GB",
     ),
     "bundle inspect": ("modelfetch bundle inspect models.tar",),
     "bundle import": (
@@ -303,7 +304,8 @@ class Commands(TyperGroup):
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word) is not None:
             return super().resolve_command(ctx, args)
         shown = word if word.isascii() and word.isalnum() else quote(word)
-        if instead := _INSTEAD.get(word.casefold()):
+        # Groups have commands of such names: `bundle export` means `bundle create`.
+        if ctx.parent is None and (instead := _INSTEAD.get(word.casefold())):
             raise UsageError(f"no such command {shown}", hint=instead)
         guess = suggest(word, f"{ctx.info_name}", self.list_commands(ctx))
         raise UsageError(

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 
-def _complete_model(incomplete: str) -> Iterator[str]:
+def complete_model(incomplete: str) -> Iterator[str]:
+    """Complete the name of a model, or one of its aliases."""
     from modelfetch.workspace import Workspace
 
     catalog = Workspace.open().catalog
@@ -76,7 +77,7 @@ Names = Annotated[
     typer.Argument(
         metavar="[NAME]...",
         help="Models or references; without one, those that modelfetch.toml lists.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
     ),
 ]
 PresentNames = Annotated[
@@ -84,7 +85,7 @@ PresentNames = Annotated[
     typer.Argument(
         metavar="[NAME]...",
         help="Models or references; without one, all present models.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
     ),
 ]
 PinNames = Annotated[
@@ -92,13 +93,13 @@ PinNames = Annotated[
     typer.Argument(
         metavar="[NAME]...",
         help="Models or references; without one, all that have an upstream.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
     ),
 ]
 MovedNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="NAME...", help="Models or references.", autocompletion=_complete_model, show_default=False
+        metavar="NAME...", help="Models or references.", autocompletion=complete_model, show_default=False
     ),
 ]
 RemovedNames = Annotated[
@@ -106,7 +107,7 @@ RemovedNames = Annotated[
     typer.Argument(
         metavar="NAME...",
         help="Models, or their references.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -115,7 +116,7 @@ Name = Annotated[
     typer.Argument(
         metavar="NAME",
         help="Name of the model, or its reference.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -124,7 +125,7 @@ OptionalName = Annotated[
     typer.Argument(
         metavar="[NAME]",
         help="Model, or its reference, whose hosts are checked too: a part of one file is read.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""``quarantine``: list, show, give back and remove bytes that failed verification.
+"""``quarantine``: list, show, restore and remove bytes that failed verification.
 
 An entry is named by the start of its id, as ``quarantine list`` prints it: the digest that was expected.
 """
@@ -35,16 +35,23 @@ app = typer.Typer(
 SHOWN = 12
 """Digits of an id that are listed: more than enough for the entries of one cache."""
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Start of the id of an entry.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="First digits of an id that `quarantine list` shows.", show_default=False
+    ),
+]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Starts of the ids of entries.", show_default=False),
+    typer.Argument(
+        metavar="[ID]...", help="First digits of ids that `quarantine list` shows.", show_default=False
+    ),
 ]
 
 
 @app.command("list", epilog=epilog("quarantine list"))
 def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
-    """List the entries, oldest first."""
+    """List the data that failed verification, oldest first."""
     from modelfetch.cli.history import local_time
     from modelfetch.model.units import format_size
 
@@ -88,7 +95,7 @@ def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = Fal
     notes(workspace)
     facts = [
         ("id", found.digest),
-        ("time", datetime.fromtimestamp(found.at, UTC).isoformat(timespec="seconds")),
+        ("time", _time(found)),
         ("size", f"{format_size(found.size)} ({found.size} bytes)" if found.size is not None else "no data"),
         ("expected", found.expected or "nothing: no manifest lists the file"),
         ("actual", found.actual or "not known"),
@@ -105,14 +112,17 @@ def restore(
     entry: Id,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="FILE", help="Where the data goes; a new file.", show_default=False),
+        typer.Option(
+            "--to", metavar="FILE", help="New file for the data; default: where it was.", show_default=False
+        ),
     ] = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Move the data of an entry out of quarantine: to where it was, or to a new file.
+    """Move the data of an entry out of quarantine.
 
-    No file is replaced, and no name in the cache that needs verified data is given to it.
+    Without --to, it goes back to where it was. No file is replaced. The data failed verification, so it
+    cannot become a blob or a listed file of a model.
     """
     from modelfetch.settings.locations import absolute, working_directory
 
@@ -136,7 +146,7 @@ def purge(
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
 ) -> None:
-    """Remove entries."""
+    """Delete entries and their data."""
     from modelfetch.errors import UsageError
     from modelfetch.model.units import format_size
 
@@ -183,13 +193,23 @@ def _find(entries: Sequence[Evidence], word: str) -> Evidence:
         if found
         else "no entry has an id that starts with"
     )
-    raise UsageError(f"{why} {quote(word)}", hint="Run `modelfetch quarantine list`.")
+    hint = (
+        "Give more digits: `modelfetch quarantine list` shows the ids."
+        if found
+        else "Run `modelfetch quarantine list`."
+    )
+    raise UsageError(f"{why} {quote(word)}", hint=hint)
+
+
+def _time(entry: Evidence) -> str:
+    """Format the time of an entry as all documents do: UTC, with ``Z``."""
+    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _document(entry: Evidence) -> dict[str, Any]:
     return {
         "id": entry.digest,
-        "at": datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds"),
+        "at": _time(entry),
         "size": entry.size,
         "expected": entry.expected,
         "actual": entry.actual,

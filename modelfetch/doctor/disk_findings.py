@@ -79,7 +79,7 @@ def _file_system(facts: DiskFacts) -> _Decision:
         hint = f"The disk, or the server of a network file system, does not answer: {_ELSEWHERE}."
         return State.FAILURE, f"{where}: no answer in time", hint
     if facts.is_local is False:
-        hint = f"If several machines share it, their locks may not see each other: else {_ELSEWHERE}."
+        hint = f"If several machines share it, the locks of one may not hold on another: {_ELSEWHERE}."
         return State.WARNING, f"{where}, perhaps a network file system", hint
     return State.OK, where, ""
 
@@ -110,7 +110,9 @@ def _write(facts: DiskFacts) -> _Decision:
     if facts.sync_seconds is None:
         return State.NOT_REACHED, "not reached", ""
     if facts.can_sync is False:
-        hint = f"A power cut may damage new files; `modelfetch verify` finds them. Else {_ELSEWHERE}."
+        hint = (
+            f"A power cut may damage new files; `modelfetch verify` finds them. To avoid that, {_ELSEWHERE}."
+        )
         return State.WARNING, "works, but the file system cannot sync", hint
     took = f"1 MB synced in {1000 * facts.sync_seconds:.0f} ms"
     if facts.sync_seconds >= SLOW_SYNC:
@@ -135,19 +137,19 @@ def _links(facts: DiskFacts) -> _Decision:
 
 
 def _locks(facts: DiskFacts) -> _Decision:
-    hint = f"Two processes may fetch the same file at once; the result is right. Else {_ELSEWHERE}."
+    hint = f"Two processes may fetch the same file twice, without harm. To avoid that, {_ELSEWHERE}."
     if facts.has_locks is False:
         return State.WARNING, "do not work", hint
     if facts.locks_exclude is False:
-        return State.WARNING, "are granted, but exclude nobody", hint
+        return State.WARNING, "are granted, but do not exclude other processes", hint
     return _known(facts.locks_exclude, ("work", ""))
 
 
 def _case(facts: DiskFacts) -> _Decision:
     if facts.is_case_sensitive is not False:
-        return _known(facts.is_case_sensitive, ("names differ by case", ""))
-    hint = f"Models with two files whose names differ by case only do not fit: {_ELSEWHERE}."
-    return State.WARNING, "names do not differ by case", hint
+        return _known(facts.is_case_sensitive, ("upper and lower case are distinct", ""))
+    hint = f"A model with two file names that differ only by case cannot be stored: {_ELSEWHERE}."
+    return State.WARNING, "names that differ only by case are the same file", hint
 
 
 def _known(value: bool | None, words: tuple[str, str]) -> _Decision:

@@ -118,7 +118,9 @@ def _tcp(report: HostReport) -> _Decision:
     facts = report.facts
     if facts.failed is Layer.TCP:
         message = f"{facts.error} ({facts.reached_by}{_of(facts.proxy)})"
-        hint = "Is the host up, and no firewall in the way? Some networks need a proxy (HTTPS_PROXY)."
+        hint = (
+            "Check that the host is up, and that no firewall blocks it. You may need a proxy (HTTPS_PROXY)."
+        )
         return State.FAILURE, message, facts.proxy.hint() if facts.proxy else hint
     return State.OK, f"{facts.peer} in {1000 * facts.connect_seconds:.0f} ms", ""
 
@@ -180,7 +182,9 @@ def _http(report: HostReport) -> _Decision:
     if facts.status is not None and facts.status >= 500 and facts.status != _NOT_IMPLEMENTED:
         return State.FAILURE, answer, "The server fails; try again later, or use another source."
     if facts.status in (401, 403, 429):
-        hint = "That may be so for this address only: run `modelfetch doctor NAME` with a model of that host."
+        hint = (
+            "Only the root address may be affected: run `modelfetch doctor NAME` with a model of that host."
+        )
         return State.WARNING, answer, hint
     return State.OK, answer, ""
 
@@ -203,7 +207,11 @@ def _clock(report: HostReport) -> _Decision:
         return State.OK, "agrees with this machine's", ""
     message = f"this machine is {_long(abs(skew))} {'ahead' if skew > timedelta() else 'behind'}"
     state = State.FAILURE if abs(skew) >= SKEW_FAILURE else State.WARNING
-    return state, message, "Correct the clock of this machine (timedatectl shows it), else that of the host."
+    return (
+        state,
+        message,
+        "Check the clock of this machine (`timedatectl`). If it is right, that of the host is wrong.",
+    )
 
 
 def _long(span: timedelta) -> str:

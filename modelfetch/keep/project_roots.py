@@ -33,7 +33,7 @@ def names_of_projects(roots: Sequence[Path], leave_out: Path) -> tuple[set[str],
     for root in roots:
         if not root.is_dir():
             raise UsageError(
-                f"--root: {quote(str(root))} is no directory", hint="Give a directory to search."
+                f"--root: {quote(str(root))} is not a directory", hint="Give a directory to search."
             )
         for file in _project_files(root, leave_out, closed):
             names |= _names(file)

@@ -42,7 +42,7 @@ def upkeep(workspace: Workspace, now: float) -> list[str]:
     if cache.warn_size and done.size_after > cache.warn_size:
         lines.append(
             f"warning: the cache has {format_size(done.size_after)}, more than cache.warn_size "
-            f"({format_size(cache.warn_size)}): `modelfetch gc` removes what is not needed any more, "
+            f"({format_size(cache.warn_size)}): `modelfetch gc` removes what is no longer needed, "
             "`modelfetch list --size --sort used` shows what was not used for long"
         )
     return lines

@@ -115,7 +115,7 @@ def restore(disk: Disk, layout: Layout, entry: Evidence, target: Path | None) ->
             f"{quote(str(place))} is in the cache, which keeps verified bytes only", hint=_ELSEWHERE
         )
     if not place.parent.is_dir():
-        raise UsageError(f"{quote(str(place.parent))} is no directory", hint=_ELSEWHERE)
+        raise UsageError(f"{quote(str(place.parent))} is not a directory", hint=_ELSEWHERE)
     disk.guard(layout.root if place.is_relative_to(layout.root) else place.parent)
     data = entry.directory / "data"
     is_new = disk.link_free(data, place)
@@ -136,7 +136,7 @@ def _former_place(layout: Layout, entry: Evidence) -> Path:
         raise UsageError(f"where {sanitize(entry.key)} was is not known for certain", hint=_ELSEWHERE)
     if path.is_relative_to(layout.root) and not _is_unlisted(layout, entry, path):
         raise UsageError(
-            f"{quote(entry.path)} needs other bytes: these failed verification there", hint=_ELSEWHERE
+            f"{quote(entry.path)} cannot hold these bytes: they failed verification there", hint=_ELSEWHERE
         )
     return path
 

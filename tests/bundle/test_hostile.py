@@ -407,7 +407,7 @@ def test_the_good_bundle_of_these_tests_is_taken(tmp_path: Path, capsys: pytest.
     for path in (tmp_path / "b.tar", layout):
         assert [model.manifest.name for model in read(path)] == ["tiny"]
         assert main([str(path)]) == 0
-    assert "5 blobs are right" in capsys.readouterr().out
+    assert "5 blobs verified" in capsys.readouterr().out
 
 
 def test_archives_of_other_programs_are_taken(tmp_path: Path) -> None:

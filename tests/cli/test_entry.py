@@ -76,7 +76,7 @@ def test_a_group_alone_prints_its_help_as_it_is(group: str, called: Called) -> N
     assert called(*group.split(), "--help") == (0, err, "")
 
 
-@pytest.mark.parametrize("group", ["", "config"])
+@pytest.mark.parametrize("group", ["", "bundle", "config", "quarantine"])
 def test_the_list_of_commands_cuts_no_sentence(group: str, called: Called) -> None:
     _, listed, _ = called(*group.split(), "--help")
     assert "..." not in listed.replace("[ARGS]...", "")
@@ -140,8 +140,19 @@ def test_what_modelfetch_does_not_do_is_said(called: Called) -> None:
     assert "does not run models" in called("run", "x")[2]
 
 
-def test_commands_of_config_are_guessed_too(called: Called) -> None:
+def test_commands_of_groups_are_guessed_too(called: Called) -> None:
     assert "no such command get; did you mean show?" in called("config", "get")[2]
+    assert "no such command export; did you mean create?" in called("bundle", "export")[2]
+
+
+def test_an_option_without_its_value_names_the_help_of_its_command(called: Called) -> None:
+    for line in ("ensure x --from", "bundle create x -o"):
+        assert f"Run `modelfetch {line.partition(' x ')[0]} --help`." in called(*line.split())[2]
+    assert "Run `modelfetch ensure --help`." in called("pull", "x", "--to")[2]
+
+
+def test_the_choices_of_a_missing_argument_are_on_one_line(called: Called) -> None:
+    assert "Choose from: bash, zsh, fish\n" in called("completion")[2]
 
 
 @pytest.mark.parametrize(

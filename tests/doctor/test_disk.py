@@ -101,9 +101,9 @@ def test_a_root_that_does_not_exist_stays_absent(tmp_path: Path) -> None:
         (without_links, "hard links", State.WARNING, "do not work"),
         (lambda: RefusingDisk(errno.EACCES, ["link to"]), "hard links", State.WARNING, "do not work"),
         (LocklessDisk, "locks", State.WARNING, "do not work"),
-        (GrantingDisk, "locks", State.WARNING, "exclude nobody"),
+        (GrantingDisk, "locks", State.WARNING, "do not exclude"),
         (RemoteDisk, "file system", State.WARNING, "network file system"),
-        (CaselessDisk, "case", State.WARNING, "do not differ by case"),
+        (CaselessDisk, "case", State.WARNING, "are the same file"),
     ],
 )
 def test_what_is_missing_is_named(

@@ -36,6 +36,7 @@ def complete(cli: Command, line: str) -> set[str]:
         ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
         ("modelfetch ensure --prefer hug", {"huggingface"}),
         ("modelfetch config set retry.c", {"retry.cap"}),
+        ("modelfetch gc --keep whisper-base-q4", {"whisper-base-q4"}),
         ("modelfetch completion ", {"bash", "zsh", "fish"}),
     ],
 )

@@ -88,7 +88,7 @@ def test_an_unreadable_project_or_root_removes_nothing(cli: InProcess) -> None:
     project.mkdir()
     (project / "modelfetch.toml").write_text("models = [\n")
     assert_fails(cli("gc", "--unused-for", "5d", "--root", project), 2, "nothing was removed")
-    assert_fails(cli("gc", "--unused-for", "5d", "--root", cli.home / "none"), 2, "is no directory")
+    assert_fails(cli("gc", "--unused-for", "5d", "--root", cli.home / "none"), 2, "is not a directory")
     assert_fails(cli("gc", "--unused-for", "5d", "--keep", "on"), 3, "'on'")
     assert_fails(cli("gc", "--unused-for", "soon"), 2, "--unused-for: 'soon' is not a time span")
     assert_fails(cli("gc", "--max-size", "much"), 2, "--max-size: 'much' is not a size")

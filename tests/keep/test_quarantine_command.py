@@ -40,6 +40,7 @@ def test_entries_are_listed_and_shown(cli: InProcess) -> None:
     assert document == cli("quarantine", "show", RIGHT[:6], "--json").document
     assert (document["expected"], document["actual"], document["size"]) == (RIGHT, digest(WRONG), 5000)
     assert document["path"] == str(cli.home / "a")
+    assert document["at"].endswith("Z")
     assert digest(WRONG) in cli("quarantine", "show", RIGHT[:6]).out
 
 
@@ -55,7 +56,7 @@ def test_or_to_a_new_file_and_none_is_replaced(cli: InProcess) -> None:
     put(cli, cli.home / "a")
     (cli.home / "a").write_bytes(b"new")
     assert_fails(cli("quarantine", "restore", RIGHT), 2, "exists already", "--to FILE")
-    assert_fails(cli("quarantine", "restore", RIGHT, "--to", "none/b"), 2, "is no directory")
+    assert_fails(cli("quarantine", "restore", RIGHT, "--to", "none/b"), 2, "is not a directory")
     assert cli("quarantine", "restore", RIGHT, "--to", "b", "--json").document["path"] == str(cli.work / "b")
     assert ((cli.work / "b").read_bytes(), (cli.home / "a").read_bytes()) == (WRONG, b"new")
 
@@ -75,7 +76,7 @@ def test_also_on_another_file_system(cli: InProcess) -> None:
 def test_no_name_in_the_cache_that_needs_verified_bytes_is_given(cli: InProcess) -> None:
     manifest = ensure(Store(cli.cache), {"a": noise(100)})
     entry = put(cli, Store(cli.cache).directory(manifest) / "b")
-    assert_fails(cli("quarantine", "restore", RIGHT), 2, "needs other bytes")
+    assert_fails(cli("quarantine", "restore", RIGHT), 2, "failed verification there")
     blob = cli.cache / "blobs" / "sha256" / RIGHT[:2] / RIGHT
     blob.parent.mkdir()
     for inside in (blob, cli.cache / "models" / "tiny" / "v2.json", cli.cache / "state.db"):
