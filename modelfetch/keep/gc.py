@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.keep.last_use import LastUses
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 Kind = Literal["partial", "quarantine", "blob", "version"]
+
+_LATEST_NS: Final = 2**63 - 1
+"""Largest time in nanoseconds since 1970 that fits 64 bits, in the year 2262."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,14 @@ def _versions(workspace: Workspace, held: Iterable[HeldVersion]) -> Iterator[Ver
             each.label,
             is_complete=True,
             is_pinned=_pinned(workspace, each.name) == receipt.identity,
-            fetched=max((file.stamp.mtime_ns for file in receipt.files), default=0) / 1e9,
+            fetched=_seconds(max((file.stamp.mtime_ns for file in receipt.files), default=0)),
             used=uses.of_receipt(receipt).timestamp(),
         )
+
+
+def _seconds(nanoseconds: int) -> float:
+    """Convert a time of a receipt, which another user may have written: JSON has integers of any size."""
+    return max(-_LATEST_NS, min(nanoseconds, _LATEST_NS)) / 1e9
 
 
 def _pinned(workspace: Workspace, name: str) -> str:
