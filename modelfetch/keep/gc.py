@@ -143,7 +143,10 @@ class _Run:
         if done.paths:
             self.result.actions.append(Action(kind, name, version, reason, done.paths, done.freed))
         if why or not done.paths:
-            self.result.skipped.append(Skipped(kind, name, version, why or "in use by another process"))
+            # A partial or an entry stays without an error if another process writes it; else there is
+            # nothing that may go: a model uses the blob by now, or the files were not made by this program.
+            quiet = "nothing to remove" if kind in ("blob", "version") else "in use by another process"
+            self.result.skipped.append(Skipped(kind, name, version, why or quiet))
         for digest in done.skipped:
             self.result.skipped.append(Skipped("blob", digest, "", "in use by another process"))
 

@@ -207,6 +207,13 @@ def test_a_time_in_a_receipt_that_no_clock_has_is_no_bug(workspace: Workspace, t
     assert [action.name for action in both(workspace, ALL).actions] == ["tiny"]
 
 
+def test_what_was_not_made_here_is_not_said_to_be_in_use(workspace: Workspace) -> None:
+    ensure(workspace.store, {"a": SHARED})
+    (workspace.store.root / "models" / "other" / "v1.json").mkdir(parents=True)
+    done = both(workspace, replace(ALL, kept=frozenset({"tiny"})))
+    assert [(each.name, each.why) for each in done.skipped] == [("other", "nothing to remove")]
+
+
 class Cloning(Disk):
     """A disk on which the blobs of some files are clones of files elsewhere."""
 
