@@ -126,12 +126,15 @@ def models_of(bundle: Bundle) -> list[BundledModel]:
         raise BundleError("it has no models")
     if len(entries) > MODELS_LIMIT:
         raise BundleError(f"it has more than {MODELS_LIMIT} models")
-    models = [_model(bundle, entry) for entry in entries]
-    names = [model.manifest.name for model in models]
-    if len(names) > len(set(names)):
-        raise BundleError("two of its models have the same name")
+    found: dict[str, BundledModel] = {}
+    for entry in entries:
+        model = _model(bundle, entry)
+        # Checked at once: a thousand models could share one large TOML manifest, and each would parse it.
+        if found.setdefault(model.manifest.name, model) is not model:
+            raise BundleError("two of its models have the same name")
+    models = [found[name] for name in sorted(found)]
     _check_sizes(models)
-    return sorted(models, key=lambda model: model.manifest.name)
+    return models
 
 
 def _model(bundle: Bundle, entry: Descriptor) -> BundledModel:

@@ -18,11 +18,13 @@ Nothing is unpacked, so no name in a bundle ever becomes a path on disk. Exit co
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 import stat
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -105,13 +107,16 @@ class TarBundle:
 
     def __init__(self, paths: list[Path], members: Mapping[str, Member] | None = None) -> None:
         self.is_cut = False
-        self._files: list[tuple[int, int, BinaryIO]] = []
+        self._paths = paths
+        self._starts: list[int] = []
+        """Position of the first byte of each volume in the archive."""
         self._size = 0
+        self._current = -1
+        self._file: BinaryIO = io.BytesIO()
         try:
-            for path in paths:
-                file, size = open_regular(path, follow=True)
-                self._files.append((self._size, size, file))
-                self._size += size
+            for number in range(len(paths)):
+                self._starts.append(self._size)
+                self._size += self._open(number)
             found = {member.name: member for member in self._scan()} if members is None else members
         except BaseException:
             self.close()
@@ -122,9 +127,8 @@ class TarBundle:
         }
 
     def close(self) -> None:
-        """Close the files."""
-        for _, _, file in self._files:
-            file.close()
+        """Close the file that is open."""
+        self._file.close()
 
     def pieces(self, name: str, offset: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes of a member, or of a part of it.
@@ -183,13 +187,34 @@ class TarBundle:
     def _exactly(self, offset: int, size: int) -> bytes:
         """Read a range, which may cross the border of volumes."""
         found = b""
-        for start, length, file in self._files:
-            if size > len(found) and start <= offset + len(found) < start + length:
-                file.seek(offset + len(found) - start)
-                found += file.read(min(size - len(found), start + length - offset - len(found)))
-        if len(found) != size:
-            raise BundleError("the file became shorter while it was read")
+        while len(found) < size:
+            position = offset + len(found)
+            number = bisect_right(self._starts, position) - 1
+            end = (*self._starts[number + 1 : number + 2], self._size)[0]
+            if number != self._current:
+                self._open(number)
+            self._file.seek(position - self._starts[number])
+            piece = self._file.read(max(0, min(size - len(found), end - position)))
+            if not piece:
+                raise BundleError("the file became shorter while it was read")
+            found += piece
         return found
+
+    def _open(self, number: int) -> int:
+        """Open a volume and return its size; close the one before.
+
+        Only one is open at a time: there may be 999, and several streams, but a process may often open no
+        more than 1024 files.
+        """
+        self._file.close()
+        try:
+            self._file, size = open_regular(self._paths[number], follow=True)
+        except FileNotFoundError:
+            if self._current < 0:
+                raise
+            raise BundleError(f"{self._paths[number].name} is missing") from None
+        self._current = number
+        return size
 
 
 class DirectoryBundle:
@@ -434,12 +459,16 @@ def _expected(bundle: Bundle, wrong: set[str]) -> Iterator[Expected]:
         BundleError: A document is malformed.
     """
     check_layout(bundle)
+    seen: set[str] = set()
     for entry in _list(read_document(bundle, "index.json"), "manifests", "index.json"):
         model = _annotation(entry, "org.opencontainers.image.ref.name") or "a model"
         manifest = _descriptor(entry, f"the manifest of {model}")
         yield manifest
-        if manifest.sha256 in wrong or bundle.blobs.get(manifest.sha256) != manifest.size:
+        # Once each: an index can name a manifest of many layers a hundred thousand times.
+        is_known = manifest.sha256 in seen or manifest.sha256 in wrong
+        if is_known or bundle.blobs.get(manifest.sha256) != manifest.size:
             continue
+        seen.add(manifest.sha256)
         document = read_document(bundle, BLOBS + manifest.sha256)
         yield _descriptor(document.get("config"), f"the config of {model}")
         for layer in _list(document, "layers", manifest.label):
@@ -497,4 +526,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path in a bundle may have characters that the encoding of the terminal lacks.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.keep.last_use import LastUses
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 Kind = Literal["partial", "quarantine", "blob", "version"]
+
+_LATEST_NS: Final = 2**63 - 1
+"""Largest time in nanoseconds since 1970 that fits 64 bits, in the year 2262."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,10 @@ class _Run:
         if done.paths:
             self.result.actions.append(Action(kind, name, version, reason, done.paths, done.freed))
         if why or not done.paths:
-            self.result.skipped.append(Skipped(kind, name, version, why or "in use by another process"))
+            # A partial or an entry stays without an error if another process writes it; else there is
+            # nothing that may go: a model uses the blob by now, or the files were not made by this program.
+            quiet = "nothing to remove" if kind in ("blob", "version") else "in use by another process"
+            self.result.skipped.append(Skipped(kind, name, version, why or quiet))
         for digest in done.skipped:
             self.result.skipped.append(Skipped("blob", digest, "", "in use by another process"))
 
@@ -164,9 +170,14 @@ def _versions(workspace: Workspace, held: Iterable[HeldVersion]) -> Iterator[Ver
             each.label,
             is_complete=True,
             is_pinned=_pinned(workspace, each.name) == receipt.identity,
-            fetched=max((file.stamp.mtime_ns for file in receipt.files), default=0) / 1e9,
+            fetched=_seconds(max((file.stamp.mtime_ns for file in receipt.files), default=0)),
             used=uses.of_receipt(receipt).timestamp(),
         )
+
+
+def _seconds(nanoseconds: int) -> float:
+    """Convert a time of a receipt, which another user may have written: JSON has integers of any size."""
+    return max(-_LATEST_NS, min(nanoseconds, _LATEST_NS)) / 1e9
 
 
 def _pinned(workspace: Workspace, name: str) -> str:

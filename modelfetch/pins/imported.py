@@ -18,7 +18,7 @@ from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.text import quote, sanitize
-from modelfetch.pins.catalogs import user_catalog, write_pin
+from modelfetch.pins.catalogs import NameTakenError, is_same_pin, user_catalog, write_pin
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -68,7 +68,16 @@ def pin(workspace: Workspace, wanted: Wanted) -> Path | None:
     Raises:
         ModelfetchError: As for :func:`~modelfetch.pins.catalogs.write_pin`.
     """
-    return None if wanted.is_known else write_pin(wanted.manifest, user_catalog(workspace))
+    if wanted.is_known:
+        return None
+    directory = user_catalog(workspace)
+    try:
+        return write_pin(wanted.manifest, directory)
+    except NameTakenError:
+        # Another import of the same bundle may have written it while the files were read.
+        if is_same_pin(directory / f"{wanted.manifest.name}.toml", wanted.manifest):
+            return None
+        raise
 
 
 def _planned(workspace: Workspace, manifest: Manifest, *, is_single: bool) -> Wanted:

@@ -110,12 +110,13 @@ def restore(disk: Disk, layout: Layout, entry: Evidence, target: Path | None) ->
     if entry.size is None:
         raise UsageError(f"{entry.key} has no data", hint="Remove it with `modelfetch quarantine purge`.")
     place = _former_place(layout, entry) if target is None else target
+    if not place.parent.is_dir():
+        raise UsageError(f"{quote(str(place.parent))} is not a directory", hint=_ELSEWHERE)
+    place = _below_root(layout, place)
     if place.is_relative_to(layout.root) and not _is_unlisted(layout, entry, place):
         raise UsageError(
             f"{quote(str(place))} is in the cache, which keeps verified bytes only", hint=_ELSEWHERE
         )
-    if not place.parent.is_dir():
-        raise UsageError(f"{quote(str(place.parent))} is not a directory", hint=_ELSEWHERE)
     disk.guard(layout.root if place.is_relative_to(layout.root) else place.parent)
     data = entry.directory / "data"
     is_new = disk.link_free(data, place)
@@ -144,7 +145,21 @@ def _former_place(layout: Layout, entry: Evidence) -> Path:
 def _is_unlisted(layout: Layout, entry: Evidence, path: Path) -> bool:
     """Whether these bytes were a file that no manifest lists, and the path is in a model's directory."""
     is_inside = path.is_relative_to(layout.models) and len(path.relative_to(layout.models).parts) > 2
-    return not entry.expected and is_inside and str(path) == entry.path
+    return (
+        not entry.expected and is_inside and path in (Path(entry.path), _below_root(layout, Path(entry.path)))
+    )
+
+
+def _below_root(layout: Layout, place: Path) -> Path:
+    """Return a place in the cache as a path below its root, whatever links lead there; others unchanged.
+
+    The root may be a link, and an entry may be of a run that named the same cache by another path.
+    """
+    try:
+        root, parent = layout.root.resolve(), place.parent.resolve()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        return place
+    return layout.root / parent.relative_to(root) / place.name if parent.is_relative_to(root) else place
 
 
 def _copy(disk: Disk, data: Path, place: Path) -> bool:

@@ -68,7 +68,7 @@ class Reclaimer:
         self._disk = disk
         self._layout = layout
         self._dry_run = dry_run
-        self._receipts = {(each.name, each.label): each.receipt for each in seen.versions}
+        self._versions = {(each.name, each.label): each for each in seen.versions}
         self._uses = Counter(
             digest for each in seen.versions if each.receipt for digest in _digests(each.receipt.files)
         )
@@ -86,17 +86,21 @@ class Reclaimer:
         """Remove one version of a model, and the blobs that no other version uses.
 
         Raises:
-            BusyError: Another process works on the model.
+            BusyError: Another process works on the model, or did so since the survey.
         """
         skipped = []
         with self._locked(self._layout.model_lock(name)):
-            version = self._layout.version(name, label)
-            for path in (self._layout.stamp(name), self._layout.receipt(name, label)):
+            receipt = self._layout.receipt(name, label)
+            files = self._listed(self._layout.version(name, label))
+            seen = self._versions.get((name, label))
+            # Under the lock only: before it, the run that makes the version complete may still be under way.
+            if seen is not None and _latest([*files, *self._listed(receipt)]) > seen.changed:
+                raise BusyError("a run that used it meanwhile")
+            for path in (self._layout.stamp(name), receipt):
                 self._remove(path)
-            receipt = self._receipts.get((name, label))
-            digests = _digests(receipt.files) if receipt is not None else set()
+            digests = _digests(seen.receipt.files) if seen is not None and seen.receipt is not None else set()
             self._uses.subtract(digests)
-            for path, found in self._listed(version):
+            for path, found in files:
                 if stat.S_ISDIR(found.st_mode):
                     self._remove_directory(path)
                 elif self._remove(path):
@@ -239,6 +243,11 @@ class Reclaimer:
         result = Reclaimed(tuple(self._paths), self._freed, tuple(skipped))
         self._paths, self._freed = [], 0
         return result
+
+
+def _latest(listed: Sequence[tuple[Path, os.stat_result]]) -> float:
+    """Time of the latest change, as the survey computes it; 0 if there is nothing."""
+    return max((found.st_mtime for _, found in listed), default=0.0)
 
 
 def _digests(files: Sequence[ReceiptFile]) -> set[str]:

@@ -92,7 +92,7 @@ class Remover:
                 stored = self._stored(sorted(shared), versions)
                 states = self._file_states([*own, *chain.from_iterable(stored.values())])
             if not dry_run:
-                stored = self._delete(versions, own, stored)
+                stored = self._delete(versions, own, stored, states)
         paths = (*own, *chain.from_iterable(stored.values()))
         gone = Counter(state.inode for state in self._file_states(self._gone_paths).values())
         return Removal(self._name, tuple(versions), paths, _freed(paths, states, gone))
@@ -192,26 +192,45 @@ class Remover:
         }
 
     def _delete(
-        self, versions: Iterable[str], own: Iterable[Path], stored: Mapping[str, list[Path]]
+        self,
+        versions: Iterable[str],
+        own: Iterable[Path],
+        stored: Mapping[str, list[Path]],
+        states: Mapping[Path, _FileState],
     ) -> dict[str, list[Path]]:
         """Remove the files; returns the blobs and partials that were removed, by digest."""
         for path in own:  # the receipts come first: from then on the model counts as absent
             self._disk.unlink(path)
         for version in versions:
             self._prune(self._layout.version(self._name, version))
-        gone = {digest: paths for digest, paths in stored.items() if self._remove_stored(digest, paths)}
+        removed = Counter(states[path].inode for path in own if path in states)
+        gone = {}
+        for digest, paths in stored.items():
+            left = {
+                path: states[path].names - removed[states[path].inode] for path in paths if path in states
+            }
+            if self._remove_stored(digest, left):
+                gone[digest] = paths
         self._disk.rmdir(self._layout.model(self._name))
         return gone
 
-    def _remove_stored(self, digest: str, paths: Iterable[Path]) -> bool:
+    def _remove_stored(self, digest: str, links: Mapping[Path, int]) -> bool:
         """Remove a blob and its partials, unless another process uses them; whether they are gone.
+
+        Args:
+            digest: The digest.
+            links: The paths, and how many links each file has by now if no other process linked it.
 
         Only this digest's lock is held: a model may have more files than a process may open.
         """
         with Lock(self._disk, self._layout.root, self._layout.blob_lock(digest)) as lock:
             if not lock.try_acquire():
                 return False
-            for path in paths:
+            # More links than expected: another run has placed the blob in a model since it was inspected.
+            found = [(self._disk.lstat(path), expected) for path, expected in links.items()]
+            if any(state is not None and state.st_nlink > expected for state, expected in found):
+                return False
+            for path in links:
                 self._disk.unlink(path)
             self._prune(self._layout.partial(digest))
         return True

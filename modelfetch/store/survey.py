@@ -71,7 +71,7 @@ class Survey:
     names: Counter[Inode]
     """Names of each inode among the files of models."""
     links: dict[Inode, int]
-    """Links of each inode that has a name among the files of models, wherever its other names are."""
+    """Links of each inode that has a name among the files of models or blobs, wherever its others are."""
     digests: dict[Inode, str]
     """Digest of each inode that is a blob."""
 
@@ -158,6 +158,8 @@ class _Surveyor:
                 if not is_digest(path.name) or not stat.S_ISREG(found.st_mode):
                     continue
                 self._digests[inode_of(found)] = path.name
+                # Also of a blob that no model uses yet: a further link is how a later use shows.
+                self._links.setdefault(inode_of(found), found.st_nlink)
                 if path.name not in used and not self._names[inode_of(found)]:
                     # The ctime too: a link that another program made or removed is a use.
                     yield Leftover(path.name, max(found.st_mtime, found.st_ctime))

@@ -39,7 +39,8 @@ def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
     mark = layout.upkeep()
     with suppress(StoreError):
         found = disk.lstat(mark)
-        if found is not None and now - found.st_mtime < USE_SECONDS:
+        # A time in the future, of a clock that was set back, would end the upkeep until then.
+        if found is not None and 0 <= now - found.st_mtime < USE_SECONDS:
             return False
         if found is not None:
             disk.touch(mark)

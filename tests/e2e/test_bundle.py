@@ -9,10 +9,15 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from modelfetch.errors import UsageError
+from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.pins.imported import pin, planned
+from modelfetch.workspace import Workspace
 from tests.bundle.material import archive
 from tests.e2e.command import Command, InProcess, assert_fails
 
@@ -218,6 +223,18 @@ def test_a_name_that_stands_for_other_files_is_refused_before_anything_is_read(
     assert renamed.code == 0, renamed.err
     assert there("path", "uno").lines == renamed.lines
     assert_fails(there("bundle", "import", path, "--name", "../x"), 2, "the name '../x'")
+
+
+def test_two_imports_at_once_both_succeed(tmp_path: Path) -> None:
+    cli = InProcess(tmp_path)
+    workspace = Workspace.open(environ=cli.environment, cwd=cli.work)
+    manifest = Manifest("tiny", "1", (FileSpec("a", 1, "00" * 32),))
+    first, second = planned(workspace, [manifest]), planned(workspace, [manifest])
+    (other,) = planned(workspace, [replace(manifest, files=(FileSpec("b", 1, "00" * 32),))])
+    assert pin(workspace, first[0]) is not None
+    assert pin(workspace, second[0]) is None
+    with pytest.raises(UsageError, match="exists already"):
+        pin(workspace, other)
 
 
 def test_a_bundle_of_what_is_absent_or_damaged_is_not_written(inside: InProcess) -> None:

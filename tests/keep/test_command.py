@@ -148,6 +148,16 @@ def test_upkeep_removes_old_leftovers_once_a_day_and_reports_it(cli: InProcess, 
     assert there(cli) == ["m", "old"]
 
 
+def test_a_clock_that_was_set_back_does_not_end_the_upkeep(cli: InProcess) -> None:
+    ensure(Store(cli.cache), {"a": noise(100)})
+    store = Store(cli.cache)
+    assert store.begin_upkeep(NOW)
+    (mark,) = [path for path in cli.cache.rglob("*upkeep*") if path.is_file()]
+    os.utime(mark, (NOW + 1e9, NOW + 1e9))
+    assert store.begin_upkeep(NOW + 60)
+    assert not store.begin_upkeep(NOW + 3600)
+
+
 def test_a_large_cache_is_reported_once_a_day(cli: InProcess, origin: Origin) -> None:
     cli.serve(model(origin, {"a.bin": 1000}, name="m", catalog=cli.catalog))
     env = {"MODELFETCH_CACHE_WARN_SIZE": "2 kB"}

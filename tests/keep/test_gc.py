@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from modelfetch.keep.policy import DAY, Policy
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Disk, Store
 from modelfetch.store.layout import Layout
+from modelfetch.store.reclaim import BusyError
 from modelfetch.workspace import Workspace
 from tests.store.disks import without_links
 from tests.store.material import digest, ensure, is_present, model, noise, obtain, spec
@@ -165,6 +167,51 @@ def test_a_file_that_was_placed_after_the_survey_keeps_its_blob(workspace: Works
     assert reclaimer.version("tiny", "v1").skipped == (digest(SHARED),)
     assert is_present(store, later, {"b": SHARED})
     assert store.find_blob(spec(SHARED)) is not None
+
+
+def test_a_blob_that_a_model_took_after_the_survey_stays(workspace: Workspace) -> None:
+    store = workspace.store
+    obtain(store, SHARED)
+    reclaimer = store.reclaimer(store.survey(), dry_run=False)
+    ensure(store, {"b": SHARED}, name="later")
+    with pytest.raises(BusyError):
+        reclaimer.blob(digest(SHARED))
+    assert store.find_blob(spec(SHARED)) is not None
+
+
+def test_a_version_that_was_completed_or_used_after_the_survey_stays(workspace: Workspace) -> None:
+    store = workspace.store
+    obtain(store, SHARED)
+    unfinished = model({"a": SHARED}, name="unfinished")
+    store.place(unfinished, unfinished.files[0])
+    used_again = ensure(store, {"b": noise(5000)})
+    os.utime(store.directory(used_again), (1, 1))
+    reclaimer = store.reclaimer(store.survey(), dry_run=False)
+    finished = ensure(store, {"a": SHARED}, name="unfinished")
+    os.utime(store.directory(used_again), (NOW, NOW))
+    for name in ("unfinished", "tiny"):
+        with pytest.raises(BusyError, match="meanwhile"):
+            reclaimer.version(name, "v1")
+    assert is_present(store, finished, {"a": SHARED})
+    assert is_present(store, used_again, {"b": noise(5000)})
+
+
+@pytest.mark.parametrize("time_ns", [10**400, -(10**400)])
+def test_a_time_in_a_receipt_that_no_clock_has_is_no_bug(workspace: Workspace, time_ns: int) -> None:
+    manifest = ensure(workspace.store, {"a": SHARED})
+    receipt = Layout(workspace.store.root).receipt(manifest.name, "v1")
+    facts = json.loads(receipt.read_bytes())
+    facts["files"][0]["mtime_ns"] = time_ns
+    receipt.unlink()
+    receipt.write_text(json.dumps(facts))
+    assert [action.name for action in both(workspace, ALL).actions] == ["tiny"]
+
+
+def test_what_was_not_made_here_is_not_said_to_be_in_use(workspace: Workspace) -> None:
+    ensure(workspace.store, {"a": SHARED})
+    (workspace.store.root / "models" / "other" / "v1.json").mkdir(parents=True)
+    done = both(workspace, replace(ALL, kept=frozenset({"tiny"})))
+    assert [(each.name, each.why) for each in done.skipped] == [("other", "nothing to remove")]
 
 
 class Cloning(Disk):

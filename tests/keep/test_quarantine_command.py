@@ -84,6 +84,19 @@ def test_no_name_in_the_cache_that_needs_verified_bytes_is_given(cli: InProcess)
     assert entry.directory.exists()
 
 
+def test_also_if_the_cache_is_a_link_and_was_named_otherwise(cli: InProcess) -> None:
+    real = cli.home / "real"
+    real.mkdir()
+    cli.cache.symlink_to(real)
+    blob = real / "blobs" / "sha256" / RIGHT[:2] / RIGHT
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(WRONG)
+    Store(real).quarantine(blob, spec(b"right"), actual=digest(WRONG), source="mirror a")
+    assert_fails(cli("quarantine", "restore", RIGHT), 2, "verified bytes only")
+    assert_fails(cli("quarantine", "restore", RIGHT, "--to", blob), 2, "verified bytes only")
+    assert not blob.exists()
+
+
 def test_a_file_that_no_manifest_lists_goes_back_into_its_model(cli: InProcess) -> None:
     store = Store(cli.cache)
     manifest = ensure(store, {"a": noise(100)})

@@ -224,3 +224,22 @@ def test_a_model_of_many_files_takes_few_descriptors(root: Path) -> None:
     assert len(Store(root, disk=disk).remove("tiny").paths) == 2 * len(contents) + 1
     assert names(root) == set()
     assert disk.most - before < 12 + MOST
+
+
+class _Placing(Disk):
+    """Lets another run place a blob in its model once the first file is removed."""
+
+    def unlink(self, path: Path) -> bool:
+        done = super().unlink(path)
+        if path.suffix == ".json":
+            ensure(Store(path.parents[2]), {"b": noise(5000)}, name="later")
+        return done
+
+
+def test_a_blob_that_another_run_placed_meanwhile_stays(tmp_path: Path) -> None:
+    ensure(Store(tmp_path), {"a": noise(5000)})
+    removal = Store(tmp_path, disk=_Placing()).remove("tiny")
+    assert not [path for path in removal.paths if path.name == digest(noise(5000))]
+    assert removal.freed < 5000
+    assert Store(tmp_path).find_blob(spec(noise(5000))) is not None
+    assert [receipt.name for receipt in Store(tmp_path).receipts()] == ["later"]
