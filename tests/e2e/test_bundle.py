@@ -226,8 +226,8 @@ def test_a_name_that_stands_for_other_files_is_refused_before_anything_is_read(
 
 
 def test_two_imports_at_once_both_succeed(tmp_path: Path) -> None:
-    cli = InProcess(tmp_path)
-    workspace = Workspace.open(environ=cli.environment, cwd=cli.work)
+    environ = {"HOME": str(tmp_path), "MODELFETCH_CONFIG": str(tmp_path / "config" / "config.toml")}
+    workspace = Workspace.open(environ=environ, cwd=tmp_path)
     manifest = Manifest("tiny", "1", (FileSpec("a", 1, "00" * 32),))
     first, second = planned(workspace, [manifest]), planned(workspace, [manifest])
     (other,) = planned(workspace, [replace(manifest, files=(FileSpec("b", 1, "00" * 32),))])
