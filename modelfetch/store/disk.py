@@ -330,7 +330,7 @@ class Disk(DiskOperations):
         """
         try:
             return self.perform("lock", path, self._at(path, lock.acquire))
-        except (OSError, NotImplementedError):
+        except OSError:
             return None
 
     def has_name(self, lock: KernelLock, path: Path) -> bool:
@@ -347,7 +347,7 @@ class Disk(DiskOperations):
         try:
             if not self.perform("lock", path, lambda: lock_file(fd)):
                 return False
-        except (OSError, NotImplementedError):
+        except OSError:
             return None
         return True if self.lock_excludes(path) else None
 

@@ -45,12 +45,13 @@ if sys.platform == "win32":
 
             Raises:
                 OSError: Locks do not work here, or the file cannot be opened.
-                NotImplementedError: Locks do not work here.
             """
             try:
                 self._lock.acquire(blocking=False)
             except filelock.Timeout:
                 return False
+            except NotImplementedError as error:  # filelock's own way to say so
+                raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from error
             return True
 
         def release(self) -> None:
@@ -69,10 +70,10 @@ if sys.platform == "win32":
         """Refuse to lock an open file: a Windows lock would keep other processes from reading it, too.
 
         Raises:
-            NotImplementedError: Always. The lock is not needed either: Windows does not rename or delete a
-                file that is open.
+            OSError: Always. The lock is not needed either: Windows does not rename or delete a file that is
+                open.
         """
-        raise NotImplementedError(fd)
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), fd)
 
     def unlock_file(fd: int) -> None:
         """Do nothing: there is no such lock."""
