@@ -33,44 +33,44 @@ References = Annotated[
         show_default=False,
     ),
 ]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the model.", show_default=False)
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Pin only these files (repeatable).", show_default=False),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Leave these files out (repeatable).", show_default=False),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="REV", help="Branch, tag or commit.", show_default=False),
+]
+License = Annotated[
+    str | None,
+    typer.Option("--license", metavar="SPDX", help="License, instead of the stated one.", show_default=False),
+]
+ToCatalog = Annotated[
+    str | None,
+    typer.Option(
+        "--to-catalog",
+        metavar="CATALOG",
+        help="user, project or a directory; in a project its own, else the user's.",
+        show_default=False,
+    ),
+]
 
 
 def add(
     references: References,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the model.", show_default=False)
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--include", metavar="GLOB", help="Pin only these files (repeatable).", show_default=False
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude", metavar="GLOB", help="Leave these files out (repeatable).", show_default=False
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option("--revision", metavar="REV", help="Branch, tag or commit.", show_default=False),
-    ] = None,
-    license: Annotated[  # noqa: A002 - the name of the option
-        str | None,
-        typer.Option(
-            "--license", metavar="SPDX", help="License, instead of the stated one.", show_default=False
-        ),
-    ] = None,
-    to_catalog: Annotated[
-        str | None,
-        typer.Option(
-            "--to-catalog",
-            metavar="CATALOG",
-            help="user, project or a directory; in a project its own, else the user's.",
-            show_default=False,
-        ),
-    ] = None,
+    name: Name = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    revision: Revision = None,
+    license: License = None,  # noqa: A002 - the name of the option
+    to_catalog: ToCatalog = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pinned.")] = False,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,

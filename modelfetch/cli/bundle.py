@@ -47,28 +47,33 @@ Place = Annotated[
 ]
 
 
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="File to write; it must not exist yet.", show_default=False
+    ),
+]
+VolumeSize = Annotated[
+    str | None,
+    typer.Option(
+        "--volume-size",
+        metavar="SIZE",
+        help="Split the bundle into FILE.001, FILE.002 and so on, each at most SIZE, such as 4GB.",
+        show_default=False,
+    ),
+]
+WithVerifier = Annotated[
+    bool,
+    typer.Option("--with-verifier", help="Add verify.py, which checks the bundle with Python alone."),
+]
+
+
 @app.command("create", epilog=epilog("bundle create"))
 def create(
     names: options.MovedNames,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="File to write; it must not exist yet.", show_default=False
-        ),
-    ],
-    volume_size: Annotated[
-        str | None,
-        typer.Option(
-            "--volume-size",
-            metavar="SIZE",
-            help="Split the bundle into FILE.001, FILE.002 and so on, each at most SIZE, such as 4GB.",
-            show_default=False,
-        ),
-    ] = None,
-    with_verifier: Annotated[
-        bool,
-        typer.Option("--with-verifier", help="Add verify.py, which checks the bundle with Python alone."),
-    ] = False,
+    output: Output,
+    volume_size: VolumeSize = None,
+    with_verifier: WithVerifier = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
     json: options.Json = False,

@@ -22,44 +22,50 @@ if TYPE_CHECKING:
     from modelfetch.workspace import Workspace
 
 
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-size",
+        metavar="SIZE",
+        help="Also remove the least recently used models, until it takes at most SIZE, such as 20GiB.",
+        show_default=False,
+    ),
+]
+UnusedFor = Annotated[
+    str | None,
+    typer.Option(
+        "--unused-for",
+        metavar="SPAN",
+        help="Also remove models that were not used for this time, such as 30d.",
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="NAME",
+        help="Never remove this model (repeatable).",
+        autocompletion=options.complete_model,
+        show_default=False,
+    ),
+]
+Root = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--root",
+        metavar="DIR",
+        help="Never remove models that a modelfetch.toml in DIR or below it names (repeatable).",
+        show_default=False,
+    ),
+]
+
+
 def gc(
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            "--max-size",
-            metavar="SIZE",
-            help="Also remove the least recently used models, until it takes at most SIZE, such as 20GiB.",
-            show_default=False,
-        ),
-    ] = None,
-    unused_for: Annotated[
-        str | None,
-        typer.Option(
-            "--unused-for",
-            metavar="SPAN",
-            help="Also remove models that were not used for this time, such as 30d.",
-            show_default=False,
-        ),
-    ] = None,
-    keep: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keep",
-            metavar="NAME",
-            help="Never remove this model (repeatable).",
-            autocompletion=options.complete_model,
-            show_default=False,
-        ),
-    ] = None,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--root",
-            metavar="DIR",
-            help="Never remove models that a modelfetch.toml in DIR or below it names (repeatable).",
-            show_default=False,
-        ),
-    ] = None,
+    max_size: MaxSize = None,
+    unused_for: UnusedFor = None,
+    keep: Keep = None,
+    root: Root = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,
@@ -70,6 +76,8 @@ def gc(
     than cache.quarantine_days, and versions that were replaced more than cache.version_days ago. The models
     of this directory's project are never removed.
     """
+    from dataclasses import replace
+
     from modelfetch.keep.gc import clean_up
     from modelfetch.workspace import Workspace
 
@@ -80,8 +88,6 @@ def gc(
         notes(workspace)
         for directory in closed:
             say(f"warning: {directory} cannot be searched for projects")
-    from dataclasses import replace
-
     result = clean_up(workspace, replace(policy, kept=kept), time.time(), dry_run=dry_run)
     if json:
         print_json(_document(result, sorted(kept), dry_run=dry_run))
