@@ -140,7 +140,7 @@ def test_stall_can_be_released(origin: Origin) -> None:
     threading.Timer(0.05, release.set).start()
     answer = spoiled(origin, faults.stall(1000, until=release))
     assert answer.body == DATA
-    assert answer.seconds > 0.04
+    assert release.is_set(), "the rest came only then"
 
 
 def test_late_answer(origin: Origin) -> None:
