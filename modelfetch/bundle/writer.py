@@ -94,11 +94,15 @@ def members_of(store: Store, manifests: Sequence[Manifest], *, verifier: bool = 
     """
     artifacts, blobs = [], dict[str, Member]()
     for manifest in manifests:
-        _check_name(manifest)
+        check_name(manifest)
         artifact, toml = artifact_of(manifest)
         artifacts.append(artifact)
         small = [_small(BLOBS + digest(data), data) for data in (artifact.config, artifact.manifest, toml)]
-        blobs |= {member.name: member for member in [*small, *_files(store, manifest)]}
+        large = [
+            Member(BLOBS + file.sha256, file.size, path=path, file=file)
+            for path, file in files_of(store, manifest)
+        ]
+        blobs |= {member.name: member for member in [*small, *large]}
     first = [_small("oci-layout", LAYOUT), _small("index.json", index(artifacts))]
     if verifier:
         first.append(_small("verify.py", files("modelfetch.bundle").joinpath("verifier.py").read_bytes()))
@@ -115,8 +119,12 @@ def _small(name: str, data: bytes) -> Member:
     return Member(name, len(data), data)
 
 
-def _files(store: Store, manifest: Manifest) -> Iterator[Member]:
-    """Yield the files of a model: its blobs, or where a blob was lost, the placed file."""
+def files_of(store: Store, manifest: Manifest) -> Iterator[tuple[Path, FileSpec]]:
+    """Yield the files of a model: its blobs, or where a blob was lost, the placed file.
+
+    Raises:
+        OfflineError: The model is not present.
+    """
     directory = store.directory(manifest)
     for file in manifest.files:
         path = store.find_blob(file) or directory / file.path
@@ -125,10 +133,15 @@ def _files(store: Store, manifest: Manifest) -> Iterator[Member]:
                 f"{manifest.name} is not present: {sanitize(file.path)} is missing",
                 hint=f"Run `modelfetch ensure {manifest.name}`.",
             )
-        yield Member(BLOBS + file.sha256, file.size, path=path, file=file)
+        yield path, file
 
 
-def _check_name(manifest: Manifest) -> None:
+def check_name(manifest: Manifest) -> None:
+    """Check that no file of a model has the name of its TOML manifest.
+
+    Raises:
+        UsageError: One has.
+    """
     own = toml_name(manifest)
     if any(clashes([own, *(file.path for file in manifest.files)])):
         raise UsageError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.bundle_push import pull, push
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.streams import write_path
@@ -221,6 +222,11 @@ def verify(path: Place, quiet: options.Quiet = False, json: options.Json = False
         if not faults and not quiet:
             say(f"{_count(len(bundle.blobs), 'blob')} verified, {format_size(size)}")
     raise typer.Exit(IntegrityError.exit_code if faults else 0)
+
+
+# In a module of their own; here, so that the help lists them after the commands above.
+app.command("push", epilog=epilog("bundle push"))(push)
+app.command("pull", epilog=epilog("bundle pull"))(pull)
 
 
 def _path(text: str, what: str) -> Path:

@@ -68,6 +68,8 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "inspect": ("show", "list", "ls", "info", "view"),
         "import": ("load", "add", "read", "unpack", "extract", "install"),
         "verify": ("check", "validate", "test"),
+        "push": ("upload", "publish", "send"),
+        "pull": ("download", "fetch", "get"),
     },
     "config": {
         "show": ("list", "ls", "get", "view", "cat", "dump"),
@@ -152,6 +154,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch bundle import /media/usb/models.tar.001",
     ),
     "bundle verify": ("modelfetch bundle verify models.tar",),
+    "bundle push": (
+        "modelfetch bundle push whisper-base oci:registry.example/models/whisper-base",
+        "modelfetch bundle push --from models.tar oci:registry.example/models",
+    ),
+    "bundle pull": ("modelfetch bundle pull oci:registry.example/models/whisper-base:1",),
     "list": (
         "modelfetch list",
         "modelfetch list whisper --sort size",

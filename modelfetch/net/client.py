@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.answers import Answer
     from modelfetch.net.body import Body
+    from modelfetch.net.outgoing import Outgoing
     from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
     from modelfetch.net.time_limits import Limits, Memory
@@ -100,6 +101,7 @@ class Client:
         *,
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
+        head: bool = False,
     ) -> Answer:
         """Send a request for something that is not pinned, such as a listing of a hub.
 
@@ -109,6 +111,7 @@ class Client:
             credential: Sent to its own origin only.
             public_only: Refuse addresses outside the public internet, because a public server named the URL.
             form: Sent with POST instead of GET; then no redirect is followed and no credential is sent.
+            head: Whether only the head of the answer is requested (HEAD instead of GET).
 
         Returns:
             The answer, whatever its status; the caller closes it.
@@ -121,9 +124,38 @@ class Client:
 
         session = self._session_for(url)
         public_only = public_only or (self._allowed is not None and origin(url) not in self._allowed)
-        response, address, timer = session.open(url, headers, credential, public_only=public_only, form=form)
+        response, address, timer = session.open(
+            url, headers, credential, public_only=public_only, form=form, head=head
+        )
         answer = Answer(response, address, timer, self._cancel)
         answer.challenge = session.challenge(response, url, address)
+        return answer
+
+    def send(
+        self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool = False
+    ) -> Answer:
+        """Send a request with content, such as a part of an upload. No redirect is followed.
+
+        Args:
+            url: Address.
+            outgoing: Method, header fields and content.
+            credential: Sent to its own origin only.
+            public_only: As for :meth:`open`.
+
+        Returns:
+            The answer, whatever its status; the caller closes it.
+
+        Raises:
+            SourceError: No answer was received, or the content was taken too slowly.
+            Cancelled: The run was cancelled.
+        """
+        from modelfetch.net.answers import Answer
+
+        session = self._session_for(url)
+        response, timer, is_public = session.send(url, outgoing, credential, public_only=public_only)
+        answer = Answer(response, url, timer, self._cancel)
+        answer.is_public = is_public
+        answer.challenge = session.challenge(response, url, url)
         return answer
 
     def close_idle(self) -> None:

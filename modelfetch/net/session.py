@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -24,7 +24,7 @@ from modelfetch.net.body import Body
 from modelfetch.net.challenges import Challenge
 from modelfetch.net.connect import Families
 from modelfetch.net.credentials import Credential
-from modelfetch.net.errors import is_no_http, source_error, wants_credentials
+from modelfetch.net.errors import closing_on_error, is_no_http, naming_host, source_error, wants_credentials
 from modelfetch.net.fields import (
     credential_sent,
     header_fields,
@@ -36,6 +36,7 @@ from modelfetch.net.fields import (
 )
 from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
+from modelfetch.net.outgoing import GET, Outgoing, Sending, form_of
 from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
@@ -126,6 +127,7 @@ class Session:
         *,
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
+        head: bool = False,
     ) -> tuple[httpx.Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
@@ -135,6 +137,7 @@ class Session:
             credential: Sent to its own origin only.
             public_only: See :meth:`modelfetch.net.client.Client.open`.
             form: See :meth:`modelfetch.net.client.Client.open`.
+            head: See :meth:`modelfetch.net.client.Client.open`.
 
         Returns:
             The response with any status, none of its body read; the URL it came from; and the timer that
@@ -143,9 +146,30 @@ class Session:
         timer = StallTimer(self._limits, self._clock)
         if form is not None:  # no redirect is followed: its target must not receive the form
             http = self._public_http if public_only else self._http
-            return self._send(http, url, headers, timer, form), url, timer
-        response, address = self._follow(url, lambda _: headers, credential, timer, public=public_only)
+            return self._send(http, url, headers, timer, form_of(form)), url, timer
+        outgoing = Outgoing("HEAD") if head else GET
+        response, address = self._follow(
+            url, lambda _: headers, credential, timer, public=public_only, outgoing=outgoing
+        )
         return response, address, timer
+
+    def send(
+        self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool
+    ) -> tuple[httpx.Response, StallTimer, bool]:
+        """Send a request with content; see :meth:`modelfetch.net.client.Client.send`.
+
+        Returns:
+            The response, the timer that limits the reads, and whether it came from the public internet.
+        """
+        if public_only and is_private_url(url):
+            raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
+        window = max(self._limits.stall_timeout, outgoing.answer_seconds)
+        timer = StallTimer(replace(self._limits, stall_timeout=window), self._clock)
+        headers = {} if credential is None else credential.header_for(url)
+        response = self._send(self._public_http if public_only else self._http, url, headers, timer, outgoing)
+        with closing_on_error(response):
+            is_public = came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
+        return response, timer, is_public
 
     def challenge(self, response: httpx.Response, url: str, address: str) -> Challenge | None:
         """What a 401 asks for; None if there is nothing that may be answered.
@@ -176,7 +200,7 @@ class Session:
         )
         body = self._body(response, accepted, timer, size)
         sock = self._reusable_socket(response, url, size) if path else None
-        with _closing_on_error(response):
+        with closing_on_error(response):
             if sock is None:
                 with contextlib.closing(body):
                     return b"".join(bytes(piece) for piece in body)
@@ -239,7 +263,7 @@ class Session:
             fields = partial(range_headers, request, memory)
             response, address = self._follow(url, fields, credential, timer)
             sent = with_etag(request, memory, address)
-            with _closing_on_error(response):
+            with closing_on_error(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
                 head = _response_head(response, sent, timer, redirected=address != url)
@@ -260,6 +284,7 @@ class Session:
         timer: StallTimer,
         *,
         public: bool = False,
+        outgoing: Outgoing = GET,
     ) -> tuple[httpx.Response, str]:
         """Send a request and follow redirects.
 
@@ -269,6 +294,7 @@ class Session:
             credential: Sent to its own origin only.
             timer: Limits the time of all requests together.
             public: Whether already the first request must not lead into a private network.
+            outgoing: Method of the requests; they have no content.
 
         Returns:
             The response, and the URL it came from.
@@ -280,9 +306,10 @@ class Session:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
-            with _naming_host(host_of(url), first_host):
-                response = self._send(self._public_http if public else self._http, url, headers, timer)
-            with _closing_on_error(response):
+            with naming_host(host_of(url), first_host):
+                http = self._public_http if public else self._http
+                response = self._send(http, url, headers, timer, outgoing)
+            with closing_on_error(response):
                 if response.status_code not in _REDIRECTS:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.
@@ -298,12 +325,13 @@ class Session:
         url: str,
         headers: dict[str, str],
         timer: StallTimer,
-        form: Mapping[str, str] | None = None,
+        outgoing: Outgoing,
     ) -> httpx.Response:
         """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
         Servers close idle connections at any time, and bytes that an earlier response had too many are no
-        HTTP response. Neither says anything about this request.
+        HTTP response. Neither says anything about this request. Content that was sent in part is not sent
+        again here: the server may have stored some of it.
         """
         while True:
             self._cancel.raise_if_cancelled()
@@ -315,22 +343,25 @@ class Session:
 
             timeout = {"connect": timer, "read": timer, "write": timer, "pool": None}
             proxy = self._proxies.proxy_for(url)
+            content = Sending(outgoing, timer)
             try:
                 request = http.build_request(
-                    "GET" if form is None else "POST",
+                    outgoing.method,
                     url,
-                    headers=headers,
-                    data=form,
+                    headers={**headers, **outgoing.fields},
+                    content=cast("Iterable[bytes]", content) if outgoing.size else None,
                     extensions={"trace": trace, "timeout": timeout},
                 )
                 response = http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 self._cancel.raise_if_cancelled()
                 failure = source_error(error, body=False, proxy=proxy)
-                if not fresh and (failure.fault is Fault.CUT or is_no_http(error, failure)):
+                if not (fresh or content.has_begun) and (
+                    failure.fault is Fault.CUT or is_no_http(error, failure)
+                ):
                     continue  # this ends: the pool has dropped that connection, and at last makes a fresh one
                 raise failure from error
-            with _closing_on_error(response):
+            with closing_on_error(response):
                 if len(response.headers.raw) > MAX_HEADERS:
                     raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
                 if response.status_code == 407 and proxy is not None:
@@ -362,22 +393,3 @@ def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
             if len(data) > EXCERPT_BYTES:
                 break
     return data[:EXCERPT_BYTES].decode("latin-1")
-
-
-@contextlib.contextmanager
-def _naming_host(host: str, first_host: str) -> Iterator[None]:
-    """Store in a failure which host caused it, if that is another one than the source's own."""
-    try:
-        yield
-    except SourceError as error:
-        error.elsewhere = host if host != first_host else ""
-        raise
-
-
-@contextlib.contextmanager
-def _closing_on_error(response: httpx.Response) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        response.close()
-        raise
