@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SMALL: Final = 4 << 20
 """Largest blob, in bytes, that is sent in one request. It is held in memory, so that its digest is known
-before its first byte is sent. Chunks need two more requests, which would take longer than sending it again."""
+before its first byte is sent. Chunks need two more requests, which cost more than sending it again does."""
 CHUNK: Final = 32 << 20
 """Bytes of a chunk. That is what a cut connection costs at most; a request for each 32 MiB adds little to the
 time even over distant connections; and proxies that limit the body of a request allow more (Cloudflare:
