@@ -1,7 +1,8 @@
-"""``bundle``: carry models to a machine without a network, as one file or several volumes.
+"""``bundle``: carry models to other machines, as one file or several volumes, or through a registry.
 
 ``create`` writes models of this cache, ``import`` takes them into another one. ``inspect`` reads only what a
-bundle says about itself, ``verify`` reads every byte. stdout gets paths, tables or faults, stderr the rest.
+bundle says about itself, ``verify`` reads every byte. ``push`` and ``pull`` are in
+:mod:`modelfetch.cli.bundle_push`. stdout gets paths, tables or faults, stderr the rest.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bundle",
     cls=Commands,
-    help="Carry models to a machine without a network.",
+    help="Carry models to other machines.",
     epilog=epilog("bundle"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -28,12 +28,21 @@ if TYPE_CHECKING:
     from modelfetch.bundle.push_targets import Target
     from modelfetch.workspace import Workspace
 
-Words = Annotated[
+Names = Annotated[
     list[str],
     typer.Argument(
-        metavar="[NAME]... oci:REGISTRY/REPO[:TAG]",
-        help="Models or references, then where they go.",
+        metavar="NAME...",
+        help="Models or references.",
         autocompletion=options.complete_model,
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Repository = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="Where they go: oci:REGISTRY/REPO or oci:REGISTRY/REPO:TAG.",
         show_default=False,
     ),
 ]
@@ -46,14 +55,15 @@ Bundle = Annotated[
         show_default=False,
     ),
 ]
-Ref = Annotated[
+Artifact = Annotated[
     str,
-    typer.Argument(metavar="oci:REGISTRY/REPO[:TAG]", help="What was pushed.", show_default=False),
+    typer.Argument(metavar="REF", help="What was pushed: oci:REGISTRY/REPO:TAG.", show_default=False),
 ]
 
 
 def push(
-    words: Words,
+    names: Names,
+    reference: Repository,
     from_: Bundle = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed.")] = False,
     offline: options.Offline = False,
@@ -71,13 +81,13 @@ def push(
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    target = target_of(words[-1])
+    target = target_of(reference)
     _check_online(workspace, target, offline=offline)
     is_silent = quiet or json
     if not is_silent:
         notes(workspace)
     with ExitStack() as stack:
-        models = _models(stack, workspace, words[:-1], from_)
+        models = _models(stack, workspace, names, from_)
         placed = targets(target, [(each.manifest.name, each.manifest.version) for each in models])
         pusher = stack.enter_context(_pusher(workspace, quiet=is_silent, dry_run=dry_run))
         done: list[tuple[PushedModel, Target, Pushed]] = []
@@ -91,7 +101,7 @@ def push(
 
 
 def pull(
-    reference: Ref,
+    reference: Artifact,
     offline: options.Offline = False,
     cache_dir: options.CacheDir = None,
     quiet: options.Quiet = False,
