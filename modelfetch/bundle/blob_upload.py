@@ -7,6 +7,9 @@ anew, the others stay::
 
     POST, PATCH 0-33554431, PATCH 33554432-..., cut, GET: 0-50331647, PATCH 50331648-..., PUT
 
+Not every registry takes chunks: ghcr.io refuses those above 4 MiB with 416, and Amazon ECR states a wrong
+``Range`` after the second one. Where answers contradict each other, the blob is sent again in one request.
+
 Every byte is hashed while it is read, and the upload is ended only if the digest is right. So bytes that are
 damaged in the cache never become a blob of the registry.
 """
@@ -15,9 +18,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.errors import IntegrityError, SourceError
+from modelfetch.errors import Fault, IntegrityError, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.registry_uploads import RangeRefused, UploadLost
 from modelfetch.net.retry import RESET_BYTES
@@ -104,6 +108,21 @@ class HashedBlob:
             pass
         yield from self._until(end)
 
+    def whole(self) -> Iterator[Piece]:
+        """Yield all bytes, the last piece only if the digest is right: else the request ends too early.
+
+        Raises:
+            IntegrityError: They are not those of the digest.
+            StoreError: The disk cannot read it.
+        """
+        held = b""
+        for piece in self.part(0, self._blob.size):
+            if held:
+                yield held
+            held = bytes(piece)  # a copy: the piece is valid until the next one is read
+        self.verify()
+        yield held
+
     def verify(self) -> None:
         """Check that all bytes were read, and that they have the digest of the blob.
 
@@ -150,6 +169,8 @@ class BlobUpload:
         self._watch = watch
         self._bytes = HashedBlob(blob)
         self._sent = Sent()
+        self._is_whole = False
+        """Whether it is sent in one request, since the registry cannot take chunks."""
         self._failures = 0
         self._counted = 0
         """Bytes that the registry had when an attempt last counted as the first one."""
@@ -178,7 +199,7 @@ class BlobUpload:
             try:
                 upload = self._uploads.begin()
                 self._sent.sent += blob.size
-                self._uploads.finish(upload, blob.sha256, blob.size, content)
+                self._uploads.finish(upload, blob.sha256, blob.size, lambda: [content])
             except SourceError as error:
                 self._wait(error, 0)
                 if not self._uploads.has_blob(blob.sha256, blob.size):  # else only the answer was lost
@@ -191,10 +212,9 @@ class BlobUpload:
         self._sent.continued_at = self._counted = position
         while True:
             try:
-                while position < blob.size:
+                while position < blob.size and not self._is_whole:
                     upload, position = self._send_chunk(upload, position)
-                self._bytes.verify()
-                uploads.finish(upload, blob.sha256, blob.size)
+                self._finish(upload)
             except IntegrityError:
                 uploads.cancel(upload)
                 self._notes.forget(uploads.repository, blob.sha256)
@@ -223,8 +243,28 @@ class BlobUpload:
                 self._watch.progress(blob.path, position, blob.size)
 
         following, position = self._uploads.append(upload, start, end, pieces)
+        if position != end:
+            raise RangeRefused(Fault.PROTOCOL, "states another end than that of the chunk", retry=True)
         self._notes.save(self._uploads.repository, blob.sha256, following)
         return following, position
+
+    def _finish(self, upload: Upload) -> None:
+        """End an upload: of chunks, or with the whole blob."""
+        blob = self._blob
+        if not self._is_whole:
+            self._bytes.verify()
+            self._uploads.finish(upload, blob.sha256, blob.size)
+            return
+
+        def pieces() -> Iterator[Piece]:
+            position = 0
+            for piece in self._bytes.whole():
+                yield piece
+                position += len(piece)
+                self._sent.sent += len(piece)
+                self._watch.progress(blob.path, position, blob.size)
+
+        self._uploads.finish(upload, blob.sha256, blob.size, pieces)
 
     def _earlier(self) -> tuple[Upload, int] | None:
         """The upload of an earlier push that was interrupted, if the registry still has it."""
@@ -239,16 +279,18 @@ class BlobUpload:
 
     def _state(self, upload: Upload, error: SourceError, position: int) -> tuple[Upload, int]:
         """Where to continue after a failure; at the beginning of a new upload if this one is lost."""
-        try:
-            if isinstance(error, UploadLost):
-                raise error
-            following, received = self._uploads.status(upload, self._blob.size)
-            if isinstance(error, RangeRefused) and received == position:
-                raise error  # its answers contradict each other
-        except (UploadLost, RangeRefused):
-            self._counted = 0
-            return self._begin(), 0
-        return following, received
+        is_cut = error.fault in (Fault.CUT, Fault.CONNECT, Fault.TIMEOUT, Fault.STALL)
+        # Without a cut, a lost upload or a failure at its end means that the registry cannot take chunks.
+        is_confused = isinstance(error, UploadLost) or (position == self._blob.size and not is_cut)
+        self._is_whole = self._is_whole or is_confused
+        if not self._is_whole:
+            with suppress(UploadLost):
+                following, received = self._uploads.status(upload, self._blob.size)
+                if not isinstance(error, RangeRefused) or received != position:
+                    return following, received
+                self._is_whole = True
+        self._counted = 0
+        return self._begin(), 0
 
     def _begin(self) -> Upload:
         upload = self._uploads.begin()

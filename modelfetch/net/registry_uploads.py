@@ -166,14 +166,20 @@ class RegistryUploads:
             raise UploadLost(Fault.PROTOCOL, "does not say how much it has received", retry=True)
         return following, _checked(received, size)
 
-    def finish(self, upload: Upload, sha256: str, size: int, content: bytes = b"") -> None:
+    def finish(
+        self,
+        upload: Upload,
+        sha256: str,
+        size: int,
+        pieces: Callable[[], Iterable[Piece]] | None = None,
+    ) -> None:
         """End an upload; the registry then verifies the digest.
 
         Args:
             upload: The upload.
             sha256: Digest of the blob.
             size: Size of the blob in bytes.
-            content: The whole blob, if no chunk was sent.
+            pieces: Returns the whole blob, if no chunk was sent.
 
         Raises:
             IntegrityError: The registry stored something else.
@@ -185,7 +191,8 @@ class RegistryUploads:
         query = "&".join(filter(None, (parts.query, f"digest=sha256:{sha256}")))
         last = replace(upload, url=urlunsplit(parts._replace(query=query)))
         fields = {"Content-Type": "application/octet-stream"}
-        outgoing = Outgoing("PUT", fields, len(content), lambda: [content], size / _COMMIT_SPEED)
+        length = 0 if pieces is None else size
+        outgoing = Outgoing("PUT", fields, length, pieces or tuple, size / _COMMIT_SPEED)
         reply = self._exchange(last, outgoing, (201, 200, 204))
         self._check_digest(reply, sha256, "blob")
 
@@ -307,13 +314,16 @@ def _refusal(answer: Answer, method: str) -> SourceError:
     word = _WORDS.get(code, "")
     if answer.status == 416:
         return RangeRefused(Fault.PROTOCOL, "refused the position of a chunk (416)", retry=True)
-    is_lost = (answer.status == 404 and method in ("PATCH", "GET")) or code.startswith("BLOB_UPLOAD_")
+    if answer.status == 413:
+        hint = "A proxy before the registry may limit requests, as nginx does (client_max_body_size)."
+        return SourceError(Fault.PROTOCOL, "does not take so much at once (413)", hint=hint)
+    # Some registries take no chunks, or do not say what they have (specification 1.0 had no such request).
+    is_lost = method in ("PATCH", "GET") and error.fault in (Fault.NOT_FOUND, Fault.PROTOCOL)
+    is_lost = is_lost or code.startswith("BLOB_UPLOAD_")
     if is_lost or code in ("DIGEST_INVALID", "SIZE_INVALID"):
         return UploadLost(Fault.PROTOCOL, f"{word or 'the upload is lost'} ({answer.status})", retry=True)
     if word and error.fault not in (Fault.AUTHORIZATION, Fault.BUSY, Fault.SERVER):
         return SourceError(error.fault, f"{word} ({answer.status})")
-    if answer.status == 413:
-        return SourceError(Fault.PROTOCOL, "does not take so much at once (413)")
     if 300 <= answer.status < 400:
         return SourceError(Fault.REDIRECT, f"redirects an upload ({answer.status}), which is not followed")
     return error

@@ -11,6 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.hubs.registry import Asked, Handler, Registry, digest_of
 
+CHUNK = 100_000
+"""Bytes of a chunk in tests."""
+
 
 @dataclass
 class PushRegistry(Registry):
@@ -30,6 +33,10 @@ class PushRegistry(Registry):
     """What stands before the path of each Location; a relative one if it is empty."""
     has_location: bool = True
     least_chunk: int = 0
+    most_chunk: int | None = None
+    """Chunks with more bytes are refused with 416, as by ghcr.io."""
+    is_stale: bool = False
+    """Whether the stated Range stays that of the first chunk, as with Amazon ECR."""
     stored_as: str = ""
     """Docker-Content-Digest of what is stored, if it is not the right one; ``-`` for none."""
     hold_at: int | None = None
@@ -103,7 +110,7 @@ class PushHandler(Handler):
             self._receive()
             self._error(404, "BLOB_UPLOAD_UNKNOWN")
         elif asked.method == "GET":
-            self._where(204, number)
+            self._where(204, number, end=CHUNK if owner.is_stale else None)
         elif asked.method == "DELETE":
             del owner.uploads[number]
             self._send(204, b"")
@@ -114,7 +121,9 @@ class PushHandler(Handler):
 
     def _chunk(self, asked: Asked, number: str) -> None:
         owner = self.owner
-        if int(asked.headers["content-range"].partition("-")[0]) != len(owner.uploads[number]):
+        start = int(asked.headers["content-range"].partition("-")[0])
+        is_too_long = owner.most_chunk is not None and int(asked.headers["content-length"]) > owner.most_chunk
+        if is_too_long or start != len(owner.uploads[number]):
             self._receive()
             self._error(416, "RANGE_INVALID")
             return
@@ -132,7 +141,7 @@ class PushHandler(Handler):
             self.close_connection = True
             return
         self._store(number, size)
-        self._where(202, number)
+        self._where(202, number, end=CHUNK if owner.is_stale and start else None)
 
     def _store(self, number: str, size: int) -> None:
         data = self.rfile.read(size)
@@ -154,9 +163,10 @@ class PushHandler(Handler):
         stated = self.owner.stored_as or digest
         self._send(201, b"", {} if stated == "-" else {"Docker-Content-Digest": stated})
 
-    def _where(self, status: int, number: str) -> None:
+    def _where(self, status: int, number: str, end: int | None = None) -> None:
         owner = self.owner
-        fields = {"Range": f"0-{max(0, len(owner.uploads[number]) - 1)}"}
+        end = len(owner.uploads[number]) if end is None else end
+        fields = {"Range": f"0-{max(0, end - 1)}"}
         if owner.has_location:
             fields["Location"] = f"{owner.location}/v2/lab/tiny/blobs/uploads/{number}?_state=a%3Db&x=1"
         if owner.least_chunk:

@@ -16,10 +16,9 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.write import manifest_toml
 from tests.e2e.command import InProcess, Result, assert_fails
-from tests.hubs.push_registry import PushRegistry
+from tests.hubs.push_registry import CHUNK, PushRegistry
 from tests.hubs.registry import digest_of
 
-CHUNK = 100_000
 BIG = bytes(range(256)) * 1_000
 """256,000 bytes: two chunks and a part of one."""
 FILES = {"big.bin": BIG, "config.json": b"{}", "empty.txt": b""}
@@ -176,6 +175,7 @@ def test_a_small_damaged_file_is_not_sent_at_all(cli: InProcess, registry: PushR
         ("PATCH", 416, {"Range": "0-0"}),
         ("PATCH", 500, {}),
         ("PATCH", 404, {}),
+        ("PATCH", 405, {}),
         ("POST", 503, {}),
         ("POST", 429, {"Retry-After": "0"}),
         ("PUT", 502, {}),
@@ -210,6 +210,33 @@ def test_chunks_are_as_long_as_the_registry_wants(cli: InProcess, registry: Push
     registry.least_chunk = 150_000
     assert pushed(cli, registry).code == 0
     assert registry.chunks() == ["0-149999", "150000-255999"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "chunks"),
+    [
+        ({"most_chunk": 40_000}, ["0-99999"]),
+        ({"is_stale": True}, ["0-99999", "100000-199999"]),
+        ({"answers": [("PATCH", 400, {})]}, ["0-99999"]),
+    ],
+)
+def test_a_registry_that_cannot_take_chunks_gets_the_blob_at_once(
+    cli: InProcess, registry: PushRegistry, attributes: dict[str, Any], chunks: list[str]
+) -> None:
+    for name, value in attributes.items():
+        setattr(registry, name, value)
+    result = pushed(cli, registry)
+    assert result.code == 0, result.err
+    assert registry.chunks() == chunks
+    assert_stored(cli, registry)
+
+
+def test_a_blob_that_is_sent_at_once_is_hashed_before_its_end(cli: InProcess, registry: PushRegistry) -> None:
+    blob_path(cli, BIG).write_bytes(BIG[:-1] + b"!")
+    registry.most_chunk = 0
+    assert_fails(pushed(cli, registry), 5, "is damaged", "modelfetch verify --repair")
+    assert not registry.manifests
+    assert digest_of(BIG[:-1] + b"!") not in registry.blobs
 
 
 def test_an_upload_without_an_address_is_refused(cli: InProcess, registry: PushRegistry) -> None:
@@ -276,6 +303,11 @@ def test_a_token_for_writing_is_requested(cli: InProcess, registry: PushRegistry
 def test_a_push_without_a_login_is_refused(cli: InProcess, registry: PushRegistry) -> None:
     registry.scheme, registry.login = "Bearer", ("user", "s3cr3t")
     assert_fails(pushed(cli, registry), 9, registry.host, f"docker login {registry.host}")
+
+
+def test_a_request_that_a_proxy_thinks_too_large_is_explained(cli: InProcess, registry: PushRegistry) -> None:
+    registry.answers = [("PATCH", 413, {})]
+    assert_fails(pushed(cli, registry), 6, "413", "client_max_body_size")
 
 
 @pytest.mark.parametrize(
