@@ -305,6 +305,22 @@ def test_a_push_without_a_login_is_refused(cli: InProcess, registry: PushRegistr
     assert_fails(pushed(cli, registry), 9, registry.host, f"docker login {registry.host}")
 
 
+def test_a_registry_that_does_not_answer_is_not_waited_for_for_ever(
+    cli: InProcess, registry: PushRegistry
+) -> None:
+    registry.hold_at = 50_000
+    cli.environment |= {"MODELFETCH_RETRY_ATTEMPTS": "1", "MODELFETCH_NETWORK_STALL_TIMEOUT": "0.3"}
+    try:
+        assert_fails(pushed(cli, registry), 6, registry.host, "in time", "what was sent is skipped")
+    finally:
+        registry.go.set()
+
+
+def test_a_quiet_push_prints_the_reference_alone(cli: InProcess, registry: PushRegistry) -> None:
+    result = pushed(cli, registry, "--quiet")
+    assert (result.code, result.err, len(result.lines)) == (0, "", 1)
+
+
 def test_a_request_that_a_proxy_thinks_too_large_is_explained(cli: InProcess, registry: PushRegistry) -> None:
     registry.answers = [("PATCH", 413, {})]
     assert_fails(pushed(cli, registry), 6, "413", "client_max_body_size")
