@@ -279,9 +279,10 @@ class BlobUpload:
 
     def _state(self, upload: Upload, error: SourceError, position: int) -> tuple[Upload, int]:
         """Where to continue after a failure; at the beginning of a new upload if this one is lost."""
-        is_cut = error.fault in (Fault.CUT, Fault.CONNECT, Fault.TIMEOUT, Fault.STALL)
-        # Without a cut, a lost upload or a failure at its end means that the registry cannot take chunks.
-        is_confused = isinstance(error, UploadLost) or (position == self._blob.size and not is_cut)
+        # A registry that loses an upload without a cut, or cannot end it twice, takes no chunks. The first time
+        # the end is only repeated: a proxy may not have waited until the registry had hashed the blob.
+        is_refused_again = error.fault is Fault.SERVER and self._failures > 1
+        is_confused = isinstance(error, UploadLost) or (position == self._blob.size and is_refused_again)
         self._is_whole = self._is_whole or is_confused
         if not self._is_whole:
             with suppress(UploadLost):

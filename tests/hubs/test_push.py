@@ -231,6 +231,17 @@ def test_a_registry_that_cannot_take_chunks_gets_the_blob_at_once(
     assert_stored(cli, registry)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_end_that_fails_twice_is_avoided(cli: InProcess, registry: PushRegistry, times: int) -> None:
+    registry.add(*(data for path, data in FILES.items() if path != "big.bin"))
+    registry.answers = [("PUT", 504, {})] * times
+    assert pushed(cli, registry).code == 0
+    big = [each for each in registry.asked if each.method == "PUT" and digest_of(BIG) in each.path]
+    sizes = [int(each.headers["content-length"]) for each in big]
+    assert sizes == ([0, 0] if times == 1 else [0, 0, len(BIG)])
+    assert_stored(cli, registry)
+
+
 def test_a_blob_that_is_sent_at_once_is_hashed_before_its_end(cli: InProcess, registry: PushRegistry) -> None:
     blob_path(cli, BIG).write_bytes(BIG[:-1] + b"!")
     registry.most_chunk = 0
