@@ -279,8 +279,8 @@ class BlobUpload:
 
     def _state(self, upload: Upload, error: SourceError, position: int) -> tuple[Upload, int]:
         """Where to continue after a failure; at the beginning of a new upload if this one is lost."""
-        # A registry that loses an upload without a cut, or cannot end it twice, takes no chunks. The first time
-        # the end is only repeated: a proxy may not have waited until the registry had hashed the blob.
+        # A registry that loses an upload without a cut, or cannot end it twice, takes no chunks. At first the
+        # end is only repeated: a proxy may not have waited until the registry had hashed the blob.
         is_refused_again = error.fault is Fault.SERVER and self._failures > 1
         is_confused = isinstance(error, UploadLost) or (position == self._blob.size and is_refused_again)
         self._is_whole = self._is_whole or is_confused
