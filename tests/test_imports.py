@@ -80,8 +80,8 @@ HOMES = {
 }
 """Packages with one reason to be imported, and the layers that have it."""
 
-TOOLS = {"PyInstaller"}
-"""Tools that import a module of ours, and not we them."""
+TOOLS = {"IPython", "PyInstaller"}
+"""Tools that import a module of ours or run it, and so are there when they are needed."""
 
 
 @dataclass(frozen=True)
