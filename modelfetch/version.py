@@ -3,4 +3,11 @@
 It stands in a module of its own so that every package may import it. ``modelfetch.__version__`` is the same.
 """
 
-__version__ = "0.1.0"
+try:
+    from modelfetch._version import __version__ as _number
+except ImportError:
+    _number = "0.1.0"
+
+__version__: str = _number
+# So it is in a checkout, which has the other module after an editable install. In a build this module is only a
+# constant, with the version of the git tag (hatch_build.py).
