@@ -9,5 +9,5 @@ except ImportError:
     _number = "0.1.0"
 
 __version__: str = _number
-# So it is in a checkout, which has the other module after an editable install. In a build this module is only a
-# constant, with the version of the git tag (hatch_build.py).
+# This is the file of a checkout: an editable install writes the other module. A build has a constant here:
+# the version of the git tag (hatch_build.py).
