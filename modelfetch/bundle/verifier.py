@@ -381,8 +381,13 @@ def volumes_of(path: Path) -> list[Path]:
 def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
     """Read a JSON object.
 
+    What two programs could read differently is refused: another program may copy a bundle that this one
+    checked. So it must be UTF-8 without a byte order mark (RFC 8259, 8.1), without NaN or Infinity (6), and
+    without a key that occurs twice (4). It must not be an index and a manifest at once: which of the two it
+    is would depend on the reader (CVE-2021-41190; OCI image specification 1.1).
+
     Raises:
-        BundleError: It is missing, too large, or not a JSON object.
+        BundleError: It is missing, too large, not a JSON object, or ambiguous.
         OSError: It cannot be read.
     """
     content = b""
@@ -391,12 +396,30 @@ def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
         if len(content) > DOCUMENT_LIMIT:
             raise BundleError(f"{name} is larger than {DOCUMENT_LIMIT} bytes")
     try:
-        document = json.loads(content)
+        # From bytes, it would take UTF-16 and UTF-32, too.
+        document = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except BundleError as fault:
+        raise BundleError(f"{name} {fault}") from None
     except (ValueError, RecursionError):
         raise BundleError(f"{name} is not JSON") from None
     if not isinstance(document, dict):
         raise BundleError(f"{name} is not a JSON object")
+    if "manifests" in document and ("layers" in document or "config" in document):
+        raise BundleError(f"{name} is both an index and a manifest")
     return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object, whose keys must differ: of two values, programs take the first or the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BundleError("has a key twice")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not have."""
+    raise ValueError(word)
 
 
 def check_layout(bundle: Bundle) -> None:
