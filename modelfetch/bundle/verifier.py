@@ -357,13 +357,20 @@ def open_bundle(path: Path) -> Bundle:
     if path.is_dir():
         return DirectoryBundle(path)
     paths = volumes_of(path)
+    if not paths[0].exists() and (missing := _missing_volume(paths[0], 0)):
+        raise BundleError(f"{missing} is missing")
     with open_regular(paths[0], follow=True)[0] as file:
         start = file.read(BLOCK)
     if start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd" or start[:3] in (b"BZh", b"\xfd7z"):
         raise NotABundleError("is compressed; unpack it first, as with gunzip")
     if start[257:265] not in _MAGIC:
         raise NotABundleError("is not a bundle: it has no tar header")
-    return TarBundle(paths)
+    bundle = TarBundle(paths)
+    is_split = paths[0].suffix == ".001"
+    if bundle.is_cut and is_split and (missing := _missing_volume(paths[0].with_suffix(""), len(paths))):
+        bundle.close()
+        raise BundleError(f"{missing} is missing")
+    return bundle
 
 
 def volumes_of(path: Path) -> list[Path]:
@@ -376,6 +383,12 @@ def volumes_of(path: Path) -> list[Path]:
     while (volume := base.with_name(f"{base.name}.{len(found) + 1:03}")).exists():
         found.append(volume)
     return found or [path]
+
+
+def _missing_volume(base: Path, number: int) -> str:
+    """Return the name of the volume after this number if it is missing and a later one exists."""
+    later = (base.with_name(f"{base.name}.{each:03}") for each in range(number + 2, 1000))
+    return f"{base.name}.{number + 1:03}" if any(each.exists() for each in later) else ""
 
 
 def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
