@@ -143,8 +143,6 @@ def _model(bundle: Bundle, entry: Descriptor) -> BundledModel:
         raise BundleError(f"{label} is of type {quote(entry.media_type)}, not an artifact")
     _blob(bundle, entry, label)
     document = Document(entry.sha256, entry.media_type, read_document(bundle, BLOBS + entry.sha256))
-    if document.content.get("mediaType", OCI_MANIFEST) != OCI_MANIFEST:
-        raise BundleError(f"{label} names another type than the index")
     if document.artifact_type != ARTIFACT:
         raise BundleError(f"{label} has the artifact type {quote(document.artifact_type)}, not ModelPack")
     config = _checked(document.config, label)

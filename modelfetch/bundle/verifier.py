@@ -417,7 +417,9 @@ def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
         raise BundleError(f"{name} is not JSON") from None
     if not isinstance(document, dict):
         raise BundleError(f"{name} is not a JSON object")
-    if "manifests" in document and ("layers" in document or "config" in document):
+    is_index, media_type = "manifests" in document, str(document.get("mediaType", ""))
+    is_both = is_index and ("layers" in document or "config" in document)
+    if is_both or media_type.endswith(".manifest.v1+json" if is_index else ".index.v1+json"):
         raise BundleError(f"{name} is both an index and a manifest")
     return document
 
