@@ -394,11 +394,6 @@ def _missing_volume(base: Path, number: int) -> str:
 def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
     """Read a JSON object.
 
-    What two programs could read differently is refused: another program may copy a bundle that this one
-    checked. So it must be UTF-8 without a byte order mark (RFC 8259, 8.1), without NaN or Infinity (6), and
-    without a key that occurs twice (4). It must not be an index and a manifest at once: which of the two it
-    is would depend on the reader (CVE-2021-41190; OCI image specification 1.1).
-
     Raises:
         BundleError: It is missing, too large, not a JSON object, or ambiguous.
         OSError: It cannot be read.
@@ -408,6 +403,20 @@ def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
         content += piece
         if len(content) > DOCUMENT_LIMIT:
             raise BundleError(f"{name} is larger than {DOCUMENT_LIMIT} bytes")
+    return parse_document(content, name)
+
+
+def parse_document(content: bytes, name: str) -> Mapping[str, Any]:
+    """Parse a JSON object.
+
+    What two programs could read differently is refused: another program may copy a bundle that this one
+    checked. So it must be UTF-8 without a byte order mark (RFC 8259, 8.1), without NaN or Infinity (6), and
+    without a key that occurs twice (4). It must not be an index and a manifest at once: which of the two it
+    is would depend on the reader (CVE-2021-41190; OCI image specification 1.1).
+
+    Raises:
+        BundleError: It is something else, or ambiguous.
+    """
     try:
         # From bytes, it would take UTF-16 and UTF-32, too.
         document = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
