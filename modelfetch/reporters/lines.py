@@ -203,5 +203,12 @@ def _summary(state: RunState) -> list[str]:
         fields.append(format_rate(totals.speed))
     if totals.eta is not None:
         fields.append(f"ETA {format_duration(totals.eta)}")
-    sources = dict.fromkeys(file.source for file in state.active.values())
-    return [*fields, ", ".join(source for source in sources if source not in ("", source_kinds.CACHE))]
+    return [*fields, ", ".join(_sources(state))]
+
+
+def _sources(state: RunState) -> list[str]:
+    """Kinds of the sources in use; those of completed files, if no file under way names its source."""
+    active = [file.source for file in state.active.values()]
+    completed = [kind for model in state.models.values() for kind in model.sources]
+    used = [kind for kind in active if kind not in ("", source_kinds.CACHE)]
+    return list(dict.fromkeys(used or completed))
