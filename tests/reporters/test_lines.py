@@ -230,6 +230,24 @@ def test_a_check_says_what_it_checks_and_counts_the_good_files() -> None:
     assert not any("license" in line or "fetch" in line for line in said)
 
 
+def test_a_long_check_has_the_line_for_the_run_and_one_for_each_bad_file() -> None:
+    pair = [("a", 100), ("b", 100)]
+    timed: list[Timed] = [
+        (0.0, RunStarted("verify", (MODEL,))),
+        (0.0, planned(pair)),
+        (0.1, SourceFailed(MODEL, "b", "cache", "", "missing", "is not there", "", 0, "", "")),
+        (0.2, started("a", 100)),
+        *((n, progress("a", 4 * n, 100, "cache", "")) for n in range(1, 13)),
+        (13.0, failed("integrity")),
+    ]
+    assert lines(timed) == [
+        "whisper-base  1846881b6b3a  checking 2 files, 200 B",
+        "whisper-base  b  bad: missing",
+        "whisper-base  0 of 2 files  1 failed  20%  40 B / 200 B  4 B/s  ETA 15s",
+        "0 files, 0 B verified in 13s",
+    ]
+
+
 def test_a_check_names_bad_files() -> None:
     bad = SourceFailed(MODEL, "vocab.json", "cache", "", "hash", "", "", 0, "", "")
     said = lines(at_once([*check()[:-1], bad, failed()]))
