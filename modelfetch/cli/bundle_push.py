@@ -12,7 +12,6 @@ stderr gets a line for each file.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -183,12 +182,11 @@ def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pus
     from modelfetch.net.registry_auth import RegistryAuth
     from modelfetch.net.retry import RetryPolicy
     from modelfetch.net.time_limits import Limits
-    from modelfetch.reporters import can_draw
     from modelfetch.settings.docker_credentials import RegistryLogins
     from modelfetch.settings.locations import home_directory
 
     network, retry = workspace.loaded.settings.network, workspace.loaded.settings.retry
-    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+    line = HashingLine(quiet=quiet)
 
     def tell(text: str) -> None:
         line.clear()
@@ -202,7 +200,7 @@ def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pus
     # Environment and home directory alone decide: a project may change settings, but not these.
     logins = RegistryLogins(os.environ, home_directory(os.environ), lambda text: tell(f"note: {text}"))
     upload_notes = UploadNotes(workspace.loaded.cache_dir)
-    watch = Watch(lambda path, done, size: line.draw("pushing", path, done, size), tell)
+    watch = Watch(lambda path, done, size: line.show("pushing", path, done, size), tell)
     auth = RegistryAuth(client, logins.find, is_writing=not dry_run)
     try:
         yield Pusher(hub, auth, upload_notes, watch, lambda each: tell(_blob_line(each)))
