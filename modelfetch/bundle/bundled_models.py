@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.bundle.documents import ARTIFACT, FILEPATH, REF_NAME, digest
-from modelfetch.bundle.image import IMAGE_CONFIG, check_config, check_layer_of, content_of
+from modelfetch.bundle.image import IMAGE_CONFIG, check_image, check_layer_of, content_of
 from modelfetch.bundle.verifier import (
     BLOBS,
     DOCUMENT_LIMIT,
-    FILE_DIGEST,
     BundleError,
     NotABundleError,
     check_layout,
@@ -33,7 +32,7 @@ from modelfetch.bundle.verifier import (
 from modelfetch.errors import IntegrityError, StoreError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Document
+from modelfetch.model.registry_documents import FILE_DIGEST, MODEL_MANIFEST, OCI_MANIFEST, Document
 from modelfetch.model.text import quote, sanitize
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def _model(bundle: Bundle, entry: Descriptor) -> BundledModel:
     described = _blob(bundle, config, f"the config of {label}")
     layers = _checked(lambda: document.descriptors("layers"), label)
     if is_image:
-        check_config(parse_document(described, f"the config of {label}"), layers, label)
+        check_image(parse_document(described, f"the config of {label}"), layers, label)
     manifest = _manifest(bundle, layers, label, is_image=is_image)
     files = [layer for layer in layers if MODEL_MANIFEST not in layer.annotations]
     _check_layers(manifest, files, label, is_image=is_image)

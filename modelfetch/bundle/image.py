@@ -32,7 +32,6 @@ from modelfetch.bundle.tar_format import END, padding
 from modelfetch.bundle.verifier import (
     BLOBS,
     BLOCK,
-    FILE_DIGEST,
     FILE_MODE,
     IMAGE_DIRECTORY,
     IMAGE_LAYER,
@@ -44,7 +43,14 @@ from modelfetch.bundle.verifier import (
     read_document,
 )
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Descriptor, Document
+from modelfetch.model.registry_documents import (
+    FILE_DIGEST,
+    MODEL_MANIFEST,
+    OCI_MANIFEST,
+    Descriptor,
+    Document,
+)
+from modelfetch.model.text import quote
 from modelfetch.model.write import manifest_toml
 
 if TYPE_CHECKING:
@@ -130,12 +136,20 @@ def _config(digests: Sequence[str]) -> bytes:
     return compact_json({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs})
 
 
-def check_config(config: Mapping[str, Any], layers: Sequence[Descriptor], label: str) -> None:
-    """Require that the config of an image lists its layers; container tools refuse an image otherwise.
+def check_image(config: Mapping[str, Any], layers: Sequence[Descriptor], label: str) -> None:
+    """Require that the layers of an image are as they were written, and that its config lists them.
+
+    Container tools compress layers when they copy an image, and refuse one whose config has other digests.
 
     Raises:
-        BundleError: It does not.
+        BundleError: They are not, or it does not.
     """
+    for layer in layers:
+        if layer.media_type != IMAGE_LAYER:
+            raise BundleError(
+                f"{label} has a layer of type {quote(layer.media_type)}; if a copy compressed it, "
+                "copy again with `skopeo copy --preserve-digests`"
+            )
     rootfs = config.get("rootfs")
     stated = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     if stated != [f"sha256:{layer.sha256}" for layer in layers]:

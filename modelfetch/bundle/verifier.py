@@ -55,8 +55,6 @@ IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
 """Media type of a layer of an image that is not compressed (image-spec, layer.md)."""
 IMAGE_DIRECTORY = "models/"
 """Directory of the files in an image; KServe looks for this one."""
-FILE_DIGEST = "io.modelfetch.sha256"
-"""Annotation of a layer of an image: SHA-256 of the file in it, in hexadecimal."""
 FILE_MODE = 0o644
 PROGRAM_MODE = 0o755
 """Mode of an executable file in an image."""
@@ -625,7 +623,7 @@ def _expected(bundle: Bundle, wrong: set[str]) -> Iterator[Expected]:
             if isinstance(layer, dict) and layer.get("mediaType") == IMAGE_LAYER:
                 if not (file_path := _text(layer, "org.cncf.model.filepath")):
                     raise BundleError(f"{manifest.label} has a layer without the path of its file")
-                stated = stated._replace(path=file_path, file_sha256=_text(layer, FILE_DIGEST))
+                stated = stated._replace(path=file_path, file_sha256=_text(layer, "io.modelfetch.sha256"))
             yield stated
 
 
