@@ -146,8 +146,18 @@ def _small(name: str, data: bytes) -> Member:
 
 
 def _files(store: Store, manifest: Manifest) -> Iterator[Member]:
-    """Yield the files of a model: its blobs, or where a blob was lost, the placed file."""
-    _check_name(manifest)
+    """Yield the files of a model as raw blobs."""
+    check_name(manifest)
+    for path, file in files_of(store, manifest):
+        yield Member(BLOBS + file.sha256, file.size, path=path, file=file)
+
+
+def files_of(store: Store, manifest: Manifest) -> Iterator[tuple[Path, FileSpec]]:
+    """Yield the files of a model: its blobs, or where a blob was lost, the placed file.
+
+    Raises:
+        OfflineError: The model is not present.
+    """
     directory = store.directory(manifest)
     for file in manifest.files:
         path = store.find_blob(file) or directory / file.path
@@ -156,10 +166,15 @@ def _files(store: Store, manifest: Manifest) -> Iterator[Member]:
                 f"{manifest.name} is not present: {sanitize(file.path)} is missing",
                 hint=f"Run `modelfetch ensure {manifest.name}`.",
             )
-        yield Member(BLOBS + file.sha256, file.size, path=path, file=file)
+        yield path, file
 
 
-def _check_name(manifest: Manifest) -> None:
+def check_name(manifest: Manifest) -> None:
+    """Check that no file of a model has the name of its TOML manifest.
+
+    Raises:
+        UsageError: One has.
+    """
     own = toml_name(manifest)
     if any(clashes([own, *(file.path for file in manifest.files)])):
         raise UsageError(
