@@ -199,9 +199,7 @@ def test_the_verifier_in_a_bundle_runs_alone(machine: InProcess, tmp_path: Path,
     assert check(tmp_path / "nowhere").returncode == 5
 
 
-def test_images_are_carried_as_well(
-    machine: InProcess, there: InProcess, pinned: InProcess, tmp_path: Path
-) -> None:
+def test_images_are_carried_as_well(machine: InProcess, there: InProcess, tmp_path: Path) -> None:
     path = tmp_path / "image.tar"
     for target in (path, tmp_path / "again.tar"):
         made = machine("bundle", "create", "one", "two", "-o", target, "--form", "image", "--json")
@@ -215,7 +213,13 @@ def test_images_are_carried_as_well(
     assert imported.code == 0, imported.err
     for directory, contents in zip(map(Path, imported.lines), (ONE, TWO), strict=True):
         assert {file: (directory / file).read_bytes() for file in contents} == contents
-    assert pinned("ensure", "one", "--offline", "--from", path).code == 0
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    subprocess.run(["tar", "-xf", path, "-C", layout], check=True)
+    for place in (path, layout):
+        shutil.rmtree(there.cache)
+        ensured = there("ensure", "one", "two", "--offline", "--from", place)
+        assert (ensured.code, ensured.lines) == (0, imported.lines), ensured.err
     flip(path, ONE["onnx/model.onnx"])
     found = machine("bundle", "verify", path)
     assert (found.code, found.out.partition(":")[0]) == (5, "onnx/model.onnx of one")
