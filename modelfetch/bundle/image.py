@@ -85,8 +85,11 @@ def parts_of(path: str, size: int, *, executable: bool = False) -> LayerParts:
     """Return what surrounds a file in its layer.
 
     Raises:
-        ValueError: The path does not fit into a header.
+        ValueError: The path does not fit into a header, or would have a meaning in a layer.
     """
+    if any(name.startswith(".wh.") for name in path.split("/")):
+        # Whiteouts (image-spec, layer.md): unpacking such a file deletes another one.
+        raise ValueError("a name that begins with .wh. deletes files in a layer")
     mode = PROGRAM_MODE if executable else FILE_MODE
     return LayerParts(build_header(IMAGE_DIRECTORY + path, size, mode), padding(size) + END)
 

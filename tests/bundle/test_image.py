@@ -91,11 +91,31 @@ def test_a_large_file_has_one_header_as_well() -> None:
         (f"d/{'f' * 101}", 1),
         (f"{'d' * 60}/{'f' * 60}", USTAR_LIMIT),
         ("\ud800", 1),
+        (".wh.config.json", 0),
+        ("onnx/.wh..wh..opq", 0),
     ],
 )
 def test_what_does_not_fit_into_a_header_is_refused(path: str, size: int) -> None:
-    with pytest.raises(ValueError, match=r"header|surrogates"):
+    with pytest.raises(ValueError, match=r"header|surrogates|deletes files"):
         parts_of(path, size)
+
+
+def test_whiteouts_are_refused(path: Path) -> None:
+    made = image_parts({"a": b""})
+    data = build_header("models/.wh.a", 0) + bytes(1024)
+    toml = made.toml.replace(b'"a"', b'".wh.a"')
+    assert toml != made.toml
+    own = layer_of("tiny.toml", toml)
+    changed = [(data, digest(b""), ".wh.a"), (own, digest(toml), "tiny.toml")]
+    for number, (content, sha256, name) in enumerate(changed):
+        made.members[BLOBS + digest(content)] = content
+        layer = made.manifest["layers"][number]
+        layer |= {"digest": f"sha256:{digest(content)}", "size": len(content)}
+        layer["annotations"] |= {FILE_DIGEST: sha256, FILEPATH: name}
+    ids = [layer["digest"] for layer in made.manifest["layers"]]
+    path.write_bytes(reconfigure(made, {"rootfs": {"diff_ids": ids}}).tar())
+    with pytest.raises(IntegrityError, match="deletes files"):
+        read(path)
 
 
 # Reading
@@ -182,7 +202,7 @@ ALONE: dict[str, Callable[[], bytes]] = {
     "a huge size": lambda: build_header(f"models/{MODEL}", 2**60) + LAYER[512:],
     "a smaller size": lambda: build_header(f"models/{MODEL}", len(DATA) - 1) + LAYER[512:],
     "a wrong checksum": lambda: HEAD[:148] + b"000000\0 " + LAYER[156:],
-    "whiteout": lambda: layer_of(".wh..wh..opq", b""),
+    "whiteout": lambda: build_header("models/.wh..wh..opq", 0) + END,
     "the file itself": lambda: DATA,
     "nothing": lambda: b"",
     "a cut header": lambda: HEAD[:300],

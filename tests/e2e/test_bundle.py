@@ -312,12 +312,13 @@ def test_wrong_calls_say_what_to_do(machine: InProcess, words: list[str], code: 
 
 
 @pytest.mark.slow  # two processes
-def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["modelpack", "image"])
+def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path, form: str) -> None:
     machine, cli = InProcess(tmp_path / "machine"), Command(tmp_path / "killed")
     large = os.urandom(1 << 20) * 300
     prepare(machine, "large", {"model.bin": large})
     bundle = tmp_path / "b.tar"
-    assert machine("bundle", "create", "large", "-o", bundle).code == 0
+    assert machine("bundle", "create", "large", "-o", bundle, "--form", form).code == 0
     with cli.start("bundle", "import", bundle) as running:
         running.until(lambda _: any(is_filled(path) for path in cli.files("partial")))
         running.process.kill()
