@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,6 +63,23 @@ VolumeSize = Annotated[
         show_default=False,
     ),
 ]
+
+
+class Form(StrEnum):
+    """What a model becomes in a bundle."""
+
+    MODELPACK = "modelpack"
+    IMAGE = "image"
+
+
+FormOption = Annotated[
+    Form,
+    typer.Option(
+        "--form",
+        metavar="FORM",
+        help="modelpack, whose blobs are the files, or image, which podman, buildah and Kubernetes mount.",
+    ),
+]
 WithVerifier = Annotated[
     bool,
     typer.Option("--with-verifier", help="Add verify.py, which checks the bundle with Python alone."),
@@ -72,6 +90,7 @@ WithVerifier = Annotated[
 def create(
     names: options.MovedNames,
     output: Output,
+    form: FormOption = Form.MODELPACK,
     volume_size: VolumeSize = None,
     with_verifier: WithVerifier = False,
     cache_dir: options.CacheDir = None,
@@ -101,9 +120,10 @@ def create(
             target,
             volume_size=limit,
             verifier=with_verifier,
+            image=form is Form.IMAGE,
             progress=progress,
         )
-    facts = summary(manifests)
+    facts = summary(manifests, image=form is Form.IMAGE)
     if json:
         models = [_facts(manifest) for manifest in manifests]
         print_json({"paths": [str(path) for path in paths], **facts, "models": models})
@@ -328,7 +348,12 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _artifact(model: BundledModel) -> dict[str, Any]:
     paths = [file.path for file in model.manifest.files]
-    return {"digest": f"sha256:{model.sha256}", "paths": paths, "missing": list(model.missing)}
+    return {
+        "form": (Form.IMAGE if model.is_image else Form.MODELPACK).value,
+        "digest": f"sha256:{model.sha256}",
+        "paths": paths,
+        "missing": list(model.missing),
+    }
 
 
 def _imported(wanted: Wanted, pinned: Mapping[str, Path | None], ready: Ready) -> dict[str, Any]:

@@ -147,6 +147,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch bundle create whisper-base -o models.tar",
         "modelfetch bundle create whisper-base -o models.tar --with-verifier",
         "modelfetch bundle create whisper-base -o models.tar --volume-size 4GB",
+        "modelfetch bundle create whisper-base -o image.tar --form image",
     ),
     "bundle inspect": ("modelfetch bundle inspect models.tar",),
     "bundle import": (

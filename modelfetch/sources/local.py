@@ -137,7 +137,7 @@ def _searched(
 
 def _places_of(context: SourceContext) -> Places:
     from modelfetch.sources.hf_cache import HuggingFaceCache
-    from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file
+    from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file, is_layout
     from modelfetch.sources.local_digests import LocalDigests, NoDigests
     from modelfetch.sources.local_directories import LocalDirectory
     from modelfetch.sources.ollama_cache import OllamaCache
@@ -154,7 +154,10 @@ def _places_of(context: SourceContext) -> Places:
         (*map(in_layout, directories), hub.exact, ollama.exact),
         (*searches, Search(hub.root, hub.of_size)),
         LocalDigests(context.digests or NoDigests(), context.cancel),
-        [LocalBundle(path, context.notice) for path in files],
+        [
+            *(LocalBundle(path, context.notice) for path in files),
+            *(LocalBundle(path) for path in directories if is_layout(path)),
+        ],
     )
 
 
