@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.urls import is_localhost, is_public
@@ -91,7 +92,13 @@ class Addresses:
             OSError: It has no address.
             SourceError: ``public_only`` is set and one of its addresses is not public.
         """
+        began = time.monotonic()
         found = self._look_up_all(host, port)
+        if tracing.active is not None:
+            from modelfetch.net.exchange_trace import report_lookup
+
+            texts = [str(address.sockaddr[0]) for address in found]
+            report_lookup(tracing.active, host, port, texts, time.monotonic() - began)
         # One private address among public ones is enough to refuse: connecting would try all of them.
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "leads into a private network")
@@ -120,11 +127,16 @@ def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancell
         OSError: Every address failed; the error is that of the last one. TimeoutError if no time is left.
         Cancelled: The run was cancelled.
     """
-    race = _Race(addresses, cancel)
+    race, began = _Race(addresses, cancel), time.monotonic()
     try:
-        return race.run(None if seconds is None else time.monotonic() + seconds)
+        sock = race.run(None if seconds is None else began + seconds)
     finally:
         race.close()
+    if tracing.active is not None:
+        from modelfetch.net.exchange_trace import report_connection
+
+        report_connection(tracing.active, sock, time.monotonic() - began)
+    return sock
 
 
 class _Race:

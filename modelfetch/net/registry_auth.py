@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.registry_urls import RegistryRepository, is_loopback
@@ -242,6 +243,8 @@ class _Access:
         fields = {"Accept": "application/json"}
         asked = {"service": service} if service else {}
         asked["scope"] = f"repository:{self._repository.name}:pull"
+        if login is not None and tracing.active is not None:
+            tracing.active.hide(login.secret.reveal())
         if login is not None and login.is_identity_token:
             form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, **asked}
             form["refresh_token"] = login.secret.reveal()
