@@ -7,7 +7,7 @@ comparison otherwise::
         tracing.active.say("retry: ...")
 
 Every line passes the mask of the trace, which removes secrets and control characters. Lines go to stderr;
-while bars are drawn there, they are printed above them (:meth:`Trace.redirected`). The standard library's
+while bars are drawn there, they are printed above them (:meth:`Trace.redirect`). The standard library's
 ``logging`` is not used: its import would delay the start of a run, also of one that reports nothing.
 """
 
@@ -72,9 +72,10 @@ class Trace:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        line = f"[{self._clock() - self._started:8.3f}] {self._mask.mask(text)}"
-        with self._lock:  # so that no line is printed by a writer that was replaced meanwhile
-            self._write(line)
+        masked = self._mask.mask(text)
+        # Under the lock, so that times are in order, and no replaced writer prints a line.
+        with self._lock:
+            self._write(f"[{self._clock() - self._started:8.3f}] {masked}")
 
     def detail(self, text: str) -> None:
         """Print a line if details were requested."""
