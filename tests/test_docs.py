@@ -107,19 +107,23 @@ ROOT_COMMAND: Any = typer.main.get_command(command_line())
 COMMANDS = dict(commands(ROOT_COMMAND, "modelfetch"))
 
 
+EVERYWHERE = ("--help", "--verbose")
+"""Options of all commands, which the reference explains once."""
+
+
 def spellings(command: Any) -> set[str]:
     """Every spelling of the options of a command, and the names of its arguments."""
     found: set[str] = set()
     for parameter in command.params:
         is_option = parameter.param_type_name == "option"
         found |= {*parameter.opts} if is_option else {parameter.metavar.strip("[].")}
-    return found - {"--help", "-h"}
+    return found - {*EVERYWHERE, "-h", "-v"}
 
 
 @pytest.mark.parametrize("name", ["modelfetch", *COMMANDS])
 def test_the_reference_has_every_argument_and_option_of_a_command_and_no_other(name: str) -> None:
     found = tables(section(REFERENCE / "commands.md", f"`{name}`"))
-    documented = {term.split()[0] for table in found for term in first_terms(table)} - {"--help"}
+    documented = {term.split()[0] for table in found for term in first_terms(table)} - {*EVERYWHERE, "-v"}
     assert documented == spellings(COMMANDS.get(name, ROOT_COMMAND))
 
 
