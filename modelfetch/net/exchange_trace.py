@@ -68,6 +68,7 @@ _CHALLENGES: Final = frozenset({"www-authenticate", "proxy-authenticate"})
 _REALM: Final = re.compile(r'realm="(https?://[^"]*)"', re.IGNORECASE)
 _LONGEST: Final = 500
 """Characters of a field that are printed; servers may send 100 kB."""
+_SENT: Final = ("scheme", "host", "port", "raw_path")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _numbers = count(1)
@@ -285,7 +286,9 @@ def _shown(url: str) -> str:
 
 def _is_same(url: str, asked: str) -> bool:
     with suppress(httpx.InvalidURL, ValueError):
-        return httpx.URL(asked).copy_with(fragment=None) == httpx.URL(url)
+        first, second = httpx.URL(asked), httpx.URL(url)
+        # Without user information and fragment, which are not sent as parts of the address.
+        return all(getattr(first, part) == getattr(second, part) for part in _SENT)
     return False
 
 
@@ -303,7 +306,7 @@ def _value(name: str, value: str, url: str) -> str:
     if name in _CHALLENGES:  # the parameters are opaque; the address of a token service is of use
         realm = _REALM.search(value)
         scheme = value.partition(" ")[0]
-        return f"{scheme} realm at {_target(url, realm[1])}" if realm else scheme
+        return f"{scheme}, realm at {_target(url, realm[1])}" if realm else scheme
     if name not in _SHOWN:
         return "***"
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
