@@ -55,9 +55,13 @@ def _given(context: Any, _parameter: Any, count: int) -> int:
 def without_verbose(words: Sequence[str]) -> Sequence[str]:
     """Remove the option from the start of the arguments, where it comes before the command."""
     start = 0
-    while start < len(words) and (words[start] == "--verbose" or words[start].rstrip("v") == "-"):
+    while start < len(words) and _is_verbose(words[start]):
         start += 1
     return words[start:]
+
+
+def _is_verbose(word: str) -> bool:
+    return word == "--verbose" or (word != "-" and word.rstrip("v") == "-")
 
 
 def start_by_environment() -> None:
