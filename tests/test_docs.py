@@ -17,7 +17,7 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from modelfetch import __version__
+from modelfetch import __version__, tracing
 from modelfetch.catalog import Catalog
 from modelfetch.cli import entry
 from modelfetch.cli.app import command_line
@@ -163,8 +163,9 @@ def names_in(parameters: dict[str, Any]) -> Iterator[str]:
 
 
 @every_page
-def test_calls_in_examples_are_accepted(page: Path) -> None:
+def test_calls_in_examples_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is parsed by the command itself; the models it names are in the catalog, or the page's own."""
+    monkeypatch.setattr(tracing, "active", None)  # parsing -v starts verbose output
     known = {*Catalog.open(user=None, project=(), environment=()).names(), "my-model", "NAME"}
     known |= {pinned_name(call) for call in calls(page)}
     for call in calls(page):
