@@ -15,7 +15,7 @@ import typer
 
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
-from modelfetch.cli.verbosity import Command, without_verbose
+from modelfetch.cli.verbosity import without_verbose
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -111,7 +111,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
         if name in wanted:
             function = _function(name)
             command = _without_parameters(function) if words in (["--help"], ["-h"]) else function
-            app.command(name, cls=Command, epilog=epilog(name))(command)
+            app.command(name, epilog=epilog(name))(command)
     for name in _GROUPS:
         if name in wanted:
             app.add_typer(import_module(f"modelfetch.cli.{name}").app, name=name)

@@ -18,7 +18,6 @@ import typer
 from modelfetch.cli import options
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, print_line, say
-from modelfetch.cli.verbosity import Command
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ WithVerifier = Annotated[
 ]
 
 
-@app.command("create", cls=Command, epilog=epilog("bundle create"))
+@app.command("create", epilog=epilog("bundle create"))
 def create(
     names: options.MovedNames,
     output: Output,
@@ -116,7 +115,7 @@ def create(
         write_path(str(path))
 
 
-@app.command("inspect", cls=Command, epilog=epilog("bundle inspect"))
+@app.command("inspect", epilog=epilog("bundle inspect"))
 def inspect(path: Place, json: options.Json = False) -> None:
     """List the models of a bundle.
 
@@ -148,7 +147,7 @@ def inspect(path: Place, json: options.Json = False) -> None:
     print_table(columns, rows)
 
 
-@app.command("import", cls=Command, epilog=epilog("bundle import"))
+@app.command("import", epilog=epilog("bundle import"))
 def import_(
     path: Place,
     name: Annotated[
@@ -194,7 +193,7 @@ def import_(
     raise typer.Exit(finished.exit_code)
 
 
-@app.command("verify", cls=Command, epilog=epilog("bundle verify"))
+@app.command("verify", epilog=epilog("bundle verify"))
 def verify(path: Place, quiet: options.Quiet = False, json: options.Json = False) -> None:
     """Read every byte of a bundle, and print its faults.
 

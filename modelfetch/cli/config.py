@@ -17,7 +17,6 @@ from modelfetch.cli import options
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_table
-from modelfetch.cli.verbosity import Command
 from modelfetch.streams import write_path
 
 app = typer.Typer(
@@ -40,7 +39,7 @@ Key = Annotated[
 ]
 
 
-@app.command("show", cls=Command, epilog=epilog("config show"))
+@app.command("show", epilog=epilog("config show"))
 def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show every setting with its value and where the value comes from.
 
@@ -89,7 +88,7 @@ def _origin(origin: str, idle: str | None) -> str:
     return f"{origin} ({part + ': ' if whole else ''}{NO_EFFECT})"
 
 
-@app.command("path", cls=Command, epilog=epilog("config path"))
+@app.command("path", epilog=epilog("config path"))
 def path(json: options.Json = False) -> None:
     """Print the path of the user's configuration file."""
     target = str(_user_config())
@@ -99,7 +98,7 @@ def path(json: options.Json = False) -> None:
         write_path(target)
 
 
-@app.command("set", cls=Command, epilog=epilog("config set"))
+@app.command("set", epilog=epilog("config set"))
 def set_(
     key: Key,
     value: Annotated[
@@ -123,7 +122,7 @@ def set_(
         say(f"note: {NO_EFFECT}: {idle}")
 
 
-@app.command("unset", cls=Command, epilog=epilog("config unset"))
+@app.command("unset", epilog=epilog("config unset"))
 def unset(key: Key, json: options.Json = False) -> None:
     """Remove a value from the user's configuration file."""
     from modelfetch.settings.edit import unset_value

@@ -15,7 +15,6 @@ from modelfetch.cli import options
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, say
 from modelfetch.cli.tables import Column, print_facts, print_table
-from modelfetch.cli.verbosity import Command
 from modelfetch.streams import write_path
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ Ids = Annotated[
 ]
 
 
-@app.command("list", cls=Command, epilog=epilog("quarantine list"))
+@app.command("list", epilog=epilog("quarantine list"))
 def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """List the data that failed verification, oldest first."""
     from modelfetch.cli.history import local_time
@@ -83,7 +82,7 @@ def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False)
         say("the quarantine is empty")
 
 
-@app.command("show", cls=Command, epilog=epilog("quarantine show"))
+@app.command("show", epilog=epilog("quarantine show"))
 def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show one entry: what was expected, what arrived, and from where."""
     from modelfetch.model.units import format_size
@@ -108,7 +107,7 @@ def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = Fal
     print_facts([(label, value) for label, value in facts if value])
 
 
-@app.command("restore", cls=Command, epilog=epilog("quarantine restore"))
+@app.command("restore", epilog=epilog("quarantine restore"))
 def restore(
     entry: Id,
     to: Annotated[
@@ -139,7 +138,7 @@ def restore(
     write_path(str(place))
 
 
-@app.command("purge", cls=Command, epilog=epilog("quarantine purge"))
+@app.command("purge", epilog=epilog("quarantine purge"))
 def purge(
     entry: Ids = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove all entries.")] = False,

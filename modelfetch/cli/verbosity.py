@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
 
 from modelfetch import tracing
 from modelfetch.errors import UsageError
@@ -25,15 +25,13 @@ _COMPLETION: Final = "_MODELFETCH_COMPLETE"
 """Set by a shell that asks for completion: lines would fill its prompt."""
 
 
-class Command(TyperCommand):
-    """A command with the option ``--verbose``."""
+def add_verbose_option(command: Any) -> None:
+    """Give a command or group the option, unless it has it."""
+    if not any(parameter.name == "verbose" for parameter in command.params):
+        command.params.append(_option())
 
-    def __init__(self, name: str | None, *, params: list[Any] | None = None, **options: Any) -> None:
-        super().__init__(name, params=[*(params or []), verbose_option()], **options)
 
-
-def verbose_option() -> TyperOption:
-    """Make the option of one command or group."""
+def _option() -> TyperOption:
     return TyperOption(
         param_decls=list(_NAMES),
         type=int,  # else the help states a range

@@ -92,13 +92,12 @@ class Addresses:
             OSError: It has no address.
             SourceError: ``public_only`` is set and one of its addresses is not public.
         """
-        began = time.monotonic()
-        found = self._look_up_all(host, port)
-        if tracing.active is not None:
-            from modelfetch.net.exchange_trace import report_lookup
+        if tracing.active is None:
+            found = self._look_up_all(host, port)
+        else:
+            from modelfetch.net.exchange_trace import look_up
 
-            texts = [str(address.sockaddr[0]) for address in found]
-            report_lookup(tracing.active, host, port, texts, time.monotonic() - began)
+            found = look_up(tracing.active, host, port, lambda: self._look_up_all(host, port))
         # One private address among public ones is enough to refuse: connecting would try all of them.
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "leads into a private network")
@@ -116,6 +115,15 @@ class Addresses:
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
+    """Connect to the first of some addresses that answers; see :func:`_connect`."""
+    if tracing.active is None:
+        return _connect(addresses, seconds, cancel)
+    from modelfetch.net.exchange_trace import connecting
+
+    return connecting(tracing.active, lambda: _connect(addresses, seconds, cancel))
+
+
+def _connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
     """Connect to the first of some addresses that answers.
 
     Args:
@@ -127,16 +135,11 @@ def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancell
         OSError: Every address failed; the error is that of the last one. TimeoutError if no time is left.
         Cancelled: The run was cancelled.
     """
-    race, began = _Race(addresses, cancel), time.monotonic()
+    race = _Race(addresses, cancel)
     try:
-        sock = race.run(None if seconds is None else began + seconds)
+        return race.run(None if seconds is None else time.monotonic() + seconds)
     finally:
         race.close()
-    if tracing.active is not None:
-        from modelfetch.net.exchange_trace import report_connection
-
-        report_connection(tracing.active, sock, time.monotonic() - began)
-    return sock
 
 
 class _Race:

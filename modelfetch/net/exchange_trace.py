@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
 import httpx
@@ -312,20 +312,44 @@ def _value(name: str, value: str, url: str) -> str:
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..."
 
 
-def report_lookup(trace: Trace, host: str, port: int, addresses: Sequence[str], seconds: float) -> None:
-    """Print the addresses of a host."""
-    _detail(trace, f"dns: {host}:{port} is {', '.join(addresses)}; {seconds:.3f} s")
+def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]) -> list[Any]:
+    """Resolve a host, and print its addresses or that it has none.
+
+    Args:
+        trace: Prints the line.
+        host: Name of the host.
+        port: Port that is connected to.
+        resolve: Returns its addresses (:class:`modelfetch.net.connect.Address`).
+    """
+    began = time.monotonic()
+    try:
+        found = resolve()
+    except (OSError, UnicodeError) as error:
+        _detail(trace, f"dns: {host}:{port} cannot be resolved: {error}; {_since(began)}")
+        raise
+    texts = ", ".join(str(address.sockaddr[0]) for address in found)
+    _detail(trace, f"dns: {host}:{port} is {texts}; {_since(began)}")
+    return found
 
 
-def report_connection(trace: Trace, sock: socket.socket, seconds: float) -> None:
-    """Print the address that answered."""
+def connecting(trace: Trace, connect: Callable[[], socket.socket]) -> socket.socket:
+    """Connect, and print the address that answered or that none did."""
+    began = time.monotonic()
     if _here.exchange is not None:
         _here.exchange.is_new = True
     try:
+        sock = connect()
+    except OSError as error:
+        _detail(trace, f"tcp: no connection: {error}; {_since(began)}")
+        raise
+    with suppress(OSError):  # it was reset at once; the request over it reports that
         peer = sock.getpeername()
-    except OSError:  # it was reset at once; the request over it reports that
-        return
-    _detail(trace, f"tcp: connected to {peer[0]} port {peer[1]}; {seconds:.3f} s")
+        _detail(trace, f"tcp: connected to {peer[0]} port {peer[1]}; {_since(began)}")
+    return sock
+
+
+def _since(began: float) -> str:
+    return f"{time.monotonic() - began:.3f} s"
 
 
 def report_tls(trace: Trace, tls: ssl.SSLSocket | ssl.SSLObject) -> None:
