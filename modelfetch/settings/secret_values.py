@@ -42,6 +42,7 @@ class KnownSecrets:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = dict(os.environ if environ is None else environ)
         self._lock = threading.Lock()
+        self._added: set[str] = set()
         self._forms: list[str] = []
         """Longest first: a secret may be part of a longer one."""
         for secret in secret_variables(self._environ):
@@ -57,8 +58,11 @@ class KnownSecrets:
             secret: A token; user and password, separated by a colon; or the value of a field
                 ``Authorization``.
         """
+        if secret in self._added:  # each request adds its credential
+            return
         found = {form for value in _values(secret) for form in _forms(value) if len(form) >= SHORTEST}
         with self._lock:
+            self._added.add(secret)
             self._forms = sorted({*self._forms, *found}, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
