@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from modelfetch.cli.output import say
+from modelfetch.cli.verbosity import add_verbose_option
 from modelfetch.errors import UsageError
 from modelfetch.model.text import quote
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -276,10 +277,15 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
 
 
 class Commands(TyperGroup):
-    """A group of commands.
+    """A group of commands. It has the option ``--verbose``, and so has each of its commands.
 
     An interrupt keeps the exit code of its signal; typer alone would exit as after Ctrl-C for SIGTERM, too.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for command in (self, *self.commands.values()):
+            add_verbose_option(command)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

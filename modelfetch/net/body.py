@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import raw_body
 from modelfetch.net.errors import source_error
@@ -74,7 +75,9 @@ class Body:
             Cancelled: The run was cancelled.
         """
         self._is_socket_reused = True
-        return b"".join(bytes(piece) for piece in self)
+        data = b"".join(bytes(piece) for piece in self)
+        self._report()  # not at the close, as further requests use the connection until then
+        return data
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the body. Nothing is waited for after its last byte, such as trailers.
@@ -133,4 +136,12 @@ class Body:
         if self._reading is not None and not self._left and not self._is_socket_reused:
             with suppress(httpx.HTTPError, OSError):
                 next(self._reading, b"")
+        self._report()
         self._response.close()
+
+    def _report(self) -> None:
+        """Print the end of the exchange, if that was requested."""
+        if tracing.active is not None:
+            from modelfetch.net.exchange_trace import note_body
+
+            note_body(self._response, self._length - self._left)

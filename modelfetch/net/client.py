@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from modelfetch import tracing
 from modelfetch.errors import UnavailableError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import is_secure, origin
@@ -64,7 +66,9 @@ class Client:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).request(url, request, credential=credential, memory=memory)
+        session = self._session_for(url)
+        with _asking(url):
+            return session.request(url, request, credential=credential, memory=memory)
 
     def prepare(self, url: str) -> None:
         """Load what a request for ``url`` needs, so that its time is not measured as the source's."""
@@ -91,7 +95,9 @@ class Client:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).fetch(url, size, credential, first_byte)
+        session = self._session_for(url)
+        with _asking(url):
+            return session.fetch(url, size, credential, first_byte)
 
     def open(
         self,
@@ -124,9 +130,10 @@ class Client:
 
         session = self._session_for(url)
         public_only = public_only or (self._allowed is not None and origin(url) not in self._allowed)
-        response, address, timer = session.open(
-            url, headers, credential, public_only=public_only, form=form, head=head
-        )
+        with _asking(url):
+            response, address, timer = session.open(
+                url, headers, credential, public_only=public_only, form=form, head=head
+            )
         answer = Answer(response, address, timer, self._cancel)
         answer.challenge = session.challenge(response, url, address)
         return answer
@@ -190,6 +197,15 @@ class Client:
                     raise missing(error) from error
                 self._session = Session(self._limits, self._cancel, trust, self._clock)
             return self._session
+
+
+def _asking(url: str) -> AbstractContextManager[None]:
+    """Note the address of a request for verbose output, if that was requested."""
+    if tracing.active is None:
+        return nullcontext()
+    from modelfetch.net.exchange_trace import asking
+
+    return asking(url)
 
 
 def missing(error: ImportError) -> Exception:

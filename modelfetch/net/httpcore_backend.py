@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
+from modelfetch import tracing
 from modelfetch.net.connect import Addresses, connect
 from modelfetch.net.time_limits import StallTimer
 
@@ -154,6 +155,7 @@ class SocketStream(httpcore.NetworkStream):
         except BaseException:
             self.close()
             raise
+        _report_tls(secured)
         return SocketStream(self._sock, self._peer, self._cancel)
 
     def get_extra_info(self, info: str) -> Any:
@@ -196,6 +198,7 @@ class NestedTlsStream(httpcore.NetworkStream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._heads = HeadScanner()
         self._run(self._tls.do_handshake, timeout)
+        _report_tls(self._tls)
 
     def _run(self, step: Callable[[], Any], timeout: Timeout) -> Any:
         """Run a TLS operation, sending and receiving the records that it needs."""
@@ -271,6 +274,13 @@ class HeadScanner:
             if self._interim > MAX_INTERIM:
                 raise httpcore.RemoteProtocolError("too many interim responses")
         return len(data)
+
+
+def _report_tls(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
+    if tracing.active is not None:
+        from modelfetch.net.exchange_trace import report_tls
+
+        report_tls(tracing.active, tls)
 
 
 def _seconds(timeout: Timeout) -> float | None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import ResponseHead, refusal, strong_etag
@@ -200,6 +201,8 @@ class HubClient:
         if not error.retry or failures >= self._policy.attempts or is_too_long:
             raise error
         seconds = wait_for(self._policy, failures, asked)
+        if tracing.active is not None:
+            tracing.active.say(f"retry: {host_of(url)}: {error.message}; next attempt in {seconds:.1f} s")
         if asked is not None:
             self._waiting(f"{host_of(url)} asks to wait: {error.message}; next attempt in {seconds:.0f} s")
         self._sleep(seconds)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.registry_urls import RegistryRepository, is_loopback
@@ -252,6 +253,8 @@ class _Access:
         asked = {"service": service} if service else {}
         actions = "pull,push" if self._is_writing else "pull"
         asked["scope"] = f"repository:{self._repository.name}:{actions}"
+        if login is not None and tracing.active is not None:
+            tracing.active.hide(login.secret.reveal())
         if login is not None and login.is_identity_token:
             form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, **asked}
             form["refresh_token"] = login.secret.reveal()

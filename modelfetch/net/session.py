@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies, raw_body
 from modelfetch.net.body import Body
@@ -190,7 +191,7 @@ class Session:
         timer = StallTimer(self._limits, self._clock)
         start, path = split_origin(url)
         idle = self._idle[start, credential]
-        found = self._fetch_over_idle(idle, path, size, timer) if path and idle else None
+        found = self._fetch_over_idle(idle, url, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
@@ -224,7 +225,7 @@ class Session:
         return Body(response, accepted, timer, self._cancel, size=size, direct_from=direct_from)
 
     def _fetch_over_idle(
-        self, idle: deque[KeepAliveConnection], path: str, size: int, timer: StallTimer
+        self, idle: deque[KeepAliveConnection], url: str, size: int, timer: StallTimer
     ) -> bytes | None:
         """Fetch a small file over an idle connection.
 
@@ -241,7 +242,13 @@ class Session:
         except IndexError:  # another thread took the last one
             return None
         self._cancel.raise_if_cancelled()
-        response = connection.request(path, size, timer)
+        send = partial(connection.request, split_origin(url)[1], size, timer)
+        if tracing.active is None:
+            response = send()
+        else:
+            from modelfetch.net.exchange_trace import send_over_idle
+
+            response = send_over_idle(tracing.active, url, size, send)
         self._cancel.raise_if_cancelled()  # a socket woken by cancel() looks like one that the server closed
         if connection.is_open:
             idle.append(connection)
@@ -272,6 +279,8 @@ class Session:
                     memory.etag, memory.etag_origin = strong_etag(header_fields(response)), origin(address)
                     return response, verdict
             response.close()
+            if tracing.active is not None:
+                tracing.active.say(f"retry: {host_of(url)} is asked again in a plainer form")
             if sent.etag and not verdict.request.etag:
                 memory.etag = ""
             request = replace(verdict.request, etag="")  # with_etag() adds it again where it is valid

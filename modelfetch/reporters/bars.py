@@ -19,6 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from modelfetch import tracing
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.errors import Fault
 from modelfetch.model import source_kinds
@@ -127,6 +128,8 @@ class Bars:
 
     def _start(self) -> None:
         """Start the live area; without a thread for it, it is drawn with every record."""
+        if tracing.active is not None:
+            tracing.active.redirect(self._verbose)
         try:
             self._live.start()
         except RuntimeError:  # the system allows no further thread; everything else of Rich is started
@@ -138,6 +141,12 @@ class Bars:
         """Clear the live area and show the cursor again."""
         self._scene = EMPTY
         self._live.stop()
+        if tracing.active is not None:
+            tracing.active.redirect(None)
+
+    def _verbose(self, line: str) -> None:
+        """Print a line of verbose output above the live area, unbroken, so that it can be copied."""
+        self._console.print(Text(line, DIM), soft_wrap=True)
 
     def _snapshot(self, record: Record) -> None:
         now = self._clock()
