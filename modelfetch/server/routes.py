@@ -2,6 +2,7 @@
 
 - :class:`JobRoutes`: everything below ``/v1/jobs``: submit, query, follow, cancel, retry, clear;
 - :class:`ModelRoutes`: what changes models: adding one, and removing one from the cache;
+- :class:`modelfetch.server.quarantine_routes.QuarantineRoutes`: data that failed verification;
 - :class:`InfoRoutes`: models, status, history, sources and metrics;
 - the files of the panel.
 
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
@@ -35,7 +36,8 @@ from modelfetch.server.guard import PUBLIC, Guard
 from modelfetch.server.job_snapshot import brief
 from modelfetch.server.panel import INDEX, Panel
 from modelfetch.server.pins import Pins
-from modelfetch.server.requests import parse_job_id, parse_pin, parse_submission
+from modelfetch.server.quarantine_routes import QuarantineRoutes
+from modelfetch.server.requests import parse_job_id, parse_pin, parse_submission, read_body
 
 if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
@@ -77,6 +79,7 @@ def build(
     routes = [
         *JobRoutes(jobs).routes(),
         *ModelRoutes(jobs, workspace, pins).routes(),
+        *QuarantineRoutes(workspace).routes(),
         *InfoRoutes(jobs, workspace, history, can_add=pins.is_allowed).routes(),
         *_panel_routes(),
     ]
@@ -151,8 +154,14 @@ class JobRoutes:
 
     async def submit(self, request: Request) -> Response:
         """Submit a job."""
-        submission = parse_submission(await _body(request))
-        submit = partial(self.jobs.submit, submission.operation, submission.model, repair=submission.repair)
+        submission = parse_submission(await read_body(request))
+        submit = partial(
+            self.jobs.submit,
+            submission.operation,
+            submission.model,
+            repair=submission.repair,
+            force=submission.force,
+        )
         return _submitted(*await run_in_threadpool(submit))
 
     def all(self, _request: Request) -> Response:
@@ -175,7 +184,7 @@ class JobRoutes:
 
     async def clear(self, request: Request) -> Response:
         """Forget ended jobs."""
-        job_id = parse_job_id(await _body(request))
+        job_id = parse_job_id(await read_body(request))
         return json_response({"cleared": await run_in_threadpool(self.jobs.clear, job_id)})
 
     async def follow(self, request: Request) -> Stream:
@@ -193,13 +202,6 @@ class JobRoutes:
 def _submitted(job: AnyJob, is_new: bool) -> Response:
     document = {"job_id": job.id, "sse_url": f"/v1/jobs/{job.id}/stream"}
     return json_response(document, HTTPStatus.ACCEPTED if is_new else HTTPStatus.OK)
-
-
-async def _body(request: Request) -> bytes:
-    try:
-        return await request.body()
-    except ClientDisconnect:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "the body is not complete") from None
 
 
 # Models
@@ -222,7 +224,7 @@ class ModelRoutes:
 
     async def add(self, request: Request) -> Response:
         """Show what a reference would be pinned as, or pin it."""
-        submission = parse_pin(await _body(request))
+        submission = parse_pin(await read_body(request))
         return json_response(*await run_in_threadpool(self.pins.submit, submission))
 
     def remove(self, request: Request) -> Response:

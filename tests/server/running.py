@@ -62,6 +62,7 @@ class FakeEngine:
         )
     )
     told: tuple[Reporter, ...] = ()
+    looked_after: int = 0
 
     def find(self, model: str) -> Manifest:
         if model not in self.models:
@@ -73,6 +74,9 @@ class FakeEngine:
 
     def reporters(self) -> Sequence[Reporter]:
         return self.told
+
+    def look_after(self) -> None:
+        self.looked_after += 1
 
 
 def until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:

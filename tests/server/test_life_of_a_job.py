@@ -121,6 +121,16 @@ def test_another_operation_on_the_same_model_is_another_job(server: Served) -> N
     assert server.submit("m", "model_verify", repair=True) != checked
 
 
+def test_a_forced_download_is_another_job_and_stays_forced(server: Served) -> None:
+    running = start_running(server)
+    forced = server.submit("m", force=True, hive_id="localhost")
+    assert forced != running
+    assert (server.snapshot(running)["force"], server.snapshot(forced)["force"]) == (False, True)
+    assert server.ask("DELETE", f"/v1/jobs/{forced}").status == 200
+    again = server.ask("POST", f"/v1/jobs/{forced}/retry").document["job_id"]
+    assert server.snapshot(again)["force"] is True
+
+
 def test_the_same_order_after_the_end_is_a_new_job(served: Served) -> None:
     first = served.submit()
     served.until_over(first)
@@ -140,6 +150,10 @@ BAD_ORDERS = {
     "model as a worker": b'{"operation":"worker_download","model":"m"}',
     "repair of a download": b'{"operation":"model_download","model":"m","repair":true}',
     "repair that is no truth value": b'{"operation":"model_verify","model":"m","repair":"yes"}',
+    "force of a check": b'{"operation":"model_verify","model":"m","force":true}',
+    "force that is no truth value": b'{"operation":"model_download","model":"m","force":1}',
+    "hive_id that is no text": b'{"operation":"model_download","model":"m","hive_id":{}}',
+    "misspelt force": b'{"operation":"model_download","model":"m","froce":true}',
     "deep": b"[" * 30_000,
 }
 
