@@ -53,7 +53,7 @@ Ids = Annotated[
 def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """List the data that failed verification, oldest first."""
     from modelfetch.cli.history import local_time
-    from modelfetch.keep.quarantine import entry_document
+    from modelfetch.keep.quarantine_entries import entry_document
     from modelfetch.model.units import format_size
 
     workspace, entries = _open(cache_dir)
@@ -86,7 +86,7 @@ def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False)
 @app.command("show", epilog=epilog("quarantine show"))
 def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show one entry: what was expected, what arrived, and from where."""
-    from modelfetch.keep.quarantine import entry_document, entry_time
+    from modelfetch.keep.quarantine_entries import entry_document, entry_time
     from modelfetch.model.units import format_size
 
     workspace, entries = _open(cache_dir)
@@ -185,7 +185,7 @@ def _find(entries: Sequence[Evidence], word: str) -> Evidence:
         UsageError: There is none, or several.
     """
     from modelfetch.errors import UsageError
-    from modelfetch.keep.quarantine import matching
+    from modelfetch.keep.quarantine_entries import matching
     from modelfetch.model.text import quote
 
     found = matching(entries, word)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from modelfetch.errors import UsageError
-from modelfetch.keep.quarantine import entry_document, matching
+from modelfetch.keep.quarantine_entries import entry_document, matching
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import quote
 from modelfetch.server.error_responses import Refusal, json_response

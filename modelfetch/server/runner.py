@@ -19,7 +19,6 @@ from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, bug_words, follow
 from modelfetch.errors import ModelfetchError, StoreError
-from modelfetch.keep.upkeep import upkeep
 from modelfetch.model.text import sanitize
 from modelfetch.server import error_responses
 from modelfetch.server.job import Job
@@ -119,6 +118,8 @@ class ServerWorkspace:
 
     def look_after(self) -> None:
         """Do the upkeep of the cache if it is due, as a command does after a download, and log it."""
+        from modelfetch.keep.upkeep import upkeep  # needed by no request, so the start does not pay for it
+
         try:
             lines = upkeep(self.load(), time.time())
         except ModelfetchError as error:  # a setting is wrong by now; the next job reports it
