@@ -134,7 +134,26 @@ _BRIEF: Final = object_of(
 )
 _PINNED: Final[Schema] = {"anyOf": [schema_of(documents.Pinned), schema_of(documents.Variants)]}
 _ADDED: Final = object_of({**schema_of(documents.Pinned)["properties"], "manifest": schema_of(str)})
-_STREAM: Final[Schema] = {"type": "string"}
+
+
+def _event(name: Schema, document: Schema) -> Schema:
+    """Return the schema of a server-sent event whose data is JSON."""
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": document}
+    return object_of({"event": name, "data": data, "id": schema_of(str)}, ("id",))
+
+
+_JOB_EVENT: Final = _event(schema_of(str), {"$ref": "#/components/schemas/Event"})
+_MARKER: Final = {"type": "string", "pattern": r"^\[(DONE|CANCELLED|ERROR)\]"}
+_JOB_STREAM: Final[Schema] = {"oneOf": [_JOB_EVENT, object_of({"data": _MARKER})]}
+"""Each event of the stream of one job: in OpenAPI 3.1, the schema of a stream is that of one event."""
+_JOBS_STREAM: Final[Schema] = {
+    "oneOf": [
+        _event({"const": "jobs"}, schema_of(jobs.Job)),
+        _event({"const": "ready"}, object_of({"jobs": schema_of(tuple[str, ...])})),
+        _event({"const": "gone"}, object_of({"job_id": schema_of(str)})),
+    ]
+}
+"""Each event of the stream of all jobs."""
 
 _SUBMITTED: Final = (
     Answer(202, jobs.Submitted, "A new job."),
@@ -162,7 +181,11 @@ _JOBS: Final = (
     ),
     Endpoint(
         *("GET", "/v1/jobs/stream", "followJobs", "jobs", "Follow the snapshots of all jobs"),
-        (Answer(200, _STREAM, "Server-sent events `jobs`, `ready` and `gone`, without an end.", STREAM),),
+        (
+            Answer(
+                200, _JOBS_STREAM, "Server-sent events `jobs`, `ready` and `gone`, without an end.", STREAM
+            ),
+        ),
         codes=("too_many_followers",),
     ),
     Endpoint(
@@ -192,7 +215,7 @@ _JOBS: Final = (
     ),
     Endpoint(
         *("GET", "/v1/jobs/{job_id}/stream", "followJob", "jobs", "Follow the events of a job"),
-        (Answer(200, _STREAM, "Server-sent events; the data of each is an `Event`.", STREAM),),
+        (Answer(200, _JOB_STREAM, "Server-sent events; the data of each is an `Event`.", STREAM),),
         codes=("unknown_job", "too_many_followers"),
         parameters=(_LAST_EVENT,),
     ),

@@ -27,6 +27,17 @@ _PATH_WORDS: Final = {
     "name": "The name or an alias of a model.",
     "entry_id": "The id of an entry, or its first digits.",
 }
+_OF_JOBS: Final = ("getJob", "cancelJob", "retryJob", "followJob")
+_OF_ENTRIES: Final = ("getEntry", "restoreEntry", "purgeEntry")
+_LINKS: Final = {
+    "submitJob": ("/job_id", "job_id", _OF_JOBS),
+    "retryJob": ("/job_id", "job_id", _OF_JOBS),
+    "listJobs": ("/jobs/0/job_id", "job_id", _OF_JOBS),
+    "listModels": ("/models/0/name", "name", ("getModel", "removeModel")),
+    "listQuarantine": ("/entries/0/id", "entry_id", _OF_ENTRIES),
+}
+"""By operation: where its answer has an id (a JSON pointer), and the operations that take it, by which
+parameter. Tools that test an API get real ids so."""
 _RULES: Final = """\
 Sizes are bytes, durations seconds, times UTC. Fields of answers are added, never renamed or removed, so
 ignore fields that you do not know. Requests with a body need the media type application/json. A path that
@@ -84,7 +95,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         if endpoint.body.examples:
             content["examples"] = {key: {"value": value} for key, value in endpoint.body.examples.items()}
         operation["requestBody"] = {"required": endpoint.body.is_required, "content": {JSON: content}}
-    answers = {str(answer.status): _answer(answer) for answer in endpoint.answers}
+    answers = {str(answer.status): _answer(answer) | _links(endpoint) for answer in endpoint.answers}
     operation["responses"] = answers | _errors((*endpoint.codes, *COMMON))
     return operation
 
@@ -115,6 +126,15 @@ def _answer(answer: Answer) -> dict[str, Any]:
     else:
         schema = _shared(answer.kind if isinstance(answer.kind, dict) else schema_of(answer.kind))
     return {"description": answer.words, "content": {answer.media: {"schema": schema}}}
+
+
+def _links(endpoint: Endpoint) -> dict[str, Any]:
+    """Say which operations take an id that is in an answer of this one."""
+    if endpoint.name not in _LINKS:
+        return {}
+    pointer, parameter, operations = _LINKS[endpoint.name]
+    parameters = {parameter: f"$response.body#{pointer}"}
+    return {"links": {name: {"operationId": name, "parameters": parameters} for name in operations}}
 
 
 def _errors(codes: Iterable[str]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def _methods(request: Request) -> list[str]:
     Starlette names only those of the first route with this path.
     """
     routes = [route for route in request.app.routes if isinstance(route, Route)]
-    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in matching for method in route.methods or ()})
+    path = next(route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in routes if route.path == path for method in route.methods or ()})
 
 
 async def _handle_bug(_request: Request, _error: Exception) -> Response:

@@ -91,7 +91,7 @@ def test_bodies_have_the_keys_of_the_parser_and_no_others() -> None:
     [
         ("/v1/jobs", "GET, HEAD, POST"),
         ("/v1/jobs/x", "DELETE, GET, HEAD"),
-        ("/v1/jobs/clear", "DELETE, GET, HEAD, POST"),
+        ("/v1/jobs/clear", "POST"),
         ("/v1/models/a/b", "DELETE, GET, HEAD"),
         ("/openapi.json", "GET, HEAD"),
     ],
