@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
-from modelfetch.errors import LockTimeoutError, ModelfetchError
+from modelfetch.errors import LockTimeoutError, ModelfetchError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.server import status
 from modelfetch.server.error_responses import Refusal, error_response, json_response, refusal_for
@@ -239,6 +239,8 @@ class ModelRoutes:
             raise Refusal(HTTPStatus.CONFLICT, "in_use", f"a job works on {model}", hint)
         try:
             removed = workspace.remove(model, dry_run=False)
+        except UsageError as error:  # the name is not one that a model can have
+            raise Refusal(HTTPStatus.NOT_FOUND, "unknown_model", error.message, error.hint) from error
         except LockTimeoutError as error:
             raise Refusal(HTTPStatus.CONFLICT, "in_use", error.message, error.hint) from error
         return json_response(status.removal(removed))
