@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
-from modelfetch.cli.output import print_line, report_error
+from modelfetch.cli.output import EVENT_COMMANDS, print_line, report_error
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -81,8 +81,9 @@ _COMMANDS: Final[Mapping[str, str]] = {
 _GROUPS: Final = ("bundle", "config", "quarantine")
 """The modules in this package whose ``app`` is a group of subcommands."""
 
-_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
-"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
+_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor", *EVENT_COMMANDS})
+"""Commands that exit with 1 for a result: something moved (``--exit-code``), a check failed, or a bug ended a
+run on a server."""
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
@@ -176,5 +177,5 @@ def _report_usage_error(error: Exception) -> int:
         option = str(getattr(error, "option_name", ""))
         message = f"no such option: {sanitize(option)}"
         hint = f"{option_hint(option, own)} {hint}".strip()
-    report_error(UsageError.code, message[:1].lower() + message[1:], hint)
+    report_error(UsageError.code, EXIT_USAGE, message[:1].lower() + message[1:], hint)
     return EXIT_USAGE
