@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
-from modelfetch.cli.output import EVENT_COMMANDS, print_line, report_error
+from modelfetch.cli.output import print_line, prints_events, report_error
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -81,9 +81,9 @@ _COMMANDS: Final[Mapping[str, str]] = {
 _GROUPS: Final = ("bundle", "config", "quarantine")
 """The modules in this package whose ``app`` is a group of subcommands."""
 
-_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor", *EVENT_COMMANDS})
-"""Commands that exit with 1 for a result: something moved (``--exit-code``), a check failed, or a bug ended a
-run on a server."""
+_ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
+"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed. Commands that
+print events do so if a bug ended a run on a server."""
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
@@ -154,7 +154,8 @@ def call() -> int:
         return _report_usage_error(error)
     # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
     # commands whose result it is.
-    return EXIT_USAGE if code == 1 and not _ANSWERS_WITH_1.intersection(sys.argv[1:2]) else code
+    is_result = prints_events(sys.argv[1:]) or not _ANSWERS_WITH_1.isdisjoint(sys.argv[1:2])
+    return EXIT_USAGE if code == 1 and not is_result else code
 
 
 def _command_path(words: Sequence[str]) -> str:

@@ -28,7 +28,8 @@ _SIGNS = frozenset({"So", "Mn", "Cf"})
 """Unicode categories of emoji and of the characters that modify them."""
 
 EVENT_COMMANDS: Final = frozenset({"attach", "ensure", "get", "pull", "verify"})
-"""The commands whose JSON is events, with their further names; that of all others is one document."""
+"""The commands whose JSON is events, with their further names; that of all others is one document. Commands
+of a group are named by two words."""
 
 
 class _Stdout:
@@ -104,6 +105,11 @@ def expects_json(arguments: Sequence[str]) -> bool:
     return "--json" in arguments[:end] and not _STDOUT.has_json
 
 
+def prints_events(arguments: Sequence[str]) -> bool:
+    """Whether arguments of the process name a command whose JSON is events."""
+    return not EVENT_COMMANDS.isdisjoint((" ".join(arguments[:1]), " ".join(arguments[:2])))
+
+
 def print_error_json(code: str, exit_code: int, message: str, hint: str, details: Sequence[str] = ()) -> None:
     """Print an error on stdout in the form in which the command prints its results.
 
@@ -112,7 +118,7 @@ def print_error_json(code: str, exit_code: int, message: str, hint: str, details
     """
     error = {"code": code, "message": sanitize(message), "hint": sanitize(hint)}
     several = {"details": [sanitize(detail.strip()) for detail in details]} if details else {}
-    if sys.argv[1:2] and sys.argv[1] in EVENT_COMMANDS:
+    if prints_events(sys.argv[1:]):
         from modelfetch.engine.events import ErrorInfo, RunFinished
 
         print_end(RunFinished("failed", exit_code, 0.0, (), ErrorInfo(**error)), several)

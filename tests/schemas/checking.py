@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelfetch.cli.help import ALIASES
-from modelfetch.cli.output import EVENT_COMMANDS
+from modelfetch.cli.output import prints_events
 from modelfetch.signal_exit_codes import SIGNAL_BASE
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def fault(reference: str, value: object) -> str:
 
 def schema_of_command(words: Sequence[str]) -> str:
     """The name of the schema of a command."""
-    name = ALIASES.get(words[0], words[0])
-    if name in EVENT_COMMANDS:
+    if prints_events(words):
         return "events"
+    name = ALIASES.get(words[0], words[0])
     return "-".join((name, *words[1:2])) if name in GROUPS else name
 
 

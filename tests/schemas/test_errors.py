@@ -11,7 +11,7 @@ import pytest
 
 from modelfetch.cli import models, output, run
 from modelfetch.cli.help import ALIASES
-from modelfetch.cli.output import EVENT_COMMANDS
+from modelfetch.cli.output import EVENT_COMMANDS, prints_events
 from modelfetch.engine.events import ErrorInfo, RunFinished, RunStarted
 from modelfetch.errors import StoreError
 from modelfetch.workspace import Workspace
@@ -95,7 +95,7 @@ def error_of(cli: InProcess, words: Sequence[str], **env: str) -> tuple[int, str
     result = cli(*words, "--json", **env)
     assert "error: " not in result.err
     document = only_line(result)
-    is_event = words[0] in EVENT_COMMANDS
+    is_event = prints_events(words)
     assert is_event == (document.get("event") == "run_finished")
     assert document["exit_code"] == result.code
     if is_event:
