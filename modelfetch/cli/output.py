@@ -106,8 +106,9 @@ def expects_json(arguments: Sequence[str]) -> bool:
 
 
 def prints_events(arguments: Sequence[str]) -> bool:
-    """Whether arguments of the process name a command whose JSON is events."""
-    return not EVENT_COMMANDS.isdisjoint((" ".join(arguments[:1]), " ".join(arguments[:2])))
+    """Whether arguments of the process name a command whose JSON is events; options may come before it."""
+    words = [word for word in arguments if not word.startswith("-")]
+    return not EVENT_COMMANDS.isdisjoint((" ".join(words[:1]), " ".join(words[:2])))
 
 
 def print_error_json(code: str, exit_code: int, message: str, hint: str, details: Sequence[str] = ()) -> None:

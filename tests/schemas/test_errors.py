@@ -194,6 +194,7 @@ def test_other_names_of_commands_have_the_same_form(cli: InProcess) -> None:
 
 
 def test_without_a_known_command_it_is_a_document(cli: InProcess) -> None:
+    assert only_line(cli("--nope", "ensure", "--json"))["event"] == "run_finished"
     for words in (["--nope", "--json"], ["fetch", "demo", "--json"], ["--json"], ["bundle", "--json"]):
         assert only_line(cli(*words)).keys() == {"error", "exit_code"}
 
