@@ -404,4 +404,5 @@ def test_decisions_are_numbered_without_gaps() -> None:
 def test_the_changelog_has_this_version() -> None:
     headings = re.findall(r"^## \[(.+?)\]", prose(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert headings[0] == "Unreleased"
-    assert __version__ in headings
+    if ".dev" not in __version__:  # then the build is of a commit after a tag
+        assert __version__ in headings

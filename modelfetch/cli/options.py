@@ -20,6 +20,18 @@ def complete_model(incomplete: str) -> Iterator[str]:
     yield from (name for name in (*catalog.names(), *catalog.aliases()) if name.startswith(incomplete))
 
 
+def complete_file(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete the path of a file in the model that is named before it; nothing if no catalog has it."""
+    from modelfetch.errors import ModelfetchError
+    from modelfetch.workspace import Workspace
+
+    try:
+        files = Workspace.open().catalog.get(str(ctx.params.get("name"))).files
+    except ModelfetchError:
+        return
+    yield from (file.path for file in files if file.path.startswith(incomplete))
+
+
 def _complete_kind(incomplete: str) -> Iterator[str]:
     from modelfetch.model.source_kinds import SourceKind
 
@@ -233,6 +245,15 @@ Shard = Annotated[
         "--shard",
         metavar="I/N",
         help="Only the I-th of N parts of the models, for jobs that run in parallel.",
+        show_default=False,
+    ),
+]
+Jitter = Annotated[
+    float | None,
+    typer.Option(
+        "--jitter",
+        metavar="SECONDS",
+        help="Wait a random time up to this before the first request, for jobs that start together.",
         show_default=False,
     ),
 ]
