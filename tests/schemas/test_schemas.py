@@ -33,7 +33,8 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_command_has_json_and_a_schema() -> None:
-    assert all("--json" in option.opts for command in COMMANDS.values() for option in command.params[-1:])
+    options = [{name for option in command.params for name in option.opts} for command in COMMANDS.values()]
+    assert all("--json" in names for names in options)
     words = [name.split()[1:] for name in COMMANDS]
     assert {schema_of_command(each) for each in words} | NO_COMMAND == {*documents()}
 
