@@ -173,7 +173,8 @@ class BlobUpload:
         """Whether it is sent in one request, since the registry cannot take chunks."""
         self._failures = 0
         self._counted = 0
-        """Bytes that the registry had when an attempt last counted as the first one."""
+        """Bytes that the registry had when an attempt last counted as the first one. It never falls: else a
+        registry that loses each upload at the same position would be sent the blob for ever."""
 
     def run(self) -> Sent:
         """Upload the blob.
@@ -290,7 +291,6 @@ class BlobUpload:
                 if not isinstance(error, RangeRefused) or received != position:
                     return following, received
                 self._is_whole = True
-        self._counted = 0
         return self._begin(), 0
 
     def _begin(self) -> Upload:

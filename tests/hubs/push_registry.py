@@ -29,6 +29,8 @@ class PushRegistry(Registry):
     """The next chunks end after so many bytes, and the connection with them."""
     is_forgetful: bool = False
     """Whether an upload is lost when its connection is cut, as with distribution."""
+    lost_from: int | None = None
+    """Chunks from this position on are refused with 503, and their upload is lost."""
     location: str = ""
     """What stands before the path of each Location; a relative one if it is empty."""
     has_location: bool = True
@@ -126,6 +128,11 @@ class PushHandler(Handler):
         if is_too_long or start != len(owner.uploads[number]):
             self._receive()
             self._error(416, "RANGE_INVALID")
+            return
+        if owner.lost_from is not None and start >= owner.lost_from:
+            self._receive()
+            del owner.uploads[number]
+            self._error(503, "UNAVAILABLE")
             return
         size = int(self.headers["Content-Length"])
         if owner.hold_at is not None:

@@ -144,6 +144,16 @@ def test_a_push_that_gave_up_goes_on_in_the_middle(cli: InProcess, registry: Pus
     assert not (cli.cache / "uploads").exists()
 
 
+def test_a_registry_that_loses_each_upload_is_given_up(
+    cli: InProcess, registry: PushRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_upload, "RESET_BYTES", CHUNK)
+    cli.environment |= {"MODELFETCH_RETRY_ATTEMPTS": "3", "MODELFETCH_RETRY_BASE": "0.01"}
+    registry.lost_from = CHUNK
+    assert_fails(pushed(cli, registry), 6, "503")
+    assert len(registry.chunks()) == 3 * 2
+
+
 def test_an_upload_that_the_registry_dropped_begins_anew(cli: InProcess, registry: PushRegistry) -> None:
     registry.cuts = [60_000]
     cli.environment["MODELFETCH_RETRY_ATTEMPTS"] = "1"
