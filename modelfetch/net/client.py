@@ -139,7 +139,13 @@ class Client:
         return answer
 
     def send(
-        self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool = False
+        self,
+        url: str,
+        outgoing: Outgoing,
+        credential: Credential | None,
+        *,
+        public_only: bool = False,
+        is_named: bool = False,
     ) -> Answer:
         """Send a request with content, such as a part of an upload. No redirect is followed.
 
@@ -148,6 +154,7 @@ class Client:
             outgoing: Method, header fields and content.
             credential: Sent to its own origin only.
             public_only: As for :meth:`open`.
+            is_named: Whether a server named the URL, which may then contain a signature.
 
         Returns:
             The answer, whatever its status; the caller closes it.
@@ -159,7 +166,8 @@ class Client:
         from modelfetch.net.answers import Answer
 
         session = self._session_for(url)
-        response, timer, is_public = session.send(url, outgoing, credential, public_only=public_only)
+        with _asking(url, is_named=is_named):
+            response, timer, is_public = session.send(url, outgoing, credential, public_only=public_only)
         answer = Answer(response, url, timer, self._cancel)
         answer.is_public = is_public
         answer.challenge = session.challenge(response, url, url)
@@ -199,13 +207,13 @@ class Client:
             return self._session
 
 
-def _asking(url: str) -> AbstractContextManager[None]:
+def _asking(url: str, *, is_named: bool = False) -> AbstractContextManager[None]:
     """Note the address of a request for verbose output, if that was requested."""
     if tracing.active is None:
         return nullcontext()
     from modelfetch.net.exchange_trace import asking
 
-    return asking(url)
+    return asking(url, is_named=is_named)
 
 
 def missing(error: ImportError) -> Exception:

@@ -12,8 +12,8 @@ same number::
     #1 GET https://cdn.example/a.bin bytes=0-999 -> 206 bytes 0-999/1000, 1.00 kB in 0.052 s (mirror)
 
 Only fields in :data:`_SHOWN` have their value printed; all others may be secret, whatever their name. The
-target of a redirect is shown by its host only, because servers sign such addresses also in the path. Nothing
-here is called unless verbose output was requested.
+target of a redirect, and the address where an upload continues, are shown by their host only, because servers
+sign such addresses also in the path. Nothing here is called unless verbose output was requested.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ _LONGEST: Final = 500
 """Characters of a field that are printed; servers may send 100 kB."""
 _SENT: Final = ("scheme", "host", "port", "raw_path")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+_NONE: Final = "/"
+"""Is none of the addresses that requests are sent to."""
 
 _numbers = count(1)
 
@@ -173,9 +176,15 @@ class _CountedBody(httpx.SyncByteStream):
 
 
 @contextmanager
-def asking(url: str) -> Iterator[None]:
-    """Note the address that is asked for; the addresses to which it redirects are not shown in full."""
-    _here.asked = url
+def asking(url: str, *, is_named: bool = False) -> Iterator[None]:
+    """Note the address that is asked for; the addresses to which it redirects are not shown in full.
+
+    Args:
+        url: The address.
+        is_named: Whether a server named it, as it does where an upload continues: then it is not shown in
+            full either.
+    """
+    _here.asked = _NONE if is_named else url
     try:
         yield
     finally:

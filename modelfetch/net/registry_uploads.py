@@ -81,6 +81,8 @@ class Upload:
     """Whether a server of the public internet named another host, which must then be public, too."""
     least_chunk: int = 0
     """Least bytes of each chunk but the last (``OCI-Chunk-Min-Length``)."""
+    is_named: bool = True
+    """Whether the registry named the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class RegistryUploads:
 
     def begin(self) -> Upload:
         """Begin an upload; raises like :meth:`has_blob`."""
-        first = Upload(self.repository.uploads_url)
+        first = Upload(self.repository.uploads_url, is_named=False)
         return self._hub.retried(first.url, lambda: self._step(first, Outgoing("POST"), (202,))[0])
 
     def append(
@@ -211,7 +213,7 @@ class RegistryUploads:
             SourceError: The request failed.
             Cancelled: The run was cancelled.
         """
-        place = Upload(self.repository.manifest_url(tag))
+        place = Upload(self.repository.manifest_url(tag), is_named=False)
         outgoing = Outgoing("PUT", {"Content-Type": OCI_MANIFEST}, len(body), lambda: [body])
         reply = self._hub.retried(place.url, lambda: self._exchange(place, outgoing, (201, 200)))
         self._check_digest(reply, sha256, "manifest")
@@ -299,8 +301,8 @@ class RegistryUploads:
     def _request(
         self, upload: Upload, outgoing: Outgoing, accepted: Collection[int], credential: Credential | None
     ) -> _Reply:
-        client = self._hub.client
-        with client.send(upload.url, outgoing, credential, public_only=upload.public_only) as answer:
+        send = partial(self._hub.client.send, public_only=upload.public_only, is_named=upload.is_named)
+        with send(upload.url, outgoing, credential) as answer:
             if answer.status not in accepted:
                 raise _refusal(answer, outgoing.method)
             answer.read(_ANSWER_BYTES)  # to its end, so that the connection can be used again

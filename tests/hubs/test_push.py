@@ -303,6 +303,21 @@ def test_another_host_gets_the_bytes_but_no_credential(cli: InProcess, registry:
     assert not (cli.cache / "uploads").exists()
 
 
+def test_verbose_lines_name_the_host_where_an_upload_continues(
+    cli: InProcess, registry: PushRegistry
+) -> None:
+    shown = pushed(cli, registry, "-vv").err
+    root = f"http://{registry.host}"
+    for request in (
+        f"POST {root}/v2/lab/tiny/blobs/uploads/ ->",
+        f"PATCH {root}/*** ->",
+        f"PUT {root}/*** ->",
+        f"PUT {root}/v2/lab/tiny/manifests/1 ->",
+    ):
+        assert request in shown
+    assert "/blobs/uploads/0" not in shown
+
+
 def test_another_host_cannot_ask_for_a_login(cli: InProcess, registry: PushRegistry) -> None:
     registry.scheme, registry.login = "Bearer", ("user", "s3cr3t")
     login(cli, registry)

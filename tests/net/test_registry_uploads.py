@@ -52,7 +52,7 @@ class FakeClient:
     replies: list[Reply]
     sent: list[tuple[str, Outgoing, bool]] = field(default_factory=list)
 
-    def send(self, url: str, outgoing: Outgoing, _: object, *, public_only: bool) -> Reply:
+    def send(self, url: str, outgoing: Outgoing, _: object, *, public_only: bool, is_named: bool) -> Reply:
         self.sent.append((url, outgoing, public_only))
         return self.replies.pop(0)
 
