@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from modelfetch import streams
 from modelfetch.model.text import inert, sanitize
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def say_error(message: str, hint: str) -> None:
 def report_error(code: str, exit_code: int, message: str, hint: str, details: Sequence[str] = ()) -> None:
     """Report an error that ends a command: as lines on stderr or, with ``--json``, as JSON on stdout.
 
+    If stdout cannot take the JSON, stderr gets the lines.
+
     Args:
         code: Code of the error, as in ``docs/reference/errors.md``.
         exit_code: Exit code of the command.
@@ -87,7 +90,8 @@ def report_error(code: str, exit_code: int, message: str, hint: str, details: Se
     """
     if expects_json(sys.argv[1:]):
         print_error_json(code, exit_code, message, hint, details)
-        return
+        if streams.lost() is None:  # else stderr gets it, or nothing would say why the command failed
+            return
     for detail in details:
         say(detail)
     say_error(message, hint)

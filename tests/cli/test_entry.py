@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer
 
+from modelfetch import streams
 from modelfetch.cli import entry, run
 from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
@@ -186,6 +187,14 @@ def test_with_json_an_error_before_a_run_is_a_document(
     assert error["code"] == name
     assert message in error["message"]
     assert error["hint"]
+
+
+def test_an_error_that_stdout_cannot_take_is_on_stderr(
+    called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "lost", lambda: OSError(28, "No space left on device"))
+    _, _, err = called("cache-key", "absent", "--json")
+    assert err.startswith("error: no catalog has a model called 'absent'")
 
 
 def test_with_json_several_wrong_settings_are_each_told(called: Called) -> None:
