@@ -183,8 +183,9 @@ def _layer(name: str, manifest: Path | None) -> str:
 
 def _compose(own: Mapping[str, Path]) -> dict[str, str]:
     """The manifests as configs of a compose file."""
-    used = [f"  - source: {name}\n    target: /etc/modelfetch/catalog/{name}.toml" for name in own]
-    files = [f"  {name}:\n    file: ./{path.as_posix()}" for name, path in own.items()]
+    # The names in quotes: YAML takes null, on and 1.0 for something else.
+    used = [f'  - source: "{name}"\n    target: /etc/modelfetch/catalog/{name}.toml' for name in own]
+    files = [f'  "{name}":\n    file: ./{path.as_posix()}' for name, path in own.items()]
     return {
         "USED_CONFIGS": "\n".join(["configs:", *used]) if own else "",
         "CONFIGS": "\n".join(["configs:", *files]) if own else "",

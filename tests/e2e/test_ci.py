@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelfetch.cli.ci import Target, _kubernetes
+from modelfetch.cli.ci import Target, _compose, _kubernetes
 from modelfetch.cli.recipes import RECIPES
 from tests.e2e.command import Command, InProcess, assert_fails
 from tests.origin import Origin, ServedModel, model
@@ -148,6 +148,14 @@ def test_containers_get_the_manifests_of_the_project(project: Project) -> None:
     assert compose["configs"] == {"m": {"file": "./models/m.toml"}}
     [deployment] = yaml.safe_load_all(project.recipe("kubernetes", "silero-vad"))
     assert "configs" not in yaml.safe_load(project.recipe("compose", "silero-vad"))
+
+
+def test_a_name_is_a_text_in_a_compose_file() -> None:
+    """Also one that YAML takes for nothing, a number or a truth value."""
+    own = {name: Path(f"models/{name}.toml") for name in ("m", "null", "on", "1.0", "0x1f", "1_000")}
+    values = _compose(own)
+    assert [*yaml.safe_load(values["CONFIGS"])["configs"]] == [*own]
+    assert [used["source"] for used in yaml.safe_load(values["USED_CONFIGS"])["configs"]] == [*own]
 
 
 @pytest.mark.parametrize(
@@ -358,6 +366,23 @@ def test_the_steps_of_the_action_run(
 def action_step(name: str) -> str:
     """Return the script of one step of the action."""
     return next(str(step["run"]) for step in action()["runs"]["steps"] if step["name"] == name)
+
+
+@pytest.mark.parametrize("name", ["SHARD", "CACHE_DIR"])
+def test_an_input_cannot_set_variables_of_later_steps(tmp_path: Path, name: str) -> None:
+    written = {each: str(tmp_path / each) for each in ("GITHUB_OUTPUT", "GITHUB_ENV")}
+    environment = {**written, "MODELS": "", "SHARD": "", "CACHE_DIR": "", name: "x\nBASH_ENV=/evil"}
+    line = [
+        "bash",
+        "-eo",
+        "pipefail",
+        "-c",
+        "modelfetch() { echo k; }\n" + action_step("Compute the cache key"),
+    ]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "single lines" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
