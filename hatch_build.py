@@ -28,7 +28,10 @@ MODULE = "modelfetch/version.py"
 EDITABLE = "modelfetch/_version.py"
 """What an editable install writes; ``modelfetch/version.py`` in the checkout prefers it."""
 
-_TAG = re.compile(r"v(\d+(?:\.\d+)+(?:(?:a|b|rc)\d+)?)(?:-(\d+)-g[0-9a-f]+)?")
+_MATCH = "v[0-9]*.[0-9]*"
+"""The tags of releases, also in ``.git_archival.txt``. ``v1`` is none: such a tag follows the releases of a
+GitHub action."""
+_TAG = re.compile(r"v(\d+(?:\.\d+)+(?:(?:a|b|rc)\d+)?)(?:-(\d+)-g[0-9a-f]+)?", re.ASCII)
 """What ``git describe`` prints: a tag, and unless it is exact the commits since and the present commit."""
 _CONSTANT = re.compile(r'^\s*\w+ = "(.+)"$', re.MULTILINE)
 
@@ -63,12 +66,12 @@ def _described(root: Path) -> str:
         return ""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     # A container often builds a checkout of another user, which git refuses: without the version, silently.
-    command = ["git", "-c", f"safe.directory={root}", "describe", "--tags", "--match", "v[0-9]*"]
+    command = ["git", "-c", f"safe.directory={root}", "describe", "--tags", "--match", _MATCH]
     try:
-        ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False)
     except OSError:  # git is not installed
         return ""
-    return ran.stdout.strip()  # empty without a tag
+    return ran.stdout.decode("utf-8", "replace").strip()  # empty without a tag
 
 
 def _archived(root: Path) -> str:
