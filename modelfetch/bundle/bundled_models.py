@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PATH_LIMIT: Final = 255
+"""Longest path of a TOML manifest, in characters. It is called like its model, whose name has at most 128."""
 MODELS_LIMIT: Final = 1000
 """Most models of a bundle; each costs at least three reads before the first byte is imported."""
 
@@ -172,6 +174,8 @@ def _manifest(bundle: Bundle, layers: Sequence[Descriptor], label: str, *, is_im
     if len(found) != 1:
         raise BundleError(f"{label} has {len(found)} layers with a manifest of modelfetch, not one")
     path = found[0].annotations.get(FILEPATH, "")
+    if len(path) > _PATH_LIMIT:  # messages about the manifest contain it
+        raise BundleError(f"{label} has a manifest of modelfetch of an impossible name")
     content = _blob(bundle, found[0], f"{quote(path)} of {label}")
     return load_manifest(Path(path), content_of(content, path) if is_image else content)
 
