@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from modelfetch.model.regular_file import read_regular
 from modelfetch.net.registry_uploads import Upload
@@ -100,7 +100,7 @@ def _is_expected(url: str, repository: RegistryRepository) -> bool:
     """Whether an address is one of an upload to this repository."""
     try:
         is_own = origin(url) == origin(repository.endpoint)
-        path = urlsplit(url).path
+        path = unquote(urlsplit(url).path)  # as registries read it before they look for ".."
     except ValueError:
         return False
     start = urlsplit(repository.uploads_url).path

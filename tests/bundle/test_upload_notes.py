@@ -48,6 +48,7 @@ def test_a_note_is_for_its_user_and_its_blob_alone(notes: UploadNotes, tmp_path:
         "https://registry.example:444/v2/lab/tiny/blobs/uploads/1",
         "https://registry.example/v2/lab/other/blobs/uploads/1",
         "https://registry.example/v2/lab/tiny/blobs/uploads/../../../other/blobs/uploads/1",
+        "https://registry.example/v2/lab/tiny/blobs/uploads/%2e%2E/%2e%2e/%2e%2e/other/blobs/uploads/1",
         "https://user@registry.example/v2/lab/tiny/blobs/uploads/1",
         "https://registry.example/v2/lab/tiny/blobs/uploads/1\n",
         "https://[registry.example/v2/lab/tiny/blobs/uploads/1",
