@@ -151,7 +151,7 @@ def _bundled(stack: ExitStack, names: Sequence[str], from_: str) -> list[PushedM
     from modelfetch.bundle.bundled_models import guarded, models_of, opened
     from modelfetch.bundle.push import bundled_model
     from modelfetch.errors import UnknownModelError, UsageError
-    from modelfetch.model.text import quote, sanitize
+    from modelfetch.model.text import quote, sanitize, shell_word
     from modelfetch.settings.locations import absolute, working_directory
 
     if not from_.strip():
@@ -164,7 +164,7 @@ def _bundled(stack: ExitStack, names: Sequence[str], from_: str) -> list[PushedM
         if name not in found:
             raise UnknownModelError(
                 f"{sanitize(str(path))} has no model {quote(name)}",
-                hint=f"`modelfetch bundle inspect {sanitize(from_)}` lists its models.",
+                hint=f"`modelfetch bundle inspect {shell_word(from_)}` lists its models.",
             )
     return [bundled_model(path, bundle, found[name]) for name in dict.fromkeys(names or found)]
 

@@ -35,7 +35,7 @@ from modelfetch.model.reference_parts import (
     split_revision,
 )
 from modelfetch.model.registry_names import parse_oci, parse_ollama
-from modelfetch.model.text import did_you_mean, is_hidden, quote
+from modelfetch.model.text import did_you_mean, is_hidden, shell_quoted
 
 if TYPE_CHECKING:
     from modelfetch.model.reference import GithubReference, Hub, Reference, RepoReference
@@ -131,7 +131,7 @@ def _pasted(text: str) -> UsageError | None:
         return refuse(text, "is a command, not a reference", instead=meant)
     first, _, rest = text.partition(" ")
     if is_reference(first) and "@" not in first and (meant := _if_valid(first)).startswith(_HUBS):
-        hint = f"Add --include {quote(rest.strip())} to choose files."
+        hint = f"Add --include {shell_quoted(rest.strip())} to choose files."
         return refuse(text, "has a space in it", instead=meant, hint=hint if meant[2] == ":" else "")
     return None
 
@@ -162,7 +162,7 @@ def _repo(text: str, hub: Hub, body: str) -> RepoReference:
     kind, repo, rest = repository(text, hub, place.split("/"))
     reference = repo_reference(text, hub, kind, repo, revision if at else None)
     if rest:
-        hint = f"Add --include '{'/'.join(rest)}' to choose files." if all(rest) else ""
+        hint = f"Add --include {shell_quoted('/'.join(rest))} to choose files." if all(rest) else ""
         raise refuse(text, "has more parts than OWNER/NAME", instead=reference.text, hint=hint)
     return reference
 
@@ -255,7 +255,7 @@ def _check_bare(text: str, place: list[str]) -> None:
         raise refuse(text, "is the path of a page", instead=page if _if_valid(page) else "")
     if len(place) > 2 and place[0] not in TYPES and f"{place[0]}s" not in TYPES:
         guess, files = _if_valid("hf:" + "/".join(place[:2])), "/".join(place[2:])
-        hint = f"Add --include '{files}' to choose files." if guess and files else ""
+        hint = f"Add --include {shell_quoted(files)} to choose files." if guess and files else ""
         raise refuse(text, "is neither a reference nor a path that exists", instead=guess, hint=hint)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import UsageError
 from modelfetch.model.paths import why_unsafe_remote
 from modelfetch.model.reference import GithubReference, RepoReference
-from modelfetch.model.text import quote
+from modelfetch.model.text import quote, shell_quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,7 +195,7 @@ def _refuse_colon(text: str, hub: Hub, kind: RepoType, repo: str) -> UsageError:
         return refuse(text, "names a variant after ':'", instead=place, hint=hint)
     # Of a path in the repository, `repo` has the first part only.
     if file := re.fullmatch(_FILE, text.partition(f"{repo}:")[2]):
-        hint = f"Add --include {quote(file[1] or file[2])} to choose the file."
+        hint = f"Add --include {shell_quoted(file[1] or file[2])} to choose the file."
         return refuse(text, "names a file after ':'", instead=place, hint=hint)
     instead = f"{place}@{tag}" if place and not why_bad_revision(tag) else place
     return refuse(text, "has ':' where a revision starts with '@'", instead=instead)

@@ -35,6 +35,9 @@ Actions) and ``##teamcity[...]`` anywhere in a line, ``::name::`` (GitHub Action
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 """``type/subtype``, two restricted names (RFC 6838 section 4.2) of at most 63 characters each."""
 
+_SHELL_SAFE: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+"""Words without a meaning for a shell (the same characters as in ``shlex.quote``)."""
+
 _GUESSABLE: Final = 64
 """Longest word for which a suggestion is made, in characters; bounds the time for hostile input."""
 
@@ -91,6 +94,21 @@ def quote(text: str, limit: int = 80) -> str:
     cut = text[: limit + 1]
     shown = sanitize(cut[:limit]) + ("…" if len(cut) > limit else "")
     return f"'{shown}'"
+
+
+def shell_word(text: str) -> str:
+    """Write text as one word of a command for a POSIX shell, sanitized, and quoted if it has to be.
+
+    For commands in hints, which people copy: names of files and references come from hubs and projects, and
+    with a quotation mark inside of :func:`quote` the rest would be a command of its own.
+    """
+    plain = sanitize(text)
+    return plain if _SHELL_SAFE.fullmatch(plain) else shell_quoted(plain)
+
+
+def shell_quoted(text: str) -> str:
+    """Write text as :func:`shell_word` does, always in quotes, as people write patterns."""
+    return "'" + sanitize(text).replace("'", "'\"'\"'") + "'"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

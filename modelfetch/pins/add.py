@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from modelfetch.errors import UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import is_reference
-from modelfetch.model.text import quote, sanitize
+from modelfetch.model.text import quote, sanitize, shell_word
 from modelfetch.pins.catalogs import (
     NameTakenError,
     find_pin,
@@ -225,7 +225,7 @@ def _pinned_name(workspace: Workspace, word: str) -> str:
     reference = parsed(workspace, word)
     manifest = find_pin(workspace, reference)
     if manifest is None:
-        hint = f"`modelfetch add {sanitize(word)}` pins it."
+        hint = f"`modelfetch add {shell_word(word)}` pins it."
         if others := [f"{name} ({ref})" for name, ref in pins_of_repo(workspace, reference)]:
             hint = f"Pinned is {sanitize(', '.join(others[:_SHOWN]))}. {hint}"
         raise UnknownModelError(f"{quote(word)} is not pinned", hint=hint)

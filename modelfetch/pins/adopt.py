@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
-from modelfetch.model.text import quote, sanitize
+from modelfetch.model.text import quote, shell_word
 from modelfetch.pins.adopt_hub import VERIFY, models_in_hub
 from modelfetch.pins.adopt_ollama import models_of_ollama
 from modelfetch.pins.catalogs import check_name, pins, user_catalog, write_pin
@@ -154,7 +154,8 @@ class Adopter:
         if name in self._names:
             raise UsageError(
                 f"the name {quote(name)} is taken by another model that was adopted now",
-                hint=f"Choose another one: `modelfetch adopt {sanitize(listing.reference.text)} --name ...`.",
+                hint="Choose another one: "
+                f"`modelfetch adopt {shell_word(listing.reference.text)} --name ...`.",
             )
 
 
@@ -210,7 +211,7 @@ def _undated(manifest: Manifest, listing: Listing) -> Manifest:
 def _with_verb(hint: str, reference: Reference) -> str:
     """Name the command that takes patterns, because ``adopt`` takes none."""
     is_of_patterns = "--exclude" in hint or "--include" in hint
-    return f"{hint} (with `modelfetch add {sanitize(reference.text)}`)" if is_of_patterns else hint
+    return f"{hint} (with `modelfetch add {shell_word(reference.text)}`)" if is_of_patterns else hint
 
 
 def _request(model: LocalModel, listing: Listing, name: str | None) -> PinRequest:

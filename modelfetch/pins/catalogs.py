@@ -20,7 +20,7 @@ from modelfetch.errors import ManifestError, StoreError, UnknownModelError, Usag
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular
-from modelfetch.model.text import quote, sanitize
+from modelfetch.model.text import quote, sanitize, shell_quoted
 from modelfetch.pins.matching import Wanted, is_pin_of, is_source_of
 from modelfetch.pins.naming import model_name
 from modelfetch.pins.parsing import parsed
@@ -139,8 +139,8 @@ def _notice(workspace: Workspace, reference: Reference, pin: Manifest, *, is_of_
         path = sanitize(str(workspace.catalog.entry(pin.name).path))
         workspace.notices.add(f"{reference.text} is {pin.name}, as this project pins it ({path}).")
     if pin.upstream and (pin.upstream.include or pin.upstream.exclude) and not getattr(reference, "tail", ""):
-        given = [f"--include {quote(pattern)}" for pattern in pin.upstream.include]
-        given += [f"--exclude {quote(pattern)}" for pattern in pin.upstream.exclude]
+        given = [f"--include {shell_quoted(pattern)}" for pattern in pin.upstream.include]
+        given += [f"--exclude {shell_quoted(pattern)}" for pattern in pin.upstream.exclude]
         workspace.notices.add(f"{reference.text} is {pin.name}, pinned with {' '.join(given)}.")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import IntegrityError, UnavailableError, UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import quote
+from modelfetch.model.text import quote, shell_quoted
 
 if TYPE_CHECKING:
     from modelfetch.upstreams.base import Listing, UpstreamFile
@@ -122,7 +122,7 @@ def _check_agreement(
     if not lines:
         return
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    exclusions = " ".join(f"--exclude {quote(path)}" for path in paths[:SHOWN])
+    exclusions = " ".join(f"--exclude {shell_quoted(path)}" for path in paths[:SHOWN])
     raise IntegrityError(
         "\n".join([f"the references do not agree on {_files(len(lines))}:", *lines[:SHOWN], *more]),
         hint=f"Pin one of them alone, or leave these files out: {exclusions}",

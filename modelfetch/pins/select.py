@@ -23,11 +23,13 @@ from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.parse import FILES_LIMIT
 from modelfetch.model.paths import clashes, why_unsafe
-from modelfetch.model.text import did_you_mean, quote
+from modelfetch.model.text import did_you_mean, quote, shell_quoted
 
 if TYPE_CHECKING:
     from modelfetch.upstreams.base import Listing, UpstreamFile
 
+_LONGEST: Final = 200
+"""Characters of a path that a hint repeats; those of a hub may have any number."""
 SHOWN: Final = 10
 """Most files that an error lists; more do not help, and a terminal has about 24 lines."""
 
@@ -224,4 +226,5 @@ def _check_paths(where: str, kept: Sequence[UpstreamFile]) -> None:
 
 
 def _exclusion(path: str) -> str:
-    return f"--exclude {quote(escape(path))}"
+    pattern = escape(path) if len(path) <= _LONGEST else f"{escape(path[:_LONGEST])}*"
+    return f"--exclude {shell_quoted(pattern)}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.reference import DiskReference, RepoReference
-from modelfetch.model.text import did_you_mean, quote, sanitize
+from modelfetch.model.text import did_you_mean, quote, sanitize, shell_word
 from modelfetch.pins import matching
 from modelfetch.pins.comparison import Comparison, from_difference
 from modelfetch.pins.difference import difference
@@ -201,7 +201,7 @@ def _check_own_path(workspace: Workspace, entry: CatalogEntry, reference: Refere
     if not is_in_project(Path(path), project):
         raise UsageError(
             f"{entry.name} is a model of the project, but its upstream {quote(path)} is outside of it",
-            hint=f"If that is yours, pin it anew: `modelfetch add {sanitize(reference.path)} --name ...`.",
+            hint=f"If that is yours, pin it anew: `modelfetch add {shell_word(reference.path)} --name ...`.",
         )
 
 
@@ -299,7 +299,7 @@ def _second_hub(old: Manifest, reference: Reference) -> Reference | None:
 def _reference_text(manifest: Manifest) -> str:
     """Return a reference for the messages that propose `add`."""
     if manifest.upstream is not None:
-        return shown_ref(manifest)
+        return shell_word(shown_ref(manifest))
     if manifest.huggingface is not None:
         return RepoReference("hf", manifest.huggingface.repo, type=manifest.huggingface.type).text
     return "REFERENCE"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.text import quote
+from modelfetch.model.text import quote, shell_quoted, shell_word
 from modelfetch.model.units import format_size
 from modelfetch.pins.naming import model_name
 from modelfetch.pins.select import split_files
@@ -68,7 +68,8 @@ class VariantsError(UsageError):
         name = f" --name {model_name(repo, example.label)}" if repo else ""
         super().__init__(
             "\n".join([f"{reference} has {len(variants)} variants; choose one:", *lines]),
-            hint=f"For example: `modelfetch add {reference} --include {quote(example.pattern)}{name}`.",
+            hint=f"For example: `modelfetch add {shell_word(reference)} "
+            f"--include {shell_quoted(example.pattern)}{name}`.",
         )
 
 

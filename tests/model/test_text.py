@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import time
 import unicodedata
 
@@ -9,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.model.text import did_you_mean, inert, media_type, quote, sanitize
+from modelfetch.model.text import (
+    did_you_mean,
+    inert,
+    media_type,
+    quote,
+    sanitize,
+    shell_quoted,
+    shell_word,
+)
 from tests.patience import IN_TIME
 
 
@@ -110,6 +119,18 @@ def test_a_guess_is_a_sentence_or_nothing(word: str, guess: str) -> None:
 
 def test_a_guess_shows_the_choice_as_it_is_spelled_but_safe() -> None:
     assert did_you_mean("readme", ["README\x1b"]) == " Did you mean 'README'?"
+
+
+@given(st.text(max_size=30))
+def test_a_word_of_a_command_is_one_word_for_a_shell(text: str) -> None:
+    shown = sanitize(text)
+    assert shlex.split(shell_quoted(text)) == [shown]
+    assert shlex.split(shell_word(text)) == [shown]
+
+
+def test_a_word_is_quoted_only_if_it_has_to_be() -> None:
+    assert shell_word("hf:org/Repo@main") == "hf:org/Repo@main"
+    assert shell_word("a'; id; 'b") == """'a'"'"'; id; '"'"'b'"""
 
 
 def test_no_guess_is_made_about_a_huge_word() -> None:

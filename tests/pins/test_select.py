@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from modelfetch.errors import UsageError
@@ -120,6 +122,11 @@ def test_unsafe_paths_are_reported_all_at_once_with_a_way_out() -> None:
         assert words in error.message
     assert "--exclude '../x'" in error.hint
     assert "--exclude 'x[[]1]/con'" in error.hint
+
+
+def test_a_path_cannot_add_a_command_to_the_way_out() -> None:
+    error = refused(["ok", "a'; id; 'b", "x" * 100_000])
+    assert shlex.split(error.hint)[-4:] == ["--exclude", "a'; id; 'b", "--exclude", "x" * 200 + "*"]
 
 
 def test_the_way_out_works() -> None:
