@@ -21,10 +21,12 @@ from modelfetch.model.text import quote
 MASK: Final = "***"
 """Replaces a secret."""
 
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+# Repetitions before a fixed part are bounded: text of a server may be long, and an open repetition would take
+# a time that grows with the square of its length.
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}://[^\s'\"<>]+")
 _HEADER: Final = re.compile(r"\b(Bearer|Basic|Digest|Negotiate)\s+[\w.~+/=:-]+", re.IGNORECASE | re.ASCII)
 _NAMED: Final = re.compile(
-    r"(\b[\w-]*(?:token|passw(?:or)?d|secret|api[_-]?key|signature|credential)[\w-]*?s?['\"]?\s*[=:]\s*)"
+    r"((?:token|passw(?:or)?d|secret|api[_-]?key|signature|credential)[\w-]{0,80}?['\"]?\s*[=:]\s*)"
     r"(?!\s)(?:'[^']*'|\"[^\"]*\"|[^\s,;&)}\]]+)",
     re.IGNORECASE | re.ASCII,
 )

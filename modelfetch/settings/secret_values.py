@@ -25,8 +25,9 @@ from modelfetch.settings.redaction import MASK, redact_text, secret_variables
 SHORTEST: Final = 6
 """Shortest value that is masked, in characters; a shorter one could be part of an ordinary word."""
 _USERINFO: Final = re.compile(r"://([^/\s?#]+)@")
-_ENCODED: Final = re.compile(r"[^\s/?&#=;,\"'<>]*%[0-9A-Fa-f]{2}[^\s/?&#=;,\"'<>]*")
-"""A part of an address, or a word, with percent-encoded characters."""
+_PART: Final = re.compile(r"[^\s/?&#=;,\"'<>]+")
+"""A part of an address, or a word."""
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _DECODINGS: Final = 3
 """How often text is decoded in search of a secret: gateways encode a part of an address again."""
 
@@ -68,7 +69,7 @@ class KnownSecrets:
     def mask(self, text: str) -> str:
         """Return a text without secrets and control characters, on a single line."""
         text = sanitize(text)
-        text = _ENCODED.sub(lambda found: MASK if self._is_secret(found[0]) else found[0], text)
+        text = _PART.sub(lambda found: MASK if self._is_secret(found[0]) else found[0], text)
         # Sanitized again: the replacement of a part can join what was apart, such as "##".
         return sanitize(self._plain(text))
 
@@ -78,7 +79,9 @@ class KnownSecrets:
         return redact_text(text, self._environ)
 
     def _is_secret(self, part: str) -> bool:
-        """Whether a part of an address contains a secret, once it is decoded."""
+        """Whether a part of an address has percent-encoded characters, and a secret once it is decoded."""
+        if not _ENCODED.search(part):
+            return False
         for _ in range(_DECODINGS):
             decoded = unquote(part)
             if decoded == part:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 
 from modelfetch.settings.secret_values import KnownSecrets
+from tests.patience import IN_TIME
 
 TOKEN = "canary+token/of=the user"
 PASSWORD = "canary:pass@word"
@@ -101,3 +103,10 @@ def test_the_result_is_one_plain_line(known: KnownSecrets) -> None:
 def test_a_basic_credential_that_is_not_one_is_masked_as_a_whole(known: KnownSecrets) -> None:
     known.add("Basic not*base64*at*all")
     assert known.mask("not*base64*at*all") == "***"
+
+
+@pytest.mark.parametrize("part", ["a-", "a.", "token-", "%41"])
+def test_long_text_takes_no_long_time(known: KnownSecrets, part: str) -> None:
+    began = time.monotonic()
+    known.mask(part * 16_000)
+    assert time.monotonic() - began < IN_TIME
