@@ -216,7 +216,7 @@ def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pus
 def _blob_line(each: PushedBlob) -> str:
     from modelfetch.model.units import format_size
 
-    words = {"present": "there already", "pushed": "pushed", "missing": "would push"}
+    words = {"present": "already there", "pushed": "pushed", "missing": "would push"}
     earlier = f", {format_size(each.continued_at)} of it earlier" if each.continued_at else ""
     return f"{words[each.state]}: {each.blob.path} ({format_size(each.blob.size)}{earlier})"
 
@@ -232,7 +232,7 @@ def _print(model: PushedModel, place: Target, pushed: Pushed, *, dry_run: bool, 
         tag = ", and the tag" if pushed.is_tagged else ""
         say(
             f"{verb} {model.manifest.name} {model.manifest.version} to {place.text}: {format_size(moved)}; "
-            f"{format_size(there)} there already{tag}"
+            f"{format_size(there)} already there{tag}"
         )
     print_line(place.by_digest(model.sha256))
 

@@ -252,7 +252,8 @@ def _integrity_error(found: Findings, unlisted: Unlisted) -> IntegrityError | No
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     command = f"modelfetch verify --repair {'--strict ' if failed else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found) + len(failed)} files are not right: {model}: {path}: {finding}{more}",
+        f"{len(bad)} of {len(found) + len(failed)} files failed verification: "
+        f"{model}: {path}: {finding}{more}",
         hint=f"Repair them: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 
@@ -260,7 +261,7 @@ def _integrity_error(found: Findings, unlisted: Unlisted) -> IntegrityError | No
 def _not_repaired(found: Findings, cause: ModelfetchError) -> IntegrityError:
     bad = _bad_in(found)
     return IntegrityError(
-        f"{len(bad)} of {len(found)} files are not right and could not be repaired: {cause.message}",
+        f"{len(bad)} of {len(found)} files failed verification and could not be repaired: {cause.message}",
         hint=cause.hint,
     )
 

@@ -216,8 +216,8 @@ class CacheCheck:
         self.damaged.sort(key=lambda damage: (damage.repository, damage.file))
         first = self.damaged[0]
         return IntegrityError(
-            f"{len(self.damaged)} of {len(self._results)} files of the Hugging Face cache are not right: "
-            f"{first.repository}: {first.file}: {first.finding}",
+            f"{len(self.damaged)} of {len(self._results)} files of the Hugging Face cache failed "
+            f"verification: {first.repository}: {first.file}: {first.finding}",
             hint="Delete the damaged files, then fetch their repositories again with `hf download`.",
         )
 

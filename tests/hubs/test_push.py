@@ -111,7 +111,7 @@ def test_a_dry_run_only_asks(cli: InProcess, registry: PushRegistry) -> None:
     registry.add(BIG)
     result = pushed(cli, registry, "--dry-run")
     assert result.code == 0
-    assert result.stderr_lines("would push tiny 1", "256 kB there already")
+    assert result.stderr_lines("would push tiny 1", "256 kB already there")
     assert set(registry.methods()) == {"HEAD"}
 
 
