@@ -193,7 +193,8 @@ class BlobUpload:
 
     def _send_at_once(self) -> None:
         blob = self._blob
-        content = b"".join(self._bytes.part(0, blob.size))
+        # Copies: `join` takes all pieces before it reads any, and each is valid until the next only.
+        content = b"".join(bytes(piece) for piece in self._bytes.part(0, blob.size))
         self._bytes.verify()
         while True:
             try:
