@@ -131,7 +131,7 @@ def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchErr
             f"{what}: no source has the pinned bytes ({exhausted.message})",
             hint=_hint(
                 errors,
-                "Either the sources or the pin are wrong: `modelfetch quarantine list` shows what was sent.",
+                "The sources or the pin are wrong: run `modelfetch quarantine list`.",
             ),
         )
     if remote and all(fault.is_unreached for fault in faults):
