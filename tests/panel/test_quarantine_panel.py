@@ -116,3 +116,8 @@ def test_axe_finds_nothing_and_it_fits_a_phone(home: House, tabs: Open) -> None:
     assert panel.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     panel.button(panel.page.locator(".entry").first, "Delete").click()
     assert violations(panel.page) == []
+    panel.page.keyboard.press("Escape")
+    panel.button(panel.page.locator(".entry").first, "Restore").click()
+    dialog = panel.page.get_by_role("dialog")
+    panel.expect(dialog).to_contain_text("was-g.bin")
+    assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")  # a path has no place to break at

@@ -80,7 +80,7 @@ export function modelDialog(dialog, actions) {
     },
     /** Ask before data that failed verification goes back to where it was. */
     askRestore(entry) {
-      const words = `It goes back to ${entry.path || "where it was"}. It failed verification: do not use it without checking it.`;
+      const words = `It goes back to ${entry.path || "where it was"}. It was not verified: check it before you use it.`;
       const go = { words: "Restore", icon: "retry", look: "primary", action: () => actions.restore(entry) };
       confirm(`Restore ${entryName(entry)}?`, words, go);
     },
