@@ -150,6 +150,9 @@ def test_a_wrong_value_is_explained_without_types_of_python(line: str, words: st
 def test_what_modelfetch_does_not_do_is_said(called: Called) -> None:
     assert "HF_TOKEN" in called("login")[2]
     assert "does not run models" in called("run", "x")[2]
+    assert "modelfetch bundle push" in called("push", "x")[2]
+    assert "modelfetch ensure hf:ORG/REPO" in called("hf", "download", "org/repo")[2]
+    assert "modelfetch ensure ollama:NAME" in called("ollama", "pull", "x")[2]
 
 
 def test_commands_of_groups_are_guessed_too(called: Called) -> None:
