@@ -128,7 +128,7 @@ class Runtime:
         if self.deadline is not None and self.clock() >= self.deadline:
             raise DeadlineError(
                 f"{doing}{': ' if doing else ''}the time limit of {self.timeout:g} s was reached",
-                hint="Run the same command again to go on where it stopped, or give it more --timeout.",
+                hint="Run the same command again to continue, or give a longer --timeout.",
             )
 
     def offers(self, *files: tuple[Manifest, FileSpec]) -> list[Offer]:
