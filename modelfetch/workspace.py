@@ -139,7 +139,7 @@ class Workspace:
         """The models of the project."""
         if self.loaded.models:
             return self.loaded.models
-        hint = 'Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.'
+        hint = 'Name one (`modelfetch list` shows them), or put models = ["..."] into modelfetch.toml.'
         raise UsageError("no model is named", hint=hint)
 
     @property

@@ -144,7 +144,7 @@ def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchErr
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})",
         hint=_hint(
-            errors, "Try again later, or add another source: modelfetch config set sources.mirrors URL"
+            errors, "Try again later, or add another source: `modelfetch config set sources.mirrors URL`."
         ),
     )
 

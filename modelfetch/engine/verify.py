@@ -223,7 +223,7 @@ def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Unlis
 
 
 def _report_unlisted(model: str, path: str) -> SourceFailed:
-    hint = f"Look at it; modelfetch verify --repair --strict {model} puts it into quarantine."
+    hint = f"`modelfetch verify --repair --strict {model}` moves it to quarantine."
     return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, _UNLISTED, hint, 0, "", "")
 
 
