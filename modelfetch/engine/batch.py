@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
 from modelfetch.engine.batch_connections import BatchConnections, patience
+from modelfetch.engine.batch_requests import Request
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
-from modelfetch.engine.progress import Request
 from modelfetch.engine.workers import affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass

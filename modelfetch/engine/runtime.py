@@ -22,7 +22,7 @@ from modelfetch.sources.base import Offer, Source
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
-    from modelfetch.engine.progress import Requests
+    from modelfetch.engine.batch_requests import Requests
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
