@@ -27,18 +27,17 @@ from modelfetch.net.connect import Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.errors import closing_on_error, is_no_http, naming_host, source_error, wants_credentials
 from modelfetch.net.fields import (
-    credential_sent,
     header_fields,
     location,
-    may_be_used,
     range_headers,
     request_fields,
     with_etag,
 )
+from modelfetch.net.heads import excerpt_of, response_head
 from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
 from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
 from modelfetch.net.outgoing import GET, Outgoing, Sending, form_of
-from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
+from modelfetch.net.responses import Accept, RangeRequest, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
 
@@ -48,11 +47,6 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 """Redirects followed for one request; between curl's strict advice (5) and the default of httpx (20)."""
-EXCERPT_BYTES = 8192
-"""Bytes read of a body that cannot be used: enough to recognize error pages and Git LFS pointers. If that is
-the whole body, its connection can be used again."""
-EXCERPT_SECONDS = 0.5
-"""Time limit for reading them: a new connection to a distant server takes about as long."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _ConnectionKey = tuple[str, Credential | None]
@@ -186,16 +180,23 @@ class Session:
         is_proxied = self._proxies.is_proxied(address)
         return Challenge(field, came_from_public(response, address, by_proxy=is_proxied))
 
-    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
+    def fetch(
+        self,
+        url: str,
+        size: int,
+        credential: Credential | None,
+        first_byte: float | None,
+        count: Callable[[int], None] | None,
+    ) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        timer = StallTimer(self._limits, self._clock)
+        timer = StallTimer(self._limits, self._clock, count=count)
         start, path = split_origin(url)
         idle = self._idle[start, credential]
         found = self._fetch_over_idle(idle, url, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
-            timer = StallTimer(self._limits, self._clock, first_byte)
+            timer = StallTimer(self._limits, self._clock, first_byte, count)
         response, accepted = self._request_until_accepted(
             url, RangeRequest(0, size), credential, Memory(), timer
         )
@@ -273,7 +274,7 @@ class Session:
             with closing_on_error(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
-                head = _response_head(response, sent, timer, redirected=address != url)
+                head = response_head(response, sent, timer, redirected=address != url)
                 verdict = judge(sent, replace(head, challenge=challenge))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(header_fields(response)), origin(address)
@@ -324,7 +325,7 @@ class Session:
                 # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
                 url = redirect_target(url, location(response))
-                _excerpt(response, timer)  # a body read to its end frees the connection for the next request
+                excerpt_of(response, timer)  # a body read to its end frees the connection for the next
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
@@ -381,24 +382,3 @@ class Session:
 def _no_auth(request: httpx.Request) -> httpx.Request:
     """Keep httpx from adding credentials from URLs or .netrc: the headers have the right ones already."""
     return request
-
-
-def _response_head(
-    response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
-) -> ResponseHead:
-    excerpt = "" if may_be_used(response, request.size) else _excerpt(response, timer)
-    return ResponseHead(
-        response.status_code, header_fields(response), redirected, excerpt, credential_sent(response)
-    )
-
-
-def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
-    """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
-    data = b""
-    # Failures do not matter here: the status alone decides, an excerpt only improves the message.
-    with contextlib.suppress(httpx.HTTPError), timer.capped(EXCERPT_SECONDS):
-        for piece in response.iter_raw():
-            data += piece
-            if len(data) > EXCERPT_BYTES:
-                break
-    return data[:EXCERPT_BYTES].decode("latin-1")
