@@ -72,10 +72,9 @@ def _call() -> int:
     except KeyboardInterrupt as end:
         return _interrupt_code(end)
     except ImportError as error:
-        from modelfetch.net.client import missing
+        from modelfetch.net.tls import no_ssl
 
-        known = missing(error)
-        return _report(known) if isinstance(known, ModelfetchError) else _bug()
+        return _report(no_ssl()) if error.name in ("ssl", "_ssl") else _bug()
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug()

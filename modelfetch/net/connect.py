@@ -74,13 +74,11 @@ class Addresses:
         public_only: Whether addresses outside the public internet are refused. They are checked here and not
             before the request, because the name might resolve to another address at the next look-up (DNS
             rebinding).
-        resolver: ``socket.getaddrinfo``.
+        resolver: None for ``socket.getaddrinfo``.
     """
 
-    def __init__(
-        self, families: Families, *, public_only: bool, resolver: Resolver = socket.getaddrinfo
-    ) -> None:
-        self._resolver = resolver
+    def __init__(self, families: Families, *, public_only: bool, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver or _getaddrinfo
         self._families = families
         self._public_only = public_only
 
@@ -106,6 +104,11 @@ class Addresses:
     def remember_family(self, host: str, family: int) -> None:
         """Remember which family answered for ``host``."""
         self._families.remember(host, family)
+
+
+def _getaddrinfo(host: str, port: int, **how: Any) -> Sequence[tuple[int, int, int, str, Any]]:
+    # As bytes, because for text the codec for international names is loaded (3 ms).
+    return socket.getaddrinfo(host.encode() if host.isascii() else host, port, **how)
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:

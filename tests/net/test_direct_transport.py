@@ -1,4 +1,4 @@
-"""Small files over keep-alive connections: the right bytes or an error, whatever the server sends."""
+"""Small files over kept connections: the right bytes or an error, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.credentials import Credential
-from modelfetch.net.keepalive import split_origin
+from modelfetch.net.direct_transport import parse_target
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -235,22 +235,45 @@ def test_an_http_proxy_is_sent_whole_urls(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "parts"),
+    ("url", "where"),
     [
-        ("http://h/a/b.bin", ("http://h", "/a/b.bin")),
-        ("https://h:8443/a%20b/c", ("https://h:8443", "/a%20b/c")),
-        ("http://h/a/..b", ("http://h/a/..b", "")),
-        ("http://h/a/../b", ("http://h/a/../b", "")),
-        ("http://h/a//b", ("http://h/a//b", "")),
-        ("http://h/a b", ("http://h/a b", "")),
-        ("http://h/a\r\nX: y", ("http://h/a\r\nX: y", "")),
-        ("http://h/a%zz", ("http://h/a%zz", "")),
-        ("http://h/ü", ("http://h/ü", "")),
-        ("http://h/a?b=c", ("http://h/a?b=c", "")),
-        ("http://user:pass@h/a", ("http://user:pass@h/a", "")),
-        ("http://h", ("http://h", "")),
-        ("http://h/a\n", ("http://h/a\n", "")),
+        ("http://h/a/b.bin", ("http", "h", 80, "h", "/a/b.bin")),
+        ("http://h:80/a//b", ("http", "h", 80, "h", "/a//b")),
+        ("https://h.example:8443/a%20b/c", ("https", "h.example", 8443, "h.example:8443", "/a%20b/c")),
+        (
+            "http://127.0.0.1/a/..b?c=d/../e&f=%2F",
+            ("http", "127.0.0.1", 80, "127.0.0.1", "/a/..b?c=d/../e&f=%2F"),
+        ),
     ],
 )
-def test_only_urls_without_normalization_are_requested_like_this(url: str, parts: tuple[str, str]) -> None:
-    assert split_origin(url) == parts
+def test_urls_are_sent_as_they_are(url: str, where: tuple[object, ...]) -> None:
+    assert parse_target(url) == where
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/a/../b",
+        "http://h/..",
+        "http://h/./a",
+        "http://h/a b",
+        "http://h/a\r\nX: y",
+        "http://h/a\n",
+        "http://h/a%zz",
+        "http://h/a#b",
+        "http://h/ü",
+        "http://ü/a",
+        "http://H/a",
+        "http://h..x/a",
+        "http://[::1]/a",
+        "http://user:pass@h/a",
+        "http://h",
+        "http://h:0/a",
+        "http://h:65536/a",
+        "http://h:8a/a",
+        "ftp://h/a",
+        "",
+    ],
+)
+def test_urls_that_need_normalization_go_through_httpx(url: str) -> None:
+    assert parse_target(url) is None
