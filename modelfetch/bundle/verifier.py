@@ -357,13 +357,20 @@ def open_bundle(path: Path) -> Bundle:
     if path.is_dir():
         return DirectoryBundle(path)
     paths = volumes_of(path)
+    if not paths[0].exists() and (missing := _missing_volume(paths[0], 0)):
+        raise BundleError(f"{missing} is missing")
     with open_regular(paths[0], follow=True)[0] as file:
         start = file.read(BLOCK)
     if start[:2] == b"\x1f\x8b" or start[:4] == b"\x28\xb5\x2f\xfd" or start[:3] in (b"BZh", b"\xfd7z"):
         raise NotABundleError("is compressed; unpack it first, as with gunzip")
     if start[257:265] not in _MAGIC:
         raise NotABundleError("is not a bundle: it has no tar header")
-    return TarBundle(paths)
+    bundle = TarBundle(paths)
+    is_split = paths[0].suffix == ".001"
+    if bundle.is_cut and is_split and (missing := _missing_volume(paths[0].with_suffix(""), len(paths))):
+        bundle.close()
+        raise BundleError(f"{missing} is missing")
+    return bundle
 
 
 def volumes_of(path: Path) -> list[Path]:
@@ -378,11 +385,17 @@ def volumes_of(path: Path) -> list[Path]:
     return found or [path]
 
 
+def _missing_volume(base: Path, number: int) -> str:
+    """Return the name of the volume after this number if it is missing and a later one exists."""
+    later = (base.with_name(f"{base.name}.{each:03}") for each in range(number + 2, 1000))
+    return f"{base.name}.{number + 1:03}" if any(each.exists() for each in later) else ""
+
+
 def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
     """Read a JSON object.
 
     Raises:
-        BundleError: It is missing, too large, or not a JSON object.
+        BundleError: It is missing, too large, not a JSON object, or ambiguous.
         OSError: It cannot be read.
     """
     content = b""
@@ -390,13 +403,47 @@ def read_document(bundle: Bundle, name: str) -> Mapping[str, Any]:
         content += piece
         if len(content) > DOCUMENT_LIMIT:
             raise BundleError(f"{name} is larger than {DOCUMENT_LIMIT} bytes")
+    return parse_document(content, name)
+
+
+def parse_document(content: bytes, name: str) -> Mapping[str, Any]:
+    """Parse a JSON object.
+
+    What two programs could read differently is refused: another program may copy a bundle that this one
+    checked. So it must be UTF-8 without a byte order mark (RFC 8259, 8.1), without NaN or Infinity (6), and
+    without a key that occurs twice (4). It must not be an index and a manifest at once: which of the two it
+    is would depend on the reader (CVE-2021-41190; OCI image specification 1.1).
+
+    Raises:
+        BundleError: It is something else, or ambiguous.
+    """
     try:
-        document = json.loads(content)
+        # From bytes, it would take UTF-16 and UTF-32, too.
+        document = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except BundleError as fault:
+        raise BundleError(f"{name} {fault}") from None
     except (ValueError, RecursionError):
         raise BundleError(f"{name} is not JSON") from None
     if not isinstance(document, dict):
         raise BundleError(f"{name} is not a JSON object")
+    is_index, media_type = "manifests" in document, str(document.get("mediaType", ""))
+    is_both = is_index and ("layers" in document or "config" in document)
+    if is_both or media_type.endswith(".manifest.v1+json" if is_index else ".index.v1+json"):
+        raise BundleError(f"{name} is both an index and a manifest")
     return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object, whose keys must differ: of two values, programs take the first or the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BundleError("has a key twice")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not have."""
+    raise ValueError(word)
 
 
 def check_layout(bundle: Bundle) -> None:

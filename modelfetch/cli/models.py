@@ -323,7 +323,13 @@ def _reference(origin: PinOrigin) -> str:
 def path(
     name: options.Name,
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="Path of a file in the model.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Path of a file in the model.",
+            autocompletion=options.complete_file,
+            show_default=False,
+        ),
     ] = None,
     cache_dir: options.CacheDir = None,
     json: options.Json = False,

@@ -20,6 +20,18 @@ def complete_model(incomplete: str) -> Iterator[str]:
     yield from (name for name in (*catalog.names(), *catalog.aliases()) if name.startswith(incomplete))
 
 
+def complete_file(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    """Complete the path of a file in the model that is named before it; nothing if no catalog has it."""
+    from modelfetch.errors import ModelfetchError
+    from modelfetch.workspace import Workspace
+
+    try:
+        files = Workspace.open().catalog.get(str(ctx.params.get("name"))).files
+    except ModelfetchError:
+        return
+    yield from (file.path for file in files if file.path.startswith(incomplete))
+
+
 def _complete_kind(incomplete: str) -> Iterator[str]:
     from modelfetch.model.source_kinds import SourceKind
 

@@ -35,6 +35,8 @@ _SPECIAL: Final = r"refs/(?:convert/[A-Za-z0-9_.-]+|pr/[0-9]+)(?=/|\Z)"
 """Revisions of the Hub that contain slashes and are taken whole (``huggingface_hub``: ``_hf_uris.py``)."""
 _VARIANT: Final = r"(?i)(?:UD-)?(?:I?Q[1-8]|TQ[12]|MXFP4|BF16|F16|F32|FP16)(?:_\w+)?"
 """A quantization of a GGUF file, such as ``Q4_K_M``; other programs name one after a colon."""
+_FILE: Final = r"(?::file=)?(?=.*\.(?:bin|gguf|json|onnx|pt|pth|safetensors)\Z)([^?#@]+)|:file=([^?#@]+)"
+"""A file after the colon: by the suffixes of weights, or as ``::file=PATH``. Never a query."""
 _USERINFO: Final = r"(?<=//)[^/?#]*@|(?<=[:/])[^/?#@:]+:[^/?#@]*@(?!sha256:)"
 """User name and password before a host, also without ``//``: ``oci:user:password@registry.example/x``. Not
 the tag before a digest: ``oci:model:1@sha256:...``."""
@@ -185,12 +187,16 @@ def _is_repo(hub: Hub, repo: str) -> bool:
 
 
 def _refuse_colon(text: str, hub: Hub, kind: RepoType, repo: str) -> UsageError:
-    """Suggest what a colon after a repository stands for in other programs: a tag, or a quantization."""
+    """Suggest what a colon after a repository stands for in other programs: a tag, quantization or file."""
     repo, _, tag = repo.partition(":")
     place = _repo_text(hub, kind, repo) if _is_repo(hub, repo) else ""
     if re.fullmatch(_VARIANT, tag):
         hint = f"Add --include '*{tag}*' to choose the variant."
         return refuse(text, "names a variant after ':'", instead=place, hint=hint)
+    # Of a path in the repository, `repo` has the first part only.
+    if file := re.fullmatch(_FILE, text.partition(f"{repo}:")[2]):
+        hint = f"Add --include {quote(file[1] or file[2])} to choose the file."
+        return refuse(text, "names a file after ':'", instead=place, hint=hint)
     instead = f"{place}@{tag}" if place and not why_bad_revision(tag) else place
     return refuse(text, "has ':' where a revision starts with '@'", instead=instead)
 

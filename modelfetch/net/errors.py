@@ -17,7 +17,16 @@ from modelfetch.model.text import sanitize
 from modelfetch.net.responses import Unresolved
 
 if TYPE_CHECKING:
+    import ssl
+
     from modelfetch.net.proxies import Proxy
+
+
+_UNTRUSTED = "If a company proxy inspects TLS, point SSL_CERT_FILE at its CA certificate."
+_DATES = "Check the clock of this machine. If it is right, the server has to renew its certificate."
+_OTHER_HOST = "Check the address: another server answers there, such as the login page of a network."
+# By X509_V_ERR_* of OpenSSL (x509_vfy.h): not yet valid, expired; another host name, another IP address.
+_CERTIFICATE_HINTS = {9: _DATES, 10: _DATES, 62: _OTHER_HOST, 64: _OTHER_HOST}
 
 
 def socket_error(error: OSError, *, body: bool) -> SourceError:
@@ -36,7 +45,9 @@ def wants_credentials(proxy: Proxy | None) -> SourceError:
     """The error for a proxy that answered 407 (RFC 9110, 15.5.8)."""
     variable = "HTTPS_PROXY" if proxy is None else proxy.variable
     return SourceError(
-        Fault.PROXY, "the proxy requires credentials (407)", hint=f"Put user and password into {variable}."
+        Fault.PROXY,
+        "the proxy requires credentials (407)",
+        hint=f"Put user and password into {variable}, before the host: USER:PASSWORD@HOST.",
     )
 
 
@@ -75,14 +86,17 @@ def _tls_error(error: BaseException) -> SourceError | None:
     if ssl is None or not isinstance(error, ssl.SSLError):
         return None
     if isinstance(error, ssl.SSLCertVerificationError):
-        return SourceError(
-            Fault.TLS,
-            f"certificate refused: {sanitize(error.verify_message)}",
-            hint="If a company proxy inspects TLS, point SSL_CERT_FILE at its CA certificate.",
-        )
+        return _refused_certificate(error)
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return SourceError(Fault.CUT, "the connection was cut in the TLS handshake")
     return SourceError(Fault.TLS, "the TLS handshake failed")
+
+
+def _refused_certificate(cause: ssl.SSLCertVerificationError) -> SourceError:
+    """The error for a certificate that does not verify; more trust anchors help only an unknown issuer."""
+    code = getattr(cause, "verify_code", 0)  # some verifiers of other systems set none
+    message = f"certificate refused: {sanitize(cause.verify_message).removesuffix('.')}"
+    return SourceError(Fault.TLS, message, hint=_CERTIFICATE_HINTS.get(code, _UNTRUSTED))
 
 
 def _unresolved(cause: socket.gaierror) -> Unresolved:

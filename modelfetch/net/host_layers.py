@@ -202,6 +202,8 @@ class LayerProbe:
             failure = source_error(error, body=False, proxy=facts.proxy)
         layer = _layer_of(failure, started, is_tls=is_secure(question.url))
         facts = _failed(facts, layer, failure)
+        if layer is Layer.TLS and failure.fault is Fault.CONNECT:  # the connection itself was made
+            facts = replace(facts, error="no answer to the TLS handshake in time")
         return self._with_certificate(facts) if layer is Layer.TLS else facts
 
     def _with_certificate(self, facts: HostFacts) -> HostFacts:

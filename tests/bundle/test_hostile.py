@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from modelfetch.bundle.documents import FILEPATH, digest
+from modelfetch.bundle.documents import FILEPATH, LAYOUT, digest
 from modelfetch.bundle.tar_format import END, header, padding
 from modelfetch.bundle.verifier import BLOBS, main
 from modelfetch.errors import IntegrityError, ManifestError, ModelfetchError, UsageError
@@ -101,6 +103,10 @@ SIZES = {
     "nines": b"99999999999\0",
     "inner space": b"000 0000001\0",
     "larger than the file": b"77777777777\0",
+    "digits that are not octal": b"00000000089\0",
+    "sign": b"+0000000010\0",
+    "underscore": b"0000_000010\0",
+    "0 modulo 2**64": b"\x80" + (2**64).to_bytes(11, "big"),
 }
 TARS: dict[str, Callable[[], bytes]] = {
     **{f"name {name}": before(raw(text)) for name, text in NAMES.items()},
@@ -129,12 +135,31 @@ TARS: dict[str, Callable[[], bytes]] = {
     "one zero block": lambda: parts().tar()[:-1024] + bytes(512) + archive([("index.json", b"")]),
     "padding": lambda: header("oci-layout", 1) + b"{" + b"x" * 511 + parts().tar(),
     "compressed": lambda: gzip.compress(parts().tar()),
+    "pax headers of Python": lambda: python_tar(tarfile.PAX_FORMAT),
+    "sparse, with a map in the header": behind(
+        raw(BLOBS.encode() + HEX.encode(), b"S", prefix=bytes(41) + b"00000000000\0")
+    ),
+    "hard link to an earlier member": behind(raw(BLOBS.encode() + b"c" * 64, b"1", target=b"index.json")),
+    "layout twice with the same bytes": lambda: archive([*parts().members.items(), ("oci-layout", LAYOUT)]),
+    "new line behind the end": lambda: parts().tar() + b"\n",
     "empty": lambda: b"",
     "text": lambda: b"not a bundle " * 100,
     "zeros": lambda: bytes(10_240),
     "cut in a header": lambda: parts().tar()[:700],
     "cut in a blob": lambda: parts().tar()[: -len(END) - 600],
 }
+
+
+def python_tar(kind: int) -> bytes:
+    """A good bundle as Python writes it, with extended headers that give other names and sizes."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=kind) as tar:
+        for name, data in parts().members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            member.pax_headers = {"path": "../../evil", "GNU.sparse.realsize": "1"}
+            tar.addfile(member, io.BytesIO(data))
+    return written.getvalue()
 
 
 def layer(made: Parts, number: int = 0, **changes: object) -> Parts:
@@ -171,6 +196,32 @@ def config(made: Parts, value: object) -> Parts:
 def toml(made: Parts, old: bytes, new: bytes) -> Parts:
     assert old in made.toml
     return made.replace_toml(made.toml.replace(old, new))
+
+
+def retold(made: Parts, name: str, tell: Callable[[bytes], bytes]) -> Parts:
+    """Write a document in another way: the index, or the manifest, with the right digest and size."""
+    if name == "index.json":
+        return changed(made, name, tell(made.members[name]))
+    data = tell(compact(made.manifest))
+    made.members[BLOBS + digest(data)] = data
+    return entry(made, digest=f"sha256:{digest(data)}", size=len(data))
+
+
+def ambiguous(old: bytes, new: bytes, name: str = "index.json") -> Callable[[Parts], Parts]:
+    """A document with the first of these words replaced."""
+    return lambda made: retold(made, name, lambda data: data.replace(old, new, 1))
+
+
+def swapped(made: Parts) -> Parts:
+    """The TOML manifest gives each of two files the digest of the other."""
+    other, hexes = b"0" * 64, (HEX.encode(), MODEL.encode())
+    text = made.toml.replace(hexes[0], other).replace(hexes[1], hexes[0]).replace(other, hexes[1])
+    return made.replace_toml(text)
+
+
+def files(*paths: str) -> Callable[[Parts], Parts]:
+    """A bundle whose model has files of these names, correctly described."""
+    return lambda _: parts({path: path.encode() for path in paths})
 
 
 def manifest_name(made: Parts) -> str:
@@ -265,6 +316,38 @@ DOCUMENTS: dict[str, Callable[[Parts], Parts]] = {
         made, -1, annotations={"io.modelfetch.manifest": "1", FILEPATH: "../../evil.toml"}
     ),
     "the same model twice": two_models,
+    "index has a key twice": ambiguous(b'"manifests":', b'"manifests":[],"manifests":'),
+    "a digest twice": ambiguous(b'"digest":', b'"digest":"sha256:' + b"a" * 64 + b'","digest":'),
+    "layers twice": ambiguous(b'"layers":', b'"layers":[],"layers":', "manifest"),
+    "index has NaN": ambiguous(b'{"', b'{"x":NaN,"'),
+    "manifest has Infinity": ambiguous(b'"schemaVersion":2', b'"schemaVersion":Infinity', "manifest"),
+    "index in UTF-16": lambda made: retold(made, "index.json", lambda data: data.decode().encode("utf-16")),
+    "index has a byte order mark": lambda made: retold(
+        made, "index.json", lambda data: b"\xef\xbb\xbf" + data
+    ),
+    "index of 15 MB is deep": lambda made: retold(
+        made, "index.json", lambda _: b'{"manifests":' + b"[" * (15 << 20)
+    ),
+    "index is a manifest as well": ambiguous(b'{"', b'{"layers":[],"'),
+    "manifest is an index as well": lambda made: manifest(made, manifests=[]),
+    "manifest says that it is an index": lambda made: manifest(
+        made, mediaType="application/vnd.oci.image.index.v1+json"
+    ),
+    "digest in upper case": lambda made: entry(made, digest=made.index["manifests"][0]["digest"].upper()),
+    "digest with a new line": lambda made: entry(made, digest=made.index["manifests"][0]["digest"] + "\n"),
+    "digest of other digits": lambda made: entry(made, digest="sha256:" + "\u0661" * 64),
+    "size with a point": ambiguous(b'"size":2}', b'"size":2.0}', "manifest"),
+    "size beyond all numbers": ambiguous(b'"size":2}', b'"size":1e400}', "manifest"),
+    "half a character in a path": ambiguous(b'config.json"', b'config\\ud800.json"', "manifest"),
+    "toml names the bytes of the other file": swapped,
+    "toml has a key twice": lambda made: toml(made, b"schema = 1", b"schema = 1\nschema = 1"),
+    "names that differ only in case": files("Config.json", "config.json"),
+    "names that fold to the same": files("stra\u00dfe", "strasse"),
+    "names that differ only in composition": files("caf\u00e9.json", "cafe\u0301.json"),
+    "directories that differ only in case": files("A/x", "a/y"),
+    "a file below a file": files("a", "a/b"),
+    "a device with a superscript": files("COM\u00b9"),
+    "a stream of a file": files("a:b"),
 }
 
 

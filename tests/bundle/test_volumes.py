@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelfetch.bundle.bundled_models import models_of
-from modelfetch.bundle.verifier import TarBundle, check, open_bundle, volumes_of
+from modelfetch.bundle.verifier import BundleError, TarBundle, check, open_bundle, volumes_of
 from modelfetch.bundle.volumes import Volumes
 from modelfetch.errors import UsageError
 from tests.bundle.material import parts
@@ -84,3 +84,12 @@ def test_a_missing_last_volume_is_a_cut(tmp_path: Path) -> None:
     assert bundle.is_cut
     assert "cut off" in check(bundle)[0]
     bundle.close()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("name", ["b.tar", "b.tar.001"])
+def test_a_missing_volume_before_another_one_is_named(tmp_path: Path, number: int, name: str) -> None:
+    write(tmp_path / "b.tar", 1000, parts().tar())[number - 1].unlink()
+    missing = FileNotFoundError if (name, number) == ("b.tar.001", 1) else BundleError
+    with pytest.raises(missing, match=f"b.tar.00{number}"):
+        open_bundle(tmp_path / name)

@@ -168,7 +168,7 @@ def test_expired_certificate(scene: Scene) -> None:
 
 def test_certificate_of_another_host(scene: Scene) -> None:
     scene.trust()
-    assert_fails_at("tls", scene.diagnose(scene.secure("other.example").endpoint), "127.0.0.1")
+    assert_fails_at("tls", scene.diagnose(scene.secure("other.example").endpoint), "127.0.0.1", "address")
 
 
 def test_a_handshake_that_is_cut(scene: Scene) -> None:

@@ -352,6 +352,38 @@ def test_the_steps_of_the_action_run(project: Project, programs: Mapping[str, st
     assert "### Verified models: completed in " in summary
 
 
+def action_step(name: str) -> str:
+    """Return the script of one step of the action."""
+    return next(str(step["run"]) for step in action()["runs"]["steps"] if step["name"] == name)
+
+
+@pytest.mark.slow
+def test_the_summary_of_a_shard_without_a_model_is_a_success(
+    project: Project, programs: Mapping[str, str]
+) -> None:
+    environment = {**programs, "GITHUB_STEP_SUMMARY": str(project.home / "summary")}
+    bash(
+        action_step("Write the job summary"), project.work, environment, KEY="k", HIT="false", DIRECTORIES=""
+    )
+    assert "saved under a new key" in (project.home / "summary").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "used"), [("", "/ws/.modelfetch"), ("my cache", "/ws/my cache"), ("/c", "/c"), ("~/c", "~/c")]
+)
+def test_all_steps_of_the_action_mean_the_same_cache(
+    project: Project, programs: Mapping[str, str], given: str, used: str
+) -> None:
+    """Also if the project lies in a directory of its own in the workspace."""
+    files = {name: str(project.home / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV")}
+    environment = {**programs, **files, "GITHUB_WORKSPACE": "/ws"}
+    bash(
+        action_step("Compute the cache key"), project.work, environment, MODELS="m", SHARD="", CACHE_DIR=given
+    )
+    assert Path(files["GITHUB_ENV"]).read_text() == f"MODELFETCH_CACHE_DIR={used}\n"
+
+
 # Linters of others, where they are installed
 
 

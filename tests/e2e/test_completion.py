@@ -36,6 +36,8 @@ def complete(cli: Command, line: str) -> set[str]:
         ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
         ("modelfetch ensure --prefer hug", {"huggingface"}),
         ("modelfetch config set retry.c", {"retry.cap"}),
+        ("modelfetch path demo onnx/d", {"onnx/decoder_model.onnx"}),
+        ("modelfetch path absent ", {""}),  # no word
         ("modelfetch gc --keep whisper-base-q4", {"whisper-base-q4"}),
         ("modelfetch completion ", {"bash", "zsh", "fish"}),
     ],

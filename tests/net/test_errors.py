@@ -108,6 +108,16 @@ def test_a_refused_certificate_comes_with_advice_and_without_its_control_bytes()
     assert "SSL_CERT_FILE" in found.hint
 
 
+@pytest.mark.parametrize(("code", "word"), [(10, "clock"), (9, "clock"), (62, "address"), (64, "address")])
+def test_a_trust_anchor_is_not_advised_where_it_does_not_help(code: int, word: str) -> None:
+    refused = unverified("IP address mismatch, certificate is not valid for '127.0.0.1'.")
+    refused.verify_code = code
+    found = source_error(connect_error(refused), body=False)
+    assert word in found.hint
+    assert "SSL_CERT_FILE" not in found.hint
+    assert found.message.endswith("for '127.0.0.1'")
+
+
 @pytest.mark.parametrize(
     ("error", "retry"),
     [
