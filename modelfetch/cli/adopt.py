@@ -6,8 +6,6 @@ adopted.
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,9 +96,8 @@ def _digests_of(workspace: Workspace, *, keep: bool, quiet: bool) -> Iterator[Di
     from modelfetch.engine.known_digests import HistoryDigests
     from modelfetch.pins.digests import StoreDigests
     from modelfetch.pins.remembered_digests import RememberedDigests
-    from modelfetch.reporters import can_draw
 
-    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+    line = HashingLine(quiet=quiet)
     dropping = StoreDigests(workspace.store, line, keep=False)
     days = workspace.loaded.settings.history.days
     known = HistoryDigests(workspace.loaded.cache_dir, days, Cancellation()) if keep and days else None

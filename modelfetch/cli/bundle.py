@@ -6,8 +6,6 @@ bundle says about itself, ``verify`` reads every byte. stdout gets paths, tables
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -260,13 +258,12 @@ def _models(path: Path, bundle: Bundle) -> list[BundledModel]:
 
 @contextmanager
 def _progress(verb: str, *, quiet: bool) -> Iterator[Progress]:
-    """Draw which file is under way, on one line of a terminal."""
+    """Show which file is under way."""
     from modelfetch.cli.pinning import HashingLine
-    from modelfetch.reporters import can_draw
 
-    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+    line = HashingLine(quiet=quiet)
     try:
-        yield lambda path, done, size: line.draw(verb, path, done, size)
+        yield lambda path, done, size: line.show(verb, path, done, size)
     finally:
         line.clear()
 

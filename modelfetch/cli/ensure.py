@@ -45,6 +45,7 @@ def ensure(
     lock_timeout: options.LockTimeout = None,
     force: options.Force = False,
     shard: options.Shard = None,
+    jitter: options.Jitter = None,
     cache_dir: options.CacheDir = None,
     server: options.Server = None,
     token: options.Token = None,
@@ -73,7 +74,11 @@ def ensure(
     run = RunOptions(offline, prefer, tuple(only or ()), timeout, lock_timeout)
     asked = EnsureOptions(settings, run, force, _directory(to), layout is options.ForeignLayout.HF)
     part = parse_shard(shard) if shard is not None else None
-    raise typer.Exit(run_ensure(names or (), asked, json=json, quiet=quiet, shard=part))
+    if jitter is not None:
+        from modelfetch.cli.jitter import check_jitter
+
+        check_jitter(jitter, timeout)
+    raise typer.Exit(run_ensure(names or (), asked, json=json, quiet=quiet, shard=part, jitter=jitter))
 
 
 def _settings(

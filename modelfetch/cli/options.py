@@ -248,6 +248,15 @@ Shard = Annotated[
         show_default=False,
     ),
 ]
+Jitter = Annotated[
+    float | None,
+    typer.Option(
+        "--jitter",
+        metavar="SECONDS",
+        help="Wait a random time up to this before the first request, for jobs that start together.",
+        show_default=False,
+    ),
+]
 Server = Annotated[
     str | None,
     typer.Option(

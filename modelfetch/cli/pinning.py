@@ -1,8 +1,8 @@
 """What commands that pin share: progress while files are hashed, the choice of a variant, and references.
 
-Progress is one line on stderr that is drawn over, on a terminal only: the files that are read are small, and
-what was read is in the result. A variant is chosen by its number, on a terminal only too: a script must say
-what it wants.
+Progress is one line on stderr. On a terminal it is drawn over. In a log it is written every ten seconds, so
+that a command that ends sooner writes its result only. A variant is chosen by its number, on a terminal only:
+a script must say what it wants.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,23 +31,30 @@ _INTERVAL = 0.1
 
 
 class HashingLine:
-    """Draws which file is read for its digest, on one line of a terminal.
+    """Shows which file is read for its digest: on one line of a terminal, or as a line of a log now and then.
 
     Args:
-        is_drawn: Whether anything is drawn.
+        quiet: Whether nothing is shown.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, *, is_drawn: bool) -> None:
-        self._is_drawn = is_drawn
-        self._next = 0.0
+    def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        from modelfetch.reporters import can_draw
+        from modelfetch.reporters.lines import EVERY_SECONDS
+
+        self._is_quiet = quiet
+        self._is_drawn = can_draw(sys.stderr, os.environ)
+        self._clock = clock
+        self._every = _INTERVAL if self._is_drawn else EVERY_SECONDS
+        self._next = 0.0 if self._is_drawn else clock() + self._every
         self._is_dirty = False
 
     def __call__(self, file: UpstreamFile, received: int) -> None:
-        """Draw how many bytes of a file were hashed."""
-        self.draw("hashing", file.path, received, file.size)
+        """Show how many bytes of a file were hashed."""
+        self.show("hashing", file.path, received, file.size)
 
-    def draw(self, verb: str, path: str, done: int, size: int | None) -> None:
-        """Draw how many bytes of a file were processed.
+    def show(self, verb: str, path: str, done: int, size: int | None) -> None:
+        """Show how many bytes of a file were processed.
 
         Args:
             verb: What is done with it.
@@ -55,16 +62,19 @@ class HashingLine:
             done: Bytes so far.
             size: Its size, if it is known.
         """
-        now = time.monotonic()
-        if not self._is_drawn or now < self._next:
+        now = self._clock()
+        if self._is_quiet or now < self._next:
             return
         from modelfetch.model.text import sanitize
         from modelfetch.model.units import format_size
 
-        self._next = now + _INTERVAL
-        self._is_dirty = True
+        self._next = now + self._every
         whole = f" of {format_size(size)}" if size is not None else ""
         text = sanitize(f"{verb} {path}: {format_size(done)}{whole}")
+        if not self._is_drawn:
+            say(text)
+            return
+        self._is_dirty = True
         width = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"\r\x1b[K{text[:width]}")
         sys.stderr.flush()
@@ -90,9 +100,8 @@ def session_for(
         keep: Whether the bytes that are read are kept in the cache.
     """
     from modelfetch.pins.session import open_session
-    from modelfetch.reporters import can_draw
 
-    line = HashingLine(is_drawn=not quiet and can_draw(sys.stderr, os.environ))
+    line = HashingLine(quiet=quiet)
 
     def waiting(text: str) -> None:
         line.clear()

@@ -28,6 +28,7 @@ from modelfetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from modelfetch.cli.shards import Shard
+    from modelfetch.model.manifest import Manifest
 
 
 class Ready:
@@ -132,6 +133,7 @@ def run_ensure(
     json: bool = False,
     quiet: bool = False,
     shard: Shard | None = None,
+    jitter: float | None = None,
 ) -> int:
     """Make models present, report progress, and print their directories.
 
@@ -141,6 +143,7 @@ def run_ensure(
         json: Whether stdout gets the events instead of the directories.
         quiet: Whether to print nothing but the directories and errors.
         shard: Which part of the models to make present; all of them without it.
+        jitter: The longest random wait before the first request, in seconds; no wait without it.
 
     Returns:
         The exit code.
@@ -161,7 +164,7 @@ def run_ensure(
         if not (manifests or quiet):
             say(f"shard {shard.text} has no model: there are fewer models than shards")
     ready = Ready()
-    events = workspace.ensure(manifests, options)
+    events = _started(workspace, manifests, options, jitter or 0.0, quiet=quiet or json)
     finished = run(workspace, events, json=json, quiet=quiet, also=ready)
     # What is removed must be reported, so a quiet run removes nothing.
     if not quiet and finished.exit_code == 0:
@@ -171,6 +174,20 @@ def run_ensure(
             if manifest.name in ready.directories:
                 write_path(ready.directories[manifest.name])
     return finished.exit_code
+
+
+def _started(
+    workspace: Workspace, manifests: Sequence[Manifest], options: EnsureOptions, jitter: float, *, quiet: bool
+) -> Iterator[Event]:
+    """Start a run; with ``jitter``, after a random wait if the run needs a request."""
+    events = workspace.ensure(manifests, options)  # before the wait, which counts against the time limit
+    if not jitter:
+        return events
+    from modelfetch.cli.jitter import delayed, needs_request
+
+    if not needs_request(workspace, manifests, options):
+        return events
+    return delayed(events, jitter, quiet=quiet)
 
 
 def _look_after(workspace: Workspace) -> None:

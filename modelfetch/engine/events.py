@@ -31,7 +31,8 @@ class RunStarted:
 class LockWaiting:
     """Another process holds the lock of a model or file, and the run waits for it.
 
-    Repeated during the wait: about every second while the holder makes progress, else every five seconds.
+    Repeated during the wait: about every second while the holder makes progress, else after two seconds and
+    then every five.
     """
 
     kind: ClassVar[str] = "lock_waiting"

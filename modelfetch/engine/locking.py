@@ -1,8 +1,8 @@
 """Wait for a lock that another process holds, and report who holds it and how far that process is.
 
-While a run waits it yields ``lock_waiting`` events, every five seconds, or every second while the holder
-makes progress. While a run holds the lock of a model, it writes its own progress into the note of that lock,
-where waiting processes read it.
+While a run waits it yields ``lock_waiting`` events: after two and then every five seconds, or every second
+while the holder makes progress. While a run holds the lock of a model, it writes its own progress into the
+note of that lock, where waiting processes read it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 """Seconds between two attempts: short compared to a download, and cheap for the processor."""
+FIRST_SECONDS = 2.0
+"""Seconds until the first wait is reported again: reporters for logs hold back what is shorter than this."""
 REPORT_SECONDS = 5.0
 """Seconds between two events about the same wait: the longest silence that a follower should see."""
 PROGRESS_SECONDS = 1.0
@@ -57,7 +59,10 @@ def acquire(lock: Lock, runtime: Runtime, model: str, file: str = "") -> Iterato
 
 
 def _is_due(waiting: LockWaiting, reported: LockWaiting) -> bool:
-    silence = PROGRESS_SECONDS if waiting.received != reported.received else REPORT_SECONDS
+    if waiting.received != reported.received:
+        silence = PROGRESS_SECONDS
+    else:
+        silence = FIRST_SECONDS if reported.waited < FIRST_SECONDS else REPORT_SECONDS
     return waiting.waited - reported.waited >= silence
 
 

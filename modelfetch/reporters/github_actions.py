@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TextIO
 
-from modelfetch.engine.events import ModelReady, RunFinished
+from modelfetch.engine.events import RunFinished
 from modelfetch.errors import Fault
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
@@ -41,8 +41,7 @@ class GroupedLines(Lines):
 
     def __init__(self, out: TextIO, notices: Notices | None = None) -> None:
         super().__init__(out, notices)
-        self._stream = out
-        self._ready: list[Record] = []
+        self._results: list[str] = []
         self._title = ""
         self._is_open = False
         self._is_over = False
@@ -51,34 +50,39 @@ class GroupedLines(Lines):
         """Write the lines for one record; keep what belongs behind the group."""
         if not self._title:
             self._title = _title(record.state)
-        if isinstance(record.event, ModelReady):
-            self._ready.append(record)
-            return
         if isinstance(record.event, RunFinished):
+            self._settle(record.event)
             self._end()
-            for ready in self._ready:
-                super().report(ready)
         super().report(record)
 
     def close(self) -> None:
         """Close the group if the run did not end."""
+        super().close()
         self._end()
 
-    def _say(self, *fields: str) -> None:
+    def _result(self, text: str) -> None:
+        if self._is_over:
+            super()._result(text)
+        else:
+            self._results.append(text)
+
+    def _write(self, line: str) -> None:
         if not (self._is_open or self._is_over):
             self._is_open = True
             self._command(f"::group::{self._title}")
-        super()._say(*fields)
+        super()._write(line)
 
     def _end(self) -> None:
         if self._is_open:
             self._command("::endgroup::")
         self._is_open, self._is_over = False, True
+        results, self._results = self._results, []
+        for text in results:
+            super()._result(text)
 
     def _command(self, text: str) -> None:
-        """Write a command, which ``_say`` would break up, as it does with such text of others."""
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        """Write a command as it is; in all other lines such text was broken up."""
+        super()._write(text)
 
 
 def _title(state: RunState) -> str:

@@ -221,7 +221,7 @@ def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
     def ensure(names: Sequence[str], options: EnsureOptions | None = None, **more: object) -> int:
         options = options or EnsureOptions()
         given = {name: value for name, value in options.settings.items() if value is not None}
-        off = {"json": False, "shard": None}
+        off = {"json": False, "shard": None, "jitter": None}
         runs.append((list(dict.fromkeys(names)), replace(options, settings=given), off | more))
         return 0
 

@@ -285,7 +285,7 @@ def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Pa
     assert not cli.files("blobs")
     continued = cli("bundle", "import", bundle)
     assert continued.code == 0, continued.err
-    assert continued.stderr_lines("model.bin", "resumed at")
+    assert continued.stderr_lines("1 to fetch", "in the cache already")
     assert (Path(continued.out.strip()) / "model.bin").read_bytes() == large
 
 

@@ -317,13 +317,16 @@ def test_the_action_passes_inputs_by_the_environment_only() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard", ["", "1/1"])
-def test_the_steps_of_the_action_run(project: Project, programs: Mapping[str, str], shard: str) -> None:
+@pytest.mark.parametrize(("shard", "jitter"), [("", ""), ("1/1", "0.1")])
+def test_the_steps_of_the_action_run(
+    project: Project, programs: Mapping[str, str], shard: str, jitter: str
+) -> None:
     only_own(project)
     files = {
         name: str(project.home / name) for name in ("GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STEP_SUMMARY")
     }
-    inputs = {name: facts["default"] for name, facts in action()["inputs"].items()} | {"shard": shard}
+    inputs = {name: facts["default"] for name, facts in action()["inputs"].items()}
+    inputs |= {"shard": shard, "jitter": jitter}
     github = {
         "GITHUB_ACTIONS": "true",
         "GITHUB_WORKSPACE": str(project.work),

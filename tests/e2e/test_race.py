@@ -23,7 +23,7 @@ def holder(cli: Command, origin: Origin) -> Iterator[Running]:
 
 
 def test_each_byte_is_sent_once_however_many_ask(cli: Command) -> None:
-    with Origin(pace=2_000_000) as origin:
+    with Origin(pace=600_000) as origin:  # longer than the two seconds after which waits are written
         files = {"big.bin": 2_000_000, "small.bin": 300_000, "a/b.bin": 10, "c.bin": 0}
         served = cli.serve(model(origin, files, catalog=cli.catalog))
         running = [cli.start("ensure", "m") for _ in range(PROCESSES)]

@@ -85,13 +85,13 @@ def test_the_wait_is_told_at_once_and_names_the_holder(tmp_path: Path, taken: Lo
     lock.release()
 
 
-def test_a_long_wait_is_told_again_every_five_seconds(tmp_path: Path, taken: Lock) -> None:
+def test_a_long_wait_is_told_again_after_two_seconds_and_then_every_five(tmp_path: Path, taken: Lock) -> None:
     passing = FakeTime()
     runtime = waiting_runtime(tmp_path, passing, lock_timeout=17.0)
     told: list[float] = []
     with pytest.raises(LockTimeoutError):
         told.extend(wait.waited for wait in acquire(Store(tmp_path).lock_model("m"), runtime, "m"))
-    assert told == pytest.approx([0, 5, 10, 15], abs=0.5)
+    assert told == pytest.approx([0, 2, 7, 12], abs=0.5)
     assert {round(seconds, 6) for seconds in passing.sleeps} == {POLL_SECONDS}
     assert taken.effective
 

@@ -13,7 +13,18 @@ import pytest
 from modelfetch.engine.events import FileResult, RunStarted, SourceFailed
 from modelfetch.reporters import choose
 from modelfetch.reporters.github_actions import GroupedLines, JobSummary, _escaped
-from tests.scripted import MODEL, Timed, already_there, at_once, check, download, failed, play, stamped
+from tests.scripted import (
+    MODEL,
+    Timed,
+    already_there,
+    at_once,
+    check,
+    download,
+    failed,
+    planned,
+    play,
+    stamped,
+)
 
 GITHUB = {"CI": "true", "GITHUB_ACTIONS": "true"}
 
@@ -39,9 +50,26 @@ def test_lines_are_in_a_group_and_the_result_follows_it() -> None:
 
 
 def test_the_end_of_a_verification_and_of_a_failure_is_behind_the_group() -> None:
-    assert grouped(at_once(check()))[-2:] == ["::endgroup::", ANY]
+    begun, *rest = check()
+    assert grouped(at_once([begun, planned(), *rest])) == [
+        f"::group::modelfetch: verifying {MODEL}",
+        f"{MODEL}  1846881b6b3a  checking 9 files, 295 MB",
+        "::endgroup::",
+        "9 files, 295 MB verified in 2.9s",
+    ]
     broken = [*download()[:-2], failed()]
     assert grouped(at_once(broken))[-2:] == ["::endgroup::", ANY]
+
+
+def test_a_run_under_two_seconds_has_its_result_and_no_group() -> None:
+    events = download()
+    assert grouped([(n / len(events), event) for n, event in enumerate(events)]) == [ANY]
+    assert "already present" in grouped(at_once(already_there()))[0]
+
+
+def test_the_lines_of_a_quick_failure_are_in_the_group() -> None:
+    begun, plan, *_ = download()
+    assert grouped(at_once([begun, plan, failed()]))[1:3] == [ANY, "::endgroup::"]
 
 
 def test_a_group_is_closed_when_the_reporter_is() -> None:

@@ -7,10 +7,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
-from modelfetch.engine.events import Event, LockWaiting, RetryScheduled, RunStarted, SourceFailed
+from modelfetch.engine.events import (
+    Event,
+    FileStarted,
+    LockWaiting,
+    Progress,
+    RetryScheduled,
+    RunStarted,
+    SourceFailed,
+)
 from modelfetch.engine.stream import Reporter
 from modelfetch.reporters import choose
 from modelfetch.reporters.jsonl import JsonLines
@@ -28,6 +38,7 @@ from tests.scripted import (
     planned,
     play,
     progress,
+    stamped,
     started,
 )
 
@@ -63,11 +74,6 @@ def test_a_download_reads_like_a_log() -> None:
     ]
     assert lines(timed) == [
         "whisper-base  1846881b6b3a  1 file, 80.0 MB; 1 to fetch, 80.0 MB",
-        "whisper-base  onnx/encoder.onnx  started, 80.0 MB",
-        "whisper-base  onnx/encoder.onnx  10%  8.00 MB / 80.0 MB  8.00 MB/s  ETA 9s  huggingface",
-        "whisper-base  onnx/encoder.onnx  20%  16.0 MB / 80.0 MB  8.00 MB/s  ETA 8s  huggingface",
-        "whisper-base  onnx/encoder.onnx  30%  24.0 MB / 80.0 MB  8.00 MB/s  ETA 7s  huggingface",
-        "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  8.00 MB/s  ETA 6s  huggingface",
         "whisper-base  onnx/encoder.onnx  retry: huggingface hf.example: cut; attempt 2 in 2.1s",
         "whisper-base  onnx/encoder.onnx  fallback: huggingface hf.example: cut -> url",
         "whisper-base  onnx/encoder.onnx  done in 0.4s, from url u.example",
@@ -75,25 +81,110 @@ def test_a_download_reads_like_a_log() -> None:
     ]
 
 
-def test_a_slow_file_gets_a_line_every_ten_seconds() -> None:
-    said = [line for line in lines(list(steady(seconds=35, total=3600))) if "%" in line]
-    assert len(said) == 3
+def test_the_whole_run_gets_a_line_every_ten_seconds() -> None:
+    said = [line for line in lines(list(steady(seconds=35, total=40))) if "%" in line]
+    assert said == [
+        f"whisper-base  0 of 1 file  {line}  2.00 MB/s  ETA {eta}s  huggingface"
+        for line, eta in (
+            ("25%  20.0 MB / 80.0 MB", 30),
+            ("50%  40.0 MB / 80.0 MB", 20),
+            ("75%  60.0 MB / 80.0 MB", 10),
+        )
+    ]
+
+
+def test_that_line_counts_files_and_names_the_sources_in_use() -> None:
+    """One line, however many files and models are under way; none while no file is."""
+    pair = [("a", 100), ("b", 100), ("c", 100), ("d", 100)]
+    timed: list[Timed] = [
+        (0.0, RunStarted("ensure", (MODEL, "other"))),
+        (0.0, planned(pair)),
+        (1.0, started("a", 100)),
+        (1.0, progress("a", 10, 100, "mirror", "m.example")),
+        (1.0, started("b", 100)),
+        (1.0, progress("b", 10, 100)),
+        (2.0, SourceFailed(MODEL, "c", "url", "u.example", "cut", "cut", "", 0, "", "")),
+        (9.9, committed("d", 100)),
+        (10.0, progress("a", 30, 100, "mirror", "m.example")),
+        (19.9, progress("b", 30, 100)),
+        (20.0, committed("a", 100)),
+        (29.0, committed("b", 100)),
+        (31.0, committed("c", 100)),
+    ]
+    said = [line for line in lines(timed) if "%" in line]
+    assert [[*line.split("  ")[:5], line.split("  ")[-1]] for line in said] == [
+        ["2 models", "1 of 4 files", "1 failed", "35%", "140 B / 400 B", "mirror, huggingface"],
+        ["2 models", "2 of 4 files", "1 failed", "57%", "230 B / 400 B", "huggingface"],
+    ]
 
 
 def test_a_stall_is_told_in_place_of_speed_and_eta() -> None:
     still = progress(BIG[0], BIG[1] * 4 // 10, BIG[1])
-    said = lines([*steady(seconds=4, total=10), *((4.0 + n, still) for n in range(1, 13))])[-2]
-    assert said == "whisper-base  onnx/encoder.onnx  40%  32.0 MB / 80.0 MB  no data for 10 s  huggingface"
+    said = [
+        line for line in lines([*steady(4, 10), *((4.0 + n, still) for n in range(1, 13))]) if "%" in line
+    ]
+    assert said == ["whisper-base  0 of 1 file  40%  32.0 MB / 80.0 MB  no data for 6 s  huggingface"]
 
 
-def test_a_fast_file_gets_no_more_than_a_line_for_every_tenth() -> None:
-    said = [line for line in lines(list(steady(seconds=5, total=5))) if "%" in line]
-    assert [line.split("  ")[2] for line in said] == [f"{n}0%" for n in range(1, 10)]
+def test_a_run_under_two_seconds_has_only_its_result() -> None:
+    assert lines(under_two_seconds(download())) == [
+        "whisper-base is ready - 295 MB in 1.8s (162 MB/s) - from huggingface 9 files"
+    ]
+    assert lines(under_two_seconds(check())) == ["9 files, 295 MB verified in 1.9s"]
+    cancelled = replace(failed(code="cancelled"), outcome="cancelled")
+    assert lines(under_two_seconds([*download()[:-2], cancelled])) == []
 
 
-def test_starting_over_is_seen() -> None:
-    timed = [*steady(seconds=4, total=10), (4.1, progress(BIG[0], 0, BIG[1]))]
-    assert "  0%  0 B / 80.0 MB" in lines(timed)[-2]
+def under_two_seconds(events: list[Event]) -> list[Timed]:
+    return [(1.9 * n / (len(events) - 1), event) for n, event in enumerate(events)]
+
+
+def test_such_a_run_still_shows_what_must_be_seen() -> None:
+    """And the lines before it, which say what it is about; those after it are still held back."""
+    begun, _, *rest = download([("a", 10), ("b", 10)])
+    again = RetryScheduled(MODEL, "b", "huggingface", "hf.example", 2, "cut", "cut", 0.1)
+    said = lines(
+        under_two_seconds(
+            [begun, planned([("a", 10), ("b", 10)], licence="AGPL-3.0"), *rest[:6], again, *rest[6:]]
+        )
+    )
+    assert [line.split("  ")[-1].partition(" ")[0] for line in said] == [
+        "2",
+        "license:",
+        "done",
+        "retry:",
+        "whisper-base",
+    ]
+    assert said[-1].startswith("whisper-base is ready")
+
+
+def test_a_model_that_is_ready_within_two_seconds_has_only_its_result() -> None:
+    """The run goes on with another model, whose lines follow."""
+    pair = [("a", 10)]
+    first = download(pair)[:-1]
+    timed = [*((n / 10, event) for n, event in enumerate(first)), (0.9, planned([BIG], model="other"))]
+    progressed = Progress("other", BIG[0], "url", "u.example", 1, 5, BIG[1])
+    said = lines([*timed, (1.0, FileStarted("other", *BIG, 0)), (3.0, progressed)])
+    assert said == [
+        "whisper-base is ready - 10 B in 0.6s (17 B/s) - from huggingface 1 file",
+        "other  1846881b6b3a  1 file, 80.0 MB; 1 to fetch, 80.0 MB",
+        ANY,
+    ]
+
+
+def test_a_failed_run_shows_what_was_held_back() -> None:
+    said = lines(under_two_seconds([*download()[:4], failed()]))
+    assert said == ["whisper-base  1846881b6b3a  9 files, 295 MB; 9 to fetch, 295 MB", ANY]
+
+
+def test_lines_held_back_are_written_when_a_run_has_no_end() -> None:
+    out = io.StringIO()
+    reporter = Lines(out)
+    for record in list(stamped(under_two_seconds(download())))[:3]:
+        reporter.report(record)
+    assert not out.getvalue()
+    reporter.close()
+    assert out.getvalue().startswith(f"{MODEL}  1846881b6b3a  9 files")
 
 
 def unreached(path: str, host: str = "m.example", following: str = "") -> list[Event]:
@@ -127,16 +218,8 @@ def test_a_host_that_was_not_reached_is_told_of_once_another_one_was(proof: Even
     assert any("fallback: mirror m.example: connection refused -> url" in line for line in said)
 
 
-def test_a_resumed_file_says_where_it_goes_on() -> None:
-    events: list[Event] = [RunStarted("ensure", (MODEL,)), planned([BIG]), started(*BIG, 8_000_000)]
-    assert lines(at_once(events))[1].endswith("started, 80.0 MB, resumed at 8.00 MB")
-
-
-def test_a_warm_run_is_two_lines() -> None:
-    assert lines(at_once(already_there())) == [
-        "whisper-base  1846881b6b3a  9 files, 295 MB",
-        "whisper-base is ready - 9 files, 295 MB, already present",
-    ]
+def test_a_warm_run_is_one_line() -> None:
+    assert lines(at_once(already_there())) == ["whisper-base is ready - 9 files, 295 MB, already present"]
 
 
 def test_a_check_says_what_it_checks_and_counts_the_good_files() -> None:
@@ -145,6 +228,24 @@ def test_a_check_says_what_it_checks_and_counts_the_good_files() -> None:
     assert said[0] == "whisper-base  1846881b6b3a  checking 9 files, 295 MB"
     assert said[-1] == "9 files, 295 MB verified in 2.9s"
     assert not any("license" in line or "fetch" in line for line in said)
+
+
+def test_a_long_check_has_the_line_for_the_run_and_one_for_each_bad_file() -> None:
+    pair = [("a", 100), ("b", 100)]
+    timed: list[Timed] = [
+        (0.0, RunStarted("verify", (MODEL,))),
+        (0.0, planned(pair)),
+        (0.1, SourceFailed(MODEL, "b", "cache", "", "missing", "is not there", "", 0, "", "")),
+        (0.2, started("a", 100)),
+        *((n, progress("a", 4 * n, 100, "cache", "")) for n in range(1, 13)),
+        (13.0, failed("integrity")),
+    ]
+    assert lines(timed) == [
+        "whisper-base  1846881b6b3a  checking 2 files, 200 B",
+        "whisper-base  b  bad: missing",
+        "whisper-base  0 of 2 files  1 failed  20%  40 B / 200 B  4 B/s  ETA 15s",
+        "0 files, 0 B verified in 13s",
+    ]
 
 
 def test_a_check_names_bad_files() -> None:
@@ -266,14 +367,13 @@ def test_every_event_is_told_without_a_complaint() -> None:
     assert lines(at_once(events))
 
 
-def test_of_many_small_files_only_the_end_is_told() -> None:
-    """A line that one was begun would be followed by the next at once."""
+def test_of_many_small_files_there_are_only_counts() -> None:
+    """Thousands of lines would hide the others."""
     names = [str(number) for number in range(MANY - 1)]
-    events: list[Event] = [planned([*((name, 5) for name in names), ("large", SMALL + 1)])]
-    events += [started(name, 5) for name in names]
-    events += [started("large", SMALL + 1), committed("7", 5)]
-    told = lines(at_once(events))
-    assert [line for line in told if "started" in line or "done" in line] == [
-        f"{MODEL}  large  started, 262 kB",
-        f"{MODEL}  7  done in 0.4s, from huggingface hf.example",
-    ]
+    files = [*((name, 5) for name in names), ("large", SMALL + 1)]
+    said = lines([(n / 8, event) for n, event in enumerate(download(files))])
+    assert [line.split("  ")[1] for line in said if "done" in line] == ["large"]
+    assert sum("of 100 files" in line for line in said) == 6
+    assert said[-1].endswith("from huggingface 100 files")
+    few = [*((name, 5) for name in names[:3]), ("large", SMALL + 1)]
+    assert sum("done" in line for line in lines([(n, event) for n, event in enumerate(download(few))])) == 4
