@@ -130,7 +130,7 @@ def _bug() -> int:
     """Report an unexpected error with its traceback, and return the exit code for bugs."""
     import traceback
 
-    from modelfetch.settings.redaction import redact_text
+    from modelfetch.settings.text_redaction import redact_text
 
     for line in redact_text(traceback.format_exc()).splitlines():
         say(sanitize(line))

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies
 from modelfetch.net.body import Body
-from modelfetch.net.challenges import Challenge
 from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import DirectTransport, parse_target
@@ -30,6 +29,7 @@ from modelfetch.net.urls import host_of, is_private_url, is_public, is_secure, o
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.net.challenges import Challenge
     from modelfetch.net.httpx_transport import HttpxTransport
     from modelfetch.net.tls import Trust
     from modelfetch.net.transport import Response
@@ -131,6 +131,8 @@ class Session:
         field = response.headers.get("www-authenticate", "")
         if response.status != 401 or not field or origin(address) != origin(url):
             return None
+        from modelfetch.net.challenges import Challenge  # few servers ask for credentials
+
         return Challenge(field, self._came_from_public(response, address))
 
     def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:

@@ -29,7 +29,9 @@ def note_use(disk: Disk, directory: Path) -> None:
 
 
 def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
-    """Record that the upkeep is done now; False if it was done within a day, or nothing can be written.
+    """Record that the upkeep is done now; False if it is not due, or nothing can be written.
+
+    It is due a day after the last one. In a new cache, nothing is old enough to be removed.
 
     Args:
         disk: The disk.
@@ -44,8 +46,7 @@ def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
             return False
         if found is not None:
             disk.touch(mark)
-        else:
-            make_directories(disk, layout.root, mark.parent, durable=False)
-            disk.close(disk.create(mark), mark)
-        return True
+            return True
+        make_directories(disk, layout.root, mark.parent, durable=False)
+        disk.close(disk.create(mark), mark)
     return False
