@@ -1,6 +1,6 @@
 """modelfetch puts pinned models on a machine: any source, every byte verified.
 
-The Python interface is three functions, described in :mod:`modelfetch.api`:
+The Python interface is three functions and :class:`RunOptions`, described in :mod:`modelfetch.api`:
 
     >>> import modelfetch
     >>> directory = modelfetch.ensure("whisper-base")       # doctest: +SKIP
@@ -10,19 +10,20 @@ They are imported on first use, so that ``import modelfetch`` costs nothing; not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modelfetch.api import ensure, stream, verify
+    from modelfetch.api import RunOptions, ensure, stream, verify
     from modelfetch.version import __version__
 
-__all__ = ["__version__", "ensure", "stream", "verify"]
+__all__ = ["RunOptions", "__version__", "ensure", "stream", "verify"]
 
+if not TYPE_CHECKING:  # else a type checker takes every misspelled name for an attribute
 
-def __getattr__(name: str) -> object:
-    if name in ("ensure", "stream", "verify"):
-        import modelfetch.api
+    def __getattr__(name: str) -> object:
+        if name in ("RunOptions", "ensure", "stream", "verify"):
+            import modelfetch.api
 
-        return getattr(modelfetch.api, name)
-    if name == "__version__":
-        from modelfetch.version import __version__
+            return getattr(modelfetch.api, name)
+        if name == "__version__":
+            from modelfetch.version import __version__
 
-        return __version__
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return __version__
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,14 +7,18 @@
     >>> results = modelfetch.verify("whisper-base", repair=True)     # doctest: +SKIP
 
 Settings come from the same places as for the command: project file, environment, the user's file. Nothing is
-printed. Failures are raised as the errors of :mod:`modelfetch.errors`.
+printed, except with ``progress=True``. Failures are raised as the errors of :mod:`modelfetch.errors`.
+
+The functions block. Any thread may call them, and asynchronous code with ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence
+import sys
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import FileResult, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
@@ -34,6 +38,11 @@ from modelfetch.errors import (
 from modelfetch.model.paths import is_reference
 from modelfetch.reporters.recorder import recorded
 from modelfetch.workspace import Workspace
+
+if TYPE_CHECKING:
+    from modelfetch.engine.stream import Reporter
+
+__all__ = ["Record", "RunOptions", "ensure", "raise_for", "stream", "verify"]
 
 _ERRORS: dict[str, type[ModelfetchError]] = {
     error.code: error
@@ -60,6 +69,7 @@ def ensure(
     force: bool = False,
     timeout: float | None = None,
     lock_timeout: float | None = None,
+    progress: bool = False,
 ) -> Path:
     """Make a model present and verified.
 
@@ -75,6 +85,8 @@ def ensure(
         force: Fetch every file again.
         timeout: Seconds for the whole run; None for no limit.
         lock_timeout: Seconds to wait for a lock of another process; None for no limit.
+        progress: Whether to show the progress of a run that fetches something: as bars in a terminal or a
+            notebook, else as lines on stderr.
 
     Returns:
         The absolute directory of the model.
@@ -95,7 +107,43 @@ def ensure(
     run = RunOptions(offline, prefer, tuple(only), timeout, lock_timeout)
     if is_reference(name):
         name = _pinned_name(name, cache_dir, offline=offline)
-    return _ready_directory(_stream([name], EnsureOptions(_settings(cache_dir), run, force)))
+    workspace = Workspace.open(_settings(cache_dir))
+    events = workspace.ensure(workspace.manifests([name]), EnsureOptions(_settings(cache_dir), run, force))
+    ready = _Ready()
+    raise_for(follow(events, [*_shown(workspace, progress=progress), ready, workspace.recorder()]))
+    assert ready.directory is not None, "a completed run of one model made it ready"
+    return ready.directory
+
+
+class _Ready:
+    """A reporter that keeps the directory of the model that became ready."""
+
+    def __init__(self) -> None:
+        self.directory: Path | None = None
+
+    def report(self, record: Record) -> None:
+        if isinstance(record.event, ModelReady):
+            self.directory = Path(record.event.path)
+
+    def close(self) -> None:
+        pass
+
+
+def _shown(workspace: Workspace, *, progress: bool) -> tuple[Reporter, ...]:
+    """Return what shows the progress of a run, if anything should."""
+    if not progress or sys.stderr is None:  # None in a program without a console, as with pythonw.exe
+        return ()
+    from modelfetch.reporters import choose
+
+    return choose(
+        json=False,
+        quiet=False,
+        stdout=sys.stdout,
+        stderr=sys.stderr,
+        environ=os.environ,
+        notices=workspace.notices,
+        may_be_notebook=True,
+    )
 
 
 def _pinned_name(reference: str, cache_dir: str | os.PathLike[str] | None, *, offline: bool) -> str:
@@ -111,23 +159,6 @@ def _pinned_name(reference: str, cache_dir: str | os.PathLike[str] | None, *, of
         return ensure_pinned(session, [reference])[0][0]
 
 
-def _ready_directory(run: Iterable[Record]) -> Path:
-    """Follow a run of one model to its end, and return the directory of the model.
-
-    Raises:
-        ModelfetchError: The run failed.
-        KeyboardInterrupt: The run was interrupted.
-    """
-    directory: Path | None = None
-    for record in run:
-        if isinstance(record.event, ModelReady):
-            directory = Path(record.event.path)
-        elif isinstance(record.event, RunFinished):
-            raise_for(record.event)
-    assert directory is not None, "a completed run of one model made it ready"
-    return directory
-
-
 def stream(
     *names: str,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -137,7 +168,9 @@ def stream(
     """Make models present and verified, and yield a record of every event.
 
     The last record holds the one :class:`~modelfetch.engine.events.RunFinished`; failures are reported there
-    and not raised. Closing the iterator cancels the run; verified bytes stay on disk.
+    and not raised (:func:`raise_for` does that). Closing the iterator cancels the run; verified bytes stay on
+    disk. While a file is fetched a record comes at least every second, so a loop can look at a flag that
+    another thread sets, and close the iterator.
 
     Args:
         names: Models of the catalogs, or references that are pinned; the project's when empty.
@@ -167,6 +200,8 @@ def verify(
     quick: bool = False,
     repair: bool = False,
     strict: bool = False,
+    options: RunOptions | None = None,
+    progress: bool = False,
 ) -> tuple[FileResult, ...]:
     """Check the files of models against their manifests.
 
@@ -177,6 +212,8 @@ def verify(
         repair: Fetch bad and missing files again.
         strict: Count files in a model's directory that its manifest does not list as failures; with
             ``repair`` they are put into quarantine.
+        options: What this run asks for beyond the settings; sources and ``offline`` matter with ``repair``.
+        progress: As for :func:`ensure`.
 
     Returns:
         The result of each file; all of them are good.
@@ -187,8 +224,9 @@ def verify(
     """
     workspace = Workspace.open(_settings(cache_dir))
     manifests = workspace.manifests(_names(workspace, names)) if names else workspace.present()
-    events = workspace.verify(manifests, RunOptions(), quick=quick, repair=repair, strict=strict)
-    finished = follow(events, [workspace.recorder()])
+    options = options or RunOptions()
+    events = workspace.verify(manifests, options, quick=quick, repair=repair, strict=strict)
+    finished = follow(events, [*_shown(workspace, progress=progress), workspace.recorder()])
     raise_for(finished)
     return finished.files
 

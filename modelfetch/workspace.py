@@ -20,6 +20,7 @@ from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelfetch import tracing
 from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
@@ -76,7 +77,12 @@ class Workspace:
             environ=environment,
             cwd=working_directory() if cwd is None else cwd,
         )
-        return cls(loaded, _catalog(loaded, environment), is_here=environ is None and cwd is None)
+        catalog = _catalog(loaded, environment)
+        if tracing.active is not None:
+            from modelfetch.opening_report import report_opening
+
+            report_opening(tracing.active, loaded, catalog.consulted)
+        return cls(loaded, catalog, is_here=environ is None and cwd is None)
 
     def relisted(self) -> Workspace:
         """Return this workspace with its catalogs listed again, as another process may have changed them.

@@ -6,7 +6,8 @@ above it states, and the TOML manifest and the layers must list the same files::
     index.json -> manifest of the artifact -> TOML manifest, by the annotation io.modelfetch.manifest
                                            -> a layer for each file of it: same path, size and SHA-256
 
-So a bundle cannot bring a file that its manifest does not pin, and no other blob is ever imported.
+So a bundle cannot bring a file that its manifest does not pin, and no other blob is ever imported. In an
+image (:mod:`modelfetch.bundle.image`) a layer is an archive of its file, and must have nothing else.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.bundle.documents import ARTIFACT, FILEPATH, REF_NAME, digest
+from modelfetch.bundle.image import IMAGE_CONFIG, check_image, check_layer_of, content_of
 from modelfetch.bundle.verifier import (
     BLOBS,
     DOCUMENT_LIMIT,
     BundleError,
     NotABundleError,
     check_layout,
+    layer_size,
     open_bundle,
+    parse_document,
     read_document,
 )
 from modelfetch.errors import IntegrityError, StoreError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.parse import load_manifest
-from modelfetch.model.registry_documents import MODEL_MANIFEST, OCI_MANIFEST, Document
+from modelfetch.model.registry_documents import FILE_DIGEST, MODEL_MANIFEST, OCI_MANIFEST, Document
 from modelfetch.model.text import quote, sanitize
 
 if TYPE_CHECKING:
@@ -53,6 +57,8 @@ class BundledModel:
     """Digest of the artifact's manifest, by which registries know it."""
     missing: tuple[str, ...]
     """Paths of files whose blobs are not in the bundle: it is cut off."""
+    is_image: bool = False
+    """Whether it is a container image, and not an artifact of ModelPack."""
 
 
 def opened(path: Path) -> Bundle:
@@ -143,46 +149,67 @@ def _model(bundle: Bundle, entry: Descriptor) -> BundledModel:
         raise BundleError(f"{label} is of type {quote(entry.media_type)}, not an artifact")
     _blob(bundle, entry, label)
     document = Document(entry.sha256, entry.media_type, read_document(bundle, BLOBS + entry.sha256))
-    if document.artifact_type != ARTIFACT:
-        raise BundleError(f"{label} has the artifact type {quote(document.artifact_type)}, not ModelPack")
     config = _checked(document.config, label)
+    is_image = config is not None and config.media_type == IMAGE_CONFIG and not document.artifact_type
+    if document.artifact_type != ARTIFACT and not is_image:
+        raise BundleError(f"{label} has the artifact type {quote(document.artifact_type)}, not ModelPack")
     if config is None:
         raise BundleError(f"{label} has no config")
-    _blob(bundle, config, f"the config of {label}")
+    described = _blob(bundle, config, f"the config of {label}")
     layers = _checked(lambda: document.descriptors("layers"), label)
-    manifest = _manifest(bundle, layers, label)
-    _check_layers(manifest, layers, label)
-    return BundledModel(manifest, entry.sha256, _missing(bundle, manifest))
+    if is_image:
+        check_image(parse_document(described, f"the config of {label}"), layers, label)
+    manifest = _manifest(bundle, layers, label, is_image=is_image)
+    files = [layer for layer in layers if MODEL_MANIFEST not in layer.annotations]
+    _check_layers(manifest, files, label, is_image=is_image)
+    missing = _missing(bundle, manifest, files, is_image=is_image)
+    return BundledModel(manifest, entry.sha256, missing, is_image)
 
 
-def _manifest(bundle: Bundle, layers: Sequence[Descriptor], label: str) -> Manifest:
+def _manifest(bundle: Bundle, layers: Sequence[Descriptor], label: str, *, is_image: bool) -> Manifest:
     """Read the TOML manifest of a model."""
     found = [layer for layer in layers if MODEL_MANIFEST in layer.annotations]
     if len(found) != 1:
         raise BundleError(f"{label} has {len(found)} layers with a manifest of modelfetch, not one")
     path = found[0].annotations.get(FILEPATH, "")
-    return load_manifest(Path(path), _blob(bundle, found[0], f"{quote(path)} of {label}"))
+    content = _blob(bundle, found[0], f"{quote(path)} of {label}")
+    return load_manifest(Path(path), content_of(content, path) if is_image else content)
 
 
-def _check_layers(manifest: Manifest, layers: Sequence[Descriptor], label: str) -> None:
+def _check_layers(manifest: Manifest, layers: Sequence[Descriptor], label: str, *, is_image: bool) -> None:
     """Require that layers and TOML manifest list the same files."""
     stated = sorted(
-        (layer.annotations.get(FILEPATH, ""), layer.size, layer.sha256)
+        (
+            layer.annotations.get(FILEPATH, ""),
+            layer.size,
+            layer.annotations.get(FILE_DIGEST, "") if is_image else layer.sha256,
+        )
         for layer in layers
-        if MODEL_MANIFEST not in layer.annotations
     )
-    if stated != sorted((file.path, file.size, file.sha256) for file in manifest.files):
+    size_of = layer_size if is_image else int
+    if stated != sorted((file.path, size_of(file.size), file.sha256) for file in manifest.files):
         raise BundleError(f"{label} does not list the files of {manifest.name}.toml")
 
 
-def _missing(bundle: Bundle, manifest: Manifest) -> tuple[str, ...]:
-    """Check the sizes of the blobs of a model; return the paths of the files that a cut bundle lacks."""
-    absent = [file.path for file in manifest.files if file.sha256 not in bundle.blobs]
+def _missing(
+    bundle: Bundle, manifest: Manifest, layers: Sequence[Descriptor], *, is_image: bool
+) -> tuple[str, ...]:
+    """Check the blobs of the files of a model, but not their digests.
+
+    Returns:
+        The paths of the files that a cut bundle lacks.
+    """
+    absent = list[str]()
+    by_path = {layer.annotations[FILEPATH]: layer for layer in layers}
     for file in manifest.files:
-        if bundle.blobs.get(file.sha256, file.size) != file.size:
-            raise BundleError(
-                f"the blob of {file.path} has {bundle.blobs[file.sha256]} bytes, not {file.size}"
-            )
+        layer = by_path[file.path]
+        size = bundle.blobs.get(layer.sha256)
+        if size is None:
+            absent.append(file.path)
+        elif size != layer.size:
+            raise BundleError(f"the blob of {file.path} has {size} bytes, not {layer.size}")
+        elif is_image:
+            check_layer_of(bundle, layer.sha256, file)
     if absent and not bundle.is_cut:
         raise BundleError(f"the blob of {absent[0]} is missing")
     return tuple(absent)

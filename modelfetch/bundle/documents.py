@@ -63,6 +63,8 @@ class Artifact:
     layers: tuple[Layer, ...]
     config: bytes
     manifest: bytes
+    artifact_type: str = ARTIFACT
+    """Empty for a container image (:mod:`modelfetch.bundle.image`)."""
 
 
 def digest(data: bytes) -> str:
@@ -105,25 +107,26 @@ def artifact(
     # Raw layers are not compressed, so the digests of their content are those of their blobs.
     diff_ids = [f"sha256:{layer.sha256}" for layer in layers]
     modelfs = {"type": "layers", "diffIds": diff_ids}
-    described = _json({"descriptor": description, "config": config, "modelfs": modelfs})
+    described = compact_json({"descriptor": description, "config": config, "modelfs": modelfs})
     document = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "artifactType": ARTIFACT,
-        "config": _descriptor(CONFIG, digest(described), len(described)),
+        "config": descriptor_of(CONFIG, digest(described), len(described)),
         "layers": [_layer(layer) for layer in layers],
     }
-    return Artifact(name, tuple(layers), described, _json(document))
+    return Artifact(name, tuple(layers), described, compact_json(document))
 
 
 def index(artifacts: Sequence[Artifact]) -> bytes:
     """Make ``index.json``, with the artifacts in the order of their names."""
     entries = [
-        _descriptor(OCI_MANIFEST, digest(each.manifest), len(each.manifest))
-        | {"artifactType": ARTIFACT, "annotations": {REF_NAME: each.name}}
+        descriptor_of(OCI_MANIFEST, digest(each.manifest), len(each.manifest))
+        | ({"artifactType": each.artifact_type} if each.artifact_type else {})
+        | {"annotations": {REF_NAME: each.name}}
         for each in sorted(artifacts, key=lambda each: each.name)
     ]
-    return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    return compact_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
 def kind_of(path: str, kind: str = "model") -> str:
@@ -160,12 +163,16 @@ def _description(manifest: Manifest) -> dict[str, Any]:
 def _layer(layer: Layer) -> dict[str, Any]:
     names = {FILEPATH: layer.path, TITLE: layer.path}
     media_type = f"application/vnd.cncf.model.{layer.kind}.v1.raw"
-    return _descriptor(media_type, layer.sha256, layer.size) | {"annotations": {**names, **layer.annotations}}
+    return descriptor_of(media_type, layer.sha256, layer.size) | {
+        "annotations": {**names, **layer.annotations}
+    }
 
 
-def _descriptor(media_type: str, sha256: str, size: int) -> dict[str, Any]:
+def descriptor_of(media_type: str, sha256: str, size: int) -> dict[str, Any]:
+    """Return the descriptor of a blob (image-spec, descriptor.md)."""
     return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": size}
 
 
-def _json(document: object) -> bytes:
+def compact_json(document: object) -> bytes:
+    """Return a document as JSON with sorted keys and no white space."""
     return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

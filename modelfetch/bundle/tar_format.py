@@ -14,13 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelfetch.bundle.verifier import BLOCK
+from modelfetch.bundle.verifier import BLOCK, END_SIZE, build_header
 
-END: Final = bytes(2 * BLOCK)
+END: Final = bytes(END_SIZE)
 """The end of an archive."""
-USTAR_LIMIT: Final = 8**11
-"""First size that does not fit into the eleven octal digits of the field."""
-_MODE: Final = 0o644
 
 
 def header(name: str, size: int) -> bytes:
@@ -30,21 +27,9 @@ def header(name: str, size: int) -> bytes:
         name: Its name, in ASCII; at most 100 characters.
         size: Its size in bytes.
     """
-    raw = name.encode("ascii")
-    assert len(raw) <= 100, "longer names need a second part"
-    is_large = size >= USTAR_LIMIT
-    block = bytearray(BLOCK)
-    block[: len(raw)] = raw
-    block[100:108] = b"%07o\0" % _MODE
-    block[108:116] = block[116:124] = b"%07o\0" % 0
-    block[124:136] = b"\x80" + size.to_bytes(11, "big") if is_large else b"%011o\0" % size
-    block[136:148] = b"%011o\0" % 0
-    block[156:157] = b"0"
-    # Base-256 is an extension of GNU tar, whose magic says so; USTAR has another one and a version.
-    block[257:265] = b"ustar  \0" if is_large else b"ustar\x0000"
-    # The checksum counts its own field as eight spaces.
-    block[148:156] = b"%06o\0 " % (sum(block) + 8 * ord(" "))
-    return bytes(block)
+    assert name.isascii()
+    assert len(name) <= 100, "longer names need a second part"
+    return build_header(name, size)
 
 
 def padding(size: int) -> bytes:

@@ -11,6 +11,11 @@ unpacked in a directory. Of a tar, regular members of these names are read, and 
 
     oci-layout    index.json    verify.py    blobs/sha256/<64 hexadecimal digits>
 
+A blob is a file of a model. In a bundle of container images (``bundle create --form image``) it is a layer:
+an archive of that file alone, whose bytes begin at offset 512 of the blob::
+
+    header of models/<path>    data of the file    padding    two zero blocks
+
 Nothing is unpacked, so no name in a bundle ever becomes a path on disk. Exit codes: 0 if everything is right,
 5 if something is not, 2 if the call is wrong.
 """
@@ -41,6 +46,18 @@ MEMBERS_LIMIT = 200_000
 TRAILER_LIMIT = 1 << 20
 """Most zero bytes after the end of the archive; tar programs write up to one record of them."""
 _SIZE_LIMIT = 2**63
+USTAR_LIMIT = 8**11
+"""First size that does not fit into the eleven octal digits of the field of a header."""
+END_SIZE = 2 * BLOCK
+"""Bytes of the two zero blocks that end an archive."""
+
+IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
+"""Media type of a layer of an image that is not compressed (image-spec, layer.md)."""
+IMAGE_DIRECTORY = "models/"
+"""Directory of the files in an image; KServe looks for this one."""
+FILE_MODE = 0o644
+PROGRAM_MODE = 0o755
+"""Mode of an executable file in an image."""
 
 BLOBS = "blobs/sha256/"
 _NAME = re.compile(r"oci-layout|index\.json|verify\.py|blobs/sha256/[0-9a-f]{64}")
@@ -86,6 +103,20 @@ class Expected(NamedTuple):
     size: int
     label: str
     """What it is, for messages."""
+    path: str = ""
+    """Path of the file in it, if it is a layer of an image."""
+    file_sha256: str = ""
+    """Digest of that file, as the document states it."""
+
+
+class LayerFile(NamedTuple):
+    """What was read of a blob that begins like a layer of an image."""
+
+    header: bytes
+    sha256: str
+    """Digest of the file in it."""
+    is_alone: bool
+    """Whether only zeros follow the file."""
 
 
 class TarBundle:
@@ -249,8 +280,8 @@ class DirectoryBundle:
     def close(self) -> None:
         """Do nothing: each file is closed once it was read."""
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """Yield the bytes of a file; see :meth:`TarBundle.pieces`."""
+    def pieces(self, name: str, offset: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a file, or of a part of it; see :meth:`TarBundle.pieces`."""
         try:
             file, size = open_regular(self._root / name)
         except FileNotFoundError:
@@ -258,14 +289,90 @@ class DirectoryBundle:
         with file:
             if size > _SMALL.get(name, self.blobs.get(name[len(BLOBS) :], 0)):
                 raise BundleError(f"{name} is too large")
-            while piece := file.read(PIECE):
-                size -= len(piece)
-                if size < 0:
-                    raise BundleError(f"{name} became longer while it was read")
+            file.seek(offset)
+            left = (size if end is None else min(end, size)) - offset
+            while left > 0 and (piece := file.read(min(PIECE, left))):
+                left -= len(piece)
                 yield piece
+            if end is None and file.read(1):
+                raise BundleError(f"{name} became longer while it was read")
 
 
 Bundle = Union[TarBundle, DirectoryBundle]  # noqa: UP007 - runs on older interpreters, too
+
+
+def build_header(name: str, size: int, mode: int = FILE_MODE) -> bytes:
+    """Make the header of a regular member. All of its metadata but the mode is fixed.
+
+    Args:
+        name: Its name. One of more than 100 bytes is divided at a slash, into two fields.
+        size: Its size in bytes.
+        mode: Its permissions.
+
+    Raises:
+        ValueError: The name is too long, or is not Unicode.
+    """
+    prefix, raw = _divided(name.encode())
+    is_large = size >= USTAR_LIMIT
+    if is_large and prefix:
+        # Headers of GNU tar have times where those of USTAR have the first part of a name.
+        raise ValueError("a name of more than 100 bytes and a size of 8 GiB or more do not fit into a header")
+    block = bytearray(BLOCK)
+    block[: len(raw)] = raw
+    block[100:108] = b"%07o\0" % mode
+    block[108:116] = block[116:124] = b"%07o\0" % 0
+    block[124:136] = b"\x80" + size.to_bytes(11, "big") if is_large else b"%011o\0" % size
+    block[136:148] = b"%011o\0" % 0
+    block[156:157] = b"0"
+    # Base-256 is an extension of GNU tar, whose magic says so; USTAR has another one and a version.
+    block[257:265] = b"ustar  \0" if is_large else b"ustar\x0000"
+    block[345 : 345 + len(prefix)] = prefix
+    # The checksum counts its own field as eight spaces.
+    block[148:156] = b"%06o\0 " % (sum(block) + 8 * ord(" "))
+    return bytes(block)
+
+
+def _divided(name: bytes) -> tuple[bytes, bytes]:
+    """Return the two parts of a name, of at most 155 and 100 bytes; the slash between them is left out.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if len(name) <= 100:
+        return b"", name
+    slash = name.find(b"/", len(name) - 101)
+    if not 0 < slash <= 155 or slash == len(name) - 1:
+        raise ValueError("the name does not fit into a header: it has more than 100 bytes without a slash")
+    return name[:slash], name[slash + 1 :]
+
+
+def layer_size(size: int) -> int:
+    """Return the size of the layer of an image with a file of this size."""
+    return BLOCK + size + -size % BLOCK + END_SIZE
+
+
+def check_layer(header: bytes, path: str, blob_size: int) -> int:
+    """Check the header of a layer of an image, which must be as ``bundle create`` writes it.
+
+    Args:
+        header: The first 512 bytes of the layer.
+        path: The path of the file that must be in it.
+        blob_size: Size of the layer in bytes.
+
+    Returns:
+        The size of the file.
+
+    Raises:
+        BundleError: It is another archive.
+    """
+    try:
+        size = _number(header[124:136])
+        known = [build_header(IMAGE_DIRECTORY + path, size, mode) for mode in (FILE_MODE, PROGRAM_MODE)]
+    except (BundleError, ValueError):
+        known, size = [], 0
+    if header not in known or blob_size != layer_size(size):
+        raise BundleError(f"the layer of {path} is not an archive of that file alone")
+    return size
 
 
 def parse_header(block: bytes, position: int = 0) -> Member:
@@ -471,11 +578,8 @@ def check(bundle: Bundle, progress: Callable[[str, int], None] = lambda *_: None
         OSError: The disk refused.
     """
     faults = ["the bundle is cut off: its end is missing"] if bundle.is_cut else []
-    wrong: set[str] = set()
-    for sha256 in sorted(bundle.blobs):
-        found = _hash(bundle, sha256, progress)
-        if found != sha256:
-            wrong.add(sha256)
+    hashed = {sha256: _hash(bundle, sha256, progress) for sha256 in sorted(bundle.blobs)}
+    wrong = {sha256 for sha256, (found, _) in hashed.items() if found != sha256}
     expected: dict[str, Expected] = {}
     try:
         for each in _expected(bundle, wrong):
@@ -484,19 +588,52 @@ def check(bundle: Bundle, progress: Callable[[str, int], None] = lambda *_: None
                 faults.append(f"{each.label}: blob {each.sha256} is missing")
             elif bundle.blobs[each.sha256] != each.size:
                 faults.append(f"{known.label}: blob {each.sha256} does not have {each.size} bytes")
+            elif not (each.sha256 in wrong or _is_layer(each, hashed[each.sha256][1])):
+                faults.append(f"{each.label}: layer {each.sha256} is not an archive of that file alone")
     except BundleError as fault:
         faults.append(str(fault))
     labels = {sha256: each.label for sha256, each in expected.items()}
     return faults + [f"{labels.get(each, 'a blob')}: blob {each} has other bytes" for each in sorted(wrong)]
 
 
-def _hash(bundle: Bundle, sha256: str, progress: Callable[[str, int], None]) -> str:
-    hasher, done = hashlib.sha256(), 0
+def _hash(bundle: Bundle, sha256: str, progress: Callable[[str, int], None]) -> tuple[str, LayerFile | None]:
+    """Return the digest of a blob and, if it begins like a layer of an image, that of the file in it.
+
+    Both are made from one reading: a bundle may be larger than the memory.
+    """
+    hasher, file, done = hashlib.sha256(), hashlib.sha256(), 0
+    header, end, is_alone = b"", 0, True
     for piece in bundle.pieces(BLOBS + sha256):
+        if not done and piece[257:265] in _MAGIC:
+            header, end = piece[:BLOCK], _end_of_file(piece)
         hasher.update(piece)
+        if header:
+            file.update(memoryview(piece)[max(0, BLOCK - done) : max(0, end - done)])
+            is_alone = is_alone and not piece[max(0, end - done) :].strip(b"\0")
         done += len(piece)
         progress(sha256, done)
-    return hasher.hexdigest()
+    return hasher.hexdigest(), LayerFile(header, file.hexdigest(), is_alone) if header else None
+
+
+def _end_of_file(header: bytes) -> int:
+    """Return where the data of a member at the start of a blob ends; its header may be malformed."""
+    try:
+        return BLOCK + _number(header[124:136])
+    except BundleError:
+        return BLOCK
+
+
+def _is_layer(expected: Expected, found: LayerFile | None) -> bool:
+    """Whether a layer of an image has the file that a document states, and nothing else."""
+    if not expected.path:
+        return True  # it is a file itself
+    if found is None or not found.is_alone or found.sha256 != expected.file_sha256:
+        return False
+    try:
+        check_layer(found.header, expected.path, expected.size)
+    except BundleError:
+        return False
+    return True
 
 
 def _expected(bundle: Bundle, wrong: set[str]) -> Iterator[Expected]:
@@ -520,7 +657,12 @@ def _expected(bundle: Bundle, wrong: set[str]) -> Iterator[Expected]:
         yield _descriptor(document.get("config"), f"the config of {model}")
         for layer in _list(document, "layers", manifest.label):
             path = _annotation(layer, "org.cncf.model.filepath") or "a file"
-            yield _descriptor(layer, f"{path} of {model}")
+            stated = _descriptor(layer, f"{path} of {model}")
+            if isinstance(layer, dict) and layer.get("mediaType") == IMAGE_LAYER:
+                if not (file_path := _text(layer, "org.cncf.model.filepath")):
+                    raise BundleError(f"{manifest.label} has a layer without the path of its file")
+                stated = stated._replace(path=file_path, file_sha256=_text(layer, "io.modelfetch.sha256"))
+            yield stated
 
 
 def _list(document: Mapping[str, Any], key: str, where: str) -> list[Any]:
@@ -540,9 +682,15 @@ def _descriptor(item: Any, label: str) -> Expected:
 
 
 def _annotation(item: Any, key: str) -> str:
+    """Return an annotation for display."""
+    return _printable(_text(item, key))[:200]
+
+
+def _text(item: Any, key: str) -> str:
+    """Return an annotation as it is; empty if it is not a text."""
     annotations = item.get("annotations") if isinstance(item, dict) else None
     value = annotations.get(key) if isinstance(annotations, dict) else None
-    return _printable(value)[:200] if isinstance(value, str) else ""
+    return value if isinstance(value, str) else ""
 
 
 def _printable(text: str) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
 from modelfetch.cli.output import print_line, report_error
+from modelfetch.cli.verbosity import without_verbose
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -104,7 +105,7 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_root)
     known = {*_COMMANDS, *_GROUPS}
-    named = {ALIASES.get(word, word) for word in words[:1]}
+    named = {ALIASES.get(word, word) for word in without_verbose(words)[:1]}
     wanted = named & (known - {_MANUAL}) or known
     for name in _COMMANDS:
         if name in wanted:
@@ -153,7 +154,11 @@ def call() -> int:
         return _report_usage_error(error)
     # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
     # commands whose result it is.
-    return EXIT_USAGE if code == 1 and not _ANSWERS_WITH_1.intersection(sys.argv[1:2]) else code
+    return (
+        EXIT_USAGE
+        if code == 1 and not _ANSWERS_WITH_1.intersection(without_verbose(sys.argv[1:])[:1])
+        else code
+    )
 
 
 def _command_path(words: Sequence[str]) -> str:
@@ -167,7 +172,7 @@ def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     message = " ".join(message.split())  # click puts each choice on a line of its own
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else _command_path(sys.argv[1:])
+    command = context.command_path if context is not None else _command_path(without_verbose(sys.argv[1:]))
     hint = f"Run `{command} --help`."
     if context is not None and hasattr(error, "possibilities"):  # click's NoSuchOption
         from modelfetch.cli.foreign_options import option_hint

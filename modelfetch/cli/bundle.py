@@ -1,19 +1,22 @@
-"""``bundle``: carry models to a machine without a network, as one file or several volumes.
+"""``bundle``: carry models to other machines, as one file or several volumes, or through a registry.
 
 ``create`` writes models of this cache, ``import`` takes them into another one. ``inspect`` reads only what a
-bundle says about itself, ``verify`` reads every byte. stdout gets paths, tables or faults, stderr the rest.
+bundle says about itself, ``verify`` reads every byte. ``push`` and ``pull`` are in
+:mod:`modelfetch.cli.bundle_push`. stdout gets paths, tables or faults, stderr the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelfetch.cli import options
+from modelfetch.cli.bundle_push import pull, push
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.streams import write_path
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bundle",
     cls=Commands,
-    help="Carry models to a machine without a network.",
+    help="Carry models to other machines.",
     epilog=epilog("bundle"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,6 +63,23 @@ VolumeSize = Annotated[
         show_default=False,
     ),
 ]
+
+
+class Form(StrEnum):
+    """What a model becomes in a bundle."""
+
+    MODELPACK = "modelpack"
+    IMAGE = "image"
+
+
+FormOption = Annotated[
+    Form,
+    typer.Option(
+        "--form",
+        metavar="FORM",
+        help="modelpack, whose blobs are the files, or image, which podman, buildah and Kubernetes mount.",
+    ),
+]
 WithVerifier = Annotated[
     bool,
     typer.Option("--with-verifier", help="Add verify.py, which checks the bundle with Python alone."),
@@ -70,6 +90,7 @@ WithVerifier = Annotated[
 def create(
     names: options.MovedNames,
     output: Output,
+    form: FormOption = Form.MODELPACK,
     volume_size: VolumeSize = None,
     with_verifier: WithVerifier = False,
     cache_dir: options.CacheDir = None,
@@ -99,9 +120,10 @@ def create(
             target,
             volume_size=limit,
             verifier=with_verifier,
+            image=form is Form.IMAGE,
             progress=progress,
         )
-    facts = summary(manifests)
+    facts = summary(manifests, image=form is Form.IMAGE)
     if json:
         models = [_facts(manifest) for manifest in manifests]
         print_json({"paths": [str(path) for path in paths], **facts, "models": models})
@@ -221,6 +243,11 @@ def verify(path: Place, quiet: options.Quiet = False, json: options.Json = False
     raise typer.Exit(IntegrityError.exit_code if faults else 0)
 
 
+# In a module of their own; here, so that the help lists them after the commands above.
+app.command("push", epilog=epilog("bundle push"))(push)
+app.command("pull", epilog=epilog("bundle pull"))(pull)
+
+
 def _path(text: str, what: str) -> Path:
     """Return the absolute path of an argument; an empty one would be the working directory."""
     from modelfetch.errors import UsageError
@@ -321,7 +348,12 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 def _artifact(model: BundledModel) -> dict[str, Any]:
     paths = [file.path for file in model.manifest.files]
-    return {"digest": f"sha256:{model.sha256}", "paths": paths, "missing": list(model.missing)}
+    return {
+        "form": (Form.IMAGE if model.is_image else Form.MODELPACK).value,
+        "digest": f"sha256:{model.sha256}",
+        "paths": paths,
+        "missing": list(model.missing),
+    }
 
 
 def _imported(wanted: Wanted, pinned: Mapping[str, Path | None], ready: Ready) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from modelfetch import tracing
 from modelfetch.cli import options
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, say
@@ -139,4 +140,7 @@ def _user_config() -> Path:
     from modelfetch.settings import user_config_path
     from modelfetch.settings.locations import working_directory
 
-    return user_config_path(os.environ, working_directory())
+    found = user_config_path(os.environ, working_directory())
+    if tracing.active is not None:
+        tracing.active.detail(f"settings: file {found}")
+    return found

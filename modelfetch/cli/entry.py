@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Never
 
-from modelfetch import streams
+from modelfetch import streams, tracing
 from modelfetch.cli.output import report_error, say, say_error
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.model.text import sanitize
@@ -97,6 +97,10 @@ def _command() -> int:
     done in two ways.
     """
     arguments = sys.argv[1:]
+    if tracing.active is not None or "MODELFETCH_VERBOSE" in os.environ:
+        from modelfetch.cli.verbosity import start_by_environment
+
+        start_by_environment()
     if (names := plain_names(arguments, "ensure")) is not None:
         from modelfetch.cli.run import run_ensure
 

@@ -46,6 +46,8 @@ _SAME: Final[Mapping[str, str]] = {
     "--host": "--server",
     "--fix": "--repair",
     "--no-dry-run": "--dry-run",
+    "--debug": "--verbose",
+    "--trace": "--verbose",
 }
 """Options of other tools, and those of modelfetch with the same meaning."""
 
@@ -65,9 +67,6 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "--resume": "Downloads are always resumed.",
     "--resume-download": "Downloads are always resumed.",
     "--continue": "Downloads are always resumed.",
-    "--verbose": "`modelfetch log` shows the last run in detail.",
-    "-v": "`modelfetch log` shows the last run in detail.",
-    "--debug": "`modelfetch log` shows the last run in detail.",
     "--proxy": "Set HTTPS_PROXY.",
     "--insecure": "Certificates are always checked; SSL_CERT_FILE names those to trust.",
     "--no-check-certificate": "Certificates are always checked; SSL_CERT_FILE names those to trust.",

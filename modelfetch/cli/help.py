@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from modelfetch.cli.output import say
+from modelfetch.cli.verbosity import add_verbose_option
 from modelfetch.errors import UsageError
 from modelfetch.model.text import quote
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -68,6 +69,8 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "inspect": ("show", "list", "ls", "info", "view"),
         "import": ("load", "add", "read", "unpack", "extract", "install"),
         "verify": ("check", "validate", "test"),
+        "push": ("upload", "publish", "send"),
+        "pull": ("download", "fetch", "get"),
     },
     "config": {
         "show": ("list", "ls", "get", "view", "cat", "dump"),
@@ -145,6 +148,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch bundle create whisper-base -o models.tar",
         "modelfetch bundle create whisper-base -o models.tar --with-verifier",
         "modelfetch bundle create whisper-base -o models.tar --volume-size 4GB",
+        "modelfetch bundle create whisper-base -o image.tar --form image",
     ),
     "bundle inspect": ("modelfetch bundle inspect models.tar",),
     "bundle import": (
@@ -152,6 +156,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch bundle import /media/usb/models.tar.001",
     ),
     "bundle verify": ("modelfetch bundle verify models.tar",),
+    "bundle push": (
+        "modelfetch bundle push whisper-base oci:registry.example/models/whisper-base",
+        "modelfetch bundle push --from models.tar oci:registry.example/models",
+    ),
+    "bundle pull": ("modelfetch bundle pull oci:registry.example/models/whisper-base:1",),
     "list": (
         "modelfetch list",
         "modelfetch list whisper --sort size",
@@ -268,10 +277,15 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
 
 
 class Commands(TyperGroup):
-    """A group of commands.
+    """A group of commands. It has the option ``--verbose``, and so has each of its commands.
 
     An interrupt keeps the exit code of its signal; typer alone would exit as after Ctrl-C for SIGTERM, too.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for command in (self, *self.commands.values()):
+            add_verbose_option(command)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -44,6 +44,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "MODELFETCH_OFFLINE": "1 is like --offline, for every command.",
     "MODELFETCH_CONFIG": "The configuration file of the user.",
     "MODELFETCH_CATALOG": "More catalogs: directories or manifests, separated as in PATH.",
+    "MODELFETCH_VERBOSE": "1 or 2 is like -v or -vv, for every command.",
     "MODELFETCH_<SECTION>_<KEY>": "Any setting; modelfetch config show lists them.",
     "HF_TOKEN": "Token for Hugging Face.",
     "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxies.",

@@ -31,7 +31,7 @@ from modelfetch.signal_exit_codes import SIGNAL_BASE
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that end a command; see :mod:`modelfetch.signal_exit_codes`."""
 
-_OPTIONS = frozenset({"--server", "--token", "--quiet", "--json"})
+_OPTIONS = frozenset({"--server", "--token", "--quiet", "--json", "--verbose"})
 """The options of ``ensure`` that can be used with ``--server``; all others are settings of the server."""
 
 

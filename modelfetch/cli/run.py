@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Never
 
+from modelfetch import tracing
 from modelfetch.cli.output import notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
@@ -159,6 +160,7 @@ def run_ensure(
         names, is_new = pin_new(workspace, names, offline=options.run.offline, json=json, quiet=quiet)
         workspace = Workspace.open(options.settings) if is_new else workspace
     manifests = workspace.manifests(names)
+    _report_warm_reasons(workspace, manifests)
     if shard is not None:
         manifests = shard.of(manifests)
         if not (manifests or quiet):
@@ -174,6 +176,14 @@ def run_ensure(
             if manifest.name in ready.directories:
                 write_path(ready.directories[manifest.name])
     return finished.exit_code
+
+
+def _report_warm_reasons(workspace: Workspace, manifests: Sequence[Manifest]) -> None:
+    """Print why there was no quick answer, if verbose output was requested."""
+    if tracing.active is not None:
+        from modelfetch.cli.warm_reasons import report_warm_reasons
+
+        report_warm_reasons(tracing.active, workspace.loaded.cache_dir, [each.name for each in manifests])
 
 
 def _started(

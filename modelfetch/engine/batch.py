@@ -21,6 +21,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from modelfetch import tracing
 from modelfetch.engine.batch_connections import BatchConnections, patience
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
@@ -291,13 +292,13 @@ class Batch:
             # No connection got an answer. A later answer of the host takes this back.
             if error.fault in COSTLY:
                 self._runtime.hosts.record_failure(offer.host, error, job.file.sha256)
-            self._count_failure(error)
+            self._count_failure(job, error)
             return None
         self._answers += 1
         wait = clock() - began
         loose = group.write(job.places, data)
         if loose is None:
-            self._count_failure(SourceError(Fault.HASH, "wrong bytes"))
+            self._count_failure(job, SourceError(Fault.HASH, "wrong bytes"))
             return None
         return _Fetched(job, offer, loose, began, wait)
 
@@ -309,7 +310,9 @@ class Batch:
             return None
         return offer if self._runtime.hosts.is_healthy(offer.host) else None
 
-    def _count_failure(self, error: SourceError) -> None:
+    def _count_failure(self, job: Job, error: SourceError) -> None:
+        if tracing.active is not None:
+            tracing.active.say(f"retry: {job.file.path}: {error.message}; it is fetched by itself later")
         self._failures += 1
         if error.fault in _OF_THE_HOST or self._failures >= FAILURES:
             self._waiting.clear()

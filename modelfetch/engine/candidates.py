@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
@@ -140,6 +141,25 @@ class Discard:
 
 
 Decision = Retry | Rotate | Discard
+
+
+def report_decision(file: str, source: str, error: SourceError, decision: Decision) -> None:
+    """Print what follows a failed attempt, if verbose output was requested.
+
+    Args:
+        file: Model and file, for display.
+        source: Kind and host of the source.
+        error: The failure.
+        decision: What was decided.
+    """
+    if tracing.active is None:
+        return
+    following = "not asked again for this file"
+    if isinstance(decision, Retry):
+        following = f"asked again in {decision.wait:.1f} s"
+    elif isinstance(decision, Rotate):
+        following = f"other sources are asked first, this one not before {decision.wait:.1f} s"
+    tracing.active.say(f"retry: {file}: {source}: {error.message}; {following}")
 
 
 def ready_at(candidate: Candidate, hosts: Hosts) -> float:

@@ -22,7 +22,7 @@ Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 class RunStarted:
     """The first event of a run."""
 
-    kind: ClassVar[str] = "run_started"
+    kind: ClassVar[Literal["run_started"]] = "run_started"
     operation: Literal["ensure", "verify"]
     models: tuple[str, ...]
 
@@ -35,7 +35,7 @@ class LockWaiting:
     then every five.
     """
 
-    kind: ClassVar[str] = "lock_waiting"
+    kind: ClassVar[Literal["lock_waiting"]] = "lock_waiting"
     model: str
     file: str
     """The locked file, or an empty string if the whole model is locked."""
@@ -67,7 +67,7 @@ class PlannedFile:
 class Planned:
     """What the run will do for one model."""
 
-    kind: ClassVar[str] = "planned"
+    kind: ClassVar[Literal["planned"]] = "planned"
     model: str
     version: str
     title: str
@@ -87,7 +87,7 @@ class Planned:
 class FileKept:
     """A file was already there and verified."""
 
-    kind: ClassVar[str] = "file_kept"
+    kind: ClassVar[Literal["file_kept"]] = "file_kept"
     model: str
     file: str
     size: int
@@ -97,7 +97,7 @@ class FileKept:
 class FileStarted:
     """Work on a file begins."""
 
-    kind: ClassVar[str] = "file_started"
+    kind: ClassVar[Literal["file_started"]] = "file_started"
     model: str
     file: str
     size: int
@@ -109,7 +109,7 @@ class FileStarted:
 class Progress:
     """Progress of a file. Absolute, so a later event replaces an earlier one."""
 
-    kind: ClassVar[str] = "progress"
+    kind: ClassVar[Literal["progress"]] = "progress"
     model: str
     file: str
     source: str
@@ -126,7 +126,7 @@ class Progress:
 class RetryScheduled:
     """A source failed with a temporary fault; it is asked again after ``wait`` seconds."""
 
-    kind: ClassVar[str] = "retry_scheduled"
+    kind: ClassVar[Literal["retry_scheduled"]] = "retry_scheduled"
     model: str
     file: str
     source: str
@@ -147,7 +147,7 @@ class SourceFailed:
     ``hash``. With fault ``unlisted``, a file in the directory of a model is none of its files.
     """
 
-    kind: ClassVar[str] = "source_failed"
+    kind: ClassVar[Literal["source_failed"]] = "source_failed"
     model: str
     file: str
     source: str
@@ -165,7 +165,7 @@ class SourceFailed:
 class FileVerified:
     """The SHA-256 of a file is the pinned one."""
 
-    kind: ClassVar[str] = "file_verified"
+    kind: ClassVar[Literal["file_verified"]] = "file_verified"
     model: str
     file: str
     size: int
@@ -176,7 +176,7 @@ class FileVerified:
 class FileQuarantined:
     """Bytes that failed verification were moved to quarantine."""
 
-    kind: ClassVar[str] = "file_quarantined"
+    kind: ClassVar[Literal["file_quarantined"]] = "file_quarantined"
     model: str
     file: str
     path: str
@@ -191,7 +191,7 @@ class FileQuarantined:
 class FileCommitted:
     """A verified file has its final name."""
 
-    kind: ClassVar[str] = "file_committed"
+    kind: ClassVar[Literal["file_committed"]] = "file_committed"
     model: str
     file: str
     path: str
@@ -209,7 +209,7 @@ class FileCommitted:
 class ModelReady:
     """Every file of a model is there and verified."""
 
-    kind: ClassVar[str] = "model_ready"
+    kind: ClassVar[Literal["model_ready"]] = "model_ready"
     model: str
     version: str
     path: str
@@ -248,7 +248,7 @@ class ErrorInfo:
 class RunFinished:
     """The last event of every run; there is exactly one."""
 
-    kind: ClassVar[str] = "run_finished"
+    kind: ClassVar[Literal["run_finished"]] = "run_finished"
     outcome: Outcome
     exit_code: int
     seconds: float

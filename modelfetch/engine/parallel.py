@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from modelfetch import tracing
 from modelfetch.engine.candidates import Candidate, Candidates, ready_at
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.engine.workers import LEAVE_SECONDS, join
@@ -177,6 +178,8 @@ class ParallelConnections:
 
     def _note_failure(self, host: str, error: SourceError) -> None:
         """Note what a failure says about the host; the source is not counted as failed for it."""
+        if tracing.active is not None:
+            tracing.active.say(f"retry: a further connection to {host}: {error.message}; not repeated")
         if isinstance(error, Unranged):
             self._runtime.hosts.note_whole_only(host)
         elif error.fault in _TOO_MANY:

@@ -26,6 +26,7 @@ from modelfetch.engine.candidates import (
     decide,
     first_byte_of,
     ready_at,
+    report_decision,
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
@@ -278,6 +279,7 @@ class Transfer:
             alone=len(self.candidates.remaining()) == 1,
             rest=self._wait(candidate),
         )
+        report_decision(f"{self.model}/{self.file.path}", candidate.label, error, decision)
         if error.retry_after is not None and not isinstance(decision, Discard):
             hosts.defer(host, decision.wait)
         yield self._apply(candidate, error, decision)

@@ -29,6 +29,8 @@ MODELPACK: Final = frozenset(
 """Artifact types of ModelPack: of the specification, and of its predecessor."""
 MODEL_MANIFEST: Final = "io.modelfetch.manifest"
 """Annotation of the layer of a bundle that is the manifest of the model, and not one of its files."""
+FILE_DIGEST: Final = "io.modelfetch.sha256"
+"""Annotation of a layer of an image from a bundle: SHA-256 of the file in it, in hexadecimal."""
 
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _DESCRIPTORS: Final = 20_001

@@ -34,6 +34,7 @@ class Answer:
         headers: Header fields, names in lower case.
         url: Where the answer came from, after redirects. It may contain a signature: never show it.
         challenge: What a 401 of the server that was asked requires, or None.
+        is_public: Whether it came from the public internet; known of answers to requests with content only.
     """
 
     def __init__(self, response: Response, url: str, timer: StallTimer, cancel: Cancellation) -> None:
@@ -41,6 +42,7 @@ class Answer:
         self.headers = dict(response.headers)
         self.url = url
         self.challenge: Challenge | None = None
+        self.is_public = False
         self._response = response
         self._timer = timer
         self._cancel = cancel
@@ -53,8 +55,8 @@ class Answer:
 
     @property
     def length(self) -> int | None:
-        """The length of the body in bytes, if the answer states it."""
-        return length_of(self.headers)
+        """The length of the body in bytes, if the answer states it; an answer to HEAD has no body."""
+        return 0 if self._response.request.method == "HEAD" else length_of(self.headers)
 
     def pieces(self, limit: int) -> Iterator[bytes]:
         """Yield the body as it arrives.

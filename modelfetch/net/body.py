@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.errors import socket_error
 
@@ -109,4 +111,12 @@ class Body:
         if self._reading is not None and not self._left:
             with suppress(SourceError, OSError):
                 next(self._reading, b"")
+        self._report()
         self._response.close()
+
+    def _report(self) -> None:
+        """Print the end of the exchange, if that was requested."""
+        if tracing.active is not None:
+            from modelfetch.net.exchange_trace import note_body
+
+            note_body(self._response, self._length - self._left)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from modelfetch import tracing
 from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import is_secure, origin
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.answers import Answer
     from modelfetch.net.body import Body
+    from modelfetch.net.outgoing import Outgoing
     from modelfetch.net.responses import RangeRequest
     from modelfetch.net.session import Session
     from modelfetch.net.time_limits import Limits, Memory
@@ -62,7 +65,9 @@ class Client:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).request(url, request, credential=credential, memory=memory)
+        session = self._session_for(url)
+        with _asking(url):
+            return session.request(url, request, credential=credential, memory=memory)
 
     def prepare(self, url: str) -> None:
         """Load what a request for ``url`` needs, so that its time is not measured as the source's."""
@@ -89,7 +94,9 @@ class Client:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).fetch(url, size, credential, first_byte)
+        session = self._session_for(url)
+        with _asking(url):
+            return session.fetch(url, size, credential, first_byte)
 
     def open(
         self,
@@ -99,6 +106,7 @@ class Client:
         *,
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
+        head: bool = False,
     ) -> Answer:
         """Send a request for something that is not pinned, such as a listing of a hub.
 
@@ -108,6 +116,7 @@ class Client:
             credential: Sent to its own origin only.
             public_only: Refuse addresses outside the public internet, because a public server named the URL.
             form: Sent with POST instead of GET; then no redirect is followed and no credential is sent.
+            head: Whether only the head of the answer is requested (HEAD instead of GET).
 
         Returns:
             The answer, whatever its status; the caller closes it.
@@ -120,9 +129,39 @@ class Client:
 
         session = self._session_for(url)
         public_only = public_only or (self._allowed is not None and origin(url) not in self._allowed)
-        response, address, timer = session.open(url, headers, credential, public_only=public_only, form=form)
+        with _asking(url):
+            response, address, timer = session.open(
+                url, headers, credential, public_only=public_only, form=form, head=head
+            )
         answer = Answer(response, address, timer, self._cancel)
         answer.challenge = session.challenge(response, url, address)
+        return answer
+
+    def send(
+        self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool = False
+    ) -> Answer:
+        """Send a request with content, such as a part of an upload. No redirect is followed.
+
+        Args:
+            url: Address.
+            outgoing: Method, header fields and content.
+            credential: Sent to its own origin only.
+            public_only: As for :meth:`open`.
+
+        Returns:
+            The answer, whatever its status; the caller closes it.
+
+        Raises:
+            SourceError: No answer was received, or the content was taken too slowly.
+            Cancelled: The run was cancelled.
+        """
+        from modelfetch.net.answers import Answer
+
+        session = self._session_for(url)
+        response, timer, is_public = session.send(url, outgoing, credential, public_only=public_only)
+        answer = Answer(response, url, timer, self._cancel)
+        answer.is_public = is_public
+        answer.challenge = session.challenge(response, url, url)
         return answer
 
     def close_idle(self) -> None:
@@ -152,3 +191,12 @@ class Client:
 
                 self._session = Session(self._limits, self._cancel, trust, self._clock)
             return self._session
+
+
+def _asking(url: str) -> AbstractContextManager[None]:
+    """Note the address of a request for verbose output, if that was requested."""
+    if tracing.active is None:
+        return nullcontext()
+    from modelfetch.net.exchange_trace import asking
+
+    return asking(url)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.urls import is_localhost, is_public
@@ -89,7 +90,12 @@ class Addresses:
             OSError: It has no address.
             SourceError: ``public_only`` is set and one of its addresses is not public.
         """
-        found = self._look_up_all(host, port)
+        if tracing.active is None:
+            found = self._look_up_all(host, port)
+        else:
+            from modelfetch.net.exchange_trace import look_up
+
+            found = look_up(tracing.active, host, port, lambda: self._look_up_all(host, port))
         # One private address among public ones is enough to refuse: connecting would try all of them.
         if self._public_only and not all(is_public(str(address.sockaddr[0])) for address in found):
             raise SourceError(Fault.REDIRECT, "leads into a private network")
@@ -112,6 +118,15 @@ def _getaddrinfo(host: str, port: int, **how: Any) -> Sequence[tuple[int, int, i
 
 
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
+    """Connect to the first of some addresses that answers; see :func:`_connect`."""
+    if tracing.active is None:
+        return _connect(addresses, seconds, cancel)
+    from modelfetch.net.exchange_trace import connecting
+
+    return connecting(tracing.active, lambda: _connect(addresses, seconds, cancel))
+
+
+def _connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
     """Connect to the first of some addresses that answers.
 
     Args:

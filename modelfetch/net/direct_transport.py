@@ -2,7 +2,7 @@
 
 It does what nearly every request needs, without loading httpx, which takes longer than everything else before
 the first request (60 of 120 ms). What it cannot do goes through :mod:`modelfetch.net.httpx_transport`:
-proxies, forms, and URLs that have to be normalized first. Connections are kept for further requests to the
+proxies, content to send, and URLs that have to be normalized first. Connections are kept for further requests to the
 same server: also after a large body, because bodies are framed by :mod:`modelfetch.net.body_framing`.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.body_framing import framing_of, pieces
 from modelfetch.net.connect import Addresses, connect
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import ssl
 
     from modelfetch.cancel import Cancellation
+    from modelfetch.net.exchange_trace import Exchange
     from modelfetch.net.time_limits import StallTimer
 
 _URL: Final = re.compile(
@@ -95,6 +97,7 @@ class DirectTransport:
         while True:
             self._cancel.raise_if_cancelled()
             connection = self._idle_connection(key) or self._connect(target, timer)
+            was_used = connection.is_used
             try:
                 head = connection.exchange(request, timer)
             except (OSError, h11.RemoteProtocolError) as error:
@@ -102,13 +105,13 @@ class DirectTransport:
                 # First, because a connection that cancel() shut down looks like one that the server closed.
                 self._cancel.raise_if_cancelled()
                 failure = _failure(error)
-                if connection.is_used and failure.fault in (Fault.CUT, Fault.PROTOCOL):
+                if was_used and failure.fault in (Fault.CUT, Fault.PROTOCOL):
                     continue  # this ends: that connection is closed, and at last a fresh one is made
                 raise failure from error
             if len(head.headers) > MAX_HEADERS:
                 connection.close()
                 raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
-            return DirectResponse(connection, head, headers, timer, partial(self._keep, key, connection))
+            return DirectResponse(connection, head, headers, timer, partial(self._keep, key, connection), is_new=not was_used)
 
     def _idle_connection(self, key: tuple[str, str, int]) -> Connection | None:
         """Take the connection to a server that was used last; those that the server closed are dropped."""
@@ -162,6 +165,10 @@ class DirectTransport:
         except BaseException:
             secured.close()  # not ``sock``, which is empty now: its descriptor belongs to the new one
             raise
+        if tracing.active is not None:
+            from modelfetch.net.exchange_trace import report_tls
+
+            report_tls(tracing.active, secured)
         return secured
 
     def _keep(self, key: tuple[str, str, int], connection: Connection) -> None:
@@ -198,6 +205,8 @@ class DirectResponse:
         sent: Mapping[str, str],
         timer: StallTimer,
         keep: Callable[[], None],
+        *,
+        is_new: bool,
     ) -> None:
         self.status = head.status_code
         self.headers: Mapping[str, str] = joined(
@@ -206,6 +215,9 @@ class DirectResponse:
         self.location = next((value for name, value in head.headers if name == b"location"), None)
         self.peer = connection.peer
         self.credential = sent.get("Authorization", "")
+        self.raw = head.headers.raw_items()
+        self.is_new = is_new
+        self.exchange: Exchange | None = None
         self._connection = connection
         self._timer = timer
         self._keep = keep
@@ -215,6 +227,8 @@ class DirectResponse:
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives."""
         for piece in pieces(self._connection, self._framing, self._timer, gathered=False):
+            if self.exchange is not None:
+                self.exchange.received += len(piece)
             yield bytes(piece)
 
     def pieces_of(self, length: int, direct_from: float) -> Iterator[bytes | memoryview]:
@@ -226,6 +240,8 @@ class DirectResponse:
         if not self._is_open:
             return
         self._is_open = False
+        if self.exchange is not None:
+            self.exchange.finish()
         if self._framing.is_complete and self._framing.may_continue:
             self._keep()
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import ssl
 
     from modelfetch.net.proxies import Proxy
+    from modelfetch.net.transport import Response
 
 
 _UNTRUSTED = "If a company proxy inspects TLS, point SSL_CERT_FILE at its CA certificate."
@@ -109,3 +111,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def naming_host(host: str, first_host: str) -> Iterator[None]:
+    """Store in a failure which host caused it, if that is another one than the source's own."""
+    try:
+        yield
+    except SourceError as error:
+        error.elsewhere = host if host != first_host else ""
+        raise
+
+
+@contextmanager
+def closing_on_error(response: Response) -> Iterator[None]:
+    """Close a response whose processing fails, which frees its connection."""
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise

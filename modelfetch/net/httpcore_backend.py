@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
+from modelfetch import tracing
 from modelfetch.net.connect import Addresses, connect
 from modelfetch.net.http11 import is_readable
 from modelfetch.net.time_limits import StallTimer
@@ -152,6 +153,7 @@ class SocketStream(httpcore.NetworkStream):
         except BaseException:
             self.close()
             raise
+        _report_tls(secured)
         return SocketStream(self._sock, self._peer, self._cancel)
 
     def get_extra_info(self, info: str) -> Any:
@@ -194,6 +196,7 @@ class NestedTlsStream(httpcore.NetworkStream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         self._heads = HeadScanner()
         self._run(self._tls.do_handshake, timeout)
+        _report_tls(self._tls)
 
     def _run(self, step: Callable[[], Any], timeout: Timeout) -> Any:
         """Run a TLS operation, sending and receiving the records that it needs."""
@@ -269,6 +272,13 @@ class HeadScanner:
             if self._interim > MAX_INTERIM:
                 raise httpcore.RemoteProtocolError("too many interim responses")
         return len(data)
+
+
+def _report_tls(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
+    if tracing.active is not None:
+        from modelfetch.net.exchange_trace import report_tls
+
+        report_tls(tracing.active, tls)
 
 
 def _seconds(timeout: Timeout) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from modelfetch import tracing
 from modelfetch.cancel import Cancellation
 from modelfetch.net import proxies
 from modelfetch.net.connect import Addresses, Families
@@ -93,7 +94,12 @@ class _Router(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request."""
         proxy = self._through.proxy_for(str(request.url)) if self._through.is_set else None
-        return self._transport(request.url.scheme, proxy).handle_request(request)
+        transport = self._transport(request.url.scheme, proxy)
+        if tracing.active is None:
+            return transport.handle_request(request)
+        from modelfetch.net import exchange_trace  # here, as few runs print requests
+
+        return exchange_trace.send(tracing.active, transport, request, proxy, self._through)
 
     def _transport(self, scheme: str, proxy: Proxy | None) -> _Transport:
         """The transport for a scheme and a proxy, created at its first use."""

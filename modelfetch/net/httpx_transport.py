@@ -1,12 +1,12 @@
-"""Sends requests through httpx: those that go through a proxy, carry a form, or need a URL to be normalized.
+"""Sends requests through httpx: those through a proxy, with content, or whose URL has to be normalized.
 
 Bodies are read past the parser of httpx where that is safe (:mod:`modelfetch.net.raw_body`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpx
 
@@ -15,6 +15,7 @@ from modelfetch.net import raw_body
 from modelfetch.net.errors import wants_credentials
 from modelfetch.net.httpx_client import new_client
 from modelfetch.net.httpx_errors import is_no_http, source_error
+from modelfetch.net.outgoing import GET, Outgoing, Sending
 from modelfetch.net.transport import MAX_HEADERS, Response, joined
 
 if TYPE_CHECKING:
@@ -60,9 +61,12 @@ class HttpxTransport:
         )
 
     def send(
-        self, url: str, headers: Mapping[str, str], timer: StallTimer, form: Mapping[str, str] | None = None
+        self, url: str, headers: Mapping[str, str], timer: StallTimer, outgoing: Outgoing = GET
     ) -> Response:
-        """Send one request; see :meth:`modelfetch.net.transport.Transport.send`."""
+        """Send one request; see :meth:`modelfetch.net.transport.Transport.send`.
+
+        Content that was sent in part is not sent again here: the server may have stored some of it.
+        """
         while True:
             self._cancel.raise_if_cancelled()
             fresh = False
@@ -73,19 +77,22 @@ class HttpxTransport:
 
             timeout = {"connect": timer, "read": timer, "write": timer, "pool": None}
             proxy = self._proxies.proxy_for(url)
+            content = Sending(outgoing, timer)
             try:
                 request = self._http.build_request(
-                    "GET" if form is None else "POST",
+                    outgoing.method,
                     url,
-                    headers=headers,
-                    data=form,
+                    headers={**headers, **outgoing.fields},
+                    content=cast("Iterable[bytes]", content) if outgoing.size else None,
                     extensions={"trace": trace, "timeout": timeout},
                 )
                 response = self._http.send(request, stream=True, auth=_no_auth)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 self._cancel.raise_if_cancelled()
                 failure = source_error(error, body=False, proxy=proxy)
-                if not fresh and (failure.fault is Fault.CUT or is_no_http(error, failure)):
+                if not (fresh or content.has_begun) and (
+                    failure.fault is Fault.CUT or is_no_http(error, failure)
+                ):
                     continue  # this ends: the pool has dropped that connection, and at last makes a fresh one
                 raise failure from error
             try:
@@ -114,6 +121,7 @@ class HttpxResponse:
         self.location = next((value for name, value in raw if name.lower() == b"location"), None)
         self.peer = str(response.extensions["network_stream"].get_extra_info("server_addr")[0])
         self.credential = response.request.headers.get("authorization", "")
+        self.exchange = response.extensions.get("exchange")
         self._response = response
         self._timer = timer
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import ResponseHead, refusal, strong_etag
@@ -127,7 +128,7 @@ class HubClient:
                 failures += 1
                 if failures == attempts:
                     raise
-                self._wait(error, failures, url)
+                self.wait(error, failures, url)
 
     def download(self, url: str, limit: int, *, credential: Credential | None = None) -> Iterator[bytes]:
         """Yield the bytes of a file. A transfer that was cut continues where it ended, if the server can.
@@ -157,7 +158,7 @@ class HubClient:
                 failures += 1
                 if received - counted >= RESET_BYTES:
                     counted, failures = received, 1
-                self._wait(error, failures, url)
+                self.wait(error, failures, url)
 
     def _open_from(self, url: str, start: int, etag: str, credential: Credential | None) -> Answer:
         """Open a file at an offset. Only a strong validator proves that the rest belongs to the beginning."""
@@ -183,13 +184,25 @@ class HubClient:
         answer.close()
         raise error
 
-    def _wait(self, error: SourceError, failures: int, url: str) -> None:
-        """Wait before the next attempt; raise the error if there is none."""
+    def wait(self, error: SourceError, failures: int, url: str) -> None:
+        """Wait before the next attempt; raise the error if there is none.
+
+        Args:
+            error: Why the last attempt failed.
+            failures: Failed attempts so far, since the last progress.
+            url: Address of the request, for the line about a delay.
+
+        Raises:
+            SourceError: The error, if it will not pass or there were attempts enough.
+            Cancelled: The run was cancelled.
+        """
         asked = error.retry_after
         is_too_long = asked is not None and asked > self._policy.retry_after_cap
         if not error.retry or failures >= self._policy.attempts or is_too_long:
             raise error
         seconds = wait_for(self._policy, failures, asked)
+        if tracing.active is not None:
+            tracing.active.say(f"retry: {host_of(url)}: {error.message}; next attempt in {seconds:.1f} s")
         if asked is not None:
             self._waiting(f"{host_of(url)} asks to wait: {error.message}; next attempt in {seconds:.0f} s")
         self._sleep(seconds)

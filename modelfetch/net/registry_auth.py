@@ -1,7 +1,8 @@
 """Credentials for the repositories of OCI registries: Basic, and the tokens of a token service.
 
 A registry that requires credentials answers 401 and says of which kind. A token is requested from the service
-that the registry names, for reading one repository, and the request is sent again once::
+that the registry names, for reading one repository (for a push: for writing, too), and the request is sent
+again once::
 
     GET  https://registry.example/v2/models/m/blobs/sha256:...     401, WWW-Authenticate: Bearer realm=...
     GET  https://auth.example/token?service=...&scope=repository:models/m:pull       {"token": "..."}
@@ -9,8 +10,8 @@ that the registry names, for reading one repository, and the request is sent aga
 
 The registry chooses the service, so its address is checked: https (http only if both are on this machine),
 and not in a private network unless the registry is (CVE-2026-33990, CVE-2025-51471). The scope is made here
-and not taken from the answer, so that a registry cannot ask for more than reading. A token goes to the
-registry's own origin only, never along a redirect to a CDN. The steps are those of the OCI distribution
+and not taken from the answer, so that a registry cannot ask for more than the command needs. A token goes to
+the registry's own origin only, never along a redirect to a CDN. The steps are those of the OCI distribution
 specification and of the token authentication of distribution/distribution.
 """
 
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.registry_urls import RegistryRepository, is_loopback
@@ -64,6 +66,7 @@ class RegistryAuth:
         client: HTTP client of the run.
         find_login: Called only when a registry asks for credentials.
         clock: Returns monotonic seconds.
+        is_writing: Whether tokens are requested for writing too, for a push.
     """
 
     def __init__(
@@ -71,10 +74,13 @@ class RegistryAuth:
         client: Client,
         find_login: FindLogin = lambda _registry, _repository: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_writing: bool = False,
     ) -> None:
         self._client = client
         self._find_login = find_login
         self._clock = clock
+        self._is_writing = is_writing
         self._lock = threading.Lock()
         self._known: dict[RegistryRepository, _Access] = {}
 
@@ -111,7 +117,7 @@ class RegistryAuth:
         with self._lock:
             found = self._known.get(repository)
             if found is None:
-                found = _Access(repository, self._client, self._find_login, self._clock)
+                found = _Access(repository, self._client, self._find_login, self._clock, self._is_writing)
                 self._known[repository] = found
             return found
 
@@ -125,11 +131,13 @@ class _Access:
         client: Client,
         find_login: FindLogin,
         clock: Callable[[], float],
+        is_writing: bool,
     ) -> None:
         self._repository = repository
         self._client = client
         self._find_login = find_login
         self._clock = clock
+        self._is_writing = is_writing
         self._lock = threading.Lock()
         self._challenge: Challenge | None = None
         self._credential: Credential | None = None
@@ -181,8 +189,10 @@ class _Access:
         if login is None:
             how = f"`docker login {host}` or `podman login {host}` stores a login"
             hint = f"It may be private, or not exist; {how}."
+            hint = f"A push needs a login; {how}." if self._is_writing else hint
         else:
-            hint = f"The login of {login.origin} may not read it: check it, or log in to {host} again."
+            verb = "write to" if self._is_writing else "read"
+            hint = f"The login of {login.origin} may not {verb} it: check it, or log in to {host} again."
         return SourceError(Fault.AUTHORIZATION, message, hint=hint)
 
     def _find(self) -> RegistryLogin | None:
@@ -241,7 +251,10 @@ class _Access:
     def _ask(self, realm: str, service: str, login: RegistryLogin | None, *, is_public: bool) -> Answer:
         fields = {"Accept": "application/json"}
         asked = {"service": service} if service else {}
-        asked["scope"] = f"repository:{self._repository.name}:pull"
+        actions = "pull,push" if self._is_writing else "pull"
+        asked["scope"] = f"repository:{self._repository.name}:{actions}"
+        if login is not None and tracing.active is not None:
+            tracing.active.hide(login.secret.reveal())
         if login is not None and login.is_identity_token:
             form = {"grant_type": "refresh_token", "client_id": _CLIENT_ID, **asked}
             form["refresh_token"] = login.secret.reveal()

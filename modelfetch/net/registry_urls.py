@@ -84,6 +84,11 @@ class RegistryRepository:
         """Address of a blob, by the SHA-256 of its bytes in hexadecimal."""
         return f"{self.endpoint}/v2/{quote_path(self.name)}/blobs/sha256:{sha256}"
 
+    @property
+    def uploads_url(self) -> str:
+        """Address at which uploads begin."""
+        return f"{self.endpoint}/v2/{quote_path(self.name)}/blobs/uploads/"
+
 
 def is_loopback(host: str) -> bool:
     """Whether a host is a loopback name or address; nothing is resolved."""

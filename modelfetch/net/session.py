@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net import proxies
 from modelfetch.net.body import Body
 from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import DirectTransport, parse_target
+from modelfetch.net.errors import closing_on_error, naming_host
 from modelfetch.net.fields import credential_sent, may_be_used, range_headers, with_etag
+from modelfetch.net.outgoing import GET, Outgoing, form_of
 from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.tls import require_ssl
@@ -100,6 +103,7 @@ class Session:
         *,
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
+        head: bool = False,
     ) -> tuple[Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
@@ -109,6 +113,7 @@ class Session:
             credential: Sent to its own origin only.
             public_only: See :meth:`modelfetch.net.client.Client.open`.
             form: See :meth:`modelfetch.net.client.Client.open`.
+            head: See :meth:`modelfetch.net.client.Client.open`.
 
         Returns:
             The response with any status, none of its body read; the URL it came from; and the timer that
@@ -116,9 +121,30 @@ class Session:
         """
         timer = StallTimer(self._limits, self._clock)
         if form is not None:  # no redirect is followed: its target must not receive the form
-            return self._send(url, headers, timer, form, public=public_only), url, timer
-        response, address = self._follow(url, lambda _: headers, credential, timer, public=public_only)
+            return self._send(url, headers, timer, form_of(form), public=public_only), url, timer
+        outgoing = Outgoing("HEAD") if head else GET
+        response, address = self._follow(
+            url, lambda _: headers, credential, timer, public=public_only, outgoing=outgoing
+        )
         return response, address, timer
+
+    def send(
+        self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool
+    ) -> tuple[Response, StallTimer, bool]:
+        """Send a request with content; see :meth:`modelfetch.net.client.Client.send`.
+
+        Returns:
+            The response, the timer that limits the reads, and whether it came from the public internet.
+        """
+        if public_only and is_private_url(url):
+            raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
+        window = max(self._limits.stall_timeout, outgoing.answer_seconds)
+        timer = StallTimer(replace(self._limits, stall_timeout=window), self._clock)
+        headers = {} if credential is None else credential.header_for(url)
+        response = self._send(url, headers, timer, outgoing, public=public_only)
+        with closing_on_error(response):
+            is_public = self._came_from_public(response, url)
+        return response, timer, is_public
 
     def challenge(self, response: Response, url: str, address: str) -> Challenge | None:
         """What a 401 asks for; None if there is nothing that may be answered.
@@ -160,7 +186,7 @@ class Session:
             fields = partial(range_headers, request, memory)
             response, address = self._follow(url, fields, credential, timer)
             sent = with_etag(request, memory, address)
-            with _closing_on_error(response):
+            with closing_on_error(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
                 head = _response_head(response, sent, timer, redirected=address != url)
@@ -169,6 +195,8 @@ class Session:
                     memory.etag, memory.etag_origin = strong_etag(response.headers), origin(address)
                     return response, verdict
             response.close()
+            if tracing.active is not None:
+                tracing.active.say(f"retry: {host_of(url)} is asked again in a plainer form")
             if sent.etag and not verdict.request.etag:
                 memory.etag = ""
             request = replace(verdict.request, etag="")  # with_etag() adds it again where it is valid
@@ -181,6 +209,7 @@ class Session:
         timer: StallTimer,
         *,
         public: bool = False,
+        outgoing: Outgoing = GET,
     ) -> tuple[Response, str]:
         """Send a request and follow redirects.
 
@@ -190,6 +219,7 @@ class Session:
             credential: Sent to its own origin only.
             timer: Limits the time of all requests together.
             public: Whether already the first request must not lead into a private network.
+            outgoing: Method of the requests; they have no content.
 
         Returns:
             The response, and the URL it came from.
@@ -201,9 +231,9 @@ class Session:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
-            with _naming_host(host_of(url), first_host):
-                response = self._send(url, headers, timer, public=public)
-            with _closing_on_error(response):
+            with naming_host(host_of(url), first_host):
+                response = self._send(url, headers, timer, outgoing, public=public)
+            with closing_on_error(response):
                 if response.status not in _REDIRECTS:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.
@@ -218,16 +248,22 @@ class Session:
         url: str,
         headers: Mapping[str, str],
         timer: StallTimer,
-        form: Mapping[str, str] | None = None,
+        outgoing: Outgoing,
         *,
         public: bool,
     ) -> Response:
         """Send one request: directly if nothing speaks against it, else through httpx."""
         transports = self._public if public else self._any
-        target = None if form is not None or self._proxies.is_proxied(url) else parse_target(url)
+        is_direct = outgoing is GET and not self._proxies.is_proxied(url)
+        target = parse_target(url) if is_direct else None
         if target is None:
-            return transports.through_httpx().send(url, headers, timer, form)
-        return transports.direct.send(target, headers, timer)
+            return transports.through_httpx().send(url, headers, timer, outgoing)
+        send = partial(transports.direct.send, target, headers, timer)
+        if tracing.active is None:
+            return send()
+        from modelfetch.net.exchange_trace import send_directly
+
+        return send_directly(tracing.active, target, headers, self._proxies, send)
 
     def _came_from_public(self, response: Response, url: str) -> bool:
         """Whether a response came from the public internet, by the address of the connection.
@@ -294,22 +330,3 @@ def _excerpt(response: Response, timer: StallTimer) -> str:
             if len(data) > EXCERPT_BYTES:
                 break
     return data[:EXCERPT_BYTES].decode("latin-1")
-
-
-@contextlib.contextmanager
-def _naming_host(host: str, first_host: str) -> Iterator[None]:
-    """Store in a failure which host caused it, if that is another one than the source's own."""
-    try:
-        yield
-    except SourceError as error:
-        error.elsewhere = host if host != first_host else ""
-        raise
-
-
-@contextlib.contextmanager
-def _closing_on_error(response: Response) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        response.close()
-        raise

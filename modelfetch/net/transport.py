@@ -1,7 +1,7 @@
 """What sends requests: a transport, and the response that it returns.
 
 There are two. :mod:`modelfetch.net.direct_transport` sends requests to servers, over connections of its own.
-:mod:`modelfetch.net.httpx_transport` sends those that go through a proxy, that carry a form, or whose URL has
+:mod:`modelfetch.net.httpx_transport` sends those that go through a proxy, that have content, or whose URL has
 to be normalized first. :class:`modelfetch.net.session.Session` chooses, and treats all responses alike:
 redirects, credentials and the checks of responses are independent of the transport.
 """
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from modelfetch.version import __version__
 
 if TYPE_CHECKING:
+    from modelfetch.net.exchange_trace import Exchange
+    from modelfetch.net.outgoing import Outgoing
     from modelfetch.net.time_limits import StallTimer
 
 MAX_HEADERS: Final = 256
@@ -46,6 +48,7 @@ class Response(Protocol):
         location: The field ``Location`` as received, or None.
         peer: IP address of the other end of the connection: the server, or a proxy.
         credential: The field ``Authorization`` of the request, or empty.
+        exchange: Reports the exchange in verbose output; None without it.
     """
 
     status: int
@@ -53,6 +56,7 @@ class Response(Protocol):
     location: bytes | None
     peer: str
     credential: str
+    exchange: Exchange | None
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, without ``Transfer-Encoding``.
@@ -83,7 +87,7 @@ class Transport(Protocol):
     """Sends requests. May be used by several threads."""
 
     def send(
-        self, url: str, headers: Mapping[str, str], timer: StallTimer, form: Mapping[str, str] | None = None
+        self, url: str, headers: Mapping[str, str], timer: StallTimer, outgoing: Outgoing
     ) -> Response:
         """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
@@ -94,7 +98,7 @@ class Transport(Protocol):
             url: Address.
             headers: Header fields besides those that every request has.
             timer: Limits the waits, also those for the body.
-            form: Sent with POST instead of GET.
+            outgoing: Method, and content to send.
 
         Raises:
             SourceError: No response was received.

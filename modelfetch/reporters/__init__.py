@@ -1,4 +1,4 @@
-"""Reporters: bars for a terminal, lines for pipes and logs, JSON lines for programs, rows for the history.
+"""Reporters: bars for terminals and notebooks, lines for logs, JSON lines for programs, rows for the history.
 
 A reporter reads records (:mod:`modelfetch.engine.stream`) and nothing else, so it works the same for a run on
 this machine and for a job on a server. ``rich`` is imported only if bars are drawn, and not before the first
@@ -7,6 +7,7 @@ request was sent.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,6 +30,7 @@ def choose(
     stderr: TextIO,
     environ: Mapping[str, str],
     notices: Notices | None = None,
+    may_be_notebook: bool = False,
 ) -> tuple[Reporter, ...]:
     """Choose the reporters of a run.
 
@@ -41,6 +43,7 @@ def choose(
             bars. With ``GITHUB_ACTIONS`` set, the lines are in a group, and ``GITHUB_STEP_SUMMARY`` gets a
             table in every form of output.
         notices: Messages for the user that are not in the events.
+        may_be_notebook: Whether the process may run the cells of a notebook; bars are then drawn there.
     """
     in_github = environ.get("GITHUB_ACTIONS") == "true"
     summary = environ.get("GITHUB_STEP_SUMMARY") if in_github else None
@@ -51,6 +54,9 @@ def choose(
         return (JsonLines(stdout), *further)
     if quiet:
         return further
+    # Rich takes long to import, so it is only asked where IPython is loaded.
+    if may_be_notebook and "IPython" in sys.modules and _is_notebook():
+        return (DeferredReporter(lambda: _notebook_bars(notices)), *further)
     if can_draw(stderr, environ):
         return (DeferredReporter(lambda: _bars(stderr, notices)), *further)
     return (_grouped(stderr, notices) if in_github else Lines(stderr, notices), *further)
@@ -72,6 +78,18 @@ def _bars(stream: TextIO, notices: Notices | None) -> Reporter:
     from modelfetch.reporters.bars import Bars
 
     return Bars(stream, notices)
+
+
+def _is_notebook() -> bool:
+    from modelfetch.reporters.notebook import is_notebook
+
+    return is_notebook()
+
+
+def _notebook_bars(notices: Notices | None) -> Reporter:
+    from modelfetch.reporters.notebook import notebook_bars
+
+    return notebook_bars(notices)
 
 
 def can_draw(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from modelfetch import tracing
 from modelfetch.engine.events import ModelReady, Planned, Progress, RunFinished, SourceFailed
 from modelfetch.errors import Fault
 from modelfetch.model import source_kinds
@@ -42,11 +43,37 @@ _ECHO: Final = 2
 line taller than Rich knows, and could not be cleared."""
 
 
+class Area(Protocol):
+    """A live area other than that of a terminal, which is a :class:`rich.live.Live`."""
+
+    auto_refresh: bool
+    """Whether it draws itself; else it is refreshed with every record."""
+
+    def start(self) -> None:
+        """Draw the bars from now on."""
+
+    def refresh(self) -> None:
+        """Draw the bars again."""
+
+    def stop(self) -> None:
+        """Remove the bars."""
+
+    def print(self, line: RenderableType) -> None:
+        """Add a permanent line above them."""
+
+
 class Bars:
     """Draws a run with Rich.
 
     The thread of the run takes snapshots of the state. The thread of Rich draws the latest snapshot ten times
     a second, so spinners and countdowns move while no event comes.
+
+    Args:
+        out: The terminal.
+        notices: Messages for the user that are not in the events.
+        console: Replaces the console on ``out``.
+        clock: Monotonic seconds.
+        area: Makes the live area, given what draws the bars; by default a :class:`rich.live.Live`.
     """
 
     def __init__(
@@ -56,6 +83,7 @@ class Bars:
         *,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        area: Callable[[Callable[[], Group]], Area] | None = None,
     ) -> None:
         self._console = console or Console(file=out, highlight=False, markup=False, emoji=False)
         self._symbols: Symbols = symbols_for(self._console.encoding)
@@ -70,7 +98,17 @@ class Bars:
         self._scene: Scene = EMPTY
         self._longest = 0
         self._drawn = float("-inf")
-        self._live = Live(
+        self._live: Live | Area
+        self._print_above: Callable[[RenderableType], None]
+        if area is not None:
+            self._live = area(self._picture)
+            self._print_above = self._live.print
+        else:
+            self._live = self._terminal_area()
+            self._print_above = self._console.print
+
+    def _terminal_area(self) -> Live:
+        return Live(
             get_renderable=self._picture,
             console=self._console,
             refresh_per_second=PER_SECOND,
@@ -90,6 +128,8 @@ class Bars:
 
     def _start(self) -> None:
         """Start the live area; without a thread for it, it is drawn with every record."""
+        if tracing.active is not None:
+            tracing.active.redirect(self._verbose)
         try:
             self._live.start()
         except RuntimeError:  # the system allows no further thread; everything else of Rich is started
@@ -101,6 +141,12 @@ class Bars:
         """Clear the live area and show the cursor again."""
         self._scene = EMPTY
         self._live.stop()
+        if tracing.active is not None:
+            tracing.active.redirect(None)
+
+    def _verbose(self, line: str) -> None:
+        """Print a line of verbose output above the live area, unbroken, so that it can be copied."""
+        self._console.print(Text(line, DIM), soft_wrap=True)
 
     def _snapshot(self, record: Record) -> None:
         now = self._clock()
@@ -147,9 +193,9 @@ class Bars:
     def _planned(self, event: Planned) -> None:
         if event.missing:
             name = Text().append(sanitize(event.model), "bold")
-            self._console.print(name.append(f"  {terminal_text.plan(event)}", DIM))
+            self._print_above(name.append(f"  {terminal_text.plan(event)}", DIM))
         for said in terminal_text.license_lines(event):
-            self._console.print(Text(said, "yellow"))
+            self._print_above(Text(said, "yellow"))
 
     def _finish(self, record: Record, event: RunFinished) -> None:
         self.close()
@@ -178,4 +224,4 @@ class Bars:
         wrapped = text.wrap(self._console, max(1, self._console.width - 2))
         lines = [Text("  ").append_text(line) for line in wrapped]
         lines[0] = Text().append(f"{sign} ", style).append_text(wrapped[0])
-        self._console.print(Text("\n").join(lines))
+        self._print_above(Text("\n").join(lines))

@@ -46,6 +46,7 @@ ENVIRONMENT: Final = {
     "MODELFETCH_CATALOG": "Catalogs that win over others: directories or TOML files, separated as in PATH.",
     "MODELFETCH_SERVE_TOKEN": "The token of `modelfetch serve`, for the server and its clients.",
     "MODELFETCH_SERVER": "The server of `jobs`, `attach`, `cancel` and `retry`, as with `--server`.",
+    "MODELFETCH_VERBOSE": "1 or 2, as with `-v` or `-vv`, for every command.",
 }
 """Variables of modelfetch that no file may set, with their meaning."""
 

@@ -43,7 +43,7 @@ def redact_text(text: str, environ: Mapping[str, str] | None = None) -> str:
             are masked wherever they occur.
     """
     variables = os.environ if environ is None else environ
-    for secret in _secrets(variables):
+    for secret in secret_variables(variables):
         text = text.replace(secret, MASK)
     text = _URL.sub(lambda found: redact(found[0]), text)
     text = _HEADER.sub(rf"\1 {MASK}", text)
@@ -52,7 +52,8 @@ def redact_text(text: str, environ: Mapping[str, str] | None = None) -> str:
     return _without_home(text, variables)
 
 
-def _secrets(variables: Mapping[str, str]) -> Iterable[str]:
+def secret_variables(variables: Mapping[str, str]) -> Iterable[str]:
+    """The values of variables whose names say that they are secret, longest first; no short ones."""
     found = [value for name, value in variables.items() if _SECRET_NAMES.search(name)]
     # Longest first: a secret may be part of a longer one.
     return sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)

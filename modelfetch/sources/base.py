@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.credentials import Credential, split_credential
@@ -225,7 +226,12 @@ class HttpOffer:
         try:
             if self.before is not None:
                 self.before(self.address)
-            return self._authorized(request)
+            if tracing.active is None:
+                return self._authorized(request)
+            from modelfetch.net.exchange_trace import sending_for
+
+            with sending_for(self.kind):
+                return self._authorized(request)
         except SourceError as error:
             self._advise(error)
             raise

@@ -140,7 +140,7 @@ def _places_of(context: SourceContext) -> Places:
     loaded = context.loaded
     finders, searches, bundles = list[Finder](), list[Search](), list["LocalBundle"]()
     for text in loaded.settings.sources.local:
-        from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file
+        from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file, is_layout
         from modelfetch.sources.local_directories import LocalDirectory
 
         root = Path(os.path.expanduser(text))  # noqa: PTH111 - never raises
@@ -149,6 +149,8 @@ def _places_of(context: SourceContext) -> Places:
         else:
             finders.append(in_layout(root))
             searches.append(Search(root, LocalDirectory(root, context.notice, context.store.root).of_size))
+            if is_layout(root):
+                bundles.append(LocalBundle(root))
     if os.path.isdir(loaded.hf_cache):  # noqa: PTH112 - never raises, unlike Path.is_dir
         from modelfetch.sources.hf_cache import HuggingFaceCache
 

@@ -7,22 +7,35 @@ streams of several threads would move each other's position. In a directory, blo
     models.tar                              blob at its place in the archive
     models/blobs/sha256/<digest>            blob
 
-The name of a blob is no proof: the bytes are verified like a download.
+In a bundle of images a file is a part of a blob, and the documents of the bundle are read to find it. Neither
+they nor the name of a blob are proof: the bytes are verified like a download.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.bundle.verifier import BLOBS, BundleError, Member, TarBundle, open_bundle, volumes_of
+from modelfetch.bundle.image import files_in_layers
+from modelfetch.bundle.verifier import (
+    BLOBS,
+    BLOCK,
+    BundleError,
+    Member,
+    TarBundle,
+    open_bundle,
+    volumes_of,
+)
 from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import sanitize
 from modelfetch.sources.local_files import DiskStream, LocalOffer
 
 if TYPE_CHECKING:
+    from modelfetch.bundle.verifier import Bundle
     from modelfetch.model.manifest import FileSpec, Manifest
 
 
@@ -43,11 +56,30 @@ def in_layout(root: Path) -> Callable[[Manifest, FileSpec], Iterator[Path]]:
     return find
 
 
+def is_layout(path: Path) -> bool:
+    """Whether a directory may be an unpacked bundle."""
+    try:
+        return (path / "oci-layout").is_file() and (path / "index.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the bytes of a file are."""
+
+    paths: list[Path]
+    """The file with them, or the volumes in order."""
+    member: Member
+    """Their place in it."""
+
+
 class LocalBundle:
-    """A bundle in a file, whose headers are read when a file is first looked for. Thread-safe.
+    """A bundle, whose headers and documents are read when a file is first looked for. Thread-safe.
 
     Args:
-        path: The file, the first volume, or the name that all volumes begin with.
+        path: The file, the first volume, or the name that all volumes begin with. Of a directory only the
+            images are offered, whose files are parts of blobs.
         notice: Receives a line for the user if it cannot be used.
     """
 
@@ -55,71 +87,99 @@ class LocalBundle:
         self._path = path
         self._notice = notice
         self._lock = threading.Lock()
-        self._found: dict[str, Member] | None = None
+        self._found: dict[str, Located] | None = None
 
     def offer(self, file: FileSpec) -> BundleOffer | None:
-        """Return an offer for a file, if there is a blob of its digest and size."""
-        member = self._members().get(BLOBS + file.sha256)
-        return BundleOffer(self._path, member) if member is not None and member.size == file.size else None
+        """Return an offer for a file, if the bundle has one of its digest and size."""
+        found = self._files().get(file.sha256)
+        if found is None or found.member.size != file.size:
+            return None
+        return BundleOffer(self._path, found)
 
-    def _members(self) -> dict[str, Member]:
+    def _files(self) -> dict[str, Located]:
         with self._lock:
             if self._found is None:
                 self._found = self._read()
             return self._found
 
-    def _read(self) -> dict[str, Member]:
+    def _read(self) -> dict[str, Located]:
+        found = dict[str, Located]()
         try:
-            bundle = open_bundle(self._path)
+            with closing(open_bundle(self._path)) as bundle:
+                if isinstance(bundle, TarBundle):
+                    found |= _blobs(bundle, volumes_of(self._path))
+                for sha256, located in _files_of_images(bundle, self._path):
+                    found.setdefault(sha256, located)
         except (BundleError, OSError) as error:
+            # What was found so far is used: a bundle that was cut off may lack a document.
             reason = getattr(error, "strerror", None) or str(error)
-            self._notice(f"{sanitize(str(self._path))} is not used as a source: {sanitize(reason)}")
-            return {}
-        bundle.close()
-        return dict(bundle.members) if isinstance(bundle, TarBundle) else {}
+            how = "used only in part" if found else "not used"
+            self._notice(f"{sanitize(str(self._path))} is {how} as a source: {sanitize(reason)}")
+        return found
+
+
+def _blobs(bundle: TarBundle, paths: list[Path]) -> dict[str, Located]:
+    """Return the blobs of an archive by their names."""
+    return {name.removeprefix(BLOBS): Located(paths, member) for name, member in bundle.members.items()}
+
+
+def _files_of_images(bundle: Bundle, path: Path) -> Iterator[tuple[str, Located]]:
+    """Yield the files of the images of a bundle, with their SHA-256.
+
+    Raises:
+        BundleError: A document is malformed.
+        OSError: The bundle cannot be read.
+    """
+    for file in files_in_layers(bundle):
+        name = BLOBS + file.sha256
+        if isinstance(bundle, TarBundle):
+            start = bundle.members[BLOBS + file.blob].start
+            yield file.sha256, Located(volumes_of(path), Member(name, file.size, start + BLOCK))
+        else:
+            blob = path / "blobs" / "sha256" / file.blob
+            yield file.sha256, Located([blob], Member(name, file.size, BLOCK))
 
 
 class BundleOffer(LocalOffer):
-    """A blob in a bundle.
+    """A file in a bundle.
 
     Args:
-        path: The bundle.
-        member: The blob in it.
+        path: The bundle, for display.
+        located: Where the bytes are.
     """
 
-    def __init__(self, path: Path, member: Member) -> None:
+    def __init__(self, path: Path, located: Located) -> None:
         super().__init__(path)
         self.host = str(path)
-        self.address = f"{path} ({member.name})"
-        self._member = member
+        self.address = f"{path} ({located.member.name})"
+        self._located = located
 
     def open(self, offset: int, end: int | None = None, first_byte: float | None = None) -> DiskStream:  # noqa: ARG002
-        """Open the bundle at a byte of the blob; read to ``end`` if that is given.
+        """Open the bundle at a byte of the file; read to ``end`` if that is given.
 
         Raises:
             SourceError: It cannot be opened.
         """
-        return BundleStream(self.path, self._member, offset, end)
+        return BundleStream(self._located, offset, end)
 
 
 class BundleStream(DiskStream):
-    """Bytes of a blob in a bundle. Unlike a file of its own, it cannot be cloned.
+    """Bytes of a file in a bundle. Unlike a file of its own, it cannot be cloned.
 
     Args:
-        path: The bundle.
-        member: The blob in it.
-        start: Position of the first byte in the blob.
-        end: End of the part, exclusive; None for the rest of the blob.
+        located: Where the bytes are.
+        start: Position of the first byte in the file.
+        end: End of the part, exclusive; None for the rest of the file.
 
     Raises:
         SourceError: The bundle cannot be opened.
     """
 
-    def __init__(self, path: Path, member: Member, start: int, end: int | None = None) -> None:
+    def __init__(self, located: Located, start: int, end: int | None = None) -> None:
         self.start = start
-        self._name, self._end = member.name, end
+        self._name, self._end = located.member.name, end
         try:
-            self._bundle = TarBundle(volumes_of(path), {member.name: member})
+            self._bundle = TarBundle(located.paths, {self._name: located.member})
         except (BundleError, OSError) as error:
             raise _unreadable(error) from error
 

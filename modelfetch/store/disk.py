@@ -95,6 +95,17 @@ class Disk(DiskOperations):
         is_read_only = sys.platform != "win32" and os.statvfs(path).f_flag & os.ST_RDONLY
         return errno.EROFS if is_read_only else errno.EACCES
 
+    def check_removable(self, path: Path, found: os.stat_result) -> None:
+        """Fail as :meth:`unlink` or :meth:`rmdir` of a name would for lack of permission; removes nothing.
+
+        Args:
+            path: The name.
+            found: Its status.
+        """
+        above = self.lstat(path.parent)
+        code = self.why_not_writable(path.parent) or syscalls.why_not_removable(found, above)
+        self._call("remove", path, lambda: syscalls.fail_with(code))
+
     def shared(self, path: Path) -> tuple[int, int]:
         """Return what a file shares with its clones, as :func:`.shared_extents`; zeros if unreadable."""
         try:
@@ -274,6 +285,17 @@ class Disk(DiskOperations):
             path,
             self._at(path, lambda name, at: os.utime(name, dir_fd=at, follow_symlinks=follow)),
         )
+
+    def mark_use(self, path: Path, found: os.stat_result) -> None:
+        """Set the access time of a file to the present; best effort, as only its owner may do so.
+
+        Its modification time, which receipts compare, stays as in the status ``found``.
+        """
+        times = (time.time_ns(), found.st_mtime_ns)
+        follow = os.utime not in os.supports_follow_symlinks
+        marking = self._at(path, lambda name, at: os.utime(name, ns=times, dir_fd=at, follow_symlinks=follow))
+        with suppress(OSError):
+            self.perform("touch", path, marking)
 
     def link(self, source: Path, target: Path) -> bool:
         """Create a hard link; False where these two places cannot share an inode."""

@@ -25,6 +25,8 @@ from modelfetch.store.layout import Layout, inside, within
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:
+    import os
+
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.store.disk import Disk
     from modelfetch.store.model_directories import Directories
@@ -120,11 +122,14 @@ def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:
         IntegrityError: The source turned out to be damaged while it was copied.
         StoreError: There is no source, or the disk refused.
     """
-    _require_regular(disk, source, file)
+    found = _require_regular(disk, source, file)
     temporary = target.with_name(temporary_name())
     try:
         if not (may_link(file) and _link(disk, source, temporary)):
             _copy(disk, source, temporary, file)
+            # A link shows in the link count that the blob is used. A copy does not, so a clean-up that runs
+            # at the same time looks at this time.
+            disk.mark_use(source, found)
         disk.rename(temporary, target)
     except BaseException:
         with suppress(StoreError):
@@ -187,13 +192,14 @@ def _link(disk: Disk, source: Path, target: Path) -> bool:
     return False
 
 
-def _require_regular(disk: Disk, source: Path, file: FileSpec) -> None:
+def _require_regular(disk: Disk, source: Path, file: FileSpec) -> os.stat_result:
     found = disk.lstat(source)
     if found is None or not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
         raise StoreError(
             f"{sanitize(str(source))} is not the file that was stored there",
             hint="Another program changed the cache meanwhile; try again.",
         )
+    return found
 
 
 def _copy(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:

@@ -15,10 +15,11 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.files import is_directory
 from modelfetch.store.journal_format import is_foreign
@@ -75,6 +76,8 @@ class Reclaimer:
         self._names = Counter(seen.names)
         self._links = dict(seen.links)
         self._digests = seen.digests
+        self._accessed = seen.accessed
+        self._copies = Counter(seen.copies)
         self._gone: set[Path] = set()
         """Names that a dry run has removed."""
         self._clones: set[int] = set()
@@ -96,6 +99,7 @@ class Reclaimer:
             # Under the lock only: before it, the run that makes the version complete may still be under way.
             if seen is not None and _latest([*files, *self._listed(receipt)]) > seen.changed:
                 raise BusyError("a run that used it meanwhile")
+            is_incomplete = seen is not None and seen.receipt is None
             for path in (self._layout.stamp(name), receipt):
                 self._remove(path)
             digests = _digests(seen.receipt.files) if seen is not None and seen.receipt is not None else set()
@@ -105,6 +109,7 @@ class Reclaimer:
                     self._remove_directory(path)
                 elif self._remove(path):
                     self._names[inode_of(found)] -= 1
+                    self._copies[found.st_size] -= bool(self._copies[found.st_size]) and is_incomplete
                     # An incomplete version has no receipt: its blobs are known by their inodes only.
                     digests |= {self._digests[inode_of(found)]} if inode_of(found) in self._digests else set()
             self._remove_directory(self._layout.model(name))
@@ -154,19 +159,35 @@ class Reclaimer:
         found = self._disk.lstat(path)
         if self._uses[digest] or found is None or self._names[inode_of(found)]:
             return
+        # An executable file is a copy of its blob, and its model has no receipt before the run ends.
+        if self._copies[found.st_size]:
+            return
         with self._locked(self._layout.blob_lock(digest)):
-            # More links than expected: since the survey another run has placed the file in a model.
-            if not self._dry_run and found.st_nlink > self._links.get(inode_of(found), found.st_nlink):
+            if not self._dry_run and self._was_placed(path):
                 raise BusyError(digest)
             self._remove(path)
+
+    def _was_placed(self, blob: Path) -> bool:
+        """Whether a run has placed a blob in a model since the survey; to be asked under the blob's lock."""
+        found = self._disk.lstat(blob)
+        if found is None:
+            return False
+        inode = inode_of(found)
+        # A link adds to the link count, a copy sets the access time.
+        return (
+            found.st_nlink > self._links.get(inode, found.st_nlink)
+            or self._accessed.get(inode, found.st_atime_ns) != found.st_atime_ns
+        )
 
     def _slot(self, slot: Slot, lock: Lock) -> None:
         own = [slot.data, slot.journal]
         if self._dry_run:
             is_alive = bool(slot.suffix) and maker(slot.suffix[1:]) == "alive"
             if not is_alive and not is_foreign(read_journal(self._disk, slot)):
-                for path in own:
-                    self._remove(path)
+                # Best effort, as in a run: what cannot be removed shows with the directory.
+                with suppress(StoreError):
+                    for path in own:
+                        self._remove(path)
             return
         found = [(path, self._disk.lstat(path)) for path in own]
         if discard(self._disk, slot, exclusive=lock.effective):
@@ -183,7 +204,11 @@ class Reclaimer:
             BusyError: Another process holds it.
         """
         with Lock(self._disk, self._layout.root, path) as lock:
-            is_free = lock.holder_pid() is None if self._dry_run else lock.try_acquire()
+            is_noted = lock.holder_pid() is not None  # read first: our own note replaces that of the holder
+            is_free = not is_noted
+            if not self._dry_run:
+                # Where a lock excludes no one, as in the cache of another user, only the note is evidence.
+                is_free = lock.try_acquire() and (lock.effective or not is_noted)
             if not is_free:
                 raise BusyError(lock.holder())
             yield lock
@@ -204,6 +229,7 @@ class Reclaimer:
         # Asked before, as an unlinked file cannot be opened. A small file is not worth the question.
         held = self._held_by_clones(path) if left <= 1 and found.st_size >= _WORTH else 0
         if self._dry_run:
+            self._disk.check_removable(path, found)
             self._gone.add(path)
         elif not self._disk.unlink(path):
             return False
@@ -231,6 +257,7 @@ class Reclaimer:
         if found is None or not stat.S_ISDIR(found.st_mode) or directory in self._gone:
             return
         if self._dry_run:
+            self._disk.check_removable(directory, found)  # first, as rmdir(2) does
             if any(directory / name not in self._gone for name in self._disk.names(directory)):
                 return
             self._gone.add(directory)

@@ -50,6 +50,8 @@ class _FileState:
     """Its number of links."""
     allocated: int
     """Bytes on the disk."""
+    accessed: int
+    """Access time in nanoseconds since 1970; a run that copies the file sets it."""
 
 
 class Remover:
@@ -186,7 +188,7 @@ class Remover:
         """Inspect each path before it is removed."""
         states = ((path, self._disk.lstat(path)) for path in paths)
         return {
-            path: _FileState(_inode(state), state.st_nlink, _allocated(state))
+            path: _FileState(_inode(state), state.st_nlink, _allocated(state), state.st_atime_ns)
             for path, state in states
             if state is not None
         }
@@ -207,30 +209,35 @@ class Remover:
         gone = {}
         for digest, paths in stored.items():
             left = {
-                path: states[path].names - removed[states[path].inode] for path in paths if path in states
+                path: (states[path].names - removed[states[path].inode], states[path].accessed)
+                for path in paths
+                if path in states
             }
             if self._remove_stored(digest, left):
                 gone[digest] = paths
         self._disk.rmdir(self._layout.model(self._name))
         return gone
 
-    def _remove_stored(self, digest: str, links: Mapping[Path, int]) -> bool:
+    def _remove_stored(self, digest: str, expected: Mapping[Path, tuple[int, int]]) -> bool:
         """Remove a blob and its partials, unless another process uses them; whether they are gone.
 
         Args:
             digest: The digest.
-            links: The paths, and how many links each file has by now if no other process linked it.
+            expected: The paths, and for each file its number of links and its access time if no other process
+                has placed it.
 
         Only this digest's lock is held: a model may have more files than a process may open.
         """
         with Lock(self._disk, self._layout.root, self._layout.blob_lock(digest)) as lock:
             if not lock.try_acquire():
                 return False
-            # More links than expected: another run has placed the blob in a model since it was inspected.
-            found = [(self._disk.lstat(path), expected) for path, expected in links.items()]
-            if any(state is not None and state.st_nlink > expected for state, expected in found):
-                return False
-            for path in links:
+            # More links, or another access time: a run has placed the blob in a model since it was inspected,
+            # as a link or as a copy.
+            for path, (links, accessed) in expected.items():
+                state = self._disk.lstat(path)
+                if state is not None and (state.st_nlink > links or state.st_atime_ns != accessed):
+                    return False
+            for path in expected:
                 self._disk.unlink(path)
             self._prune(self._layout.partial(digest))
         return True

@@ -65,7 +65,8 @@ class Survey:
     partials: tuple[Leftover, ...]
     quarantined: tuple[Leftover, ...]
     unused: tuple[Leftover, ...]
-    """Blobs that no receipt lists and no file of a model is linked to: of models that were never finished."""
+    """Blobs that no receipt lists, and of which no model has a link or what may be a copy: of models that
+    were never finished."""
     size: int
     """Bytes on the disk, each inode once, with directories."""
     names: Counter[Inode]
@@ -74,6 +75,10 @@ class Survey:
     """Links of each inode that has a name among the files of models or blobs, wherever its others are."""
     digests: dict[Inode, str]
     """Digest of each inode that is a blob."""
+    accessed: dict[Inode, int]
+    """Access time of each blob, by inode, in nanoseconds since 1970. A run that copies a blob sets it."""
+    copies: Counter[int]
+    """By size, the files of incomplete versions that are no links: each may be a copy of a blob."""
 
 
 def survey(disk: Disk, layout: Layout, receipts: Sequence[Receipt]) -> Survey:
@@ -97,6 +102,8 @@ class _Surveyor:
         self._names: Counter[Inode] = Counter()
         self._links: dict[Inode, int] = {}
         self._digests: dict[Inode, str] = {}
+        self._accessed: dict[Inode, int] = {}
+        self._copies: Counter[int] = Counter()
 
     def survey(self) -> Survey:
         versions = tuple(self._versions())
@@ -112,6 +119,8 @@ class _Surveyor:
             self._names,
             self._links,
             self._digests,
+            self._accessed,
+            self._copies,
         )
 
     def _versions(self) -> Iterator[HeldVersion]:
@@ -128,7 +137,7 @@ class _Surveyor:
 
     def _version(self, name: str, label: str) -> HeldVersion:
         changed = 0.0
-        receipt = self._layout.receipt(name, label)
+        receipt, held = self._layout.receipt(name, label), self._receipts.get((name, label))
         own = [*walk(self._disk, self._layout.version(name, label)), *walk(self._disk, receipt)]
         for path, found in own:
             self._count(found)
@@ -136,8 +145,9 @@ class _Surveyor:
             if stat.S_ISREG(found.st_mode) and path != receipt:
                 self._names[inode_of(found)] += 1
                 self._links[inode_of(found)] = found.st_nlink
+                self._copies[found.st_size] += held is None and found.st_nlink == 1
         size = sum({inode_of(found): allocated(found) for _, found in own}.values())
-        return HeldVersion(name, label, self._receipts.get((name, label)), changed, size)
+        return HeldVersion(name, label, held, changed, size)
 
     def _leftovers(self, directory: Path, is_one: Callable[[str], bool]) -> list[Leftover]:
         found = []
@@ -158,9 +168,11 @@ class _Surveyor:
                 if not is_digest(path.name) or not stat.S_ISREG(found.st_mode):
                     continue
                 self._digests[inode_of(found)] = path.name
+                self._accessed[inode_of(found)] = found.st_atime_ns
                 # Also of a blob that no model uses yet: a further link is how a later use shows.
                 self._links.setdefault(inode_of(found), found.st_nlink)
-                if path.name not in used and not self._names[inode_of(found)]:
+                is_placed = self._names[inode_of(found)] or self._copies[found.st_size]
+                if path.name not in used and not is_placed:
                     # The ctime too: a link that another program made or removed is a use.
                     yield Leftover(path.name, max(found.st_mtime, found.st_ctime))
 

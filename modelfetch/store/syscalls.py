@@ -142,3 +142,23 @@ def share_extents(fd: int, source: int) -> None:
     """Let an empty file share the extents of another one. Linux only."""
     if sys.platform != "win32":
         fcntl.ioctl(fd, _FICLONE, source)
+
+
+def why_not_removable(found: os.stat_result, above: os.stat_result | None) -> int:
+    """Return the errno with which a sticky directory refuses to remove a file from it; 0 if it does not.
+
+    In such a directory only the owner of the file or of the directory may do so (unlink(2)).
+
+    Args:
+        found: The status of the file.
+        above: That of the directory; None if it is gone.
+    """
+    if sys.platform == "win32" or above is None or not above.st_mode & stat.S_ISVTX:
+        return 0
+    return 0 if os.geteuid() in (0, found.st_uid, above.st_uid) else errno.EPERM
+
+
+def fail_with(code: int) -> None:
+    """Raise the OSError of an errno, as a failed system call does; nothing happens if it is 0."""
+    if code:
+        raise OSError(code, os.strerror(code))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from modelfetch.errors import ModelfetchError, UnavailableError, UsageError
 from modelfetch.model.addresses import why_bad_url
 from modelfetch.model.registry_documents import (
+    FILE_DIGEST,
     INDEXES,
     MANIFESTS,
     MODEL_MANIFEST,
@@ -205,6 +206,12 @@ def _unreadable(repository: RegistryRepository, error: ValueError) -> Unavailabl
 
 def _check_no_image(config: Descriptor | None, layers: list[Descriptor], shown: str) -> None:
     """Refuse container images, whose layers are archives, with words of their own."""
+    if any(FILE_DIGEST in layer.annotations for layer in layers):
+        raise UsageError(
+            f"{quote(shown)} is a container image of a bundle; its layers are archives of the files",
+            hint="Copy it with `skopeo copy --preserve-digests docker://... oci-archive:image.tar`, and run "
+            "`modelfetch bundle import image.tar`; or push a bundle without `--form image`.",
+        )
     is_image = config is not None and config.media_type in _IMAGE_CONFIGS
     if is_image and not any(layer.annotations for layer in layers):
         raise UsageError(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from modelfetch.bundle.bundled_models import BundledModel, guarded, models_of, opened, refused
 from modelfetch.bundle.documents import LAYOUT, artifact_of, digest, index
+from modelfetch.bundle.image import image_of, parts_of, toml_layer
 from modelfetch.bundle.tar_format import END, header, padding
 from modelfetch.bundle.verifier import BLOBS
 from modelfetch.model.manifest import FileSpec, Manifest
+from modelfetch.model.write import manifest_toml
 
 CONTENTS: Mapping[str, bytes] = {"config.json": b"{}", "onnx/model.onnx": bytes(range(256)) * 9}
 
@@ -60,6 +62,28 @@ def parts(contents: Mapping[str, bytes] = CONTENTS) -> Parts:
     blobs = {BLOBS + digest(data): data for data in (*contents.values(), toml, artifact.config)}
     blobs[BLOBS + digest(artifact.manifest)] = artifact.manifest
     members = {"oci-layout": LAYOUT, "index.json": index([artifact])} | dict(sorted(blobs.items()))
+    return Parts(members, json.loads(index([artifact])), json.loads(artifact.manifest), toml)
+
+
+def layer_of(path: str, data: bytes, *, executable: bool = False) -> bytes:
+    """A layer of an image."""
+    around = parts_of(path, len(data), executable=executable)
+    return around.head + data + around.tail
+
+
+def image_parts(contents: Mapping[str, bytes] = CONTENTS, programs: Sequence[str] = ()) -> Parts:
+    """A good bundle of an image."""
+    manifest = manifest_of(contents)
+    files = tuple(replace(file, executable=file.path in programs) for file in manifest.files)
+    manifest = replace(manifest, files=files, kind="worker" if programs else manifest.kind)
+    layers = {
+        file: layer_of(file.path, contents[file.path], executable=file.executable) for file in manifest.files
+    }
+    artifact = image_of(manifest, {file: digest(data) for file, data in layers.items()})
+    own = (toml_layer(manifest), artifact.config, artifact.manifest)
+    blobs = {BLOBS + digest(data): data for data in (*layers.values(), *own)}
+    members = {"oci-layout": LAYOUT, "index.json": index([artifact])} | dict(sorted(blobs.items()))
+    toml = manifest_toml(manifest).encode()
     return Parts(members, json.loads(index([artifact])), json.loads(artifact.manifest), toml)
 
 

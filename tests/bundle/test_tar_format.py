@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from modelfetch.bundle.tar_format import USTAR_LIMIT, header
-from modelfetch.bundle.verifier import BundleError, parse_header
+from modelfetch.bundle.tar_format import header
+from modelfetch.bundle.verifier import USTAR_LIMIT, BundleError, parse_header
 from tests.bundle.material import parts
 
 NAME = "blobs/sha256/" + "a" * 64

@@ -20,6 +20,7 @@ from typing import Any, Self
 from unittest import mock
 
 import modelfetch
+from modelfetch import tracing
 from modelfetch.cli import entry
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.stream import follow
@@ -214,6 +215,7 @@ class InProcess(Command):
         ):
             with (
                 mock.patch.dict(os.environ, self.environment | env, clear=True),
+                mock.patch.object(tracing, "active", None),
                 mock.patch.object(sys, "argv", ["modelfetch", *map(str, arguments)]),
                 chdir(self.work),
                 redirect_stdout(stdout),

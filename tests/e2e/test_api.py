@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import modelfetch
+from modelfetch import RunOptions
 from modelfetch.engine.events import FileCommitted, RunFinished
 from modelfetch.errors import (
     AuthorizationError,
@@ -25,6 +29,7 @@ from modelfetch.errors import (
     UnknownModelError,
     UsageError,
 )
+from modelfetch.workspace import Workspace
 from tests.e2e.command import PATIENCE, Command
 from tests.origin import Fault, Origin, ServedModel, faults, model
 
@@ -56,6 +61,19 @@ def test_ensure_gives_the_directory_and_asks_nobody_the_second_time(
     assert modelfetch.ensure("m") == directory
     assert modelfetch.ensure("m", offline=True) == directory
     assert len(origin.requests) == before
+
+
+def test_progress_is_lines_on_stderr_where_it_is_no_terminal(
+    served: ServedModel, capfd: pytest.CaptureFixture[str]
+) -> None:
+    modelfetch.ensure("m", progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    assert "ready" in err.splitlines()[-1]
+    modelfetch.verify("m", options=RunOptions(timeout=60), progress=True)
+    out, err = capfd.readouterr()
+    assert (out, "2 files" in err) == ("", True)
 
 
 def test_ensure_takes_a_cache_of_its_own(served: ServedModel, tmp_path: Path) -> None:
@@ -161,3 +179,27 @@ def test_ctrl_c_is_a_keyboard_interrupt(cli: Command, origin: Origin) -> None:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "interrupted\n")
+
+
+@pytest.mark.slow
+def test_a_cancelled_task_ends_the_run_as_the_docs_show(origin: Origin, served: ServedModel) -> None:
+    origin.fault("*", faults.stall())
+    page = (Path(__file__).parents[2] / "docs/how-to/python.md").read_text("utf-8")
+    example = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "stop.set" in block
+    )
+    names: dict[str, Any] = {}
+    exec(compile(example, "python.md", "exec"), names)
+
+    async def main() -> None:
+        task = asyncio.create_task(names["fetch_async"]("m"))
+        await asyncio.to_thread(origin.until, lambda origin: bool(origin.requests))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())  # waits for the thread, so for the end of the run
+    with Workspace.open({}).store.lock_model("m") as lock:
+        assert lock.try_acquire()
+    origin.heal()
+    assert asyncio.run(names["fetch_async"]("m")) == modelfetch.ensure("m")

@@ -199,6 +199,45 @@ def test_the_verifier_in_a_bundle_runs_alone(machine: InProcess, tmp_path: Path,
     assert check(tmp_path / "nowhere").returncode == 5
 
 
+def test_images_are_carried_as_well(machine: InProcess, there: InProcess, tmp_path: Path) -> None:
+    path = tmp_path / "image.tar"
+    for target in (path, tmp_path / "again.tar"):
+        made = machine("bundle", "create", "one", "two", "-o", target, "--form", "image", "--json")
+        # config.json is in both, but in an image it has a layer of its own for each path only
+        assert (made.document["files"], made.document["blobs"]) == (4, 3)
+    assert path.read_bytes() == (tmp_path / "again.tar").read_bytes()
+    models = machine("bundle", "inspect", path, "--json").document["models"]
+    assert [model["form"] for model in models] == ["image", "image"]
+    assert machine("bundle", "verify", path).code == 0
+    imported = there("bundle", "import", path)
+    assert imported.code == 0, imported.err
+    for directory, contents in zip(map(Path, imported.lines), (ONE, TWO), strict=True):
+        assert {file: (directory / file).read_bytes() for file in contents} == contents
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    subprocess.run(["tar", "-xf", path, "-C", layout], check=True)
+    for place in (path, layout):
+        shutil.rmtree(there.cache)
+        ensured = there("ensure", "one", "two", "--offline", "--from", place)
+        assert (ensured.code, ensured.lines) == (0, imported.lines), ensured.err
+    flip(path, ONE["onnx/model.onnx"])
+    found = machine("bundle", "verify", path)
+    assert (found.code, found.out.partition(":")[0]) == (5, "onnx/model.onnx of one")
+    shutil.rmtree(there.cache)
+    assert_fails(there("bundle", "import", path), 5, "onnx/model.onnx")
+    assert there("path", "two").code == 0
+
+
+def test_an_image_that_exists_is_refused_before_files_are_read(
+    machine: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (machine.work / "taken.tar").write_bytes(b"")
+    monkeypatch.setattr("modelfetch.bundle.writer.members_of", None)
+    line = ["bundle", "create", "one", "-o", "taken.tar", "--form", "image"]
+    assert_fails(machine(*line), 2, "exists already")
+    (machine.work / "taken.tar").unlink()
+
+
 def test_inspect_lists_the_models(machine: InProcess, bundle: Path) -> None:
     listed = machine("bundle", "inspect", bundle)
     assert [line.split()[0] for line in listed.lines] == ["model", "one", "two"]
@@ -258,6 +297,7 @@ def test_a_bundle_of_what_is_absent_or_damaged_is_not_written(inside: InProcess)
         (["import", "/dev/null"], 5, "is not a regular file"),
         (["create", "one", "-o", ""], 2, "--output is empty"),
         (["create", "one", "-o", "b.tar", "--volume-size", "x"], 2, "--volume-size"),
+        (["create", "one", "-o", "b.tar", "--form", "x"], 2, "--form"),
         (["create", "one", "-o", "b.tar", "--volume-size", "1"], 2, "at least 512 bytes"),
         (["create", "one", "-o", "taken"], 2, "exists already"),
         (["create", "one", "-o", "no/such/b.tar"], 7, "cannot write"),
@@ -272,12 +312,13 @@ def test_wrong_calls_say_what_to_do(machine: InProcess, words: list[str], code: 
 
 
 @pytest.mark.slow  # two processes
-def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["modelpack", "image"])
+def test_an_import_that_is_killed_continues_in_the_middle_of_a_file(tmp_path: Path, form: str) -> None:
     machine, cli = InProcess(tmp_path / "machine"), Command(tmp_path / "killed")
     large = os.urandom(1 << 20) * 300
     prepare(machine, "large", {"model.bin": large})
     bundle = tmp_path / "b.tar"
-    assert machine("bundle", "create", "large", "-o", bundle).code == 0
+    assert machine("bundle", "create", "large", "-o", bundle, "--form", form).code == 0
     with cli.start("bundle", "import", bundle) as running:
         running.until(lambda _: any(is_filled(path) for path in cli.files("partial")))
         running.process.kill()

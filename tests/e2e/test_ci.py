@@ -413,6 +413,29 @@ def test_a_recipe_fits_the_schema_of_its_service(
 
 
 @pytest.mark.slow
+def test_kubernetes_knows_every_field(project: Project, tmp_path: Path) -> None:
+    if shutil.which("kubernetes-validate") is None:
+        pytest.skip("kubernetes-validate is not installed")
+    path = tmp_path / "models.yaml"
+    for arguments in ([], ["silero-vad"]):
+        path.write_text(project.recipe("kubernetes", *arguments))
+        run("kubernetes-validate", "--strict", path)
+
+
+@pytest.mark.slow
+def test_shellcheck_has_no_finding(project: Project, tmp_path: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    job = yaml.safe_load(project.recipe("gitlab"))["tests"]
+    steps = yaml.safe_load(project.recipe("github"))["jobs"]["tests"]["steps"] + action()["runs"]["steps"]
+    scripts = ["\n".join(job["before_script"] + job["script"])] + [step.get("run", "") for step in steps]
+    path = tmp_path / "script"
+    for script in scripts:
+        path.write_text(script)
+        run("shellcheck", "--shell=bash", path)
+
+
+@pytest.mark.slow
 def test_hadolint_has_no_warning(project: Project, tmp_path: Path) -> None:
     if shutil.which("hadolint") is None:
         pytest.skip("hadolint is not installed")

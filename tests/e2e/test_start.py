@@ -135,6 +135,7 @@ def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command,
     assert "httpx" in waited
     assert not {"rich", "typer", "click", "sqlite3", "truststore", "asyncio", "tomli_w"} & waited
     assert not {"modelfetch.history", "modelfetch.settings.edit", "modelfetch.reporters.bars"} & waited
+    assert not {"modelfetch.net.exchange_trace", "modelfetch.settings.secret_values"} & waited
 
 
 @pytest.mark.lean

@@ -46,6 +46,8 @@ ENDINGS: Mapping[str, int] = {
     "bundle inspect ./nowhere": 3,
     "bundle import ./nowhere": 3,
     "bundle verify ./nowhere": 3,
+    "bundle push m oci:127.0.0.1:9/lab/m --offline": 4,
+    "bundle pull oci:127.0.0.1:9/lab/m --offline": 4,
     "find " + "0" * 64: 3,
     "outdated": 0,
     "upgrade m": 2,

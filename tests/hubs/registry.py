@@ -106,7 +106,7 @@ class Registry:
     """Whether all tokens expire when a blob is cut."""
 
     def __enter__(self) -> Self:
-        handler = type("Handler", (_Handler,), {"owner": self})
+        handler = type("Handler", (self.handler(),), {"owner": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -117,6 +117,9 @@ class Registry:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return Handler
 
     @property
     def host(self) -> str:
@@ -147,7 +150,7 @@ class Registry:
         return [f"{each.method} {each.path}" for each in self.asked if re.search(pattern, each.path)]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16  # head and body in one segment, else each answer waits for an acknowledgement
     owner: Registry
@@ -181,8 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         if owner.failures:
             self._error(owner.failures.pop(0), "UNKNOWN")
         elif not self._may_read(asked):
-            own = f'{owner.scheme} realm="{owner.realm or owner.endpoint + "/token"}",service="lab"'
-            self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": owner.challenge or own})
+            self._refuse()
         elif what == "blobs" and owner.cdn:
             self._send(307, b"", {"Location": f"{owner.cdn}/cdn/{reference}?signature=secret"})
         elif what == "blobs":
@@ -197,6 +199,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             is_known = any(name == each for each, _ in owner.manifests)
             self._error(404, "MANIFEST_UNKNOWN" if is_known else "NAME_UNKNOWN")
+
+    def _refuse(self) -> None:
+        owner = self.owner
+        own = f'{owner.scheme} realm="{owner.realm or owner.endpoint + "/token"}",service="lab"'
+        self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": owner.challenge or own})
 
     def _may_read(self, asked: Asked) -> bool:
         owner = self.owner
@@ -248,7 +255,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.owner.expires_at_cut:
                 self.owner.tokens[:] = ["no longer valid" for _ in self.owner.tokens]
             self.close_connection = True
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def _basic(login: tuple[str, str] | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Command, InProcess
+from tests.e2e.command import Command, InProcess, assert_fails
 
 registries = pytest.importorskip("tests.hubs.docker_registry")
 
@@ -24,8 +24,8 @@ CONTENTS = {"onnx/model.onnx": os.urandom(2_000_000), "config.json": b"{}", "emp
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A bundle of two models, made elsewhere."""
+def machine(tmp_path: Path) -> InProcess:
+    """A machine with two models."""
     machine = InProcess(tmp_path / "machine")
     for name in ("one", "two"):
         for path, data in CONTENTS.items():
@@ -33,6 +33,12 @@ def bundle(tmp_path: Path) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data + (name.encode() if path == "config.json" else b""))
         assert machine("adopt", machine.home / name, "--name", name).code == 0
+    return machine
+
+
+@pytest.fixture
+def bundle(machine: InProcess, tmp_path: Path) -> Path:
+    """A bundle of both."""
     target = tmp_path / "models.tar"
     assert machine("bundle", "create", "one", "two", "-o", target, "--with-verifier").code == 0
     return target
@@ -73,6 +79,49 @@ def test_a_bundle_reaches_another_machine_through_skopeo_and_a_registry(
     imported = other("bundle", "import", back)
     assert imported.code == 0, imported.err
     assert (Path(imported.out.strip()) / "config.json").read_bytes() == b"{}two"
+
+
+def test_images_pass_through_container_tools(cli: Command, machine: InProcess, tmp_path: Path) -> None:
+    image = tmp_path / "image.tar"
+    assert machine("bundle", "create", "one", "two", "-o", image, "--form", "image").code == 0
+    [_, two] = machine("bundle", "inspect", image, "--json").document["models"]
+    name = f"two:{two['version']}"
+    seen = json.loads(skopeo("inspect", f"oci-archive:{image}:{name}"))
+    assert (seen["Digest"], len(seen["Layers"])) == (two["digest"], len(CONTENTS) + 1)
+    root = tmp_path / "registry"
+    root.mkdir()
+    with registries.DockerRegistry(root) as registry:
+        target, back = f"docker://{registry.host}/lab/{name}", tmp_path / "back.tar"
+        copy = ["copy", "-q", "--preserve-digests", "--dest-tls-verify=false", "--src-tls-verify=false"]
+        skopeo(*copy, f"oci-archive:{image}:{name}", target)
+        refused = cli("add", f"oci:{registry.host}/lab/{name}")
+        assert_fails(refused, 2, "is a container image of a bundle", "modelfetch bundle import")
+        skopeo(*copy, target, f"oci-archive:{back}:{name}")
+    imported = cli("bundle", "import", back)
+    assert imported.code == 0, imported.err
+    assert (Path(imported.out.strip()) / "config.json").read_bytes() == b"{}two"
+    assert cli("show", "two", "--json").document["identity"] == two["identity"]
+
+
+@pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts an image")
+def test_an_image_is_mounted(machine: InProcess, tmp_path: Path) -> None:
+    image = tmp_path / "image.tar"
+    assert machine("bundle", "create", "one", "-o", image, "--form", "image").code == 0
+    [one] = machine("bundle", "inspect", image, "--json").document["models"]
+
+    def buildah(*words: str) -> str:
+        place = ["--root", str(tmp_path / "storage"), "--runroot", str(tmp_path / "run")]
+        line = ["buildah", *place, "--storage-driver", "vfs", *words]
+        return subprocess.run(line, check=True, capture_output=True, encoding="utf-8").stdout.strip()
+
+    container = buildah("from", f"oci-archive:{image}:one:{one['version']}")
+    models = Path(buildah("mount", container)) / "models"
+    assert (models / "onnx/model.onnx").read_bytes() == CONTENTS["onnx/model.onnx"]
+    assert (models / "config.json").read_bytes() == b"{}one"
+    assert (models / "empty.txt").read_bytes() == b""
+    assert (models / "one.toml").is_file()
+    buildah("rm", container)
 
 
 @pytest.mark.skipif(shutil.which("modelpack") is None, reason="modelpack-client is not installed")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -179,6 +182,41 @@ def test_a_blob_that_a_model_took_after_the_survey_stays(workspace: Workspace) -
     assert store.find_blob(spec(SHARED)) is not None
 
 
+RUNS = replace(model({"run": SHARED}), files=(replace(spec(SHARED, "run"), executable=True),))
+"""A model with an executable file, which is a copy of its blob."""
+
+
+def test_a_blob_of_which_a_run_made_a_copy_after_the_survey_stays(workspace: Workspace) -> None:
+    store = workspace.store
+    ensure(store, {"a": SHARED}, name="earlier")
+    obtain(store, noise(5000))
+    for remove in ("version", "blob"):
+        reclaimer = store.reclaimer(store.survey(), dry_run=False)
+        store.place(RUNS, RUNS.files[0])
+        if remove == "version":
+            assert reclaimer.version("earlier", "v1").skipped == (digest(SHARED),)
+        else:
+            with pytest.raises(BusyError):
+                reclaimer.blob(digest(SHARED))
+        assert store.find_blob(spec(SHARED)) is not None
+        shutil.rmtree(store.directory(RUNS))
+
+
+def test_so_does_one_whose_copy_is_part_of_an_incomplete_version(workspace: Workspace) -> None:
+    store = workspace.store
+    obtain(store, SHARED)
+    store.place(RUNS, RUNS.files[0])
+    at_once = Policy(0, 0, 90)
+    with store.lock_model(RUNS.name) as lock:
+        assert lock.try_acquire()
+        done = both(workspace, at_once)
+        assert [(each.kind, each.name) for each in done.skipped] == [("version", RUNS.name)]
+        assert store.find_blob(spec(SHARED)) is not None
+    both(workspace, at_once)
+    both(workspace, at_once)
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+
+
 def test_a_version_that_was_completed_or_used_after_the_survey_stays(workspace: Workspace) -> None:
     store = workspace.store
     obtain(store, SHARED)
@@ -250,11 +288,72 @@ def test_what_the_system_refuses_is_reported_and_the_rest_goes(
     ensure(workspace.store, {"precious": noise(100)}, name="l")
     stubborn = Store(workspace.store.root, disk=Unwilling())
     monkeypatch.setattr(Workspace, "store", property(lambda _: stubborn))
-    done = clean_up(workspace, ALL, NOW, dry_run=False)
+    done = both(workspace, ALL)  # so a dry run foresees it
     assert [(each.kind, each.name) for each in done.skipped] == [("version", "l")]
     assert "precious" in done.skipped[0].why
     assert sorted(each.name for each in done.actions) == ["l", "m0"]
     assert [receipt.name for receipt in stubborn.receipts()] == []
+
+
+class Foreign(Disk):
+    """A disk whose directories belong to another user."""
+
+    def why_not_writable(self, path: Path) -> int:
+        return errno.EACCES
+
+    def perform(self, operation: str, path: Path, call: Callable[[], T]) -> T:
+        if operation in ("remove", "lock", "create", "write"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return super().perform(operation, path, call)
+
+
+def leftovers(store: Store) -> None:
+    """A partial, an unused blob and a quarantine entry."""
+    content = noise(300_000)
+    with store.partial(spec(content), exclusive=True) as partial:
+        partial.put(0, content[:200_000], "mirror a")
+    obtain(store, noise(1000, seed=9))
+    (store.root / "wrong").write_bytes(b"wrong")
+    store.quarantine(store.root / "wrong", spec(b"right"), actual=digest(b"wrong"), source="mirror a")
+
+
+def test_a_dry_run_says_what_cannot_be_removed_from_the_cache_of_another_user(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace.store, 2)
+    leftovers(workspace.store)
+    theirs = Store(workspace.store.root, disk=Foreign())
+    monkeypatch.setattr(Workspace, "store", property(lambda _: theirs))
+    done = both(workspace, ALL)
+    assert (done.actions, done.freed) == ([], 0)
+    assert [each.kind for each in done.skipped] == ["partial", "quarantine", "blob", "version", "version"]
+    assert all("permission denied" in each.why for each in done.skipped)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_so_for_a_real_user_also_in_sticky_directories(workspace: Workspace, mode: int) -> None:
+    fill(workspace.store, 2)
+    leftovers(workspace.store)
+    for path in (workspace.store.root, *workspace.store.root.rglob("*")):
+        if path.is_dir():
+            path.chmod(mode)
+    home = workspace.store.root.parent
+    for path in (home, *home.parents):
+        if path.stat().st_mode & 0o777 == 0o700:
+            path.chmod(0o711)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException):
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            dry, done = (clean_up(workspace, ALL, NOW, dry_run=is_dry) for is_dry in (True, False))
+            status = 0 if dry == done and not done.actions and len(done.skipped) == 5 else 2
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class Killing(Disk):

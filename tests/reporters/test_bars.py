@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from modelfetch import tracing
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
@@ -27,6 +29,7 @@ from modelfetch.reporters.bars import Bars
 from modelfetch.reporters.bars_draw import DrawOptions, draw
 from modelfetch.reporters.bars_layout import columns, scene, shorten
 from modelfetch.reporters.terminal_text import ASCII, UNICODE, Symbols
+from modelfetch.settings.secret_values import KnownSecrets
 from tests.screen import Screen
 from tests.scripted import (
     FILES,
@@ -42,6 +45,7 @@ from tests.scripted import (
     planned,
     play,
     progress,
+    stamped,
     started,
 )
 
@@ -395,3 +399,28 @@ def test_rich_draws_by_itself_between_two_events() -> None:
 
     play(at_once(download()), bars, Patient())
     assert "planning whisper-base" in out.getvalue()
+
+
+def test_verbose_lines_are_above_the_bars_and_leave_them_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those after the end of the bars go to stderr again."""
+    trace = tracing.Trace(tracing.EXCHANGES, KnownSecrets({}), clock=lambda: 0.0)
+    monkeypatch.setattr(tracing, "active", trace)
+    after: list[str] = []
+    monkeypatch.setattr(tracing, "_print", after.append)
+    out = io.StringIO()
+    bars = Bars(out, console=Console(file=out, width=60, height=24, force_terminal=True))
+
+    for record in islice(stamped(under_way()), len(under_way())):  # without the end of the run
+        bars.report(record)
+        bars._live.refresh()
+        trace.say("GET")
+    screen = Screen(60, 24)
+    screen.feed(out.getvalue())
+    assert screen.lost == 0
+    text = screen.text
+    assert text.count("[   0.000] GET") == len(under_way())
+    assert [line for line in text if "of 9 files" in line] == [text[-1]]  # one total, below all else
+    assert "GET" in text[-12]  # right above the nine files and the total
+    bars.close()
+    trace.say("the end")
+    assert after == ["[   0.000] the end"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from modelfetch.errors import LockTimeoutError, UsageError
+from modelfetch.model.manifest import Manifest
 from modelfetch.store import Disk, Store
 from modelfetch.store.dir_handles import MOST
 from modelfetch.store.layout import Layout
@@ -243,3 +245,20 @@ def test_a_blob_that_another_run_placed_meanwhile_stays(tmp_path: Path) -> None:
     assert removal.freed < 5000
     assert Store(tmp_path).find_blob(spec(noise(5000))) is not None
     assert [receipt.name for receipt in Store(tmp_path).receipts()] == ["later"]
+
+
+class _Copying(Disk):
+    """Lets another run place a blob as an executable file, which is a copy."""
+
+    def unlink(self, path: Path) -> bool:
+        done = super().unlink(path)
+        if path.suffix == ".json":
+            file = replace(spec(noise(5000), "run"), executable=True)
+            Store(path.parents[2]).place(Manifest("later", "v1", (file,)), file)
+        return done
+
+
+def test_so_does_one_of_which_it_made_a_copy(tmp_path: Path) -> None:
+    ensure(Store(tmp_path), {"a": noise(5000)})
+    assert Store(tmp_path, disk=_Copying()).remove("tiny").freed < 5000
+    assert Store(tmp_path).find_blob(spec(noise(5000))) is not None

@@ -161,6 +161,10 @@ def test_an_index_stands_for_its_model(
             },
             "is a container image",
         ),
+        (
+            manifest([layer(b"a", "a") | {"annotations": {"io.modelfetch.sha256": "a" * 64}}]),
+            "is a container image of a bundle",
+        ),
     ],
 )
 def test_what_cannot_be_pinned(

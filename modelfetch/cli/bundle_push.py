@@ -1,0 +1,263 @@
+"""``bundle push`` and ``bundle pull``: models through a registry that other machines reach, too.
+
+``push`` writes the artifacts that ``bundle create`` would write into a registry, and skips what is there.
+``pull`` is ``ensure`` of a reference to such an artifact. stdout gets a line for each model::
+
+    $ modelfetch bundle push whisper-base oci:registry.example/models/whisper-base
+    oci:registry.example/models/whisper-base@sha256:...
+
+stderr gets a line for each file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelfetch.cli import options
+from modelfetch.cli.output import notes, print_json, print_line, say
+
+if TYPE_CHECKING:
+    from modelfetch.bundle.push import Pushed, PushedBlob, PushedModel, Pusher
+    from modelfetch.bundle.push_targets import Target
+    from modelfetch.workspace import Workspace
+
+Names = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME...",
+        help="Models or references.",
+        autocompletion=options.complete_model,
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Repository = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="Where they go: oci:REGISTRY/REPO or oci:REGISTRY/REPO:TAG.",
+        show_default=False,
+    ),
+]
+Bundle = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PATH",
+        help="Push from this bundle instead of the cache; without NAME all its models.",
+        show_default=False,
+    ),
+]
+Artifact = Annotated[
+    str,
+    typer.Argument(metavar="REF", help="What was pushed: oci:REGISTRY/REPO:TAG.", show_default=False),
+]
+
+
+def push(
+    names: Names,
+    reference: Repository,
+    from_: Bundle = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed.")] = False,
+    offline: options.Offline = False,
+    cache_dir: options.CacheDir = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Push models that are present to a registry.
+
+    Prints the reference of each. Files that the registry has are skipped, and a push that was interrupted
+    continues when it is run again. The tag is the version of the model if none is given. Several models go to
+    REPO/NAME each. Logins are those of docker and podman.
+    """
+    from modelfetch.bundle.push_targets import target_of, targets
+    from modelfetch.workspace import Workspace
+
+    workspace = Workspace.open({"cache_dir": cache_dir})
+    target = target_of(reference)
+    _check_online(workspace, target, offline=offline)
+    is_silent = quiet or json
+    if not is_silent:
+        notes(workspace)
+    with ExitStack() as stack:
+        models = _models(stack, workspace, names, from_)
+        placed = targets(target, [(each.manifest.name, each.manifest.version) for each in models])
+        pusher = stack.enter_context(_pusher(workspace, quiet=is_silent, dry_run=dry_run))
+        done: list[tuple[PushedModel, Target, Pushed]] = []
+        for model, place in zip(models, placed, strict=True):
+            pushed = pusher.push(model, place.repository, place.tag, dry_run=dry_run)
+            done.append((model, place, pushed))
+            if not json:  # at once: what was pushed stays pushed, even if a later model fails
+                _print(model, place, pushed, dry_run=dry_run, quiet=quiet)
+    if json:
+        print_json({"models": [_document(*each) for each in done], "dry_run": dry_run})
+
+
+def pull(
+    reference: Artifact,
+    offline: options.Offline = False,
+    cache_dir: options.CacheDir = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Pin and fetch a model that was pushed to a registry.
+
+    The same as `modelfetch ensure oci:...`: prints its directory.
+    """
+    from modelfetch.bundle.push_targets import check_scheme
+    from modelfetch.cli.run import run_ensure
+    from modelfetch.engine.options import EnsureOptions
+    from modelfetch.engine.setup import RunOptions
+
+    check_scheme(reference)
+    asked = EnsureOptions({"cache_dir": cache_dir}, RunOptions(offline))
+    raise typer.Exit(run_ensure([reference], asked, json=json, quiet=quiet))
+
+
+def _check_online(workspace: Workspace, target: Target, *, offline: bool) -> None:
+    from modelfetch.errors import OfflineError
+
+    if offline or workspace.loaded.offline:
+        raise OfflineError(
+            f"cannot push to {target.repository.registry}: the network may not be used",
+            hint="Run again without --offline (MODELFETCH_OFFLINE, HF_HUB_OFFLINE).",
+        )
+
+
+def _models(
+    stack: ExitStack, workspace: Workspace, names: Sequence[str], from_: str | None
+) -> list[PushedModel]:
+    """The models to be pushed, of the cache or of a bundle, which stays open until the end."""
+    from modelfetch.bundle.push import model_of
+    from modelfetch.cli.pinning import names_of
+
+    if from_ is not None:
+        return _bundled(stack, names, from_)
+    if not names:
+        from modelfetch.errors import UsageError
+
+        raise UsageError("no model is named", hint="Write `modelfetch bundle push NAME oci:REGISTRY/REPO`.")
+    store = workspace.store
+    return [model_of(store, manifest) for manifest in workspace.manifests(names_of(workspace, names))]
+
+
+def _bundled(stack: ExitStack, names: Sequence[str], from_: str) -> list[PushedModel]:
+    from modelfetch.bundle.bundled_models import guarded, models_of, opened
+    from modelfetch.bundle.push import bundled_model
+    from modelfetch.errors import UnknownModelError, UsageError
+    from modelfetch.model.text import quote, sanitize
+    from modelfetch.settings.locations import absolute, working_directory
+
+    if not from_.strip():
+        raise UsageError("--from is empty", hint="Give the path of a bundle.")
+    path = absolute(Path(from_), working_directory())
+    bundle = opened(path)
+    stack.callback(bundle.close)
+    found = {each.manifest.name: each for each in guarded(path, lambda: models_of(bundle))}
+    for name in names:
+        if name not in found:
+            raise UnknownModelError(
+                f"{sanitize(str(path))} has no model {quote(name)}",
+                hint=f"`modelfetch bundle inspect {sanitize(from_)}` lists its models.",
+            )
+    return [bundled_model(path, bundle, found[name]) for name in dict.fromkeys(names or found)]
+
+
+@contextmanager
+def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pusher]:
+    """Open connections to registries, with the logins of the user's container tools."""
+    from modelfetch.bundle.blob_upload import Watch
+    from modelfetch.bundle.push import Pusher
+    from modelfetch.bundle.upload_notes import UploadNotes
+    from modelfetch.cancel import Cancellation
+    from modelfetch.cli.pinning import HashingLine
+    from modelfetch.net.client import Client
+    from modelfetch.net.hub_client import HubClient
+    from modelfetch.net.registry_auth import RegistryAuth
+    from modelfetch.net.retry import RetryPolicy
+    from modelfetch.net.time_limits import Limits
+    from modelfetch.settings.docker_credentials import RegistryLogins
+    from modelfetch.settings.locations import home_directory
+
+    network, retry = workspace.loaded.settings.network, workspace.loaded.settings.retry
+    line = HashingLine(quiet=quiet)
+
+    def tell(text: str) -> None:
+        line.clear()
+        if not quiet:
+            say(text)
+
+    cancel = Cancellation()
+    client = Client(Limits(network.connect_timeout, network.stall_timeout, network.min_speed), cancel)
+    policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
+    hub = HubClient(client, cancel, policy, waiting=tell)
+    # Environment and home directory alone decide: a project may change settings, but not these.
+    logins = RegistryLogins(os.environ, home_directory(os.environ), lambda text: tell(f"note: {text}"))
+    upload_notes = UploadNotes(workspace.loaded.cache_dir)
+    watch = Watch(lambda path, done, size: line.show("pushing", path, done, size), tell)
+    auth = RegistryAuth(client, logins.find, is_writing=not dry_run)
+    try:
+        yield Pusher(hub, auth, upload_notes, watch, lambda each: tell(_blob_line(each)))
+    except KeyboardInterrupt:
+        tell("cancelled; run the command again to continue")
+        raise
+    finally:
+        line.clear()
+        client.close()
+        upload_notes.tidy()
+
+
+def _blob_line(each: PushedBlob) -> str:
+    from modelfetch.model.units import format_size
+
+    words = {"present": "there already", "pushed": "pushed", "missing": "would push"}
+    earlier = f", {format_size(each.continued_at)} of it earlier" if each.continued_at else ""
+    return f"{words[each.state]}: {each.blob.path} ({format_size(each.blob.size)}{earlier})"
+
+
+def _print(model: PushedModel, place: Target, pushed: Pushed, *, dry_run: bool, quiet: bool) -> None:
+    from modelfetch.bundle.push import total
+    from modelfetch.model.units import format_size
+
+    there = total(pushed.blobs, "present")
+    if not quiet:
+        moved = total(pushed.blobs, "missing") if dry_run else sum(each.sent for each in pushed.blobs)
+        verb = "would push" if dry_run else "pushed"
+        tag = ", and the tag" if pushed.is_tagged else ""
+        say(
+            f"{verb} {model.manifest.name} {model.manifest.version} to {place.text}: {format_size(moved)}; "
+            f"{format_size(there)} there already{tag}"
+        )
+    print_line(place.by_digest(model.sha256))
+
+
+def _document(model: PushedModel, place: Target, pushed: Pushed) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "identity": manifest.identity,
+        "reference": place.by_digest(model.sha256),
+        "tag": place.tag,
+        "tagged": pushed.is_tagged,
+        "digest": f"sha256:{model.sha256}",
+        "size": sum(each.blob.size for each in pushed.blobs),
+        "sent": sum(each.sent for each in pushed.blobs),
+        "blobs": [
+            {
+                "path": each.blob.path,
+                "digest": f"sha256:{each.blob.sha256}",
+                "size": each.blob.size,
+                "state": each.state,
+                "sent": each.sent,
+                "continued_at": each.continued_at,
+            }
+            for each in pushed.blobs
+        ],
+    }
