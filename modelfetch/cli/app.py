@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from modelfetch.cli.help import ALIASES, EXIT_USAGE, Commands, epilog
-from modelfetch.cli.output import print_line, report_error
+from modelfetch.cli.output import print_line, prints_events, report_error
 from modelfetch.cli.verbosity import without_verbose
 from modelfetch.errors import UsageError
 from modelfetch.model.text import sanitize
@@ -83,7 +83,8 @@ _GROUPS: Final = ("bundle", "config", "quarantine")
 """The modules in this package whose ``app`` is a group of subcommands."""
 
 _ANSWERS_WITH_1: Final = frozenset({"outdated", "doctor"})
-"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed."""
+"""Commands that exit with 1 for a result: something moved (``--exit-code``), or a check failed. Commands that
+print events do so if a bug ended a run on a server."""
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
@@ -154,11 +155,9 @@ def call() -> int:
         return _report_usage_error(error)
     # typer exits with 1 on completion for a shell that it does not support; here 1 means a bug, except for
     # commands whose result it is.
-    return (
-        EXIT_USAGE
-        if code == 1 and not _ANSWERS_WITH_1.intersection(without_verbose(sys.argv[1:])[:1])
-        else code
-    )
+    words = without_verbose(sys.argv[1:])
+    is_result = prints_events(words) or not _ANSWERS_WITH_1.isdisjoint(words[:1])
+    return EXIT_USAGE if code == 1 and not is_result else code
 
 
 def _command_path(words: Sequence[str]) -> str:
@@ -181,5 +180,5 @@ def _report_usage_error(error: Exception) -> int:
         option = str(getattr(error, "option_name", ""))
         message = f"no such option: {sanitize(option)}"
         hint = f"{option_hint(option, own)} {hint}".strip()
-    report_error(UsageError.code, message[:1].lower() + message[1:], hint)
+    report_error(UsageError.code, EXIT_USAGE, message[:1].lower() + message[1:], hint)
     return EXIT_USAGE

@@ -17,7 +17,14 @@ from types import FrameType
 from typing import Never
 
 from modelfetch import streams, tracing
-from modelfetch.cli.output import report_error, say, say_error
+from modelfetch.cli.output import (
+    begin_json,
+    expects_json,
+    print_error_json,
+    report_error,
+    say,
+    say_error,
+)
 from modelfetch.errors import ManifestError, ModelfetchError, StoreError, interrupt_behind
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
@@ -65,6 +72,7 @@ def _checked(code: int) -> int:
 
 
 def _call() -> int:
+    begin_json(is_begun=False)
     try:
         return _command()
     except ModelfetchError as error:
@@ -74,10 +82,10 @@ def _call() -> int:
     except ImportError as error:
         from modelfetch.net.tls import no_ssl
 
-        return _report(no_ssl()) if error.name in ("ssl", "_ssl") else _bug()
+        return _report(no_ssl()) if error.name in ("ssl", "_ssl") else _bug(error)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
-            return _bug()
+            return _bug(error)
         return _report(
             StoreError(
                 "too many files are open", hint="Raise the limit of open files (ulimit -n), and run it again."
@@ -85,7 +93,7 @@ def _call() -> int:
         )
     except Exception as error:
         interrupt = interrupt_behind(error)
-        return _bug() if interrupt is None else _interrupt_code(interrupt)
+        return _bug(error) if interrupt is None else _interrupt_code(interrupt)
 
 
 def _command() -> int:
@@ -126,22 +134,33 @@ def _report(error: ModelfetchError) -> int:
     headline, *details = error.message.splitlines() or [""]  # several wrong settings have one line each
     if isinstance(error, ManifestError) and len(error.faults) > 1:
         details = [f"{error.where}: {fault}" for fault in error.faults]
-    report_error(type(error).code, headline.rstrip(":"), error.hint, [sanitize(detail) for detail in details])
+    report_error(
+        type(error).code,
+        error.exit_code,
+        headline.rstrip(":"),
+        error.hint,
+        [sanitize(detail) for detail in details],
+    )
     return error.exit_code
 
 
-def _bug() -> int:
-    """Report an unexpected error with its traceback, and return the exit code for bugs."""
+def _bug(error: Exception) -> int:
+    """Report an unexpected error with its traceback, and return the exit code for bugs.
+
+    The traceback is always on stderr. With ``--json`` stdout has the error too, unless a run has ended with
+    it.
+    """
     import traceback
 
     from modelfetch.settings.text_redaction import redact_text
 
     for line in redact_text(traceback.format_exc()).splitlines():
         say(sanitize(line))
-    say_error(
-        f"this is a bug in modelfetch {__version__}",
-        "Please report it with the command you ran and the lines above. Remove secrets from them first.",
-    )
+    report = "Please report it with the command you ran and the lines above. Remove secrets from them first."
+    say_error(f"this is a bug in modelfetch {__version__}", report)
+    if expects_json(sys.argv[1:]):
+        words = redact_text(f"{type(error).__name__}: {error}")
+        print_error_json("bug", EXIT_BUG, words, "Please report it with the command and what stderr has.")
     return EXIT_BUG
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,11 +53,12 @@ Ids = Annotated[
 def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """List the data that failed verification, oldest first."""
     from modelfetch.cli.history import local_time
+    from modelfetch.keep.quarantine_entries import entry_document
     from modelfetch.model.units import format_size
 
     workspace, entries = _open(cache_dir)
     if json:
-        print_json({"entries": [_document(entry) for entry in entries]})
+        print_json({"entries": [entry_document(entry) for entry in entries]})
         return
     notes(workspace)
     rows = [
@@ -85,17 +86,18 @@ def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False)
 @app.command("show", epilog=epilog("quarantine show"))
 def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show one entry: what was expected, what arrived, and from where."""
+    from modelfetch.keep.quarantine_entries import entry_document, entry_time
     from modelfetch.model.units import format_size
 
     workspace, entries = _open(cache_dir)
     found = _find(entries, entry)
     if json:
-        print_json(_document(found))
+        print_json(entry_document(found))
         return
     notes(workspace)
     facts = [
         ("id", found.digest),
-        ("time", _time(found)),
+        ("time", entry_time(found)),
         ("size", f"{format_size(found.size)} ({found.size} bytes)" if found.size is not None else "no data"),
         ("expected", found.expected or "nothing: no manifest lists the file"),
         ("actual", found.actual or "not known"),
@@ -183,9 +185,10 @@ def _find(entries: Sequence[Evidence], word: str) -> Evidence:
         UsageError: There is none, or several.
     """
     from modelfetch.errors import UsageError
+    from modelfetch.keep.quarantine_entries import matching
     from modelfetch.model.text import quote
 
-    found = [entry for entry in entries if word and (entry.digest.startswith(word) or entry.key == word)]
+    found = matching(entries, word)
     if len(found) == 1:
         return found[0]
     why = (
@@ -199,22 +202,3 @@ def _find(entries: Sequence[Evidence], word: str) -> Evidence:
         else "Run `modelfetch quarantine list`."
     )
     raise UsageError(f"{why} {quote(word)}", hint=hint)
-
-
-def _time(entry: Evidence) -> str:
-    """Format the time of an entry as all documents do: UTC, with ``Z``."""
-    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _document(entry: Evidence) -> dict[str, Any]:
-    return {
-        "id": entry.digest,
-        "at": _time(entry),
-        "size": entry.size,
-        "expected": entry.expected,
-        "actual": entry.actual,
-        "source": entry.source,
-        "file": entry.file,
-        "path": entry.path,
-        "directory": str(entry.directory),
-    }

@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from modelfetch.cli.output import print_line, say
+from modelfetch.cli.output import begin_json, print_end, print_line, say
 from modelfetch.cli.run import Ready, exit_with
 from modelfetch.engine.events import RunFinished
 from modelfetch.engine.stream import follow
@@ -97,23 +97,39 @@ def ensure_on_server(
 
 def watch(server: ServerClient, jobs: Sequence[Job], *, json: bool, quiet: bool, ready: Ready) -> RunFinished:
     """Follow jobs to their end or until a signal, and print the error if there is one."""
-    run = Run(server, jobs, tap=_print_original if json else None)
+    originals = _Originals()
+    run = Run(server, jobs, tap=originals.print if json else None)
     reporters = choose(
         json=False, quiet=quiet or json, stdout=sys.stdout, stderr=sys.stderr, environ=os.environ
     )
+    if json:
+        begin_json()
     with _on_signal(run.leave):
         finished = follow(run.events(), [*reporters, ready], clock=run.clock)
     if run.finished is None:  # a second signal came: leave without waiting for the jobs to end
         finished = run.abandoned(finished.exit_code)
+    if json and finished.outcome == "failed" and originals.ends < len(jobs):
+        print_end(finished)  # the server did not send it: it was lost, or restarted
     if not json:
         for line in error_lines(finished, symbols_for(sys.stderr.encoding)):
             say(line)
     return finished
 
 
-def _print_original(document: dict[str, Any]) -> None:
-    """Print a record as the server sent it, escaped to printable ASCII."""
-    print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
+class _Originals:
+    """Prints records as the server sent them, escaped to printable ASCII.
+
+    Attributes:
+        ends: How many ends of runs are among them.
+    """
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def print(self, document: dict[str, Any]) -> None:
+        """Print one record."""
+        self.ends += document.get("event") == RunFinished.kind
+        print(inert(jsonlib.dumps(document, separators=(",", ":"))), flush=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Never
 
 from modelfetch import tracing
-from modelfetch.cli.output import notes, print_line, say, warn
+from modelfetch.cli.output import begin_json, notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
@@ -97,6 +97,8 @@ def _run(
         notices=workspace.notices,
     )
     recorder = workspace.recorder() if is_recorded else None
+    if json:
+        begin_json()  # from here on the last event reports every error
     # Reporters get each record in this order, so the user sees it before the history is written.
     further = [reporter for reporter in (also, recorder) if reporter is not None]
     finished = follow(events, [*reporters, *further])

@@ -56,7 +56,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The length of the body in bytes, if the answer states it; an answer to HEAD has no body."""
-        return 0 if self._response.request.method == "HEAD" else length_of(self.headers)
+        return 0 if self._response.is_head else length_of(self.headers)
 
     def pieces(self, limit: int) -> Iterator[bytes]:
         """Yield the body as it arrives.

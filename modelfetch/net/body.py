@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.errors import socket_error

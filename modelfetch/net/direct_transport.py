@@ -2,8 +2,9 @@
 
 It does what nearly every request needs, without loading httpx, which takes longer than everything else before
 the first request (60 of 120 ms). What it cannot do goes through :mod:`modelfetch.net.httpx_transport`:
-proxies, content to send, and URLs that have to be normalized first. Connections are kept for further requests to the
-same server: also after a large body, because bodies are framed by :mod:`modelfetch.net.body_framing`.
+proxies, content to send, and URLs that have to be normalized first. Connections are kept for further requests
+to the same server: also after a large body, because bodies are framed by
+:mod:`modelfetch.net.body_framing`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from modelfetch.net.body_framing import framing_of, pieces
 from modelfetch.net.connect import Addresses, connect
 from modelfetch.net.errors import connect_error, socket_error
 from modelfetch.net.http11 import Connection, is_readable
-from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, Response, joined
+from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, joined
 
 if TYPE_CHECKING:
     import ssl
@@ -90,7 +91,7 @@ class DirectTransport:
         deque are thread-safe."""
         self._is_closed = False
 
-    def send(self, target: Target, headers: Mapping[str, str], timer: StallTimer) -> Response:
+    def send(self, target: Target, headers: Mapping[str, str], timer: StallTimer) -> DirectResponse:
         """Send a request; see :meth:`modelfetch.net.transport.Transport.send`."""
         request = _request(target, headers)
         key = target[:3]
@@ -111,7 +112,9 @@ class DirectTransport:
             if len(head.headers) > MAX_HEADERS:
                 connection.close()
                 raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
-            return DirectResponse(connection, head, headers, timer, partial(self._keep, key, connection), is_new=not was_used)
+            return DirectResponse(
+                connection, head, headers, timer, partial(self._keep, key, connection), is_new=not was_used
+            )
 
     def _idle_connection(self, key: tuple[str, str, int]) -> Connection | None:
         """Take the connection to a server that was used last; those that the server closed are dropped."""
@@ -196,7 +199,7 @@ class DirectTransport:
 
 
 class DirectResponse:
-    """A response over a connection of :class:`DirectTransport`; see :class:`.Response`."""
+    """A response over a connection of :class:`DirectTransport`; see :class:`modelfetch.net.transport.Response`."""
 
     def __init__(
         self,
@@ -218,6 +221,7 @@ class DirectResponse:
         self.raw = head.headers.raw_items()
         self.is_new = is_new
         self.exchange: Exchange | None = None
+        self.is_head = False
         self._connection = connection
         self._timer = timer
         self._keep = keep

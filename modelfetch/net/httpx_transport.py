@@ -121,6 +121,7 @@ class HttpxResponse:
         self.location = next((value for name, value in raw if name.lower() == b"location"), None)
         self.peer = str(response.extensions["network_stream"].get_extra_info("server_addr")[0])
         self.credential = response.request.headers.get("authorization", "")
+        self.is_head = response.request.method == "HEAD"
         self.exchange = response.extensions.get("exchange")
         self._response = response
         self._timer = timer

@@ -48,6 +48,7 @@ class Response(Protocol):
         location: The field ``Location`` as received, or None.
         peer: IP address of the other end of the connection: the server, or a proxy.
         credential: The field ``Authorization`` of the request, or empty.
+        is_head: Whether it answers HEAD, and so has no body.
         exchange: Reports the exchange in verbose output; None without it.
     """
 
@@ -57,6 +58,7 @@ class Response(Protocol):
     peer: str
     credential: str
     exchange: Exchange | None
+    is_head: bool
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, without ``Transfer-Encoding``.
@@ -86,9 +88,7 @@ class Response(Protocol):
 class Transport(Protocol):
     """Sends requests. May be used by several threads."""
 
-    def send(
-        self, url: str, headers: Mapping[str, str], timer: StallTimer, outgoing: Outgoing
-    ) -> Response:
+    def send(self, url: str, headers: Mapping[str, str], timer: StallTimer, outgoing: Outgoing) -> Response:
         """Send one request. A failed connection that was used before is replaced; this is not a retry.
 
         Servers close idle connections at any time, and bytes that an earlier response had too many are no

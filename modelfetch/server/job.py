@@ -54,6 +54,7 @@ class PastJob:
             self.last_snapshot["operation"],
             self.last_snapshot["model"],
             bool(self.last_snapshot.get("repair")),
+            bool(self.last_snapshot.get("force")),
         )
 
     @property

@@ -120,7 +120,9 @@ class Jobs:
 
     # Commands
 
-    def submit(self, operation: Operation, model: str, *, repair: bool = False) -> tuple[AnyJob, bool]:
+    def submit(
+        self, operation: Operation, model: str, *, repair: bool = False, force: bool = False
+    ) -> tuple[AnyJob, bool]:
         """Submit a job.
 
         Returns:
@@ -134,7 +136,7 @@ class Jobs:
         except ModelfetchError as error:
             raise refusal_for(error) from error
         _check_kind(operation, manifest)
-        return self._enqueue(Order(operation, manifest.name, repair), manifest.title)
+        return self._enqueue(Order(operation, manifest.name, repair, force), manifest.title)
 
     def retry(self, job_id: str) -> tuple[AnyJob, bool]:
         """Submit the order of an earlier job again; returns what :meth:`submit` returns.

@@ -75,6 +75,7 @@ def snapshot(facts: Facts, run: RunState | None, now: float) -> Snapshot:
         "model": facts.order.model,
         "title": facts.title,
         "repair": facts.order.repair,
+        "force": facts.order.force,
         "status": state.status,
         "phase": _OUTCOME.get(state.status) or _phase(state, run, files),
         "created_at": timestamp(state.created_at),

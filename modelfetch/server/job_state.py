@@ -33,6 +33,8 @@ class Order:
     """The model's own name, never an alias: two aliases of one model must compare equal."""
     repair: bool = False
     """For ``model_verify``: whether to fetch damaged files again."""
+    force: bool = False
+    """For downloads: whether to fetch everything again, whatever is on disk."""
 
 
 @dataclass(frozen=True, slots=True)

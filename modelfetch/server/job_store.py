@@ -211,7 +211,8 @@ class JobStore:
 
 
 def _without_owner(snapshot: dict[str, Any]) -> Snapshot:
-    return {key: value for key, value in snapshot.items() if key != _OWNER}
+    # A job of an earlier version has no `force`.
+    return {"force": False, **{key: value for key, value in snapshot.items() if key != _OWNER}}
 
 
 def _interrupted_entry(log: list[Entry], last: int, now: datetime) -> Entry:

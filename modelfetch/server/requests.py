@@ -5,7 +5,7 @@ A body is a JSON object with known keys only::
     {"operation":"model_download","model":"whisper-base"}
 
 Unknown keys are rejected, not ignored: a client that believes it can set a path or an address must learn that
-it cannot. Pure.
+it cannot.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect, Request
+
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import did_you_mean, quote
 from modelfetch.server.error_responses import Refusal
 from modelfetch.server.job_state import OPERATIONS, Operation
 
-_SUBMISSION_KEYS: Final = ("operation", "model", "repair")
-_PIN_KEYS: Final = ("reference", "name", "include", "dry_run")
+SUBMISSION_KEYS: Final = ("operation", "model", "repair", "force", "hive_id")
+"""Keys of a job submission. ``hive_id`` is what clients of an earlier system send; it is ignored."""
+PIN_KEYS: Final = ("reference", "name", "include", "dry_run")
 MAX_PATTERNS: Final = 100
 """Patterns of one request at most; a choice of variants has one."""
 
@@ -34,6 +37,7 @@ class Submission:
     model: str
     """A name to look up in the catalogs; never used as a path or an address, whatever it looks like."""
     repair: bool
+    force: bool
 
 
 def parse_submission(body: bytes) -> Submission:
@@ -42,8 +46,8 @@ def parse_submission(body: bytes) -> Submission:
     Raises:
         Refusal: It is not a job submission.
     """
-    document = _parse_object(body, _SUBMISSION_KEYS)
-    operation, model, repair = (document.get(key) for key in _SUBMISSION_KEYS)
+    document = _parse_object(body, SUBMISSION_KEYS)
+    operation, model, repair, force, hive_id = (document.get(key) for key in SUBMISSION_KEYS)
     if operation not in OPERATIONS:
         guess = did_you_mean(operation, OPERATIONS) if isinstance(operation, str) else ""
         raise _bad_request(
@@ -53,7 +57,11 @@ def parse_submission(body: bytes) -> Submission:
         raise _bad_request(f"{_quoted(model)} is not the name of a model", "GET /v1/models lists them.")
     if not isinstance(repair, bool | None) or (repair and operation != "model_verify"):
         raise _bad_request("repair must be true or false, and is for model_verify only")
-    return Submission(operation, model, bool(repair))
+    if not isinstance(force, bool | None) or (force and operation == "model_verify"):
+        raise _bad_request("force must be true or false, and is not for model_verify")
+    if not isinstance(hive_id, str | None):
+        raise _bad_request("hive_id must be a text", "It is ignored, so leave it out.")
+    return Submission(operation, model, bool(repair), bool(force))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,8 @@ def parse_pin(body: bytes) -> PinSubmission:
     Raises:
         Refusal: It is not a reference to pin.
     """
-    document = _parse_object(body, _PIN_KEYS)
-    reference, name, include, dry_run = (document.get(key) for key in _PIN_KEYS)
+    document = _parse_object(body, PIN_KEYS)
+    reference, name, include, dry_run = (document.get(key) for key in PIN_KEYS)
     if not isinstance(reference, str) or not reference.strip():
         raise _bad_request(
             f"{_quoted(reference)} is not a reference", "Such as hf:org/repo or https://host/file."
@@ -104,6 +112,27 @@ def parse_job_id(body: bytes) -> str | None:
     return job_id
 
 
+def parse_empty(body: bytes) -> None:
+    """Parse the body of a request that takes no options: empty, or an empty object.
+
+    Raises:
+        Refusal: It is neither.
+    """
+    _parse_object(body or b"{}", ())
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        Refusal: The client disconnected before its end.
+    """
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise _bad_request("the body is not complete") from None
+
+
 def _parse_object(body: bytes, keys: Collection[str]) -> dict[str, Any]:
     try:
         document = json.loads(body)
@@ -113,7 +142,7 @@ def _parse_object(body: bytes, keys: Collection[str]) -> dict[str, Any]:
         raise _bad_request("the body is not a JSON object")
     for key in document:
         if key not in keys:
-            allowed = f"Allowed keys are {', '.join(keys)}."
+            allowed = f"Allowed keys are {', '.join(keys)}." if keys else "No key is allowed here."
             raise _bad_request(f"unknown key {quote(key)}.{did_you_mean(key, keys)}", allowed)
     return document
 

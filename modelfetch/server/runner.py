@@ -7,6 +7,8 @@ command; a :class:`JobReporter` appends them to the job. Whatever happens, the j
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +19,7 @@ from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, bug_words, follow
 from modelfetch.errors import ModelfetchError, StoreError
+from modelfetch.model.text import sanitize
 from modelfetch.server import error_responses
 from modelfetch.server.job import Job
 from modelfetch.server.job_log import Entry
@@ -54,6 +57,9 @@ class Engine(Protocol):
 
     def reporters(self) -> Sequence[Reporter]:
         """Create the reporters that receive the events of a run beside its job."""
+
+    def look_after(self) -> None:
+        """Do the upkeep of the cache if it is due; called after a download, and raises nothing."""
 
 
 class ServerWorkspace:
@@ -101,7 +107,7 @@ class ServerWorkspace:
         manifests = workspace.manifests([order.model])
         if order.operation == "model_verify":
             return workspace.verify(manifests, options, repair=order.repair, cancel=cancel)
-        return workspace.ensure(manifests, EnsureOptions(run=options), cancel=cancel)
+        return workspace.ensure(manifests, EnsureOptions(run=options, force=order.force), cancel=cancel)
 
     def reporters(self) -> Sequence[Reporter]:
         """Create the reporter that writes the history, as for a command."""
@@ -109,6 +115,19 @@ class ServerWorkspace:
             return (self.load().recorder(),)
         except ModelfetchError:  # the run fails with the same error and reports it
             return ()
+
+    def look_after(self) -> None:
+        """Do the upkeep of the cache if it is due, as a command does after a download, and log it."""
+        from modelfetch.keep.upkeep import upkeep  # needed by no request, so the start does not pay for it
+
+        try:
+            lines = upkeep(self.load(), time.time())
+        except ModelfetchError as error:  # a setting is wrong by now; the next job reports it
+            lines = [f"warning: no upkeep of the cache: {error.message}"]
+        for line in lines:
+            # A warning also where it is only a note: the default logging prints nothing below that, and what
+            # was removed must be reported.
+            logging.getLogger(__name__).warning("%s", sanitize(line))
 
 
 # Running a job
@@ -141,6 +160,7 @@ def start(job: Job, engine: Engine, on_entry: OnEntry, on_end: Callable[[Job], N
     def run() -> None:
         _run(job, engine, on_entry)
         on_end(job)
+        _look_after(job, engine)
 
     try:
         require(run, job.id)
@@ -165,6 +185,17 @@ def _run(job: Job, engine: Engine, on_entry: OnEntry) -> None:
     except Exception as error:
         finished = _bug(error)
     job.end(finished)
+
+
+def _look_after(job: Job, engine: Engine) -> None:
+    """Do the upkeep after a download, as a command does; the job has ended, so the next one need not wait."""
+    is_download = job.order.operation != "model_verify" and job.state.status == "completed"
+    if not is_download or job.is_server_stopping:
+        return
+    try:
+        engine.look_after()
+    except Exception as error:  # nothing above would report it
+        error_responses.log_exception(error, "the upkeep of the cache failed by a bug")
 
 
 def _lazy_run(job: Job, engine: Engine) -> Generator[Event, None, None]:

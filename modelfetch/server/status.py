@@ -43,6 +43,9 @@ _BLOCK: Final = 512
 """Bytes per unit of ``st_blocks`` (POSIX leaves it open; Linux, macOS and the BSDs use this)."""
 FAILURE_WINDOW: Final = timedelta(days=7)
 """How far back the last failure of a source is searched."""
+METRICS_PATHS: Final = ("/api/metrics/downloads", "/gm/api/metrics/downloads")
+"""Where programs query the metrics; the second path is that of an earlier system and stays for its
+clients."""
 METRICS_WINDOW: Final = timedelta(hours=24)
 """How far back ``/api/metrics/downloads`` looks: its clients expect the last day."""
 PROMETHEUS: Final = "text/plain; version=0.0.4"

@@ -136,7 +136,7 @@ def _searched(
 
 
 def _places_of(context: SourceContext) -> Places:
-    """The places on this machine. Code is loaded only for those that exist: most machines have few of them."""
+    """The places on this machine; code is loaded only for those that exist."""
     loaded = context.loaded
     finders, searches, bundles = list[Finder](), list[Search](), list["LocalBundle"]()
     for text in loaded.settings.sources.local:

@@ -12,6 +12,7 @@ import pytest
 from modelfetch.cli import entry
 from tests.hubs.huggingface import HuggingFaceHub
 from tests.hubs.modelscope import ModelScopeSite
+from tests.schemas.checking import check_output
 
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": b"weights" * 500, ".gitattributes": b"*.bin lfs\n"}
 
@@ -56,6 +57,7 @@ def called(
         monkeypatch.setattr(sys, "argv", ["modelfetch", *words])
         code = entry._call()
         out, err = capsys.readouterr()
+        check_output(words, code, out)
         return code, out, err
 
     return call

@@ -19,6 +19,7 @@ from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
 from modelfetch.engine.options import EnsureOptions
 from modelfetch.engine.setup import RunOptions
+from tests.schemas.checking import check_output
 
 ROOT: Any = typer.main.get_command(command_line())
 COMMANDS: dict[str, Any] = {
@@ -42,6 +43,7 @@ def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
         monkeypatch.setattr(sys, "argv", ["modelfetch", *words])
         code = entry._call()
         out, err = capsys.readouterr()
+        check_output(words, code, out)
         return code, out, err
 
     return call

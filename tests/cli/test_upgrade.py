@@ -23,6 +23,7 @@ from modelfetch.workspace import Workspace
 from tests.hubs.github import Asset, GithubServer, Release
 from tests.hubs.huggingface import HubRepo, HuggingFaceHub
 from tests.hubs.server import Reply
+from tests.schemas.checking import check_output
 
 Called = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +64,7 @@ def called(
         monkeypatch.setattr(sys, "argv", ["modelfetch", *words])
         code = entry._call()
         out, err = capsys.readouterr()
+        check_output(words, code, out)
         return code, out, err
 
     return call

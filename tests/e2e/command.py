@@ -27,6 +27,7 @@ from modelfetch.engine.stream import follow
 from modelfetch.workspace import Workspace
 from tests import plain
 from tests.origin import ServedModel
+from tests.schemas.checking import check_output
 
 PATIENCE = 40.0
 """Seconds after which a command that has not ended counts as hanging."""
@@ -132,6 +133,8 @@ class Command:
         work: The working directory.
         catalog: A directory of manifests that every command knows.
         environment: What every command gets.
+        is_checked: Whether what is printed with ``--json`` must follow its schema; off where a server that
+            the test invents says what is printed.
     """
 
     def __init__(self, home: Path) -> None:
@@ -140,6 +143,7 @@ class Command:
         self.work = home / "work"
         self.catalog = home / "catalog"
         self.environment = _environment(self)
+        self.is_checked = True
         self._logs = home / "logs"
         self._runs = 0
         for directory in (self.work, self.catalog, self._logs):
@@ -157,7 +161,15 @@ class Command:
             timeout=PATIENCE,
             check=False,
         )
-        return Result(done.returncode, done.stdout.decode(), done.stderr.decode(), time.monotonic() - started)
+        result = Result(
+            done.returncode, done.stdout.decode(), done.stderr.decode(), time.monotonic() - started
+        )
+        self._check(arguments, result)
+        return result
+
+    def _check(self, arguments: Sequence[str | Path], result: Result) -> None:
+        if self.is_checked:
+            check_output([*map(str, arguments)], result.code, result.out)
 
     def start(self, *arguments: str | Path, **env: str) -> Running:
         """Start a command and do not wait for it."""
@@ -222,7 +234,9 @@ class InProcess(Command):
                 redirect_stderr(stderr),
             ):
                 code = entry._call()
-            return Result(code, _content(stdout), _content(stderr), time.monotonic() - started)
+            result = Result(code, _content(stdout), _content(stderr), time.monotonic() - started)
+        self._check(arguments, result)
+        return result
 
 
 def _content(stream: TextIOWrapper) -> str:

@@ -471,6 +471,7 @@ def test_nothing_a_server_says_steers_the_terminal(house: House) -> None:
         f"DELETE {path}": [refusal(409, f"evil{EVIL}", f"no{EVIL}", f"hint{EVIL}")],
         f"POST {path}/retry": [document({"job_id": job_id}, 202)],
     }
+    house.client.is_checked = False  # the answer to `jobs --json` is printed as it is
     with serving(Script(answers)) as address:
         house.client.environment["MODELFETCH_SERVER"] = f"{address.base}/#token={address.token}"
         calls = (["jobs"], ["attach", "job"], ["cancel", "job"], ["retry", "job"], ["jobs", "--json"])

@@ -17,6 +17,7 @@ from modelfetch.engine.known_digests import HistoryDigests
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.pins.find import Found, FoundFile, Target, find, target_of
 from modelfetch.workspace import Workspace
+from tests.schemas.checking import check_output
 
 CONTENT, OTHER = b"weights", b"{}"
 SHA256, OTHER_SHA256 = (hashlib.sha256(content).hexdigest() for content in (CONTENT, OTHER))
@@ -206,7 +207,9 @@ def called(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["modelfetch", "find", *words])
         code = entry._call()
-        return code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        check_output(["find", *words], code, out)
+        return code, out, err
 
     return call
 

@@ -155,6 +155,7 @@ def snapshot(job_id: str = JOB, **other: Any) -> dict[str, Any]:
         "model": "whisper-base",
         "title": "Whisper",
         "repair": False,
+        "force": False,
         "status": "running",
         "phase": "fetching",
         "created_at": "2026-11-20T06:00:00.000Z",

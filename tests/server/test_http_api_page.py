@@ -5,20 +5,23 @@ from __future__ import annotations
 import ast
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.routing import Route
 
 from modelfetch.history import AttemptRow, History, RunRow
+from modelfetch.server.api_documents import Entry, Model, Pinned, ServerStatus, Source
+from modelfetch.server.api_job_documents import Job, JobFile
+from modelfetch.server.api_table import ENDPOINTS, ERRORS, Endpoint
 from modelfetch.server.event_streams import MAX_STREAMS
 from modelfetch.server.guard import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS
+from modelfetch.server.info_routes import DEFAULT_RUNS, MAX_RUNS
 from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
 from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
 from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
-from modelfetch.server.routes import DEFAULT_RUNS, MAX_RUNS, InfoRoutes, JobRoutes, ModelRoutes
 from tests.server.running import Served
 from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
@@ -59,18 +62,58 @@ def test_the_examples_of_history_and_sources_have_their_fields(tmp_path: Path) -
     assert list(example("samples")) == list(source)
 
 
-def test_every_route_is_on_the_page(served: Served) -> None:
-    routes = [
-        *JobRoutes(served.jobs).routes(),
-        *ModelRoutes(served.jobs, served.workspace, served.pins).routes(),
-        *InfoRoutes(served.jobs, served.workspace, served._history).routes(),
-    ]
-    for route in routes:
-        assert isinstance(route, Route)
-        path = route.path.replace("{job_id}", "ID").replace("{name:path}", "NAME")
-        path = path.replace("/gm/api", "/api")
-        for method in (route.methods or set()) - {"HEAD"}:
-            assert re.search(rf"`{method} {re.escape(path)}(\?[^`]*)?`", PAGE), f"{method} {path}"
+def shown(path: str) -> str:
+    """Write the path of a route as the page does."""
+    for name, word in (("{job_id}", "ID"), ("{entry_id}", "ID"), ("{name:path}", "NAME")):
+        path = path.replace(name, word)
+    return path.replace("/gm/api", "/api")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
+def test_every_endpoint_is_on_the_page_with_its_errors_and_keys(endpoint: Endpoint) -> None:
+    title = rf"`{endpoint.method} {re.escape(shown(endpoint.path))}(\?[^`]*)?`"
+    assert re.search(title, PAGE)
+    heading = re.search(rf"^### {title}\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    if heading is None:  # one of the short ones, which share a section
+        assert endpoint.body is None
+        return
+    section = heading[2]
+    for answer in endpoint.answers:
+        if len(endpoint.answers) > 1 or answer.status != 200:
+            assert str(answer.status) in section
+    # 500 and 502 have one meaning for all endpoints, and their codes are in the table of all codes.
+    for code in set(endpoint.codes) - {"bad_request", "stopping"}:
+        assert ERRORS[code] in (502, 504) or f"`{code}`" in section, code
+    for key in keys(endpoint.body.schema) if endpoint.body else ():
+        assert f"`{key}`" in section or f'"{key}"' in section, key
+
+
+def keys(schema: Any) -> set[str]:
+    """Return the properties of an object, whichever of its forms it has."""
+    return set(schema.get("properties", ())).union(*map(keys, schema.get("oneOf", ())))
+
+
+def test_the_codes_of_each_status_are_on_the_page() -> None:
+    (table,) = re.findall(r"\| status \| `code` \|\n\|---\|---\|\n((?:\|.*\n)+)", PAGE)
+    listed = re.findall(r"^\| ([0-9, ]+) \| (.*) \|$", table, re.MULTILINE)
+    by_code = {code: cells for cells, words in listed for code in re.findall(r"`([a-z_]+)`", words)}
+    for code, status in ERRORS.items():
+        assert str(int(status)) in by_code.get(code, "500"), code
+
+
+def test_the_examples_have_the_fields_of_the_types() -> None:
+    kinds = {
+        "job_id": Job,
+        "catalog": Model,
+        "notices": Pinned,
+        "directory": Entry,
+        "models_error": ServerStatus,
+    }
+    for key, kind in kinds.items():
+        found = next(block for block in EXAMPLES if f'"{key}"' in json.dumps(block))
+        assert list(found) == [field.name for field in fields(kind)]
+    assert list(example("job_id")["files"][0]) == [field.name for field in fields(JobFile)]
+    assert list(example("samples")) == [field.name for field in fields(Source)]
 
 
 def codes() -> set[str]:

@@ -24,8 +24,10 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import ConfigError
 from modelfetch.server.job_state import Order
+from tests.origin import Origin, model
 from tests.patience import IN_TIME
 from tests.server.running import FakeEngine, Message, Served, manifest, until
+from tests.server.test_cancel import real
 
 FILE = PlannedFile("big.bin", 1000, "b" * 64, "missing", 0, ("mirror a.example",))
 PLAN = Planned("m", "1", "The model m", "MIT", "", "", "/cache/models/m/1", 1000, 1000, (FILE,))
@@ -121,6 +123,25 @@ def test_another_operation_on_the_same_model_is_another_job(server: Served) -> N
     assert server.submit("m", "model_verify", repair=True) != checked
 
 
+def test_a_forced_download_is_another_job_and_stays_forced(server: Served) -> None:
+    running = start_running(server)
+    forced = server.submit("m", force=True, hive_id="localhost")
+    assert forced != running
+    assert (server.snapshot(running)["force"], server.snapshot(forced)["force"]) == (False, True)
+    assert server.ask("DELETE", f"/v1/jobs/{forced}").status == 200
+    again = server.ask("POST", f"/v1/jobs/{forced}/retry").document["job_id"]
+    assert server.snapshot(again)["force"] is True
+
+
+def test_force_fetches_what_is_there_again(tmp_path: Path) -> None:
+    with (
+        Origin() as origin,
+        real(tmp_path, model(origin, {"a": 100}, catalog=tmp_path / "catalog")) as server,
+    ):
+        jobs = [server.until_over(server.submit(force=force)) for force in (False, False, True)]
+    assert [job["fetched"] for job in jobs] == [100, 0, 100]
+
+
 def test_the_same_order_after_the_end_is_a_new_job(served: Served) -> None:
     first = served.submit()
     served.until_over(first)
@@ -140,6 +161,10 @@ BAD_ORDERS = {
     "model as a worker": b'{"operation":"worker_download","model":"m"}',
     "repair of a download": b'{"operation":"model_download","model":"m","repair":true}',
     "repair that is no truth value": b'{"operation":"model_verify","model":"m","repair":"yes"}',
+    "force of a check": b'{"operation":"model_verify","model":"m","force":true}',
+    "force that is no truth value": b'{"operation":"model_download","model":"m","force":1}',
+    "hive_id that is no text": b'{"operation":"model_download","model":"m","hive_id":{}}',
+    "misspelt force": b'{"operation":"model_download","model":"m","froce":true}',
     "deep": b"[" * 30_000,
 }
 

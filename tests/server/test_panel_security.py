@@ -646,7 +646,7 @@ POWERS = [
     {"path": "/tmp/x"},
     {"cache_dir": "/tmp/x"},
     {"settings": {"network.files": 64}},
-    {"force": True},
+    {"connections": 64},
     {"manifest": "schema = 1"},
     {"hf_token": "x"},
     {"__proto__": {}},

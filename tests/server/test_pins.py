@@ -273,7 +273,9 @@ def test_a_model_is_removed_from_the_cache_and_stays_in_the_catalog(server: Serv
     assert (removed.status, removed.document["model"]) == (200, "my-model")
     assert removed.document["freed"] >= 2000
     assert names(server)["my-model"]["present"] is False
-    assert server.ask("DELETE", "/v1/models/nope").code == "unknown_model"
+    for name in ("nope", "%04%C3%B1%C2%A0", "%2e%2e/x", ""):
+        answer = server.ask("DELETE", f"/v1/models/{name}")
+        assert (answer.status, answer.code) == (404, "unknown_model")
 
 
 def test_the_details_list_sources_in_order(server: Served) -> None:

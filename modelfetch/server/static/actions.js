@@ -3,7 +3,7 @@
 import { HUB_MS, request } from "./api.js";
 import { formatSize } from "./format.js";
 import { lineage } from "./store.js";
-import { licenseWarning, takenName } from "./words.js";
+import { entryName, licenseWarning, takenName } from "./words.js";
 
 /**
  * The actions of the panel.
@@ -62,6 +62,21 @@ export function createActions({ state, tell, redraw, refresh, say, failed, dialo
         const { freed } = await request("DELETE", `v1/models/${encodeURIComponent(name)}`);
         refresh();
         say(`${name} was removed; ${formatSize(freed)} are free again.`);
+      }),
+    /** Ask before data that failed verification goes back, or is deleted. */
+    askRestore: (entry) => dialog().askRestore(entry),
+    askPurge: (entry) => dialog().askPurge(entry),
+    restore: (entry) =>
+      perform(`entry ${entry.id}`, async () => {
+        const { path } = await request("POST", `v1/quarantine/${encodeURIComponent(entry.id)}/restore`, {});
+        refresh();
+        say(`The data is at ${path} again. It is still not verified.`);
+      }),
+    purge: (entry) =>
+      perform(`entry ${entry.id}`, async () => {
+        const { freed } = await request("DELETE", `v1/quarantine/${encodeURIComponent(entry.id)}`);
+        refresh();
+        say(`${entryName(entry)} was deleted from quarantine; ${formatSize(freed)} are free again.`);
       }),
     /** Show what a reference would be pinned as. */
     lookUp: (asked) =>

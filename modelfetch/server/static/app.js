@@ -14,6 +14,7 @@ import { historyView } from "./views/history.js";
 import { jobsView } from "./views/jobs.js";
 import { announcer, connectionView, notices } from "./views/messages.js";
 import { modelDialog } from "./views/model.js";
+import { quarantineView } from "./views/quarantine.js";
 import { signIn } from "./views/signin.js";
 import { sourcesView } from "./views/sources.js";
 
@@ -47,6 +48,7 @@ const views = [
   historyView(byId("history")),
   sourcesView(byId("sources"), redraw),
   diskView(byId("disk")),
+  quarantineView(byId("quarantine"), actions),
   summary,
 ];
 

@@ -9,6 +9,7 @@ const LISTS = {
   status: ["v1/status", (status) => ({ type: "status", status })],
   history: ["v1/history?limit=50", ({ runs }) => ({ type: "history", runs })],
   sources: ["v1/sources", ({ sources }) => ({ type: "sources", sources })],
+  quarantine: ["v1/quarantine", ({ entries }) => ({ type: "quarantine", entries })],
   elsewhere: ["v1/elsewhere", ({ runs }) => ({ type: "elsewhere", runs })],
 };
 

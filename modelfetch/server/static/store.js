@@ -18,6 +18,7 @@ export const INITIAL = Object.freeze({
   runs: null,
   sources: null,
   elsewhere: [],
+  quarantine: [],
   pending: {},
 });
 
@@ -38,6 +39,7 @@ const REDUCERS = {
   history: (state, { runs }) => ({ ...state, runs }),
   sources: (state, { sources }) => ({ ...state, sources }),
   elsewhere: (state, { runs }) => ({ ...state, elsewhere: runs }),
+  quarantine: (state, { entries }) => ({ ...state, quarantine: entries }),
   asked: (state, { key }) => ({ ...state, pending: { ...state.pending, [key]: { jobId: null } } }),
   answered: (state, { key, jobId = null }) => answered(state, key, jobId),
 };

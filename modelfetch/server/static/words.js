@@ -26,6 +26,24 @@ export function sourceName({ source, host }) {
   return source ? [kindName(source), saysNoMore ? "" : host].filter(Boolean).join(" ") : "";
 }
 
+/** A quarantine entry: its file in the model, else where it was. */
+export function entryName({ file, path, id }) {
+  return file || path || shortDigest(id);
+}
+
+/** Why an entry is in quarantine; its source is stored as `kind host`. */
+export function entryReason({ expected, source }) {
+  if (!expected) return "Not listed by the manifest of its model.";
+  const [kind, ...rest] = source.split(" ");
+  const name = sourceName({ source: kind, host: rest.join(" ") });
+  return name ? `Wrong data from ${name}.` : "Wrong data; its source is not known.";
+}
+
+/** The first digits of a digest, as many as the command line shows. */
+export function shortDigest(digest) {
+  return digest.slice(0, 12);
+}
+
 /** What a job is for. */
 export function operationName(job) {
   if (job.operation !== "model_verify") return "Download";

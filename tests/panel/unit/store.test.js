@@ -16,6 +16,12 @@ test("the state given is never changed", () => {
   assert.deepEqual(before, copy);
 });
 
+test("the list of the quarantine takes the place of the one before", () => {
+  assert.deepEqual(fold().quarantine, []);
+  const told = (...entries) => ({ type: "quarantine", entries });
+  assert.deepEqual(fold(told({ id: "a" }, { id: "b" }), told({ id: "b" })).quarantine, [{ id: "b" }]);
+});
+
 test("a snapshot takes the place of the one before", () => {
   const state = fold(tell(job("a", { percent: 10 })), tell(job("a", { percent: 60 })));
   assert.equal(state.jobs.a.percent, 60);

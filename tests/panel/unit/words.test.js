@@ -207,3 +207,14 @@ test("a name is proposed only where the server says that it is taken", () => {
   assert.equal(words.takenName({ code: "unavailable", hint }), "");
   assert.equal(words.takenName({ code: "usage", hint: "Try again." }), "");
 });
+
+test("a quarantine entry says what it is and why it is there", () => {
+  const entry = { id: "0123456789abcdef", file: "a.bin", path: "/b", expected: "0", source: "mirror m.example" };
+  assert.equal(words.entryName(entry), "a.bin");
+  assert.equal(words.entryName({ ...entry, file: "" }), "/b");
+  assert.equal(words.entryName({ ...entry, file: "", path: "" }), "0123456789ab");
+  assert.equal(words.entryReason(entry), "Wrong data from mirror m.example.");
+  assert.equal(words.entryReason({ ...entry, source: "huggingface huggingface.co" }), "Wrong data from Hugging Face.");
+  assert.equal(words.entryReason({ ...entry, source: "" }), "Wrong data; its source is not known.");
+  assert.equal(words.entryReason({ ...entry, expected: "" }), "Not listed by the manifest of its model.");
+});

@@ -4,7 +4,7 @@ import { formatSize, plural } from "../format.js";
 import { copyText, h, outsideLink, setText } from "../dom.js";
 import { icon } from "../icons.js";
 import { standing } from "../store.js";
-import { kindName, licenseWarning, upstreamAdvice, upstreamState } from "../words.js";
+import { entryName, kindName, licenseWarning, upstreamAdvice, upstreamState } from "../words.js";
 import { nameContents, pinContents } from "./add.js";
 import { button } from "./button.js";
 
@@ -40,6 +40,14 @@ export function modelDialog(dialog, actions) {
     return heading;
   }
 
+  /** Ask a question; the focus is on the harmless answer. */
+  function confirm(title, words, { words: verb, icon: name, look, action }) {
+    const stop = button("Cancel", { look: "quiet", onClick: close });
+    const go = button(verb, { icon: name, look, onClick: () => (close(), action()) });
+    open(title, h("p", { text: words }), row(stop.element, go.element));
+    stop.element.focus();
+  }
+
   return {
     /** Show everything known of a model; `model.files` is a list. */
     details(model, state) {
@@ -67,14 +75,20 @@ export function modelDialog(dialog, actions) {
     /** Ask before the bytes of a model are removed. */
     askRemove(model) {
       const words = `${formatSize(model.size)} in ${plural(model.files.length ?? model.files, "file")}, of all versions. It stays in the catalog and can be installed again.`;
-      const stop = button("Cancel", { look: "quiet", onClick: close });
-      const go = button("Remove", { icon: "trash", look: "danger", onClick: () => agree() });
-      const agree = () => {
-        close();
-        actions.remove(model.name);
-      };
-      open(`Remove ${model.title || model.name}?`, h("p", { text: words }), row(stop.element, go.element));
-      stop.element.focus();
+      const go = { words: "Remove", icon: "trash", look: "danger", action: () => actions.remove(model.name) };
+      confirm(`Remove ${model.title || model.name}?`, words, go);
+    },
+    /** Ask before data that failed verification goes back to where it was. */
+    askRestore(entry) {
+      const words = `It goes back to ${entry.path || "where it was"}. It failed verification: do not use it without checking it.`;
+      const go = { words: "Restore", icon: "retry", look: "primary", action: () => actions.restore(entry) };
+      confirm(`Restore ${entryName(entry)}?`, words, go);
+    },
+    /** Ask before data that failed verification is deleted. */
+    askPurge(entry) {
+      const size = entry.size === null ? "The entry" : `The entry and its data, ${formatSize(entry.size)},`;
+      const go = { words: "Delete", icon: "trash", look: "danger", action: () => actions.purge(entry) };
+      confirm(`Delete ${entryName(entry)} from quarantine?`, `${size} will be deleted. No model uses it.`, go);
     },
     /** Ask before a model is installed. */
     ask(model) {

@@ -1,0 +1,43 @@
+"""Quarantine entries for the faces: finding one by the start of its id, and describing it as JSON.
+
+An entry is identified by the digest in the name of its directory, which is the digest that was expected. The
+command line and the server use the same functions, so both accept the same ids and report the same document::
+
+    {"id": "3f...", "at": "2026-11-20T06:00:00Z", "size": 574, "expected": "3f...", "actual": "a0...",
+     "source": "mirror a", "file": "model.onnx", "path": "/cache/blobs/3f/3f...",
+     "directory": "/cache/quarantine/20261120T060000.000000Z-3f..."}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelfetch.store.evidence import Evidence
+
+
+def matching(entries: Iterable[Evidence], word: str) -> Sequence[Evidence]:
+    """Return the entries whose id starts with a word, or whose directory has exactly this name."""
+    return [entry for entry in entries if word and (entry.digest.startswith(word) or entry.key == word)]
+
+
+def entry_time(entry: Evidence) -> str:
+    """Format the time of an entry as all documents do: UTC, with ``Z``."""
+    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def entry_document(entry: Evidence) -> dict[str, Any]:
+    """Describe an entry as JSON."""
+    return {
+        "id": entry.digest,
+        "at": entry_time(entry),
+        "size": entry.size,
+        "expected": entry.expected,
+        "actual": entry.actual,
+        "source": entry.source,
+        "file": entry.file,
+        "path": entry.path,
+        "directory": str(entry.directory),
+    }

@@ -1,0 +1,101 @@
+"""The OpenAPI description is that of the application, and every schema in it is used and complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from modelfetch.server.api_table import COMMON, ENDPOINTS, ERRORS
+from modelfetch.server.guard import Guard
+from modelfetch.server.openapi import description
+from modelfetch.server.requests import PIN_KEYS, SUBMISSION_KEYS
+from tests.server.running import Served
+
+PANEL = {("GET", "/"), ("GET", "/static/{path:path}")}
+
+
+def test_the_table_has_exactly_the_routes_of_the_application(served: Served) -> None:
+    guard = served._app()
+    assert isinstance(guard, Guard)
+    app = guard._app
+    assert isinstance(app, Starlette)
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    found = {(method, route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}}
+    assert len(routes) == len(app.routes)
+    assert found - PANEL == {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+
+
+def test_it_is_served_with_the_token_only(served: Served) -> None:
+    assert served.ask("GET", "/openapi.json", token=None).status == 401
+    answer = served.ask("GET", "/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.document == description()
+    assert answer.document["openapi"] == "3.1.0"
+    assert answer.document["security"] == [{"token": []}]
+
+
+def references(part: Any) -> Iterator[str]:
+    """Yield every reference to a component."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"].removeprefix("#/components/schemas/")
+        for each in part.values():
+            yield from references(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from references(each)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = description()
+    assert set(references(document)) <= set(document["components"]["schemas"])
+
+
+def test_operations_have_unique_names_and_declare_their_parameters() -> None:
+    names = [endpoint.name for endpoint in ENDPOINTS]
+    assert len(set(names)) == len(names)
+    for path, operations in description()["paths"].items():
+        for operation in operations.values():
+            declared = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+            assert declared == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_every_code_has_a_status_and_every_request_may_be_refused() -> None:
+    for operations in description()["paths"].values():
+        for operation in operations.values():
+            assert {str(int(ERRORS[code])) for code in COMMON} <= set(operation["responses"])
+
+
+def test_a_stream_is_one() -> None:
+    stream = description()["paths"]["/v1/jobs/{job_id}/stream"]["get"]
+    assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert [each["name"] for each in stream["parameters"]] == ["job_id", "Last-Event-ID"]
+    events = description()["components"]["schemas"]["Event"]["oneOf"]
+    assert all({"n", "event", "human"} <= set(event["required"]) for event in events)
+
+
+def test_bodies_have_the_keys_of_the_parser_and_no_others() -> None:
+    schemas = description()["components"]["schemas"]
+    for form in schemas["JobSubmission"]["oneOf"]:
+        assert (tuple(form["properties"]), form["additionalProperties"]) == (SUBMISSION_KEYS, False)
+    assert (tuple(schemas["Pin"]["properties"]), schemas["Pin"]["additionalProperties"]) == (PIN_KEYS, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/jobs", "GET, HEAD, POST"),
+        ("/v1/jobs/x", "DELETE, GET, HEAD"),
+        ("/v1/jobs/clear", "POST"),
+        ("/v1/models/a/b", "DELETE, GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_names_every_right_one(served: Served, path: str, allowed: str) -> None:
+    answer = served.ask("PATCH", path)
+    assert (answer.status, answer.code, answer.headers["allow"]) == (405, "bad_method", allowed)
