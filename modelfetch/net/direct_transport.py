@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,13 +25,12 @@ from modelfetch.net.body_framing import framing_of, pieces
 from modelfetch.net.connect import Addresses, connect
 from modelfetch.net.errors import connect_error, socket_error
 from modelfetch.net.http11 import Connection, is_readable
-from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, joined
+from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, Exchange, joined
 
 if TYPE_CHECKING:
     import ssl
 
     from modelfetch.cancel import Cancellation
-    from modelfetch.net.exchange_trace import Exchange
     from modelfetch.net.time_limits import StallTimer
 
 _URL: Final = re.compile(
@@ -199,7 +198,10 @@ class DirectTransport:
 
 
 class DirectResponse:
-    """A response over a connection of :class:`DirectTransport`; see :class:`modelfetch.net.transport.Response`."""
+    """A response over a connection of :class:`DirectTransport`.
+
+    See :class:`modelfetch.net.transport.Response`.
+    """
 
     def __init__(
         self,
@@ -218,7 +220,7 @@ class DirectResponse:
         self.location = next((value for name, value in head.headers if name == b"location"), None)
         self.peer = connection.peer
         self.credential = sent.get("Authorization", "")
-        self.raw = head.headers.raw_items()
+        self.raw: Sequence[tuple[bytes, bytes]] = head.headers.raw_items()
         self.is_new = is_new
         self.exchange: Exchange | None = None
         self.is_head = False

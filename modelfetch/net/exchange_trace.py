@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urljoin
 
 import httpx
@@ -40,8 +40,8 @@ from modelfetch.net.urls import host_of
 from modelfetch.settings.redaction import redact
 
 if TYPE_CHECKING:
-    from modelfetch.net.direct_transport import DirectResponse, Target
     from modelfetch.net.proxies import Proxies, Proxy
+    from modelfetch.net.transport import Exchange as Reported
     from modelfetch.net.transport import Response
     from modelfetch.tracing import Trace
 
@@ -227,27 +227,39 @@ def send(
     return response
 
 
+class _Direct(Protocol):
+    """A response of :mod:`modelfetch.net.direct_transport`, as far as it is printed."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: Sequence[tuple[bytes, bytes]]
+    is_new: bool
+    exchange: Reported | None
+
+
+_Response = TypeVar("_Response", bound=_Direct)
+
+
 def send_directly(
     trace: Trace,
-    target: Target,
+    url: str,
     headers: Mapping[str, str],
     proxies: Proxies,
-    send: Callable[[], DirectResponse],
-) -> DirectResponse:
+    send: Callable[[], _Response],
+) -> _Response:
     """Send a request past httpx, and print what happens.
 
     Args:
         trace: Prints the lines.
-        target: Where it goes.
+        url: Where it goes.
         headers: Its fields, besides those of every request.
         proxies: Those of the environment, none of which is for this target.
         send: Sends it; the result is returned.
     """
-    url = f"{target.scheme}://{target.authority}{target.path}"
     exchange = Exchange(trace, "GET", url, headers.get("Range", ""))
     exchange.detail(f"proxy: {_route(url, None, proxies)}")
     trace.hide(headers.get("Authorization", ""))
-    common = [("Host", target.authority), *(field.split(": ", 1) for field in FIELDS)]
+    common = [("Host", host_of(url)), *(field.split(": ", 1) for field in FIELDS)]
     exchange.fields(">", [(name.encode(), value.encode()) for name, value in (*common, *headers.items())])
     try:
         response = send()

@@ -263,7 +263,7 @@ class Session:
             return send()
         from modelfetch.net.exchange_trace import send_directly
 
-        return send_directly(tracing.active, target, headers, self._proxies, send)
+        return send_directly(tracing.active, url, headers, self._proxies, send)
 
     def _came_from_public(self, response: Response, url: str) -> bool:
         """Whether a response came from the public internet, by the address of the connection.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from modelfetch.version import __version__
 
 if TYPE_CHECKING:
-    from modelfetch.net.exchange_trace import Exchange
     from modelfetch.net.outgoing import Outgoing
     from modelfetch.net.time_limits import StallTimer
 
@@ -37,6 +36,19 @@ FIELDS: Final = (
     f"User-Agent: modelfetch/{__version__}",
 )
 """Header fields of every request, besides ``Host``."""
+
+
+class Exchange(Protocol):
+    """Reports one request and its response in verbose output: :mod:`modelfetch.net.exchange_trace`.
+
+    Attributes:
+        received: Bytes of the body so far.
+    """
+
+    received: int
+
+    def finish(self) -> None:
+        """Print the line of this exchange, once."""
 
 
 class Response(Protocol):

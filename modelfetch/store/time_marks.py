@@ -29,9 +29,7 @@ def note_use(disk: Disk, directory: Path) -> None:
 
 
 def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
-    """Record that the upkeep is done now; False if it is not due, or nothing can be written.
-
-    It is due a day after the last one. In a new cache, nothing is old enough to be removed.
+    """Record that the upkeep is done now; False if it was done within a day, or nothing can be written.
 
     Args:
         disk: The disk.
@@ -46,7 +44,8 @@ def begin_upkeep(disk: Disk, layout: Layout, now: float) -> bool:
             return False
         if found is not None:
             disk.touch(mark)
-            return True
-        make_directories(disk, layout.root, mark.parent, durable=False)
-        disk.close(disk.create(mark), mark)
+        else:
+            make_directories(disk, layout.root, mark.parent, durable=False)
+            disk.close(disk.create(mark), mark)
+        return True
     return False
