@@ -134,7 +134,10 @@ def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command,
         waited = started.read_until_it_connects()
     assert "h11" in waited
     assert ("ssl" in waited) == (scheme == "https")
-    assert not {"httpx", "httpcore", "rich", "typer", "click", "sqlite3", "truststore", "asyncio", "tomli_w"} & waited
+    assert (
+        not {"httpx", "httpcore", "rich", "typer", "click", "sqlite3", "truststore", "asyncio", "tomli_w"}
+        & waited
+    )
     assert not {"modelfetch.history", "modelfetch.settings.edit", "modelfetch.reporters.bars"} & waited
     assert not {"modelfetch.net.exchange_trace", "modelfetch.settings.secret_values"} & waited
 
