@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import httpx
-
-from modelfetch.net.fields import credential_sent, header_fields, may_be_used
+from modelfetch.errors import SourceError
+from modelfetch.net.fields import credential_sent, may_be_used
 from modelfetch.net.responses import RangeRequest, ResponseHead
 
 if TYPE_CHECKING:
     from modelfetch.net.time_limits import StallTimer
+    from modelfetch.net.transport import Response
 
 EXCERPT_BYTES = 8192
 """Bytes read of a body that cannot be used: enough to recognize error pages and Git LFS pointers. If that is
@@ -27,7 +27,7 @@ EXCERPT_SECONDS = 0.5
 
 
 def response_head(
-    response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
+    response: Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
 ) -> ResponseHead:
     """Read what decides whether a response can be used.
 
@@ -38,17 +38,15 @@ def response_head(
         redirected: Whether it came from another address than the one requested.
     """
     excerpt = "" if may_be_used(response, request.size) else excerpt_of(response, timer)
-    return ResponseHead(
-        response.status_code, header_fields(response), redirected, excerpt, credential_sent(response)
-    )
+    return ResponseHead(response.status, response.headers, redirected, excerpt, credential_sent(response))
 
 
-def excerpt_of(response: httpx.Response, timer: StallTimer) -> str:
+def excerpt_of(response: Response, timer: StallTimer) -> str:
     """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
     data = b""
     # Failures do not matter here: the status alone decides, an excerpt only improves the message.
-    with contextlib.suppress(httpx.HTTPError), timer.capped(EXCERPT_SECONDS):
-        for piece in response.iter_raw():
+    with contextlib.suppress(SourceError, OSError), timer.capped(EXCERPT_SECONDS):
+        for piece in response.pieces():
             data += piece
             if len(data) > EXCERPT_BYTES:
                 break
