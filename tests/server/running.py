@@ -31,6 +31,7 @@ from modelfetch.server.routes import build
 from modelfetch.server.runner import Engine, ServerWorkspace
 from modelfetch.server.serve import Options, Server, config
 from tests.patience import IN_TIME
+from tests.server.table_check import check_answer
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE = IN_TIME
@@ -183,9 +184,11 @@ class Served:
         try:
             connection.request(method, path, body, sent | dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.headers.items()), response.read())
+            answer = Answer(response.status, dict(response.headers.items()), response.read())
         finally:
             connection.close()
+        check_answer(method, path, answer.status, answer.body)
+        return answer
 
     def submit(self, model: str = "m", operation: str = "model_download", **more: object) -> str:
         """Submit a job that is new."""
