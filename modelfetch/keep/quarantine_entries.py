@@ -1,7 +1,7 @@
 """Quarantine entries of the command line and the server: finding one by its id, describing it as JSON.
 
-An entry is identified by the digest in the name of its directory, which is the digest that was expected. The
-command line and the server accept the start of an id, and report the same document::
+The id of an entry is the digest in the name of its directory: the expected one, or that of the data if no
+manifest lists the file. Command line and server accept the start of an id, and report the same document::
 
     {"id": "3f...", "at": "2026-11-20T06:00:00Z", "size": 574, "expected": "3f...", "actual": "a0...",
      "source": "mirror a", "file": "model.onnx", "path": "/cache/blobs/3f/3f...",

@@ -19,11 +19,11 @@ from modelfetch.server.api_job_documents import Job, JobFile
 from modelfetch.server.api_table import ENDPOINTS, ERRORS, Endpoint
 from modelfetch.server.event_streams import MAX_STREAMS
 from modelfetch.server.guard import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS
-from modelfetch.server.info_routes import DEFAULT_RUNS, MAX_RUNS
 from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
 from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
 from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
+from modelfetch.server.status import DEFAULT_RUNS, MAX_RUNS
 from tests.server.running import Served
 from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
