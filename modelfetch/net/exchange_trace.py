@@ -69,6 +69,7 @@ _REALM: Final = re.compile(r'realm="(https?://[^"]*)"', re.IGNORECASE)
 _LONGEST: Final = 500
 """Characters of a field that are printed; servers may send 100 kB."""
 _SENT: Final = ("scheme", "host", "port", "raw_path")
+"""The parts of an address that a request sends; without the others, two addresses are the same request."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _numbers = count(1)
@@ -80,7 +81,7 @@ class _Here(threading.local):
     source: str = ""
     """Kind of the source that sends requests."""
     asked: str = ""
-    """The address that was asked for, before redirects; empty if every address may be shown."""
+    """The address of the request, before redirects; empty if every address may be shown."""
     exchange: Exchange | None = None
 
 
@@ -174,7 +175,7 @@ class _CountedBody(httpx.SyncByteStream):
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Note the address that is asked for; the addresses to which it redirects are not shown in full."""
+    """Note the address of a request; the addresses to which it redirects are not shown in full."""
     _here.asked = url
     try:
         yield
@@ -199,7 +200,18 @@ def send(
     proxy: Proxy | None,
     proxies: Proxies,
 ) -> httpx.Response:
-    """Send a request, and print what happens."""
+    """Send a request, and print what happens.
+
+    Args:
+        trace: Prints the lines, and masks the credentials of request and proxy from now on.
+        transport: Sends the request.
+        request: The request.
+        proxy: The proxy through which it is sent, if any.
+        proxies: All proxies, to explain why there is none.
+
+    Raises:
+        Exception: Whatever the transport raises; it is passed on after its line was printed.
+    """
     url = str(request.url)
     exchange = Exchange(trace, request.method, url, request.headers.get("range", ""))
     if proxy is not None:
@@ -235,6 +247,9 @@ def send_over_idle(
         url: Address of the file.
         size: Size of the file in bytes.
         send: See :meth:`modelfetch.net.keepalive.KeepAliveConnection.request`; its result is returned.
+
+    Raises:
+        SourceError: The answer cannot be used.
     """
     exchange = Exchange(trace, "GET", url, f"bytes=0-{size - 1}")
     exchange.detail("connection: reused")
@@ -287,7 +302,6 @@ def _shown(url: str) -> str:
 def _is_same(url: str, asked: str) -> bool:
     with suppress(httpx.InvalidURL, ValueError):
         first, second = httpx.URL(asked), httpx.URL(url)
-        # Without user information and fragment, which are not sent as parts of the address.
         return all(getattr(first, part) == getattr(second, part) for part in _SENT)
     return False
 
@@ -320,6 +334,10 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
         host: Name of the host.
         port: Port that is connected to.
         resolve: Returns its addresses (:class:`modelfetch.net.connect.Address`).
+
+    Raises:
+        OSError: It cannot be resolved.
+        UnicodeError: Its name is not one that DNS can have.
     """
     began = time.monotonic()
     try:
@@ -333,7 +351,11 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
 
 
 def connecting(trace: Trace, connect: Callable[[], socket.socket]) -> socket.socket:
-    """Connect, and print the address that answered or that none did."""
+    """Connect, and print the address that answered or that none did.
+
+    Raises:
+        OSError: No address answered.
+    """
     began = time.monotonic()
     if _here.exchange is not None:
         _here.exchange.is_new = True
