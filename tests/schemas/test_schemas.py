@@ -64,6 +64,7 @@ def test_a_schema_is_complete(name: str) -> None:
     for node in nodes(schema):
         properties = node.get("properties", {}) if node.get("type") else {}
         assert [key for key, each in properties.items() if not {"description", "$ref"} & {*each}] == []
+        assert " below" not in node.get("description", ""), "a schema is read without the page"
         assert {*node.get("required", ())} <= {*properties}
         assert "additionalProperties" not in node or not properties, "objects stay open"
         assert _leads_somewhere(name, node.get("$ref", "#"))

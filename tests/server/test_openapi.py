@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from modelfetch.server.api_table import COMMON, ENDPOINTS, ERRORS
 from modelfetch.server.guard import Guard
-from modelfetch.server.openapi import description
+from modelfetch.server.openapi import _named, description
 from modelfetch.server.requests import PIN_KEYS, SUBMISSION_KEYS
 from tests.server.running import Served
 from tests.server.table_check import check_answer
@@ -72,6 +72,13 @@ def references(part: Any) -> Iterator[str]:
 def test_every_reference_leads_somewhere() -> None:
     document = description()
     assert set(references(document)) <= set(document["components"]["schemas"])
+
+
+def test_no_two_documents_have_the_same_schema() -> None:
+    """The name of a document in an answer is found by its schema."""
+    schemas = [json.dumps(schema) for schema in _named().values()]
+    assert len(schemas) > 20
+    assert len(set(schemas)) == len(schemas)
 
 
 def test_operations_have_unique_names_and_declare_their_parameters() -> None:
