@@ -175,7 +175,7 @@ class _CountedBody(httpx.SyncByteStream):
 
 @contextmanager
 def asking(url: str) -> Iterator[None]:
-    """Note the address of a request; the addresses to which it redirects are not shown in full."""
+    """Note the address that is asked for; the addresses to which it redirects are not shown in full."""
     _here.asked = url
     try:
         yield
@@ -247,9 +247,6 @@ def send_over_idle(
         url: Address of the file.
         size: Size of the file in bytes.
         send: See :meth:`modelfetch.net.keepalive.KeepAliveConnection.request`; its result is returned.
-
-    Raises:
-        SourceError: The answer cannot be used.
     """
     exchange = Exchange(trace, "GET", url, f"bytes=0-{size - 1}")
     exchange.detail("connection: reused")
