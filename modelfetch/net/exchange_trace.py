@@ -71,6 +71,7 @@ _REALM: Final = re.compile(r'realm="(https?://[^"]*)"', re.IGNORECASE)
 _LONGEST: Final = 500
 """Characters of a field that are printed; servers may send 100 kB."""
 _SENT: Final = ("scheme", "host", "port", "raw_path")
+"""The parts of an address that a request sends; without the others, two addresses are the same request."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _numbers = count(1)
@@ -82,7 +83,7 @@ class _Here(threading.local):
     source: str = ""
     """Kind of the source that sends requests."""
     asked: str = ""
-    """The address that was asked for, before redirects; empty if every address may be shown."""
+    """The address of the request, before redirects; empty if every address may be shown."""
     exchange: Exchange | None = None
 
 
@@ -201,7 +202,18 @@ def send(
     proxy: Proxy | None,
     proxies: Proxies,
 ) -> httpx.Response:
-    """Send a request, and print what happens."""
+    """Send a request, and print what happens.
+
+    Args:
+        trace: Prints the lines, and masks the credentials of request and proxy from now on.
+        transport: Sends the request.
+        request: The request.
+        proxy: The proxy through which it is sent, if any.
+        proxies: All proxies, to explain why there is none.
+
+    Raises:
+        Exception: Whatever the transport raises; it is passed on after its line was printed.
+    """
     url = str(request.url)
     exchange = Exchange(trace, request.method, url, request.headers.get("range", ""))
     if proxy is not None:
@@ -305,7 +317,6 @@ def _shown(url: str) -> str:
 def _is_same(url: str, asked: str) -> bool:
     with suppress(httpx.InvalidURL, ValueError):
         first, second = httpx.URL(asked), httpx.URL(url)
-        # Without user information and fragment, which are not sent as parts of the address.
         return all(getattr(first, part) == getattr(second, part) for part in _SENT)
     return False
 
@@ -338,6 +349,10 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
         host: Name of the host.
         port: Port that is connected to.
         resolve: Returns its addresses (:class:`modelfetch.net.connect.Address`).
+
+    Raises:
+        OSError: It cannot be resolved.
+        UnicodeError: Its name is not one that DNS can have.
     """
     began = time.monotonic()
     try:
@@ -351,7 +366,11 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
 
 
 def connecting(trace: Trace, connect: Callable[[], socket.socket]) -> socket.socket:
-    """Connect, and print the address that answered or that none did."""
+    """Connect, and print the address that answered or that none did.
+
+    Raises:
+        OSError: No address answered.
+    """
     began = time.monotonic()
     if _here.exchange is not None:
         _here.exchange.is_new = True

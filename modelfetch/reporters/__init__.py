@@ -54,7 +54,7 @@ def choose(
         return (JsonLines(stdout), *further)
     if quiet:
         return further
-    # Rich takes long to import, so it is only asked where IPython is loaded.
+    # Rich takes long to import, and a notebook has loaded IPython.
     if may_be_notebook and "IPython" in sys.modules and _is_notebook():
         return (DeferredReporter(lambda: _notebook_bars(notices)), *further)
     if can_draw(stderr, environ):
