@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from modelfetch.bundle.documents import ARTIFACT, FILEPATH, REF_NAME, digest
+from modelfetch.bundle.documents import ARTIFACT, FILEPATH, MODELS_LIMIT, REF_NAME, digest
 from modelfetch.bundle.image import IMAGE_CONFIG, check_image, check_layer_of, content_of
 from modelfetch.bundle.verifier import (
     BLOBS,
@@ -46,8 +46,6 @@ T = TypeVar("T")
 
 _PATH_LIMIT: Final = 255
 """Longest path of a TOML manifest, in characters. It is called like its model, whose name has at most 128."""
-MODELS_LIMIT: Final = 1000
-"""Most models of a bundle; each costs at least three reads before the first byte is imported."""
 
 
 @dataclass(frozen=True, slots=True)

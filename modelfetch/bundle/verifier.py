@@ -371,7 +371,8 @@ def check_layer(header: bytes, path: str, blob_size: int) -> int:
     except (BundleError, ValueError):
         known, size = [], 0
     if header not in known or blob_size != layer_size(size):
-        raise BundleError(f"the layer of {path} is not an archive of that file alone")
+        # Cut: no header has a longer path, but the document that states it may have one of megabytes.
+        raise BundleError(f"the layer of {path[:255]} is not an archive of that file alone")
     return size
 
 

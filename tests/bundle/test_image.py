@@ -313,6 +313,13 @@ def test_an_image_with_malformed_documents_is_used_as_far_as_it_is_read(path: Pa
     assert offer(path, notes) is None
 
 
+def test_an_endless_path_makes_no_endless_note(path: Path) -> None:
+    path.write_bytes(renamed(image_parts(), "a" * 100_000).tar())
+    notes: list[str] = []
+    offer(path, notes)
+    assert len(notes[0]) < 1000
+
+
 def test_a_header_of_another_archive_is_no_layer() -> None:
     with pytest.raises(BundleError):
         check_layer(b"\xff" * 512, MODEL, len(LAYER))

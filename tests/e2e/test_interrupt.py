@@ -176,11 +176,11 @@ LOST = "Gone()"
         ("modelfetch.cli.entry", AS_IT_IS),
         ("modelfetch.cli.run", AS_IT_IS),
         ("modelfetch.cli.run", AS_AN_ERROR),
-        ("httpx", AS_IT_IS),
-        ("httpx", AS_AN_ERROR),
+        ("h11", AS_IT_IS),
+        ("h11", AS_AN_ERROR),
         ("modelfetch.streams", LOST),
         ("modelfetch.cli.entry", LOST),
-        ("httpx", LOST),
+        ("h11", LOST),
     ],
 )
 def test_ctrl_c_ends_it_whatever_is_loaded_at_that_moment(cli: Command, module: str, raised: str) -> None:
