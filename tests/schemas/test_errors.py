@@ -220,6 +220,9 @@ def test_on_a_terminal_an_event_is_one_line(cli: InProcess, monkeypatch: pytest.
         def write(self, text: str) -> None:
             written.append(text)
 
+        def flush(self) -> None:
+            pass
+
     monkeypatch.setattr("sys.stdout", Terminal())
     output.begin_json(is_begun=False)
     output.report_error("unknown_model", 3, "no model", "")
