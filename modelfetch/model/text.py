@@ -35,7 +35,7 @@ Actions) and ``##teamcity[...]`` anywhere in a line, ``::name::`` (GitHub Action
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
 """``type/subtype``, two restricted names (RFC 6838 section 4.2) of at most 63 characters each."""
 
-_SHELL_SAFE: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_SHELL_SAFE: Final = r"[A-Za-z0-9_@%+=:,./-]+"
 """Words without a meaning for a shell (the same characters as in ``shlex.quote``)."""
 
 _GUESSABLE: Final = 64
@@ -103,7 +103,7 @@ def shell_word(text: str) -> str:
     with a quotation mark inside of :func:`quote` the rest would be a command of its own.
     """
     plain = sanitize(text)
-    return plain if _SHELL_SAFE.fullmatch(plain) else shell_quoted(plain)
+    return plain if re.fullmatch(_SHELL_SAFE, plain) else shell_quoted(plain)
 
 
 def shell_quoted(text: str) -> str:
