@@ -85,8 +85,8 @@ def ensure(
         force: Fetch every file again.
         timeout: Seconds for the whole run; None for no limit.
         lock_timeout: Seconds to wait for a lock of another process; None for no limit.
-        progress: Whether to show the progress of a run that fetches something: as bars in a terminal or a
-            notebook, else as lines on stderr.
+        progress: Whether to show the run: as bars in a terminal or a notebook, else as lines on stderr. If
+            all files are present, that is one line with the result.
 
     Returns:
         The absolute directory of the model.

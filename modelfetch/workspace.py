@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 from modelfetch import tracing
 from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
-from modelfetch.demo import has_demo, serving
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import Manifest
@@ -139,7 +138,7 @@ class Workspace:
         """The models of the project."""
         if self.loaded.models:
             return self.loaded.models
-        hint = 'Name one (modelfetch list shows them), or put models = ["..."] into modelfetch.toml.'
+        hint = 'Name one (`modelfetch list` shows them), or put models = ["..."] into modelfetch.toml.'
         raise UsageError("no model is named", hint=hint)
 
     @property
@@ -277,7 +276,7 @@ class Workspace:
         request = Request(manifests, options, self.loaded.hf_cache)
         request.export.check(manifests, self.store)
         run = options.run
-        if has_demo(manifests):  # one connection, so that a person can follow its cut and its fallback
+        if _has_demo(manifests):  # one connection, so that a person can follow its cut and its fallback
             run = replace(run, connections=1)
         runtime = self._runtime(run, cancel)
 
@@ -360,11 +359,25 @@ def _run(
 ) -> Generator[Event, None, None]:
     """Run, with the embedded origin beside it if a model needs one; then close connections and files."""
     try:
-        with serving(manifests) as addressed:
-            yield from start(addressed)
+        if _has_demo(manifests):
+            from modelfetch.demo import serving
+
+            with serving(manifests) as addressed:
+                yield from start(addressed)
+        else:
+            yield from start(manifests)
     finally:
         runtime.close()
         runtime.store.close()
+
+
+def _has_demo(manifests: Sequence[Manifest]) -> bool:
+    """Whether the built-in demo is among the models; loads it only for a model of that name."""
+    if not any(manifest.name == "demo" for manifest in manifests):
+        return False
+    from modelfetch.demo import has_demo
+
+    return has_demo(manifests)
 
 
 def _catalog(loaded: Loaded, environ: Mapping[str, str]) -> Catalog:

@@ -16,7 +16,7 @@ _VARIABLE: Final = "TESTS_PLAIN"
 """Tells the commands that tests start."""
 
 SWITCHED_OFF: Final = (
-    *("socket", "large-buffers", "hashing-threads", "batch", "persistent"),
+    *("socket", "large-buffers", "hashing-threads", "batch", "direct"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
@@ -28,7 +28,7 @@ THEIR_OWN: Final = frozenset(
         "engine/test_batch.py",
         "engine/test_small_servers.py",
         "net/test_raw_body.py",
-        "net/test_keepalive.py",
+        "net/test_direct_transport.py",
         "test_warm.py",
     }
     | {"e2e/test_start.py", "test_imports.py", "test_lazy_dataclass.py", "test_bench.py"}

@@ -91,15 +91,21 @@ def test_a_verdict_says_what_a_number_stands_for() -> None:
     assert verdict(Goal("ours", 0.5, "theirs", words="or so"), samples).endswith("goal 0.50 (or so): reached")
 
 
-def test_the_goals_for_the_start_are_absolute_and_beside_an_interpreter_that_does_nothing() -> None:
+def test_the_goals_for_the_start_are_beside_an_interpreter() -> None:
     start = next(work for work in WORKS if work.name == "start")
     goals = [(goal.ours, goal.peer, round(goal.limit, 2)) for goal in start.goals]
     assert goals == [
-        ("modelfetch ensure", "", 0.08),
-        ("modelfetch ensure", "python -c pass", 8.42),
+        ("modelfetch ensure", "python -c import httpx", 1.25),
         ("modelfetch --help", "", 0.06),
         ("modelfetch --help", "python -c pass", 6.32),
     ]
+
+
+def test_a_goal_may_be_about_a_difference() -> None:
+    samples = {"few": [Sample(0.150, 0.1, 10)], "one": [Sample(0.142, 0.1, 10)]}
+    goal = Goal("few", 0.010, minus="one")
+    assert verdict(goal, samples) == "few minus one: 8 ms, absolute goal 10 ms: reached"
+    assert goal.reached({"few": samples["few"]}) is None
 
 
 def test_there_is_no_verdict_on_what_did_not_run() -> None:
@@ -197,7 +203,7 @@ def test_changes_do_what_they_are_called() -> None:
     assert changed("hashing-threads") == 0
     assert changed("warm")(["ensure", "whisper"]) is None
     assert changed("typer")(["ensure", "whisper"]) is None
-    assert changed("persistent")("http://host/path") == ("http://host/path", "")
+    assert changed("direct")("http://host/path") is None
 
 
 def test_the_changes_are_made_as_modules_are_loaded_however_many_there_are_of_one() -> None:

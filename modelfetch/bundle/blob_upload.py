@@ -17,7 +17,7 @@ damaged in the cache never become a blob of the registry.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -193,7 +193,8 @@ class BlobUpload:
 
     def _send_at_once(self) -> None:
         blob = self._blob
-        content = b"".join(self._bytes.part(0, blob.size))
+        # Copies: `join` takes all pieces before it reads any, and each is valid until the next only.
+        content = b"".join(bytes(piece) for piece in self._bytes.part(0, blob.size))
         self._bytes.verify()
         while True:
             try:
@@ -233,16 +234,9 @@ class BlobUpload:
     def _send_chunk(self, upload: Upload, start: int) -> tuple[Upload, int]:
         blob = self._blob
         end = min(start + max(CHUNK, upload.least_chunk), blob.size)
-
-        def pieces() -> Iterator[memoryview]:
-            position = start
-            for piece in self._bytes.part(start, end):
-                yield piece
-                position += len(piece)
-                self._sent.sent += len(piece)
-                self._watch.progress(blob.path, position, blob.size)
-
-        following, position = self._uploads.append(upload, start, end, pieces)
+        following, position = self._uploads.append(
+            upload, start, end, lambda: self._sending(self._bytes.part(start, end), start)
+        )
         if position != end:
             raise RangeRefused(Fault.PROTOCOL, "states another end than that of the chunk", retry=True)
         self._notes.save(self._uploads.repository, blob.sha256, following)
@@ -251,20 +245,22 @@ class BlobUpload:
     def _finish(self, upload: Upload) -> None:
         """End an upload: of chunks, or with the whole blob."""
         blob = self._blob
-        if not self._is_whole:
+        if self._is_whole:
+            self._uploads.finish(
+                upload, blob.sha256, blob.size, lambda: self._sending(self._bytes.whole(), 0)
+            )
+        else:
             self._bytes.verify()
             self._uploads.finish(upload, blob.sha256, blob.size)
-            return
 
-        def pieces() -> Iterator[Piece]:
-            position = 0
-            for piece in self._bytes.whole():
-                yield piece
-                position += len(piece)
-                self._sent.sent += len(piece)
-                self._watch.progress(blob.path, position, blob.size)
-
-        self._uploads.finish(upload, blob.sha256, blob.size, pieces)
+    def _sending(self, pieces: Iterable[Piece], position: int) -> Iterator[Piece]:
+        """Pass on pieces of the blob, from a position on; count and report each one that was sent."""
+        for piece in pieces:
+            yield piece
+            # Control returns here when the connection has taken the piece.
+            position += len(piece)
+            self._sent.sent += len(piece)
+            self._watch.progress(self._blob.path, position, self._blob.size)
 
     def _earlier(self) -> tuple[Upload, int] | None:
         """The upload of an earlier push that was interrupted, if the registry still has it."""

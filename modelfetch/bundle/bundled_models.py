@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from modelfetch.bundle.documents import ARTIFACT, FILEPATH, REF_NAME, digest
+from modelfetch.bundle.documents import ARTIFACT, FILEPATH, MODELS_LIMIT, REF_NAME, digest
 from modelfetch.bundle.image import IMAGE_CONFIG, check_image, check_layer_of, content_of
 from modelfetch.bundle.verifier import (
     BLOBS,
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from modelfetch.model.registry_documents import Descriptor
 
 T = TypeVar("T")
-
-MODELS_LIMIT: Final = 1000
-"""Most models of a bundle; each costs at least three reads before the first byte is imported."""
 
 
 @dataclass(frozen=True, slots=True)

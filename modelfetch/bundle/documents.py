@@ -31,6 +31,8 @@ TITLE: Final = "org.opencontainers.image.title"
 """The name that ORAS gives to a file."""
 REF_NAME: Final = "org.opencontainers.image.ref.name"
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
+MODELS_LIMIT: Final = 1000
+"""Most models of a bundle; each costs at least three reads before the first byte is imported."""
 
 _FORMATS: Final = frozenset({"onnx", "gguf", "safetensors"})
 """Formats that readers of ModelPack know by these names."""

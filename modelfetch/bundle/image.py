@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.bundle.documents import (
     FILEPATH,
+    MODELS_LIMIT,
     Artifact,
     Layer,
     compact_json,
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
 
 IMAGE_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_ENTRIES: Final = 1000
-"""Most images whose files are looked for; a bundle may not have more (``bundled_models.MODELS_LIMIT``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ def files_in_layers(bundle: Bundle) -> Iterator[FileInLayer]:
         entries = Document("", "", read_document(bundle, "index.json")).descriptors("manifests")
         # An artifact of ModelPack has the files themselves as blobs; it need not be read. Once each: an index
         # can name one manifest many times.
-        images = {entry.sha256: entry for entry in entries[:_ENTRIES] if not entry.artifact_type}
+        images = {entry.sha256: entry for entry in entries[:MODELS_LIMIT] if not entry.artifact_type}
         for entry in images.values():
             if entry.sha256 not in bundle.blobs:
                 continue

@@ -135,12 +135,6 @@ def members_of(
     return [*first, *(blobs[name] for name in sorted(blobs))]
 
 
-def tar_of(members: Iterable[Member]) -> bytes:
-    """Return the archive of small members, such as those of a test vector."""
-    parts = (header(each.name, each.size) + each.data + padding(each.size) for each in members)
-    return b"".join(parts) + END
-
-
 def _small(name: str, data: bytes) -> Member:
     return Member(name, len(data), data)
 

@@ -57,7 +57,7 @@ ToCatalog = Annotated[
     typer.Option(
         "--to-catalog",
         metavar="CATALOG",
-        help="user, project or a directory; in a project its own, else the user's.",
+        help="user, project or a directory; default: project in a project, else user.",
         show_default=False,
     ),
 ]

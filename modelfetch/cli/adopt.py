@@ -92,12 +92,12 @@ def _pin(workspace: Workspace, target: str, name: str | None, *, dry_run: bool, 
 def _digests_of(workspace: Workspace, *, keep: bool, quiet: bool) -> Iterator[Digests]:
     """Compute digests, show progress, and remember those of large files, which may be cloned later."""
     from modelfetch.cancel import Cancellation
-    from modelfetch.cli.pinning import HashingLine
+    from modelfetch.cli.pinning import ProgressLine
     from modelfetch.engine.known_digests import HistoryDigests
     from modelfetch.pins.digests import StoreDigests
     from modelfetch.pins.remembered_digests import RememberedDigests
 
-    line = HashingLine(quiet=quiet)
+    line = ProgressLine(quiet=quiet)
     dropping = StoreDigests(workspace.store, line, keep=False)
     days = workspace.loaded.settings.history.days
     known = HistoryDigests(workspace.loaded.cache_dir, days, Cancellation()) if keep and days else None

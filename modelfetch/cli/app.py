@@ -42,7 +42,19 @@ def _root(
     pass
 
 
-_MORE: Final = "`modelfetch COMMAND --help` explains a command. Settings and exit codes: docs/ in the source."
+_MORE: Final = (
+    "`modelfetch COMMAND --help` explains a command, `modelfetch config show` lists the settings, and "
+    "`modelfetch man | man -l -` has the exit codes."
+)
+
+_NUMBERS: Final[Mapping[str, str]] = {
+    "a valid float range": "a number",
+    "a valid float": "a number",
+    "a valid int range": "a whole number",
+    "a valid integer range": "a whole number",
+    "a valid integer": "a whole number",
+}
+"""Plain words for the terms of click, whose messages name types of Python."""
 
 _MANUAL: Final = "man"
 """The command that reads the parameters of all others."""
@@ -170,6 +182,8 @@ def _command_path(words: Sequence[str]) -> str:
 def _report_usage_error(error: Exception) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     message = " ".join(message.split())  # click puts each choice on a line of its own
+    for term, words in _NUMBERS.items():
+        message = message.replace(term, words)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else _command_path(without_verbose(sys.argv[1:]))
     hint = f"Run `{command} --help`."

@@ -286,9 +286,9 @@ def _models(path: Path, bundle: Bundle) -> list[BundledModel]:
 @contextmanager
 def _progress(verb: str, *, quiet: bool) -> Iterator[Progress]:
     """Show which file is under way."""
-    from modelfetch.cli.pinning import HashingLine
+    from modelfetch.cli.pinning import ProgressLine
 
-    line = HashingLine(quiet=quiet)
+    line = ProgressLine(quiet=quiet)
     try:
         yield lambda path, done, size: line.show(verb, path, done, size)
     finally:

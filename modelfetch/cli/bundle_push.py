@@ -176,47 +176,32 @@ def _pusher(workspace: Workspace, *, quiet: bool, dry_run: bool) -> Iterator[Pus
     from modelfetch.bundle.push import Pusher
     from modelfetch.bundle.upload_notes import UploadNotes
     from modelfetch.cancel import Cancellation
-    from modelfetch.cli.pinning import HashingLine
-    from modelfetch.net.client import Client
+    from modelfetch.cli.pinning import ProgressLine
     from modelfetch.net.hub_client import HubClient
     from modelfetch.net.registry_auth import RegistryAuth
-    from modelfetch.net.retry import RetryPolicy
-    from modelfetch.net.time_limits import Limits
     from modelfetch.settings.docker_credentials import RegistryLogins
-    from modelfetch.settings.locations import home_directory
 
-    network, retry = workspace.loaded.settings.network, workspace.loaded.settings.retry
-    line = HashingLine(quiet=quiet)
-
-    def tell(text: str) -> None:
-        line.clear()
-        if not quiet:
-            say(text)
-
-    cancel = Cancellation()
-    client = Client(Limits(network.connect_timeout, network.stall_timeout, network.min_speed), cancel)
-    policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
-    hub = HubClient(client, cancel, policy, waiting=tell)
-    # Environment and home directory alone decide: a project may change settings, but not these.
-    logins = RegistryLogins(os.environ, home_directory(os.environ), lambda text: tell(f"note: {text}"))
+    line = ProgressLine(quiet=quiet)
+    hub = HubClient.of_settings(workspace.loaded.settings, Cancellation(), waiting=line.say)
+    logins = RegistryLogins.of_user(os.environ, lambda text: line.say(f"note: {text}"))
     upload_notes = UploadNotes(workspace.loaded.cache_dir)
-    watch = Watch(lambda path, done, size: line.show("pushing", path, done, size), tell)
-    auth = RegistryAuth(client, logins.find, is_writing=not dry_run)
+    watch = Watch(lambda path, done, size: line.show("pushing", path, done, size), line.say)
+    auth = RegistryAuth(hub.client, logins.find, is_writing=not dry_run)
     try:
-        yield Pusher(hub, auth, upload_notes, watch, lambda each: tell(_blob_line(each)))
+        yield Pusher(hub, auth, upload_notes, watch, lambda each: line.say(_blob_line(each)))
     except KeyboardInterrupt:
-        tell("cancelled; run the command again to continue")
+        line.say("cancelled; run the command again to continue")
         raise
     finally:
         line.clear()
-        client.close()
+        hub.client.close()
         upload_notes.tidy()
 
 
 def _blob_line(each: PushedBlob) -> str:
     from modelfetch.model.units import format_size
 
-    words = {"present": "there already", "pushed": "pushed", "missing": "would push"}
+    words = {"present": "already there", "pushed": "pushed", "missing": "would push"}
     earlier = f", {format_size(each.continued_at)} of it earlier" if each.continued_at else ""
     return f"{words[each.state]}: {each.blob.path} ({format_size(each.blob.size)}{earlier})"
 
@@ -232,7 +217,7 @@ def _print(model: PushedModel, place: Target, pushed: Pushed, *, dry_run: bool, 
         tag = ", and the tag" if pushed.is_tagged else ""
         say(
             f"{verb} {model.manifest.name} {model.manifest.version} to {place.text}: {format_size(moved)}; "
-            f"{format_size(there)} there already{tag}"
+            f"{format_size(there)} already there{tag}"
         )
     print_line(place.by_digest(model.sha256))
 

@@ -14,14 +14,14 @@ settings and commands change.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from modelfetch.cli import options
 from modelfetch.cli.output import print_json
 
-_VARIABLE = "_MODELFETCH_COMPLETE"
+VARIABLE: Final = "_MODELFETCH_COMPLETE"
 """Environment variable in which the scripts ask for completion; typer derives it from the program's name."""
 
 
@@ -53,7 +53,7 @@ def completion(
     """
     from typer._completion_shared import get_completion_script
 
-    script = get_completion_script(prog_name="modelfetch", complete_var=_VARIABLE, shell=shell.value)
+    script = get_completion_script(prog_name="modelfetch", complete_var=VARIABLE, shell=shell.value)
     if shell is Shell.ZSH:
         script = script.replace(_ZSH_REGISTERS, _ZSH_AUTOLOADS)
     if json:

@@ -67,8 +67,8 @@ def show(cache_dir: options.CacheDir = None, json: options.Json = False) -> None
     print_table(
         [
             Column("setting"),
-            Column("value", flexible=True, prose=True),
-            Column("from", flexible=True, prose=True),
+            Column("value", flexible=True, fold=True),
+            Column("from", flexible=True, fold=True),
         ],
         rows,
     )

@@ -80,10 +80,9 @@ def _call() -> int:
     except KeyboardInterrupt as end:
         return _interrupt_code(end)
     except ImportError as error:
-        from modelfetch.net.client import missing
+        from modelfetch.net.tls import no_ssl
 
-        known = missing(error)
-        return _report(known) if isinstance(known, ModelfetchError) else _bug(error)
+        return _report(no_ssl()) if error.name in ("ssl", "_ssl") else _bug(error)
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return _bug(error)
@@ -153,7 +152,7 @@ def _bug(error: Exception) -> int:
     """
     import traceback
 
-    from modelfetch.settings.redaction import redact_text
+    from modelfetch.settings.text_redaction import redact_text
 
     for line in redact_text(traceback.format_exc()).splitlines():
         say(sanitize(line))

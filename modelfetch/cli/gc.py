@@ -27,7 +27,7 @@ MaxSize = Annotated[
     typer.Option(
         "--max-size",
         metavar="SIZE",
-        help="Also remove the least recently used models, until it takes at most SIZE, such as 20GiB.",
+        help="Also remove the least recently used models until the cache takes at most SIZE, such as 20GiB.",
         show_default=False,
     ),
 ]

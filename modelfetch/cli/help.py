@@ -96,7 +96,14 @@ _INSTEAD: Final[Mapping[str, str]] = {
         ("run", "chat", "generate"),
         "modelfetch does not run models; `modelfetch path NAME` prints where the files are.",
     ),
-    **dict.fromkeys(("push", "upload", "publish"), "modelfetch does not upload; use the tools of the hub."),
+    **dict.fromkeys(
+        ("push", "upload", "publish"),
+        "`modelfetch bundle push NAME oci:REGISTRY/REPO` pushes to a registry; hubs have tools of their own.",
+    ),
+    **dict.fromkeys(
+        ("hf", "huggingface-cli"), "`modelfetch ensure hf:ORG/REPO` fetches what `hf download ORG/REPO` does."
+    ),
+    "ollama": "`modelfetch ensure ollama:NAME` fetches what `ollama pull NAME` does.",
     **dict.fromkeys(
         ("cp", "copy", "export"), "`modelfetch ensure NAME --to DIR` places the files in a directory."
     ),

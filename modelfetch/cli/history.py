@@ -44,7 +44,9 @@ Since = Annotated[
 def history(
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Number of runs to show.", show_default="20"),
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Number of runs to show; default: 20.", show_default=False
+        ),
     ] = None,
     since: Since = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw a chart of bytes per day instead.")] = False,
@@ -170,7 +172,9 @@ def log(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]", help="Id of the run, or its first characters.", show_default="last run"
+            metavar="[RUN]",
+            help="Id of the run, or its first characters; default: the last run.",
+            show_default=False,
         ),
     ] = None,
     cache_dir: options.CacheDir = None,

@@ -24,7 +24,7 @@ from modelfetch.version import __version__
 
 EXIT_STATUS: Final[Mapping[int, str]] = {
     0: "Done.",
-    1: "A bug in modelfetch, or with outdated --exit-code: something moved.",
+    1: "A bug in modelfetch; or a check of doctor failed, or with outdated --exit-code something moved.",
     2: "The call or a setting is wrong.",
     3: "Unknown model or bad manifest.",
     4: "Not present, and the network may not be used.",

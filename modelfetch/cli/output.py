@@ -11,7 +11,6 @@ readers expect::
 
 from __future__ import annotations
 
-import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -60,6 +59,8 @@ def say_row(text: str) -> None:
     """Write a row of a table to stderr; on a terminal it is cut at the edge, so that it does not wrap."""
     row = sanitize(text)
     if sys.stderr.isatty():
+        import shutil
+
         from modelfetch.reporters import symbols_for
         from modelfetch.reporters.bars_layout import cut_end
 

@@ -1,8 +1,8 @@
-"""What commands that pin share: progress while files are hashed, the choice of a variant, and references.
+"""What commands that pin share: progress while files are read, the choice of a variant, and references.
 
-Progress is one line on stderr. On a terminal it is drawn over. In a log it is written every ten seconds, so
-that a command that ends sooner writes its result only. A variant is chosen by its number, on a terminal only:
-a script must say what it wants.
+Commands about bundles use the progress, too. It is one line on stderr. On a terminal it is drawn over. In a
+log it is written every ten seconds, so that a command that ends sooner writes its result only. A variant is
+chosen by its number, on a terminal only: a script must say what it wants.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _INTERVAL = 0.1
 """Seconds between two drawings of the line, as for bars."""
 
 
-class HashingLine:
-    """Shows which file is read for its digest: on one line of a terminal, or as a line of a log now and then.
+class ProgressLine:
+    """Shows which file is read, for its digest or to be sent: on one line of a terminal, else as log lines.
 
     Args:
         quiet: Whether nothing is shown.
@@ -79,6 +79,12 @@ class HashingLine:
         sys.stderr.write(f"\r\x1b[K{text[:width]}")
         sys.stderr.flush()
 
+    def say(self, text: str) -> None:
+        """Print a message in place of the line, unless the command is quiet."""
+        self.clear()
+        if not self._is_quiet:
+            say(text)
+
     def clear(self) -> None:
         """Remove the line."""
         if self._is_dirty:
@@ -101,20 +107,12 @@ def session_for(
     """
     from modelfetch.pins.session import open_session
 
-    line = HashingLine(quiet=quiet)
-
-    def waiting(text: str) -> None:
-        line.clear()
-        if not quiet:
-            say(text)
-
+    line = ProgressLine(quiet=quiet)
     try:
-        with open_session(workspace, offline=offline, keep=keep, progress=line, waiting=waiting) as session:
+        with open_session(workspace, offline=offline, keep=keep, progress=line, waiting=line.say) as session:
             yield session
     except KeyboardInterrupt:
-        line.clear()
-        if not quiet:
-            say("cancelled; nothing was pinned")
+        line.say("cancelled; nothing was pinned")
         raise
     finally:
         line.clear()

@@ -86,7 +86,7 @@ def list_entries(cache_dir: options.CacheDir = None, json: options.Json = False)
 @app.command("show", epilog=epilog("quarantine show"))
 def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     """Show one entry: what was expected, what arrived, and from where."""
-    from modelfetch.keep.quarantine_entries import entry_document, entry_time
+    from modelfetch.keep.quarantine_entries import entry_document, time_text
     from modelfetch.model.units import format_size
 
     workspace, entries = _open(cache_dir)
@@ -97,7 +97,7 @@ def show(entry: Id, cache_dir: options.CacheDir = None, json: options.Json = Fal
     notes(workspace)
     facts = [
         ("id", found.digest),
-        ("time", entry_time(found)),
+        ("time", time_text(found)),
         ("size", f"{format_size(found.size)} ({found.size} bytes)" if found.size is not None else "no data"),
         ("expected", found.expected or "nothing: no manifest lists the file"),
         ("actual", found.actual or "not known"),

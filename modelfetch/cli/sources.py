@@ -119,8 +119,8 @@ def _print(found: Sequence[KnownHost], replies: Mapping[KnownHost, Reply]) -> No
         Column("host", flexible=True, least=HOST),
         Column("known from", drop=4),
         Column("last used", drop=3),
-        Column("status", flexible=True, least=WHY, prose=True, drop=1),
-        *([Column("probe", flexible=True, prose=True)] if replies else []),
+        Column("status", flexible=True, least=WHY, fold=True, drop=1),
+        *([Column("probe", flexible=True, fold=True)] if replies else []),
     ]
     print_table(columns, rows)
 

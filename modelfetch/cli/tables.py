@@ -2,7 +2,12 @@
 
 If a terminal is too narrow, columns that must not be cut (digests) first go below their rows. Then columns
 are left out, the least important ones first. Then the widest of the flexible columns are shortened: names in
-the middle, text at the end. Rows are not wrapped, and column names are not cut.
+the middle, text at the end. Columns that are read as a whole, such as values and reasons, continue on further
+lines of their row instead. Column names are not cut::
+
+    setting        value               from
+    sources.order  local,peer,mirror,  environment
+                   ipfs,huggingface    MODELFETCH_SOURCES_ORDER
 """
 
 from __future__ import annotations
@@ -38,6 +43,8 @@ class Column:
     """Width in cells to which it is shortened on every terminal; 0 for none. A pipe gets the whole value."""
     prose: bool = False
     """Whether it is text, which is shortened at its end; names are shortened in the middle."""
+    fold: bool = False
+    """Whether a text that is too long continues on further lines of its row, instead of being shortened."""
     drop: int = 0
     """Order of leaving out columns, highest first, if a terminal is too narrow; 0 is never left out."""
     whole: bool = False
@@ -141,17 +148,26 @@ def _shrink(natural: Sequence[int], least: Sequence[int], room: int) -> list[int
 
 def lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], layout: Layout, room: int) -> list[str]:
     """Build the lines of a table; the first line has the column names."""
-    fitted = []
+    fitted: list[list[list[str]]] = []  # the lines of each cell, column by column
     for number, width in zip(layout.shown, layout.widths, strict=True):
-        column = columns[number]
-        shortened = _shorten([row[number] for row in cells], width, prose=column.prose)
-        fitted.append([_pad(cell, width, right=column.right) for cell in shortened])
+        column, texts = columns[number], [row[number] for row in cells]
+        parts = (
+            [_fold(text, width) for text in texts]
+            if column.fold
+            else [[text] for text in _shorten(texts, width, prose=column.prose)]
+        )
+        fitted.append([[_pad(part, width, right=column.right) for part in cell] for cell in parts])
+    empty = [" " * width for width in layout.widths]
     found: list[str] = []
     for number, row in enumerate(zip(*fitted, strict=True)):
-        found.append((" " * GAP).join(row).rstrip())
+        for line in range(max(map(len, row), default=0)):
+            texts = [
+                cell[line] if line < len(cell) else blank for cell, blank in zip(row, empty, strict=True)
+            ]
+            found.append((" " * GAP).join(texts).rstrip())
         if number:
-            parts = (part for n in layout.below for part in _halves(cells[number][n], room - GAP))
-            found += [" " * GAP + part for part in parts]
+            halves = (half for n in layout.below for half in _halves(cells[number][n], room - GAP))
+            found += [" " * GAP + half for half in halves]
     return found
 
 
@@ -212,6 +228,15 @@ def _fold(text: str, room: int) -> list[str]:
 
 
 def _chopped(word: str, room: int) -> list[str]:
+    """Divide a long word behind commas and slashes, as in lists and paths, and elsewhere if it has none."""
+    import re
+
     from rich.cells import chop_cells
 
-    return chop_cells(word, room)
+    found = [""]
+    for part in re.findall("[^,/]*[,/]*", word):
+        if _cells(found[-1] + part) <= room:
+            found[-1] += part
+        else:
+            found += chop_cells(part, room)
+    return [line for line in found if line]

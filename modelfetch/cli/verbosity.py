@@ -2,8 +2,8 @@
 
 ``modelfetch -v ensure demo`` and ``modelfetch ensure demo -v`` mean the same; the option may be repeated, and
 ``MODELFETCH_VERBOSE`` sets the least level, for a CI job whose command line cannot be changed. Verbose lines
-are printed on stderr by :mod:`modelfetch.tracing`, also with ``--quiet`` and ``--json``: whoever requests
-both wants the result on stdout and the lines as a log.
+are printed on stderr by :mod:`modelfetch.tracing`, also with ``--quiet`` and ``--json``: both together give
+the result on stdout, and a log beside it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from modelfetch.model.text import quote
 
 VARIABLE: Final = "MODELFETCH_VERBOSE"
 _NAMES: Final = ("--verbose", "-v")
-_COMPLETION: Final = "_MODELFETCH_COMPLETE"
-"""Set by a shell that asks for completion: lines would fill its prompt."""
 
 
 def add_verbose_option(command: Any) -> None:
@@ -72,7 +70,11 @@ def start_by_environment() -> None:
     value = os.environ.get(VARIABLE, "").strip()
     if value not in ("", "0", "1", "2"):
         raise UsageError(f"{VARIABLE} is {quote(value)}", hint="Set it to 1 or 2, as -v or -vv, or unset it.")
-    if value and int(value) and _COMPLETION not in os.environ:
+    if value in ("", "0"):
+        return
+    from modelfetch.cli.completion import VARIABLE as COMPLETION
+
+    if COMPLETION not in os.environ:  # lines would fill the prompt of a shell that requests completion
         raise_level(int(value))
 
 

@@ -83,7 +83,7 @@ def _why_receipt(directory: Path, line: str) -> str:
             file["inode"],
         ):
             return f"{file['path']} was changed or replaced since it was verified"
-    return "the command line has options or the environment has settings, which it does not read"
+    return "an option or a variable needs the full check"
 
 
 def _stamp(path: Path) -> str:

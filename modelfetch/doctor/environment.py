@@ -22,7 +22,6 @@ from modelfetch.net import proxies
 from modelfetch.settings import SETTINGS, Value, redact, shown
 from modelfetch.settings.docker_credentials import RegistryLogins
 from modelfetch.settings.load import NO_EFFECT, idle_part
-from modelfetch.settings.locations import home_directory
 from modelfetch.version import __version__
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _tokens(workspace: Workspace) -> Iterator[Finding]:
     for name, secret in (("hf_token", loaded.hf_token), ("ms_token", loaded.ms_token)):
         origin = loaded.origins[name]
         yield _finding(name, f"present, from {origin}" if secret is not None else _absent(origin))
-    files = RegistryLogins(os.environ, home_directory(os.environ)).present_files()
+    files = RegistryLogins.of_user(os.environ).present_files()
     yield _finding("registry logins", f"in {', '.join(map(str, files))}" if files else "no file")
     is_set = bool(os.environ.get("MODELFETCH_SERVE_TOKEN"))
     yield _finding(

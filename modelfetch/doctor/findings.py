@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.settings.redaction import redact_text
+from modelfetch.settings.text_redaction import redact_text
 
 
 class State(StrEnum):

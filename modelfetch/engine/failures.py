@@ -128,9 +128,10 @@ def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchErr
     # Wrong bytes first: they may mean an attack or a wrong manifest, which no retry and no network repairs.
     if any(fault.is_integrity for fault in faults):
         return IntegrityError(
-            f"{what}: every source that answered sent wrong bytes ({exhausted.message})",
+            f"{what}: no source has the pinned bytes ({exhausted.message})",
             hint=_hint(
-                errors, "The sources or the manifest are wrong; nothing was put in place. Try another source."
+                errors,
+                "The sources or the pin are wrong: run `modelfetch quarantine list`.",
             ),
         )
     if remote and all(fault.is_unreached for fault in faults):
@@ -143,7 +144,7 @@ def _sources_error(model: str, what: str, exhausted: Exhausted) -> ModelfetchErr
     return UnavailableError(
         f"{what}: no source could deliver it ({exhausted.message})",
         hint=_hint(
-            errors, "Try again later, or add another source: modelfetch config set sources.mirrors URL"
+            errors, "Try again later, or add another source: `modelfetch config set sources.mirrors URL`."
         ),
     )
 

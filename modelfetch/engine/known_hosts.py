@@ -14,7 +14,7 @@ from modelfetch.history import Health, rank
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.probe import Question
 from modelfetch.net.urls import host_of
-from modelfetch.sources.registry import SOURCES
+from modelfetch.sources.registry import source_classes
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
@@ -72,10 +72,10 @@ def _ranked(kind: str, listed: Sequence[KnownHost]) -> Iterator[KnownHost]:
 
 def _configured(settings: Settings, manifests: Iterable[Manifest]) -> Iterator[KnownHost]:
     """Yield the hosts of settings, then those of manifests; a host may occur several times."""
-    for source in SOURCES:
+    for source in source_classes():
         yield from _hosts_of(source, source.configured_hosts(settings), "settings")
     for manifest in manifests:
-        for source in SOURCES:
+        for source in source_classes():
             yield from _hosts_of(source, source.manifest_hosts(manifest), "catalog")
 
 

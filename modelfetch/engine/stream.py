@@ -129,7 +129,7 @@ def _ending(error: BaseException, state: RunState) -> tuple[Outcome, int, ErrorI
 
 def bug_words(error: BaseException) -> str:
     """Return type and message of an unexpected exception, without secrets."""
-    from modelfetch.settings.redaction import redact_text
+    from modelfetch.settings.text_redaction import redact_text
 
     return redact_text(f"{type(error).__name__}: {error}")
 
@@ -255,7 +255,7 @@ def _warn(what: str, error: BaseException) -> None:
     """Log a failure that does not end the run; without a configured logger it is a line on stderr."""
     import logging
 
-    from modelfetch.settings.redaction import redact_text
+    from modelfetch.settings.text_redaction import redact_text
 
     words = sanitize(redact_text(str(error))) or type(error).__name__
     logging.getLogger(__name__).warning("%s failed: %s", what, words)

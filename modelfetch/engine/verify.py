@@ -118,6 +118,16 @@ class _Checked:
     key: FileKey
     finding: Finding | None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the check name."""
+        return self.key[0]
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the check name."""
+        return self.key[-1]
+
 
 def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
     """Check every file of the requested models; the last event says whether all are good.
@@ -223,7 +233,7 @@ def _look_for_unlisted(runtime: Runtime, request: VerifyRequest, unlisted: Unlis
 
 
 def _report_unlisted(model: str, path: str) -> SourceFailed:
-    hint = f"Look at it; modelfetch verify --repair --strict {model} puts it into quarantine."
+    hint = f"`modelfetch verify --repair --strict {model}` moves it to quarantine."
     return SourceFailed(model, path, CACHE, "", Fault.UNLISTED, _UNLISTED, hint, 0, "", "")
 
 
@@ -252,7 +262,8 @@ def _integrity_error(found: Findings, unlisted: Unlisted) -> IntegrityError | No
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     command = f"modelfetch verify --repair {'--strict ' if failed else ''}"
     return IntegrityError(
-        f"{len(bad)} of {len(found) + len(failed)} files are not right: {model}: {path}: {finding}{more}",
+        f"{len(bad)} of {len(found) + len(failed)} files failed verification: "
+        f"{model}: {path}: {finding}{more}",
         hint=f"Repair them: {command}{' '.join(sorted({name for name, *_ in bad}))}",
     )
 
@@ -260,7 +271,7 @@ def _integrity_error(found: Findings, unlisted: Unlisted) -> IntegrityError | No
 def _not_repaired(found: Findings, cause: ModelfetchError) -> IntegrityError:
     bad = _bad_in(found)
     return IntegrityError(
-        f"{len(bad)} of {len(found)} files are not right and could not be repaired: {cause.message}",
+        f"{len(bad)} of {len(found)} files failed verification and could not be repaired: {cause.message}",
         hint=cause.hint,
     )
 

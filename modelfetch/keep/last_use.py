@@ -14,6 +14,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.model.units import format_time
+
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.store import Receipt, Store
@@ -34,7 +36,7 @@ class LastUses:
     def of(self, manifest: Manifest) -> str | None:
         """Return the time in UTC, ``2026-11-20T06:00:00Z``; None for a model without a receipt."""
         receipt = self._store.receipt(manifest)
-        return None if receipt is None else format_use(self.of_receipt(receipt))
+        return None if receipt is None else format_time(self.of_receipt(receipt))
 
     def of_receipt(self, receipt: Receipt) -> datetime:
         """Return the last use of the version that a receipt describes."""
@@ -42,8 +44,3 @@ class LastUses:
         times += filter(None, [self._hits.get((receipt.name, receipt.label))])
         times.append(datetime.fromtimestamp(min(max(0.0, self._store.touched(receipt)), _LATEST), UTC))
         return max(times).astimezone(UTC)
-
-
-def format_use(at: datetime) -> str:
-    """Format a time as JSON documents have it: ``2026-11-20T06:00:00Z``."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

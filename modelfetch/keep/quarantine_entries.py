@@ -1,7 +1,7 @@
-"""Quarantine entries for the faces: finding one by the start of its id, and describing it as JSON.
+"""Quarantine entries of the command line and the server: finding one by its id, describing it as JSON.
 
-An entry is identified by the digest in the name of its directory, which is the digest that was expected. The
-command line and the server use the same functions, so both accept the same ids and report the same document::
+The id of an entry is the digest in the name of its directory: the expected one, or that of the data if no
+manifest lists the file. Command line and server accept the start of an id, and report the same document::
 
     {"id": "3f...", "at": "2026-11-20T06:00:00Z", "size": 574, "expected": "3f...", "actual": "a0...",
      "source": "mirror a", "file": "model.onnx", "path": "/cache/blobs/3f/3f...",
@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from modelfetch.model.units import format_time
+
 if TYPE_CHECKING:
     from modelfetch.store.evidence import Evidence
 
@@ -23,16 +25,16 @@ def matching(entries: Iterable[Evidence], word: str) -> Sequence[Evidence]:
     return [entry for entry in entries if word and (entry.digest.startswith(word) or entry.key == word)]
 
 
-def entry_time(entry: Evidence) -> str:
-    """Format the time of an entry as all documents do: UTC, with ``Z``."""
-    return datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def time_text(entry: Evidence) -> str:
+    """Format the time of an entry."""
+    return format_time(datetime.fromtimestamp(entry.at, UTC))
 
 
 def entry_document(entry: Evidence) -> dict[str, Any]:
     """Describe an entry as JSON."""
     return {
         "id": entry.digest,
-        "at": entry_time(entry),
+        "at": time_text(entry),
         "size": entry.size,
         "expected": entry.expected,
         "actual": entry.actual,

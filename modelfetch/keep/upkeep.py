@@ -9,10 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import StoreError
-from modelfetch.keep.gc import clean_leftovers
-from modelfetch.keep.policy import Policy
-from modelfetch.model.units import format_size
-from modelfetch.reporters.terminal_text import plural
 
 if TYPE_CHECKING:
     from modelfetch.keep.gc import CleanUp
@@ -35,9 +31,15 @@ def upkeep(workspace: Workspace, now: float) -> list[str]:
     try:
         if not workspace.store.begin_upkeep(now):
             return []
+        # Loaded on one day's run only, and not by every one.
+        from modelfetch.keep.gc import clean_leftovers
+        from modelfetch.keep.policy import Policy
+
         done = clean_leftovers(workspace, Policy(cache.partial_days, cache.quarantine_days, None), now)
     except StoreError:
         return []
+    from modelfetch.model.units import format_size
+
     lines = [_removed(done)] if done.actions else []
     if cache.warn_size and done.size_after > cache.warn_size:
         lines.append(
@@ -49,7 +51,11 @@ def upkeep(workspace: Workspace, now: float) -> list[str]:
 
 
 def _removed(done: CleanUp) -> str:
+    from modelfetch.reporters.terminal_text import plural
+
     counts = [sum(action.kind == kind for action in done.actions) for kind in ("partial", "quarantine")]
+    from modelfetch.model.units import format_size
+
     words = [
         f"{count} {one if count == 1 else many}"
         for count, (one, many) in zip(counts, _WORDS, strict=True)

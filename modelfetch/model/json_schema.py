@@ -22,9 +22,6 @@ Schema: TypeAlias = dict[str, Any]
 Describe: TypeAlias = Callable[[type, str], str]
 """Returns what a field of a dataclass means, or an empty string."""
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-"""The ``$schema`` of a document with one of these schemas."""
-
 _PLAIN: Final[Mapping[Any, Schema]] = {
     Any: {},
     object: {},

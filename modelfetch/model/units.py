@@ -7,7 +7,7 @@ accepted as input by their IEC names only (``KiB``, ``MiB``, ...).
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.model.text import quote
@@ -21,6 +21,7 @@ __all__ = [
     "format_duration",
     "format_rate",
     "format_size",
+    "format_time",
     "parse_duration",
     "parse_size",
     "parse_time",
@@ -95,6 +96,11 @@ def parse_size(text: str) -> int:
     if size >= SIZE_LIMIT:
         raise ValueError(f"{quote(text)} is too large; the limit is 8 EiB")
     return size
+
+
+def format_time(at: datetime) -> str:
+    """Format a time that is known to the second, as documents have it: UTC, ``2026-11-20T06:00:00Z``."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def parse_time(text: Any) -> datetime:

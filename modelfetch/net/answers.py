@@ -11,16 +11,15 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net.errors import source_error
+from modelfetch.net.errors import socket_error
 from modelfetch.net.responses import length_of
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.challenges import Challenge
     from modelfetch.net.time_limits import StallTimer
+    from modelfetch.net.transport import Response
 
 JSON_BYTES: Final = 32 * 1024 * 1024
 """Largest JSON document in bytes. The largest known one lists the 20,000 files of the largest manifest, at
@@ -38,9 +37,9 @@ class Answer:
         is_public: Whether it came from the public internet; known of answers to requests with content only.
     """
 
-    def __init__(self, response: httpx.Response, url: str, timer: StallTimer, cancel: Cancellation) -> None:
-        self.status = response.status_code
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+    def __init__(self, response: Response, url: str, timer: StallTimer, cancel: Cancellation) -> None:
+        self.status = response.status
+        self.headers = dict(response.headers)
         self.url = url
         self.challenge: Challenge | None = None
         self.is_public = False
@@ -57,7 +56,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The length of the body in bytes, if the answer states it; an answer to HEAD has no body."""
-        return 0 if self._response.request.method == "HEAD" else length_of(self.headers)
+        return 0 if self._response.is_head else length_of(self.headers)
 
     def pieces(self, limit: int) -> Iterator[bytes]:
         """Yield the body as it arrives.
@@ -73,7 +72,7 @@ class Answer:
             raise SourceError(Fault.PROTOCOL, "sent compressed content, which was not asked for")
         received = 0
         try:
-            for piece in self._response.iter_raw():
+            for piece in self._response.pieces():
                 # First, because a connection that cancel() shut down looks like the end of the body.
                 self._cancel.raise_if_cancelled()
                 received += len(piece)
@@ -84,9 +83,9 @@ class Answer:
                 yield piece
                 self._timer.resume()
                 self._timer.check_speed()
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             self._cancel.raise_if_cancelled()
-            raise source_error(error, body=True) from error
+            raise socket_error(error, body=True) from error
         self._cancel.raise_if_cancelled()
         if self.length not in (None, received):
             raise SourceError(Fault.CUT, "the connection was cut before the end of the answer")

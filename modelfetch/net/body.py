@@ -1,6 +1,6 @@
 """Reads the body of one accepted response.
 
-Bytes are counted, because a close-delimited body that was cut short looks complete to httpx. Reads run under
+Bytes are counted, because a close-delimited body that was cut short looks complete. Reads run under
 the limits of :class:`.StallTimer`, end when the run is cancelled, and stop after the last byte of the file.
 """
 
@@ -10,17 +10,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import httpx
-
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import raw_body
-from modelfetch.net.errors import source_error
+from modelfetch.net.errors import socket_error
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.responses import Accept
     from modelfetch.net.time_limits import StallTimer
+    from modelfetch.net.transport import Response
 
 
 class Body:
@@ -44,7 +42,7 @@ class Body:
 
     def __init__(
         self,
-        response: httpx.Response,
+        response: Response,
         accepted: Accept,
         timer: StallTimer,
         cancel: Cancellation,
@@ -61,23 +59,7 @@ class Body:
         self._cancel = cancel
         self._reading: Iterator[bytes | memoryview] | None = None
         self._left = self._length
-        self._is_socket_reused = False
         timer.pause()
-
-    def read(self) -> bytes:
-        """Read a whole small body and nothing beyond it; the socket can then be used for the next request.
-
-        httpx does not see the end of the body, so it treats the connection as in use until :meth:`close`, and
-        does not use it for other requests.
-
-        Raises:
-            SourceError: The body ended early, stalled, was too slow, or longer than announced.
-            Cancelled: The run was cancelled.
-        """
-        self._is_socket_reused = True
-        data = b"".join(bytes(piece) for piece in self)
-        self._report()  # not at the close, as further requests use the connection until then
-        return data
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the body. Nothing is waited for after its last byte, such as trailers.
@@ -101,7 +83,7 @@ class Body:
     def _next(self) -> bytes | memoryview:
         """Read the next piece; empty at the end. The timer runs only during this call."""
         if self._reading is None:
-            self._reading = self._source()
+            self._reading = self._response.pieces_of(self._length, self._direct_from)
         self._timer.resume()
         try:
             piece = next(self._reading, b"")
@@ -109,32 +91,24 @@ class Body:
             self._cancel.raise_if_cancelled()
             if piece:
                 self._timer.count_bytes(len(piece))
-        except (httpx.HTTPError, OSError) as error:
+        except OSError as error:
             self._cancel.raise_if_cancelled()
-            raise source_error(error, body=True) from error
+            raise socket_error(error, body=True) from error
+        except SourceError:
+            self._cancel.raise_if_cancelled()
+            raise
         finally:
             self._timer.pause()
         return piece
 
-    def _source(self) -> Iterator[bytes | memoryview]:
-        """Choose the fastest way of reading that is safe for this body."""
-        response, length = self._response, self._length
-        if (stream := raw_body.chunked_stream_of(response, length)) is not None:
-            return raw_body.chunked_pieces(stream, self._timer)
-        sock = raw_body.socket_of(response, length) if length >= self._direct_from else None
-        if sock is None:
-            return response.iter_raw()
-        return raw_body.pieces(response, sock, length, self._timer)
-
     def close(self) -> None:
-        """Return the connection to the pool, or close it if the body was not read to its end.
+        """Keep the connection for further requests, or close it if the body was not read to its end.
 
-        httpx returns a connection only when its parser has seen that end. If the last chunk or the trailers
-        have not arrived yet, they are not waited for, and the connection is closed.
+        If the last chunk or the trailers have not arrived yet, they are not waited for.
         """
         self._timer.expire()
-        if self._reading is not None and not self._left and not self._is_socket_reused:
-            with suppress(httpx.HTTPError, OSError):
+        if self._reading is not None and not self._left:
+            with suppress(SourceError, OSError):
                 next(self._reading, b"")
         self._report()
         self._response.close()

@@ -25,10 +25,12 @@ class ChunkDecoder:
 
     Attributes:
         is_over: Whether the last chunk has begun. Trailers after it are ignored.
+        rest: The bytes after the size of the last chunk: trailers, and what follows the body.
     """
 
     def __init__(self) -> None:
         self.is_over = False
+        self.rest = b""
         self._pending = b""
         """The beginning of a line whose rest has not arrived yet."""
         self._left = 0
@@ -55,6 +57,8 @@ class ChunkDecoder:
                 break
             else:
                 at = following
+        if self.is_over:
+            self.rest += piece[at:]
         return b"".join(data)
 
     def _line(self, piece: bytes, at: int) -> int | None:

@@ -1,7 +1,7 @@
 """Entry point of the HTTP package: one client per run, shared by its threads.
 
-httpx and the trust anchors are loaded at the first request. A run that needs no request, because every file
-is present, does not spend time on them.
+What sends requests, and the trust anchors, are loaded at the first request. A run that needs no request,
+because every file is present, does not spend time on them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from modelfetch import tracing
-from modelfetch.errors import UnavailableError
 from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import is_secure, origin
 
@@ -75,18 +74,25 @@ class Client:
         self._session_for(url).prepare(url)
 
     def fetch(
-        self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
+        self,
+        url: str,
+        size: int,
+        credential: Credential | None,
+        first_byte: float | None = None,
+        count: Callable[[int], None] | None = None,
     ) -> bytes:
         """Fetch a whole small file.
 
-        If possible, the connection stays open and serves the next call directly, without httpx; see
-        :mod:`modelfetch.net.keepalive`. Threads that call this at the same time use different connections.
+        The connection stays open for further requests. Threads that call this at the same time use different
+        connections.
 
         Args:
             url: Address of the file.
             size: Size of the file in bytes; at least 1.
             credential: Sent to its own origin only.
             first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
+            count: Called with the number of bytes of each piece as it is received. Those of a file that is
+                requested again are counted again.
 
         Returns:
             ``size`` bytes. Their digest is not verified here.
@@ -97,7 +103,7 @@ class Client:
         """
         session = self._session_for(url)
         with _asking(url):
-            return session.fetch(url, size, credential, first_byte)
+            return session.fetch(url, size, credential, first_byte, count)
 
     def open(
         self,
@@ -177,24 +183,19 @@ class Client:
                 self._session.close()
 
     def _session_for(self, url: str) -> Session:
-        """The session of the run, created at the first call, which imports httpx (50 ms).
+        """The session of the run, created at the first call.
 
         Trust anchors are read meanwhile in a thread of their own, if the first URL needs them.
-
-        Raises:
-            UnavailableError: This Python has no ssl module.
         """
         with self._lock:
             if self._session is None:
-                try:
-                    from modelfetch.net.tls import Trust
+                from modelfetch.net.tls import Trust
 
-                    trust = Trust()
-                    if is_secure(url):
-                        trust.start()
-                    from modelfetch.net.session import Session
-                except ImportError as error:
-                    raise missing(error) from error
+                trust = Trust()
+                if is_secure(url):
+                    trust.start()
+                from modelfetch.net.session import Session
+
                 self._session = Session(self._limits, self._cancel, trust, self._clock)
             return self._session
 
@@ -206,13 +207,3 @@ def _asking(url: str) -> AbstractContextManager[None]:
     from modelfetch.net.exchange_trace import asking
 
     return asking(url)
-
-
-def missing(error: ImportError) -> Exception:
-    """Translate a failed import: UnavailableError if the ssl module is missing, else ``error`` itself."""
-    if error.name not in ("ssl", "_ssl"):
-        return error
-    return UnavailableError(
-        "this Python was built without ssl, so no network request is possible",
-        hint="Use another Python; files on this disk are still found and verified.",
-    )

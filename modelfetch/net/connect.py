@@ -75,13 +75,11 @@ class Addresses:
         public_only: Whether addresses outside the public internet are refused. They are checked here and not
             before the request, because the name might resolve to another address at the next look-up (DNS
             rebinding).
-        resolver: ``socket.getaddrinfo``.
+        resolver: None for ``socket.getaddrinfo``.
     """
 
-    def __init__(
-        self, families: Families, *, public_only: bool, resolver: Resolver = socket.getaddrinfo
-    ) -> None:
-        self._resolver = resolver
+    def __init__(self, families: Families, *, public_only: bool, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver or _getaddrinfo
         self._families = families
         self._public_only = public_only
 
@@ -114,6 +112,11 @@ class Addresses:
         self._families.remember(host, family)
 
 
+def _getaddrinfo(host: str, port: int, **how: Any) -> Sequence[tuple[int, int, int, str, Any]]:
+    # As bytes, because for text the codec for international names is loaded (3 ms).
+    return socket.getaddrinfo(host.encode() if host.isascii() else host, port, **how)
+
+
 def connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancellation) -> socket.socket:
     """Connect to the first of some addresses that answers; see :func:`_connect`."""
     if tracing.active is None:
@@ -140,6 +143,30 @@ def _connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancel
         return race.run(None if seconds is None else time.monotonic() + seconds)
     finally:
         race.close()
+
+
+def connect_to(
+    addresses: Addresses, host: str, port: int, seconds: float | None, cancel: Cancellation
+) -> socket.socket:
+    """Resolve a host, and connect to the first of its addresses that answers.
+
+    The socket wakes when the run is cancelled, and sends small requests at once.
+
+    Raises:
+        OSError: There is no connection; TimeoutError if no time is left.
+        SourceError: The host has an address that must not be connected to.
+        Cancelled: The run was cancelled.
+    """
+    sock = connect(addresses.resolve(host, port), seconds, cancel)
+    try:
+        cancel.register(sock)
+        # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # it was reset at once
+        sock.close()
+        raise
+    addresses.remember_family(host, sock.family)
+    return sock
 
 
 class _Race:

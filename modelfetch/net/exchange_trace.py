@@ -23,10 +23,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urljoin
 
 import httpx
@@ -34,13 +34,15 @@ import httpx
 from modelfetch.errors import SourceError
 from modelfetch.model.units import format_size
 from modelfetch.net.certificate import read_certificate
-from modelfetch.net.errors import source_error
+from modelfetch.net.httpx_errors import source_error
+from modelfetch.net.transport import FIELDS
 from modelfetch.net.urls import host_of
 from modelfetch.settings.redaction import redact
 
 if TYPE_CHECKING:
     from modelfetch.net.proxies import Proxies, Proxy
-    from modelfetch.net.responses import ResponseHead
+    from modelfetch.net.transport import Exchange as Reported
+    from modelfetch.net.transport import Response
     from modelfetch.tracing import Trace
 
 _SHOWN: Final = frozenset(
@@ -69,6 +71,7 @@ _REALM: Final = re.compile(r'realm="(https?://[^"]*)"', re.IGNORECASE)
 _LONGEST: Final = 500
 """Characters of a field that are printed; servers may send 100 kB."""
 _SENT: Final = ("scheme", "host", "port", "raw_path")
+"""The parts of an address that a request sends; without the others, two addresses are the same request."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _numbers = count(1)
@@ -80,7 +83,7 @@ class _Here(threading.local):
     source: str = ""
     """Kind of the source that sends requests."""
     asked: str = ""
-    """The address that was asked for, before redirects; empty if every address may be shown."""
+    """The address of the request, before redirects; empty if every address may be shown."""
     exchange: Exchange | None = None
 
 
@@ -199,7 +202,18 @@ def send(
     proxy: Proxy | None,
     proxies: Proxies,
 ) -> httpx.Response:
-    """Send a request, and print what happens."""
+    """Send a request, and print what happens.
+
+    Args:
+        trace: Prints the lines, and masks the credentials of request and proxy from now on.
+        transport: Sends the request.
+        request: The request.
+        proxy: The proxy through which it is sent, if any.
+        proxies: All proxies, to explain why there is none.
+
+    Raises:
+        Exception: Whatever the transport raises; it is passed on after its line was printed.
+    """
     url = str(request.url)
     exchange = Exchange(trace, request.method, url, request.headers.get("range", ""))
     if proxy is not None:
@@ -225,47 +239,63 @@ def send(
     return response
 
 
-def send_over_idle(
-    trace: Trace, url: str, size: int, send: Callable[[], tuple[ResponseHead, bytes] | None]
-) -> tuple[ResponseHead, bytes] | None:
-    """Request a small file over an idle connection, past httpx, and print what happens.
+class _Direct(Protocol):
+    """A response of :mod:`modelfetch.net.direct_transport`, as far as it is printed."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: Sequence[tuple[bytes, bytes]]
+    is_new: bool
+    exchange: Reported | None
+
+
+_Response = TypeVar("_Response", bound=_Direct)
+
+
+def send_directly(
+    trace: Trace,
+    url: str,
+    headers: Mapping[str, str],
+    proxies: Proxies,
+    send: Callable[[], _Response],
+) -> _Response:
+    """Send a request past httpx, and print what happens.
 
     Args:
         trace: Prints the lines.
-        url: Address of the file.
-        size: Size of the file in bytes.
-        send: See :meth:`modelfetch.net.keepalive.KeepAliveConnection.request`; its result is returned.
+        url: Where it goes.
+        headers: Its fields, besides those of every request.
+        proxies: Those of the environment, none of which is for this target.
+        send: Sends it; the result is returned.
     """
-    exchange = Exchange(trace, "GET", url, f"bytes=0-{size - 1}")
-    exchange.detail("connection: reused")
+    exchange = Exchange(trace, "GET", url, headers.get("Range", ""))
+    exchange.detail(f"proxy: {_route(url, None, proxies)}")
+    trace.hide(headers.get("Authorization", ""))
+    common = [("Host", host_of(url)), *(field.split(": ", 1) for field in FIELDS)]
+    exchange.fields(">", [(name.encode(), value.encode()) for name, value in (*common, *headers.items())])
     try:
-        found = send()
+        response = send()
     except SourceError as error:
         exchange.fail(error.message)
         raise
-    if found is None:
-        exchange.fail("the connection cannot be used any more; a new one is made")
-        return None
-    head, body = found
-    exchange.fields("<", [(name.encode(), value.encode()) for name, value in head.headers.items()])
-    exchange.received = len(body)
-    fields = head.headers
-    exchange.answered(head.status, fields.get("content-range", ""), fields.get("location", ""))
-    exchange.finish()
-    return found
+    exchange.detail(f"connection: {'new' if response.is_new else 'reused'}")
+    exchange.fields("<", response.raw)
+    fields = response.headers
+    exchange.answered(response.status, fields.get("content-range", ""), fields.get("location", ""))
+    response.exchange = exchange
+    return response
 
 
-def note_body(response: httpx.Response, received: int) -> None:
-    """Note the end of a body that was read past httpx.
+def note_body(response: Response, received: int) -> None:
+    """Note the end of a body that was read past the parser.
 
     Args:
         response: Its response.
         received: Bytes of the body.
     """
-    exchange = response.extensions.get("exchange")
-    if isinstance(exchange, Exchange):
-        exchange.received = received
-        exchange.finish()
+    if response.exchange is not None:
+        response.exchange.received = received
+        response.exchange.finish()
 
 
 def _route(url: str, proxy: Proxy | None, proxies: Proxies) -> str:
@@ -287,7 +317,6 @@ def _shown(url: str) -> str:
 def _is_same(url: str, asked: str) -> bool:
     with suppress(httpx.InvalidURL, ValueError):
         first, second = httpx.URL(asked), httpx.URL(url)
-        # Without user information and fragment, which are not sent as parts of the address.
         return all(getattr(first, part) == getattr(second, part) for part in _SENT)
     return False
 
@@ -320,6 +349,10 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
         host: Name of the host.
         port: Port that is connected to.
         resolve: Returns its addresses (:class:`modelfetch.net.connect.Address`).
+
+    Raises:
+        OSError: It cannot be resolved.
+        UnicodeError: Its name is not one that DNS can have.
     """
     began = time.monotonic()
     try:
@@ -333,7 +366,11 @@ def look_up(trace: Trace, host: str, port: int, resolve: Callable[[], list[Any]]
 
 
 def connecting(trace: Trace, connect: Callable[[], socket.socket]) -> socket.socket:
-    """Connect, and print the address that answered or that none did."""
+    """Connect, and print the address that answered or that none did.
+
+    Raises:
+        OSError: No address answered.
+    """
     began = time.monotonic()
     if _here.exchange is not None:
         _here.exchange.is_new = True

@@ -9,12 +9,14 @@ For a request from byte 100 of 500, whose first bytes came with a strong validat
 from __future__ import annotations
 
 from dataclasses import replace
-
-import httpx
+from typing import TYPE_CHECKING
 
 from modelfetch.net.responses import RangeRequest, length_of
 from modelfetch.net.time_limits import Memory
 from modelfetch.net.urls import origin
+
+if TYPE_CHECKING:
+    from modelfetch.net.transport import Response
 
 
 def with_etag(request: RangeRequest, memory: Memory, url: str) -> RangeRequest:
@@ -31,34 +33,18 @@ def range_headers(request: RangeRequest, memory: Memory, url: str) -> dict[str, 
     return headers | ({"If-Range": request.etag} if request.etag else {})
 
 
-def location(response: httpx.Response) -> bytes | None:
-    """The target of a redirect as received, or None."""
-    # Raw bytes, because httpx decodes header fields by a guess, and Location may be UTF-8 or Latin-1.
-    return next((value for name, value in response.headers.raw if name.lower() == b"location"), None)
-
-
-def header_fields(response: httpx.Response) -> dict[str, str]:
-    """The fields of a response, names in lower case; repeated ones are joined by commas."""
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def request_fields(request: httpx.Request) -> bytes:
-    """The header fields of a request as sent, without ``Range``."""
-    return b"".join(b"%b: %b\r\n" % field for field in request.headers.raw if field[0].lower() != b"range")
-
-
-def credential_sent(response: httpx.Response) -> str:
+def credential_sent(response: Response) -> str:
     """The kind of credential that was sent, or empty: on redirects to other origins none is."""
-    scheme, _, _ = response.request.headers.get("authorization", "").partition(" ")
+    scheme, _, _ = response.credential.partition(" ")
     return {"": "", "Bearer": "token"}.get(scheme, "password")
 
 
-def may_be_used(response: httpx.Response, size: int) -> bool:
+def may_be_used(response: Response, size: int) -> bool:
     """Whether a response may contain the file. Of other bodies the beginning is read, for the message."""
     ranged = response.headers.get("content-range")
-    match response.status_code:
+    match response.status:
         case 200 if ranged is None:
-            length = length_of(header_fields(response))
+            length = length_of(response.headers)
             stated = "*" if length is None else str(length)
         case 200 | 206:
             stated = (ranged or "*").rpartition("/")[2].strip()

@@ -33,8 +33,9 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net import proxies
 from modelfetch.net.certificate import Certificate, read_certificate
 from modelfetch.net.connect import Addresses, Families, Resolver, connect
-from modelfetch.net.errors import source_error, wants_credentials
+from modelfetch.net.errors import wants_credentials
 from modelfetch.net.httpx_client import new_client
+from modelfetch.net.httpx_errors import source_error
 from modelfetch.net.probe import Question
 from modelfetch.net.proxies import Proxies, Proxy
 from modelfetch.net.tls import tls_context

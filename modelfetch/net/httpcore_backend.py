@@ -8,10 +8,8 @@ a response. A plain number is a timeout for each step, as usual in httpcore.
 from __future__ import annotations
 
 import re
-import select
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from modelfetch import tracing
-from modelfetch.net.connect import Addresses, connect
+from modelfetch.net.connect import Addresses, connect_to
+from modelfetch.net.http11 import is_readable
 from modelfetch.net.time_limits import StallTimer
+from modelfetch.net.transport import MAX_INTERIM
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
 
 Timeout = float | StallTimer | None
 
-MAX_INTERIM: Final = 5
-"""Most interim responses (1xx; RFC 9110, 15.2) accepted before the final one; servers send one or two."""
 _RECORD: Final = 16 * 1024 + 512
 """Largest TLS record in bytes, with its header and tag (RFC 8446, 5.2)."""
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
@@ -64,14 +62,10 @@ class Backend(httpcore.NetworkBackend):
             httpcore.ConnectError: No address answered.
         """
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
-            found = self._addresses.resolve(host, port)
-            sock = connect(found, seconds, self._cancel)
+            sock = connect_to(self._addresses, host, port, seconds, self._cancel)
             for option in socket_options or ():
                 sock.setsockopt(*option)
-            # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
-        self._addresses.remember_family(host, sock.family)
         return SocketStream(sock, peer, self._cancel)
 
 
@@ -170,7 +164,7 @@ class SocketStream(httpcore.NetworkStream):
             case "ssl_object" if isinstance(self._sock, ssl.SSLSocket):
                 return self._sock._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - as httpcore itself
             case "is_readable":
-                return _is_readable(self._sock)
+                return is_readable(self._sock)
             case _:
                 return None
 
@@ -305,14 +299,3 @@ def _mapped(late: type[Exception], failed: type[Exception]) -> Iterator[None]:
         raise late(str(error)) from error
     except OSError as error:
         raise failed(str(error)) from error
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    """Whether something arrived on an idle connection: its end, or bytes that belong to no response."""
-    if sock.fileno() < 0:  # closed already
-        return True
-    if sys.platform == "win32":  # which has no poll
-        return bool(select.select([sock], [], [], 0)[0])
-    poll = select.poll()  # select fails for descriptors above 1023
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -1,8 +1,7 @@
 """Makes httpx clients: with our proxies, trust anchors and network backend, and without side channels.
 
 httpx itself reads nothing from the environment, follows no redirect, stores no cookie, decodes no content and
-logs no URL. All proxy settings come from :mod:`modelfetch.net.proxies`. Also here: whether a response came
-from the public internet, and whether a URL leads into a private network.
+logs no URL. All proxy settings come from :mod:`modelfetch.net.proxies`.
 """
 
 from __future__ import annotations
@@ -25,18 +24,9 @@ from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.httpcore_backend import Backend
 from modelfetch.net.proxies import Proxies, Proxy, not_an_address
 from modelfetch.net.tls import tls_context
-from modelfetch.net.urls import is_private_host, is_public, origin
-from modelfetch.version import __version__
+from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_IDLE
 
-_HEADERS = {
-    "Accept": "*/*",
-    # Ranges are of the encoded representation (RFC 9110, 14.1.2), so a range of compressed content is
-    # useless. Decoding would also expose the run to decompression bombs.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"modelfetch/{__version__}",
-}
-_POOL: dict[str, Any] = {"max_keepalive_connections": 64, "keepalive_expiry": 60.0}
-"""Idle connections per pool, and the seconds after which they are closed."""
+_POOL: dict[str, Any] = {"max_keepalive_connections": MAX_IDLE, "keepalive_expiry": IDLE_SECONDS}
 
 Authorities = Callable[[], ssl.SSLContext]
 """Returns the TLS context; called when TLS is used first. Raises SourceError."""
@@ -75,7 +65,7 @@ def new_client(
         trust_env=False,  # the variables are read by modelfetch.net.proxies and tls
         follow_redirects=False,
         timeout=timeout,
-        headers=_HEADERS,
+        headers=dict(field.split(": ", 1) for field in FIELDS),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
@@ -172,21 +162,3 @@ def _silence_logs() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
-
-
-def came_from_public(response: httpx.Response, url: str, *, by_proxy: bool) -> bool:
-    """Whether a response came from the public internet, by the address of the connection.
-
-    Through a proxy that address is the proxy's, so the URL decides.
-    """
-    if by_proxy:
-        return not is_private_url(url)
-    return is_public(str(response.extensions["network_stream"].get_extra_info("server_addr")[0]))
-
-
-def is_private_url(url: str) -> bool:
-    """Whether the host of a URL is outside the public internet by its text alone; nothing is resolved.
-
-    The addresses of names are checked while connecting: :class:`modelfetch.net.connect.Addresses`.
-    """
-    return is_private_host(origin(url)[1])

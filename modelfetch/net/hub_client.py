@@ -11,20 +11,22 @@ other status is returned to the caller, since each hub gives it a meaning of its
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
+from modelfetch.net.client import Client
 from modelfetch.net.credentials import Credential
 from modelfetch.net.responses import ResponseHead, refusal, strong_etag
 from modelfetch.net.retry import RESET_BYTES, RetryPolicy, wait_for
+from modelfetch.net.time_limits import Limits
 from modelfetch.net.urls import host_of
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.net.answers import Answer
-    from modelfetch.net.client import Client
+    from modelfetch.settings.values import Settings
 
 T = TypeVar("T")
 
@@ -60,6 +62,29 @@ class HubClient:
         self._policy = policy or RetryPolicy()
         self._sleep = sleep or cancel.sleep
         self._waiting = waiting
+
+    @classmethod
+    def of_settings(
+        cls,
+        settings: Settings,
+        cancel: Cancellation,
+        *,
+        waiting: Callable[[str], None],
+        may_be_private: Collection[str] | None = None,
+    ) -> HubClient:
+        """Make a client with the limits and retries of the settings; the caller closes its ``client``.
+
+        Args:
+            settings: The settings.
+            cancel: Ends requests and waits.
+            waiting: As for the class.
+            may_be_private: As for :class:`modelfetch.net.client.Client`.
+        """
+        network, retry = settings.network, settings.retry
+        limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
+        policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
+        client = Client(limits, cancel, may_be_private=may_be_private)
+        return cls(client, cancel, policy, waiting=waiting)
 
     def get(
         self,

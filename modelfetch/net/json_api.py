@@ -19,8 +19,8 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.text import media_type
 from modelfetch.net import proxies
-from modelfetch.net.errors import source_error
 from modelfetch.net.httpx_client import new_client
+from modelfetch.net.httpx_errors import source_error
 from modelfetch.net.sse import Message, Parser
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Api:
 
     @contextmanager
     def translated(self, *, body: bool) -> Iterator[None]:
-        """Translate exceptions of httpx; see :func:`modelfetch.net.errors.source_error`."""
+        """Translate exceptions of httpx; see :func:`modelfetch.net.httpx_errors.source_error`."""
         try:
             yield
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:

@@ -15,8 +15,8 @@ import httpx
 from modelfetch.errors import SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net import proxies
-from modelfetch.net.errors import source_error
 from modelfetch.net.httpx_client import new_client
+from modelfetch.net.httpx_errors import source_error
 from modelfetch.threads import start
 
 if TYPE_CHECKING:

@@ -10,40 +10,23 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 
 from modelfetch.net.chunks import ChunkDecoder
 from modelfetch.net.httpcore_backend import SocketStream
+from modelfetch.net.large_reads import gathered
 
 if TYPE_CHECKING:
     from modelfetch.net.time_limits import StallTimer
 
-BUFFER_BYTES = 256 * 1024
-"""Bytes collected in one piece. TLS returns 16 KiB at a time, which makes writing and hashing inefficient.
-With 128 KiB the processor time was a tenth higher (measured over loopback)."""
-LARGE_BYTES = 1 << 20
-"""Size of the large buffers, which save a sixth of the processor time. Their number is limited, because up to
-32 connections read at the same time."""
-LARGE_BUFFERS = 8
-"""Most large buffers in use at the same time; further connections use small ones."""
 CHUNKED_FROM = 256 * 1024
 """Smallest body, in bytes, to be read past the parser if it is chunked. The connection cannot be used again;
 below this size it is worth more than the time saved."""
 CHUNKED_BYTES = 64 * 1024
 """Bytes per read of a chunked body."""
-HOLD_SECONDS = 0.025
-"""Longest time that bytes wait in the buffer for more. Short against the 0.1 s between two updates of a
-progress bar."""
-
-
-_large = threading.Semaphore(LARGE_BUFFERS)
-"""Counts large buffers for the whole process, because they limit its memory."""
 
 
 def socket_of(response: httpx.Response, length: int) -> socket.socket | None:
@@ -135,49 +118,6 @@ def pieces(
     first = next(parsed, b"")  # everything that the parser has read beyond the head
     yield first
     if left := length - len(first):
-        with _buffer(left) as buffer:
-            yield from _rest(sock, left, timer, buffer)
+        yield from gathered(sock, left, timer)
     else:
         yield from parsed  # yields nothing, but the parser sees the end and httpx can reuse the connection
-
-
-@contextmanager
-def _buffer(length: int) -> Iterator[memoryview]:
-    """A buffer for a body of ``length`` bytes: a large one if one is free, else a small one."""
-    # Never waits for a large buffer: a small one only costs some processor time.
-    is_large = length > BUFFER_BYTES and _large.acquire(blocking=False)
-    try:
-        yield memoryview(bytearray(min(length, LARGE_BYTES if is_large else BUFFER_BYTES)))
-    finally:
-        if is_large:
-            _large.release()
-
-
-def _rest(sock: socket.socket, left: int, timer: StallTimer, buffer: memoryview) -> Iterator[memoryview]:
-    sock.settimeout(min(HOLD_SECONDS, timer.remaining()))
-    while left and (count := _fill(sock, buffer[:left], timer)):
-        left -= count
-        yield buffer[:count]
-
-
-def _fill(sock: socket.socket, room: memoryview, timer: StallTimer) -> int:
-    """Read until ``room`` is full or :data:`HOLD_SECONDS` are over; returns 0 at the end.
-
-    The timeout of the socket is short, so that bytes in the buffer are handed on although no more arrive. The
-    timer decides after each such timeout whether the wait goes on.
-    """
-    began, filled = time.monotonic(), 0
-    while filled < len(room):
-        try:
-            count = sock.recv_into(room[filled:])
-        except OSError as error:
-            if filled:
-                break  # return the bytes first; the next read fails again, or finds the end
-            if not isinstance(error, TimeoutError):
-                raise
-            timer.remaining()  # raises if no time is left
-            continue
-        filled += count
-        if not count or time.monotonic() - began >= HOLD_SECONDS:
-            break
-    return filled

@@ -3,60 +3,44 @@
 Redirects are followed here, not by httpx, because each one decides which credential and validator may be sent
 and whether its target may be reached at all. Every response is checked by
 :func:`modelfetch.net.responses.judge` before its body is used; a request is sent again in a plainer form
-where that may help. Small files are fetched over idle keep-alive connections where possible.
+where that may help. A request goes directly to its server where possible, else through httpx.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
-
-import httpx
+from typing import TYPE_CHECKING
 
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
-from modelfetch.net import proxies, raw_body
+from modelfetch.net import proxies
 from modelfetch.net.body import Body
-from modelfetch.net.challenges import Challenge
-from modelfetch.net.connect import Families
+from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.credentials import Credential
-from modelfetch.net.errors import closing_on_error, is_no_http, naming_host, source_error, wants_credentials
-from modelfetch.net.fields import (
-    credential_sent,
-    header_fields,
-    location,
-    may_be_used,
-    range_headers,
-    request_fields,
-    with_etag,
-)
-from modelfetch.net.httpx_client import came_from_public, is_private_url, new_client
-from modelfetch.net.keepalive import MAX_HEADERS, KeepAliveConnection, ends_connection, split_origin
-from modelfetch.net.outgoing import GET, Outgoing, Sending, form_of
-from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
+from modelfetch.net.direct_transport import DirectTransport, parse_target
+from modelfetch.net.errors import closing_on_error, naming_host
+from modelfetch.net.fields import range_headers, with_etag
+from modelfetch.net.heads import excerpt_of, response_head
+from modelfetch.net.outgoing import GET, Outgoing, form_of
+from modelfetch.net.responses import Accept, RangeRequest, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
-from modelfetch.net.urls import host_of, is_secure, origin, redirect_target
+from modelfetch.net.tls import require_ssl
+from modelfetch.net.urls import host_of, is_private_url, is_public, is_secure, origin, redirect_target
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.net.challenges import Challenge
+    from modelfetch.net.httpx_transport import HttpxTransport
     from modelfetch.net.tls import Trust
+    from modelfetch.net.transport import Response
 
 MAX_REDIRECTS = 10
 """Redirects followed for one request; between curl's strict advice (5) and the default of httpx (20)."""
-EXCERPT_BYTES = 8192
-"""Bytes read of a body that cannot be used: enough to recognize error pages and Git LFS pointers. If that is
-the whole body, its connection can be used again."""
-EXCERPT_SECONDS = 0.5
-"""Time limit for reading them: a new connection to a distant server takes about as long."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-_ConnectionKey = tuple[str, Credential | None]
-"""An origin as it is written in URLs, and the credential sent there."""
 
 
 class Session:
@@ -75,24 +59,14 @@ class Session:
         self._trust = trust
         self._clock = clock
         self._proxies = proxies.from_environment()
-        families = Families()
-        self._http, self._public_http = (
-            new_client(
-                httpx.Timeout(limits.stall_timeout, connect=limits.connect_timeout, pool=None),
-                cancel,
-                through=self._proxies,
-                authorities=trust.context,
-                families=families,
-                public_only=public_only,
-            )
-            for public_only in (False, True)
+        self._public, self._any = (
+            _Transports(limits, cancel, self._proxies, trust, families, public_only=public_only)
+            for families in (Families(),)
+            for public_only in (True, False)
         )
-        """The second one is for redirects from the public internet. It has a connection pool of its own: an
-        open connection of the first pool may lead into a private network, which is allowed for an address
-        that the user configured, but not for such a redirect."""
-        self._idle: defaultdict[_ConnectionKey, deque[KeepAliveConnection]] = defaultdict(deque)
-        """Keep-alive connections without a request under way. ``pop`` and ``append`` of a deque are
-        thread-safe."""
+        """The first one is for redirects from the public internet. It has connections of its own: an open
+        connection of the second one may lead into a private network, which is allowed for an address that
+        the user configured, but not for such a redirect."""
 
     def prepare(self, url: str) -> None:
         """Wait until the trust anchors that ``url`` needs are read. Only requests raise errors in them."""
@@ -101,16 +75,13 @@ class Session:
 
     def close(self) -> None:
         """Close every connection."""
-        self.close_idle()
-        self._http.close()
-        self._public_http.close()
+        self._public.close()
+        self._any.close()
 
     def close_idle(self) -> None:
         """See :meth:`modelfetch.net.client.Client.close_idle`."""
-        for idle in list(self._idle.values()):
-            with contextlib.suppress(IndexError):  # another thread may take the last one at the same time
-                while idle:
-                    idle.pop().close()
+        self._public.direct.close_idle()
+        self._any.direct.close_idle()
 
     def request(
         self, url: str, request: RangeRequest, *, credential: Credential | None, memory: Memory
@@ -129,7 +100,7 @@ class Session:
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
         head: bool = False,
-    ) -> tuple[httpx.Response, str, StallTimer]:
+    ) -> tuple[Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
         Args:
@@ -146,8 +117,7 @@ class Session:
         """
         timer = StallTimer(self._limits, self._clock)
         if form is not None:  # no redirect is followed: its target must not receive the form
-            http = self._public_http if public_only else self._http
-            return self._send(http, url, headers, timer, form_of(form)), url, timer
+            return self._send(url, headers, timer, form_of(form), public=public_only), url, timer
         outgoing = Outgoing("HEAD") if head else GET
         response, address = self._follow(
             url, lambda _: headers, credential, timer, public=public_only, outgoing=outgoing
@@ -156,7 +126,7 @@ class Session:
 
     def send(
         self, url: str, outgoing: Outgoing, credential: Credential | None, *, public_only: bool
-    ) -> tuple[httpx.Response, StallTimer, bool]:
+    ) -> tuple[Response, StallTimer, bool]:
         """Send a request with content; see :meth:`modelfetch.net.client.Client.send`.
 
         Returns:
@@ -167,12 +137,12 @@ class Session:
         window = max(self._limits.stall_timeout, outgoing.answer_seconds)
         timer = StallTimer(replace(self._limits, stall_timeout=window), self._clock)
         headers = {} if credential is None else credential.header_for(url)
-        response = self._send(self._public_http if public_only else self._http, url, headers, timer, outgoing)
+        response = self._send(url, headers, timer, outgoing, public=public_only)
         with closing_on_error(response):
-            is_public = came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
+            is_public = self._came_from_public(response, url)
         return response, timer, is_public
 
-    def challenge(self, response: httpx.Response, url: str, address: str) -> Challenge | None:
+    def challenge(self, response: Response, url: str, address: str) -> Challenge | None:
         """What a 401 asks for; None if there is nothing that may be answered.
 
         Args:
@@ -181,81 +151,32 @@ class Session:
             address: Where the response came from, after redirects.
         """
         field = response.headers.get("www-authenticate", "")
-        if response.status_code != 401 or not field or origin(address) != origin(url):
+        if response.status != 401 or not field or origin(address) != origin(url):
             return None
-        is_proxied = self._proxies.is_proxied(address)
-        return Challenge(field, came_from_public(response, address, by_proxy=is_proxied))
+        from modelfetch.net.challenges import Challenge  # few servers ask for credentials
 
-    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
+        return Challenge(field, self._came_from_public(response, address))
+
+    def fetch(
+        self,
+        url: str,
+        size: int,
+        credential: Credential | None,
+        first_byte: float | None,
+        count: Callable[[int], None] | None,
+    ) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        timer = StallTimer(self._limits, self._clock)
-        start, path = split_origin(url)
-        idle = self._idle[start, credential]
-        found = self._fetch_over_idle(idle, url, size, timer) if path and idle else None
-        if found is not None:
-            return found
-        if first_byte is not None:
-            timer = StallTimer(self._limits, self._clock, first_byte)
-        response, accepted = self._request_until_accepted(
-            url, RangeRequest(0, size), credential, Memory(), timer
-        )
-        body = self._body(response, accepted, timer, size)
-        sock = self._reusable_socket(response, url, size) if path else None
-        with closing_on_error(response):
-            if sock is None:
-                with contextlib.closing(body):
-                    return b"".join(bytes(piece) for piece in body)
-            data = body.read()
-        idle.append(KeepAliveConnection(sock, body, request_fields(response.request)))
-        return data
+        # Only a new connection may be left unanswered by a server that has no thread for it.
+        is_new = not self._any.direct.has_idle(url)
+        timer = StallTimer(self._limits, self._clock, first_byte if is_new else None, count)
+        request = RangeRequest(0, size)
+        response, accepted = self._request_until_accepted(url, request, credential, Memory(), timer)
+        with contextlib.closing(self._body(response, accepted, timer, size)) as body:
+            return b"".join(bytes(piece) for piece in body)
 
-    def _reusable_socket(self, response: httpx.Response, url: str, size: int) -> socket.socket | None:
-        """The socket for further requests to the same origin; None if they must go through httpx.
-
-        After a redirect the socket belongs to another origin. A proxy for http needs whole URLs in the
-        request line (RFC 9112, 3.2.2), which keep-alive connections do not send.
-        """
-        needs_whole_url = response.request.url.scheme == "http" and self._proxies.is_proxied(url)
-        if str(response.request.url) != url or needs_whole_url or ends_connection(header_fields(response)):
-            return None
-        return raw_body.socket_of(response, size)
-
-    def _body(self, response: httpx.Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
+    def _body(self, response: Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from
         return Body(response, accepted, timer, self._cancel, size=size, direct_from=direct_from)
-
-    def _fetch_over_idle(
-        self, idle: deque[KeepAliveConnection], url: str, size: int, timer: StallTimer
-    ) -> bytes | None:
-        """Fetch a small file over an idle connection.
-
-        Returns:
-            The file; None if it must be requested through httpx: no connection is left, the one used broke,
-            or the response needs what only httpx can do, such as following a redirect.
-
-        Raises:
-            SourceError: The response cannot be used.
-            Cancelled: The run was cancelled.
-        """
-        try:
-            connection = idle.pop()
-        except IndexError:  # another thread took the last one
-            return None
-        self._cancel.raise_if_cancelled()
-        send = partial(connection.request, split_origin(url)[1], size, timer)
-        if tracing.active is None:
-            response = send()
-        else:
-            from modelfetch.net.exchange_trace import send_over_idle
-
-            response = send_over_idle(tracing.active, url, size, send)
-        self._cancel.raise_if_cancelled()  # a socket woken by cancel() looks like one that the server closed
-        if connection.is_open:
-            idle.append(connection)
-        if response is None or response[0].status in _REDIRECTS or response[0].status in (401, 403):
-            return None
-        verdict = judge(RangeRequest(0, size), response[0])
-        return response[1] or None if isinstance(verdict, Accept) else None
 
     def _request_until_accepted(
         self,
@@ -264,7 +185,7 @@ class Session:
         credential: Credential | None,
         memory: Memory,
         timer: StallTimer,
-    ) -> tuple[httpx.Response, Accept]:
+    ) -> tuple[Response, Accept]:
         """Send the request, again in plainer forms if necessary, until a response can be used."""
         while True:
             fields = partial(range_headers, request, memory)
@@ -273,10 +194,10 @@ class Session:
             with closing_on_error(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
-                head = _response_head(response, sent, timer, redirected=address != url)
+                head = response_head(response, sent, timer, redirected=address != url)
                 verdict = judge(sent, replace(head, challenge=challenge))
                 if isinstance(verdict, Accept):
-                    memory.etag, memory.etag_origin = strong_etag(header_fields(response)), origin(address)
+                    memory.etag, memory.etag_origin = strong_etag(response.headers), origin(address)
                     return response, verdict
             response.close()
             if tracing.active is not None:
@@ -294,7 +215,7 @@ class Session:
         *,
         public: bool = False,
         outgoing: Outgoing = GET,
-    ) -> tuple[httpx.Response, str]:
+    ) -> tuple[Response, str]:
         """Send a request and follow redirects.
 
         Args:
@@ -316,89 +237,82 @@ class Session:
             if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
             with naming_host(host_of(url), first_host):
-                http = self._public_http if public else self._http
-                response = self._send(http, url, headers, timer, outgoing)
+                response = self._send(url, headers, timer, outgoing, public=public)
             with closing_on_error(response):
-                if response.status_code not in _REDIRECTS:
+                if response.status not in _REDIRECTS:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.
-                public = public or came_from_public(response, url, by_proxy=self._proxies.is_proxied(url))
-                url = redirect_target(url, location(response))
-                _excerpt(response, timer)  # a body read to its end frees the connection for the next request
+                public = public or self._came_from_public(response, url)
+                url = redirect_target(url, response.location)
+                excerpt_of(response, timer)  # a body read to its end frees the connection for the next
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
         self,
-        http: httpx.Client,
         url: str,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         timer: StallTimer,
         outgoing: Outgoing,
-    ) -> httpx.Response:
-        """Send one request. A failed connection that was used before is replaced; this is not a retry.
+        *,
+        public: bool,
+    ) -> Response:
+        """Send one request: directly if nothing speaks against it, else through httpx."""
+        transports = self._public if public else self._any
+        is_direct = outgoing is GET and not self._proxies.is_proxied(url)
+        target = parse_target(url) if is_direct else None
+        if target is None:
+            return transports.through_httpx().send(url, headers, timer, outgoing)
+        send = partial(transports.direct.send, target, headers, timer)
+        if tracing.active is None:
+            return send()
+        from modelfetch.net.exchange_trace import send_directly
 
-        Servers close idle connections at any time, and bytes that an earlier response had too many are no
-        HTTP response. Neither says anything about this request. Content that was sent in part is not sent
-        again here: the server may have stored some of it.
+        return send_directly(tracing.active, url, headers, self._proxies, send)
+
+    def _came_from_public(self, response: Response, url: str) -> bool:
+        """Whether a response came from the public internet, by the address of the connection.
+
+        Through a proxy that address is the proxy's, so the URL decides.
         """
-        while True:
-            self._cancel.raise_if_cancelled()
-            fresh = False
-
-            def trace(name: str, _info: dict[str, Any]) -> None:
-                nonlocal fresh
-                fresh = fresh or name.endswith(("connect_tcp.complete", "start_tls.complete"))
-
-            timeout = {"connect": timer, "read": timer, "write": timer, "pool": None}
-            proxy = self._proxies.proxy_for(url)
-            content = Sending(outgoing, timer)
-            try:
-                request = http.build_request(
-                    outgoing.method,
-                    url,
-                    headers={**headers, **outgoing.fields},
-                    content=cast("Iterable[bytes]", content) if outgoing.size else None,
-                    extensions={"trace": trace, "timeout": timeout},
-                )
-                response = http.send(request, stream=True, auth=_no_auth)
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-                self._cancel.raise_if_cancelled()
-                failure = source_error(error, body=False, proxy=proxy)
-                if not (fresh or content.has_begun) and (
-                    failure.fault is Fault.CUT or is_no_http(error, failure)
-                ):
-                    continue  # this ends: the pool has dropped that connection, and at last makes a fresh one
-                raise failure from error
-            with closing_on_error(response):
-                if len(response.headers.raw) > MAX_HEADERS:
-                    raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
-                if response.status_code == 407 and proxy is not None:
-                    raise wants_credentials(proxy)
-            return response
+        if self._proxies.is_proxied(url):
+            return not is_private_url(url)
+        return is_public(response.peer)
 
 
-def _no_auth(request: httpx.Request) -> httpx.Request:
-    """Keep httpx from adding credentials from URLs or .netrc: the headers have the right ones already."""
-    return request
+class _Transports:
+    """Both transports, with connections to any address or to public ones only. Thread-safe."""
 
+    def __init__(
+        self,
+        limits: Limits,
+        cancel: Cancellation,
+        through: proxies.Proxies,
+        trust: Trust,
+        families: Families,
+        *,
+        public_only: bool,
+    ) -> None:
+        addresses = Addresses(families, public_only=public_only)
+        self.direct = DirectTransport(addresses, cancel, trust.context)
+        self._arguments = limits, cancel, through, trust.context, families
+        self._public_only = public_only
+        self._httpx: HttpxTransport | None = None
+        self._lock = threading.Lock()
 
-def _response_head(
-    response: httpx.Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
-) -> ResponseHead:
-    excerpt = "" if may_be_used(response, request.size) else _excerpt(response, timer)
-    return ResponseHead(
-        response.status_code, header_fields(response), redirected, excerpt, credential_sent(response)
-    )
+    def through_httpx(self) -> HttpxTransport:
+        """The transport of httpx, which is loaded at the first call."""
+        with self._lock:
+            if self._httpx is None:
+                require_ssl()  # which httpx loads, also for requests without TLS
+                from modelfetch.net.httpx_transport import HttpxTransport
 
+                self._httpx = HttpxTransport(*self._arguments, public_only=self._public_only)
+            return self._httpx
 
-def _excerpt(response: httpx.Response, timer: StallTimer) -> str:
-    """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
-    data = b""
-    # Failures do not matter here: the status alone decides, an excerpt only improves the message.
-    with contextlib.suppress(httpx.HTTPError), timer.capped(EXCERPT_SECONDS):
-        for piece in response.iter_raw():
-            data += piece
-            if len(data) > EXCERPT_BYTES:
-                break
-    return data[:EXCERPT_BYTES].decode("latin-1")
+    def close(self) -> None:
+        """Close every connection."""
+        self.direct.close()
+        with self._lock:
+            if self._httpx is not None:
+                self._httpx.close()

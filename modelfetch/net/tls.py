@@ -1,21 +1,24 @@
 """Trust anchors for TLS: read once per run, in a thread of their own.
 
 Reading the certificates of a system takes 16-36 ms, during which other threads of Python continue, so it runs
-in parallel to the import of httpx. Errors in them are raised by requests that use TLS, and by no others.
+in parallel to the rest of the start. Errors in them are raised by requests that use TLS, and by no others.
+The module ``ssl`` is loaded with them: a run that uses plain HTTP only saves the 10 ms.
 """
 
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelfetch import threads
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, UnavailableError
 from modelfetch.model.text import quote
+
+if TYPE_CHECKING:
+    import ssl
 
 _BUNDLES: Final = (
     "/etc/ssl/cert.pem",  # Alpine, Arch, BSD, Fedora until 43
@@ -87,7 +90,9 @@ def tls_context() -> ssl.SSLContext:
 
     Raises:
         SourceError: The file or directory cannot be read or contains no certificate.
+        UnavailableError: This Python has no ssl module.
     """
+    require_ssl()
     environ = os.environ
     file, directory = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if file or directory:
@@ -99,8 +104,28 @@ def tls_context() -> ssl.SSLContext:
     return _named("REQUESTS_CA_BUNDLE", None if is_directory else bundle, bundle if is_directory else None)
 
 
+def require_ssl() -> None:
+    """Raise UnavailableError if this Python has no ssl module."""
+    try:
+        import ssl  # noqa: F401 - only whether there is one
+    except ImportError as error:
+        if error.name not in ("ssl", "_ssl"):
+            raise
+        raise no_ssl() from error
+
+
+def no_ssl() -> UnavailableError:
+    """The error for a Python that has no ssl module."""
+    return UnavailableError(
+        "this Python was built without ssl, so this request is not possible",
+        hint="Use another Python; files on this disk are still found and verified.",
+    )
+
+
 def _named(variable: str, file: str | None, directory: str | None) -> ssl.SSLContext:
     """A context with the certificates that ``variable`` names."""
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=file or None, capath=directory or None)
     except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
@@ -122,6 +147,8 @@ def _of_the_system() -> ssl.SSLContext:
     On macOS and Windows truststore asks the system to verify certificates. On other systems truststore would
     read the same files as this function, but again for every connection, and allow one handshake at a time.
     """
+    import ssl
+
     if sys.platform in ("darwin", "win32"):
         import truststore
 

@@ -98,6 +98,14 @@ def origin(url: str) -> tuple[str, str, int]:
     return parts.scheme, (parts.hostname or ""), port
 
 
+def is_private_url(url: str) -> bool:
+    """Whether the host of a URL is outside the public internet by its text alone; nothing is resolved.
+
+    The addresses of names are checked while connecting: :class:`modelfetch.net.connect.Addresses`.
+    """
+    return is_private_host(origin(url)[1])
+
+
 def is_secure(url: str) -> bool:
     """Whether requests to a URL use TLS."""
     return url[:6].lower() == "https:"

@@ -101,6 +101,16 @@ class _Checked:
     item: _Item
     finding: Finding | None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the check name."""
+        return self.item.names[0][0]
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the check name."""
+        return self.item.names[0][1]
+
 
 class CacheCheck:
     """One check of some repositories.
@@ -216,8 +226,8 @@ class CacheCheck:
         self.damaged.sort(key=lambda damage: (damage.repository, damage.file))
         first = self.damaged[0]
         return IntegrityError(
-            f"{len(self.damaged)} of {len(self._results)} files of the Hugging Face cache are not right: "
-            f"{first.repository}: {first.file}: {first.finding}",
+            f"{len(self.damaged)} of {len(self._results)} files of the Hugging Face cache failed "
+            f"verification: {first.repository}: {first.file}: {first.finding}",
             hint="Delete the damaged files, then fetch their repositories again with `hf download`.",
         )
 

@@ -84,21 +84,15 @@ def open_session(
         progress: Called with a file, and how many of its bytes were read.
         waiting: Called with a line before each delay that a server asked for.
     """
-    from modelfetch.net.client import Client
     from modelfetch.net.hub_client import HubClient
-    from modelfetch.net.retry import RetryPolicy
-    from modelfetch.net.time_limits import Limits
     from modelfetch.upstreams.access import Access
     from modelfetch.upstreams.registry import open_upstream
 
     loaded = _loaded(workspace, offline=offline)
     cancel = cancel or Cancellation()
-    network, retry = loaded.settings.network, loaded.settings.retry
-    limits = Limits(network.connect_timeout, network.stall_timeout, network.min_speed)
     may_be_private = _configured(loaded, os.environ) if public_only else None
-    client = Client(limits, cancel, may_be_private=may_be_private)
-    policy = RetryPolicy(retry.attempts, retry.base, retry.cap, retry.retry_after_cap)
-    access = Access(HubClient(client, cancel, policy, waiting=waiting), loaded, os.environ)
+    hub = HubClient.of_settings(loaded.settings, cancel, waiting=waiting, may_be_private=may_be_private)
+    access = Access(hub, loaded, os.environ)
     try:
         yield PinSession(
             workspace,
@@ -106,7 +100,7 @@ def open_session(
             StoreDigests(workspace.store, progress, keep=keep),
         )
     finally:
-        client.close()
+        hub.client.close()
 
 
 def _configured(loaded: Loaded, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -238,7 +238,7 @@ class ServerClient:
             return found[0]
         if not found:
             message = f"there is no job {quote(text)} on the modelfetch server at {self.base}"
-            raise UsageError(message, hint="modelfetch jobs lists the jobs.")
+            raise UsageError(message, hint="`modelfetch jobs` lists the jobs.")
         # Shown with more characters than were given, so that the ids can be told apart.
         matching = ", ".join(shorten(job.job_id, len(text) + 8) for job in found[:5])
         raise UsageError(

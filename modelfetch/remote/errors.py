@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RUNNING_HINT: Final = (
     "Is it running, and is this its address? `modelfetch serve` starts one and prints the line for --server."
 )
-_JOBS_HINT: Final = "modelfetch jobs lists the jobs of the server."
+_JOBS_HINT: Final = "`modelfetch jobs` lists the jobs of the server."
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of the server, or of a proxy before it, after which a later request may succeed."""
 

@@ -204,7 +204,7 @@ class JobFollower:
         if finished is None and marker == "[DONE]":
             return RunFinished("completed", 0, 0.0, (), None)
         why = f"its stream ended with {sanitize(marker)} only"
-        return finished or self._failed(why, "modelfetch jobs shows its status.")
+        return finished or self._failed(why, "`modelfetch jobs` shows its status.")
 
     def _interrupted(self) -> RunFinished:
         message = f"modelfetch server at {self._server.base}: it was stopped during {self._job.model}"

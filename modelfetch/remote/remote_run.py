@@ -259,7 +259,7 @@ def _detached_hint(continuing: Sequence[Job]) -> str:
     if not continuing:
         return "run the same command again to resume"
     if len(continuing) > 1:
-        return "modelfetch jobs shows their status"
+        return "`modelfetch jobs` shows their status"
     if continuing[0].is_ours:
-        return "modelfetch jobs shows its status"
+        return "`modelfetch jobs` shows its status"
     return f"modelfetch attach {shorten(continuing[0].id)} follows it again"

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from modelfetch.reporters.deferred import DeferredReporter
-from modelfetch.reporters.jsonl import JsonLines
 from modelfetch.reporters.lines import Lines
 from modelfetch.reporters.terminal_text import error_lines, failure_lines, symbols_for
 
@@ -50,10 +49,12 @@ def choose(
     summary = environ.get("GITHUB_STEP_SUMMARY") if in_github else None
     further = (_summary(summary),) if summary else ()
     if json:
+        from modelfetch.reporters.jsonl import JsonLines
+
         return (JsonLines(stdout), *further)
     if quiet:
         return further
-    # Rich takes long to import, so it is only asked where IPython is loaded.
+    # Rich takes long to import, and a notebook has loaded IPython.
     if may_be_notebook and "IPython" in sys.modules and _is_notebook():
         return (DeferredReporter(lambda: _notebook_bars(notices)), *further)
     if can_draw(stderr, environ):

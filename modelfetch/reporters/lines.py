@@ -48,8 +48,9 @@ EVERY_SECONDS: Final = 10.0
 soon, and the log of an hour has at most 360 of them. Percents would need lines for every file."""
 MANY: Final = 100
 SMALL: Final = 256 * 1024
-"""In a run of at least ``MANY`` files, those of at most ``SMALL`` bytes have no line of their own: thousands
-of them would hide all others. The lines about the whole run and the result of their model count them."""
+"""In a run of at least ``MANY`` files, those of at most ``SMALL`` bytes have no line of their own: those
+are fetched in batches (``engine/batch.py``), hundreds in a second, and would hide all others. The lines about
+the whole run and the result of their model count them."""
 
 _LABELS: Final = {"retry": "retry: ", "fallback": "fallback: ", "lost": "failed: ", "detail": ""}
 

@@ -73,7 +73,7 @@ class NotebookArea:
     """An output of a cell, as the :class:`.Area` of bars.
 
     Args:
-        console: Records what is printed; nobody sees its stream.
+        console: Records what is printed; its stream is discarded.
         picture: Draws the bars.
         display: Shows the first picture.
         clock: Monotonic seconds.

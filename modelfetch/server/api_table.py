@@ -18,7 +18,7 @@ from modelfetch.model.json_schema import Schema, object_of, schema_of
 from modelfetch.server import api_bodies as bodies
 from modelfetch.server import api_documents as documents
 from modelfetch.server import api_job_documents as jobs
-from modelfetch.server.status import METRICS_PATHS
+from modelfetch.server.status import DEFAULT_RUNS, LIMIT_DIGITS, MAX_RUNS, METRICS_PATHS
 
 JSON: Final = "application/json"
 STREAM: Final = "text/event-stream"
@@ -165,8 +165,8 @@ _LAST_EVENT: Final = Parameter(
 _LIMIT: Final = Parameter(
     "limit",
     "query",
-    {"type": "integer", "minimum": 0, "maximum": 9_999_999},
-    "Runs at most; 1000 are the limit.",
+    {"type": "integer", "minimum": 0, "maximum": 10**LIMIT_DIGITS - 1, "default": DEFAULT_RUNS},
+    f"Runs at most; more than {MAX_RUNS} are never returned.",
 )
 _DOWNLOAD: Final = {"operation": "model_download", "model": "demo"}
 

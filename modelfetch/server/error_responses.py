@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from modelfetch.errors import ManifestError, ModelfetchError, UnknownModelError
 from modelfetch.model.text import sanitize
-from modelfetch.settings.redaction import redact_text
+from modelfetch.settings.text_redaction import redact_text
 
 _UNSAFE: Final = re.compile(r"[<>&]|[^ -~]")
 """Candidates for escaping: characters that may end a ``<script>`` in a page, and everything beyond printable

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.server.job_queue import Jobs
     from modelfetch.server.runner import ServerWorkspace
-
-DEFAULT_RUNS: Final = 50
-"""Runs in the answer of ``/v1/history`` without ``limit``."""
-MAX_RUNS: Final = 1000
-"""Runs in the answer of ``/v1/history`` at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,9 @@ class InfoRoutes:
 
     def openapi(self, _request: Request) -> Response:
         """Describe the API."""
-        from modelfetch.server.openapi import description  # few servers are ever asked for it
+        from modelfetch.server.openapi import (
+            description,  # few clients need it, so the start does not pay for it
+        )
 
         return json_response(description())
 
@@ -128,8 +125,9 @@ class InfoRoutes:
 
 
 def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(DEFAULT_RUNS))
-    if not (text.isascii() and text.isdecimal() and len(text) < 8):
+    text = request.query_params.get("limit", str(status.DEFAULT_RUNS))
+    if not (text.isascii() and text.isdecimal() and len(text) <= status.LIMIT_DIGITS):
         message = "limit must be a whole number"
-        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", message, f"At most {MAX_RUNS} are returned.")
-    return min(int(text), MAX_RUNS)
+        hint = f"At most {status.MAX_RUNS} are returned."
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad_request", message, hint)
+    return min(int(text), status.MAX_RUNS)

@@ -43,6 +43,12 @@ _BLOCK: Final = 512
 """Bytes per unit of ``st_blocks`` (POSIX leaves it open; Linux, macOS and the BSDs use this)."""
 FAILURE_WINDOW: Final = timedelta(days=7)
 """How far back the last failure of a source is searched."""
+DEFAULT_RUNS: Final = 50
+"""Runs in the answer of ``/v1/history`` without ``limit``."""
+MAX_RUNS: Final = 1000
+"""Runs in the answer of ``/v1/history`` at most."""
+LIMIT_DIGITS: Final = 7
+"""Digits of ``limit`` at most; a longer number is a mistake."""
 METRICS_PATHS: Final = ("/api/metrics/downloads", "/gm/api/metrics/downloads")
 """Where programs query the metrics; the second path is that of an earlier system and stays for its
 clients."""

@@ -27,7 +27,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.regular_file import read_regular
 from modelfetch.model.text import quote, sanitize
 from modelfetch.settings.config_files import is_there
-from modelfetch.settings.locations import expand
+from modelfetch.settings.locations import expand, home_directory
 from modelfetch.settings.values import Secret
 
 _SIZE_CAP: Final = 1 << 20
@@ -76,6 +76,14 @@ class RegistryLogins:
         self._environ = environ
         self._home = home
         self._report = report
+
+    @classmethod
+    def of_user(cls, environ: Mapping[str, str], report: Report = lambda _: None) -> RegistryLogins:
+        """Find logins by the environment and the home directory that it names, whatever the settings say.
+
+        A project may change settings, but must not choose the logins that are sent to its hosts.
+        """
+        return cls(environ, home_directory(environ), report)
 
     def find(self, registry: str, repository: str) -> RegistryLogin | None:
         """Return the login for a repository, or None.

@@ -1,73 +1,22 @@
-"""Redaction: masking secrets in addresses and in text, and validating the addresses of settings.
+"""Redaction: masking secrets in addresses, and validating the addresses of settings.
 
 A mirror may have credentials in its address, so addresses are only shown through :func:`redact`, for example
-as ``https://***@models.example.org/{path}?***``. The text of an unexpected exception may hold more: an
-address with a query, a header, a path below the home directory, or the value of a variable.
-:func:`redact_text` masks all of these. :func:`endpoint`, :func:`gateway` and :func:`template` validate the
+as ``https://***@models.example.org/{path}?***``. For any other text see
+:mod:`modelfetch.settings.text_redaction`. :func:`endpoint`, :func:`gateway` and :func:`template` validate the
 addresses of settings; their messages show the address redacted. Pure functions.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Final
 from urllib.parse import urlsplit
 
 from modelfetch.model.addresses import why_bad_template, why_bad_url
 from modelfetch.model.text import quote
 
-MASK: Final = "***"
-"""Replaces a secret."""
-
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_HEADER: Final = re.compile(r"\b(Bearer|Basic|Digest|Negotiate)\s+[\w.~+/=:-]+", re.IGNORECASE | re.ASCII)
-_NAMED: Final = re.compile(
-    r"(\b[\w-]*(?:token|passw(?:or)?d|secret|api[_-]?key|signature|credential)[\w-]*?s?['\"]?\s*[=:]\s*)"
-    r"(?!\s)(?:'[^']*'|\"[^\"]*\"|[^\s,;&)}\]]+)",
-    re.IGNORECASE | re.ASCII,
-)
-"""``token=...`` or ``"password": "..."``: the name of a secret, then its value."""
-_SHAPES: Final = re.compile(r"\b(hf|ghp|gho|github_pat|sk|xox[abp]|AKIA)([_-]?)[A-Za-z0-9_-]{16,}")
-"""Tokens with a known prefix: Hugging Face, GitHub, OpenAI, Slack, AWS."""
-_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECASE)
-_SHORTEST_SECRET: Final = 8
-"""Least length of a variable's value to mask in text; a shorter value could be part of a word."""
-
-
-def redact_text(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Mask secrets in text: credentials, queries of addresses, and the path of the home directory.
-
-    Args:
-        text: Any number of lines.
-        environ: The environment, by default that of the process; values of variables such as ``HF_TOKEN``
-            are masked wherever they occur.
-    """
-    variables = os.environ if environ is None else environ
-    for secret in secret_variables(variables):
-        text = text.replace(secret, MASK)
-    text = _URL.sub(lambda found: redact(found[0]), text)
-    text = _HEADER.sub(rf"\1 {MASK}", text)
-    text = _NAMED.sub(rf"\1{MASK}", text)
-    text = _SHAPES.sub(rf"\1\2{MASK}", text)
-    return _without_home(text, variables)
-
-
-def secret_variables(variables: Mapping[str, str]) -> Iterable[str]:
-    """The values of variables whose names say that they are secret, longest first; no short ones."""
-    found = [value for name, value in variables.items() if _SECRET_NAMES.search(name)]
-    # Longest first: a secret may be part of a longer one.
-    return sorted((value for value in found if len(value) >= _SHORTEST_SECRET), key=len, reverse=True)
-
-
-def _without_home(text: str, variables: Mapping[str, str]) -> str:
-    home = (variables.get("HOME") or variables.get("USERPROFILE") or "").rstrip("/\\")
-    return re.sub(rf"{re.escape(home)}(?=[/\\\s'\":,)]|$)", "~", text) if home else text
-
-
-_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_USERINFO: Final = re.compile(r"(?<=://)[\w.~!$&'()*+,;=:%-]+@", re.ASCII)
+# Compiled at their first use: every run loads this module, and few have an address with a secret.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_USERINFO = r"(?a)(?<=://)[\w.~!$&'()*+,;=:%-]+@"
 """User name, and password after a colon (RFC 3986 section 3.2.1)."""
 
 
@@ -90,7 +39,7 @@ def redact(url: str) -> str:
 
 
 def _redact_blindly(text: str) -> str:
-    scheme = _SCHEME.match(text)
+    scheme = re.match(_SCHEME, text)
     start = scheme[0] if scheme else ""
     userinfo, at, rest = text[len(start) :].rpartition("@")
     kept = re.split(r"([?#])", rest, maxsplit=1)
@@ -128,7 +77,7 @@ def template(text: str) -> str:
     Raises:
         ValueError: The text is not a mirror template.
     """
-    if clause := why_bad_template(_USERINFO.sub("", text, count=1)):
+    if clause := why_bad_template(re.sub(_USERINFO, "", text, count=1)):
         raise ValueError(f"{_shown(text)} {clause}")
     return text
 

@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from modelfetch.model.text import sanitize
-from modelfetch.settings.redaction import MASK, redact_text, secret_variables
+from modelfetch.settings.text_redaction import MASK, redact_text, secret_variables
 
 SHORTEST: Final = 6
 """Shortest value that is masked, in characters; a shorter one could be part of an ordinary word."""

@@ -136,29 +136,38 @@ def _searched(
 
 
 def _places_of(context: SourceContext) -> Places:
-    from modelfetch.sources.hf_cache import HuggingFaceCache
-    from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file, is_layout
-    from modelfetch.sources.local_digests import LocalDigests, NoDigests
-    from modelfetch.sources.local_directories import LocalDirectory
-    from modelfetch.sources.ollama_cache import OllamaCache
-
+    """The places on this machine; code is loaded only for those that exist."""
     loaded = context.loaded
-    hub, ollama = HuggingFaceCache(loaded.hf_cache), OllamaCache(loaded.ollama_models)
-    roots = [Path(os.path.expanduser(text)) for text in loaded.settings.sources.local]  # noqa: PTH111 - never raises
-    files = [root for root in roots if is_bundle_file(root)]
-    directories = [root for root in roots if root not in files]
-    searches = [
-        Search(root, LocalDirectory(root, context.notice, context.store.root).of_size) for root in directories
-    ]
-    return Places(
-        (*map(in_layout, directories), hub.exact, ollama.exact),
-        (*searches, Search(hub.root, hub.of_size)),
-        LocalDigests(context.digests or NoDigests(), context.cancel),
-        [
-            *(LocalBundle(path, context.notice) for path in files),
-            *(LocalBundle(path) for path in directories if is_layout(path)),
-        ],
-    )
+    finders, searches, bundles = list[Finder](), list[Search](), list["LocalBundle"]()
+    for text in loaded.settings.sources.local:
+        from modelfetch.sources.local_bundles import LocalBundle, in_layout, is_bundle_file, is_layout
+        from modelfetch.sources.local_directories import LocalDirectory
+
+        root = Path(os.path.expanduser(text))  # noqa: PTH111 - never raises
+        if is_bundle_file(root):
+            bundles.append(LocalBundle(root, context.notice))
+        else:
+            finders.append(in_layout(root))
+            searches.append(Search(root, LocalDirectory(root, context.notice, context.store.root).of_size))
+            if is_layout(root):
+                bundles.append(LocalBundle(root))
+    if os.path.isdir(loaded.hf_cache):  # noqa: PTH112 - never raises, unlike Path.is_dir
+        from modelfetch.sources.hf_cache import HuggingFaceCache
+
+        hub = HuggingFaceCache(loaded.hf_cache)
+        finders.append(hub.exact)
+        searches.append(Search(hub.root, hub.of_size))
+    if any(map(os.path.isdir, loaded.ollama_models)):
+        from modelfetch.sources.ollama_cache import OllamaCache
+
+        finders.append(OllamaCache(loaded.ollama_models).exact)
+    return Places(finders, searches, _digests(context) if searches else None, bundles)
+
+
+def _digests(context: SourceContext) -> LocalDigests:
+    from modelfetch.sources.local_digests import LocalDigests, NoDigests
+
+    return LocalDigests(context.digests or NoDigests(), context.cancel)
 
 
 def _regular(path: Path) -> os.stat_result | None:

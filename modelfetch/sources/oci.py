@@ -53,11 +53,8 @@ class OciSource(RegisteredSource):
         def find(registry: str, repository: str) -> RegistryLogin | None:
             # Imported late: few runs meet a registry that requires a login.
             from modelfetch.settings.docker_credentials import RegistryLogins
-            from modelfetch.settings.locations import home_directory
 
-            # Environment and home directory alone decide: a project may change settings, but not these.
-            logins = RegistryLogins(os.environ, home_directory(os.environ), context.notice)
-            return logins.find(registry, repository)
+            return RegistryLogins.of_user(os.environ, context.notice).find(registry, repository)
 
         def make_auth() -> RegistryAuth:
             from modelfetch.net.registry_auth import RegistryAuth

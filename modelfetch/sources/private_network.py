@@ -66,7 +66,7 @@ class PrivateNetworkWatch:
                 return
             self._checked.add(host)
         # Imported late: it imports httpx, which a run without requests does not need.
-        from modelfetch.net.httpx_client import is_private_url
+        from modelfetch.net.urls import is_private_url
 
         if is_private_url(url):
             self._report(f"this project uses {host}, which is on this machine or in a private network")

@@ -1,34 +1,84 @@
-"""The table of sources: the class of each active kind.
+"""The table of sources: the class of each active kind, and for which files a run loads it.
 
-A run makes one source of each class (:func:`make_sources`), and ``modelfetch sources`` lists the hosts that
+A run makes one source of each kind (:func:`make_sources`), and ``modelfetch sources`` lists the hosts that
 the classes know. The rows are in the order of :class:`~modelfetch.model.source_kinds.SourceKind`, and a test
 compares both. For example, ``--only`` accepts ``mirror`` because of the row of
-:class:`~modelfetch.sources.mirror.MirrorSource`.
+:class:`~modelfetch.sources.mirror.MirrorSource`. Most models have one or two kinds of source; the modules of
+the others are not loaded.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelfetch.sources.base import RegisteredSource, Source, SourceContext
-from modelfetch.sources.huggingface import HuggingFaceSource
-from modelfetch.sources.ipfs import IpfsSource
-from modelfetch.sources.local import LocalSource
-from modelfetch.sources.mirror import MirrorSource, UrlSource
-from modelfetch.sources.modelscope import ModelScopeSource
-from modelfetch.sources.oci import OciSource
+from modelfetch.model.source_kinds import SourceKind
 
-SOURCES: Final[tuple[type[RegisteredSource], ...]] = (
-    LocalSource,
-    MirrorSource,
-    IpfsSource,
-    HuggingFaceSource,
-    ModelScopeSource,
-    OciSource,
-    UrlSource,
+if TYPE_CHECKING:
+    from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.sources.base import Offer, RegisteredSource, Source, SourceContext
+
+
+class Row(NamedTuple):
+    """One kind of source."""
+
+    kind: SourceKind
+    module: str
+    name: str
+    """Name of the class in the module."""
+    may_have: Callable[[Manifest, FileSpec], object]
+    """Whether it may have an offer for a file; if not, its module is not loaded."""
+
+    def load(self) -> type[RegisteredSource]:
+        """Return the class."""
+        found: type[RegisteredSource] = getattr(import_module(f"modelfetch.sources.{self.module}"), self.name)
+        return found
+
+
+ROWS = (
+    Row(SourceKind.LOCAL, "local", "LocalSource", lambda _manifest, _file: True),
+    Row(SourceKind.MIRROR, "mirror", "MirrorSource", lambda _manifest, _file: True),
+    Row(SourceKind.IPFS, "ipfs", "IpfsSource", lambda manifest, file: file.cid or manifest.ipfs_cid),
+    Row(SourceKind.HUGGINGFACE, "huggingface", "HuggingFaceSource", lambda manifest, _: manifest.huggingface),
+    Row(SourceKind.MODELSCOPE, "modelscope", "ModelScopeSource", lambda manifest, _: manifest.modelscope),
+    Row(SourceKind.OCI, "oci", "OciSource", lambda manifest, _: manifest.oci),
+    Row(SourceKind.URL, "mirror", "UrlSource", lambda _, file: file.urls),
 )
+
+
+def source_classes() -> Iterator[type[RegisteredSource]]:
+    """The class of each kind, in their order."""
+    return (row.load() for row in ROWS)
 
 
 def make_sources(context: SourceContext) -> dict[str, Source]:
     """Make the sources of a run, by kind."""
-    return {source.kind: source.from_context(context) for source in SOURCES}
+    return {row.kind: LateSource(row, context) for row in ROWS}
+
+
+class LateSource:
+    """A source that is made when a file may come from it. May be used by several threads.
+
+    Args:
+        row: The kind.
+        context: What it is made from.
+    """
+
+    def __init__(self, row: Row, context: SourceContext) -> None:
+        self.kind = row.kind
+        self._row = row
+        self._context = context
+        self._source: Source | None = None
+        self._lock = threading.Lock()
+
+    def offers(self, manifest: Manifest, file: FileSpec) -> Sequence[Offer]:
+        """See :meth:`modelfetch.sources.base.Source.offers`."""
+        return self._made().offers(manifest, file) if self._row.may_have(manifest, file) else ()
+
+    def _made(self) -> Source:
+        with self._lock:
+            if self._source is None:
+                self._source = self._row.load().from_context(self._context)
+            return self._source

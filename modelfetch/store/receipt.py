@@ -19,14 +19,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.paths import why_bad_name, why_bad_version, why_unsafe
-from modelfetch.model.units import SIZE_LIMIT, parse_time
+from modelfetch.model.units import SIZE_LIMIT, format_time, parse_time
 from modelfetch.store.layout import is_digest
 from modelfetch.warm import FORMAT as STAMP_FORMAT
 
@@ -117,12 +117,11 @@ def _lines(entries: Iterable[Mapping[str, object]]) -> str:
 
 
 def _file_to_json(file: ReceiptFile) -> dict[str, object]:
-    verified_at = file.verified_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {
         "path": file.path,
         "sha256": file.sha256,
         **_stamp_to_json(file.stamp),
-        "verified_at": verified_at,
+        "verified_at": format_time(file.verified_at),
         "source": file.source,
     }
 

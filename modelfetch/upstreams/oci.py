@@ -29,7 +29,6 @@ from modelfetch.model.text import quote, sanitize
 from modelfetch.net.registry_auth import RegistryAuth
 from modelfetch.net.registry_urls import RegistryRepository
 from modelfetch.settings.docker_credentials import RegistryLogins
-from modelfetch.settings.locations import home_directory
 from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.licenses import license_of
@@ -75,8 +74,7 @@ class Oci:
     def from_access(cls, access: Access) -> Oci:
         """Use the logins of the user's container tools."""
         notices: list[str] = []
-        # Environment and home directory alone decide: a project may change settings, but not these.
-        logins = RegistryLogins(access.environ, home_directory(access.environ), notices.append)
+        logins = RegistryLogins.of_user(access.environ, notices.append)
         return cls(RegistryApi(access.hub, RegistryAuth(access.hub.client, logins.find)), notices)
 
     def resolve(self, reference: Reference) -> Listing:

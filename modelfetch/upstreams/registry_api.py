@@ -177,7 +177,8 @@ def _translate(
             hint=f"Check the spelling. {login}".rstrip(),
         )
     where = f"{host} ({error.elsewhere})" if error.elsewhere else host
-    return UnavailableError(f"{where}: cannot resolve {shown}: {error.message}", hint=error.hint)
+    hint = error.hint or "Check the host and the network, or try again later."
+    return UnavailableError(f"{where}: cannot resolve {shown}: {error.message}", hint=hint)
 
 
 def _host(repository: RegistryRepository) -> str:

@@ -9,11 +9,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import machine, material, page, tools
+from tests.bench import isolation, machine, material, page, tools
 from tests.bench.ablation import FAST_PATHS, ablated
 from tests.bench.report import Outcome, document, markdown
 from tests.bench.rounds import Bench
@@ -53,7 +54,7 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
     works = [_chosen(work, options) for work in WORKS if _is_wanted(work, options)]
     _require_disk(options.dir)
     os.setpriority(os.PRIO_PROCESS, 0, options.nice)
-    facts = {**machine.facts(options.dir), "nice": options.nice}
+    facts = {**machine.facts(options.dir), "nice": options.nice, "isolated": options.isolate}
     versions = tools.versions(found, dict.fromkeys(["python", "nginx", "openssl", *_programs(works)]))
     out = sys.stderr if options.json == STDOUT else sys.stdout
     print(page.preamble(facts, versions), file=out, flush=True)
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--dir", type=Path, default=DIRECTORY, metavar="DIR", help="where files are made and fetched to")
     add(
         "--patience", type=float, default=10.0, metavar="S", help="seconds a run may wait for a quiet machine"
+    )
+    add(
+        "--isolate", action="store_true", help="server and clients on processors and in networks of their own"
     )
     add("--nice", type=int, default=0, metavar="N", help="priority of server and clients, as of nice")
     return parser
@@ -174,12 +178,15 @@ def _programs(works: Iterable[Work]) -> list[str]:
 
 def _outcomes(works: Sequence[Work], found: dict[str, str], options: argparse.Namespace) -> Iterable[Outcome]:
     """Do one work after the other, in a directory that is gone afterwards."""
-    names = dict.fromkeys(work.material for work in works)
+    names = dict.fromkeys(name for work in works for name in work.materials)
     materials = {name: material.make(name, options.dir / "files") for name in names}
     run = options.dir / f"run-{os.getpid()}"
     run.mkdir()
     try:
-        with Site(found["nginx"], found["openssl"], run, list(materials.values())) as site:
+        with ExitStack() as stack:
+            place = stack.enter_context(isolation.isolated()) if options.isolate else isolation.none()
+            served = Site(found["nginx"], found["openssl"], run, list(materials.values()), place)
+            site = stack.enter_context(served)
             bench = Bench(run, found, site, materials, options.patience)
             for work in works:
                 samples = bench.run(work, options.rounds or work.rounds)

@@ -41,7 +41,7 @@ FAST_PATHS: Mapping[str, FastPath] = {
         {"MODELFETCH_NETWORK_CONNECTIONS": "1"},
     ),
     "batch": FastPath("small files fetched and stored together", _SMALL),
-    "persistent": FastPath("small files asked for past the HTTP client", _SMALL),
+    "direct": FastPath("requests sent without loading an HTTP client", (*_LARGE, *_SMALL, *_START)),
     "verify-threads": FastPath("several files verified at the same time", ("verify",)),
     "warm": FastPath("the answer from a stamp when all is there", ("warm",)),
     "typer": FastPath("plain command lines understood without typer", (*_START, "verify")),

@@ -77,6 +77,7 @@ class Goal:
         figure: Which figure.
         words: What the limit stands for, where the number does not say it.
         best: Seconds of the best that anybody could do; 0 where nobody knows.
+        minus: The contender whose figure is subtracted from ours; empty where none is.
     """
 
     ours: str
@@ -85,11 +86,14 @@ class Goal:
     figure: Figure = "wall"
     words: str = ""
     best: float = 0.0
+    minus: str = ""
 
     def reached(self, samples: Samples) -> float | None:
         """The ratio, the seconds or the bytes that were measured; None if one of the two did not run."""
-        if not samples.get(self.ours) or (self.peer and not samples.get(self.peer)):
+        if not all(samples.get(name) for name in (self.ours, self.peer, self.minus) if name):
             return None
+        if self.minus:
+            return typical(samples[self.ours], self.figure) - typical(samples[self.minus], self.figure)
         if not self.peer:
             return typical(samples[self.ours], self.figure)
         return ratio(samples[self.ours], samples[self.peer], self.figure)

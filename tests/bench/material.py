@@ -40,6 +40,7 @@ SETS: Mapping[str, Mapping[str, int]] = {
     "one": {"model.onnx": 208_521_528},
     "small": {f"part-{number // 100:02}/{number:04}.bin": 4096 for number in range(2000)},
     "tiny": {"config.json": 4096},
+    **{f"kilo-{count}": {f"{number}.json": 1000 for number in range(count)} for count in (1, 14, 114)},
 }
 """Sizes in bytes of the files of each material, by path."""
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ class Failed(Exception):
     """A command ended with another status than 0."""
 
 
-def measure(command: Command, cwd: Path, ear: int, log: Path, server_cpu: Callable[[], float]) -> Sample:
+def measure(
+    command: Command,
+    cwd: Path,
+    ear: int,
+    log: Path,
+    server_cpu: Callable[[], float],
+    processors: Collection[int],
+) -> Sample:
     """Run a command and say what it cost.
 
     Args:
@@ -34,6 +41,7 @@ def measure(command: Command, cwd: Path, ear: int, log: Path, server_cpu: Callab
         ear: The listening socket on which a first connection is waited for.
         log: Where its error output goes.
         server_cpu: CPU seconds used by the server so far.
+        processors: Those it may run on.
 
     Raises:
         Failed: It did not end well.
@@ -41,7 +49,12 @@ def measure(command: Command, cwd: Path, ear: int, log: Path, server_cpu: Callab
     before = _busy(), _own() + server_cpu()
     launch = [sys.executable, "-I", "-S", str(_LAUNCH), command.until, str(ear), *command.argv]
     with log.open("wb") as errors:
-        said = _finished(launch, env=command.env, cwd=cwd, pass_fds=[ear], stderr=errors)
+        everywhere = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, processors)  # which the process that is started next inherits
+        try:
+            said = _finished(launch, env=command.env, cwd=cwd, pass_fds=[ear], stderr=errors)
+        finally:
+            os.sched_setaffinity(0, everywhere)
     foreign = (_busy() - before[0]) - (_own() + server_cpu() - before[1])
     status, wall, cpu, memory = said.split() if said else (b"no result", 0, 0, 0)
     if status != b"0":

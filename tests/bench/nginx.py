@@ -14,14 +14,14 @@ REVISION = "1f2e3d4c5b6a79880f1e2d3c4b5a69788f0e1d2c"
 
 
 def configuration(
-    work: Path, materials: Sequence[Material], ports: Mapping[str, int], *, secure: bool
+    work: Path, materials: Sequence[Material], where: Mapping[str, str], *, secure: bool
 ) -> str:
     """The text of ``nginx.conf``: one server block for each profile with a port.
 
     Args:
         work: Directory of certificate, key, Hub answers and the socket of the pause.
         materials: What is served.
-        ports: Port of each profile.
+        where: Address and port of each profile.
         secure: Whether there is a certificate for the profile ``tls``.
     """
     return "\n".join(
@@ -30,10 +30,10 @@ def configuration(
             "http {",
             *_common(work),
             *_digests(materials),
-            *_server(work, materials, ports["plain"], []),
-            *(_server(work, materials, ports["tls"], _tls(work)) if secure else ()),
-            *_server(work, materials, ports["paced"], _PAUSED),
-            *_server(work, materials, ports["delayed"], _PAUSED),
+            *_server(work, materials, where["plain"], []),
+            *(_server(work, materials, where["tls"], _tls(work)) if secure else ()),
+            *_server(work, materials, where["paced"], _PAUSED),
+            *_server(work, materials, where["delayed"], _PAUSED),
             "}\n",
         ]
     )
@@ -87,9 +87,9 @@ _PAUSED = [
 """Every request first asks one of our own whether it may, and is told so a moment later."""
 
 
-def _server(work: Path, materials: Sequence[Material], port: int, more: Sequence[str]) -> Iterable[str]:
+def _server(work: Path, materials: Sequence[Material], where: str, more: Sequence[str]) -> Iterable[str]:
     ssl = " ssl" if any("ssl_certificate" in line for line in more) else ""
-    yield f"server {{ listen 127.0.0.1:{port}{ssl};"
+    yield f"server {{ listen {where}{ssl};"
     yield from more
     yield "location = /ready { return 204; }"
     for material in materials:

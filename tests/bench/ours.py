@@ -12,14 +12,20 @@ NO_SYNC: Mapping[str, str] = {"MODELFETCH_CACHE_FSYNC": "false"}
 """As the peers do: none of them forces anything to disk."""
 
 
-def fetch(name: str, *options: str, env: Mapping[str, str] = NO_SYNC, terminal: bool = False) -> Contender:
-    """``modelfetch ensure`` into an empty cache."""
+def fetch(
+    name: str,
+    *options: str,
+    env: Mapping[str, str] = NO_SYNC,
+    terminal: bool = False,
+    material: str = "",
+) -> Contender:
+    """``modelfetch ensure`` into an empty cache; ``material`` names other files than those of the work."""
 
     def build(scene: Scene) -> Command:
         argv = (scene.tools["modelfetch"], "ensure", *options, listings.model(scene.material))
         return Command(argv, _env(scene), "terminal" if terminal else "exit")
 
-    return Contender(name, ("modelfetch",), HASH, build, env, files=_in_cache)
+    return Contender(name, ("modelfetch",), HASH, build, env, files=_in_cache, material=material)
 
 
 def _in_cache(material: Material) -> str:
@@ -50,6 +56,16 @@ def warm(name: str, *before: str) -> Contender:
         return Command(argv, _env(scene))
 
     return Contender(name, ("modelfetch", "python"), STAMP, build, prepare=_ensure, files=None)
+
+
+def query(name: str, *arguments: str) -> Contender:
+    """A command that reads what is known of a model that is there; its name is the last argument."""
+
+    def build(scene: Scene) -> Command:
+        named = (listings.model(scene.material),) if arguments[0] != "list" else ()
+        return Command((scene.tools["modelfetch"], *arguments, *named), _env(scene))
+
+    return Contender(name, ("modelfetch",), NOTHING, build, prepare=_ensure, files=None)
 
 
 def verify(name: str) -> Contender:

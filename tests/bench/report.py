@@ -142,7 +142,8 @@ def verdict(goal: Goal, samples: Samples) -> str:
         what = f"{goal.ours} / {goal.peer}{_FIGURES[goal.figure]}"
         return f"{what}: {reached:.2f}, goal {goal.limit:.2f}{words}: {word}"
     share = f", {100 * goal.best / reached:.0f} % of the best possible" if goal.best else ""
-    what = f"{goal.ours}{_FIGURES[goal.figure]}: {_absolute(reached, goal.figure)}{share}"
+    minus = f" minus {goal.minus}" if goal.minus else ""
+    what = f"{goal.ours}{minus}{_FIGURES[goal.figure]}: {_absolute(reached, goal.figure)}{share}"
     return f"{what}, absolute goal {_absolute(goal.limit, goal.figure)}{words}: {word}"
 
 

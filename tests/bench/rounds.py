@@ -44,7 +44,8 @@ class Bench:
 
     def run(self, work: Work, rounds: int) -> dict[str, list[Sample]]:
         """Measure every contender of a work as often as there are rounds."""
-        self.materials[work.material].warm()
+        for name in work.materials:
+            self.materials[name].warm()
         kept: dict[str, Path] = {}
         contenders = [each for each in work.contenders if self._can(work, each, kept)]
         samples: dict[str, list[Sample]] = {each.name: [] for each in contenders}
@@ -64,7 +65,7 @@ class Bench:
         try:
             if contender.prepare is not None:
                 kept[contender.name] = self._new_target()
-                scene = self._scene(work, kept[contender.name])
+                scene = self._scene(work, contender, kept[contender.name])
                 self._measure(contender, contender.prepare(scene), scene)
             self._once(work, contender, kept, digests=True)
         except Failed as failure:
@@ -94,7 +95,7 @@ class Bench:
         self, work: Work, contender: Contender, kept: dict[str, Path], *, digests: bool = False
     ) -> Sample:
         target = kept.get(contender.name) or self._new_target()
-        scene = self._scene(work, target)
+        scene = self._scene(work, contender, target)
         sample = self._measure(contender, contender.build(scene), scene)
         if contender.files is not None:
             wrong = scene.material.wrong(target / contender.files(scene.material), digests=digests)
@@ -109,12 +110,14 @@ class Bench:
         complete = replace(command, env={**common, **command.env, **contender.env})
         cwd = scene.material.root if contender.at_source else scene.target
         os.sync()  # what earlier runs left to be written is not this one's work
-        return measure(complete, cwd, self.site.ear.fileno(), self.directory / "stderr", self.site.cpu)
+        processors = self.site.isolation.clients
+        log = self.directory / "stderr"
+        return measure(complete, cwd, self.site.ear.fileno(), log, self.site.cpu, processors)
 
-    def _scene(self, work: Work, target: Path) -> Scene:
-        material = self.materials[work.material]
+    def _scene(self, work: Work, contender: Contender, target: Path) -> Scene:
+        material = self.materials[contender.material or work.material]
         where = address(self.site, work.profile, material, secure=work.secure)
-        lists = self.directory / "lists" / work.name
+        lists = self.directory / "lists" / f"{work.name}-{material.name}"
         if not lists.exists():
             listings.write(lists, material, where)
             listings.write_scripts(lists, self.tools["python"])

@@ -80,6 +80,7 @@ class Contender:
         files: Where below the target the files are afterwards; None if it fetches none.
         at_source: Runs in the directory the server serves from, because it only reads.
         without: The fast path of ours that it does without.
+        material: Which files, where they are not those of its work.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Contender:
     files: Callable[[Material], str] | None = lambda _: "."
     at_source: bool = False
     without: str = ""
+    material: str = ""
 
     @property
     def is_modelfetch(self) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from tests.bench.isolation import Isolation
 from tests.bench.material import Material
 from tests.bench.nginx import REVISION, configuration, tree
 from tests.bench.pause import Pause
@@ -43,9 +44,18 @@ class Site:
         openssl: The program that makes the certificate; None leaves TLS out.
         work: A directory of our own.
         materials: What is served, under ``/files/<name>/`` and as ``bench/<name>`` of a Hub.
+        isolation: Where it listens, and its processors.
     """
 
-    def __init__(self, nginx: str, openssl: str | None, work: Path, materials: Sequence[Material]) -> None:
+    def __init__(
+        self,
+        nginx: str,
+        openssl: str | None,
+        work: Path,
+        materials: Sequence[Material],
+        isolation: Isolation,
+    ) -> None:
+        self.isolation = isolation
         self._nginx, self._openssl, self._work, self._materials = nginx, openssl, work, materials
         self._stack = ExitStack()
         self._sockets: dict[Profile, socket.socket] = {}
@@ -55,8 +65,10 @@ class Site:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(Pause(self._work / "pause.sock", DELAY))
-            for profile in ("plain", "tls", "paced", "delayed", "ear"):
-                self._sockets[profile] = stack.enter_context(_listen(RATE if profile == "paced" else None))
+            with self.isolation.listening():
+                for profile in ("plain", "tls", "paced", "delayed", "ear"):
+                    rate = RATE if profile == "paced" else None
+                    self._sockets[profile] = stack.enter_context(_listen(self.isolation.host, rate))
             self._configure()
             stack.callback(self._stop)
             self._start()
@@ -76,7 +88,7 @@ class Site:
     def origin(self, profile: Profile, *, secure: bool = False) -> str:
         """Scheme, host and port of a profile."""
         scheme = "https" if secure or profile == "tls" else "http"
-        return f"{scheme}://127.0.0.1:{self._sockets[profile].getsockname()[1]}"
+        return f"{scheme}://{self.isolation.host}:{self._sockets[profile].getsockname()[1]}"
 
     def cpu(self) -> float:
         """CPU seconds the server's processes have used so far."""
@@ -86,11 +98,12 @@ class Site:
 
     def _configure(self) -> None:
         if self._openssl:
-            _make_certificate(self._openssl, self._work)
+            _make_certificate(self._openssl, self._work, self.isolation.host)
         for material in self._materials:
             (self._work / f"{material.name}.tree").write_text(tree(material), "utf-8")
         ports = {str(name): each.getsockname()[1] for name, each in self._sockets.items() if name != "ear"}
-        text = configuration(self._work, self._materials, ports, secure=self._openssl is not None)
+        where = {name: f"{self.isolation.host}:{port}" for name, port in ports.items()}
+        text = configuration(self._work, self._materials, where, secure=self._openssl is not None)
         (self._work / "nginx.conf").write_text(text, "utf-8")
 
     def _start(self) -> None:
@@ -101,7 +114,10 @@ class Site:
         command = [self._nginx, "-p", str(self._work), "-c", str(self._work / "nginx.conf")]
         with (self._work / "nginx.err").open("wb") as errors:
             self._process = subprocess.Popen(command, pass_fds=handed, env=environment, stderr=errors)
+        os.sched_setaffinity(self._process.pid, self.isolation.server)
         self._await()
+        for child in _children(self._process.pid):  # those that it started before it was bound
+            os.sched_setaffinity(child, self.isolation.server)
 
     def _await(self) -> None:
         """Wait until a file is served."""
@@ -145,9 +161,9 @@ def address(site: Site, profile: Profile, material: Material, *, secure: bool = 
     return Address(f"{origin}/files/{material.name}", origin, f"bench/{material.name}")
 
 
-def _listen(rate: int | None) -> socket.socket:
+def _listen(host: str, rate: int | None) -> socket.socket:
     ear = socket.socket()
-    ear.bind(("127.0.0.1", 0))
+    ear.bind((host, 0))
     if rate is not None:
         ear.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
     ear.listen(1024)
@@ -156,13 +172,13 @@ def _listen(rate: int | None) -> socket.socket:
     return ear
 
 
-def _make_certificate(openssl: str, work: Path) -> None:
-    """A certificate that is its own authority, for 127.0.0.1."""
+def _make_certificate(openssl: str, work: Path, host: str) -> None:
+    """A certificate that is its own authority, for the address of the server."""
     subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-keyout", str(work / "key.pem"), "-out", str(work / "certificate.pem"), "-days", "30"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-subj", f"/CN={host}", "-addext", f"subjectAltName=IP:{host}"),
         ],
         check=True,
         capture_output=True,

@@ -137,15 +137,15 @@ def pooch(name: str) -> Contender:
     return _library(name, "pooch")
 
 
-def requests(name: str) -> Contender:
-    """``requests`` in eight threads, hashing as it goes."""
-    return _library(name, "requests")
+def requests(name: str, material: str = "") -> Contender:
+    """``requests`` in eight threads, hashing as it goes; see `ours.fetch` for ``material``."""
+    return _library(name, "requests", material)
 
 
-def _library(name: str, library: str) -> Contender:
+def _library(name: str, library: str, material: str = "") -> Contender:
     def build(scene: Scene) -> Command:
         script, listing = str(_PEERS / f"with_{library}.py"), str(scene.lists / listings.JSON)
         argv = (scene.tools[library], script, listing, str(scene.target))
         return Command(argv, {"REQUESTS_CA_BUNDLE": str(scene.certificate)})
 
-    return Contender(name, (library,), HASH, build)
+    return Contender(name, (library,), HASH, build, material=material)

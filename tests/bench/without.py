@@ -95,10 +95,10 @@ def _standard_dataclass(_: Any) -> Any:
 
 CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
-    "large-buffers": ("modelfetch.net.raw_body", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
+    "large-buffers": ("modelfetch.net.large_reads", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
-    "persistent": ("modelfetch.net.session", "split_origin", lambda _: lambda url: (url, "")),
+    "direct": ("modelfetch.net.session", "parse_target", lambda _: lambda url: None),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
     "typer": ("modelfetch.cli.entry", "plain_names", lambda _: lambda *arguments: None),

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 from modelfetch.bundle.documents import Layer, artifact, artifact_of, digest, index, kind_of
-from modelfetch.bundle.tar_format import padded
+from modelfetch.bundle.tar_format import END, header, padded, padding
 from modelfetch.bundle.verifier import BLOBS, DOCUMENT_LIMIT
-from modelfetch.bundle.writer import Member, tar_of
 from modelfetch.model.manifest import HuggingFaceRepo
 from modelfetch.model.parse import BYTES_LIMIT
 from modelfetch.model.registry_documents import Document
@@ -27,7 +26,8 @@ def test_a_bundle_of_one_file_has_exactly_the_bytes_that_other_tools_accepted() 
     blobs = sorted((digest(data), data) for data in (made.config, made.manifest, CONTENT))
     members = [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", listing)]
     members += [(BLOBS + sha256, data) for sha256, data in blobs]
-    tar = tar_of(Member(name, len(data), data) for name, data in members)
+    parts = (header(name, len(data)) + data + padding(len(data)) for name, data in members)
+    tar = b"".join(parts) + END
     assert [(len(data), digest(data)) for data in (made.config, made.manifest, listing, tar)] == [
         (143, "fb6c2869cede12c46cb8326be3f299856b19adb44156e2d4d367633ad60169d8"),
         (568, "0f46014271f046a713d79db508ee64f23397d552abcc726867b15985d66e24f6"),

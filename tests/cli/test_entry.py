@@ -137,9 +137,22 @@ def test_options_of_other_downloaders_are_explained(line: str, hint: str, called
     assert f"Run `modelfetch {line.split(maxsplit=1)[0]} --help`." in what_next
 
 
+@pytest.mark.parametrize(
+    ("line", "words"), [("ensure --jitter x", "a number"), ("history --limit x", "a whole number")]
+)
+def test_a_wrong_value_is_explained_without_types_of_python(line: str, words: str, called: Called) -> None:
+    code, _, err = called(*line.split())
+    assert code == EXIT_USAGE
+    assert words in err
+    assert "float" not in err
+
+
 def test_what_modelfetch_does_not_do_is_said(called: Called) -> None:
     assert "HF_TOKEN" in called("login")[2]
     assert "does not run models" in called("run", "x")[2]
+    assert "modelfetch bundle push" in called("push", "x")[2]
+    assert "modelfetch ensure hf:ORG/REPO" in called("hf", "download", "org/repo")[2]
+    assert "modelfetch ensure ollama:NAME" in called("ollama", "pull", "x")[2]
 
 
 def test_commands_of_groups_are_guessed_too(called: Called) -> None:

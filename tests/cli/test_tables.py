@@ -71,6 +71,27 @@ def test_a_key_alone_that_is_too_wide_is_shortened_rather_than_wrapped() -> None
     assert line == "a" * 10 + "…" + "b" * 9
 
 
+@pytest.mark.parametrize("room", [30, 40, 60, 80])
+def test_a_text_that_is_read_as_a_whole_continues_below_itself(room: int) -> None:
+    columns = [
+        Column("key"),
+        Column("value", flexible=True, fold=True),
+        Column("from", flexible=True, fold=True),
+    ]
+    row = ["order", "local,peer,mirror,ipfs,huggingface,modelscope", "environment MODELFETCH_SOURCES_ORDER"]
+    head, *table = drawn(columns, [row, ["next", "1", "default"]], room)
+    assert max(map(cell_len, table)) <= room
+    start, end = head.index("value"), head.index("from")
+    assert "".join(line[start:end].strip() for line in table[:-1]) == row[1]
+    assert table[-1].split() == ["next", "1", "default"]
+
+
+def test_a_long_value_is_divided_behind_its_commas() -> None:
+    columns = [Column("key"), Column("value", flexible=True, fold=True)]
+    table = drawn(columns, [["order", "local,peer,mirror,ipfs,huggingface"]], 26)[1:]
+    assert table == ["order  local,peer,mirror,", "       ipfs,huggingface"]
+
+
 def test_in_a_pipe_nothing_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(COLUMNS, ROWS)
     told = capsys.readouterr().out

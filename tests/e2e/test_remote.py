@@ -331,7 +331,7 @@ def test_a_second_ctrl_c_leaves_at_once_whatever_the_server_does(house: House) -
     assert result.code == 130
     assert result.seconds < IN_TIME
     assert "Traceback" not in result.err
-    assert "was cancelled but has not ended yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+    assert "was cancelled but has not ended yet; `modelfetch jobs` shows" in result.err.splitlines()[-1]
 
 
 def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> None:
@@ -342,7 +342,7 @@ def test_a_server_that_does_not_answer_is_left_in_two_seconds(house: House) -> N
         house.process.send_signal(signal.SIGCONT)
     assert result.code == 130
     assert 2 <= result.seconds < IN_TIME
-    assert "was cancelled but has not ended yet; modelfetch jobs shows" in result.err.splitlines()[-1]
+    assert "was cancelled but has not ended yet; `modelfetch jobs` shows" in result.err.splitlines()[-1]
 
 
 # A server that dies

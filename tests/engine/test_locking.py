@@ -73,7 +73,7 @@ def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_the_wait_is_told_at_once_and_names_the_holder(tmp_path: Path, taken: Lock) -> None:
+def test_the_wait_is_reported_at_once_and_names_the_holder(tmp_path: Path, taken: Lock) -> None:
     lock = Store(tmp_path).lock_model("m")
     waits = acquire(lock, waiting_runtime(tmp_path, FakeTime()), "m", "weights.bin")
     told = next(waits)
@@ -85,7 +85,7 @@ def test_the_wait_is_told_at_once_and_names_the_holder(tmp_path: Path, taken: Lo
     lock.release()
 
 
-def test_a_long_wait_is_told_again_after_two_seconds_and_then_every_five(tmp_path: Path, taken: Lock) -> None:
+def test_a_long_wait_is_reported_after_two_seconds_and_then_every_five(tmp_path: Path, taken: Lock) -> None:
     passing = FakeTime()
     runtime = waiting_runtime(tmp_path, passing, lock_timeout=17.0)
     told: list[float] = []
@@ -96,7 +96,7 @@ def test_a_long_wait_is_told_again_after_two_seconds_and_then_every_five(tmp_pat
     assert taken.effective
 
 
-def test_a_holder_who_gets_on_is_told_about_every_second(tmp_path: Path, taken: Lock) -> None:
+def test_a_holder_who_gets_on_is_reported_every_second(tmp_path: Path, taken: Lock) -> None:
     passing = FakeTime()
     waits = acquire(Store(tmp_path).lock_model("m"), waiting_runtime(tmp_path, passing), "m")
     told = []

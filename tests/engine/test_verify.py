@@ -117,7 +117,7 @@ def test_rot_that_changed_neither_size_nor_time_is_found(installed: Laboratory) 
     digests = f"hash (has SHA-256 {sha256(ROTTEN)} instead of {sha256(LARGE)})"
     assert last(events).error == ErrorInfo(
         "integrity",
-        f"1 of 2 files are not right: m: dir/large.bin: {digests}",
+        f"1 of 2 files failed verification: m: dir/large.bin: {digests}",
         "Repair them: modelfetch verify --repair m",
     )
     assert code(events) == 5
@@ -181,7 +181,7 @@ def test_every_bad_file_is_named_and_the_good_ones_too(installed: Laboratory) ->
     }
     finished = last(events)
     assert finished.error is not None
-    assert finished.error.message.startswith("2 of 4 files are not right")
+    assert finished.error.message.startswith("2 of 4 files failed verification")
     assert finished.error.hint == "Repair them: modelfetch verify --repair m n"
 
 
@@ -443,7 +443,7 @@ def test_strictly_it_is_a_failure(installed: Laboratory, quick: bool) -> None:
     assert reasons(events)["loader.py"] == reasons(events)["link.json"] == ("failed", "unlisted")
     finished = last(events)
     assert finished.error is not None
-    assert finished.error.message == "2 of 4 files are not right: m: link.json: unlisted (and 1 more)"
+    assert finished.error.message == "2 of 4 files failed verification: m: link.json: unlisted (and 1 more)"
     assert finished.error.hint == "Repair them: modelfetch verify --repair --strict m"
     assert (installed.store.directory(MODEL) / "loader.py").exists()
 

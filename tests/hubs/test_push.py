@@ -15,6 +15,7 @@ from modelfetch.bundle.documents import artifact_of
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.write import manifest_toml
+from modelfetch.store.files import BLOCK
 from tests.e2e.command import InProcess, Result, assert_fails
 from tests.hubs.push_registry import CHUNK, PushRegistry
 from tests.hubs.registry import digest_of
@@ -96,6 +97,17 @@ def test_a_model_is_pushed_once_and_skipped_then(cli: InProcess, registry: PushR
     assert {blob["state"] for blob in again["blobs"]} == {"present"}
 
 
+def test_a_file_of_several_blocks_is_sent_at_once(
+    cli: InProcess, registry: PushRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks are read into the same memory, one after the other."""
+    data = b"a" * BLOCK + b"b"
+    place(cli, "tiny", FILES | {"blocks.bin": data})
+    monkeypatch.setattr(blob_upload, "SMALL", len(data))
+    assert pushed(cli, registry).code == 0
+    assert registry.blobs[digest_of(data)] == data
+
+
 def test_it_can_be_pulled_into_an_empty_cache(cli: InProcess, registry: PushRegistry, tmp_path: Path) -> None:
     assert pushed(cli, registry, tag=":v2").code == 0
     other = InProcess(tmp_path / "other")
@@ -111,7 +123,7 @@ def test_a_dry_run_only_asks(cli: InProcess, registry: PushRegistry) -> None:
     registry.add(BIG)
     result = pushed(cli, registry, "--dry-run")
     assert result.code == 0
-    assert result.stderr_lines("would push tiny 1", "256 kB there already")
+    assert result.stderr_lines("would push tiny 1", "256 kB already there")
     assert set(registry.methods()) == {"HEAD"}
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from modelfetch.errors import Fault
-from modelfetch.net.errors import source_error
+from modelfetch.net.httpx_errors import source_error
 from modelfetch.net.proxies import Proxy
 
 CANARY = "s3cr3t-canary"

@@ -13,7 +13,6 @@ from modelfetch.errors import SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.credentials import Credential
 from modelfetch.net.hub_client import HubClient
-from modelfetch.net.proxies import Proxies
 from modelfetch.net.registry_auth import RegistryAuth
 from modelfetch.net.registry_urls import RegistryRepository
 from modelfetch.net.responses import RangeRequest
@@ -146,8 +145,8 @@ def test_the_proxy_is_shown_with_its_variable(
     with Proxy() as proxy:
         host = proxy.url.removeprefix("http://")
         address = f"http://user:{PASSWORD}@{host}"
-        proxies = Proxies({"HTTP_PROXY": address, "NO_PROXY": "internal.example"})
-        monkeypatch.setattr("modelfetch.net.proxies.from_environment", lambda: proxies)
+        monkeypatch.setenv("HTTP_PROXY", address)
+        monkeypatch.setenv("NO_PROXY", "internal.example")
         with closing(Client(PATIENT, Cancellation())) as client, pytest.raises(SourceError):
             read(client, "http://model.invalid/big.bin")
     assert having(lines, f"proxy: http://***@{host} of HTTP_PROXY")

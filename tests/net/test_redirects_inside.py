@@ -51,8 +51,9 @@ def resolver(monkeypatch: pytest.MonkeyPatch, public: set[str]) -> Resolver:
         monkeypatch.delenv(name.lower(), raising=False)
     resolver = Resolver()
     addresses = partial(Addresses, resolver=resolver)
-    monkeypatch.setattr("modelfetch.net.httpx_client.Addresses", addresses)
-    monkeypatch.setattr("modelfetch.net.httpx_client.is_public", public.__contains__)
+    for module in ("session", "httpx_client"):
+        monkeypatch.setattr(f"modelfetch.net.{module}.Addresses", addresses)
+    monkeypatch.setattr("modelfetch.net.session.is_public", public.__contains__)
     monkeypatch.setattr("modelfetch.net.connect.is_public", public.__contains__)
     return resolver
 

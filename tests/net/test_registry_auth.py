@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -53,7 +54,8 @@ class Reader:
             body = self._client.request(
                 url, RangeRequest(start, len(DATA)), credential=credential, memory=Memory()
             )
-            return b"".join(bytes(piece) for piece in body)
+            with closing(body):
+                return b"".join(bytes(piece) for piece in body)
 
         return self.auth.send(self.repository, request)
 
@@ -184,8 +186,10 @@ def test_a_token_of_another_thread_that_has_expired_is_renewed(client: Client, r
         if len(attempts) == 1:  # another thread has the 401 answered, and its token expires at once
             reader.read()
             registry.tokens[0] = "no longer valid"
-        body = client.request(url, RangeRequest(0, len(DATA)), credential=credential, memory=Memory())
-        return b"".join(bytes(piece) for piece in body)
+        with closing(
+            client.request(url, RangeRequest(0, len(DATA)), credential=credential, memory=Memory())
+        ) as body:
+            return b"".join(bytes(piece) for piece in body)
 
     assert reader.auth.send(reader.repository, request) == DATA
     assert [each and each.value for each in attempts] == [None, "Bearer token-0", "Bearer token-1"]

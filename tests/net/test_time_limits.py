@@ -13,8 +13,9 @@ import pytest
 from modelfetch.cancel import Cancellation
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
-from modelfetch.net.httpcore_backend import MAX_INTERIM, HeadScanner
+from modelfetch.net.httpcore_backend import HeadScanner
 from modelfetch.net.time_limits import Limits, StallTimer
+from modelfetch.net.transport import MAX_INTERIM
 from tests.net.asking import BOTH_WAYS, FILE, SIZE, Got, get
 from tests.origin.channel import Channel
 from tests.origin.listener import Listener

@@ -105,7 +105,7 @@ def test_hostile_texts_stay_texts(home: House, tab: Panel) -> None:
 
 @pytest.mark.usefixtures("tab")
 def test_axe_finds_nothing_and_it_fits_a_phone(home: House, tabs: Open) -> None:
-    put(home, b"g", file=f"{'long-' * 30}name.onnx")
+    put(home, b"g" * 60, file=f"{'long-' * 30}name.onnx")
     put(home, b"h", source="unlisted")
     script = axe()
     panel = tabs(home, reduced_motion="reduce").enter()
@@ -116,3 +116,8 @@ def test_axe_finds_nothing_and_it_fits_a_phone(home: House, tabs: Open) -> None:
     assert panel.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     panel.button(panel.page.locator(".entry").first, "Delete").click()
     assert violations(panel.page) == []
+    panel.page.keyboard.press("Escape")
+    panel.button(panel.page.locator(".entry").first, "Restore").click()
+    dialog = panel.page.get_by_role("dialog")
+    panel.expect(dialog).to_contain_text("was-ggg")
+    assert dialog.evaluate("each => each.scrollWidth <= each.clientWidth")  # a path has no place to break at

@@ -12,6 +12,7 @@ from unittest.mock import ANY
 
 import pytest
 
+from modelfetch.engine.batch import LARGEST
 from modelfetch.engine.events import (
     Event,
     FileStarted,
@@ -368,7 +369,8 @@ def test_every_event_is_told_without_a_complaint() -> None:
 
 
 def test_of_many_small_files_there_are_only_counts() -> None:
-    """Thousands of lines would hide the others."""
+    """Those that are fetched in batches: thousands of lines would hide the others."""
+    assert SMALL == LARGEST
     names = [str(number) for number in range(MANY - 1)]
     files = [*((name, 5) for name in names), ("large", SMALL + 1)]
     said = lines([(n / 8, event) for n, event in enumerate(download(files))])

@@ -20,6 +20,7 @@ from modelfetch.signal_exit_codes import SIGNAL_BASE
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 GROUPS = ("bundle", "config", "quarantine")
 

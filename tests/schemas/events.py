@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from modelfetch.engine.event_schema import event_schemas
 from modelfetch.engine.events import ErrorInfo, Event, FileResult, PlannedFile
-from modelfetch.model.json_schema import DIALECT
+from tests.schemas.checking import DIALECT
 from tests.test_docs import REFERENCE, section, tables, terms
 
 _ENTRIES: dict[type, tuple[str, int]] = {
@@ -43,7 +43,7 @@ def document() -> dict[str, Any]:
         "$schema": DIALECT,
         "$id": "events.json",
         "title": "Event",
-        "description": "One line of what ensure, verify and attach print with --json.",
+        "description": "One line of what ensure, verify, attach and bundle pull print with --json.",
         "anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds],
         "$defs": kinds,
     }

@@ -11,13 +11,20 @@ import pytest
 
 from modelfetch.cli.output import EVENT_COMMANDS
 from modelfetch.cli.serve import _listening
-from modelfetch.model.json_schema import DIALECT
 from modelfetch.server.listen_address import Address
 from tests.e2e.command import InProcess
 from tests.origin import Origin, model
 from tests.remote.scripted import Script, document, serving, snapshot
 from tests.schemas import events
-from tests.schemas.checking import DIRECTORY, check_event, check_output, documents, fault, schema_of_command
+from tests.schemas.checking import (
+    DIALECT,
+    DIRECTORY,
+    check_event,
+    check_output,
+    documents,
+    fault,
+    schema_of_command,
+)
 from tests.test_docs import COMMANDS, REFERENCE, ROOT, blocks, section, tables, terms
 
 NO_COMMAND = {"common", "error", "events"}
@@ -58,6 +65,7 @@ def test_a_schema_is_complete(name: str) -> None:
     for node in nodes(schema):
         properties = node.get("properties", {}) if node.get("type") else {}
         assert [key for key, each in properties.items() if not {"description", "$ref"} & {*each}] == []
+        assert " below" not in node.get("description", ""), "a schema is read without the page"
         assert {*node.get("required", ())} <= {*properties}
         assert "additionalProperties" not in node or not properties, "objects stay open"
         assert _leads_somewhere(name, node.get("$ref", "#"))
@@ -69,6 +77,20 @@ def _leads_somewhere(name: str, reference: str) -> bool:
     for part in path.split("/")[1:]:
         found = found[part]
     return isinstance(found, dict)
+
+
+def test_milliseconds_are_in_the_name_or_in_the_rules_of_the_page() -> None:
+    """All other times are in seconds."""
+    excepted = terms(section(REFERENCE / "json.md", "Rules for readers"))
+    properties = [
+        (key, each.get("description", ""))
+        for name in documents()
+        for node in nodes(documents()[name])
+        for key, each in (node.get("properties", {}) if node.get("type") else {}).items()
+    ]
+    found = {key for key, text in properties if "in milliseconds" in text or text.startswith("Milliseconds")}
+    assert "latency_ms" in found
+    assert {key for key in found if key != "ms" and not key.endswith("_ms")} <= {*excepted}
 
 
 def test_the_schema_of_events_is_up_to_date() -> None:

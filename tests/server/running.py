@@ -33,6 +33,7 @@ from modelfetch.server.routes import build
 from modelfetch.server.runner import Engine, ServerWorkspace
 from modelfetch.server.serve import Options, Server, config
 from tests.patience import IN_TIME
+from tests.server.table_check import check_answer, check_message
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE = IN_TIME
@@ -193,9 +194,11 @@ class Served:
         try:
             connection.request(method, path, body, sent | dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.headers.items()), response.read())
+            answer = Answer(response.status, dict(response.headers.items()), response.read())
         finally:
             connection.close()
+        check_answer(method, path, answer.status, answer.body)
+        return answer
 
     def submit(self, model: str = "m", operation: str = "model_download", **more: object) -> str:
         """Submit a job that is new."""
@@ -248,6 +251,7 @@ class Follower:
         head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n{wish}\r\n"
         self._socket.sendall(head.encode())
         self._response = http.client.HTTPResponse(self._socket, method="GET")
+        self._path = path
         self._messages = self._read()
         self.comments = 0
 
@@ -284,6 +288,7 @@ class Follower:
                 assert name not in fields, "each field once"
                 fields[name] = value
             elif fields:
+                check_message(self._path, fields.get("event"), fields["data"])
                 yield Message(fields.get("id"), fields.get("event"), fields["data"])
                 fields = {}
         assert not fields, "a stream ends between two events"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ from modelfetch.server.api_job_documents import Job, JobFile
 from modelfetch.server.api_table import ENDPOINTS, ERRORS, Endpoint
 from modelfetch.server.event_streams import MAX_STREAMS
 from modelfetch.server.guard import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_HEAD_FIELDS
-from modelfetch.server.info_routes import DEFAULT_RUNS, MAX_RUNS
 from modelfetch.server.job_log import MAX_FOLLOWERS, MAX_PROGRESS
 from modelfetch.server.job_queue import MAX_ENDED, MAX_ENDED_DAYS, MAX_QUEUED
 from modelfetch.server.job_snapshot import MAX_SNAPSHOT_FILES
 from modelfetch.server.job_state import OPERATIONS
+from modelfetch.server.status import DEFAULT_RUNS, MAX_RUNS
 from tests.server.running import Served
 from tests.server.test_job_snapshot import BEGUN, PROGRESS, make_snapshot
 from tests.server.test_status import NOW, attempt
@@ -116,21 +118,24 @@ def test_the_examples_have_the_fields_of_the_types() -> None:
     assert list(example("samples")) == [field.name for field in fields(Source)]
 
 
-def codes() -> set[str]:
-    """Return the error codes of all refusals in the code."""
-    found: set[str] = set()
+def refusals() -> Iterator[tuple[str, str]]:
+    """Yield the name of the status and the code of each refusal in the code that states both."""
     for path in (ROOT / "modelfetch" / "server").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refusal":
-                code = node.args[1]
-                if isinstance(code, ast.Constant):
-                    found.add(str(code.value))
-    return found
+                status, code = node.args[:2]
+                if isinstance(status, ast.Attribute) and isinstance(code, ast.Constant):
+                    yield status.attr, str(code.value)
+
+
+def test_each_refusal_has_the_status_that_the_table_gives_its_code() -> None:
+    found = set(refusals())
+    assert len(found) > 12
+    assert found == {(HTTPStatus(ERRORS[code]).name, code) for _, code in found}
 
 
 def test_every_code_of_an_error_is_on_the_page() -> None:
-    assert len(codes()) > 12
-    assert {code for code in codes() if f"`{code}`" not in PAGE} == set()
+    assert {code for _, code in refusals() if f"`{code}`" not in PAGE} == set()
 
 
 @pytest.mark.parametrize("word", [*OPERATIONS, "falling back", "[DONE]", "[CANCELLED]", "Last-Event-ID"])

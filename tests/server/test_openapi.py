@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,10 @@ from starlette.routing import Route
 
 from modelfetch.server.api_table import COMMON, ENDPOINTS, ERRORS
 from modelfetch.server.guard import Guard
-from modelfetch.server.openapi import description
+from modelfetch.server.openapi import _named, description
 from modelfetch.server.requests import PIN_KEYS, SUBMISSION_KEYS
 from tests.server.running import Served
+from tests.server.table_check import check_answer
 
 PANEL = {("GET", "/"), ("GET", "/static/{path:path}")}
 
@@ -39,6 +41,22 @@ def test_it_is_served_with_the_token_only(served: Served) -> None:
     assert answer.document["security"] == [{"token": []}]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "document", "fault"),
+    [
+        ("GET", "/v1/jobs/x", 404, {"error": {"code": "unknown_model"}}, "404 unknown_model"),
+        ("GET", "/v1/jobs/x", 409, {"error": {"code": "unknown_job"}}, "409 unknown_job"),
+        ("DELETE", "/v1/quarantine/3f", 200, {"id": "3f", "paths": [], "freed": 0, "more": 1}, "'more'"),
+        ("GET", "/v1/models?x", 200, {"models": []}, "'faults' is a required property"),
+    ],
+)
+def test_an_answer_that_is_not_in_the_table_fails_any_test(
+    method: str, path: str, status: int, document: object, fault: str
+) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_answer(method, path, status, json.dumps(document).encode())
+
+
 def references(part: Any) -> Iterator[str]:
     """Yield every reference to a component."""
     if isinstance(part, dict):
@@ -54,6 +72,13 @@ def references(part: Any) -> Iterator[str]:
 def test_every_reference_leads_somewhere() -> None:
     document = description()
     assert set(references(document)) <= set(document["components"]["schemas"])
+
+
+def test_no_two_documents_have_the_same_schema() -> None:
+    """The name of a document in an answer is found by its schema."""
+    schemas = [json.dumps(schema) for schema in _named().values()]
+    assert len(schemas) > 20
+    assert len(set(schemas)) == len(schemas)
 
 
 def test_operations_have_unique_names_and_declare_their_parameters() -> None:

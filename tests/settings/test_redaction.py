@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelfetch.settings.redaction import redact_text
+from modelfetch.settings.text_redaction import redact_text
 
 ENVIRON = {
     "HOME": "/home/ann",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def test_a_part_and_a_small_file(client: Client, registry: Registry) -> None:
     registry.scheme = "Bearer"
     file = spec()
     [offer] = source(client).offers(manifest(file, oci=f"{registry.host}/lab/m"), file)
-    assert b"".join(bytes(piece) for piece in offer.open(5, 9)) == DATA[5:9]
+    with closing(offer.open(5, 9)) as stream:
+        assert b"".join(bytes(piece) for piece in stream) == DATA[5:9]
     assert isinstance(offer, HttpOffer)
     assert [offer.fetch(), offer.fetch()] == [DATA, DATA]
     assert len(registry.paths("token")) == 1

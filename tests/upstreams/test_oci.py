@@ -316,6 +316,7 @@ def test_a_registry_that_stays_down(hub: HubClient, registry: Registry) -> None:
     error = refusal(hub, registry)
     assert isinstance(error, UnavailableError)
     assert "service unavailable (503)" in error.message
+    assert "try again later" in error.hint
 
 
 @pytest.mark.parametrize(("registry_host", "name"), [("user@ghcr.io", "m"), ("ghcr.io", "../m"), ("", "m")])

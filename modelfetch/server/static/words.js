@@ -39,6 +39,15 @@ export function entryReason({ expected, source }) {
   return name ? `Wrong data from ${name}.` : "Wrong data; its source is not known.";
 }
 
+/**
+ * Whether the server can move an entry back to where it was. The cache keeps verified bytes only, so data that failed
+ * verification does not go back into it; a file that no manifest lists does, and so does data from outside of it.
+ */
+export function isRestorable({ size, expected, path, directory }) {
+  const cache = directory.slice(0, directory.lastIndexOf("/quarantine/") + 1);
+  return size !== null && Boolean(path) && !(expected && path.startsWith(cache));
+}
+
 /** The first digits of a digest, as many as the command line shows. */
 export function shortDigest(digest) {
   return digest.slice(0, 12);
@@ -78,12 +87,12 @@ const FAILURES = {
   unavailable: (what) => `No source could deliver ${what}.`,
   integrity: (what, isOne) =>
     isOne
-      ? `Wrong bytes came for ${what}, and were not kept.`
-      : `${what} could not be had: wrong bytes came, and were not kept.`,
-  disk: (what) => `The disk did not take ${what}.`,
+      ? `A source sent wrong bytes for ${what}. They were not used.`
+      : `${what} could not be fetched: sources sent wrong bytes, which were not used.`,
+  disk: (what) => `The disk refused to store ${what}.`,
   offline: (what) => `Not on this disk, and the network may not be used: ${what}.`,
   unauthorised: (what, isOne) =>
-    isOne ? `A source refused access to ${what}.` : `${what} could not be had: a source refused access.`,
+    isOne ? `A source refused access to ${what}.` : `${what} could not be fetched: a source refused access.`,
   timeout: () => "The time limit was reached. Verified data was kept.",
   lock_timeout: () => "Another process worked on it for too long.",
   interrupted: () => "The server was stopped while this ran. Verified data was kept.",
@@ -97,7 +106,7 @@ const FAILURES = {
 function failure(job) {
   const bad = (job.files ?? []).filter((file) => file.phase === "failed");
   if (job.operation === "model_verify" && !job.repair && job.error?.code === "integrity")
-    return bad.length ? `Not as it should be: ${named(bad)}.` : "Not all is as it should be.";
+    return bad.length ? `Failed verification: ${named(bad)}.` : "Some files failed verification.";
   const what = bad.length ? named(bad) : "the model";
   return FAILURES[job.error?.code]?.(what, bad.length <= 1) ?? job.error?.message ?? "It failed.";
 }
@@ -134,7 +143,7 @@ function trouble(job, now) {
 function done(job) {
   if (job.operation === "model_verify" && !job.repair)
     return `Verified: all ${plural(job.files_total, "file")} are right`;
-  if (!job.fetched) return `Done. ${plural(job.files_total, "file")} there already, nothing to fetch`;
+  if (!job.fetched) return `Done. ${plural(job.files_total, "file")} already present, nothing to fetch`;
   const seconds = elapsed(job);
   const rate = seconds >= 1 ? ` (${formatRate(job.fetched / seconds)})` : "";
   return `Done. ${formatSize(job.fetched)} fetched in ${formatDuration(Math.max(1, seconds))}${rate}`;
@@ -179,7 +188,7 @@ export function fileNote(file) {
   if (!file.note) return "";
   const here = sourceName(file);
   const before = file.left ? sourceName(file.left) : "";
-  // What ended does not go on anywhere; and nobody is the next one after itself.
+  // A file that ended has no next source, and a source is not the next one after itself.
   if (file.phase === "failed" || file.phase === "cancelled" || before === here)
     return [before || here, file.note].filter(Boolean).join(": ");
   if (before) return `${before}: ${file.note} → ${here}`;

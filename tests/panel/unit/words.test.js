@@ -83,16 +83,16 @@ test("a failure is one plain sentence, and the server's words are its details", 
   assert.equal(said({ files: [...files, file("h", { phase: "failed" })] }), "No source could deliver 2 files.");
   assert.equal(said({ files: [] }), "No source could deliver the model.");
   const wrong = { error: { ...error, code: "integrity" } };
-  assert.equal(said({ files, ...wrong }), "Wrong bytes came for f, and were not kept.");
+  assert.equal(said({ files, ...wrong }), "A source sent wrong bytes for f. They were not used.");
   const mixed = [...files, file("h", { phase: "failed" })];  // one of them may have failed in another way
-  assert.equal(said({ files: mixed, ...wrong }), "2 files could not be had: wrong bytes came, and were not kept.");
+  assert.equal(said({ files: mixed, ...wrong }), "2 files could not be fetched: sources sent wrong bytes, which were not used.");
   const refused = { error: { ...error, code: "unauthorised" } };
   assert.equal(said({ files, ...refused }), "A source refused access to f.");
-  assert.equal(said({ files: mixed, ...refused }), "2 files could not be had: a source refused access.");
+  assert.equal(said({ files: mixed, ...refused }), "2 files could not be fetched: a source refused access.");
   assert.equal(said({ error: { ...error, code: "of a later version" } }), error.message);
   assert.equal(said({ error: null }), "It failed.");
   const check = { operation: "model_verify", repair: false, error: { ...error, code: "integrity" } };
-  assert.equal(said({ files, ...check }), "Not as it should be: f.");
+  assert.equal(said({ files, ...check }), "Failed verification: f.");
   const details = words.failureDetails(ended("a", "failed", { error }));
   assert.deepEqual(details, { message: error.message, hint: "later" });
   assert.deepEqual(words.failureDetails(ended("a", "cancelled", { error })), { message: "", hint: "" });
@@ -124,7 +124,7 @@ test("what is done says how much came in, or that nothing had to", () => {
   assert.equal(state(ended("a", "completed", { fetched: 50e6 })), "Done. 50.0 MB fetched in 10s (5.00 MB/s)");
   assert.equal(
     state(ended("a", "completed", { fetched: 0 })),
-    "Done. 1 file there already, nothing to fetch",
+    "Done. 1 file already present, nothing to fetch",
   );
   assert.match(state(ended("a", "completed", { operation: "model_verify" })), /^Verified/);
 });
@@ -217,4 +217,14 @@ test("a quarantine entry says what it is and why it is there", () => {
   assert.equal(words.entryReason({ ...entry, source: "huggingface huggingface.co" }), "Wrong data from Hugging Face.");
   assert.equal(words.entryReason({ ...entry, source: "" }), "Wrong data; its source is not known.");
   assert.equal(words.entryReason({ ...entry, expected: "" }), "Not listed by the manifest of its model.");
+});
+
+test("only data that may go back to where it was is offered for it", () => {
+  const entry = { size: 3, expected: "0", path: "/c/partial/0/data", directory: "/c/quarantine/2026Z-0" };
+  assert.equal(words.isRestorable(entry), false);
+  assert.equal(words.isRestorable({ ...entry, path: "/c/blobs/sha256/00/0" }), false);
+  assert.equal(words.isRestorable({ ...entry, expected: "", path: "/c/models/m/1/x.bin" }), true);
+  assert.equal(words.isRestorable({ ...entry, path: "/elsewhere/a.bin" }), true);
+  assert.equal(words.isRestorable({ ...entry, path: "/elsewhere/a.bin", size: null }), false);
+  assert.equal(words.isRestorable({ ...entry, expected: "", path: "" }), false);
 });

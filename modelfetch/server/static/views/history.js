@@ -68,7 +68,7 @@ function line() {
 
 function outcome(run) {
   if (!run.finished_at) return "under way";
-  const did = run.operation === "verify" ? "verified" : "there already";
+  const did = run.operation === "verify" ? "verified" : "already present";
   if (run.outcome !== "completed") return run.outcome;
   return run.fetched ? `${formatSize(run.fetched)} in ${formatDuration(Math.max(1, seconds(run)))}` : did;
 }

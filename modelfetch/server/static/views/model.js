@@ -80,7 +80,7 @@ export function modelDialog(dialog, actions) {
     },
     /** Ask before data that failed verification goes back to where it was. */
     askRestore(entry) {
-      const words = `It goes back to ${entry.path || "where it was"}. It failed verification: do not use it without checking it.`;
+      const words = `It goes back to ${entry.path || "where it was"}. It was not verified: check it before you use it.`;
       const go = { words: "Restore", icon: "retry", look: "primary", action: () => actions.restore(entry) };
       confirm(`Restore ${entryName(entry)}?`, words, go);
     },
@@ -134,7 +134,7 @@ const row = (...children) => h("div.dialog-actions", {}, ...children);
 
 function facts(model, state) {
   const now = standing(state, model);
-  const held = `${formatSize(model.partial)} of ${formatSize(model.size)} are here`;
+  const held = `${formatSize(model.partial)} of ${formatSize(model.size)} are present`;
   const all = [
     ["State", now === "partial" ? held : STANDINGS[now]],
     ["Name", model.name],
@@ -200,7 +200,7 @@ function license(model) {
   );
 }
 
-const FILE_STATES = { kept: "here", partial: "partly", missing: "missing" };
+const FILE_STATES = { kept: "present", partial: "partial", missing: "missing" };
 
 function files(model) {
   const rows = model.files

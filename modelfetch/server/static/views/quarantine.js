@@ -1,8 +1,8 @@
-/** Data that failed verification: what was expected, what came, and from where. Only there where there is any. */
+/** Data that failed verification: what was expected, what arrived, and from where. Hidden if there is none. */
 
 import { formatAgo, formatSize, formatWhen, plural } from "../format.js";
 import { h, reconcile, setAttribute, setText, show } from "../dom.js";
-import { entryName, entryReason, shortDigest } from "../words.js";
+import { entryName, entryReason, isRestorable, shortDigest } from "../words.js";
 import { button } from "./button.js";
 
 /** Entries that are shown; more of them are counted only. */
@@ -56,7 +56,7 @@ function line(entry, actions) {
       setText(when, formatAgo(at, now));
       setAttribute(when, "datetime", at);
       setAttribute(when, "title", formatWhen(at, now));
-      buttons.restore.update({ words: "Restore", label: `Restore ${name}`, isBusy, isShown: entry.size !== null });
+      buttons.restore.update({ words: "Restore", label: `Restore ${name}`, isBusy, isShown: isRestorable(entry) });
       buttons.remove.update({ words: "Delete", label: `Delete ${name}`, isBusy });
     },
   };

@@ -1,10 +1,12 @@
-"""Small files over keep-alive connections: the right bytes or an error, whatever the server sends."""
+"""Small files over kept connections: the right bytes or an error, whatever the server sends."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +14,10 @@ from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.credentials import Credential
-from modelfetch.net.keepalive import split_origin
-from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
+from modelfetch.net.direct_transport import parse_target
+from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Memory
+from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
 from tests.patience import IN_TIME
@@ -45,6 +49,13 @@ def refused(client: Client, url: str) -> SourceError:
 
 
 # Good responses
+
+
+def test_received_bytes_are_counted_over_new_and_idle_connections(ours: Client, url: str) -> None:
+    for _ in range(2):
+        counts: list[int] = []
+        ours.fetch(url, SIZE, None, count=counts.append)
+        assert sum(counts) == SIZE
 
 
 def test_all_files_are_requested_over_one_connection_with_the_same_fields(served: Origin) -> None:
@@ -235,22 +246,98 @@ def test_an_http_proxy_is_sent_whole_urls(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("url", "parts"),
+    ("url", "where"),
     [
-        ("http://h/a/b.bin", ("http://h", "/a/b.bin")),
-        ("https://h:8443/a%20b/c", ("https://h:8443", "/a%20b/c")),
-        ("http://h/a/..b", ("http://h/a/..b", "")),
-        ("http://h/a/../b", ("http://h/a/../b", "")),
-        ("http://h/a//b", ("http://h/a//b", "")),
-        ("http://h/a b", ("http://h/a b", "")),
-        ("http://h/a\r\nX: y", ("http://h/a\r\nX: y", "")),
-        ("http://h/a%zz", ("http://h/a%zz", "")),
-        ("http://h/ü", ("http://h/ü", "")),
-        ("http://h/a?b=c", ("http://h/a?b=c", "")),
-        ("http://user:pass@h/a", ("http://user:pass@h/a", "")),
-        ("http://h", ("http://h", "")),
-        ("http://h/a\n", ("http://h/a\n", "")),
+        ("http://h/a/b.bin", ("http", "h", 80, "h", "/a/b.bin")),
+        ("http://h:80/a//b", ("http", "h", 80, "h", "/a//b")),
+        ("https://h.example:8443/a%20b/c", ("https", "h.example", 8443, "h.example:8443", "/a%20b/c")),
+        (
+            "http://127.0.0.1/a/..b?c=d/../e&f=%2F",
+            ("http", "127.0.0.1", 80, "127.0.0.1", "/a/..b?c=d/../e&f=%2F"),
+        ),
     ],
 )
-def test_only_urls_without_normalization_are_requested_like_this(url: str, parts: tuple[str, str]) -> None:
-    assert split_origin(url) == parts
+def test_urls_are_sent_as_they_are(url: str, where: tuple[object, ...]) -> None:
+    assert parse_target(url) == where
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/a/../b",
+        "http://h/..",
+        "http://h/./a",
+        "http://h/a b",
+        "http://h/a\r\nX: y",
+        "http://h/a\n",
+        "http://h/a%zz",
+        "http://h/a#b",
+        "http://h/ü",
+        "http://ü/a",
+        "http://H/a",
+        "http://h..x/a",
+        "http://[::1]/a",
+        "http://user:pass@h/a",
+        "http://h",
+        "http://h:0/a",
+        "http://h:65536/a",
+        "http://h:8a/a",
+        "ftp://h/a",
+        "",
+    ],
+)
+def test_urls_that_need_normalization_go_through_httpx(url: str) -> None:
+    assert parse_target(url) is None
+
+
+# Connections that are kept
+
+
+@pytest.mark.parametrize(
+    ("fault", "connections"),
+    [
+        (None, 1),
+        (faults.chunked_without_end(), 3),
+        (faults.no_length(), 3),
+        (faults.http_1_0(), 3),
+        (faults.header("Connection", "close"), 3),
+    ],
+    ids=lambda value: value.name if isinstance(value, OriginFault) else value,
+)
+def test_a_connection_is_used_again_if_its_body_ended_for_certain(
+    origin: Origin, ours: Client, url: str, fault: OriginFault | None, connections: int
+) -> None:
+    if fault is not None:
+        origin.fault("*", fault)
+    for _ in range(3):
+        get(ours, url)
+    assert origin.connections == connections
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_a_connection_is_used_again_after_a_large_body(origin: Origin, start: int) -> None:
+    with closing(Client(replace(PATIENT, direct_from=0), Cancellation())) as client:
+        for _ in range(3):
+            assert get(client, origin.url(PATH), start).data == FILE[start:]
+    assert origin.connections == 1
+
+
+def test_a_body_that_is_left_early_ends_its_connection(origin: Origin, ours: Client, url: str) -> None:
+    with closing(ours.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())) as body:
+        next(iter(body))
+    assert get(ours, url).data == FILE
+    assert origin.connections == 2
+
+
+def test_idle_connections_can_be_closed(origin: Origin, ours: Client, url: str) -> None:
+    get(ours, url)
+    ours.close_idle()
+    origin.until(lambda origin: origin.active == 0)
+    assert get(ours, url).data == FILE
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ü"])
+def test_no_field_can_add_another_one(origin: Origin, ours: Client, url: str, value: str) -> None:
+    with pytest.raises(SourceError, match="cannot be sent"):
+        ours.open(url, {"X-Field": value}, None)
+    assert origin.requests == []

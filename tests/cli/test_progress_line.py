@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from modelfetch.cli.pinning import HashingLine
+from modelfetch.cli.pinning import ProgressLine
 
 
 def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     now = 100.0
-    line = HashingLine(quiet=False, clock=lambda: now)
+    line = ProgressLine(quiet=False, clock=lambda: now)
     for second in range(26):
         now = 100.0 + second
         line.show("copying", "a\x1b[2J.bin", second * 1_000_000, 30_000_000)
@@ -22,7 +22,7 @@ def test_a_log_gets_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str])
 
 def test_a_quiet_command_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    line = HashingLine(quiet=True, clock=lambda: now)
+    line = ProgressLine(quiet=True, clock=lambda: now)
     now = 60.0
     line.show("copying", "a", 1, None)
     assert capsys.readouterr().err == ""
