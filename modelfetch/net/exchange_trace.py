@@ -49,20 +49,13 @@ _SHOWN: Final = frozenset(
     {
         *("accept", "accept-encoding", "accept-ranges", "age", "cache-control", "cf-cache-status", "cf-ray"),
         *("connection", "content-encoding", "content-length", "content-range", "content-type", "date"),
-        *(
-            "deprecation",
-            "docker-content-digest",
-            "docker-distribution-api-version",
-            "etag",
-            "expires",
-            "host",
-        ),
-        *("if-match", "if-none-match", "if-range", "keep-alive", "last-event-id", "last-modified", "range"),
-        *("ratelimit", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset"),
-        *("retry-after", "server", "sunset", "transfer-encoding", "user-agent", "vary", "via", "warning"),
-        *("x-cache", "x-error-code", "x-error-message", "x-github-request-id", "x-linked-etag"),
-        *("x-linked-size", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
-        *("x-repo-commit", "x-request-id", "x-served-by"),
+        *("deprecation", "docker-content-digest", "docker-distribution-api-version", "etag", "expires"),
+        *("host", "if-match", "if-none-match", "if-range", "keep-alive", "last-event-id", "last-modified"),
+        *("range", "ratelimit", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining"),
+        *("ratelimit-reset", "retry-after", "server", "sunset", "transfer-encoding", "user-agent", "vary"),
+        *("via", "warning", "x-cache", "x-error-code", "x-error-message", "x-github-request-id"),
+        *("x-linked-etag", "x-linked-size", "x-ratelimit-limit", "x-ratelimit-remaining"),
+        *("x-ratelimit-reset", "x-repo-commit", "x-request-id", "x-served-by"),
     }
 )
 """Fields whose values are printed: standard ones, and those of hubs and caches that explain a status."""
@@ -403,7 +396,4 @@ def report_tls(trace: Trace, tls: ssl.SSLSocket | ssl.SSLObject) -> None:
 
 
 def _detail(trace: Trace, text: str) -> None:
-    if _here.exchange is not None:
-        _here.exchange.detail(text)
-    else:
-        trace.detail(text)
+    (_here.exchange or trace).detail(text)
