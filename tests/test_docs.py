@@ -33,6 +33,7 @@ from modelfetch.settings import SETTINGS
 from modelfetch.settings.layers import PROJECT_LISTS, from_tables
 from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
+from tests.syntax import parsed
 from tests.test_imports import HOMES, LAYERS
 
 ROOT = Path(__file__).parents[1]
@@ -255,7 +256,7 @@ VARIABLE = re.compile(
 @cache
 def nodes(path: Path) -> list[ast.Constant | ast.Attribute]:
     """Every constant and attribute of a file."""
-    found = ast.walk(ast.parse(path.read_text("utf-8")))
+    found = ast.walk(parsed(path.read_text("utf-8")))
     return [node for node in found if isinstance(node, ast.Constant | ast.Attribute)]
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import parsed
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "modelfetch"
 
@@ -109,7 +111,7 @@ class Import:
 
 def imports_in(source: str, module: str, layer: str) -> Iterator[Import]:
     """Find every import, also those in functions and under TYPE_CHECKING."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         where = f"{module}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Import):
             yield from (Import(where, layer, alias.name) for alias in node.names)
@@ -217,10 +219,10 @@ def imported_by(*arguments: str, cache: Path) -> set[str]:
     "command",
     [
         "--help",
-        "list",
+        pytest.param("list", marks=pytest.mark.slow),
         pytest.param("show demo", marks=pytest.mark.slow),
         pytest.param("path demo", marks=pytest.mark.slow),
-        "plan demo",
+        pytest.param("plan demo", marks=pytest.mark.slow),
         pytest.param("config show", marks=pytest.mark.slow),
         pytest.param("remove demo --dry-run", marks=pytest.mark.slow),
         "verify",

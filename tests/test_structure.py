@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from tests.syntax import parsed
+
 PACKAGE = Path(__file__).parents[1] / "modelfetch"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -34,7 +36,7 @@ LONGEST_CHAIN = 14
 
 @cache
 def tree(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text("utf-8"))
+    return parsed(MODULES[name].read_text("utf-8"))
 
 
 def imported(name: str, *, at_import: bool) -> set[str]:

@@ -383,6 +383,7 @@ def test_without_a_history_nothing_is_counted(place: Place, monkeypatch: pytest.
     assert not (place.cache / "hits").exists()
 
 
+@pytest.mark.slow
 def test_the_notes_stay_small_and_the_latest_are_kept(place: Place) -> None:
     directory = str(place.directory)
     for _ in range(3):

@@ -391,7 +391,4 @@ def report_tls(trace: Trace, tls: ssl.SSLSocket | ssl.SSLObject) -> None:
 
 
 def _detail(trace: Trace, text: str) -> None:
-    if _here.exchange is not None:
-        _here.exchange.detail(text)
-    else:
-        trace.detail(text)
+    (_here.exchange or trace).detail(text)

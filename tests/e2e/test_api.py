@@ -168,6 +168,7 @@ def test_limits_of_a_run_raise(cli: Command, origin: Origin, served: ServedModel
         modelfetch.ensure("m", cache_dir=cli.home / "file")
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_a_keyboard_interrupt(cli: Command, origin: Origin) -> None:
     origin.fault("*", faults.stall())
     cli.serve(model(origin, FILES, catalog=cli.catalog))

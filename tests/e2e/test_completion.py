@@ -34,12 +34,12 @@ def complete(cli: Command, line: str) -> set[str]:
     ("line", "expected"),
     [
         ("modelfetch ", set(typer.main.get_command(command_line()).commands)),  # type: ignore[attr-defined]
-        ("modelfetch ensure --prefer hug", {"huggingface"}),
-        ("modelfetch config set retry.c", {"retry.cap"}),
+        pytest.param("modelfetch ensure --prefer hug", {"huggingface"}, marks=pytest.mark.slow),
+        pytest.param("modelfetch config set retry.c", {"retry.cap"}, marks=pytest.mark.slow),
         ("modelfetch path demo onnx/d", {"onnx/decoder_model.onnx"}),
-        ("modelfetch path absent ", {""}),  # no word
-        ("modelfetch gc --keep whisper-base-q4", {"whisper-base-q4"}),
-        ("modelfetch completion ", {"bash", "zsh", "fish"}),
+        pytest.param("modelfetch path absent ", {""}, marks=pytest.mark.slow),  # no word
+        pytest.param("modelfetch gc --keep whisper-base-q4", {"whisper-base-q4"}, marks=pytest.mark.slow),
+        pytest.param("modelfetch completion ", {"bash", "zsh", "fish"}, marks=pytest.mark.slow),
     ],
 )
 def test_bash_completes(cli: Command, line: str, expected: set[str]) -> None:

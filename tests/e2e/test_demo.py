@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.command import NOWHERE, Command
 from tests.e2e.terminal import COLOR, on_terminal
 
 
+@pytest.mark.slow
 def test_the_demo_downloads_for_real_with_bars_and_a_fallback(cli: Command) -> None:
     """With no way out of this machine, and proxies that do not exist."""
     nonsense = {"http_proxy": "http://nonsense.invalid:1", "ALL_PROXY": NOWHERE, "NO_PROXY": ""}

@@ -125,6 +125,7 @@ def test_force_fetches_everything_again(cli: InProcess, origin: Origin) -> None:
     assert cli.has(served)
 
 
+@pytest.mark.slow
 def test_timeout_ends_the_run_and_keeps_what_came(cli: InProcess) -> None:
     with Origin() as origin:
         served = cli.serve(model(origin, {"a.bin": 8_000_000}, catalog=cli.catalog))

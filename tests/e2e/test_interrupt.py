@@ -64,7 +64,9 @@ def test_after_kill_9_at_half_of_a_file_the_next_run_fetches_the_other_half(cli:
         assert cli.files("partial") == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_a_transfer_at_once_and_keeps_what_came(cli: Command, number: int, code: int) -> None:
     with Origin(pace=4 * MIB) as origin:
         served = serve(cli, origin, 4 * MIB)
@@ -93,7 +95,12 @@ WAITS: dict[str, tuple[Fault, Callable[[Running], bool]]] = {
 
 
 @pytest.mark.parametrize(
-    ("wait", "times"), [("stalled before an answer", 1), ("stalled in the body", 3), ("in backoff", 1)]
+    ("wait", "times"),
+    [
+        pytest.param("stalled before an answer", 1, marks=pytest.mark.slow),
+        ("stalled in the body", 3),
+        pytest.param("in backoff", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_ctrl_c_ends_a_wait_at_once(cli: Command, origin: Origin, wait: str, times: int) -> None:
     """Pressing it again does no harm."""
@@ -125,6 +132,7 @@ def test_whoever_presses_again_while_it_is_told_is_told_all_the_same(
     assert capsys.readouterr().err.splitlines()[-1] == "cancelled; run the command again to continue"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_wait_for_another_process(cli: Command, origin: Origin) -> None:
     serve(cli, origin, 1000, faults.stall())
     with cli.start("ensure", "m") as holder:
@@ -171,16 +179,16 @@ LOST = "Gone()"
     ("module", "raised"),
     [
         ("modelfetch.warm", AS_IT_IS),
-        ("modelfetch.cli", AS_IT_IS),
-        ("modelfetch.streams", AS_IT_IS),
-        ("modelfetch.cli.entry", AS_IT_IS),
-        ("modelfetch.cli.run", AS_IT_IS),
-        ("modelfetch.cli.run", AS_AN_ERROR),
-        ("h11", AS_IT_IS),
+        pytest.param("modelfetch.cli", AS_IT_IS, marks=pytest.mark.slow),
+        pytest.param("modelfetch.streams", AS_IT_IS, marks=pytest.mark.slow),
+        pytest.param("modelfetch.cli.entry", AS_IT_IS, marks=pytest.mark.slow),
+        pytest.param("modelfetch.cli.run", AS_IT_IS, marks=pytest.mark.slow),
+        pytest.param("modelfetch.cli.run", AS_AN_ERROR, marks=pytest.mark.slow),
+        pytest.param("h11", AS_IT_IS, marks=pytest.mark.slow),
         ("h11", AS_AN_ERROR),
-        ("modelfetch.streams", LOST),
+        pytest.param("modelfetch.streams", LOST, marks=pytest.mark.slow),
         ("modelfetch.cli.entry", LOST),
-        ("h11", LOST),
+        pytest.param("h11", LOST, marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_ends_it_whatever_is_loaded_at_that_moment(cli: Command, module: str, raised: str) -> None:

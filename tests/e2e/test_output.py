@@ -40,6 +40,7 @@ def test_a_narrow_terminal_gets_bars_that_fit_and_its_cursor_back(cli: Command, 
     assert "whisper-like is ready" in stays
 
 
+@pytest.mark.slow
 def test_ci_gets_plain_lines_even_on_a_terminal(cli: Command, served: ServedModel) -> None:
     shown = on_terminal(cli, "ensure", served.name, columns=200, CI="1")
     assert shown.code == 0, shown.written
@@ -47,6 +48,7 @@ def test_ci_gets_plain_lines_even_on_a_terminal(cli: Command, served: ServedMode
     assert "whisper-like is ready" in shown.written
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_complete_lines(cli: Command, served: ServedModel) -> None:
     result = cli("ensure", served.name)
     assert result.code == 0, result.err
@@ -92,6 +94,7 @@ def test_quiet_says_nothing_but_the_result(inside: InProcess, origin: Origin) ->
     assert (result.code, result.out, result.err) == (0, f"{inside.directory(served)}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("ensure", "m", "--json"), ("list",)])
 def test_a_reader_that_goes_away_is_no_crash(
     cli: Command, origin: Origin, arguments: tuple[str, ...]

@@ -156,18 +156,18 @@ def test_a_private_mirror_that_only_the_project_names_is_told_for_any_model(
     assert len(told_of_network(result.err.splitlines())) == 1
 
 
-def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(cli: InProcess, origin: Origin) -> None:
-    served = cli.serve(model(origin, {"a.bin": 500}, catalog=cli.catalog))
-    cli.prepare("m")
-    (cli.directory(served) / "loader.py").write_text("import os")
-    loose = cli("verify", "m")
+def test_a_file_that_is_not_listed_is_told_and_strictly_a_failure(inside: InProcess, origin: Origin) -> None:
+    served = inside.serve(model(origin, {"a.bin": 500}, catalog=inside.catalog))
+    inside.prepare("m")
+    (inside.directory(served) / "loader.py").write_text("import os")
+    loose = inside("verify", "m")
     assert (loose.code, loose.out) == (0, "")
     assert len(loose.stderr_lines("loader.py", "unlisted")) == 1
     assert loose.stderr_lines("1 file, 500 B verified")
-    strict = cli("verify", "--strict")
+    strict = inside("verify", "--strict")
     assert_fails(strict, 5, "loader.py: unlisted", "--repair --strict m")
     assert strict.lines == ["m\tloader.py\tunlisted"]
-    repaired = cli("verify", "--repair", "--strict", "--json")
+    repaired = inside("verify", "--repair", "--strict", "--json")
     assert repaired.code == 0
     [gone] = [record for record in repaired.records if record["event"] == "file_quarantined"]
     assert json.loads((Path(gone["path"]) / "reason.json").read_text())["source"] == "unlisted"

@@ -22,6 +22,7 @@ def holder(cli: Command, origin: Origin) -> Iterator[Running]:
         yield running
 
 
+@pytest.mark.slow
 def test_each_byte_is_sent_once_however_many_ask(cli: Command) -> None:
     with Origin(pace=600_000) as origin:  # longer than the two seconds after which waits are written
         files = {"big.bin": 2_000_000, "small.bin": 300_000, "a/b.bin": 10, "c.bin": 0}

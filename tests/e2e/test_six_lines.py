@@ -37,6 +37,7 @@ def run(cli: Command, hub: HuggingFaceHub, lines: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_the_six_lines_replace_a_downloader(cli: Command, hub: HuggingFaceHub) -> None:
     """The first run pins and fetches; the second one makes no request; a missing model ends the program."""
     lines = blocks(PAGE, "python")[0]

@@ -128,7 +128,7 @@ def listening(cli: Command, scheme: str) -> Iterator[None]:
 
 
 @pytest.mark.lean
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", [pytest.param("http", marks=pytest.mark.slow), "https"])
 def test_the_first_request_waits_for_nothing_that_it_does_not_need(cli: Command, scheme: str) -> None:
     with listening(cli, scheme), closing(Started(cli, "ensure", "m")) as started:
         waited = started.read_until_it_connects()
@@ -151,6 +151,7 @@ def test_bars_and_history_are_loaded_after_it(cli: Command, origin: Origin) -> N
         started.read_until_it_imports("sqlite3")
 
 
+@pytest.mark.slow
 def test_bars_do_not_wait_for_a_server_that_does_not_answer(cli: Command) -> None:
     with listening(cli, "http"), closing(Started(cli, "ensure", "m")) as started:
         started.read_until_it_imports("rich.live")

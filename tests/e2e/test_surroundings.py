@@ -75,6 +75,7 @@ def test_a_working_directory_that_was_removed_is_none(cli: Command, served: Serv
     assert_fails(in_shell(cli, GONE, "ensure", "m", "--to", "here"), 2, "'here'", "absolute path")
 
 
+@pytest.mark.slow
 def test_signals_that_were_ignored_from_the_start_stay_so(cli: Command, origin: Origin) -> None:
     """``nohup``; what is not ignored still ends it, with its own code."""
     origin.fault("*", faults.stall(0))
@@ -92,6 +93,7 @@ def test_signals_that_were_ignored_from_the_start_stay_so(cli: Command, origin: 
         assert process.wait(PATIENCE) == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 3])
 def test_a_run_gets_by_with_the_threads_that_there_are(cli: Command, served: ServedModel, left: int) -> None:
     bend(cli, THREADS)
@@ -101,6 +103,7 @@ def test_a_run_gets_by_with_the_threads_that_there_are(cli: Command, served: Ser
     assert "thread" not in result.err
 
 
+@pytest.mark.slow
 def test_what_cannot_do_without_a_thread_says_so(cli: Command) -> None:
     bend(cli, THREADS)
     assert_fails(cli("ensure", "demo", THREADS_LEFT="0"), 7, "no more threads", "ulimit -u")
@@ -126,6 +129,7 @@ def test_a_python_without_sqlite_remembers_nothing(cli: Command, served: ServedM
     assert cli("history").code == 0
 
 
+@pytest.mark.slow
 def test_few_descriptors_are_fewer_files_at_once(cli: Command, served: ServedModel) -> None:
     result = in_shell(cli, 'ulimit -n 20 && exec "$@"', "ensure", "m")
     assert result.code == 0, result.err
@@ -140,6 +144,7 @@ def test_a_refused_token_is_said_to_be_refused(inside: InProcess, origin: Origin
     assert "hf_expired" not in result.out + result.err
 
 
+@pytest.mark.slow
 def test_a_cache_whose_name_is_no_text_is_used_and_printed(cli: Command, served: ServedModel) -> None:
     name = os.fsencode(cli.home) + b"/caf\xe9"
     done = subprocess.run(

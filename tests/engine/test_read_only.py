@@ -44,7 +44,13 @@ def ensured(lab: Laboratory, store: Store, *, offline: bool = False) -> list[Eve
 
 @pytest.mark.parametrize(
     ("without", "offline"),
-    [("", False), ("", True), ("blobs", False), ("locks", True), ("state.db", False)],
+    [
+        ("", False),
+        pytest.param("", True, marks=pytest.mark.slow),
+        ("blobs", False),
+        ("locks", True),
+        pytest.param("state.db", False, marks=pytest.mark.slow),
+    ],
 )
 def test_the_right_bytes_are_enough(copied: Laboratory, without: str, offline: bool) -> None:
     if without:

@@ -79,7 +79,7 @@ def serving(threads: int) -> Iterator[SmallServer]:
         thread.join()
 
 
-@pytest.mark.parametrize("threads", [1, 3, FIRST])
+@pytest.mark.parametrize("threads", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, FIRST))])
 def test_a_server_of_few_threads_is_not_starved(lab: Laboratory, threads: int) -> None:
     """A thread is held until the client hangs up: without that, no other connection is ever answered."""
     cancel = Cancellation()

@@ -625,6 +625,7 @@ def test_one_liar_does_not_keep_the_others_from_helping_each_other(lab: Laborato
     assert third.asked == [100_000]
 
 
+@pytest.mark.slow
 def test_sources_that_take_turns_for_ever_are_ended(lab: Laboratory) -> None:
     """Each delivers more than enough to count its tries anew, if the same bytes counted twice."""
     content = body(RESET_BYTES + 2 * MIB)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from modelfetch.history import History
 from tests.history.material import query
 from tests.history.writers import Outcome, write_together
@@ -12,6 +14,7 @@ from tests.history.writers import Outcome, write_together
 PROCESSES, RECORDS = 4, 50
 
 
+@pytest.mark.slow
 def test_many_writers_lose_nothing(path: Path) -> None:
     """They also create the file at the same time."""
     outcomes = write_together(path, PROCESSES, RECORDS)

@@ -196,11 +196,11 @@ def test_a_small_damaged_file_is_not_sent_at_all(cli: InProcess, registry: PushR
     [
         ("PATCH", 416, {"Range": "0-0"}),
         ("PATCH", 500, {}),
-        ("PATCH", 404, {}),
-        ("PATCH", 405, {}),
-        ("POST", 503, {}),
+        pytest.param("PATCH", 404, {}, marks=pytest.mark.slow),
+        pytest.param("PATCH", 405, {}, marks=pytest.mark.slow),
+        pytest.param("POST", 503, {}, marks=pytest.mark.slow),
         ("POST", 429, {"Retry-After": "0"}),
-        ("PUT", 502, {}),
+        pytest.param("PUT", 502, {}, marks=pytest.mark.slow),
         ("PUT", 400, {}),
     ],
 )

@@ -343,6 +343,8 @@ def test_so_for_a_real_user_also_in_sticky_directories(workspace: Workspace, mod
     for path in (home, *home.parents):
         if path.stat().st_mode & 0o777 == 0o700:
             path.chmod(0o711)
+    # Load all modules first: the other user may not be allowed to read the interpreter's directory.
+    clean_up(workspace, ALL, NOW, dry_run=True)
     child = os.fork()
     if child == 0:
         status = 1

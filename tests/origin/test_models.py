@@ -78,7 +78,7 @@ def test_whisper_like_has_the_layout_and_can_shrink() -> None:
     assert sum(WHISPER_FILES.values()) == 295_289_621
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_runner_serves_until_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     options = ["--model", "small", "--catalog", str(tmp_path), "--mirror-fault", "404", "--pace", "20M"]
     command = [sys.executable, "-m", "tests.origin", *options]

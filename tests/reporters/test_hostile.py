@@ -109,7 +109,9 @@ def test_json_is_ascii_and_valid_and_says_everything() -> None:
     assert not COMMAND.search(text)
 
 
-@pytest.mark.parametrize("width", [400, 100, 60, 40])
+@pytest.mark.parametrize(
+    "width", [pytest.param(400, marks=pytest.mark.slow), 100, pytest.param(60, marks=pytest.mark.slow), 40]
+)
 def test_bars_are_harmless(width: int) -> None:
     def bars(out: io.StringIO) -> Reporter:
         drawn = Bars(out, console=Console(file=out, width=width, height=24, force_terminal=True))

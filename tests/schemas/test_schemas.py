@@ -13,6 +13,7 @@ from modelfetch.cli.output import EVENT_COMMANDS
 from modelfetch.cli.serve import _listening
 from modelfetch.server.listen_address import Address
 from tests.e2e.command import InProcess
+from tests.origin import Origin, model
 from tests.remote.scripted import Script, document, serving, snapshot
 from tests.schemas import events
 from tests.schemas.checking import (
@@ -127,18 +128,18 @@ def test_a_reader_of_the_published_schemas_takes_what_a_later_version_adds() -> 
 
 
 SCENE: list[tuple[str, int]] = [
-    ("plan demo", 0),
-    ("ensure demo", 0),
+    ("plan m", 0),
+    ("ensure m", 0),
     ("verify", 0),
     ("list --present --size", 0),
-    ("show demo", 0),
-    ("path demo", 0),
-    ("verify demo --strict --repair", 0),
+    ("show m", 0),
+    ("path m", 0),
+    ("verify m --strict --repair", 0),
     ("find DIGEST", 0),
     ("add ./pinned", 0),
     ("outdated pinned", 0),
     ("adopt ./adopted", 0),
-    ("bundle create demo -o demo.tar", 0),
+    ("bundle create m -o demo.tar", 0),
     ("bundle inspect demo.tar", 0),
     ("bundle verify demo.tar", 0),
     ("bundle import demo.tar --name other", 0),
@@ -164,7 +165,7 @@ SCENE: list[tuple[str, int]] = [
     ("quarantine restore ID --to back.bin", 0),
     ("gc --dry-run", 0),
     ("remove other", 0),
-    ("remove demo pinned", 0),
+    ("remove m pinned", 0),
     ("jobs", 0),
     ("cancel job", 0),
     ("retry job", 0),
@@ -184,15 +185,16 @@ def cli(tmp_path: Path) -> InProcess:
 def test_every_command_prints_what_its_schema_says(cli: InProcess) -> None:
     """What each prints is compared with its schema by the call itself."""
     places: dict[str, str] = {}
-    with serving(_server()) as address:
+    with Origin() as origin, serving(_server()) as address:
+        cli.serve(model(origin, {"a.bin": 5000, "b/c.bin": 50}, catalog=cli.catalog))
         cli.environment["MODELFETCH_SERVER"] = f"{address.base}/#token={address.token}"
         for call, code in SCENE:
             words = [places.get(word, word) for word in call.split()]
             result = cli(*words, "--json")
             assert result.code == code, (call, result.err, result.out)
-            if call == "path demo":  # the quarantine gets what no manifest lists
+            if call == "path m":  # the quarantine gets what no manifest lists
                 Path(result.document["path"], "extra.bin").write_bytes(b"extra")
-            if call == "show demo":
+            if call == "show m":
                 places["DIGEST"] = result.document["files"][0]["sha256"]
             if call == "quarantine list":
                 places["ID"] = result.document["entries"][0]["id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -10,9 +11,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import SimpleNamespace, TracebackType
+from typing import Any, Final, Self
 
+import uvicorn.server
 from starlette.types import ASGIApp
 
 from modelfetch.cancel import Cancellation
@@ -35,6 +37,14 @@ from tests.server.table_check import check_answer, check_message
 
 TOKEN = "a-token-of-the-tests"
 PATIENCE = IN_TIME
+
+TICK_SECONDS: Final = 0.01
+
+# uvicorn looks every 0.1 s whether to stop, and then waits as long for its connections: 0.2 s for each of the
+# hundreds of servers here.
+vars(uvicorn.server)["asyncio"] = SimpleNamespace(
+    **{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(min(seconds, TICK_SECONDS))}
+)
 
 Play = Callable[[Order, Cancellation], Iterator[Event]]
 

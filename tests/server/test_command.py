@@ -270,15 +270,15 @@ def test_after_kill_9_in_the_middle_a_retry_fetches_the_other_half(cli: Command)
 
 def test_a_command_waits_for_a_job_and_shows_how_far_it_is(cli: Command) -> None:
     with Origin(pace=4 * MIB) as origin:
-        served = cli.serve(model(origin, {"a.bin": 12 * MIB}, catalog=cli.catalog))
+        served = cli.serve(model(origin, {"a.bin": 20 * MIB}, catalog=cli.catalog))
         with serve(cli) as server:
             job_id = server.submit()
-            server.until(job_id, MIB)
+            server.until(job_id, 6 * MIB)  # a second and a half: the job notes its progress every second
             result = cli("ensure", "m")
             assert result.code == 0, result.err
             assert server.until_over(job_id)["status"] == "completed"
         waits = result.stderr_lines(f"waiting for {job_id} (process ")
-        assert any(re.search(r": \d+% \([\d.]+ MB / 12\.6 MB\)", line) for line in waits), result.err
+        assert any(re.search(r": \d+% \([\d.]+ MB / 21\.0 MB\)", line) for line in waits), result.err
         assert result.lines == [str(cli.directory(served))]
         assert origin.bytes_sent == served.size
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from modelfetch.cancel import Cancellation
 from modelfetch.engine.events import Event, Planned, PlannedFile, Progress, RunFinished, RunStarted
 from modelfetch.server.job_state import Order
@@ -69,6 +71,7 @@ def test_it_ends_with_the_server_after_the_end_of_each_job(tmp_path: Path) -> No
         assert [message.document["status"] for message in stream][-1] == "cancelled"
 
 
+@pytest.mark.slow
 def test_many_changes_give_few_snapshots_and_large_ones_leave_out_idle_files(tmp_path: Path) -> None:
     go = threading.Event()
     files = tuple(PlannedFile(f"{n}.bin", 10, "a" * 64, "missing", 0, ()) for n in range(1000))

@@ -191,6 +191,7 @@ def test_an_unknown_model_is_not_found(served: Served) -> None:
     assert (answer.status, answer.code) == (404, "unknown_model")
 
 
+@pytest.mark.slow
 def test_the_queue_is_bounded(server: Served) -> None:
     start_running(server)
     engine = server.jobs._engine

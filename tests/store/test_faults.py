@@ -117,6 +117,7 @@ def test_each_error_at_each_write_and_rename_leaves_nothing_wrong(tmp_path: Path
         check_recovery(root)
 
 
+@pytest.mark.slow
 def test_a_process_killed_before_each_operation_leaves_nothing_wrong(tmp_path: Path) -> None:
     counting = CountingDisk()
     obtain(Store(tmp_path / "count", disk=counting, hashing=BY_THE_WRITER), LARGE)

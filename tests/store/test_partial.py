@@ -272,6 +272,7 @@ def test_a_published_file_is_out_of_reach_of_a_slow_writer(store: Store) -> None
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_files_of_dead_writers_are_used_and_removed(store: Store) -> None:
     """A run without locks was killed; its tag says which process that was."""
     for _ in range(2):

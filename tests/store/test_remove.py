@@ -208,6 +208,7 @@ def test_what_lies_deeper_than_any_model_is_told_and_left(store: Store) -> None:
     assert store.unlisted(manifest) == ["d/" * 31 + "d"]
 
 
+@pytest.mark.slow
 def test_a_model_of_many_files_takes_few_descriptors(root: Path) -> None:
     """One lock for each file at a time, and no more than a few directories."""
 
