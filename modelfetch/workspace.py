@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from pathlib import Path
@@ -24,7 +23,7 @@ from modelfetch import tracing
 from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices

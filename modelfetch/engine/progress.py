@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -37,7 +36,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
 from modelfetch.engine.workers import Task
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:

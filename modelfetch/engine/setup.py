@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Final, cast
@@ -19,7 +18,7 @@ from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client

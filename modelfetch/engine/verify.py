@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
@@ -46,7 +45,7 @@ from modelfetch.errors import (
     OfflineError,
     UnavailableError,
 )
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ another host, as from a hub to its CDN, and when a redirect changes the port or 
 from __future__ import annotations
 
 import base64
-from dataclasses import field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.net.urls import origin
 
 

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import media_type, sanitize
 from modelfetch.net.retry import retry_after
 

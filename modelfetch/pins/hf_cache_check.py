@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +38,7 @@ from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.verify import THREADS, Finding
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import Fault, IntegrityError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.hf_cache_layout import (

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Final
 
 from modelfetch.errors import ConfigError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.settings import hf_environment
 from modelfetch.settings.table import (

@@ -9,13 +9,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
 from modelfetch.store.layout import Layout, labels

@@ -87,9 +87,10 @@ def _at_once(tls: Any) -> Any:
     return Trust
 
 
-def _standard_dataclass(_: Any) -> Any:
-    from dataclasses import dataclass
+def _standard_dataclass(module: Any) -> Any:
+    from dataclasses import dataclass, field, replace
 
+    module.field, module.replace = field, replace
     return dataclass
 
 
