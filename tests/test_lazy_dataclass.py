@@ -68,7 +68,7 @@ def test_replace_copies_with_other_values() -> None:
     assert replace(point, x=2) == Point(2)
     assert replace(point, x=2).names is point.names
     with pytest.raises(TypeError):
-        replace(point, z=1)
+        replace(point, z=1)  # type: ignore[call-arg]
 
 
 def test_fields_have_the_options_that_were_given() -> None:
