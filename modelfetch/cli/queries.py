@@ -1,27 +1,28 @@
-"""``list``, ``show`` and ``path``: the models of the catalogs, and those in the cache.
+"""The work of ``list``, ``show`` and ``path``: the models of the catalogs, and those in the cache.
 
-None of them uses the network. A model is present if its files have the size and time that they had when they
-were verified; ``path`` reads the files again if they differ, since scripts rely on its answer.
+The options are parsed already: by typer in :mod:`modelfetch.cli.models`, or without it in
+:mod:`modelfetch.cli.entry`. None of the commands uses the network. A model is present if its files have the
+size and time that they had when they were verified; ``path`` reads the files again if they differ, since
+scripts rely on its answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from modelfetch.cli import options
+from modelfetch.cli.list_filters import Sort, matcher, ordered
 from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.cli.tables import Column, print_facts, print_table
+from modelfetch.model.paths import is_reference
+from modelfetch.model.units import format_size, parse_time
 from modelfetch.streams import write_path
+from modelfetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from modelfetch.keep.last_use import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
-    from modelfetch.workspace import Workspace
 
 
 _NAME = 32
@@ -34,36 +35,34 @@ _PATH = 32
 """Least width of a path, in cells; if the terminal is too narrow for it, digests go below their rows."""
 
 
-def list_models(
-    pattern: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[PATTERN]",
-            help="Part of a name or title, or a pattern such as '*-q8'.",
-            show_default=False,
-        ),
-    ] = None,
-    present: Annotated[bool, typer.Option("--present", help="List present models only.")] = False,
-    task: Annotated[
-        options.TaskName | None,
-        typer.Option("--task", help="List models for this task only.", show_default=False),
-    ] = None,
-    sort: Annotated[
-        options.Sort, typer.Option("--sort", help="Order: by name, largest first, or last used first.")
-    ] = options.Sort.NAME,
-    size: Annotated[bool, typer.Option("--size", help="Show the disk space of each model.")] = False,
-    cache_dir: options.CacheDir = None,
-    json: options.Json = False,
+def run_list(
+    pattern: str | None = None,
+    *,
+    present: bool = False,
+    task: str | None = None,
+    sort: Sort = Sort.NAME,
+    size: bool = False,
+    cache_dir: str | None = None,
+    json: bool = False,
 ) -> None:
-    """List the models of all catalogs, and show which are present."""
-    from modelfetch.cli.list_filters import matcher, ordered
-    from modelfetch.keep.last_use import LastUses
-    from modelfetch.workspace import Workspace
+    """Print the models of all catalogs.
 
+    Args:
+        pattern: Part of a name or title, or a pattern with wildcards; None for every model.
+        present: Whether to list present models only.
+        task: List models for this task only.
+        sort: The order.
+        size: Whether to print the disk space of each model.
+        cache_dir: Root of the cache, instead of that of the settings.
+        json: Whether stdout gets a JSON document instead of a table.
+
+    Raises:
+        ConfigError: A setting or a named catalog is wrong.
+    """
     workspace = Workspace.open({"cache_dir": cache_dir})
     is_wanted = matcher(pattern)
     # Only what shows the last uses pays for reading them.
-    uses = LastUses(workspace.store) if json or sort == options.Sort.USED else None
+    uses = _last_uses(workspace) if json or sort == Sort.USED else None
     manifests = [each for each in _readable(workspace) if is_wanted(each) and task in (None, each.task)]
     upstreams = _upstreams(workspace, manifests)
     with workspace.store.looking():
@@ -82,9 +81,13 @@ def list_models(
     if not models:
         say("no model matches")
     if total is not None:
-        from modelfetch.model.units import format_size
-
         say(f"the cache takes {format_size(total)}; what several models share counts once")
+
+
+def _last_uses(workspace: Workspace) -> LastUses:
+    from modelfetch.keep.last_use import LastUses
+
+    return LastUses(workspace.store)
 
 
 def _readable(workspace: Workspace) -> Iterator[Manifest]:
@@ -150,10 +153,16 @@ def _say_upstreams(models: Sequence[dict[str, Any]]) -> None:
             say(f"note: {words}: {', '.join(names)} (see `modelfetch outdated`)")
 
 
-def _print_models(models: list[dict[str, Any]]) -> None:
+def _local(used: str | None) -> str:
+    """Format the time of the last use in the local time zone."""
+    if not used:
+        return "-"
     from modelfetch.cli.history import local_time
-    from modelfetch.model.units import format_size, parse_time
 
+    return local_time(parse_time(used))
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
     with_use = any("used" in model for model in models)
     with_disk = any("disk" in model for model in models)
     rows = [
@@ -162,7 +171,7 @@ def _print_models(models: list[dict[str, Any]]) -> None:
             "yes" if model["present"] else "-",
             format_size(model["size"]),
             *([format_size(model["disk"]) if model["disk"] else "-"] if with_disk else []),
-            *([local_time(parse_time(model["used"])) if model["used"] else "-"] if with_use else []),
+            *([_local(model["used"])] if with_use else []),
             model["task"] or "-",
             model["format"] or "-",
             model["license"] or "-",
@@ -184,17 +193,20 @@ def _print_models(models: list[dict[str, Any]]) -> None:
     print_table(columns, rows)
 
 
-def show(
-    name: options.Name,
-    cache_dir: options.CacheDir = None,
-    json: options.Json = False,
-) -> None:
-    """Show one model in full: files, digests, license, sources."""
-    from modelfetch.cli.pinning import names_of
-    from modelfetch.workspace import Workspace
+def run_show(name: str, *, cache_dir: str | None = None, json: bool = False) -> None:
+    """Print everything that is known of one model.
 
+    Args:
+        name: The model: a name, an alias or a pinned reference.
+        cache_dir: Root of the cache, instead of that of the settings.
+        json: Whether stdout gets a JSON document instead of lines.
+
+    Raises:
+        UnknownModelError: No catalog has the model.
+        ManifestError: Its manifest is invalid.
+    """
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests(names_of(workspace, [name]))[0]
+    manifest = _manifest(workspace, name)
     if json:
         print_json(_document(workspace, manifest))
         return
@@ -202,7 +214,19 @@ def show(
     _print_facts(workspace, manifest)
 
 
+def _manifest(workspace: Workspace, name: str) -> Manifest:
+    """Read the manifest of a model, given by name, alias or pinned reference."""
+    names: Sequence[str] = [name]
+    if is_reference(name):
+        from modelfetch.cli.pinning import names_of
+
+        names = names_of(workspace, names)
+    return workspace.manifests(names)[0]
+
+
 def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from modelfetch.settings import redact
 
     entry = workspace.catalog.entry(manifest.name)
@@ -226,8 +250,6 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
 
 
 def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
-    from modelfetch.model.units import format_size
-
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
     print_line("")
     modes = any(file.executable for file in manifest.files)
@@ -252,7 +274,6 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
 
 
 def _facts(workspace: Workspace, manifest: Manifest) -> list[tuple[str, str]]:
-    from modelfetch.model.units import format_size
     from modelfetch.reporters.terminal_text import plural
 
     entry = workspace.catalog.entry(manifest.name)
@@ -320,30 +341,24 @@ def _reference(origin: PinOrigin) -> str:
     return redact(origin.ref) if "://" in origin.ref else origin.ref
 
 
-def path(
-    name: options.Name,
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="Path of a file in the model.",
-            autocompletion=options.complete_file,
-            show_default=False,
-        ),
-    ] = None,
-    cache_dir: options.CacheDir = None,
-    json: options.Json = False,
-) -> None:
-    """Print the path of a model or of one of its files.
+def run_path(name: str, file: str | None = None, *, cache_dir: str | None = None, json: bool = False) -> None:
+    """Print the path of a model, or of one of its files.
 
-    Exits with code 4 if the model is not present.
+    Args:
+        name: The model: a name, an alias or a pinned reference.
+        file: Path of a file in the model; None for its directory.
+        cache_dir: Root of the cache, instead of that of the settings.
+        json: Whether stdout gets a JSON document instead of the path.
+
+    Raises:
+        OfflineError: The model is not present.
+        UnknownModelError: No catalog has the model.
+        ManifestError: Its manifest is invalid, or it has no such file.
     """
-    from modelfetch.cli.pinning import names_of
     from modelfetch.errors import OfflineError
-    from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})
-    manifest = workspace.manifests(names_of(workspace, [name]))[0]
+    manifest = _manifest(workspace, name)
     where: Path = workspace.store.directory(manifest)
     if file is not None:
         where /= manifest.file(file).path
