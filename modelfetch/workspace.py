@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
-from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
 from modelfetch.lazy_dataclass import dataclass, field, replace
@@ -30,10 +29,11 @@ from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
 from modelfetch.settings.locations import working_directory
-from modelfetch.store import Consulted, Removal, Store
+from modelfetch.store import Store
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
     from modelfetch.engine.events import Event, Planned
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.runtime import Runtime
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.reporters.history_rows import HistoryRows
     from modelfetch.reporters.recorder import Recorder
+    from modelfetch.store import Consulted, Removal
 
 _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
 
@@ -341,6 +342,7 @@ class Workspace:
             return []
 
     def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
+        from modelfetch.cancel import Cancellation
         from modelfetch.engine.setup import assemble
 
         offline = options.offline or self.loaded.offline

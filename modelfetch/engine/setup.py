@@ -28,7 +28,6 @@ from modelfetch.notices import Notices
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.types import Address, Addresses
 from modelfetch.sources.base import Offer, Source, SourceContext
-from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
 from modelfetch.sources.registry import make_sources
 from modelfetch.store import Store
 from modelfetch.store.dir_handles import limit
@@ -160,9 +159,11 @@ def _watched(
     places: dict[bool, list[str]] = {True: [], False: []}
     for setting in SETTINGS:
         places[loaded.origins[setting.name] == project] += _addresses(setting, settings)
-    watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
-    if not watch.is_needed:
+    if not (models or places[True]):
         return sources
+    from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
+
+    watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
     return {kind: Watched(source, watch) for kind, source in sources.items()}
 
 

@@ -20,7 +20,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, Run, code_of, finished
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -33,7 +32,7 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.options import Request
+from modelfetch.engine.failures import Failure, code_of, finished
 from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Task, merge
@@ -207,6 +206,9 @@ def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
     """Fetch the bad files again; the finding of each repaired file becomes None."""
+    from modelfetch.engine.ensure import Run  # here, as a check without a repair fetches nothing
+    from modelfetch.engine.options import Request
+
     bad = _bad_in(found)
     models = {key[:-1] for key in bad}
     manifests = [manifest for manifest in request.manifests if model_key(manifest) in models]

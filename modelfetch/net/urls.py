@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -66,6 +65,8 @@ def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     if not _INET_ATON.fullmatch(host):
         return None
     try:
+        import socket  # queries and verify load it for nothing else
+
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
         return None

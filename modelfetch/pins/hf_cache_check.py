@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Final
 
 from modelfetch.cancel import Cancellation, Cancelled
-from modelfetch.engine.ensure import Failure, finished
 from modelfetch.engine.events import (
     Event,
     FileResult,
@@ -33,6 +32,7 @@ from modelfetch.engine.events import (
     RunStarted,
     SourceFailed,
 )
+from modelfetch.engine.failures import Failure, finished
 from modelfetch.engine.progress import FileId, with_heartbeat
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.verify import THREADS, Finding
