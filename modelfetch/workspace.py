@@ -214,10 +214,16 @@ class Workspace:
             count(str(self.loaded.cache_dir), [], create=True)
         return forgotten
 
-    def is_present(self, manifest: Manifest) -> bool:
-        """Whether a model is present: it has a receipt, and the stat of every file agrees with it."""
-        receipt = self.store.receipt(manifest)
-        return receipt is not None and all(self.store.kept(manifest, receipt).values())
+    def is_present(self, manifest: Manifest, store: Store | None = None) -> bool:
+        """Whether a model is present: it has a receipt, and the stat of every file agrees with it.
+
+        Args:
+            manifest: The model.
+            store: The cache, for callers that examine many models; it remembers the receipts.
+        """
+        store = store or self.store
+        receipt = store.receipt(manifest)
+        return receipt is not None and all(store.kept(manifest, receipt).values())
 
     def remove(
         self, name: str, version: str | None = None, *, dry_run: bool, earlier: Sequence[Removal] = ()

@@ -23,6 +23,7 @@ from modelfetch.workspace import Workspace
 if TYPE_CHECKING:
     from modelfetch.keep.last_use import LastUses
     from modelfetch.model.manifest import Manifest, PinOrigin
+    from modelfetch.store import Store
 
 
 _NAME = 32
@@ -65,9 +66,10 @@ def run_list(
     uses = _last_uses(workspace) if json or sort == Sort.USED else None
     manifests = [each for each in _readable(workspace) if is_wanted(each) and task in (None, each.task)]
     upstreams = _upstreams(workspace, manifests)
-    with workspace.store.looking():
+    store = workspace.store
+    with store.looking():
         models = [
-            _summary(workspace, manifest, uses) | {"upstream": upstreams.get(manifest.name)}
+            _summary(workspace, store, manifest, uses) | {"upstream": upstreams.get(manifest.name)}
             for manifest in manifests
         ]
     models = ordered([model for model in models if model["present"] or not present], sort)
@@ -103,12 +105,12 @@ def _readable(workspace: Workspace) -> Iterator[Manifest]:
         yield manifest
 
 
-def _summary(workspace: Workspace, manifest: Manifest, uses: LastUses | None) -> dict[str, Any]:
+def _summary(workspace: Workspace, store: Store, manifest: Manifest, uses: LastUses | None) -> dict[str, Any]:
     entry = workspace.catalog.entry(manifest.name)
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "present": workspace.is_present(manifest),
+        "present": workspace.is_present(manifest, store),
         "files": len(manifest.files),
         "size": manifest.size,
         "task": manifest.task,
@@ -117,7 +119,7 @@ def _summary(workspace: Workspace, manifest: Manifest, uses: LastUses | None) ->
         "title": manifest.title,
         "catalog": entry.origin,
         "replaces": entry.replaces,
-        "path": str(workspace.store.directory(manifest)),
+        "path": str(store.directory(manifest)),
         **({"used": uses.of(manifest)} if uses is not None else {}),
     }
 

@@ -213,7 +213,7 @@ def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path)
         Cancelled: The run was cancelled.
     """
     hasher, done, ticker = hashlib.sha256(), 0, Ticker(runtime.clock)
-    for piece in runtime.store.read(path):
+    for piece in runtime.store.read(path, file.size):
         runtime.cancel.raise_if_cancelled()
         hasher.update(piece)
         done += len(piece)

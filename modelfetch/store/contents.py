@@ -19,7 +19,7 @@ from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
-from modelfetch.store.files import hash_file, read_blocks
+from modelfetch.store.files import BLOCK, hash_file, read_blocks
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.linking import may_link
 from modelfetch.store.model_directories import Directories
@@ -169,9 +169,14 @@ class Contents:
         found = self._disk.lstat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
-    def read(self, path: Path) -> Iterator[memoryview]:
-        """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed."""
-        return read_blocks(self._disk, path)
+    def read(self, path: Path, expected: int = BLOCK) -> Iterator[memoryview]:
+        """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed.
+
+        Args:
+            path: The file.
+            expected: Its size in bytes, if it is known.
+        """
+        return read_blocks(self._disk, path, expected)
 
     def consult(self, path: Path) -> Consulted:
         """Take the stamp of a catalog or config file, following links.

@@ -51,10 +51,14 @@ class Receipts:
         self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
         """Receipts read so far, with the stamp of their file: one of thousands of files is slow to parse."""
 
+    def has_model(self, name: str) -> bool:
+        """Whether a model has a directory for its versions and receipts."""
+        return self._disk.lstat(self._layout.model(name)) is not None
+
     def read(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when no readable receipt is for exactly these files."""
         # Most models of a list are absent: one look instead of one for each label, and no identity.
-        if self._disk.lstat(self._layout.model(manifest.name)) is None:
+        if not self.has_model(manifest.name):
             return None
         identity = manifest.identity
         found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))
