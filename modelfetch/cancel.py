@@ -16,9 +16,12 @@ the other way around.
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Cancelled(Exception):  # noqa: N818 - a signal, not a failure
@@ -94,5 +97,7 @@ class Cancellation:
 def _wake(sock: socket.socket) -> None:
     # The method of the base class: SSLSocket.shutdown drops its TLS layer first, and a concurrent read would
     # then return ciphertext as if it were the body.
+    import socket  # loaded by now: only runs without a request do without it
+
     with contextlib.suppress(OSError):  # already closed
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -14,27 +14,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from heapq import merge
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
-from modelfetch.cancel import Cancellation
 from modelfetch.catalog import Catalog
 from modelfetch.errors import ModelfetchError, UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
 from modelfetch.settings.locations import working_directory
-from modelfetch.store import Consulted, Removal, Store
+from modelfetch.store import Store
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
+    from modelfetch.cancel import Cancellation
     from modelfetch.engine.events import Event, Planned
     from modelfetch.engine.options import EnsureOptions
     from modelfetch.engine.runtime import Runtime
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.reporters.history_rows import HistoryRows
     from modelfetch.reporters.recorder import Recorder
+    from modelfetch.store import Consulted, Removal
 
 _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
 
@@ -214,10 +214,16 @@ class Workspace:
             count(str(self.loaded.cache_dir), [], create=True)
         return forgotten
 
-    def is_present(self, manifest: Manifest) -> bool:
-        """Whether a model is present: it has a receipt, and the stat of every file agrees with it."""
-        receipt = self.store.receipt(manifest)
-        return receipt is not None and all(self.store.kept(manifest, receipt).values())
+    def is_present(self, manifest: Manifest, store: Store | None = None) -> bool:
+        """Whether a model is present: it has a receipt, and the stat of every file agrees with it.
+
+        Args:
+            manifest: The model.
+            store: The cache, for callers that examine many models; it remembers the receipts.
+        """
+        store = store or self.store
+        receipt = store.receipt(manifest)
+        return receipt is not None and all(store.kept(manifest, receipt).values())
 
     def remove(
         self, name: str, version: str | None = None, *, dry_run: bool, earlier: Sequence[Removal] = ()
@@ -342,6 +348,7 @@ class Workspace:
             return []
 
     def _runtime(self, options: RunOptions, cancel: Cancellation | None = None) -> Runtime:
+        from modelfetch.cancel import Cancellation
         from modelfetch.engine.setup import assemble
 
         offline = options.offline or self.loaded.offline

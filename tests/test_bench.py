@@ -211,7 +211,7 @@ def test_the_changes_are_made_as_modules_are_loaded_however_many_there_are_of_on
         "import sys; from tests.bench import without as w;"
         "sys.meta_path.insert(0, w.Finder([w.CHANGES['quick-exit'], w.CHANGES['typer']]));"
         "from modelfetch.cli import entry as e;"
-        "print(e._exit_now is sys.exit, e.plain_names(['ensure', 'x']))"
+        "print(e._exit_now is sys.exit, e._run_plain(['ensure', 'x']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True None\n"

@@ -165,6 +165,14 @@ def test_imports_are_absolute() -> None:
     assert [found for found in all_imports() if found.target.startswith(".")] == []
 
 
+def test_dataclasses_are_made_without_the_standard_module() -> None:
+    late = {"dataclasses.dataclass", "dataclasses.field", "dataclasses.replace"}
+    strays = [
+        found for found in all_imports() if found.target in late and "lazy_dataclass" not in found.module
+    ]
+    assert strays == []
+
+
 @pytest.mark.parametrize("package", HOMES)
 def test_a_foreign_package_stays_in_its_place(package: str) -> None:
     strays = [

@@ -6,12 +6,12 @@ import copy
 import inspect
 import pickle
 import threading
-from dataclasses import FrozenInstanceError, asdict, field, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields
 from typing import ClassVar
 
 import pytest
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from tests.patience import IN_TIME
 
 
@@ -61,6 +61,19 @@ class Named:
 
     def __hash__(self) -> int:
         return 7
+
+
+def test_replace_copies_with_other_values() -> None:
+    point = Point(1, names=["a"])
+    assert replace(point, x=2) == Point(2)
+    assert replace(point, x=2).names is point.names
+    with pytest.raises(TypeError):
+        replace(point, z=1)  # type: ignore[call-arg]
+
+
+def test_fields_have_the_options_that_were_given() -> None:
+    options = {each.name: (each.compare, each.repr) for each in fields(Point)}
+    assert options == {"x": (True, True), "y": (True, True), "names": (False, True), "secret": (True, False)}
 
 
 def test_it_is_made_from_positions_names_and_defaults() -> None:

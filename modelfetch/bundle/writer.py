@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +22,7 @@ from modelfetch.bundle.tar_format import END, header, padded, padding
 from modelfetch.bundle.verifier import BLOBS, layer_size
 from modelfetch.bundle.volumes import Volumes
 from modelfetch.errors import IntegrityError, OfflineError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.paths import clashes
 from modelfetch.model.text import sanitize
 

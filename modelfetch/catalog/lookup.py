@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
@@ -20,7 +19,7 @@ from typing import Final, Literal
 from modelfetch.catalog import builtin
 from modelfetch.catalog.builtin import BUILTIN
 from modelfetch.errors import ConfigError, UnknownModelError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.manifest import Manifest
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import why_bad_name

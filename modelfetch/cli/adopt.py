@@ -135,7 +135,7 @@ def _ensure(workspace: Workspace, names: Sequence[str], *, quiet: bool, json: bo
 
 def _after(adopted: Adopted, finished: RunFinished) -> Adopted:
     """Mark a model that could not be made present: it stays pinned, so that it can be repaired."""
-    from dataclasses import replace
+    from modelfetch.lazy_dataclass import replace
 
     failed = [file.file for file in finished.files if file.model == adopted.name and file.status == "failed"]
     if not failed:

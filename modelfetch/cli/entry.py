@@ -12,9 +12,10 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Never
+from typing import Final, Never
 
 from modelfetch import streams, tracing
 from modelfetch.cli.output import (
@@ -34,6 +35,9 @@ from modelfetch.warm import is_quiet, plain_names
 GARBAGE = 50_000
 """New objects after which Python looks for reference cycles, instead of 700. Imports create a hundred
 thousand objects that all stay: checking them repeatedly was 6 % of the time until the first request."""
+
+_QUERIES: Final = {"list": (0, 1), "show": (1,), "path": (1, 2)}
+"""Commands that print what is known of models, with the numbers of their arguments without any option."""
 
 EXIT_BUG = 1
 
@@ -99,29 +103,51 @@ def _call() -> int:
 def _command() -> int:
     """Run the command of this process.
 
-    ``ensure`` and ``verify`` with names and ``--quiet`` alone are parsed here: loading typer takes more than
-    half as long as loading the HTTP client, and these are the commands that scripts call most. They call the
-    same functions as :mod:`modelfetch.cli.ensure` and :mod:`modelfetch.cli.verify`, so only the parsing is
-    done in two ways.
+    The usual forms of the commands that scripts call most are parsed without typer: loading it takes more
+    than half as long as loading an HTTP client. They call the same functions as the commands of
+    :mod:`modelfetch.cli.app`, so only the parsing is done in two ways.
     """
     arguments = sys.argv[1:]
     if tracing.active is not None or "MODELFETCH_VERBOSE" in os.environ:
         from modelfetch.cli.verbosity import start_by_environment
 
         start_by_environment()
-    if (names := plain_names(arguments, "ensure")) is not None:
-        from modelfetch.cli.run import run_ensure
-
-        code = run_ensure(names, quiet=is_quiet(arguments))
-    elif (names := plain_names(arguments, "verify")) is not None:
-        from modelfetch.cli.run import run_verify
-
-        code = run_verify(names, quiet=is_quiet(arguments))
-    else:
+    code = _run_plain(arguments)
+    if code is None:
         from modelfetch.cli.app import call
 
         code = call()
     return code
+
+
+def _run_plain(arguments: list[str]) -> int | None:
+    """Run a command whose arguments are names alone, or names and ``--quiet``.
+
+    Returns:
+        The exit code; None if typer has to parse the arguments.
+    """
+    if (names := plain_names(arguments, "ensure")) is not None:
+        from modelfetch.cli.run import run_ensure
+
+        return run_ensure(names, quiet=is_quiet(arguments))
+    if (names := plain_names(arguments, "verify")) is not None:
+        from modelfetch.cli.run import run_verify
+
+        return run_verify(names, quiet=is_quiet(arguments))
+    if is_plain_query(arguments):
+        from modelfetch.cli import queries
+
+        command: Callable[..., None] = getattr(queries, f"run_{arguments[0]}")
+        command(*arguments[1:])
+        return 0
+    return None
+
+
+def is_plain_query(arguments: list[str]) -> bool:
+    """Whether arguments are ``list [PATTERN]``, ``show NAME`` or ``path NAME [FILE]``, without options."""
+    command, *words = arguments or [""]
+    # An empty word is no name, and typer reports it; a word with a dash is an option, or ends the options.
+    return len(words) in _QUERIES.get(command, ()) and all(word[:1] not in ("", "-") for word in words)
 
 
 def _interrupt_code(end: KeyboardInterrupt) -> int:

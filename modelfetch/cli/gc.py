@@ -76,9 +76,8 @@ def gc(
     than cache.quarantine_days, and versions that were replaced more than cache.version_days ago. The models
     of this directory's project are never removed.
     """
-    from dataclasses import replace
-
     from modelfetch.keep.gc import clean_up
+    from modelfetch.lazy_dataclass import replace
     from modelfetch.workspace import Workspace
 
     workspace = Workspace.open({"cache_dir": cache_dir})

@@ -10,12 +10,20 @@ Letter case does not matter. Nothing here reads a manifest or uses the network. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
-
-from modelfetch.cli.options import Sort
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
+
+
+class Sort(StrEnum):
+    """Order of a list of models."""
+
+    NAME = "name"
+    SIZE = "size"
+    USED = "used"
+
 
 _WILDCARDS: Final = frozenset("*?[")
 

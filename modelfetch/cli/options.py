@@ -65,14 +65,6 @@ def complete_job(incomplete: str) -> Iterator[str]:
             yield short
 
 
-class Sort(StrEnum):
-    """Order of a list of models."""
-
-    NAME = "name"
-    SIZE = "size"
-    USED = "used"
-
-
 class TaskName(StrEnum):
     """The tasks of :data:`modelfetch.model.manifest.Task`, as choices of an option."""
 

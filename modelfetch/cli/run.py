@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Never
 from modelfetch import tracing
 from modelfetch.cli.output import begin_json, notes, print_line, say, warn
 from modelfetch.engine.events import Event, ModelReady, RunFinished
-from modelfetch.engine.options import EnsureOptions
-from modelfetch.engine.setup import RunOptions
 from modelfetch.engine.stream import Record, Reporter, follow
 from modelfetch.model.paths import is_reference
 from modelfetch.model.text import sanitize
@@ -29,6 +27,8 @@ from modelfetch.workspace import Workspace
 
 if TYPE_CHECKING:
     from modelfetch.cli.shards import Shard
+    from modelfetch.engine.options import EnsureOptions
+    from modelfetch.engine.setup import RunOptions
     from modelfetch.model.manifest import Manifest
 
 
@@ -154,6 +154,8 @@ def run_ensure(
     Raises:
         ModelfetchError: The run could not start.
     """
+    from modelfetch.engine.options import EnsureOptions
+
     options = options or EnsureOptions()
     workspace = Workspace.open(options.settings)
     if any(map(is_reference, names)):
@@ -239,6 +241,8 @@ def run_verify(
     Raises:
         ModelfetchError: The run could not start.
     """
+    from modelfetch.engine.setup import RunOptions
+
     workspace = Workspace.open(flags)
     if any(map(is_reference, names)):
         from modelfetch.cli.pinning import names_of

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 
@@ -89,6 +88,8 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 
 def _room() -> int:
+    import shutil  # on a terminal only
+
     return max(1, shutil.get_terminal_size().columns)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from modelfetch.demo.content import SIZES
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.manifest import Manifest
 
 NAME = "demo"

@@ -11,13 +11,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from modelfetch import threads
 from modelfetch.doctor.disk_findings import DiskFacts
 from modelfetch.errors import StoreError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.text import sanitize
 from modelfetch.store.disk import Disk
 from modelfetch.store.disk_errors import UNSYNCED, refusal

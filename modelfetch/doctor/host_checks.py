@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +19,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.doctor.host_findings import HostReport, Sample
 from modelfetch.engine.known_hosts import known_hosts
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.client import Client
 from modelfetch.net.host_layers import HostFacts, Layer, LayerProbe

@@ -18,7 +18,6 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
@@ -29,7 +28,7 @@ from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
 from modelfetch.engine.workers import affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import HttpOffer
 from modelfetch.sources.local_files import LocalOffer

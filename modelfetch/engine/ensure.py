@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING
 from modelfetch.cancel import Cancelled
 from modelfetch.engine.batch import Batch, split_small
 from modelfetch.engine.events import (
-    ErrorInfo,
     Event,
     FileKept,
     FileResult,
     ModelReady,
-    RunFinished,
     RunStarted,
 )
-from modelfetch.engine.failures import worst
+from modelfetch.engine.failures import Failure, code_of, finished, worst
 from modelfetch.engine.file import (
     FileDone,
     Item,
@@ -62,16 +60,11 @@ from modelfetch.engine.progress import Deadline, with_heartbeat
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.signal_exit_codes import SIGINT_EXIT
 from modelfetch.store import Lock, ReceiptError
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
-
-
-Failure = ModelfetchError | Cancelled
-"""Exceptions that may end a run early; any other one is a bug."""
 
 
 def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
@@ -89,22 +82,6 @@ def ensure(runtime: Runtime, request: Request) -> Iterator[Event]:
     except (ModelfetchError, Cancelled) as failure:
         error = failure
     yield finished(error, run.results(code_of(error)), runtime.clock() - started)
-
-
-def finished(error: Failure | None, files: Sequence[FileResult], seconds: float) -> RunFinished:
-    """The last event of a run."""
-    if error is None:
-        return RunFinished("completed", 0, seconds, tuple(files), None)
-    if isinstance(error, Cancelled):
-        info = ErrorInfo(code_of(error), "cancelled", "run the command again to continue")
-        return RunFinished("cancelled", SIGINT_EXIT, seconds, tuple(files), info)
-    info = ErrorInfo(error.code, error.message, error.hint)
-    return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
-
-
-def code_of(error: Failure | None) -> str:
-    """The code of the failure that ended a run: why its remaining files were not tried. Empty without one."""
-    return "cancelled" if isinstance(error, Cancelled) else error.code if error is not None else ""
 
 
 class Run:

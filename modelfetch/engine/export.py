@@ -22,7 +22,6 @@ from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import caseless, why_unplaceable
 from modelfetch.model.text import quote
-from modelfetch.sources.huggingface import cache_folder
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest
@@ -63,7 +62,7 @@ class Export:
             yield from (ExportPlace(self.to, file.path, file, replaces=True) for file in manifest.files)
         if self.hub_cache is not None:
             repo = _repo(manifest)
-            snapshot = self.hub_cache / cache_folder(repo) / "snapshots" / repo.revision
+            snapshot = self.hub_cache / _cache_folder(repo) / "snapshots" / repo.revision
             for file in manifest.files:
                 yield ExportPlace(snapshot, file.huggingface_path or file.path, file, replaces=False)
 
@@ -74,7 +73,7 @@ class Export:
         """
         if self.hub_cache is not None:
             repo = _repo(manifest)
-            yield self.hub_cache / cache_folder(repo), "refs/main", repo.revision
+            yield self.hub_cache / _cache_folder(repo), "refs/main", repo.revision
 
     def check(self, manifests: Sequence[Manifest], store: Store) -> None:
         """Check, before a byte is fetched, that the files of all of these models can be placed.
@@ -141,6 +140,12 @@ def _check_name(manifest: Manifest, place: ExportPlace) -> None:
             f"{manifest.name}: the path {quote(place.path)} {clause}",
             hint="Leave --layout hf out for this model; --to DIR places the files anywhere.",
         )
+
+
+def _cache_folder(repo: HuggingFaceRepo) -> str:
+    from modelfetch.sources.huggingface import cache_folder  # only for --layout hf
+
+    return cache_folder(repo)
 
 
 def _repo(manifest: Manifest) -> HuggingFaceRepo:

@@ -13,7 +13,16 @@ from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.events import FileQuarantined, Progress, RetryScheduled, SourceFailed
+from modelfetch.cancel import Cancelled
+from modelfetch.engine.events import (
+    ErrorInfo,
+    FileQuarantined,
+    FileResult,
+    Progress,
+    RetryScheduled,
+    RunFinished,
+    SourceFailed,
+)
 from modelfetch.errors import (
     AuthorizationError,
     DeadlineError,
@@ -28,10 +37,14 @@ from modelfetch.errors import (
 )
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unresolved
+from modelfetch.signal_exit_codes import SIGINT_EXIT
 
 if TYPE_CHECKING:
     from modelfetch.engine.candidates import Candidate
     from modelfetch.model.manifest import FileSpec
+
+Failure = ModelfetchError | Cancelled
+"""Exceptions that may end a run early; any other one is a bug."""
 
 # The order in which the error of a run is chosen when files failed in different ways: the user must repair
 # the first ones here, while the last ones may pass.
@@ -242,3 +255,19 @@ def source_failed(
         following.offer.kind if following else "",
         following.offer.host if following else "",
     )
+
+
+def finished(error: Failure | None, files: Sequence[FileResult], seconds: float) -> RunFinished:
+    """The last event of a run."""
+    if error is None:
+        return RunFinished("completed", 0, seconds, tuple(files), None)
+    if isinstance(error, Cancelled):
+        info = ErrorInfo(code_of(error), "cancelled", "run the command again to continue")
+        return RunFinished("cancelled", SIGINT_EXIT, seconds, tuple(files), info)
+    info = ErrorInfo(error.code, error.message, error.hint)
+    return RunFinished("failed", error.exit_code, seconds, tuple(files), info)
+
+
+def code_of(error: Failure | None) -> str:
+    """The code of the failure that ended a run: why its remaining files were not tried. Empty without one."""
+    return "cancelled" if isinstance(error, Cancelled) else error.code if error is not None else ""

@@ -14,7 +14,6 @@ of them can be right, and the manifests of the others are wrong.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +34,7 @@ from modelfetch.engine.progress import hash_with_progress
 from modelfetch.engine.transfer import Transfer
 from modelfetch.engine.workers import Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.sources.local_files import LocalOffer
 

@@ -7,11 +7,10 @@ then those that are only in the history.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.history import Health, rank
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.net.probe import Question
 from modelfetch.net.urls import host_of
 from modelfetch.sources.registry import source_classes

@@ -8,12 +8,11 @@ note of that lock, where waiting processes read it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.events import Event, FileCommitted, LockWaiting, Planned, Progress
 from modelfetch.errors import LockTimeoutError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime

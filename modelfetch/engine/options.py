@@ -10,13 +10,12 @@ engine passes it on unchanged:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.export import Export
 from modelfetch.engine.setup import RunOptions
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import FileKey

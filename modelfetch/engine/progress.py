@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -37,7 +36,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
 from modelfetch.engine.workers import Task
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
@@ -214,7 +213,7 @@ def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path)
         Cancelled: The run was cancelled.
     """
     hasher, done, ticker = hashlib.sha256(), 0, Ticker(runtime.clock)
-    for piece in runtime.store.read(path):
+    for piece in runtime.store.read(path, file.size):
         runtime.cancel.raise_if_cancelled()
         hasher.update(piece)
         done += len(piece)

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from modelfetch.engine.events import Event, Progress
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.decode import decode
 
 if TYPE_CHECKING:
     from modelfetch.engine.state import FileState, RunState, Totals
@@ -81,10 +78,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "n": record.n,
         "at": timestamp(record.at),
         "event": record.event.kind,
-        **{
-            name: _to_json_value(getattr(record.event, name))
-            for name in _names(cast("Any", type(record.event)))
-        },
+        **{name: _to_json_value(getattr(record.event, name)) for name in type(record.event).__match_args__},
         **_derived(record.figures),
     }
 
@@ -103,7 +97,11 @@ def from_json(document: Mapping[str, Any]) -> Event | None:
     if document.get("v") != VERSION:
         raise ValueError(f"not version {VERSION} of the form of events")
     kind = _KINDS.get(str(document.get("event")))
-    return None if kind is None else decode(kind, document)
+    if kind is None:
+        return None
+    from modelfetch.model.decode import decode
+
+    return decode(kind, document)
 
 
 def _derived(figures: Figures | None) -> dict[str, Any]:
@@ -146,10 +144,4 @@ def _to_json_value(value: Any) -> Any:
         return round(value, 3) if math.isfinite(value) else None
     if isinstance(value, tuple | list):
         return [_to_json_value(item) for item in value]
-    return {name: _to_json_value(getattr(value, name)) for name in _names(cast("Any", type(value)))}
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    """Return the names of the fields of a dataclass; cached, since a run has thousands of events."""
-    return tuple(field.name for field in fields(kind))
+    return {name: _to_json_value(getattr(value, name)) for name in type(value).__match_args__}

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import DeadlineError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Final, cast
@@ -19,7 +18,7 @@ from modelfetch.engine.runtime import Absent, Rank, Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.workers import affordable
 from modelfetch.errors import UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.net.client import Client
@@ -29,7 +28,6 @@ from modelfetch.notices import Notices
 from modelfetch.settings import SETTINGS
 from modelfetch.settings.types import Address, Addresses
 from modelfetch.sources.base import Offer, Source, SourceContext
-from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
 from modelfetch.sources.registry import make_sources
 from modelfetch.store import Store
 from modelfetch.store.dir_handles import limit
@@ -161,9 +159,11 @@ def _watched(
     places: dict[bool, list[str]] = {True: [], False: []}
     for setting in SETTINGS:
         places[loaded.origins[setting.name] == project] += _addresses(setting, settings)
-    watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
-    if not watch.is_needed:
+    if not (models or places[True]):
         return sources
+    from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
+
+    watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
     return {kind: Watched(source, watch) for kind, source in sources.items()}
 
 

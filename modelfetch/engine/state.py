@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any, ClassVar, Literal
 
 from modelfetch.engine.events import (
@@ -36,7 +35,7 @@ from modelfetch.engine.events import (
 from modelfetch.engine.speed_and_eta import Meter
 from modelfetch.engine.totals import FileId, FileState, Ledger, Phase, Totals
 from modelfetch.errors import Fault
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import CACHE
 
 __all__ = ["FileId", "FileState", "ModelState", "Phase", "RunState", "Totals"]

@@ -9,12 +9,11 @@ Units: bytes and seconds; ``at`` is a time on a monotonic clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import field
 from typing import Final, Literal
 
 from modelfetch.engine.events import FileResult, Status
 from modelfetch.engine.speed_and_eta import Meter, eta_of
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 
 Phase = Literal["queued", "fetching", "retrying", "verifying", "done", "failed"]
 """State of a file. ``verifying``: all bytes are there, and are being hashed or put in place."""

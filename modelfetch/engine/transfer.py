@@ -11,7 +11,6 @@ attempts are used up, the next source is asked from wherever the file is by then
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.candidates import (
@@ -35,7 +34,7 @@ from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import Stream

@@ -17,11 +17,9 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.ensure import Failure, Run, code_of, finished
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -34,7 +32,7 @@ from modelfetch.engine.events import (
     SourceFailed,
     Status,
 )
-from modelfetch.engine.options import Request
+from modelfetch.engine.failures import Failure, code_of, finished
 from modelfetch.engine.plan import FileKey, key_of, model_key, planned, take_inventory
 from modelfetch.engine.progress import Deadline, hash_with_progress, with_heartbeat
 from modelfetch.engine.workers import Task, merge
@@ -46,10 +44,12 @@ from modelfetch.errors import (
     OfflineError,
     UnavailableError,
 )
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.store import Consulted
@@ -103,6 +103,8 @@ _UNDELIVERED = (AuthorizationError, IntegrityError, OfflineError, UnavailableErr
 class _Item:
     manifest: Manifest
     file: FileSpec
+    path: Path
+    """Where it is on disk."""
     unchanged: bool
     """Whether its stat agrees with the receipt."""
 
@@ -160,7 +162,11 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
     for manifest in request.manifests:
         inventory = take_inventory(runtime, manifest)
         yield planned(runtime, inventory)
-        items += [_Item(manifest, file, file.path in inventory.kept) for file in manifest.files]
+        directory = runtime.store.directory(manifest)
+        items += [
+            _Item(manifest, file, directory / file.path, file.path in inventory.kept)
+            for file in manifest.files
+        ]
     items.sort(key=lambda item: -item.file.size)
     tasks = [_check_alone(runtime, item, quick=request.quick) for item in items]
     deadline = Deadline(runtime)
@@ -183,17 +189,16 @@ def _check_alone(runtime: Runtime, item: _Item, *, quick: bool) -> Generator[Eve
 def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:
     """Check one file; returns the finding, or None for a good file."""
     model, file = item.manifest.name, item.file
-    path = runtime.store.directory(item.manifest) / file.path
     if quick and item.unchanged:
         yield FileKept(model, file.path, file.size)
         return None
-    size = runtime.store.size_of(path)
+    size = runtime.store.size_of(item.path)
     if size is None:
         return (yield from _bad(model, file, Fault.MISSING, "is not there"))
     if size != file.size:
         return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}"))
     yield FileStarted(model, file.path, file.size, 0)
-    actual = yield from hash_with_progress(runtime, model, file, path)
+    actual = yield from hash_with_progress(runtime, model, file, item.path)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"
         return (yield from _bad(model, file, Fault.HASH, reason))
@@ -208,6 +213,9 @@ def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
     """Fetch the bad files again; the finding of each repaired file becomes None."""
+    from modelfetch.engine.ensure import Run  # here, as a check without a repair fetches nothing
+    from modelfetch.engine.options import Request
+
     bad = _bad_in(found)
     models = {key[:-1] for key in bad}
     manifests = [manifest for manifest in request.manifests if model_key(manifest) in models]

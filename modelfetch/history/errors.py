@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -118,4 +117,6 @@ def retry_while_locked(
                 seen, until = sign, min(now + wait, began + wait * QUEUE_FACTOR)
             if not error.is_transient or now >= until:
                 raise
+        import random  # here, as other processes seldom hold the lock
+
         time.sleep(random.uniform(0.001, MAX_PAUSE_SECONDS))  # noqa: S311 - no secret

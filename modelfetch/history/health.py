@@ -22,14 +22,13 @@ For example, a host with 9 recent successes and 1 recent failure has the share 0
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from modelfetch.errors import Fault
 from modelfetch.history.rows import AttemptRow
 from modelfetch.history.schema import stamp
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import WITHOUT_NETWORK
 from modelfetch.model.units import format_rate
 

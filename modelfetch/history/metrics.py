@@ -15,7 +15,6 @@ file, so that it counts like a run that also fetched something.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import field
 from datetime import datetime, timedelta
 from itertools import islice
 from statistics import fmean
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from modelfetch.history.health import status_of
 from modelfetch.history.rows import EXHAUSTED, AttemptRow, RunRow
 from modelfetch.history.schema import stamp
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import CACHE, SourceKind
 
 if TYPE_CHECKING:

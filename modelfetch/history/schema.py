@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from types import UnionType
@@ -208,7 +207,7 @@ def insert(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def _insertion(kind: type[Any]) -> str:
-    places = ", ".join("?" * len(fields(kind)))
+    places = ", ".join("?" * len(kind.__match_args__))
     end = _ON_CONFLICT.get(kind, "")
     replace = "" if end else " OR REPLACE"
     return f"INSERT{replace} INTO {TABLES[kind]} VALUES ({places}){end}"
@@ -248,12 +247,7 @@ def select(
 
 def encode(row: Row) -> tuple[SqlValue, ...]:
     """Convert a row to SQL values."""
-    return tuple([_sql_value(getattr(row, name)) for name in _names(cast("Any", type(row)))])
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    return tuple([_sql_value(getattr(row, name)) for name in type(row).__match_args__])
 
 
 def _sql_value(value: Any) -> SqlValue:

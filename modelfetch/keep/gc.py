@@ -9,14 +9,13 @@ remove, is skipped and reported; the rest goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.keep.last_use import LastUses
 from modelfetch.keep.policy import Choice, Policy, Version, by_last_use, expired, outlived
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.store.reclaim import BusyError
 
 if TYPE_CHECKING:

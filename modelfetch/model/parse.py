@@ -65,18 +65,18 @@ _HUGGINGFACE: Final = ("repo", "revision", "type")
 _FILE: Final = ("path", "size", "sha256", "cid", "huggingface_path", "urls", "executable")
 _UPSTREAM: Final = ("ref", "include", "exclude", "added", "stated")
 
-_REPO: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
+_REPO: Final = r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}"
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _BRANCH: Final = r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9._/+-]{0,253}[A-Za-z0-9_+-]|[A-Za-z0-9_]"
 """A commit, branch or tag: a subset of what git allows (git-check-ref-format), safe in any URL.
 
-This pattern and the next two are compiled on first use: few manifests have these keys, and every run would
-pay for it."""
+This pattern and the others that are kept as text are compiled on first use: few manifests have these keys,
+and every run would pay for it."""
 _DATE: Final = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _CREDENTIALS: Final = r"(?:oci|ollama):[^/]*@[^/]*/"
 """Credentials before the host of a registry: ``oci:user:password@host/path``."""
-_CID: Final = re.compile(r"[bBzfFkQ][A-Za-z0-9]{7,511}")
+_CID: Final = r"[bBzfFkQ][A-Za-z0-9]{7,511}"
 
 
 def load_manifest(path: Path, content: bytes | None = None) -> Manifest:
@@ -242,7 +242,7 @@ _MODELSCOPE_TYPE: Final = _one_of(get_args(ModelScopeType))
 
 
 def _why_bad_repo(repo: str) -> str:
-    good = _REPO.fullmatch(repo) and ".." not in repo
+    good = re.fullmatch(_REPO, repo) and ".." not in repo
     return "" if good else "must be owner/name, as on Hugging Face"
 
 
@@ -278,4 +278,4 @@ def _why_bad_words(text: str) -> str:
 
 
 def _why_bad_cid(cid: str) -> str:
-    return "" if _CID.fullmatch(cid) else "is not a CID"
+    return "" if re.fullmatch(_CID, cid) else "is not a CID"

@@ -28,12 +28,13 @@ Default_Ignorable_Code_Point)."""
 _UNUSUAL: Final = re.compile(r"[^ -~]")
 """Characters that need a check: everything but printable ASCII."""
 
-_COMMAND: Final = re.compile(r"##(?=\w*\[)|^\s*:(?=:)")
+_COMMAND: Final = r"##(?=\w*\[)|^\s*:(?=:)"
 """Commands that CI systems find in logs: ``##[...]`` and ``##vso[...]`` (Azure Pipelines, older GitHub
 Actions) and ``##teamcity[...]`` anywhere in a line, ``::name::`` (GitHub Actions) at its start."""
 
-_MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}")
-"""``type/subtype``, two restricted names (RFC 6838 section 4.2) of at most 63 characters each."""
+_MEDIA_TYPE: Final = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}"
+"""``type/subtype``, two restricted names (RFC 6838 section 4.2) of at most 63 characters each. This
+pattern and the one before it are compiled on first use, because every run imports this module."""
 
 _SHELL_SAFE: Final = r"[A-Za-z0-9_@%+=:,./-]+"
 """Words without a meaning for a shell (the same characters as in ``shlex.quote``)."""
@@ -55,7 +56,7 @@ def sanitize(text: str) -> str:
     command.
     """
     plain = visible(text)
-    return _COMMAND.sub(_break_command, plain) if "##" in plain or "::" in plain else plain
+    return re.sub(_COMMAND, _break_command, plain) if "##" in plain or "::" in plain else plain
 
 
 def visible(text: str) -> str:
@@ -79,7 +80,7 @@ def inert(line: str) -> str:
 def media_type(text: str) -> str:
     """Return the media type of a Content-Type header in lowercase, or an empty string if it is malformed."""
     found = text.partition(";")[0].strip().lower()
-    return found if _MEDIA_TYPE.fullmatch(found) else ""
+    return found if re.fullmatch(_MEDIA_TYPE, found) else ""
 
 
 def _replacement(found: re.Match[str]) -> str:

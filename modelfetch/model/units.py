@@ -32,9 +32,10 @@ _SCALE: Final[dict[str, int]] = {
     **{unit: 1000**power for power, unit in enumerate("kmgtpe", start=1)},
     **{f"{unit}i": 1024**power for power, unit in enumerate("kmgtpe", start=1)},
 }
-_SIZE: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?) ?(?:([kmgtpe]i?)b?|b)?", re.ASCII | re.IGNORECASE)
+# These two are compiled on first use (as all patterns that are kept as text): few runs read a size or a span.
+_SIZE: Final = r"(?ai)([0-9]{1,19}(?:\.[0-9]{1,19})?) ?(?:([kmgtpe]i?)b?|b)?"
 
-_SPAN: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhdw])", re.ASCII | re.IGNORECASE)
+_SPAN: Final = r"(?ai)([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhdw])"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 SIZE_LIMIT: Final = 2**63
@@ -67,7 +68,7 @@ def parse_duration(text: str) -> float:
     Raises:
         ValueError: The text is not a time span.
     """
-    match = _SPAN.fullmatch(text.strip())
+    match = re.fullmatch(_SPAN, text.strip())
     if match is None:
         raise ValueError(f"{quote(text)} is not a time span; write for example 90s, 45m, 24h, 7d or 2w")
     return float(match[1]) * _SECONDS[match[2].lower()]
@@ -89,7 +90,7 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: The text is not a size, or the size is not below 2**63 bytes.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     if match is None:
         raise ValueError(f"{quote(text)} is not a size; write for example 500, 8M, 1.5 GB or 20 GiB")
     size = round(_number(match[1]) * _SCALE[(match[2] or "").lower()])

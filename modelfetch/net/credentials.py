@@ -8,11 +8,9 @@ another host, as from a hub to its CDN, and when a redirect changes the port or 
 
 from __future__ import annotations
 
-import base64
-from dataclasses import field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.net.urls import origin
 
 
@@ -31,7 +29,7 @@ class Credential:
     @classmethod
     def basic(cls, url: str, user: str, password: str) -> Credential:
         """Make a user and password (RFC 7617) for the origin of ``url``."""
-        return cls(origin(url), f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+        return cls(origin(url), f"Basic {_encoded(f'{user}:{password}')}")
 
     def header_for(self, url: str) -> dict[str, str]:
         """The header field for a request to ``url``; empty unless it has exactly this origin."""
@@ -49,5 +47,11 @@ def split_credential(url: str) -> tuple[str, Credential | None]:
         return bare, None
     # Without a password the pair still needs its colon (RFC 7617, section 2).
     pair = userinfo if ":" in userinfo else f"{userinfo}:"
-    encoded = base64.b64encode(unquote(pair).encode()).decode()
+    encoded = _encoded(unquote(pair))
     return bare, Credential(origin(bare), f"Basic {encoded}")
+
+
+def _encoded(pair: str) -> str:
+    import base64  # few addresses have credentials
+
+    return base64.b64encode(pair.encode()).decode()

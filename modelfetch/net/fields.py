@@ -8,9 +8,9 @@ For a request from byte 100 of 500, whose first bytes came with a strong validat
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from modelfetch.lazy_dataclass import replace
 from modelfetch.net.responses import RangeRequest, length_of
 from modelfetch.net.time_limits import Memory
 from modelfetch.net.urls import origin

@@ -17,7 +17,6 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -29,7 +28,7 @@ import httpx
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.net import proxies
 from modelfetch.net.certificate import Certificate, read_certificate
 from modelfetch.net.connect import Addresses, Families, Resolver, connect

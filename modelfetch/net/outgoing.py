@@ -10,11 +10,10 @@ progress, and the time for reading the next one from the disk does not count. Fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from modelfetch.net.time_limits import StallTimer

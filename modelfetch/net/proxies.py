@@ -15,12 +15,11 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.net.urls import is_this_machine, origin, parse_ip
 
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import Fault, SourceError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import media_type, sanitize
 from modelfetch.net.retry import retry_after
 
@@ -40,7 +39,7 @@ _NOT_HERE = (
     "getting pieces containing cid",
     "failed to load root node",
 )
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE = r"(?ai)bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)"
 """Range units are case-insensitive (RFC 9110, 14.1)."""
 
 
@@ -232,7 +231,7 @@ def _stated_part(request: RangeRequest, headers: Mapping[str, str]) -> tuple[int
     Returns:
         Start and end (exclusive); None if nothing is stated, or something that cannot be right.
     """
-    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    match = re.fullmatch(_CONTENT_RANGE, headers.get("content-range", "").strip())
     if match is None:
         return None
     first, end = int(match[1]), int(match[2]) + 1

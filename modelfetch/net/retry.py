@@ -6,7 +6,6 @@ seconds; the delay is chosen at random below them. ``Retry-After: 20`` leads to 
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Mapping
 
@@ -18,6 +17,12 @@ sends a few bytes per attempt would be retried for ever."""
 
 Jitter = Callable[[float, float], float]
 """``random.uniform``, or a fixed stand-in for it in tests."""
+
+
+def _uniform(low: float, high: float) -> float:
+    import random  # only a retry needs it
+
+    return random.uniform(low, high)  # noqa: S311 - jitter is no secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class RetryPolicy:
     """Longest delay that a server may request; if it requests more, the source counts as unavailable."""
 
 
-def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = random.uniform) -> float:
+def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = _uniform) -> float:
     """Delay in seconds after ``failures`` failed attempts: ``U(0, min(cap, base * 2**n))``, n = failures - 1.
 
     With full jitter, because after an outage deterministic delays make all clients return at the same time.
@@ -45,7 +50,7 @@ def backoff(policy: RetryPolicy, failures: int, jitter: Jitter = random.uniform)
 
 
 def wait_for(
-    policy: RetryPolicy, failures: int, retry_after: float | None, jitter: Jitter = random.uniform
+    policy: RetryPolicy, failures: int, retry_after: float | None, jitter: Jitter = _uniform
 ) -> float:
     """Delay in seconds: the larger of our own backoff and the delay that the server requested, plus jitter.
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.net import proxies
 from modelfetch.net.body import Body
 from modelfetch.net.connect import Addresses, Families

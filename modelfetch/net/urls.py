@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -18,7 +17,7 @@ from modelfetch.model.text import sanitize
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_INET_ATON = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}", re.ASCII | re.IGNORECASE)
+_INET_ATON = r"(?ai)(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}"
 """IPv4 addresses in the forms of inet_aton(3), which itself would also accept text after a space."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -63,9 +62,11 @@ def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         pass
-    if not _INET_ATON.fullmatch(host):
+    if not re.fullmatch(_INET_ATON, host):
         return None
     try:
+        import socket  # queries and verify load it for nothing else
+
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
         return None

@@ -14,13 +14,12 @@ as a result and never ends the others.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from glob import escape
 from typing import TYPE_CHECKING, Literal
 
 from modelfetch.errors import IntegrityError, ManifestError, UnavailableError, UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.reference import DiskReference, OllamaReference, RepoReference
 from modelfetch.model.text import quote, shell_word
 from modelfetch.pins.adopt_hub import VERIFY, models_in_hub

@@ -13,11 +13,11 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UnknownModelError, UsageError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.reference import OllamaReference
 from modelfetch.model.registry_documents import Document
 from modelfetch.model.regular_file import read_regular

@@ -12,11 +12,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import ManifestError, StoreError, UnknownModelError, UsageError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.parse import BYTES_LIMIT, load_manifest
 from modelfetch.model.reference import RepoReference
 from modelfetch.model.regular_file import read_regular

@@ -11,11 +11,10 @@ is pinned. :mod:`modelfetch.pins.cross_check` compares it with the bytes of a hu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import IntegrityError, UnavailableError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import quote, shell_quoted
 
 if TYPE_CHECKING:

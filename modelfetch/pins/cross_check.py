@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import AuthorizationError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.pins.combine import agreements, combine
 from modelfetch.pins.computing import compute_all
 

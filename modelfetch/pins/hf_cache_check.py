@@ -17,12 +17,10 @@ import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field, replace
 from pathlib import Path
 from typing import Final
 
 from modelfetch.cancel import Cancellation, Cancelled
-from modelfetch.engine.ensure import Failure, finished
 from modelfetch.engine.events import (
     Event,
     FileResult,
@@ -34,12 +32,13 @@ from modelfetch.engine.events import (
     RunStarted,
     SourceFailed,
 )
+from modelfetch.engine.failures import Failure, finished
 from modelfetch.engine.progress import FileId, with_heartbeat
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.verify import THREADS, Finding
 from modelfetch.engine.workers import Task, merge
 from modelfetch.errors import Fault, IntegrityError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.hf_cache_layout import (

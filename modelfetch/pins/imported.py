@@ -10,12 +10,11 @@ A bundle brings the manifest of each model, so nothing is resolved::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.paths import why_bad_name
 from modelfetch.model.text import quote, sanitize
 from modelfetch.pins.catalogs import NameTakenError, is_same_pin, user_catalog, write_pin

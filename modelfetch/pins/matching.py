@@ -10,11 +10,10 @@ A pin is also found by its second hub, if no pin has that reference for its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.reference import (
     DiskReference,
     GithubReference,

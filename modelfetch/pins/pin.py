@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from modelfetch.errors import ManifestError, UnavailableError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.manifest import FileSpec, Manifest, PinOrigin
 from modelfetch.model.parse import WORDS_LIMIT, load_manifest
 from modelfetch.model.reference import DiskReference, RepoReference

@@ -7,11 +7,11 @@ longer exists are lost with it; a notice says so.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import StoreError, UsageError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.text import sanitize
 from modelfetch.model.write import manifest_toml

@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modelfetch.cancel import Cancellation
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.addresses import why_bad_url
 from modelfetch.pins.catalogs import check_name
 from modelfetch.pins.digests import Digests, StoreDigests

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import IntegrityError, UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.reference import DiskReference, RepoReference
 from modelfetch.model.text import did_you_mean, quote, sanitize, shell_word
 from modelfetch.pins import matching

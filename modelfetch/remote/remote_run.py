@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +19,7 @@ from modelfetch.engine.events import ErrorInfo, Event, LockWaiting, RunFinished
 from modelfetch.engine.state import RunState
 from modelfetch.engine.workers import merge
 from modelfetch.errors import ModelfetchError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.units import format_size
 from modelfetch.remote.client import CANCEL_SECONDS, Job, ServerClient, shorten
 from modelfetch.remote.decoder import JobRecord

@@ -12,12 +12,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from modelfetch.errors import UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.addresses import why_bad_url
 from modelfetch.model.text import quote
 from modelfetch.settings.redaction import redact

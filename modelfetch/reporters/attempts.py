@@ -10,7 +10,6 @@ they read records and yield rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.errors import Fault
 from modelfetch.history import EXHAUSTED, AttemptRow, Outcome
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model import source_kinds
 
 if TYPE_CHECKING:

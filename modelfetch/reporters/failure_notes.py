@@ -9,7 +9,6 @@ in one line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from modelfetch.engine.events import (
@@ -23,7 +22,7 @@ from modelfetch.engine.events import (
     SourceFailed,
 )
 from modelfetch.errors import Fault, UnavailableError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.source_kinds import CACHE, WITHOUT_NETWORK
 from modelfetch.model.text import sanitize
 from modelfetch.notices import Notices

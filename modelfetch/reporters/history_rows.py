@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.record import Record, to_json
 from modelfetch.history import AttemptRow, CidRow, EventRow, FileRow, History, RunRow
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field, replace
 from modelfetch.model.source_kinds import CACHE, SourceKind
 from modelfetch.reporters.attempts import Attempts
 from modelfetch.reporters.narration import narrate

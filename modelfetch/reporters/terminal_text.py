@@ -8,7 +8,6 @@ the reporters. :class:`Symbols` exist in Unicode and, for terminals with another
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import Fault
@@ -96,7 +95,7 @@ ASCII: Final = Symbols(
 def symbols_for(encoding: str) -> Symbols:
     """Choose the symbols for the encoding of a terminal."""
     try:
-        "".join(astuple(UNICODE)).encode(encoding)
+        "".join(getattr(UNICODE, name) for name in UNICODE.__match_args__).encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return UNICODE

@@ -9,11 +9,10 @@ of the application and with ``docs/reference/http-api.md``. A row, shortened::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from http import HTTPStatus
 from typing import Any, Final
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.json_schema import Schema, object_of, schema_of
 from modelfetch.server import api_bodies as bodies
 from modelfetch.server import api_documents as documents

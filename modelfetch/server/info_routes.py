@@ -7,7 +7,6 @@ Each answer is one line of JSON (``docs/reference/http-api.md``), but for ``/met
 
 from __future__ import annotations
 
-from dataclasses import field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from modelfetch.history.metrics import health, metrics_records, prometheus, summary
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.server import status
 from modelfetch.server.error_responses import Refusal, json_response
 

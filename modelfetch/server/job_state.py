@@ -10,12 +10,11 @@ A job that ends never changes again. A retry is a new job.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal
 
 from modelfetch.engine.events import ErrorInfo, RunFinished, Status
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGTERM_EXIT
 

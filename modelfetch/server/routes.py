@@ -12,7 +12,6 @@ Handlers that use the disk or wait for a job are plain functions, which Starlett
 
 from __future__ import annotations
 
-from dataclasses import field
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp
 
 from modelfetch.errors import LockTimeoutError, ModelfetchError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.server import status
 from modelfetch.server.error_responses import Refusal, error_response, json_response, refusal_for
 from modelfetch.server.event_streams import Stream, Streams, last_event_id, log_frames, snapshot_frames

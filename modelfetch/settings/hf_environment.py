@@ -22,7 +22,7 @@ from modelfetch.settings.config_files import is_there
 from modelfetch.settings.locations import expand
 from modelfetch.settings.values import Secret
 
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
+_SENDABLE: Final = r"[\x21-\x7e]{1,4096}"
 """Visible ASCII without spaces, which an Authorization header can carry (RFC 9110 section 5.5)."""
 
 _TOKENS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -71,7 +71,7 @@ def from_variable(environ: Mapping[str, str], name: str) -> Token:
         ConfigError: The variable holds characters that a header cannot carry; the message does not show them.
     """
     given = environ[name].strip()
-    if _TOKEN.fullmatch(given):
+    if re.fullmatch(_SENDABLE, given):
         return Token(Secret(given), f"environment {name}")
     raise ConfigError(
         f"environment {name}: expected a token, not text with spaces, controls or letters beyond ASCII",
@@ -128,7 +128,7 @@ def _stored(path: Path) -> Token:
         return Token(None, "not set", f"{origin}: the token cannot be read ({_why(error)}); none is sent.")
     if not text:
         return Token(None, "not set")
-    if _TOKEN.fullmatch(text):
+    if re.fullmatch(_SENDABLE, text):
         return Token(Secret(text), origin)
     return Token(None, "not set", f"{origin}: the content is not a token; none is sent.")
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Final
 
 from modelfetch.errors import ConfigError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.text import did_you_mean, quote, sanitize
 from modelfetch.settings import hf_environment
 from modelfetch.settings.table import (
@@ -32,10 +31,9 @@ PROJECT_LISTS: Final = ("catalog", "models")
 """Top-level keys of a project's file, besides the tables of settings."""
 
 _PREFIX: Final = "MODELFETCH_"
-_SERVICE: Final = re.compile(
-    r"MODELFETCH(?:_\w+)?_"
-    r"(?:SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=\d+|PORT=\w+://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?=.*)",
-    re.DOTALL,
+_SERVICE: Final = (  # compiled on first use: it is for unknown variables
+    r"(?s)MODELFETCH(?:_\w+)?_"
+    r"(?:SERVICE_HOST=.*|SERVICE_PORT(?:_\w+)?=\d+|PORT=\w+://.*|PORT_\d+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?=.*)"
 )
 """``NAME=value`` of a variable that Kubernetes sets for a service, see :func:`is_of_a_service`. The value is
 part of the pattern because ``MODELFETCH_SERVE_PORT=9000`` must count as an unknown setting."""
@@ -198,7 +196,7 @@ def is_of_a_service(name: str, text: str) -> bool:
 
     https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """
-    return _SERVICE.fullmatch(f"{name}={text}") is not None
+    return re.fullmatch(_SERVICE, f"{name}={text}") is not None
 
 
 def _suggest_variable(name: str) -> str:

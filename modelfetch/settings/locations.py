@@ -9,6 +9,7 @@ depends on one of them is an error only when it is needed.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -80,7 +81,18 @@ def cache_directory(given: str, cwd: Path | None, home: Path) -> Path:
     return absolute(expand(given, home), cwd) if given else _platform_directory("cache")
 
 
+_XDG: Final = {"cache": ("XDG_CACHE_HOME", ".cache"), "config": ("XDG_CONFIG_HOME", ".config")}
+"""Variable of each directory, and where it is below the home directory without it (XDG Base Directory)."""
+
+
 def _platform_directory(kind: Literal["cache", "config"]) -> Path:
+    # The usual case on Linux, without loading platformdirs: that takes two thirds of a start of Python. What
+    # is unusual is left to it: a relative path, no HOME, Android (which is "linux", with other directories).
+    if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
+        variable, below = _XDG[kind]
+        for base in (Path(os.environ.get(variable, "")), Path(os.environ.get("HOME", ""), below)):
+            if base.is_absolute():
+                return base / "modelfetch"
     import platformdirs
 
     find = platformdirs.user_cache_path if kind == "cache" else platformdirs.user_config_path

@@ -29,7 +29,7 @@ TomlValue = bool | int | float | str | list[str]
 NONE: Final = "none"
 """No limit; in text, also the empty list."""
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+_INTEGER: Final = r"[+-]?[0-9]{1,18}"
 """At most 18 digits, which always fit into 63 bits; longer ones are not read as integers."""
 
 _TRUTH: Final = {
@@ -70,7 +70,7 @@ class Integer:
 
     def from_text(self, text: str) -> TomlValue:
         """Read ``4``."""
-        return int(text) if _INTEGER.fullmatch(text) else text
+        return int(text) if re.fullmatch(_INTEGER, text) else text
 
     def validate(self, value: object) -> Value:
         """Check type and bounds."""
@@ -95,7 +95,7 @@ class Number:
 
     def from_text(self, text: str) -> TomlValue:
         """Read ``4`` and ``0.5``."""
-        if _INTEGER.fullmatch(text):
+        if re.fullmatch(_INTEGER, text):
             return int(text)
         try:
             return float(text)
@@ -137,7 +137,7 @@ class Size:
 
     def from_text(self, text: str) -> TomlValue:
         """Read ``500``; text with a unit stays text, so that ``config set`` writes the unit to the file."""
-        return int(text) if _INTEGER.fullmatch(text) else text
+        return int(text) if re.fullmatch(_INTEGER, text) else text
 
     def validate(self, value: object) -> Value:
         """Convert to bytes."""
@@ -157,7 +157,7 @@ class Rate:
 
     def from_text(self, text: str) -> TomlValue:
         """Read ``500``; text with a unit stays text."""
-        return int(text) if _INTEGER.fullmatch(text) else text
+        return int(text) if re.fullmatch(_INTEGER, text) else text
 
     def validate(self, value: object) -> Value:
         """Convert to bytes per second; ``none`` (and 0, with ``limitless``) means no limit: None."""

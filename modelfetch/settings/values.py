@@ -10,10 +10,9 @@ For example, ``settings.network.connect_timeout`` is the value of ``network.conn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
 from typing import Any, cast, get_type_hints
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.settings.redaction import redact
 from modelfetch.settings.types import NONE, Value
 
@@ -148,7 +147,7 @@ def build(values: Mapping[str, Value]) -> Settings:
 
 
 def _section(section: str, kind: type[Any], values: Mapping[str, Value]) -> Any:
-    return kind(**{field.name: values[f"{section}.{field.name}"] for field in fields(kind)})
+    return kind(**{name: values[f"{section}.{name}"] for name in kind.__match_args__})
 
 
 def shown(value: Value) -> str:

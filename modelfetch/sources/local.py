@@ -19,12 +19,11 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import Offer, RegisteredSource, SourceContext
 from modelfetch.sources.local_files import LocalOffer

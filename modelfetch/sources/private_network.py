@@ -44,11 +44,6 @@ class PrivateNetworkWatch:
         self._lock = threading.Lock()
         self._checked: set[str] = set()
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether any URL comes from a project."""
-        return bool(self._models or self._foreign)
-
     def attach(self, manifest: Manifest, offer: Offer) -> Offer:
         """Check an offer before each request, if its URL comes from the project; returns the offer."""
         if isinstance(offer, HttpOffer):

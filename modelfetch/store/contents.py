@@ -19,13 +19,10 @@ from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
-from modelfetch.store.files import hash_file, read_blocks
-from modelfetch.store.journal_format import parse
+from modelfetch.store.files import BLOCK, hash_file, read_blocks
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.linking import may_link
-from modelfetch.store.locks import Lock
 from modelfetch.store.model_directories import Directories
-from modelfetch.store.partial_slots import read_journal, slots
 from modelfetch.store.quarantine import Quarantine, Unlisted
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipt_store import Hit, Receipts, read_hits
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.disk import Disk
     from modelfetch.store.evidence import Evidence
+    from modelfetch.store.locks import Lock
     from modelfetch.store.survey import Survey
 
 
@@ -159,6 +157,9 @@ class Contents:
 
     def held(self, file: FileSpec) -> int:
         """Return how many bytes the journals of an interrupted download claim; nothing is verified."""
+        from modelfetch.store.journal_format import parse
+        from modelfetch.store.partial_slots import read_journal, slots
+
         found = slots(self._disk, self._layout.partial(file.sha256))
         journals = (parse(read_journal(self._disk, slot), file) for slot in found)
         return max((journal.claimed for journal in journals), default=0)
@@ -168,9 +169,14 @@ class Contents:
         found = self._disk.lstat(path)
         return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
-    def read(self, path: Path) -> Iterator[memoryview]:
-        """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed."""
-        return read_blocks(self._disk, path)
+    def read(self, path: Path, expected: int = BLOCK) -> Iterator[memoryview]:
+        """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed.
+
+        Args:
+            path: The file.
+            expected: Its size in bytes, if it is known.
+        """
+        return read_blocks(self._disk, path, expected)
 
     def consult(self, path: Path) -> Consulted:
         """Take the stamp of a catalog or config file, following links.
@@ -239,10 +245,14 @@ class Contents:
 
     def lock_model(self, name: str) -> Lock:
         """Return the lock of a model, not yet acquired."""
+        from modelfetch.store.locks import Lock
+
         return Lock(self._disk, self.root, self._layout.model_lock(name))
 
     def lock_blob(self, sha256: str) -> Lock:
         """Return the lock of a blob, not yet acquired."""
+        from modelfetch.store.locks import Lock
+
         return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
 
 

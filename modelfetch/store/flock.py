@@ -216,7 +216,7 @@ Lustre, GPFS, Ceph, 9p, virtiofs and FUSE may be shared with machines that do no
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _known: Final[dict[int, bool]] = {}
 """Cached by device: the table of mounts is long, and it is needed for every lock."""
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_OCTAL: Final = r"\\([0-7]{3})"
 
 
 def is_local(path: Path) -> bool:
@@ -245,7 +245,7 @@ def file_system(mountinfo: str, path: str) -> str:
         fields = mount.split(" ")
         if len(fields) < 5:
             continue
-        point = _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), fields[4]).rstrip("/")
+        point = re.sub(_OCTAL, lambda escape: chr(int(escape[1], 8)), fields[4]).rstrip("/")
         if len(point) >= depth and (path == point or path.startswith(f"{point}/")):
             depth, found = len(point), source.partition(" ")[0]
     return found

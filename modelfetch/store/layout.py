@@ -62,6 +62,7 @@ class Layout:
         """The directory of an unfinished download."""
         return self.partials / _digest(sha256)
 
+    @lru_cache(maxsize=64)  # noqa: B019 - as for version; a list asks several times in a row for each model
     def model(self, name: str) -> Path:
         """The directory of all versions of a model."""
         return self.models / _checked(name, "name", why_bad_name(name))

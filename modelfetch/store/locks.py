@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -181,13 +180,13 @@ class Lock:
             found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        is_stale = found.host == socket.gethostname() and not is_running(found.pid)
+        is_stale = found.host == _host() and not is_running(found.pid)
         return None if is_stale else found
 
     def _write_note(self, received: int, size: int) -> None:
         facts = {
             "pid": os.getpid(),
-            "host": socket.gethostname(),
+            "host": _host(),
             "since": self._since,
             "received": received,
             "size": size,
@@ -196,6 +195,12 @@ class Lock:
         }
         with suppress(StoreError):  # processes that wait then show no details
             write_atomically(self._disk, self._note, json.dumps(facts).encode("ascii"), durable=False)
+
+
+def _host() -> str:
+    import socket  # queries take no lock, and load it for nothing else
+
+    return socket.gethostname()
 
 
 def _parse(content: bytes) -> _Holder:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
 from modelfetch.store.layout import Layout, labels
@@ -52,10 +51,14 @@ class Receipts:
         self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
         """Receipts read so far, with the stamp of their file: one of thousands of files is slow to parse."""
 
+    def has_model(self, name: str) -> bool:
+        """Whether a model has a directory for its versions and receipts."""
+        return self._disk.lstat(self._layout.model(name)) is not None
+
     def read(self, manifest: Manifest) -> Receipt | None:
         """Read a model's receipt; None when no readable receipt is for exactly these files."""
         # Most models of a list are absent: one look instead of one for each label, and no identity.
-        if self._disk.lstat(self._layout.model(manifest.name)) is None:
+        if not self.has_model(manifest.name):
             return None
         identity = manifest.identity
         found = (self.at(manifest.name, label) for label in labels(manifest.version, identity))

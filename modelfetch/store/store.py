@@ -21,26 +21,23 @@ from modelfetch.errors import StoreError
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
-from modelfetch.store.group_commit import GroupCommit
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
-from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
-from modelfetch.store.remove import Removal, Remover
-from modelfetch.store.resume import Opening
-from modelfetch.store.sweep import sweep
 from modelfetch.store.time_marks import begin_upkeep, note_use
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
     from modelfetch.store.evidence import Evidence
+    from modelfetch.store.group_commit import GroupCommit
     from modelfetch.store.intake import Intake
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
     from modelfetch.store.reclaim import Reclaimer
+    from modelfetch.store.remove import Removal
     from modelfetch.store.survey import Survey
 
 
@@ -100,6 +97,8 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
+        from modelfetch.store.resume import Opening  # here, as queries open no download
+
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
@@ -110,6 +109,8 @@ class Store(Contents):
             file: The file.
             exclusive: As for :meth:`partial`.
         """
+        from modelfetch.store.partial_slots import clear
+
         clear(self._disk, self._layout.partial(file.sha256), exclusive=exclusive)
 
     def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
@@ -143,6 +144,8 @@ class Store(Contents):
 
     def group(self) -> GroupCommit:
         """Start a group of small files that are stored together."""
+        from modelfetch.store.group_commit import GroupCommit
+
         return GroupCommit(self._disk, self._layout, self._directories)
 
     def intake(self, size: int | None = None) -> Intake:
@@ -337,6 +340,8 @@ class Store(Contents):
         Raises:
             LockTimeoutError: Another process holds the model's lock.
         """
+        from modelfetch.store.remove import Remover
+
         remover = Remover(self._disk, self._layout, name, self.receipts(), earlier)
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
@@ -366,6 +371,8 @@ class Store(Contents):
         Returns:
             The removed paths.
         """
+        from modelfetch.store.sweep import sweep
+
         return sweep(self._disk, self._layout, thorough=thorough)
 
     def _final_label(self, manifest: Manifest) -> str:

@@ -27,7 +27,7 @@ GRACE: Final = 24 * 3600.0
 another container and so cannot be checked. A process at work writes to its file all the time, and gives up a
 source that sends nothing within a minute, so a day is ample."""
 
-_TAG: Final = re.compile(r"([0-9a-f]{12})-([1-9][0-9]{0,6})-[0-9a-f]{8}")
+_TAG: Final = r"([0-9a-f]{12})-([1-9][0-9]{0,6})-[0-9a-f]{8}"
 """Machine, process (at most 2**22 on Linux), and a random part."""
 
 _FACTS: Final = (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid"))
@@ -45,7 +45,7 @@ def temporary_name() -> str:
 
 def is_temporary(name: str) -> bool:
     """Whether a name has the form of :func:`temporary_name`."""
-    return name.startswith(TEMPORARY) and _TAG.fullmatch(name.removeprefix(TEMPORARY)) is not None
+    return name.startswith(TEMPORARY) and re.fullmatch(_TAG, name.removeprefix(TEMPORARY)) is not None
 
 
 def maker(text: str) -> Literal["alive", "dead", "unknown"]:
@@ -54,7 +54,7 @@ def maker(text: str) -> Literal["alive", "dead", "unknown"]:
     Only for a process of this boot and process namespace: in a container, after a restart, or on a shared
     disk the process number alone proves nothing.
     """
-    parts = _TAG.fullmatch(text)
+    parts = re.fullmatch(_TAG, text)
     if parts is None or parts[1] != _machine():
         return "unknown"
     return "alive" if is_running(int(parts[2])) else "dead"

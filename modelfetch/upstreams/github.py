@@ -17,7 +17,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NoReturn, cast
@@ -32,7 +31,7 @@ from modelfetch.errors import (
     UnknownModelError,
     UsageError,
 )
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.addresses import why_bad_url
 from modelfetch.model.reference import GithubReference
 from modelfetch.model.text import did_you_mean, quote, sanitize

@@ -16,13 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote as percent_encode
 from urllib.parse import urljoin
 
 from modelfetch.errors import AuthorizationError, SourceError, UnavailableError, UnknownModelError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.manifest import HuggingFaceRepo, RepoType
 from modelfetch.model.text import did_you_mean, quote
 from modelfetch.net.credentials import Credential

@@ -16,12 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlencode
 
 from modelfetch.errors import AuthorizationError, SourceError, UnavailableError, UnknownModelError, UsageError
-from modelfetch.lazy_dataclass import dataclass
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.manifest import ModelScopeRepo
 from modelfetch.model.paths import DEPTH
 from modelfetch.model.text import did_you_mean, quote, visible

@@ -13,10 +13,10 @@ Private models, which need ollama's own login, are not supported.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from modelfetch.errors import UnavailableError, UsageError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.model.text import quote, sanitize
 from modelfetch.upstreams.artifact_layers import named_layers
 from modelfetch.upstreams.base import Listing, UpstreamFile

@@ -10,7 +10,7 @@ from tests.bench.scene import Command, Contender, Scene
 from tests.bench.works import Work
 
 _WITHOUT = Path(__file__).with_name("without.py")
-_COMMANDS = ("ensure", "verify")
+_COMMANDS = ("ensure", "verify", "list")
 _LARGE = ("set-plain", "set-tls", "one-plain")
 _SMALL = ("small", "small-delayed")
 _START = ("start", "start-https")
@@ -44,7 +44,7 @@ FAST_PATHS: Mapping[str, FastPath] = {
     "direct": FastPath("requests sent without loading an HTTP client", (*_LARGE, *_SMALL, *_START)),
     "verify-threads": FastPath("several files verified at the same time", ("verify",)),
     "warm": FastPath("the answer from a stamp when all is there", ("warm",)),
-    "typer": FastPath("plain command lines understood without typer", (*_START, "verify")),
+    "typer": FastPath("plain command lines understood without typer", (*_START, "verify", "query")),
     "trust": FastPath("certificates read beside the imports", _START),
     "dataclasses": FastPath("dataclasses that are defined faster", _START),
     "quick-exit": FastPath("the process ended without taking it apart", _LARGE),

@@ -87,9 +87,10 @@ def _at_once(tls: Any) -> Any:
     return Trust
 
 
-def _standard_dataclass(_: Any) -> Any:
-    from dataclasses import dataclass
+def _standard_dataclass(module: Any) -> Any:
+    from dataclasses import dataclass, field, replace
 
+    module.field, module.replace = field, replace
     return dataclass
 
 
@@ -101,7 +102,7 @@ CHANGES: Mapping[str, Change] = {
     "direct": ("modelfetch.net.session", "parse_target", lambda _: lambda url: None),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
-    "typer": ("modelfetch.cli.entry", "plain_names", lambda _: lambda *arguments: None),
+    "typer": ("modelfetch.cli.entry", "_run_plain", lambda _: lambda *arguments: None),
     "trust": ("modelfetch.net.tls", "Trust", _at_once),
     "dataclasses": ("modelfetch.lazy_dataclass", "dataclass", _standard_dataclass),
     "quick-exit": ("modelfetch.cli.entry", "_exit_now", lambda _: sys.exit),

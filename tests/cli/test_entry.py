@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from modelfetch import streams
-from modelfetch.cli import entry, run
+from modelfetch.cli import entry, queries, run
 from modelfetch.cli.app import command_line
 from modelfetch.cli.help import EXAMPLES, EXIT_USAGE, suggest
 from modelfetch.engine.options import EnsureOptions
@@ -258,6 +258,47 @@ def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
     monkeypatch.setattr(run, "run_ensure", ensure)
     monkeypatch.setattr(run, "run_verify", verify)
     assert called(command, *names, *quiet) == (0, "", "")
-    monkeypatch.setattr(entry, "plain_names", lambda *_: None)
+    monkeypatch.setattr(entry, "_run_plain", lambda *_: None)
     assert called(command, *names, *quiet) == (0, "", "")
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["list", "*-q8"],
+        ["show", "a"],
+        ["show", "hf:org/repo"],
+        ["path", "a"],
+        ["path", "a", "sub/file.bin"],
+    ],
+)
+def test_a_query_parsed_without_typer_runs_as_one_parsed_by_it(
+    arguments: list[str], called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[object, ...]] = []
+
+    def query(*words: object, **options: object) -> None:
+        given = {name: value for name, value in options.items() if value not in (None, False, "name")}
+        runs.append((*(word for word in words if word is not None), given))
+
+    for name in ("run_list", "run_show", "run_path"):
+        monkeypatch.setattr(queries, name, query)
+    assert called(*arguments) == (0, "", "")
+    assert entry.is_plain_query(arguments)
+    monkeypatch.setattr(entry, "_run_plain", lambda *_: None)
+    assert called(*arguments) == (0, "", "")
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([], [""], ["show"], ["path"], ["list", "a", "b"], ["show", "a", "b"], ["path", "a", "b", "c"]),
+        *(["list", "--json"], ["show", "-h"], ["show", "--", "a"], ["path", "a", "-"], ["show", ""]),
+        *(["-v", "list"], ["ls"], ["ensure", "a"]),
+    ],
+)
+def test_any_other_form_of_a_query_is_left_to_typer(arguments: list[str]) -> None:
+    assert not entry.is_plain_query(arguments)

@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from modelfetch.cli.list_filters import matcher, ordered
-from modelfetch.cli.options import Sort, TaskName
+from modelfetch.cli.list_filters import Sort, matcher, ordered
+from modelfetch.cli.options import TaskName
 from modelfetch.keep.last_use import LastUses
 from modelfetch.model.manifest import FileSpec, Manifest, Task
 from modelfetch.store import Store

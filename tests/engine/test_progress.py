@@ -294,9 +294,9 @@ def test_the_verification_of_a_file_on_a_slow_disk_reports_progress(
     lab.install(model("m", {"a": content}), contents=[content])
     read = Store.read
 
-    def slowly(self: Store, path: Path) -> Iterator[bytes | memoryview]:
+    def slowly(self: Store, path: Path, expected: int) -> Iterator[bytes | memoryview]:
         released.wait(IN_TIME)
-        yield from read(self, path)
+        yield from read(self, path, expected)
 
     monkeypatch.setattr(Store, "read", slowly)
     request = VerifyRequest([model("m", {"a": content})])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modelfetch.cli import models, output, run
+from modelfetch.cli import output, queries, run
 from modelfetch.cli.help import ALIASES
 from modelfetch.cli.output import EVENT_COMMANDS, prints_events
 from modelfetch.engine.events import ErrorInfo, RunFinished, RunStarted
@@ -170,7 +170,7 @@ def test_an_error_after_the_result_adds_no_second_one(
         raise error
 
     monkeypatch.setattr(run, "_look_after", fail)
-    monkeypatch.setattr(models, "print_json", print_and_fail)
+    monkeypatch.setattr(queries, "print_json", print_and_fail)
     with Origin() as origin:
         cli.serve(model(origin, {"a.bin": 10}, catalog=cli.catalog))
         ran, listed = cli("ensure", "m", "--json"), cli("list", "zzz", "--json")

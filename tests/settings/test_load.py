@@ -194,12 +194,18 @@ def test_a_tilde_that_no_shell_expanded_is_the_home_directory(machine: Machine) 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="XDG directories are of POSIX systems")
+@pytest.mark.parametrize("xdg", ["absolute", "relative", None])
+@pytest.mark.parametrize("home", ["home", "home//", None])
 def test_without_variables_the_directories_of_the_system_are_used(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, xdg: str | None, home: str | None
 ) -> None:
     platformdirs = pytest.importorskip("platformdirs")
-    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(machine.root / name))
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+        if name != "HOME" and xdg is not None:
+            monkeypatch.setenv(name, str(machine.root / name) if xdg == "absolute" else name)
+    if home is not None:
+        monkeypatch.setenv("HOME", f"{machine.root}/{home}")
     for name in ("MODELFETCH_CACHE_DIR", "MODELFETCH_CONFIG"):
         del machine.environ[name]
     loaded = machine.load()
