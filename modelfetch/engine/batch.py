@@ -25,6 +25,7 @@ from modelfetch.engine.batch_connections import BatchConnections, patience
 from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
+from modelfetch.engine.progress import Request
 from modelfetch.engine.workers import affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
@@ -88,6 +89,7 @@ class _Fetched:
     began: float
     wait: float
     """Seconds from the request to the last byte."""
+    request: Request
 
     @property
     def obtained(self) -> Obtained:
@@ -282,9 +284,10 @@ class Batch:
         clock, offer = self._runtime.clock, self._offer(job)
         if offer is None:
             return None
-        self._last_offer, answers, began = offer, self._answers, clock()
+        self._last_offer, answers = offer, self._answers
+        request = _request(job, offer, clock())
         try:
-            data = offer.fetch(FIRST_BYTE if offer.kind == SourceKind.IPFS else self._patience)
+            data = self._fetch_answer(offer, request)
         except SourceError as error:
             if self._patience is not None and error.fault in _SILENT and self._answers > answers:
                 raise _Unanswered from error
@@ -294,12 +297,21 @@ class Batch:
             self._count_failure(error)
             return None
         self._answers += 1
-        wait = clock() - began
+        wait = clock() - request.began
         loose = group.write(job.places, data)
         if loose is None:
             self._count_failure(SourceError(Fault.HASH, "wrong bytes"))
             return None
-        return _Fetched(job, offer, loose, began, wait)
+        return _Fetched(job, offer, loose, request.began, wait, request)
+
+    def _fetch_answer(self, offer: HttpOffer, request: Request) -> bytes:
+        """Fetch a file; meanwhile the thread that follows the run reports its progress."""
+        key = request.model, request.file
+        self._runtime.requests[key] = request
+        try:
+            return offer.fetch(FIRST_BYTE if offer.kind == SourceKind.IPFS else self._patience, request.count)
+        finally:
+            del self._runtime.requests[key]
 
     def _offer(self, job: Job) -> HttpOffer | None:
         """The first offer, if a batch can use it: over HTTP, from a host that did not fail."""
@@ -341,7 +353,13 @@ def _is_ruled_out(offer: Offer) -> bool:
     return isinstance(offer, LocalOffer) and offer.is_ruled_out()
 
 
+def _request(job: Job, offer: HttpOffer, began: float) -> Request:
+    manifest, file = job.places[0]
+    return Request(manifest.name, file.path, offer.kind, offer.host, file.size, began)
+
+
 def _verified(fetched: _Fetched) -> Iterator[Event]:
     manifest, file = fetched.job.places[0]
-    yield FileStarted(manifest.name, file.path, file.size, 0)
+    if not fetched.request.is_announced:
+        yield FileStarted(manifest.name, file.path, file.size, 0)
     yield FileVerified(manifest.name, file.path, file.size, file.sha256)

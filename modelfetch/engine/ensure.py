@@ -214,7 +214,8 @@ class Run:
             self._waiting[model_key(inventory.manifest)] = inventory, needed
         deadline = Deadline(runtime)
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
-            for item in with_heartbeat(flatten(merged), runtime.clock, runtime.positions):
+            items = with_heartbeat(flatten(merged), runtime.clock, runtime.positions, runtime.requests)
+            for item in items:
                 if isinstance(item, FileDone):  # counts even when the deadline has passed
                     yield from self._account(item)
                     continue

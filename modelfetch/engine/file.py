@@ -80,16 +80,29 @@ class FileDone:
     obtained: Obtained | None
     error: ModelfetchError | None = None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the job name."""
+        return self.job.places[0][0].name
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the job name."""
+        return self.job.places[0][1].path
+
 
 Item = Event | FileDone
 """What a task of a run yields."""
 
 
 def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | None]:
-    """Yield the items of sequences one by one; batches hand on many items at once."""
+    """Yield the items of sequences one by one; batches hand on many items at once, and none to show the time.
+
+    An empty sequence becomes None, as otherwise nothing would look at the clock while a batch waits.
+    """
     for item in items:
         if isinstance(item, Sequence):
-            yield from item
+            yield from item or (None,)
         else:
             yield item
 

@@ -22,6 +22,7 @@ from modelfetch.sources.base import Offer, Source
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.engine.progress import Requests
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
@@ -50,8 +51,8 @@ def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
 class Runtime:
     """Everything that a run works with, made once by the caller. One runtime serves one run.
 
-    What changes during a run: the entries of ``positions``, and the state inside ``rate``, ``allowance``,
-    ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
+    What changes during a run: the entries of ``positions`` and ``requests``, and the state inside ``rate``,
+    ``allowance``, ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
     assigned again after construction.
     """
 
@@ -95,6 +96,8 @@ class Runtime:
     positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
     """Functions, by model and path, that return how many bytes of a file under way are there. A thread that
     waits for the next byte cannot report progress, so the consumer of the events asks here."""
+    requests: Requests = field(default_factory=dict)
+    """Requests of a batch that are under way, by model and path, for the same reason."""
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:

@@ -70,7 +70,12 @@ class Client:
         self._session_for(url).prepare(url)
 
     def fetch(
-        self, url: str, size: int, credential: Credential | None, first_byte: float | None = None
+        self,
+        url: str,
+        size: int,
+        credential: Credential | None,
+        first_byte: float | None = None,
+        count: Callable[[int], None] | None = None,
     ) -> bytes:
         """Fetch a whole small file.
 
@@ -82,6 +87,8 @@ class Client:
             size: Size of the file in bytes; at least 1.
             credential: Sent to its own origin only.
             first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
+            count: Called with the number of bytes of each piece as it is received. Those of a file that is
+                requested again are counted again.
 
         Returns:
             ``size`` bytes. Their digest is not verified here.
@@ -90,7 +97,7 @@ class Client:
             SourceError: The source cannot serve this request; its fault says whether a retry may help.
             Cancelled: The run was cancelled.
         """
-        return self._session_for(url).fetch(url, size, credential, first_byte)
+        return self._session_for(url).fetch(url, size, credential, first_byte, count)
 
     def open(
         self,

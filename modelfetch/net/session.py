@@ -161,16 +161,23 @@ class Session:
         is_proxied = self._proxies.is_proxied(address)
         return Challenge(field, came_from_public(response, address, by_proxy=is_proxied))
 
-    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
+    def fetch(
+        self,
+        url: str,
+        size: int,
+        credential: Credential | None,
+        first_byte: float | None,
+        count: Callable[[int], None] | None,
+    ) -> bytes:
         """See :meth:`modelfetch.net.client.Client.fetch`."""
-        timer = StallTimer(self._limits, self._clock)
+        timer = StallTimer(self._limits, self._clock, count=count)
         start, path = split_origin(url)
         idle = self._idle[start, credential]
         found = self._fetch_over_idle(idle, path, size, timer) if path and idle else None
         if found is not None:
             return found
         if first_byte is not None:
-            timer = StallTimer(self._limits, self._clock, first_byte)
+            timer = StallTimer(self._limits, self._clock, first_byte, count)
         response, accepted = self._request_until_accepted(
             url, RangeRequest(0, size), credential, Memory(), timer
         )

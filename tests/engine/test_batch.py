@@ -194,8 +194,8 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
     answers_slowly(origin, clock)
     with run_of(lab, origin, clock=clock) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
-    assert was_quick(events)
     assert code(events) == 0
+    assert len(origin.requests) == len(FILES), "each file was fetched in the batch"
     assert origin.connections >= MANY
 
 
@@ -477,6 +477,45 @@ def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:
         events = lab.ensure(MODEL, runtime=runtime)
     assert last(events).exit_code == 10
     assert time.monotonic() - began < IN_TIME
+
+
+# Progress while there is no answer
+
+
+@pytest.mark.parametrize("answered", [0, SAMPLE], ids=["sample", "connections"])
+def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, answered: int) -> None:
+    """The server is held until one file was reported twice; its start is reported once."""
+    release, clock, heard = threading.Event(), FakeClock(), Counter[str]()
+
+    def now() -> float:
+        clock.now += 0.0 if release.is_set() else 0.5
+        return clock.now
+
+    origin.fault("*", faults.stall(until=release), after=answered)
+    with run_of(lab, origin, clock=now) as runtime:
+        events = list[Event]()
+        for event in lab.follow(MODEL, runtime=runtime):
+            events.append(event)
+            if isinstance(event, Progress) and event.attempt and not event.received:
+                heard[event.file] += 1
+                if heard[event.file] == 3:
+                    release.set()
+    assert release.is_set()
+    assert code(events) == 0
+    assert set(Counter(event.file for event in of(events, FileStarted)).values()) == {1}
+    assert not runtime.requests
+
+
+def test_the_bytes_of_a_slow_answer_are_counted(lab: Laboratory, origin: Origin) -> None:
+    received, release, clock = set[int](), threading.Event(), count(1000.0, 0.5)
+    origin.fault("*", faults.stall(100, until=release))
+    with run_of(lab, origin, clock=lambda: next(clock)) as runtime:
+        for event in lab.follow(MODEL, runtime=runtime):
+            if isinstance(event, Progress) and event.attempt:
+                received.add(event.received)
+                if event.received == 100:
+                    release.set()
+    assert received >= {0, 100}
 
 
 # How many at a time

@@ -47,6 +47,13 @@ def refused(client: Client, url: str) -> SourceError:
 # Good responses
 
 
+def test_received_bytes_are_counted_over_new_and_idle_connections(ours: Client, url: str) -> None:
+    for _ in range(2):
+        counts: list[int] = []
+        ours.fetch(url, SIZE, None, count=counts.append)
+        assert sum(counts) == SIZE
+
+
 def test_all_files_are_requested_over_one_connection_with_the_same_fields(served: Origin) -> None:
     client = Client(PATIENT, Cancellation())
     try:
