@@ -59,7 +59,7 @@ from modelfetch.engine.plan import (
     take_inventory,
 )
 from modelfetch.engine.progress import Deadline, with_heartbeat
-from modelfetch.engine.workers import Task, merge
+from modelfetch.engine.workers import More, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.signal_exit_codes import SIGINT_EXIT
@@ -201,20 +201,20 @@ class Run:
         self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = Mode(self._request.options.force, self._bad_paths())
-        others, small = split_small(runtime, plain, mode)
-        tasks: list[Generator[Item | Sequence[Item], None, None]] = [
+        others, small = split_small(runtime, plain, held, mode)
+        tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
         if small:
-            new = [job for job in small if not held[job.key]]
-            tasks.append(Batch(runtime, small, new, mode).run())
+            tasks.append(Batch(runtime, small, mode).run())
         tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
         for inventory in pending:
             needed = {file.path for file in inventory.missing}
             self._waiting[model_key(inventory.manifest)] = inventory, needed
         deadline = Deadline(runtime)
         with closing(merge(tasks, runtime.files, runtime.cancel)) as merged:
-            for item in with_heartbeat(flatten(merged), runtime.clock, runtime.positions):
+            items = with_heartbeat(flatten(merged), runtime.clock, runtime.positions, runtime.requests)
+            for item in items:
                 if isinstance(item, FileDone):  # counts even when the deadline has passed
                     yield from self._account(item)
                     continue

@@ -33,7 +33,7 @@ from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
 from modelfetch.engine.transfer import Transfer
-from modelfetch.engine.workers import Task
+from modelfetch.engine.workers import More, Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
@@ -80,17 +80,30 @@ class FileDone:
     obtained: Obtained | None
     error: ModelfetchError | None = None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the job name."""
+        return self.job.places[0][0].name
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the job name."""
+        return self.job.places[0][1].path
+
 
 Item = Event | FileDone
 """What a task of a run yields."""
 
 
-def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | None]:
-    """Yield the items of sequences one by one; batches hand on many items at once."""
+def flatten(items: Iterator[Item | Sequence[Item] | More | None]) -> Iterator[Item | None]:
+    """Yield the items of sequences one by one; batches hand on many items at once, and none to show the time.
+
+    An empty sequence becomes None, as otherwise nothing would look at the clock while a batch waits.
+    """
     for item in items:
         if isinstance(item, Sequence):
-            yield from item
-        else:
+            yield from item or (None,)
+        elif not isinstance(item, More):  # which merge() takes out
             yield item
 
 
@@ -249,6 +262,9 @@ def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     for offer in runtime.offers(*job.places):
         if not (isinstance(offer, LocalOffer) and _is_useless(offer, mode)):
             offers.setdefault(offer.address, offer)
+    answer = runtime.first_answers.pop(job.file.sha256, None)
+    if answer is not None:
+        offers[answer.address] = answer  # in the place of its offer
     return list(offers.values())
 
 

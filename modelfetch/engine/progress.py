@@ -1,9 +1,16 @@
 """Progress of files, also while their own threads have nothing to report, and the time limit of a run.
 
-A thread that fetches yields progress at most ten times a second, and none while it waits for the next byte.
-So the bytes that it received last before a stall would be reported only after the stall. The thread that
-follows the run therefore reads the positions itself and yields progress for files that were silent for too
-long.
+A thread that fetches yields progress at most ten times a second, and none while it waits: for the next byte,
+for the time of its next attempt, for a disk. So the thread that follows the run repeats the progress of each
+file in work that had no event for too long, with the bytes that are there by now. ``attempt`` is 0 while no
+request is under way: after ``file_started``, before a retry or another source, and after ``file_verified``.
+
+A thread that fetches a file of a batch yields no event before the whole answer is there. It registers a
+:class:`Request`, and the thread that follows the run reports the start of that file when it takes long::
+
+    file_started   f/0.txt
+    progress       f/0.txt  attempt 1, 0 bytes      and so on, every second
+    file_verified  f/0.txt
 
 Hashing a file on disk yields progress in the same way. :class:`Deadline` checks the time limit
 (``--timeout``) with each item, and knows which file the run was waiting for when it was reached.
@@ -17,7 +24,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from modelfetch.engine.events import Event, FileCommitted, Progress, SourceFailed
+from modelfetch.engine.events import (
+    Event,
+    FileCommitted,
+    FileQuarantined,
+    FileStarted,
+    FileVerified,
+    Progress,
+    RetryScheduled,
+    SourceFailed,
+)
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Clock, Ticker
 from modelfetch.engine.workers import Task
 from modelfetch.lazy_dataclass import dataclass
@@ -28,11 +44,20 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
 
 SILENCE_SECONDS = 1.0
-"""The longest time without a progress event for a file in work. Reporters count the seconds without a byte,
-and a client that starts to follow a job must not have to wait for a slow server."""
+"""The longest time without a progress event for a file that is requested or read. Reporters count the seconds
+without a byte, and a client that starts to follow a job must not have to wait for a slow server."""
+WAITING_SECONDS = 2.5
+"""The same for a file in work that waits for something else. The contract allows five seconds, which a busy
+reporter may delay; and a log has a line every ten seconds."""
+ANNOUNCED_SECONDS = 2.0
+"""Seconds after which the start of a requested file of a batch is reported: twice those that a connection is
+allowed for its first answer when the server has no thread for it, which is no reason for an event."""
 MOVED_SECONDS = 2 * PROGRESS_SECONDS
 """The same for a file whose position changed. Twice the interval of the thread that fetches it, so that its
 own report normally comes first."""
+LOOK_SECONDS = PROGRESS_SECONDS
+"""Seconds between two checks of all files in work: a batch has hundreds of them, and thousands of events a
+second."""
 
 FileId = tuple[str, str]
 """Model and path."""
@@ -40,21 +65,48 @@ Positions = Mapping[FileId, Callable[[], int]]
 """The bytes received so far of each file in work. Entries may change at any time."""
 
 T = TypeVar("T")
-"""Items that are not events: the ends of files."""
+"""Items that are not events: the ends of files, each with the ``model`` and ``file`` that it is about."""
 
 
 @dataclass(slots=True)
-class _Reported:
-    """The progress reported last for a file, and when."""
+class Request:
+    """A request whose thread yields no event before the whole answer is there."""
 
-    progress: Progress
+    model: str
+    file: str
+    source: str
+    host: str
+    size: int
+    began: float
+    """Time of the request, in clock seconds."""
+    received: int = 0
+    """Bytes of the answer so far."""
+    is_announced: bool = False
+    """Whether the start of the file was reported. Set by the thread that follows the run."""
+
+    def count(self, count: int) -> None:
+        """Count received bytes; an answer that is requested again does not count beyond the size."""
+        self.received = min(self.size, self.received + count)
+
+
+Requests = dict[FileId, Request]
+"""The requests under way. Entries may change at any time."""
+
+
+@dataclass(slots=True)
+class _InWork:
+    """The last event of a file in work, from which its progress follows, and when it was reported."""
+
+    event: Progress | FileStarted | FileVerified
     at: float
+    is_request: bool = False
+    """Whether only its :class:`Request` says that it is in work."""
 
 
 def with_heartbeat(
-    items: Iterator[Event | T | None], clock: Clock, positions: Positions
+    items: Iterator[Event | T | None], clock: Clock, positions: Positions, requests: Requests | None = None
 ) -> Iterator[Event | T | None]:
-    """Pass every item on, and add progress for files that reported none for too long.
+    """Pass every item on, and add progress for files in work that had no event for too long.
 
     Progress is absolute, so repeating it changes nothing but the time of the last report.
 
@@ -62,41 +114,124 @@ def with_heartbeat(
         items: Items of all files; None now and then while there are none.
         clock: Monotonic seconds.
         positions: The bytes received of each file in work.
+        requests: Requests without events.
     """
-    reported: dict[FileId, _Reported] = {}
+    files = _FilesInWork(positions, {} if requests is None else requests)
     for item in items:
         now = clock()
-        if isinstance(item, Progress):
-            key = item.model, item.file
-            progress = _not_behind(item, reported.get(key), positions)
-            reported[key] = _Reported(progress, now)
-            yield progress
+        yield item if item is None else files.note(item, now)
+        yield from files.overdue(now)
+
+
+class _FilesInWork:
+    """The files in work, as their events say. Used by the thread that follows the run."""
+
+    def __init__(self, positions: Positions, requests: Requests) -> None:
+        self._positions = positions
+        self._requests = requests
+        self._files: dict[FileId, _InWork] = {}
+        self._look_at = 0.0
+        """Time of the next check of all files."""
+
+    def note(self, item: Event | T, now: float) -> Event | T:
+        """Note what an item says about its file. Returns the item, its position brought up to date."""
+        key = getattr(item, "model", ""), getattr(item, "file", "")
+        match item:
+            case Progress():
+                item = self._not_behind(item, key)
+                self._files[key] = _InWork(item, now)
+            case FileStarted() | FileVerified():
+                self._files[key] = _InWork(item, now)
+            case RetryScheduled() | SourceFailed():
+                self._note_failure(item, key, now)
+            case FileQuarantined():  # the failure itself follows
+                pass
+            case _:
+                self._files.pop(key, None)
+        return item
+
+    def _note_failure(self, event: RetryScheduled | SourceFailed, key: FileId, now: float) -> None:
+        """Note that no request is under way until another attempt begins, if one follows."""
+        last = self._files.pop(key, None)
+        if last is None:
+            return
+        progress = replace(_progress(last.event), attempt=0)
+        if isinstance(event, RetryScheduled):
+            progress = replace(progress, source=event.source, host=event.host)
+        elif event.next_source:
+            progress = replace(progress, source=event.next_source, host=event.next_host)
+            progress = replace(progress, received=event.received)
         else:
-            if reported and item is not None:  # any other event of a file ends the stage that had progress
-                reported.pop((getattr(item, "model", ""), getattr(item, "file", "")), None)
-            yield item
-        for last in reported.values():
-            progress = _now(last.progress, positions)
-            has_moved = progress.received != last.progress.received
-            if now - last.at >= (MOVED_SECONDS if has_moved else SILENCE_SECONDS):
-                last.progress, last.at = progress, now
-                yield progress
+            return
+        self._files[key] = _InWork(progress, now)
+
+    def overdue(self, now: float) -> Iterator[Event]:
+        """Report the files that had no event for too long."""
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        yield from self._announce(now)
+        for key, file in list(self._files.items()):
+            if now - file.at < MOVED_SECONDS:
+                continue
+            last = _progress(file.event)
+            progress = self._now(last, key)
+            is_silent = now - file.at >= (SILENCE_SECONDS if last.attempt else WAITING_SECONDS)
+            if not is_silent and progress.received == last.received:
+                continue
+            if file.is_request and key not in self._requests:
+                # Its events come with the next items, if there are any. Else it was left to the ordinary way.
+                if is_silent:
+                    del self._files[key]
+                    yield replace(last, attempt=0, received=0)
+                continue
+            file.event, file.at = progress, now
+            yield progress
+
+    def _announce(self, now: float) -> Iterator[Event]:
+        """Report the start of files whose request takes long."""
+        for key, request in self._requests.copy().items():  # other threads add and remove entries meanwhile
+            if request.is_announced or now - request.began < ANNOUNCED_SECONDS:
+                continue
+            if key not in self._requests:  # answered meanwhile
+                continue
+            request.is_announced = True
+            if key in self._files:  # requested again
+                continue
+            progress = Progress(*key, request.source, request.host, 1, 0, request.size)
+            self._files[key] = _InWork(progress, now, is_request=True)
+            yield FileStarted(*key, request.size, 0)
+            yield progress
+
+    def _now(self, progress: Progress, key: FileId) -> Progress:
+        """Replace the position of a progress by the current one."""
+        request, position = self._requests.get(key), self._positions.get(key)
+        if request is not None:
+            received = request.received
+        else:
+            received = progress.received if position is None else position()
+        return progress if received == progress.received else replace(progress, received=received)
+
+    def _not_behind(self, progress: Progress, key: FileId) -> Progress:
+        """Bring a progress up to date that was still in the queue while a later position was reported here.
+
+        A file that starts again from an earlier byte has that byte as its current position, and keeps it.
+        """
+        last = self._files.get(key)
+        if last is None or not isinstance(last.event, Progress):
+            return progress
+        return self._now(progress, key) if progress.received < last.event.received else progress
 
 
-def _now(progress: Progress, positions: Positions) -> Progress:
-    """Replace the position of a progress by the current one."""
-    position = positions.get((progress.model, progress.file))
-    received = progress.received if position is None else position()
-    return progress if received == progress.received else replace(progress, received=received)
-
-
-def _not_behind(progress: Progress, last: _Reported | None, positions: Positions) -> Progress:
-    """Bring a progress up to date that was still in the queue while a later position was reported from here.
-
-    A file that starts again from an earlier byte has that byte as its current position, and keeps it.
-    """
-    is_behind = last is not None and progress.received < last.progress.received
-    return _now(progress, positions) if is_behind else progress
+def _progress(event: Progress | FileStarted | FileVerified) -> Progress:
+    """The progress that follows from an event."""
+    match event:
+        case Progress():
+            return event
+        case FileStarted():
+            return Progress(event.model, event.file, "", "", 0, event.offset, event.size)
+        case FileVerified():
+            return Progress(event.model, event.file, "", "", 0, event.size, event.size)
 
 
 def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path) -> Task[str]:
@@ -137,7 +272,7 @@ class Deadline:
         if self._runtime.deadline is None:  # as in most runs; thousands of small files come here
             return
         match item:
-            case Progress(model=model, file=file):
+            case Progress(model=model, file=file) if item.source:
                 self._in_work.pop((model, file), None)
                 self._in_work[model, file] = item
             case FileCommitted(model=model, file=file) | SourceFailed(model=model, file=file):

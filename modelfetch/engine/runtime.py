@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
@@ -22,6 +22,8 @@ from modelfetch.sources.base import Offer, Source
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.engine.first_answer import FirstAnswer
+    from modelfetch.engine.progress import Requests
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
@@ -50,8 +52,8 @@ def _as_listed(offers: Sequence[Offer]) -> Sequence[Offer]:
 class Runtime:
     """Everything that a run works with, made once by the caller. One runtime serves one run.
 
-    What changes during a run: the entries of ``positions``, and the state inside ``rate``, ``allowance``,
-    ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
+    What changes during a run: the entries of ``positions`` and ``requests``, and the state inside ``rate``,
+    ``allowance``, ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
     assigned again after construction.
     """
 
@@ -95,6 +97,10 @@ class Runtime:
     positions: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
     """Functions, by model and path, that return how many bytes of a file under way are there. A thread that
     waits for the next byte cannot report progress, so the consumer of the events asks here."""
+    requests: Requests = field(default_factory=dict)
+    """Requests of a batch that are under way, by model and path, for the same reason."""
+    first_answers: dict[str, FirstAnswer] = field(default_factory=dict)
+    """By digest, the answers of a batch that did not bring their file; each is taken out when it is used."""
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -103,18 +109,6 @@ class Runtime:
         # A file is cut into no more segments than the limit per host allows (Hosts.connections_for). With
         # CONNECTIONS alone, a larger number of connections to one file would have no effect.
         self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
-
-    def for_part(self, cancel: Cancellation) -> Runtime:
-        """This runtime for a part of the run that can be cancelled alone.
-
-        Hosts and deadline stay those of the run, and the rate limit shares its allowance.
-
-        Args:
-            cancel: A child of the run's cancellation.
-        """
-        part = replace(self, cancel=cancel)
-        part.deadline, part.hosts = self.deadline, self.hosts
-        return part
 
     def check_deadline(self, doing: str) -> None:
         """Raise when the time limit of the run is reached.

@@ -180,11 +180,22 @@ class RunState:
         file = self._ledger.file(event.model, event.file, event.size)
         if file.phase == "done":  # a late event: other threads may report the end of a file first
             return
+        if not event.attempt:
+            self._wait(file, event)
+            return
         if file.source and (file.source, file.host) != (event.source, event.host):
             file.meter = Meter()  # the speed of the previous source is not that of this one
         file.source, file.host, file.attempt = event.source, event.host, event.attempt
         is_verifying = event.source == CACHE or event.received >= event.size
         self._ledger.move(file, "verifying" if is_verifying else "fetching", event.received, self.now)
+
+    def _wait(self, file: FileState, event: Progress) -> None:
+        """Apply progress of a file without a request under way: what it waits for was reported before."""
+        # An attempt that ended without an event is that of a batch: the file waits for its turn again.
+        phase = "queued" if file.phase == "fetching" and file.attempt else file.phase
+        self._ledger.move(file, phase, event.received, self.now, is_gain=False)
+        file.meter = Meter()  # no byte is expected, so the time does not count as idle
+        self._ledger.pause_if_waiting()
 
     def _retry_scheduled(self, event: RetryScheduled) -> None:
         file = self._ledger.file(event.model, event.file)

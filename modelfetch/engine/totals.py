@@ -65,6 +65,11 @@ class FileState:
         return self.phase in _ACTIVE
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether no request is under way, as before the first one and between two attempts."""
+        return self.phase == "retrying" or (self.phase == "fetching" and not self.attempt)
+
+    @property
     def speed(self) -> float | None:
         """Bytes per second, or None while that is not known or no bytes are transferred."""
         return self.meter.speed if self.phase in ("fetching", "verifying") else None
@@ -165,6 +170,11 @@ class Ledger:
         if self.active and self.phases.get("retrying", 0) == len(self.active):
             self._meter = Meter()  # the speed after a retry is that of the new bytes only
 
+    def pause_if_waiting(self) -> None:
+        """If no request is under way, do not count the time until the next change, as slowness or as idle."""
+        if all(file.is_waiting for file in self.active.values()):
+            self._meter.pause()
+
     def _measure(self, file: FileState, gained: int, at: float) -> None:
         if not self.active:
             self._meter.pause()  # time without any active file must not lower the speed
@@ -187,11 +197,16 @@ class Ledger:
             size=self._size,
             speed=speed,
             eta=self._eta(speed),
-            idle=self._meter.idle if self.phases["fetching"] else None,
+            idle=self._meter.idle if self._is_fetching else None,
             percent=_percent(self._received, self._size, done=0 < files == done),
             files=files,
             files_done=done,
         )
+
+    @property
+    def _is_fetching(self) -> bool:
+        """Whether a file is being fetched, so that bytes are expected."""
+        return any(file.phase == "fetching" and file.attempt for file in self.active.values())
 
     def _eta(self, speed: float | None) -> float | None:
         # A run ends no sooner than its slowest file, however fast the others make the average.

@@ -118,6 +118,16 @@ class _Checked:
     key: FileKey
     finding: Finding | None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the check name."""
+        return self.key[0]
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the check name."""
+        return self.key[-1]
+
 
 def verify(runtime: Runtime, request: VerifyRequest) -> Iterator[Event]:
     """Check every file of the requested models; the last event says whether all are good.

@@ -161,14 +161,6 @@ class Session:
 
         return Challenge(field, self._came_from_public(response, address))
 
-    def fetch(self, url: str, size: int, credential: Credential | None, first_byte: float | None) -> bytes:
-        """See :meth:`modelfetch.net.client.Client.fetch`."""
-        timer = StallTimer(self._limits, self._clock, first_byte)
-        request = RangeRequest(0, size)
-        response, accepted = self._request_until_accepted(url, request, credential, Memory(), timer)
-        with contextlib.closing(self._body(response, accepted, timer, size)) as body:
-            return b"".join(bytes(piece) for piece in body)
-
     def _body(self, response: Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from
         return Body(response, accepted, timer, self._cancel, size=size, direct_from=direct_from)

@@ -101,6 +101,16 @@ class _Checked:
     item: _Item
     finding: Finding | None
 
+    @property
+    def model(self) -> str:
+        """The model that the events of the check name."""
+        return self.item.names[0][0]
+
+    @property
+    def file(self) -> str:
+        """The path that the events of the check name."""
+        return self.item.names[0][1]
+
 
 class CacheCheck:
     """One check of some repositories.

@@ -2,8 +2,9 @@
 
 An attempt starts with the first :class:`~modelfetch.engine.events.Progress` of a source, which the transfer
 yields before it sends the request. It ends when its bytes are verified or rejected, when it is retried, when
-the source fails, or with the run. A file that was fetched in a batch at the first attempt has no progress:
-its attempt is derived from the commit. The functions are pure: they read records and yield rows.
+the source fails, or with the run. A file that was fetched quickly in a batch has no progress: its attempt is
+derived from the commit. Progress of attempt 0 comes while no request is under way. The functions are pure:
+they read records and yield rows.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Attempts:
             case SourceFailed() as event if event.source != source_kinds.CACHE:
                 yield from self._failed(record, event)
             case FileVerified() as event:
-                yield from self._end(record, (event.model, event.file), "success")
+                yield from self._verified(record, event)
             case FileCommitted() as event if event.fetched and (event.model, event.file) not in self._started:
                 yield self._from_commit(record, event)
             case FileKept() | FileCommitted(source=source_kinds.CACHE) as event if (
@@ -87,9 +88,11 @@ class Attempts:
     def _progress(self, record: Record, event: Progress) -> Iterator[AttemptRow]:
         key, now = (event.model, event.file), record.now
         attempt = self._running.get(key)
-        if attempt is not None and attempt.first.host != event.host:
+        if attempt is not None and (not event.attempt or attempt.first.host != event.host):
             yield from self._end(record, key, "cancelled")
             attempt = None
+        if not event.attempt:  # no request is under way
+            return
         if attempt is None:
             self._started.add(key)
             self._running[key] = _Running(event, record.at, now, event.received, event.received)
@@ -99,6 +102,12 @@ class Attempts:
         if attempt.first_byte is None and event.received > attempt.resumed:
             attempt.first_byte = now - attempt.began
         attempt.received = event.received
+
+    def _verified(self, record: Record, event: FileVerified) -> Iterator[AttemptRow]:
+        key = event.model, event.file
+        if key in self._running:  # the last progress of a file of a batch may be older than its last bytes
+            self._running[key].received = event.size
+        yield from self._end(record, key, "success")
 
     def _retried(self, record: Record, event: RetryScheduled) -> Iterator[AttemptRow]:
         # After a wrong hash a file is retried only if its bytes came from several sources. Which of them sent

@@ -6,17 +6,26 @@ import errno
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from modelfetch import errors
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, Batch, most_threads, threads_for
+from modelfetch.engine.batch import (
+    FAILURES,
+    IN_MEMORY,
+    LARGEST,
+    MOST,
+    SAMPLE,
+    Batch,
+    fitting,
+    most_threads,
+    threads_for,
+)
 from modelfetch.engine.batch_connections import FIRST, BatchConnections
 from modelfetch.engine.events import (
     Event,
@@ -29,13 +38,13 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.file import FileDone, Mode, flatten
-from modelfetch.engine.plan import Inventory, jobs
+from modelfetch.engine.file import FileDone, Item, Mode, flatten
+from modelfetch.engine.plan import Inventory, Job, jobs
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.workers import merge
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
-from modelfetch.net.retry import RetryPolicy
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.local import LocalSource, Places, Search
 from modelfetch.sources.local_digests import LocalDigests, NoDigests
@@ -43,7 +52,9 @@ from modelfetch.sources.local_directories import LocalDirectory
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import (
+    EAGER,
     FakeClock,
+    FakeTime,
     Laboratory,
     SpyDisk,
     body,
@@ -52,14 +63,14 @@ from tests.engine.fakes import (
     last,
     model,
     of,
-    refuse,
+    spec,
     statuses,
     workers,
 )
 from tests.origin import Fault, Origin, Request, faults
-from tests.patience import HELD, IN_TIME
+from tests.patience import IN_TIME
 
-FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
+FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(40)}
 MODEL = model("m", FILES)
 LIMITS = Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME)
 
@@ -103,6 +114,13 @@ def run_of(
         clock=clock,
     )
     client.close()
+
+
+def batch_of(runtime: Runtime, work: Sequence[Job]) -> Iterator[Item | None]:
+    """What a batch yields, and the tasks that it leaves to the ordinary way."""
+    cancel = runtime.cancel.child()
+    with closing(merge([Batch(runtime, work, Mode()).run()], runtime.files, cancel)) as merged:
+        yield from flatten(merged)
 
 
 def ensure(lab: Laboratory, *origins: Origin, manifest: Manifest = MODEL, force: bool = False) -> list[Event]:
@@ -160,7 +178,7 @@ def test_every_end_carries_its_own_job(lab: Laboratory, origin: Origin) -> None:
     origin.fault(path, faults.status(500), times=1)
     work = jobs([Inventory(MODEL, frozenset())])
     with run_of(lab, origin) as runtime:
-        ends = of(flatten(Batch(runtime, work, work, Mode()).run()), FileDone)
+        ends = of(batch_of(runtime, work), FileDone)
     assert len(ends) == len(work)
     assert {done.job for done in ends} == {*work}
     assert all(done.obtained is not None and done.obtained.fetched == done.job.file.size for done in ends)
@@ -194,8 +212,8 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
     answers_slowly(origin, clock)
     with run_of(lab, origin, clock=clock) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
-    assert was_quick(events)
     assert code(events) == 0
+    assert len(origin.requests) == len(FILES), "each file was fetched in the batch"
     assert origin.connections >= MANY
 
 
@@ -258,9 +276,9 @@ def test_two_runs_at_once_come_out_right(lab: Laboratory, origin: Origin) -> Non
 # When to leave it alone
 
 
-def test_few_small_files_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
-    few = dict(list(FILES.items())[: FEWEST - 1])
-    assert not was_quick(ensure(lab, origin, manifest=model("m", few)))
+def test_files_that_may_be_split_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
+    with run_of(lab, origin) as runtime:
+        assert not was_quick(lab.ensure(MODEL, runtime=replace(runtime, split_policy=EAGER)))
 
 
 def test_a_limited_rate_is_kept(lab: Laboratory, origin: Origin) -> None:
@@ -354,6 +372,45 @@ def test_a_stumble_costs_one_file_a_second_try(lab: Laboratory, origin: Origin, 
     assert {event.file for event in of(events, Progress)} <= {path}
 
 
+def test_a_wait_that_was_asked_for_begins_with_the_first_answer(lab: Laboratory, origin: Origin) -> None:
+    """The ordinary way replays it, and asks only once the wait is over."""
+    few = dict(list(FILES.items())[:2])
+    manifest = model("few", few)
+    origin.fault("*", faults.status(503, retry_after=1), times=1)
+    passing = FakeTime()
+    with run_of(lab, origin, cancel=passing, clock=passing.clock, files=1) as runtime:
+        events = lab.ensure(manifest, runtime=runtime)
+    assert code(events) == 0
+    [event] = of(events, RetryScheduled)
+    assert (event.attempt, event.fault) == (2, "busy")
+    assert sum(passing.sleeps) >= 1.0
+    assert len(origin.requests) == 3
+
+
+def test_what_came_before_a_cut_is_not_fetched_again(lab: Laboratory, origin: Origin) -> None:
+    path = next(iter(FILES))
+    origin.fault(path, faults.cut(0.5), times=1)
+    events = ensure(lab, origin)
+    assert code(events) == 0
+    offsets = [request.offset for request in origin.requests if request.file == path]
+    assert len(offsets) == 2
+    assert offsets[1] > 0
+
+
+def test_a_cancelled_run_keeps_the_bytes_of_files_under_way(lab: Laboratory) -> None:
+    release = threading.Event()
+    content = body(LARGEST, 3)
+    with serving({"x": content}) as origin:
+        origin.fault("*", faults.stall(0.5, until=release))
+        with run_of(lab, origin, seconds=0.3) as runtime:
+            events = lab.ensure(model("m", {"x": content}), runtime=runtime)
+        release.set()
+    assert last(events).exit_code == 10
+    [data] = lab.root.glob("partial/**/data*")
+    assert data.stat().st_size >= 400_000
+    assert lab.store.held(spec("x", content)) >= 400_000
+
+
 def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.status(429, retry_after=0), after=10, times=3)
     with run_of(lab, origin, files=1) as runtime:  # one at a time: the first refusal ends the batch
@@ -376,7 +433,7 @@ def test_as_many_failures_as_are_allowed_end_the_batch(lab: Laboratory) -> None:
     """With one thread the count is exact: after them every file takes the ordinary way, from the start."""
     with Origin() as empty, serving(FILES) as second, run_of(lab, empty, second, files=1) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
-    assert len(empty.requests) == FAILURES + len(FILES)
+    assert len(empty.requests) == len(FILES)  # also those that the batch asked for
     assert code(events) == 0
     assert all_are_there(lab)
 
@@ -434,22 +491,6 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
     assert all_are_there(lab)
 
 
-def test_leaving_the_ordinary_part_of_a_batch_does_not_cancel_the_run(lab: Laboratory) -> None:
-    contents = {f"{n}.bin": body(500, n) for n in range(6)}
-    for content in contents.values():  # no HTTP: all of them are left to the ordinary way
-        lab.serve(content, refuse(errors.Fault.BUSY, retry_after=HELD))
-    work = jobs([Inventory(model("m", contents), frozenset())])
-    runtime = lab.runtime(retry=RetryPolicy(base=HELD, cap=HELD))
-    items = Batch(runtime, work, work, Mode()).run()
-    while not isinstance(next(items), RetryScheduled):
-        pass
-    began = time.monotonic()
-    items.close()
-    assert time.monotonic() - began < IN_TIME
-    assert not runtime.cancel.cancelled
-    assert not workers()
-
-
 def test_a_lane_that_fails_does_not_cancel_the_run(
     lab: Laboratory, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,7 +505,7 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
     monkeypatch.setattr(BatchConnections, "note_answer", fail_late)
     with run_of(lab, origin) as runtime:
         with pytest.raises(ValueError, match="on purpose"):
-            list(Batch(runtime, work, work, Mode()).run())
+            list(batch_of(runtime, work))
         assert not runtime.cancel.cancelled
         assert not workers()
         assert code(lab.ensure(MODEL, runtime=runtime)) == 0
@@ -477,6 +518,45 @@ def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:
         events = lab.ensure(MODEL, runtime=runtime)
     assert last(events).exit_code == 10
     assert time.monotonic() - began < IN_TIME
+
+
+# Progress while there is no answer
+
+
+@pytest.mark.parametrize("answered", [0, SAMPLE], ids=["sample", "connections"])
+def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, answered: int) -> None:
+    """The server is held until one file was reported twice; its start is reported once."""
+    release, clock, heard = threading.Event(), FakeClock(), Counter[str]()
+
+    def now() -> float:
+        clock.now += 0.0 if release.is_set() else 0.5
+        return clock.now
+
+    origin.fault("*", faults.stall(until=release), after=answered)
+    with run_of(lab, origin, clock=now) as runtime:
+        events = list[Event]()
+        for event in lab.follow(MODEL, runtime=runtime):
+            events.append(event)
+            if isinstance(event, Progress) and event.attempt and not event.received:
+                heard[event.file] += 1
+                if heard[event.file] == 3:
+                    release.set()
+    assert release.is_set()
+    assert code(events) == 0
+    assert set(Counter(event.file for event in of(events, FileStarted)).values()) == {1}
+    assert not runtime.requests
+
+
+def test_the_bytes_of_a_slow_answer_are_counted(lab: Laboratory, origin: Origin) -> None:
+    received, release, clock = set[int](), threading.Event(), count(1000.0, 0.5)
+    origin.fault("*", faults.stall(100, until=release))
+    with run_of(lab, origin, clock=lambda: next(clock)) as runtime:
+        for event in lab.follow(MODEL, runtime=runtime):
+            if isinstance(event, Progress) and event.attempt:
+                received.add(event.received)
+                if event.received == 100:
+                    release.set()
+    assert received >= {0, 100}
 
 
 # How many at a time
@@ -492,3 +572,16 @@ def test_the_longer_the_wait_the_more_files_at_a_time(wait: float, threads: int)
 
 def test_the_setting_bounds_it() -> None:
     assert [most_threads(files) for files in (1, 2, 4, 8)] == [1, 32, 64, 64]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "files"),
+    [
+        ([1000] * 100, 100),
+        ([LARGEST] * 100, IN_MEMORY // LARGEST),
+        ([LARGEST] * 8 + [1000] * 92, 100),
+        ([], 1),
+    ],
+)
+def test_what_is_in_memory_has_a_bound(sizes: list[int], files: int) -> None:
+    assert fitting(sizes) == files

@@ -486,7 +486,7 @@ def test_the_end_of_each_rival_carries_its_own_job(lab: Laboratory) -> None:
 def test_sequences_of_items_come_out_one_by_one() -> None:
     end = FileDone(job(), None, None)
     event = FileStarted("m", "f", 1, 0)
-    assert list(flatten(iter([event, [], [event, end], None]))) == [event, event, end, None]
+    assert list(flatten(iter([event, [], [event, end], None]))) == [event, None, event, end, None]
 
 
 def test_bad_bytes_of_a_file_are_told_once_with_a_path_that_exists(lab: Laboratory) -> None:

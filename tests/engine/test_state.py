@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from modelfetch.engine.events import (
     LockWaiting,
     Planned,
     PlannedFile,
+    Progress,
     RetryScheduled,
     RunStarted,
     SourceFailed,
@@ -141,6 +143,39 @@ def test_a_retry_says_when_and_why_and_has_no_speed() -> None:
     assert file.eta is None
     assert file.retry_at == pytest.approx(1000 + 1.3 + 2.0)
     assert (file.attempt, file.fault, file.note) == (2, "busy", "503 Service Unavailable")
+
+
+def waits(source: str = "mirror", host: str = "m.example", received: int = 0) -> Progress:
+    """Progress of the big file while no request is under way."""
+    return progress(BIG[0], received, BIG[1], source, host, attempt=0)
+
+
+def test_progress_during_a_wait_changes_nothing_that_is_shown() -> None:
+    events: list[Event] = [started(*BIG), progress(BIG[0], 0, BIG[1], "mirror", "m.example"), retry()]
+    before, after = one(events), one([*events, waits(), waits()])
+    assert (after.phase, after.attempt, after.retry_at) == ("retrying", 2, before.retry_at)
+    assert (after.source, after.host, after.idle) == ("mirror", "m.example", None)
+    before, after = one([*events, left(5)]), one([*events, left(5), waits("huggingface", "hf.example", 5)])
+    assert replace(after, meter=before.meter) == before
+
+
+def test_a_verified_file_that_waits_for_its_place_is_verified_still() -> None:
+    verified = FileVerified(MODEL, *BIG, "0" * 64)
+    assert one([started(*BIG), verified, waits("", "", BIG[1])]).phase == "verifying"
+    assert one([started(*BIG), verified, committed(*BIG), waits("", "", BIG[1])]).phase == "done"
+
+
+def test_a_file_that_a_batch_gave_up_waits_for_its_turn() -> None:
+    file = one([started(*BIG), progress(BIG[0], 7, BIG[1]), waits()])
+    assert (file.phase, file.received, file.speed, file.idle) == ("queued", 0, None, None)
+
+
+def test_the_run_is_not_idle_while_no_file_is_requested() -> None:
+    begin: list[Timed] = [(0.0, RunStarted("ensure", (MODEL,))), (0.0, planned([BIG])), (0.0, started(*BIG))]
+    waiting = [*begin, (1.0, progress(BIG[0], 0, BIG[1])), (2.0, left(0)), (5.0, waits()), (20.0, waits())]
+    assert folded(waiting).totals.idle is None
+    asked: list[Timed] = [(30.0, progress(BIG[0], 0, BIG[1])), (33.0, progress(BIG[0], 0, BIG[1]))]
+    assert folded([*waiting, *asked]).totals.idle == pytest.approx(3.0)
 
 
 def test_the_time_of_a_retry_wait_is_not_slowness_of_the_file() -> None:

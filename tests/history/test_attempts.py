@@ -264,6 +264,36 @@ def test_a_file_of_a_batch_is_one_attempt_that_ends_with_its_commit() -> None:
     assert row.started_at == START + timedelta(seconds=1.0)
 
 
+def test_a_slow_file_of_a_batch_is_one_attempt_with_all_its_bytes() -> None:
+    commit = replace(committed("a", SIZE, "mirror", "m.example"), fetched=SIZE, seconds=9.0)
+    [row] = fold(
+        (2.0, started("a", SIZE)), (2.0, mirror(0)), (5.0, mirror(100)), (9.0, verified()), (9.0, commit)
+    )
+    assert (row.outcome, row.attempt, row.resumed, row.received) == ("success", 1, 0, SIZE)
+
+
+def test_progress_without_a_request_is_no_attempt() -> None:
+    """Before the first one, before a retry, when a batch gave a file up, and after the last byte."""
+    rows = fold(
+        (1.0, started("a", SIZE)),
+        (3.0, progress("a", 0, SIZE, "", "", 0)),
+        (4.0, mirror(0)),
+        (5.0, mirror(0, attempt=0)),
+        (6.0, mirror(0)),
+        (7.0, retry("cut")),
+        (9.0, mirror(0, attempt=0)),
+        (11.0, mirror(SIZE, attempt=2)),
+        (12.0, verified()),
+        (14.0, progress("a", SIZE, SIZE, "", "", 0)),
+        (15.0, committed("a", SIZE, "mirror", "m.example")),
+    )
+    assert [(row.outcome, row.attempt, row.seconds) for row in rows] == [
+        ("cancelled", 1, 1.0),
+        ("error", 1, 1.0),
+        ("success", 2, 1.0),
+    ]
+
+
 def test_bytes_shared_with_another_model_are_no_second_attempt() -> None:
     commit = replace(committed("a", SIZE, "mirror", "m.example"), fetched=SIZE, seconds=1.0)
     rows = fold((2.0, commit), (2.0, replace(commit, file="b", fetched=0)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +14,8 @@ from modelfetch.errors import Fault, SourceError
 from modelfetch.net.client import Client
 from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import parse_target
+from modelfetch.net.responses import RangeRequest
+from modelfetch.net.time_limits import Memory
 from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
@@ -35,7 +38,9 @@ def ours(cancel: Cancellation) -> Iterator[Client]:
 
 
 def fetch(client: Client, url: str, credential: Credential | None = None) -> bytes:
-    return client.fetch(url, SIZE, credential)
+    request = RangeRequest(0, SIZE)
+    with closing(client.request(url, request, credential=credential, memory=Memory())) as body:
+        return b"".join(bytes(piece) for piece in body)
 
 
 def refused(client: Client, url: str) -> SourceError:
