@@ -32,7 +32,6 @@ from modelfetch.engine.events import (
     RunFinished,
     RunStarted,
 )
-from modelfetch.engine.failures import worst
 from modelfetch.engine.file import (
     FileDone,
     Item,
@@ -157,6 +156,8 @@ class Run:
             else:
                 self._runtime.store.sweep(thorough=False)
         if self._errors:
+            from modelfetch.engine.failures import worst
+
             raise worst(list(self._errors.values()))
 
     def _open(self, manifest: Manifest, held: ExitStack) -> Task[Inventory]:

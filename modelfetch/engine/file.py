@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -28,21 +27,19 @@ from modelfetch.engine.events import (
     FileVerified,
     Progress,
 )
-from modelfetch.engine.failures import Exhausted, file_error
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
-from modelfetch.engine.transfer import Transfer
 from modelfetch.engine.workers import More, Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.sources.local_files import LocalOffer
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
+    from modelfetch.sources.local_files import LocalOffer
     from modelfetch.store import Placed
 
 
@@ -223,6 +220,11 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+    # Loaded here, because a run of small files needs none of it where each first source delivers.
+    from modelfetch.engine.candidates import Candidates
+    from modelfetch.engine.failures import Exhausted, file_error
+    from modelfetch.engine.transfer import Transfer
+
     manifest, file = job.places[0]
     candidates = Candidates(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
@@ -258,6 +260,8 @@ def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Ev
 
 def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     """The offers of every manifest that needs this digest, without duplicates and untrusted files."""
+    from modelfetch.sources.local_files import LocalOffer
+
     offers: dict[str, Offer] = {}
     for offer in runtime.offers(*job.places):
         if not (isinstance(offer, LocalOffer) and _is_useless(offer, mode)):

@@ -20,12 +20,10 @@ from modelfetch.model.units import format_size
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import hash_file, read_blocks
-from modelfetch.store.journal_format import parse
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.linking import may_link
 from modelfetch.store.locks import Lock
 from modelfetch.store.model_directories import Directories
-from modelfetch.store.partial_slots import read_journal, slots
 from modelfetch.store.quarantine import Quarantine, Unlisted
 from modelfetch.store.receipt import Consulted, Receipt, Stamp
 from modelfetch.store.receipt_store import Hit, Receipts, read_hits
@@ -159,6 +157,9 @@ class Contents:
 
     def held(self, file: FileSpec) -> int:
         """Return how many bytes the journals of an interrupted download claim; nothing is verified."""
+        from modelfetch.store.journal_format import parse
+        from modelfetch.store.partial_slots import read_journal, slots
+
         found = slots(self._disk, self._layout.partial(file.sha256))
         journals = (parse(read_journal(self._disk, slot), file) for slot in found)
         return max((journal.claimed for journal in journals), default=0)

@@ -11,6 +11,7 @@ order, so that a crash at any point leaves either the old state or a complete ne
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -22,13 +23,9 @@ from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
 from modelfetch.store.group_commit import GroupCommit
-from modelfetch.store.hashing import Hashing
 from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
-from modelfetch.store.partial_slots import clear
 from modelfetch.store.receipt_store import forget_hits
-from modelfetch.store.remove import Removal, Remover
-from modelfetch.store.resume import Opening
 from modelfetch.store.sweep import sweep
 from modelfetch.store.time_marks import begin_upkeep, note_use
 
@@ -36,11 +33,13 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
     from modelfetch.store.evidence import Evidence
+    from modelfetch.store.hashing import Hashing
     from modelfetch.store.intake import Intake
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
     from modelfetch.store.receipt import Consulted, Receipt
     from modelfetch.store.reclaim import Reclaimer
+    from modelfetch.store.remove import Removal
     from modelfetch.store.survey import Survey
 
 
@@ -74,7 +73,9 @@ class Store(Contents):
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
         """
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
-        self._hashing = hashing or Hashing()
+        self._hashing = hashing
+        """Made with the first download."""
+        self._lock = threading.Lock()
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
 
     # Storing
@@ -100,7 +101,13 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
-        opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
+        # Loaded here, because a run of small files only has no partial.
+        from modelfetch.store.hashing import Hashing
+        from modelfetch.store.resume import Opening
+
+        with self._lock:
+            hashing = self._hashing = self._hashing or Hashing()
+        opening = Opening(self._disk, file, hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
     def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
@@ -110,6 +117,8 @@ class Store(Contents):
             file: The file.
             exclusive: As for :meth:`partial`.
         """
+        from modelfetch.store.partial_slots import clear
+
         clear(self._disk, self._layout.partial(file.sha256), exclusive=exclusive)
 
     def commit(self, partial: Partial, *, displaced_source: str = "") -> Placed:
@@ -337,6 +346,8 @@ class Store(Contents):
         Raises:
             LockTimeoutError: Another process holds the model's lock.
         """
+        from modelfetch.store.remove import Remover
+
         remover = Remover(self._disk, self._layout, name, self.receipts(), earlier)
         return remover.remove(version, [file.sha256 for file in files], dry_run=dry_run)
 
