@@ -31,7 +31,7 @@ from modelfetch.notices import Notices
 from modelfetch.settings import Loaded, load
 from modelfetch.settings.config_files import trusted_owners
 from modelfetch.settings.locations import working_directory
-from modelfetch.store import Consulted, Removal, Store
+from modelfetch.store import Consulted, Store
 from modelfetch.warm import circumstances, count, doubt_about
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from modelfetch.history import AttemptRow, History
     from modelfetch.reporters.history_rows import HistoryRows
     from modelfetch.reporters.recorder import Recorder
+    from modelfetch.store import Removal
 
 _RISK: Final = "verified files (see Shared caches in docs/reference/cache.md)"
 
