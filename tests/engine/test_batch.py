@@ -406,6 +406,9 @@ def test_a_cancelled_run_keeps_the_bytes_of_files_under_way(lab: Laboratory) -> 
             events = lab.ensure(model("m", {"x": content}), runtime=runtime)
         release.set()
     assert last(events).exit_code == 10
+    error = last(events).error
+    assert error is not None
+    assert f"m: x from mirror 127.0.0.1:{origin.port}: the time limit" in error.message
     [data] = lab.root.glob("partial/**/data*")
     assert data.stat().st_size >= 400_000
     assert lab.store.held(spec("x", content)) >= 400_000
