@@ -23,15 +23,14 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
 from modelfetch.cancel import Cancelled
+from modelfetch.engine.batch_requests import Request
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
 from modelfetch.engine.first_answer import FirstAnswer
-from modelfetch.engine.progress import Request
 from modelfetch.engine.workers import More, affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
@@ -50,8 +49,6 @@ FEWEST: Final = 1
 """The fewest small files for a batch."""
 LARGEST: Final = 1024 * 1024
 """The largest small file, in bytes. A killed run loses at most so much of each file under way."""
-IN_MEMORY: Final = 16 * 1024 * 1024
-"""The most bytes of unverified files in memory: there are fewer threads where files are larger."""
 SAMPLE: Final = 3
 """Files fetched one after the other to measure the wait for an answer; the shortest counts."""
 LONG_WAIT: Final = 0.005
@@ -59,13 +56,6 @@ LONG_WAIT: Final = 0.005
 long."""
 DISTANT: Final = 0.02
 """Seconds for the first file, its connection included, from which one file is enough to measure."""
-WAIT_OF_ONE: Final = 0.0008
-"""Seconds of wait that are worth one thread more: about twice the processor time of a file. Measured: over
-loopback four threads are slower than one; with answers after 50 ms, 64 are best."""
-MOST: Final = 64
-"""The most threads, and so connections, of a batch; more gain nothing measurable and load the server."""
-PER_FILE: Final = 16
-"""Connections of a batch for each file that may be in work at the same time (``network.files``)."""
 HAND_ON_SECONDS: Final = 0.05
 """Seconds over which a thread collects files before it hands them on: each handover costs a thread switch."""
 COMMIT_SECONDS: Final = 0.5
@@ -132,30 +122,6 @@ def split_small(
         return work, []
     digests = {job.file.sha256 for job in small}
     return [job for job in work if job.file.sha256 not in digests], small
-
-
-def threads_for(wait: float, most: int) -> int:
-    """The number of files to fetch at the same time.
-
-    Args:
-        wait: Seconds that one answer takes.
-        most: The upper bound.
-    """
-    return min(most, max(1, math.ceil(wait / WAIT_OF_ONE)))
-
-
-def most_threads(files: int) -> int:
-    """The most threads of a batch; one for a run that was asked to fetch one file at a time."""
-    return 1 if files == 1 else min(MOST, PER_FILE * files)
-
-
-def fitting(sizes: Sequence[int]) -> int:
-    """The number of files that may be in memory at the same time, whichever these are; at least one.
-
-    Args:
-        sizes: In bytes, the largest first.
-    """
-    return max(1, sum(1 for _ in takewhile(lambda total: total <= IN_MEMORY, accumulate(sizes))))
 
 
 class Batch:
@@ -227,13 +193,13 @@ class Batch:
         wait = yield from self._sample(group)
         if not self._waiting:
             return
+        from modelfetch.engine.batch_connections import fitting, most_threads, patience, threads_for
+
         most = affordable(most_threads(self._runtime.files), limit())
         threads = threads_for(wait, min(most, fitting([job.file.size for job in self._waiting])))
         if threads == 1:
             yield from self._fetch(group)
         else:
-            from modelfetch.engine.batch_connections import patience
-
             self._patience = patience(wait)
             yield from self._fetch_by(threads, group)
 
@@ -324,6 +290,7 @@ class Batch:
         if offer is None:
             return None
         self._last_offer = offer
+        self._runtime.prepare(offer.address)  # loading modules must not count as time of the source
         answer, request = FirstAnswer(offer), _request(job, offer, self._runtime.clock())
         try:
             self._receive(answer, request, self._limit(job, offer, first_byte))
@@ -349,7 +316,7 @@ class Batch:
         self._runtime.requests[key] = request
         try:
             for count in answer.receive(first_byte):
-                request.received += count
+                request.count(count)
         finally:
             del self._runtime.requests[key]
 

@@ -113,10 +113,12 @@ class Progress:
     model: str
     file: str
     source: str
-    """A :class:`~modelfetch.model.source_kinds.SourceKind`; ``cache`` when verifying."""
+    """A :class:`~modelfetch.model.source_kinds.SourceKind`; ``cache`` when verifying; empty if the file waits
+    without one."""
     host: str
     attempt: int
-    """Number of the attempt at this source: 1 for the first, one more with each retry."""
+    """Number of the attempt at this source: 1 for the first, one more with each retry; 0 while no request is
+    under way and the file waits."""
     received: int
     """Bytes on disk, wrong ones excluded as far as is known; in a verify run, bytes hashed."""
     size: int

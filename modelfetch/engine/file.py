@@ -95,7 +95,8 @@ Item = Event | FileDone
 def flatten(items: Iterator[Item | Sequence[Item] | More | None]) -> Iterator[Item | None]:
     """Yield the items of sequences one by one; batches hand on many items at once, and none to show the time.
 
-    An empty sequence becomes None, as otherwise nothing would look at the clock while a batch waits.
+    An empty sequence becomes None: a batch that waits hands on one so often that the thread that follows the
+    run might never find its queue empty, and so never look at the clock.
     """
     for item in items:
         if isinstance(item, Sequence):

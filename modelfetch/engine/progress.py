@@ -5,8 +5,9 @@ for the time of its next attempt, for a disk. So the thread that follows the run
 file in work that had no event for too long, with the bytes that are there by now. ``attempt`` is 0 while no
 request is under way: after ``file_started``, before a retry or another source, and after ``file_verified``.
 
-A thread that fetches a file of a batch yields no event before the whole answer is there. It registers a
-:class:`Request`, and the thread that follows the run reports the start of that file when it takes long::
+A thread that fetches a file of a batch yields no event before the whole answer is there. It registers its
+request (:mod:`modelfetch.engine.batch_requests`), and the thread that follows the run reports the start of
+that file when it takes long::
 
     file_started   f/0.txt
     progress       f/0.txt  attempt 1, 0 bytes      and so on, every second
@@ -22,7 +23,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from modelfetch.engine.events import (
     Event,
@@ -40,6 +41,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
+    from modelfetch.engine.batch_requests import Request, Requests
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec
 
@@ -69,38 +71,13 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Request:
-    """A request whose thread yields no event before the whole answer is there."""
-
-    model: str
-    file: str
-    source: str
-    host: str
-    size: int
-    began: float
-    """Time of the request, in clock seconds."""
-    received: int = 0
-    """Bytes of the answer so far."""
-    is_announced: bool = False
-    """Whether the start of the file was reported. Set by the thread that follows the run."""
-
-    def count(self, count: int) -> None:
-        """Count received bytes; an answer that is requested again does not count beyond the size."""
-        self.received = min(self.size, self.received + count)
-
-
-Requests = dict[FileId, Request]
-"""The requests under way. Entries may change at any time."""
-
-
-@dataclass(slots=True)
 class _InWork:
     """The last event of a file in work, from which its progress follows, and when it was reported."""
 
     event: Progress | FileStarted | FileVerified
     at: float
     is_request: bool = False
-    """Whether only its :class:`Request` says that it is in work."""
+    """Whether only its request in a batch says that it is in work."""
 
 
 def with_heartbeat(
@@ -120,7 +97,12 @@ def with_heartbeat(
     for item in items:
         now = clock()
         yield item if item is None else files.note(item, now)
-        yield from files.overdue(now)
+        if now >= files.look_at:
+            yield from files.overdue(now)
+
+
+_STAGES: Final = (FileStarted, FileVerified)
+"""Events after which a file waits for a source, for its hash or for its commit."""
 
 
 class _FilesInWork:
@@ -130,46 +112,36 @@ class _FilesInWork:
         self._positions = positions
         self._requests = requests
         self._files: dict[FileId, _InWork] = {}
-        self._look_at = 0.0
+        self.look_at = 0.0
         """Time of the next check of all files."""
 
     def note(self, item: Event | T, now: float) -> Event | T:
         """Note what an item says about its file. Returns the item, its position brought up to date."""
         key = getattr(item, "model", ""), getattr(item, "file", "")
-        match item:
-            case Progress():
-                item = self._not_behind(item, key)
-                self._files[key] = _InWork(item, now)
-            case FileStarted() | FileVerified():
-                self._files[key] = _InWork(item, now)
-            case RetryScheduled() | SourceFailed():
-                self._note_failure(item, key, now)
-            case FileQuarantined():  # the failure itself follows
-                pass
-            case _:
-                self._files.pop(key, None)
+        if isinstance(item, _STAGES):
+            self._files[key] = _InWork(item, now)
+        elif isinstance(item, Progress):
+            item = self._not_behind(item, key)
+            self._files[key] = _InWork(item, now)
+        elif key in self._files and not isinstance(item, FileQuarantined):  # the failure itself follows that
+            last = self._files.pop(key)
+            if isinstance(item, RetryScheduled | SourceFailed):
+                self._note_failure(item, last, now)
         return item
 
-    def _note_failure(self, event: RetryScheduled | SourceFailed, key: FileId, now: float) -> None:
+    def _note_failure(self, event: RetryScheduled | SourceFailed, last: _InWork, now: float) -> None:
         """Note that no request is under way until another attempt begins, if one follows."""
-        last = self._files.pop(key, None)
-        if last is None:
-            return
-        progress = replace(_progress(last.event), attempt=0)
-        if isinstance(event, RetryScheduled):
-            progress = replace(progress, source=event.source, host=event.host)
-        elif event.next_source:
-            progress = replace(progress, source=event.next_source, host=event.next_host)
-            progress = replace(progress, received=event.received)
-        else:
-            return
-        self._files[key] = _InWork(progress, now)
+        progress = replace(_progress(last.event), source=event.source, host=event.host, attempt=0)
+        if isinstance(event, SourceFailed):
+            if not event.next_source:
+                return
+            source, host, received = event.next_source, event.next_host, event.received
+            progress = replace(progress, source=source, host=host, received=received)
+        self._files[event.model, event.file] = _InWork(progress, now)
 
     def overdue(self, now: float) -> Iterator[Event]:
         """Report the files that had no event for too long."""
-        if now < self._look_at:
-            return
-        self._look_at = now + LOOK_SECONDS
+        self.look_at = now + LOOK_SECONDS
         yield from self._announce(now)
         for key, file in list(self._files.items()):
             if now - file.at < MOVED_SECONDS:

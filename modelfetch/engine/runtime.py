@@ -22,8 +22,8 @@ from modelfetch.sources.base import Offer, Source
 
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
+    from modelfetch.engine.batch_requests import Requests
     from modelfetch.engine.first_answer import FirstAnswer
-    from modelfetch.engine.progress import Requests
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]

@@ -195,7 +195,7 @@ class RunState:
         phase = "queued" if file.phase == "fetching" and file.attempt else file.phase
         self._ledger.move(file, phase, event.received, self.now, is_gain=False)
         file.meter = Meter()  # no byte is expected, so the time does not count as idle
-        self._ledger.pause_if_waiting()
+        self._ledger.reset_if_waiting()
 
     def _retry_scheduled(self, event: RetryScheduled) -> None:
         file = self._ledger.file(event.model, event.file)

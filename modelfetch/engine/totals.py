@@ -170,10 +170,10 @@ class Ledger:
         if self.active and self.phases.get("retrying", 0) == len(self.active):
             self._meter = Meter()  # the speed after a retry is that of the new bytes only
 
-    def pause_if_waiting(self) -> None:
-        """If no request is under way, do not count the time until the next change, as slowness or as idle."""
+    def reset_if_waiting(self) -> None:
+        """Forget the speed of the run if no request is under way: a wait is neither slow nor idle."""
         if all(file.is_waiting for file in self.active.values()):
-            self._meter.pause()
+            self._meter = Meter()
 
     def _measure(self, file: FileState, gained: int, at: float) -> None:
         if not self.active:

@@ -145,6 +145,30 @@ def _connect(addresses: Sequence[Address], seconds: float | None, cancel: Cancel
         race.close()
 
 
+def connect_to(
+    addresses: Addresses, host: str, port: int, seconds: float | None, cancel: Cancellation
+) -> socket.socket:
+    """Resolve a host, and connect to the first of its addresses that answers.
+
+    The socket wakes when the run is cancelled, and sends small requests at once.
+
+    Raises:
+        OSError: There is no connection; TimeoutError if no time is left.
+        SourceError: The host has an address that must not be connected to.
+        Cancelled: The run was cancelled.
+    """
+    sock = connect(addresses.resolve(host, port), seconds, cancel)
+    try:
+        cancel.register(sock)
+        # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # it was reset at once
+        sock.close()
+        raise
+    addresses.remember_family(host, sock.family)
+    return sock
+
+
 class _Race:
     """Connection attempts that run in parallel until one succeeds."""
 

@@ -22,7 +22,7 @@ import h11
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.body_framing import framing_of, pieces
-from modelfetch.net.connect import Addresses, connect
+from modelfetch.net.connect import Addresses, connect_to
 from modelfetch.net.errors import connect_error, socket_error
 from modelfetch.net.http11 import Connection, is_readable
 from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, Exchange, joined
@@ -138,17 +138,13 @@ class DirectTransport:
         try:
             with timer.connecting() as seconds:
                 until = time.monotonic() + seconds
-                sock = connect(self._addresses.resolve(target.host, target.port), seconds, self._cancel)
-                self._cancel.register(sock)
-                # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock = connect_to(self._addresses, target.host, target.port, seconds, self._cancel)
                 peer = str(sock.getpeername()[0])
                 if context is not None:
                     sock = self._secured(sock, context, target.host, until - time.monotonic())
         except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is too long, or empty
             self._cancel.raise_if_cancelled()
             raise connect_error(error) from error
-        self._addresses.remember_family(target.host, sock.family)
         return Connection(sock, peer)
 
     def _secured(
@@ -157,6 +153,7 @@ class DirectTransport:
         """Start TLS on a connected socket, which is closed if that fails."""
         try:
             sock.settimeout(max(seconds, 1e-3))  # 0 would mean that it never waits
+            context.set_alpn_protocols(["http/1.1"])  # RFC 7301: no other one is spoken here
             secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
         except BaseException:
             sock.close()
@@ -263,11 +260,16 @@ def _request(target: Target, headers: Mapping[str, str]) -> bytes:
     lines = [f"GET {target.path} HTTP/1.1", f"Host: {target.authority}", *FIELDS]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     try:
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        head = "\r\n".join([*lines, "", ""]).encode("ascii")
     except UnicodeEncodeError:
         head = b""
-    if not head or head.count(b"\n") != len(lines) + 1 or b"\0" in head:
-        raise SourceError(Fault.PROTOCOL, "the request could not be made (LocalProtocolError)")
+    if (
+        not head
+        or head.count(b"\r") != len(lines) + 1
+        or head.count(b"\n") != len(lines) + 1
+        or b"\0" in head
+    ):
+        raise SourceError(Fault.PROTOCOL, "the request has a header field that cannot be sent")
     return head
 
 

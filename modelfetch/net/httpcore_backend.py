@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 
 from modelfetch import tracing
-from modelfetch.net.connect import Addresses, connect
+from modelfetch.net.connect import Addresses, connect_to
 from modelfetch.net.http11 import is_readable
 from modelfetch.net.time_limits import StallTimer
 from modelfetch.net.transport import MAX_INTERIM
@@ -62,14 +62,10 @@ class Backend(httpcore.NetworkBackend):
             httpcore.ConnectError: No address answered.
         """
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError), _connecting(timeout) as seconds:
-            found = self._addresses.resolve(host, port)
-            sock = connect(found, seconds, self._cancel)
+            sock = connect_to(self._addresses, host, port, seconds, self._cancel)
             for option in socket_options or ():
                 sock.setsockopt(*option)
-            # Requests are small and sent at once: waiting for more data (Nagle) would only delay them.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = sock.getpeername()
-        self._addresses.remember_family(host, sock.family)
         return SocketStream(sock, peer, self._cancel)
 
 

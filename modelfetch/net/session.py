@@ -8,7 +8,6 @@ where that may help. A request goes directly to its server where possible, else 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,9 +22,10 @@ from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import DirectTransport, parse_target
 from modelfetch.net.errors import closing_on_error, naming_host
-from modelfetch.net.fields import credential_sent, may_be_used, range_headers, with_etag
+from modelfetch.net.fields import range_headers, with_etag
+from modelfetch.net.heads import excerpt_of, response_head
 from modelfetch.net.outgoing import GET, Outgoing, form_of
-from modelfetch.net.responses import Accept, RangeRequest, ResponseHead, judge, strong_etag
+from modelfetch.net.responses import Accept, RangeRequest, judge, strong_etag
 from modelfetch.net.time_limits import Clock, Limits, Memory, StallTimer
 from modelfetch.net.tls import require_ssl
 from modelfetch.net.urls import host_of, is_private_url, is_public, is_secure, origin, redirect_target
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 """Redirects followed for one request; between curl's strict advice (5) and the default of httpx (20)."""
-EXCERPT_BYTES = 8192
-"""Bytes read of a body that cannot be used: enough to recognize error pages and Git LFS pointers. If that is
-the whole body, its connection can be used again."""
-EXCERPT_SECONDS = 0.5
-"""Time limit for reading them: a new connection to a distant server takes about as long."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -181,7 +176,7 @@ class Session:
             with closing_on_error(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
-                head = _response_head(response, sent, timer, redirected=address != url)
+                head = response_head(response, sent, timer, redirected=address != url)
                 verdict = judge(sent, replace(head, challenge=challenge))
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(response.headers), origin(address)
@@ -231,7 +226,7 @@ class Session:
                 # Once public, always public: a chain of redirects must not hide where it began.
                 public = public or self._came_from_public(response, url)
                 url = redirect_target(url, response.location)
-                _excerpt(response, timer)  # a body read to its end frees the connection for the next request
+                excerpt_of(response, timer)  # a body read to its end frees the connection for the next
             response.close()
         raise SourceError(Fault.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
@@ -303,22 +298,3 @@ class _Transports:
         with self._lock:
             if self._httpx is not None:
                 self._httpx.close()
-
-
-def _response_head(
-    response: Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
-) -> ResponseHead:
-    excerpt = "" if may_be_used(response, request.size) else _excerpt(response, timer)
-    return ResponseHead(response.status, response.headers, redirected, excerpt, credential_sent(response))
-
-
-def _excerpt(response: Response, timer: StallTimer) -> str:
-    """The beginning of a body that will not be used. Reading a small one to its end frees the connection."""
-    data = b""
-    # Failures do not matter here: the status alone decides, an excerpt only improves the message.
-    with contextlib.suppress(SourceError, OSError), timer.capped(EXCERPT_SECONDS):
-        for piece in response.pieces():
-            data += piece
-            if len(data) > EXCERPT_BYTES:
-                break
-    return data[:EXCERPT_BYTES].decode("latin-1")

@@ -68,7 +68,10 @@ class StallTimer:
     """
 
     def __init__(
-        self, limits: Limits, clock: Clock = time.monotonic, first_byte: float | None = None
+        self,
+        limits: Limits,
+        clock: Clock = time.monotonic,
+        first_byte: float | None = None,
     ) -> None:
         self._window = limits.stall_timeout
         self._silence = self._window if first_byte is None else min(first_byte, self._window)

@@ -73,8 +73,7 @@ class Store(Contents):
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
         """
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
-        self._hashing = hashing
-        """Made with the first download."""
+        self._hashing = hashing  # made with the first partial
         self._lock = threading.Lock()
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
 
@@ -101,13 +100,12 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
-        # Loaded here, because a run of small files only has no partial.
         from modelfetch.store.hashing import Hashing
-        from modelfetch.store.resume import Opening
+        from modelfetch.store.resume import Opening  # here, as a run of small files has no partial
 
         with self._lock:
-            hashing = self._hashing = self._hashing or Hashing()
-        opening = Opening(self._disk, file, hashing, exclusive, cancelled)
+            self._hashing = self._hashing or Hashing()
+        opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
     def forget_partial(self, file: FileSpec, exclusive: bool) -> None:

@@ -15,18 +15,16 @@ from pathlib import Path
 import pytest
 
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.batch import (
-    FAILURES,
+from modelfetch.engine.batch import FAILURES, LARGEST, SAMPLE, Batch
+from modelfetch.engine.batch_connections import (
+    FIRST,
     IN_MEMORY,
-    LARGEST,
     MOST,
-    SAMPLE,
-    Batch,
+    BatchConnections,
     fitting,
     most_threads,
     threads_for,
 )
-from modelfetch.engine.batch_connections import FIRST, BatchConnections
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -514,8 +512,10 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
         assert code(lab.ensure(MODEL, runtime=runtime)) == 0
 
 
-def test_a_deadline_ends_it(lab: Laboratory, origin: Origin) -> None:
-    origin.fault("*", faults.stall(), after=5)
+@pytest.mark.parametrize("lateness", [0.0, 0.02], ids=["one connection", "several"])
+def test_a_deadline_ends_it(lab: Laboratory, origin: Origin, lateness: float) -> None:
+    origin.fault("*", faults.late(lateness), times=5)
+    origin.fault("*", faults.stall())
     began = time.monotonic()
     with run_of(lab, origin, seconds=0.3) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
@@ -532,10 +532,11 @@ def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, a
     release, clock, heard = threading.Event(), FakeClock(), Counter[str]()
 
     def now() -> float:
-        clock.now += 0.0 if release.is_set() else 0.5
+        clock.now += 0.0 if release.is_set() else 1.0
         return clock.now
 
-    origin.fault("*", faults.stall(until=release), after=answered)
+    origin.fault("*", faults.late(0.02), times=answered)  # long enough for several connections
+    origin.fault("*", faults.stall(until=release))
     with run_of(lab, origin, clock=now) as runtime:
         events = list[Event]()
         for event in lab.follow(MODEL, runtime=runtime):
@@ -551,7 +552,7 @@ def test_files_without_an_answer_are_reported(lab: Laboratory, origin: Origin, a
 
 
 def test_the_bytes_of_a_slow_answer_are_counted(lab: Laboratory, origin: Origin) -> None:
-    received, release, clock = set[int](), threading.Event(), count(1000.0, 0.5)
+    received, release, clock = set[int](), threading.Event(), count(1000.0, 1.0)
     origin.fault("*", faults.stall(100, until=release))
     with run_of(lab, origin, clock=lambda: next(clock)) as runtime:
         for event in lab.follow(MODEL, runtime=runtime):

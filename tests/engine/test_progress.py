@@ -12,6 +12,7 @@ import pytest
 
 from modelfetch import errors
 from modelfetch.cancel import Cancellation
+from modelfetch.engine.batch_requests import Request, Requests
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -26,8 +27,6 @@ from modelfetch.engine.progress import (
     MOVED_SECONDS,
     SILENCE_SECONDS,
     WAITING_SECONDS,
-    Request,
-    Requests,
     with_heartbeat,
 )
 from modelfetch.engine.verify import VerifyRequest, verify

@@ -173,7 +173,7 @@ def test_a_file_that_a_batch_gave_up_waits_for_its_turn() -> None:
 def test_the_run_is_not_idle_while_no_file_is_requested() -> None:
     begin: list[Timed] = [(0.0, RunStarted("ensure", (MODEL,))), (0.0, planned([BIG])), (0.0, started(*BIG))]
     waiting = [*begin, (1.0, progress(BIG[0], 0, BIG[1])), (2.0, left(0)), (5.0, waits()), (20.0, waits())]
-    assert folded(waiting).totals.idle is None
+    assert (folded(waiting).totals.idle, folded(waiting).totals.speed) == (None, None)
     asked: list[Timed] = [(30.0, progress(BIG[0], 0, BIG[1])), (33.0, progress(BIG[0], 0, BIG[1]))]
     assert folded([*waiting, *asked]).totals.idle == pytest.approx(3.0)
 

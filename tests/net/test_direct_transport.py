@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import parse_target
 from modelfetch.net.responses import RangeRequest
 from modelfetch.net.time_limits import Memory
-from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown
+from tests.net.asking import CANARY, CONTENT, FILE, HASTY, PATIENT, SIZE, everything_shown, get
 from tests.origin import Content, Origin, Proxy, faults
 from tests.origin import Fault as OriginFault
 from tests.patience import IN_TIME
@@ -282,3 +283,56 @@ def test_urls_are_sent_as_they_are(url: str, where: tuple[object, ...]) -> None:
 )
 def test_urls_that_need_normalization_go_through_httpx(url: str) -> None:
     assert parse_target(url) is None
+
+
+# Connections that are kept
+
+
+@pytest.mark.parametrize(
+    ("fault", "connections"),
+    [
+        (None, 1),
+        (faults.chunked_without_end(), 3),
+        (faults.no_length(), 3),
+        (faults.http_1_0(), 3),
+        (faults.header("Connection", "close"), 3),
+    ],
+    ids=lambda value: value.name if isinstance(value, OriginFault) else value,
+)
+def test_a_connection_is_used_again_if_its_body_ended_for_certain(
+    origin: Origin, ours: Client, url: str, fault: OriginFault | None, connections: int
+) -> None:
+    if fault is not None:
+        origin.fault("*", fault)
+    for _ in range(3):
+        get(ours, url)
+    assert origin.connections == connections
+
+
+@pytest.mark.parametrize("start", [0, 1000])
+def test_a_connection_is_used_again_after_a_large_body(origin: Origin, start: int) -> None:
+    with closing(Client(replace(PATIENT, direct_from=0), Cancellation())) as client:
+        for _ in range(3):
+            assert get(client, origin.url(PATH), start).data == FILE[start:]
+    assert origin.connections == 1
+
+
+def test_a_body_that_is_left_early_ends_its_connection(origin: Origin, ours: Client, url: str) -> None:
+    with closing(ours.request(url, RangeRequest(0, SIZE), credential=None, memory=Memory())) as body:
+        next(iter(body))
+    assert get(ours, url).data == FILE
+    assert origin.connections == 2
+
+
+def test_idle_connections_can_be_closed(origin: Origin, ours: Client, url: str) -> None:
+    get(ours, url)
+    ours.close_idle()
+    origin.until(lambda origin: origin.active == 0)
+    assert get(ours, url).data == FILE
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\nX: y", "a\rb", "a\0b", "ü"])
+def test_no_field_can_add_another_one(origin: Origin, ours: Client, url: str, value: str) -> None:
+    with pytest.raises(SourceError, match="cannot be sent"):
+        ours.open(url, {"X-Field": value}, None)
+    assert origin.requests == []
