@@ -216,7 +216,7 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
 
 
 def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
-    for path in sorted(FILES, key=lambda path: -len(FILES[path]))[:4]:
+    for path in sorted(FILES, key=lambda path: len(FILES[path]))[:4]:
         origin.fault(path, faults.status(404))
     clock = FakeClock()
     answers_slowly(origin, clock)
