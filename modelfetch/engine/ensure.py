@@ -29,6 +29,7 @@ from modelfetch.engine.events import (
     FileKept,
     FileResult,
     ModelReady,
+    Planned,
     RunFinished,
     RunStarted,
 )
@@ -119,6 +120,8 @@ class Run:
         """The locks of models that this run holds, by name: versions of a model share one."""
         self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
         """Models that are not ready, each with the paths that it still needs."""
+        self._plans: dict[ModelKey, Planned] = {}
+        """The plans of models that miss a file."""
         self._sources: dict[FileKey, str] = {}
         """The source of each file that is present: ``kind host``, or ``cache``."""
         self._fetched: dict[ModelKey, int] = {}
@@ -145,10 +148,12 @@ class Run:
             # Sorted, so that two runs with the same models lock them in the same order and cannot deadlock.
             for _, manifest in sorted(self._manifests.items()):
                 inventory = yield from self._open(manifest, held)
-                yield planned(self._runtime, inventory)
+                plan = planned(self._runtime, inventory)
+                yield plan
                 yield from self._kept(inventory)
                 if inventory.missing:
                     pending.append(inventory)
+                    self._plans[model_key(manifest)] = plan
                 else:
                     yield from self._ready(inventory)
             if pending:
@@ -244,6 +249,11 @@ class Run:
         """The bytes of each job that need not be fetched."""
         if self._request.options.force:
             return dict.fromkeys((job.key for job in work), 0)
+        if len(self._plans) == 1 and not self._request.distrusted:
+            # Planned a moment ago. With several models, the wait for a lock may have come in between.
+            [plan] = self._plans.values()
+            planned_bytes = {file.file: file.held for file in plan.files}
+            return {job.key: max(planned_bytes[file.path] for _, file in job.places) for job in work}
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():
             return {
