@@ -333,8 +333,13 @@ class Batch:
 
     def _offer(self, job: Job) -> HttpOffer | None:
         """The first offer, if a batch can use it: over HTTP, from a host that did not fail."""
-        offers = self._runtime.each_offer(*job.places)
-        offer = next((each for each in offers if not _is_ruled_out(each)), None)
+        (manifest, file), *more = job.places
+        _, offer = self._runtime.first_offers.pop((id(manifest), file.path), (manifest, None))
+        if more:  # another model may have a source that comes first
+            offer = None
+        if not isinstance(offer, HttpOffer):
+            offers = self._runtime.each_offer(*job.places)
+            offer = next((each for each in offers if not _is_ruled_out(each)), None)
         if not isinstance(offer, HttpOffer):
             return None
         return offer if self._runtime.hosts.is_healthy(offer.host) else None

@@ -99,6 +99,9 @@ class Runtime:
     waits for the next byte cannot report progress, so the consumer of the events asks here."""
     requests: Requests = field(default_factory=dict)
     """Requests of a batch that are under way, by model and path, for the same reason."""
+    first_offers: dict[tuple[int, str], tuple[Manifest, Offer]] = field(default_factory=dict)
+    """The first offers of a plan, for the batch that follows: making them again takes a tenth of its time. By
+    ``id`` of the manifest, which is kept so that no other one gets it, and path."""
     first_answers: dict[str, FirstAnswer] = field(default_factory=dict)
     """By digest, the answers of a batch that did not bring their file; each is taken out when it is used."""
     hosts: Hosts = field(init=False)
