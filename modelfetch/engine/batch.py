@@ -1,4 +1,4 @@
-"""Fetch many small files: each in one answer over a kept-alive connection, stored in groups.
+"""Fetch small files: each in one answer into memory, over kept-alive connections, stored in groups.
 
 What takes time with a file of a few kilobytes is not its bytes but what is done for each file alone: a lock,
 a journal, a sync, and the wait for an answer. A batch does without lock and journal, syncs a group of files
@@ -8,54 +8,53 @@ at once, and waits for many answers at the same time:
 2. fetch the others over as many connections as that wait is worth, and commit them in groups;
 3. leave all files that failed, and those that were never begun, to :func:`modelfetch.engine.file.obtain`.
 
-So a batch handles the common case only. Retries, other sources, and the reports about both are those of the
-ordinary way.
+So a batch handles the common case only. What the ordinary way does with a failed file begins with the answer
+that the batch received (:mod:`modelfetch.engine.first_answer`): no request is repeated for it, its bytes and
+its failure count, and retries, other sources and events follow the ordinary rules.
+
+Until a file is verified its bytes are in memory only. A cancelled run writes them to a partial; a killed one
+loses them.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from modelfetch import tracing
-from modelfetch.engine.batch_connections import BatchConnections, patience
+from modelfetch.cancel import Cancelled
 from modelfetch.engine.batch_requests import Request
-from modelfetch.engine.candidates import COSTLY, FIRST_BYTE
 from modelfetch.engine.events import Event, FileStarted, FileVerified
 from modelfetch.engine.file import FileDone, Item, Mode, Obtained, committed, obtain_alone
-from modelfetch.engine.workers import affordable, merge
+from modelfetch.engine.first_answer import FirstAnswer
+from modelfetch.engine.workers import More, affordable, merge
 from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import HttpOffer
-from modelfetch.sources.local_files import LocalOffer
 from modelfetch.store.dir_handles import limit
 
 if TYPE_CHECKING:
+    from modelfetch.engine.batch_connections import BatchConnections
     from modelfetch.engine.plan import Job
     from modelfetch.engine.runtime import Runtime
     from modelfetch.sources.base import Offer
     from modelfetch.store import GroupCommit, Staged
 
-FEWEST: Final = 32
-"""The fewest small files for a batch: fewer take only a fifth of a second in the ordinary way."""
-LARGEST: Final = 256 * 1024
-"""The largest small file, in bytes: 64 of them at a time take 16 MiB of memory."""
+FEWEST: Final = 1
+"""The fewest small files for a batch."""
+LARGEST: Final = 1024 * 1024
+"""The largest small file, in bytes. A killed run loses at most so much of each file under way."""
 SAMPLE: Final = 3
 """Files fetched one after the other to measure the wait for an answer; the shortest counts."""
 LONG_WAIT: Final = 0.005
 """Seconds of wait from which two files are enough to measure: the network, and no processor, takes so
 long."""
-WAIT_OF_ONE: Final = 0.0008
-"""Seconds of wait that are worth one thread more: about twice the processor time of a file. Measured: over
-loopback four threads are slower than one; with answers after 50 ms, 64 are best."""
-MOST: Final = 64
-"""The most threads, and so connections, of a batch; more gain nothing measurable and load the server."""
-PER_FILE: Final = 16
-"""Connections of a batch for each file that may be in work at the same time (``network.files``)."""
+DISTANT: Final = 0.02
+"""Seconds for the first file, its connection included, from which one file is enough to measure."""
 HAND_ON_SECONDS: Final = 0.05
 """Seconds over which a thread collects files before it hands them on: each handover costs a thread switch."""
 COMMIT_SECONDS: Final = 0.5
@@ -103,35 +102,25 @@ class _Fetched:
             first = False
 
 
-def split_small(runtime: Runtime, work: Sequence[Job], mode: Mode) -> tuple[Sequence[Job], Sequence[Job]]:
+def split_small(
+    runtime: Runtime, work: Sequence[Job], held: Mapping[tuple[str, int], int], mode: Mode
+) -> tuple[Sequence[Job], Sequence[Job]]:
     """Split jobs into those that are fetched one by one, and those for a batch: often none.
 
     Args:
         runtime: Of the run.
         work: The jobs, each with a digest of its own.
+        held: The bytes of each job that are on disk; a batch only fetches whole files.
         mode: Of the run.
     """
     if mode.force or runtime.offline or mode.bad or runtime.limit_rate is not None:
         return work, []  # a batch neither replaces files nor throttles
-    small = [job for job in work if job.file.size <= LARGEST]
+    largest = min(LARGEST, runtime.split_policy.min_size - 1)  # a file that may be split is not small
+    small = [job for job in work if 0 < job.file.size <= largest and not held[job.key]]
     if len(small) < FEWEST:
         return work, []
-    return [job for job in work if job.file.size > LARGEST], small
-
-
-def threads_for(wait: float, most: int) -> int:
-    """The number of files to fetch at the same time.
-
-    Args:
-        wait: Seconds that one answer takes.
-        most: The upper bound.
-    """
-    return min(most, max(1, math.ceil(wait / WAIT_OF_ONE)))
-
-
-def most_threads(files: int) -> int:
-    """The most threads of a batch; one for a run that was asked to fetch one file at a time."""
-    return 1 if files == 1 else min(MOST, PER_FILE * files)
+    digests = {job.file.sha256 for job in small}
+    return [job for job in work if job.file.sha256 not in digests], small
 
 
 class Batch:
@@ -139,38 +128,44 @@ class Batch:
 
     Args:
         runtime: Of the run.
-        work: The jobs, each with a digest of its own; see :func:`split_small`.
-        new: Those of which no byte is on disk yet.
+        work: The jobs, the largest first, each with a digest of its own; see :func:`split_small`.
         mode: Of the run.
     """
 
-    def __init__(self, runtime: Runtime, work: Sequence[Job], new: Sequence[Job], mode: Mode) -> None:
+    def __init__(self, runtime: Runtime, work: Sequence[Job], mode: Mode) -> None:
         self._runtime = runtime
         self._mode = mode
-        self._waiting = deque(new)
+        self._waiting = deque(work)
         """Jobs that no thread has begun. Emptied to end the batch; shared by its threads."""
         self._left = {job.file.sha256: job for job in work}
         """Jobs that have not ended yet, by digest."""
+        self._staged: dict[str, Staged] = {}
+        """Verified files that are not committed yet, by digest."""
         self._refusal: StoreError | None = None
         """The first error of the disk in a lane."""
         self._failures = 0
-        self._answers = 0
         self._patience: float | None = None
         """Seconds for the first answer over a new connection; None until the sample was fetched."""
         self._last_offer: HttpOffer | None = None
 
-    def run(self) -> Generator[Item | Sequence[Item], None, None]:
-        """Obtain every file, in the quick way or else in the ordinary one.
+    def run(self) -> Generator[Item | Sequence[Item] | More, None, None]:
+        """Obtain every file, in the quick way or else by tasks that follow the ordinary one.
 
         Raises:
             Cancelled: The run was cancelled.
         """
         try:
             with self._runtime.store.group() as group:
-                yield from self._quickly(group)
+                try:
+                    yield from self._quickly(group)
+                except (Cancelled, GeneratorExit):
+                    with suppress(StoreError):  # verified files stay on disk
+                        group.commit(list(self._staged.values()))
+                    raise
         except StoreError:
             self._waiting.clear()  # the ordinary way meets the same disk, and reports its error for a file
-        yield from self._ordinarily()
+        if self._left:
+            yield More([obtain_alone(self._runtime, job, self._mode) for job in self._left.values()])
 
     # The quick way
 
@@ -195,26 +190,35 @@ class Batch:
 
     def _parcels(self, group: GroupCommit) -> Iterator[list[_Fetched]]:
         wait = yield from self._sample(group)
-        self._patience = patience(wait)
+        if not self._waiting:
+            return
+        from modelfetch.engine.batch_connections import fitting, most_threads, patience, threads_for
+
         most = affordable(most_threads(self._runtime.files), limit())
-        threads = threads_for(wait, most)
+        threads = threads_for(wait, min(most, fitting([job.file.size for job in self._waiting])))
         if threads == 1:
             yield from self._fetch(group)
         else:
+            self._patience = patience(wait)
             yield from self._fetch_by(threads, group)
 
     def _sample(self, group: GroupCommit) -> Generator[list[_Fetched], None, float]:
         """Fetch the first files; returns the seconds of the shortest wait."""
         waits: list[float] = []
         while self._waiting and len(waits) < SAMPLE:
+            # The smallest: its wait is that for the answer, and the others are not held up by its bytes.
+            self._waiting.rotate()
             for parcel in self._fetch(group, 1):
                 waits += [fetched.wait for fetched in parcel]
                 yield parcel
-            if min(waits[1:], default=0.0) >= LONG_WAIT:  # the first wait includes making the connection
+            # The first wait includes making the connection.
+            if min(waits[1:], default=0.0) >= LONG_WAIT or (waits and waits[0] >= DISTANT):
                 break
         return min(waits, default=0.0)
 
     def _fetch_by(self, threads: int, group: GroupCommit) -> Iterator[list[_Fetched]]:
+        from modelfetch.engine.batch_connections import BatchConnections
+
         cancel = self._runtime.cancel.child()  # leaving the connections must not end the run
         connections = BatchConnections(cancel)
         fetching = [self._fetch_in(connections, number, group) for number in range(threads)]
@@ -243,21 +247,23 @@ class Batch:
     ) -> Generator[list[_Fetched], None, None]:
         """Fetch files until none is left, in one thread."""
         clock, parcel = self._runtime.clock, list[_Fetched]()
-        handed_on, count, is_proven = clock(), 0, False
+        handed_on, count = clock(), 0
+        first_byte = self._patience  # of a new connection, until it has answered
         while count < most and (job := self._next(connections)) is not None:
             count += 1
             try:
-                fetched = self._fetch_one(group, job)
+                fetched = self._fetch_one(group, job, first_byte)
             except _Unanswered:
                 self._waiting.appendleft(job)
                 if connections is not None and connections.note_silence():
                     break
+                first_byte = None  # the last connection has the time that any other source has
                 continue
             if fetched is not None:
                 parcel.append(fetched)
-                if connections is not None and not is_proven:
-                    is_proven = True
+                if connections is not None and first_byte is not None:
                     connections.note_answer()
+                first_byte = None
             if clock() - handed_on >= HAND_ON_SECONDS:
                 yield parcel
                 parcel, handed_on = [], clock()
@@ -275,57 +281,76 @@ class Batch:
         except IndexError:
             return None
 
-    def _fetch_one(self, group: GroupCommit, job: Job) -> _Fetched | None:
+    def _fetch_one(self, group: GroupCommit, job: Job, first_byte: float | None) -> _Fetched | None:
         """Fetch a file from the source that comes first; None when that failed or is not for a batch.
 
         Raises:
-            _Unanswered: Other connections got answers while this one waited for its first.
+            _Unanswered: A new connection was not answered within ``first_byte`` seconds.
         """
-        clock, offer = self._runtime.clock, self._offer(job)
+        offer = self._offer(job)
         if offer is None:
             return None
-        self._last_offer, answers = offer, self._answers
-        request = _request(job, offer, clock())
+        self._last_offer = offer
+        self._runtime.prepare(offer.address)  # loading modules must not count as time of the source
+        answer, request = FirstAnswer(offer), _request(job, offer, self._runtime.clock())
         try:
-            data = self._fetch_answer(offer, request)
+            self._receive(answer, request, self._limit(job, offer, first_byte))
         except SourceError as error:
-            if self._patience is not None and error.fault in _SILENT and self._answers > answers:
+            if first_byte is not None and error.fault in _SILENT and not answer.data:
                 raise _Unanswered from error
-            # No connection got an answer. A later answer of the host takes this back.
-            if error.fault in COSTLY:
-                self._runtime.hosts.record_failure(offer.host, error, job.file.sha256)
-            self._count_failure(job, error)
-            return None
-        self._answers += 1
-        wait = clock() - request.began
-        loose = group.write(job.places, data)
+            answer.error = error
+        except Cancelled:
+            answer.keep(self._runtime.store, job.file)
+            raise
+        wait = self._runtime.clock() - request.began
+        # Once all bytes are there, the SHA-256 decides, however the answer ended.
+        loose = group.write(job.places, answer.data) if len(answer.data) == job.file.size else None
         if loose is None:
-            self._count_failure(job, SourceError(Fault.HASH, "wrong bytes"))
+            self._leave(job, answer)
             return None
+        self._staged[job.file.sha256] = loose
         return _Fetched(job, offer, loose, request.began, wait, request)
 
-    def _fetch_answer(self, offer: HttpOffer, request: Request) -> bytes:
-        """Fetch a file; meanwhile the thread that follows the run reports its progress."""
+    def _receive(self, answer: FirstAnswer, request: Request, first_byte: float | None) -> None:
+        """Receive a file; meanwhile the thread that follows the run reports its progress."""
         key = request.model, request.file
         self._runtime.requests[key] = request
         try:
-            return offer.fetch(FIRST_BYTE if offer.kind == SourceKind.IPFS else self._patience, request.count)
+            for count in answer.receive(first_byte):
+                request.count(count)
         finally:
             del self._runtime.requests[key]
 
+    def _limit(self, job: Job, offer: HttpOffer, first_byte: float | None) -> float | None:
+        """The time limit for the first byte, in seconds; None for the limit of any stall."""
+        if offer.kind != SourceKind.IPFS:
+            return first_byte
+        from modelfetch.engine.candidates import FIRST_BYTE
+
+        has_others = any(each.kind != SourceKind.IPFS for each in self._runtime.offers(*job.places))
+        return FIRST_BYTE if has_others else None
+
     def _offer(self, job: Job) -> HttpOffer | None:
         """The first offer, if a batch can use it: over HTTP, from a host that did not fail."""
-        offers = self._runtime.each_offer(*job.places)
-        offer = next((each for each in offers if not _is_ruled_out(each)), None)
-        if not isinstance(offer, HttpOffer) or not job.file.size:
+        (manifest, file), *more = job.places
+        _, offer = self._runtime.first_offers.pop((id(manifest), file.path), (manifest, None))
+        if more:  # another model may have a source that comes first
+            offer = None
+        if not isinstance(offer, HttpOffer):
+            offers = self._runtime.each_offer(*job.places)
+            offer = next((each for each in offers if not _is_ruled_out(each)), None)
+        if not isinstance(offer, HttpOffer):
             return None
         return offer if self._runtime.hosts.is_healthy(offer.host) else None
 
-    def _count_failure(self, job: Job, error: SourceError) -> None:
+    def _leave(self, job: Job, answer: FirstAnswer) -> None:
+        """Leave a file to the ordinary way, with the answer that was received."""
+        self._runtime.first_answers[job.file.sha256] = answer
+        fault = Fault.HASH if answer.error is None else answer.error.fault
         if tracing.active is not None:
-            tracing.active.say(f"retry: {job.file.path}: {error.message}; it is fetched by itself later")
+            tracing.active.say(f"retry: {job.file.path}: {answer.outcome}; it is fetched by itself later")
         self._failures += 1
-        if error.fault in _OF_THE_HOST or self._failures >= FAILURES:
+        if fault in _OF_THE_HOST or self._failures >= FAILURES:
             self._waiting.clear()
 
     def _commit(self, group: GroupCommit, pending: Sequence[_Fetched]) -> Sequence[Item]:
@@ -336,22 +361,17 @@ class Batch:
             self._runtime.hosts.record_success(host)
         now, items = self._runtime.clock(), list[Item]()
         for fetched in placed:
-            del self._left[fetched.job.file.sha256]
+            del self._left[fetched.job.file.sha256], self._staged[fetched.job.file.sha256]
             items += fetched.committed(now)
         return [*items, *(FileDone(fetched.job, fetched.obtained) for fetched in placed)]
-
-    # The ordinary way
-
-    def _ordinarily(self) -> Iterator[Item]:
-        cancel = self._runtime.cancel.child()  # leaving these tasks must not end the run
-        runtime = self._runtime.for_part(cancel)
-        tasks = [obtain_alone(runtime, job, self._mode) for job in self._left.values()]
-        with closing(merge(tasks, runtime.files, cancel)) as merged:
-            yield from (item for item in merged if item is not None)
 
 
 def _is_ruled_out(offer: Offer) -> bool:
     """Whether a file on this disk is known to have other bytes."""
+    if offer.kind != SourceKind.LOCAL:
+        return False
+    from modelfetch.sources.local_files import LocalOffer
+
     return isinstance(offer, LocalOffer) and offer.is_ruled_out()
 
 

@@ -28,9 +28,10 @@ from modelfetch.engine.events import (
     FileKept,
     FileResult,
     ModelReady,
+    Planned,
     RunStarted,
 )
-from modelfetch.engine.failures import Failure, code_of, finished, worst
+from modelfetch.engine.failures import Failure, code_of, finished
 from modelfetch.engine.file import (
     FileDone,
     Item,
@@ -57,7 +58,7 @@ from modelfetch.engine.plan import (
     take_inventory,
 )
 from modelfetch.engine.progress import Deadline, with_heartbeat
-from modelfetch.engine.workers import Task, merge
+from modelfetch.engine.workers import More, Task, merge
 from modelfetch.errors import ModelfetchError, StoreError
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.store import Lock, ReceiptError
@@ -97,6 +98,8 @@ class Run:
         """The locks of models that this run holds, by name: versions of a model share one."""
         self._waiting: dict[ModelKey, tuple[Inventory, set[str]]] = {}
         """Models that are not ready, each with the paths that it still needs."""
+        self._plans: dict[ModelKey, Planned] = {}
+        """The plans of models that miss a file."""
         self._sources: dict[FileKey, str] = {}
         """The source of each file that is present: ``kind host``, or ``cache``."""
         self._fetched: dict[ModelKey, int] = {}
@@ -123,10 +126,12 @@ class Run:
             # Sorted, so that two runs with the same models lock them in the same order and cannot deadlock.
             for _, manifest in sorted(self._manifests.items()):
                 inventory = yield from self._open(manifest, held)
-                yield planned(self._runtime, inventory)
+                plan = planned(self._runtime, inventory)
+                yield plan
                 yield from self._kept(inventory)
                 if inventory.missing:
                     pending.append(inventory)
+                    self._plans[model_key(manifest)] = plan
                 else:
                     yield from self._ready(inventory)
             if pending:
@@ -134,6 +139,8 @@ class Run:
             else:
                 self._runtime.store.sweep(thorough=False)
         if self._errors:
+            from modelfetch.engine.failures import worst
+
             raise worst(list(self._errors.values()))
 
     def _open(self, manifest: Manifest, held: ExitStack) -> Task[Inventory]:
@@ -178,13 +185,12 @@ class Run:
         self._check_disk(work, held)
         runtime.hosts.expect(sum(job.file.size for job in work))
         mode = Mode(self._request.options.force, self._bad_paths())
-        others, small = split_small(runtime, plain, mode)
-        tasks: list[Generator[Item | Sequence[Item], None, None]] = [
+        others, small = split_small(runtime, plain, held, mode)
+        tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
         if small:
-            new = [job for job in small if not held[job.key]]
-            tasks.append(Batch(runtime, small, new, mode).run())
+            tasks.append(Batch(runtime, small, mode).run())
         tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
         for inventory in pending:
             needed = {file.path for file in inventory.missing}
@@ -221,6 +227,11 @@ class Run:
         """The bytes of each job that need not be fetched."""
         if self._request.options.force:
             return dict.fromkeys((job.key for job in work), 0)
+        if len(self._plans) == 1 and not self._request.distrusted:
+            # Planned a moment ago. With several models, the wait for a lock may have come in between.
+            [plan] = self._plans.values()
+            planned_bytes = {file.file: file.held for file in plan.files}
+            return {job.key: max(planned_bytes[file.path] for _, file in job.places) for job in work}
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():
             return {

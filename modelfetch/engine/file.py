@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
-from modelfetch.engine.candidates import Candidates
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -27,21 +26,19 @@ from modelfetch.engine.events import (
     FileVerified,
     Progress,
 )
-from modelfetch.engine.failures import Exhausted, file_error
 from modelfetch.engine.locking import acquire
 from modelfetch.engine.plan import Holdings, Job
 from modelfetch.engine.progress import hash_with_progress
-from modelfetch.engine.transfer import Transfer
-from modelfetch.engine.workers import Task
+from modelfetch.engine.workers import More, Task
 from modelfetch.errors import IntegrityError, ModelfetchError, StoreError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.sources.local_files import LocalOffer
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
+    from modelfetch.sources.local_files import LocalOffer
     from modelfetch.store import Placed
 
 
@@ -94,7 +91,7 @@ Item = Event | FileDone
 """What a task of a run yields."""
 
 
-def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | None]:
+def flatten(items: Iterator[Item | Sequence[Item] | More | None]) -> Iterator[Item | None]:
     """Yield the items of sequences one by one; batches hand on many items at once, and none to show the time.
 
     An empty sequence becomes None: a batch that waits hands on one so often that the thread that follows the
@@ -103,7 +100,7 @@ def flatten(items: Iterator[Item | Sequence[Item] | None]) -> Iterator[Item | No
     for item in items:
         if isinstance(item, Sequence):
             yield from item or (None,)
-        else:
+        elif not isinstance(item, More):  # which merge() takes out
             yield item
 
 
@@ -223,6 +220,11 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 
 
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
+    # Loaded here, because a run of small files needs none of it where each first source delivers.
+    from modelfetch.engine.candidates import Candidates
+    from modelfetch.engine.failures import Exhausted, file_error
+    from modelfetch.engine.transfer import Transfer
+
     manifest, file = job.places[0]
     candidates = Candidates(offers_for(runtime, job, mode))
     with runtime.store.partial(file, exclusive, lambda: runtime.cancel.cancelled) as partial:
@@ -258,10 +260,15 @@ def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Ev
 
 def offers_for(runtime: Runtime, job: Job, mode: Mode) -> list[Offer]:
     """The offers of every manifest that needs this digest, without duplicates and untrusted files."""
+    from modelfetch.sources.local_files import LocalOffer
+
     offers: dict[str, Offer] = {}
     for offer in runtime.offers(*job.places):
         if not (isinstance(offer, LocalOffer) and _is_useless(offer, mode)):
             offers.setdefault(offer.address, offer)
+    answer = runtime.first_answers.pop(job.file.sha256, None)
+    if answer is not None:
+        offers[answer.address] = answer  # in the place of its offer
     return list(offers.values())
 
 

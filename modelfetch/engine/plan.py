@@ -8,7 +8,7 @@ several files or models are fetched once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.lazy_dataclass import dataclass
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modelfetch.store import Store
 
 
+MOST_OFFERS: Final = 4096
+"""The most offers kept from a plan: about a kilobyte each."""
 ModelKey = tuple[str, str, str]
 """Name, version and identity of a model; see :func:`model_key`."""
 FileKey = tuple[str, str, str, str]
@@ -104,6 +106,8 @@ def _planned_file(
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
     held = holdings.of(inventory.manifest, file) if holdings is not None else 0
     offers = runtime.offers((inventory.manifest, file))
+    if offers and len(runtime.first_offers) < MOST_OFFERS:
+        runtime.first_offers[id(inventory.manifest), file.path] = inventory.manifest, offers[0]
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
     return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
 

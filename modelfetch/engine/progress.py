@@ -40,7 +40,7 @@ from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
-    from modelfetch.engine.batch_requests import Requests
+    from modelfetch.engine.batch_requests import Request, Requests
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec
 
@@ -253,7 +253,9 @@ class Deadline:
         self._runtime.check_deadline(self._doing())
 
     def _doing(self) -> str:
-        if not self._in_work:
+        # A copy, because other threads add and remove requests meanwhile.
+        in_work: list[Progress | Request] = [*self._runtime.requests.copy().values(), *self._in_work.values()]
+        if not in_work:
             return ""
-        last = next(reversed(self._in_work.values()))
+        last = in_work[-1]
         return f"{last.model}: {last.file} from {last.source} {last.host}".rstrip()

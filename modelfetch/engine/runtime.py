@@ -14,7 +14,7 @@ from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import DeadlineError
-from modelfetch.lazy_dataclass import dataclass, field, replace
+from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.net.retry import RetryPolicy
 from modelfetch.sources.base import Offer, Source
@@ -22,6 +22,7 @@ from modelfetch.sources.base import Offer, Source
 if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.engine.batch_requests import Requests
+    from modelfetch.engine.first_answer import FirstAnswer
     from modelfetch.store import Store
 
 Rank = Callable[[Sequence[Offer]], Sequence[Offer]]
@@ -97,6 +98,11 @@ class Runtime:
     waits for the next byte cannot report progress, so the consumer of the events asks here."""
     requests: Requests = field(default_factory=dict)
     """Requests of a batch that are under way, by model and path, for the same reason."""
+    first_offers: dict[tuple[int, str], tuple[Manifest, Offer]] = field(default_factory=dict)
+    """The first offers of a plan, for the batch that follows: making them again takes a tenth of its time. By
+    ``id`` of the manifest, which is kept so that no other one gets it, and path."""
+    first_answers: dict[str, FirstAnswer] = field(default_factory=dict)
+    """By digest, the answers of a batch that did not bring their file; each is taken out when it is used."""
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,18 +111,6 @@ class Runtime:
         # A file is cut into no more segments than the limit per host allows (Hosts.connections_for). With
         # CONNECTIONS alone, a larger number of connections to one file would have no effect.
         self.hosts = Hosts(self.clock, max(CONNECTIONS, self.split_policy.connections))
-
-    def for_part(self, cancel: Cancellation) -> Runtime:
-        """This runtime for a part of the run that can be cancelled alone.
-
-        Hosts and deadline stay those of the run, and the rate limit shares its allowance.
-
-        Args:
-            cancel: A child of the run's cancellation.
-        """
-        part = replace(self, cancel=cancel)
-        part.deadline, part.hosts = self.deadline, self.hosts
-        return part
 
     def check_deadline(self, doing: str) -> None:
         """Raise when the time limit of the run is reached.

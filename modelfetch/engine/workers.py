@@ -18,8 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from modelfetch.engine.events import Event
 from modelfetch.lazy_dataclass import dataclass
@@ -38,6 +37,13 @@ Task = Generator[Event, None, T]
 LEAVE_SECONDS = 0.5
 """The longest time that a cancelled run waits for its workers, in seconds. A worker in a system call that
 cannot be interrupted (resolving a host name) is left behind: a daemon thread with nothing to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a task yields to have further tasks run, after all that wait already."""
+
+    tasks: Sequence[Generator[Any, None, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,11 @@ def merge(
     Raises:
         Cancelled: The run was cancelled by another thread, and the workers yield nothing any more.
     """
-    items: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
-    waiting = deque(tasks)
-    workers = _start(min(threads, len(tasks)), waiting, items)
-    if not workers:
-        yield from _one_by_one(waiting)
+    pool = _Pool(threads, tasks)
+    if not pool.start():
+        yield from _one_by_one(pool.waiting)
         return
-    running = len(tasks)
+    items, running = pool.items, len(tasks)
     try:
         while running:
             try:
@@ -82,6 +86,10 @@ def merge(
             except queue.Empty:
                 cancel.raise_if_cancelled()  # a worker in a system call cannot notice that it was
                 yield None
+                continue
+            if isinstance(item, More):
+                running += len(item.tasks)
+                pool.add(item.tasks)
                 continue
             if not isinstance(item, _Ended):
                 yield item
@@ -92,43 +100,63 @@ def merge(
     finally:
         if running:
             cancel.cancel()
-            waiting.clear()
-        join(workers, LEAVE_SECONDS)
+        pool.end()
 
 
-def _start(
-    count: int,
-    waiting: deque[Generator[Item, None, object]],
-    items: queue.SimpleQueue[Item | _Ended],
-) -> list[threading.Thread]:
-    """Start this many workers, or fewer where the system refuses further threads."""
-    workers: list[threading.Thread] = []
-    work = partial(_work, waiting, items)
-    for n in range(count):
-        worker = start(work, f"modelfetch-{n}")
-        if worker is None:
-            break
-        workers.append(worker)
-    return workers
+class _Pool(Generic[Item]):
+    """The worker threads of one run, started as tasks need them, and the tasks that wait for one."""
+
+    def __init__(self, most: int, tasks: Sequence[Generator[Item, None, object]]) -> None:
+        self.items: queue.SimpleQueue[Item | _Ended] = queue.SimpleQueue()
+        self.waiting = deque(tasks)
+        self._most = most
+        self._workers: list[threading.Thread] = []
+        self._changed = threading.Condition()
+        self._is_over = False
+
+    def start(self) -> bool:
+        """Start a worker for each waiting task, or fewer where the system refuses; whether there is any."""
+        for _ in range(min(self._most - len(self._workers), len(self.waiting))):
+            worker = start(self._work, f"modelfetch-{len(self._workers)}")
+            if worker is None:
+                break
+            self._workers.append(worker)
+        return bool(self._workers)
+
+    def add(self, tasks: Sequence[Generator[Item, None, object]]) -> None:
+        """Add tasks behind those that wait."""
+        with self._changed:
+            self.waiting.extend(tasks)
+            self._changed.notify_all()
+        self.start()
+
+    def end(self) -> None:
+        """Start no further task, and wait a moment until those that run have ended."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        join(self._workers, LEAVE_SECONDS)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self.waiting and not self._is_over:
+                    self._changed.wait()
+                if self._is_over:
+                    return
+                task = self.waiting.popleft()
+            self.items.put(_run(task, self.items.put))
 
 
 def _one_by_one(waiting: deque[Generator[Item, None, object]]) -> Generator[Item, None, None]:
     """Run tasks in the calling thread, where the system refuses even one further thread."""
     while waiting:
         with closing(waiting.popleft()) as task:
-            yield from task
-
-
-def _work(
-    waiting: deque[Generator[Item, None, object]],
-    items: queue.SimpleQueue[Item | _Ended],
-) -> None:
-    while True:
-        try:
-            task = waiting.popleft()
-        except IndexError:
-            return
-        items.put(_run(task, items.put))
+            for item in task:
+                if isinstance(item, More):
+                    waiting.extend(item.tasks)
+                else:
+                    yield item
 
 
 def _run(task: Generator[Item, None, object], put: Callable[[Item], None]) -> _Ended:

@@ -73,38 +73,6 @@ class Client:
         """Load what a request for ``url`` needs, so that its time is not measured as the source's."""
         self._session_for(url).prepare(url)
 
-    def fetch(
-        self,
-        url: str,
-        size: int,
-        credential: Credential | None,
-        first_byte: float | None = None,
-        count: Callable[[int], None] | None = None,
-    ) -> bytes:
-        """Fetch a whole small file.
-
-        The connection stays open for further requests. Threads that call this at the same time use different
-        connections.
-
-        Args:
-            url: Address of the file.
-            size: Size of the file in bytes; at least 1.
-            credential: Sent to its own origin only.
-            first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
-            count: Called with the number of bytes of each piece as it is received. Those of a file that is
-                requested again are counted again.
-
-        Returns:
-            ``size`` bytes. Their digest is not verified here.
-
-        Raises:
-            SourceError: The source cannot serve this request; its fault says whether a retry may help.
-            Cancelled: The run was cancelled.
-        """
-        session = self._session_for(url)
-        with _asking(url):
-            return session.fetch(url, size, credential, first_byte, count)
-
     def open(
         self,
         url: str,
@@ -180,7 +148,7 @@ class Client:
         return answer
 
     def close_idle(self) -> None:
-        """Close the connections of :meth:`fetch` that have no request under way."""
+        """Close the connections that have no request under way."""
         if self._session is not None:
             self._session.close_idle()
 

@@ -115,11 +115,6 @@ class DirectTransport:
                 connection, head, headers, timer, partial(self._keep, key, connection), is_new=not was_used
             )
 
-    def has_idle(self, url: str) -> bool:
-        """Whether there is a connection to the server of ``url`` that has no request under way."""
-        target = parse_target(url)
-        return target is not None and bool(self._idle[target[:3]])
-
     def _idle_connection(self, key: tuple[str, str, int]) -> Connection | None:
         """Take the connection to a server that was used last; those that the server closed are dropped."""
         idle = self._idle[key]

@@ -8,7 +8,6 @@ where that may help. A request goes directly to its server where possible, else 
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -156,23 +155,6 @@ class Session:
         from modelfetch.net.challenges import Challenge  # few servers ask for credentials
 
         return Challenge(field, self._came_from_public(response, address))
-
-    def fetch(
-        self,
-        url: str,
-        size: int,
-        credential: Credential | None,
-        first_byte: float | None,
-        count: Callable[[int], None] | None,
-    ) -> bytes:
-        """See :meth:`modelfetch.net.client.Client.fetch`."""
-        # Only a new connection may be left unanswered by a server that has no thread for it.
-        is_new = not self._any.direct.has_idle(url)
-        timer = StallTimer(self._limits, self._clock, first_byte if is_new else None, count)
-        request = RangeRequest(0, size)
-        response, accepted = self._request_until_accepted(url, request, credential, Memory(), timer)
-        with contextlib.closing(self._body(response, accepted, timer, size)) as body:
-            return b"".join(bytes(piece) for piece in body)
 
     def _body(self, response: Response, accepted: Accept, timer: StallTimer, size: int) -> Body:
         direct_from = self._limits.direct_from

@@ -65,7 +65,6 @@ class StallTimer:
         limits: Timeouts and minimum speed.
         clock: Returns monotonic seconds.
         first_byte: Seconds for connecting, and again for the first byte, if less than the limits allow.
-        count: Called with the number of bytes of each piece of the file.
     """
 
     def __init__(
@@ -73,9 +72,7 @@ class StallTimer:
         limits: Limits,
         clock: Clock = time.monotonic,
         first_byte: float | None = None,
-        count: Callable[[int], None] | None = None,
     ) -> None:
-        self._count = count
         self._window = limits.stall_timeout
         self._silence = self._window if first_byte is None else min(first_byte, self._window)
         self._min_speed = limits.min_speed
@@ -117,8 +114,6 @@ class StallTimer:
         # fast, and the silence limits that wait already.
         self._latest = count, (now - self._since if self._has_begun else 0.0)
         self._since, self._has_begun, self._silence = now, True, self._window
-        if self._count is not None:
-            self._count(count)
 
     def check_speed(self) -> None:
         """Check the speed. Not called after the last byte: a complete body is accepted however slow it was.

@@ -47,7 +47,7 @@ EVERY_SECONDS: Final = 10.0
 """Time between two lines about the whole run, and about a wait for a lock: a run that is stuck is noticed
 soon, and the log of an hour has at most 360 of them. Percents would need lines for every file."""
 MANY: Final = 100
-SMALL: Final = 256 * 1024
+SMALL: Final = 1024 * 1024
 """In a run of at least ``MANY`` files, those of at most ``SMALL`` bytes have no line of their own: those
 are fetched in batches (``engine/batch.py``), hundreds in a second, and would hide all others. The lines about
 the whole run and the result of their model count them."""

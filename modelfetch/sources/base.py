@@ -204,23 +204,8 @@ class HttpOffer:
             )
         )
 
-    def fetch(self, first_byte: float | None = None, count: Callable[[int], None] | None = None) -> bytes:
-        """Fetch a whole small file; see :meth:`modelfetch.net.client.Client.fetch`.
-
-        Args:
-            first_byte: Seconds for the first byte over a new connection, if less than the limits allow.
-            count: Called with the number of bytes of each piece as it is received.
-
-        Raises:
-            SourceError: The server cannot serve the file.
-            Cancelled: The run was cancelled.
-        """
-        return self._send(
-            lambda credential: self._client.fetch(self.address, self._size, credential, first_byte, count)
-        )
-
     def close_idle(self) -> None:
-        """Close the idle connections of :meth:`fetch`."""
+        """Close the connections of the run that have no request under way."""
         self._client.close_idle()
 
     def _send(self, request: Callable[[Credential | None], T]) -> T:

@@ -89,7 +89,7 @@ class GroupCommit:
         finally:
             self._unpin()
 
-    def write(self, places: Places, data: bytes) -> Staged | None:
+    def write(self, places: Places, data: bytes | bytearray) -> Staged | None:
         """Write a file if the data has its size and digest; None if not.
 
         Raises:
@@ -100,7 +100,7 @@ class GroupCommit:
             return None
         path = self._folder / file.sha256
         with closing(self._disk, self._disk.create_read_only(path), path) as fd:
-            self._disk.pwrite(fd, path, data, 0)
+            self._disk.pwrite(fd, path, memoryview(data), 0)
             found = self._disk.fstat(fd, path)
         targets = (inside(self._directories.path(manifest), each.path) for manifest, each in places)
         blob, files = self._layout.blob(file.sha256), tuple(each for _, each in places)

@@ -11,6 +11,7 @@ order, so that a crash at any point leaves either the old state or a complete ne
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,7 +22,6 @@ from modelfetch.errors import StoreError
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
-from modelfetch.store.hashing import Hashing
 from modelfetch.store.layout import inside
 from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
 from modelfetch.store.receipt_store import forget_hits
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.evidence import Evidence
     from modelfetch.store.group_commit import GroupCommit
+    from modelfetch.store.hashing import Hashing
     from modelfetch.store.intake import Intake
     from modelfetch.store.partial import Partial
     from modelfetch.store.quarantine import Quarantined
@@ -71,7 +72,8 @@ class Store(Contents):
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
         """
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
-        self._hashing = hashing or Hashing()
+        self._hashing = hashing  # made with the first partial
+        self._lock = threading.Lock()
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
 
     # Storing
@@ -97,8 +99,11 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
-        from modelfetch.store.resume import Opening  # here, as queries open no download
+        from modelfetch.store.hashing import Hashing
+        from modelfetch.store.resume import Opening  # here, as queries and small files open no partial
 
+        with self._lock:
+            self._hashing = self._hashing or Hashing()
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
@@ -364,12 +369,10 @@ class Store(Contents):
         """Remove leftovers of killed and failed runs: temporary files, locks, and useless partials.
 
         Best effort. Files that a process may be using are kept, and so are bytes that a later run can use.
+        The removed paths are returned.
 
         Args:
             thorough: Whether to search the directories of versions too, which inspects every file in them.
-
-        Returns:
-            The removed paths.
         """
         from modelfetch.store.sweep import sweep
 

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 
 from modelfetch.store.files import best_effort, hash_file, is_directory, is_regular, report_left_alone
 from modelfetch.store.group_commit import remove_group
-from modelfetch.store.journal_format import parse_any
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, remove_free_locks
-from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
 from modelfetch.store.syscalls import is_owned
 from modelfetch.store.temporary import TEMPORARY, is_old, is_temporary, maker
 
 if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
+    from modelfetch.store.partial_slots import Slot
 
 
 def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
@@ -91,6 +90,8 @@ def _is_left_over(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bo
 
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
     """Remove partials of no use: they claim no bytes, or their blob is present and verified."""
+    from modelfetch.store.partial_slots import discard, slots  # few runs find any
+
     folder = layout.partial(digest)
     is_stored = cache(lambda: _is_stored(disk, layout.blob(digest), digest))
     with Lock(disk, layout.root, layout.blob_lock(digest)) as lock:
@@ -105,6 +106,9 @@ def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:
 
 
 def _is_useless(disk: Disk, slot: Slot, is_stored: Callable[[], bool]) -> bool:
+    from modelfetch.store.journal_format import parse_any
+    from modelfetch.store.partial_slots import read_journal
+
     is_whole = disk.lstat(slot.data) is not None
     return not is_whole or not parse_any(read_journal(disk, slot)).claimed or is_stored()
 

@@ -6,18 +6,25 @@ import errno
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from modelfetch import errors
 from modelfetch.cancel import Cancellation
-from modelfetch.engine.batch import FAILURES, FEWEST, LARGEST, MOST, SAMPLE, Batch, most_threads, threads_for
-from modelfetch.engine.batch_connections import FIRST, BatchConnections
+from modelfetch.engine.batch import FAILURES, LARGEST, SAMPLE, Batch
+from modelfetch.engine.batch_connections import (
+    FIRST,
+    IN_MEMORY,
+    MOST,
+    BatchConnections,
+    fitting,
+    most_threads,
+    threads_for,
+)
 from modelfetch.engine.events import (
     Event,
     FileCommitted,
@@ -29,13 +36,13 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.file import FileDone, Mode, flatten
-from modelfetch.engine.plan import Inventory, jobs
+from modelfetch.engine.file import FileDone, Item, Mode, flatten
+from modelfetch.engine.plan import Inventory, Job, jobs
 from modelfetch.engine.rate_limit import Clock
 from modelfetch.engine.runtime import Runtime
+from modelfetch.engine.workers import merge
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.client import Client
-from modelfetch.net.retry import RetryPolicy
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.local import LocalSource, Places, Search
 from modelfetch.sources.local_digests import LocalDigests, NoDigests
@@ -43,7 +50,9 @@ from modelfetch.sources.local_directories import LocalDirectory
 from modelfetch.sources.mirror import MirrorSource
 from modelfetch.store import Store
 from tests.engine.fakes import (
+    EAGER,
     FakeClock,
+    FakeTime,
     Laboratory,
     SpyDisk,
     body,
@@ -52,14 +61,14 @@ from tests.engine.fakes import (
     last,
     model,
     of,
-    refuse,
+    spec,
     statuses,
     workers,
 )
 from tests.origin import Fault, Origin, Request, faults
-from tests.patience import HELD, IN_TIME
+from tests.patience import IN_TIME
 
-FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(FEWEST + 8)}
+FILES = {f"part-{n % 3}/{n}.bin": body(500 + n, n) for n in range(40)}
 MODEL = model("m", FILES)
 LIMITS = Limits(connect_timeout=IN_TIME, stall_timeout=IN_TIME)
 
@@ -103,6 +112,13 @@ def run_of(
         clock=clock,
     )
     client.close()
+
+
+def batch_of(runtime: Runtime, work: Sequence[Job]) -> Iterator[Item | None]:
+    """What a batch yields, and the tasks that it leaves to the ordinary way."""
+    cancel = runtime.cancel.child()
+    with closing(merge([Batch(runtime, work, Mode()).run()], runtime.files, cancel)) as merged:
+        yield from flatten(merged)
 
 
 def ensure(lab: Laboratory, *origins: Origin, manifest: Manifest = MODEL, force: bool = False) -> list[Event]:
@@ -160,7 +176,7 @@ def test_every_end_carries_its_own_job(lab: Laboratory, origin: Origin) -> None:
     origin.fault(path, faults.status(500), times=1)
     work = jobs([Inventory(MODEL, frozenset())])
     with run_of(lab, origin) as runtime:
-        ends = of(flatten(Batch(runtime, work, work, Mode()).run()), FileDone)
+        ends = of(batch_of(runtime, work), FileDone)
     assert len(ends) == len(work)
     assert {done.job for done in ends} == {*work}
     assert all(done.obtained is not None and done.obtained.fetched == done.job.file.size for done in ends)
@@ -200,7 +216,7 @@ def test_a_slow_server_is_asked_for_many_at_a_time(lab: Laboratory, origin: Orig
 
 
 def test_files_that_are_not_for_a_batch_are_no_sample(lab: Laboratory, origin: Origin) -> None:
-    for path in sorted(FILES, key=lambda path: -len(FILES[path]))[:4]:
+    for path in sorted(FILES, key=lambda path: len(FILES[path]))[:4]:
         origin.fault(path, faults.status(404))
     clock = FakeClock()
     answers_slowly(origin, clock)
@@ -258,9 +274,9 @@ def test_two_runs_at_once_come_out_right(lab: Laboratory, origin: Origin) -> Non
 # When to leave it alone
 
 
-def test_few_small_files_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
-    few = dict(list(FILES.items())[: FEWEST - 1])
-    assert not was_quick(ensure(lab, origin, manifest=model("m", few)))
+def test_files_that_may_be_split_go_the_ordinary_way(lab: Laboratory, origin: Origin) -> None:
+    with run_of(lab, origin) as runtime:
+        assert not was_quick(lab.ensure(MODEL, runtime=replace(runtime, split_policy=EAGER)))
 
 
 def test_a_limited_rate_is_kept(lab: Laboratory, origin: Origin) -> None:
@@ -354,6 +370,48 @@ def test_a_stumble_costs_one_file_a_second_try(lab: Laboratory, origin: Origin, 
     assert {event.file for event in of(events, Progress)} <= {path}
 
 
+def test_a_wait_that_was_asked_for_begins_with_the_first_answer(lab: Laboratory, origin: Origin) -> None:
+    """The ordinary way replays it, and asks only once the wait is over."""
+    few = dict(list(FILES.items())[:2])
+    manifest = model("few", few)
+    origin.fault("*", faults.status(503, retry_after=1), times=1)
+    passing = FakeTime()
+    with run_of(lab, origin, cancel=passing, clock=passing.clock, files=1) as runtime:
+        events = lab.ensure(manifest, runtime=runtime)
+    assert code(events) == 0
+    [event] = of(events, RetryScheduled)
+    assert (event.attempt, event.fault) == (2, "busy")
+    assert sum(passing.sleeps) >= 1.0
+    assert len(origin.requests) == 3
+
+
+def test_what_came_before_a_cut_is_not_fetched_again(lab: Laboratory, origin: Origin) -> None:
+    path = next(iter(FILES))
+    origin.fault(path, faults.cut(0.5), times=1)
+    events = ensure(lab, origin)
+    assert code(events) == 0
+    offsets = [request.offset for request in origin.requests if request.file == path]
+    assert len(offsets) == 2
+    assert offsets[1] > 0
+
+
+def test_a_cancelled_run_keeps_the_bytes_of_files_under_way(lab: Laboratory) -> None:
+    release = threading.Event()
+    content = body(LARGEST, 3)
+    with serving({"x": content}) as origin:
+        origin.fault("*", faults.stall(0.5, until=release))
+        with run_of(lab, origin, seconds=0.3) as runtime:
+            events = lab.ensure(model("m", {"x": content}), runtime=runtime)
+        release.set()
+    assert last(events).exit_code == 10
+    error = last(events).error
+    assert error is not None
+    assert f"m: x from mirror 127.0.0.1:{origin.port}: the time limit" in error.message
+    [data] = lab.root.glob("partial/**/data*")
+    assert data.stat().st_size >= 400_000
+    assert lab.store.held(spec("x", content)) >= 400_000
+
+
 def test_a_busy_server_is_left_alone_and_told_of(lab: Laboratory, origin: Origin) -> None:
     origin.fault("*", faults.status(429, retry_after=0), after=10, times=3)
     with run_of(lab, origin, files=1) as runtime:  # one at a time: the first refusal ends the batch
@@ -376,7 +434,7 @@ def test_as_many_failures_as_are_allowed_end_the_batch(lab: Laboratory) -> None:
     """With one thread the count is exact: after them every file takes the ordinary way, from the start."""
     with Origin() as empty, serving(FILES) as second, run_of(lab, empty, second, files=1) as runtime:
         events = lab.ensure(MODEL, runtime=runtime)
-    assert len(empty.requests) == FAILURES + len(FILES)
+    assert len(empty.requests) == len(FILES)  # also those that the batch asked for
     assert code(events) == 0
     assert all_are_there(lab)
 
@@ -434,22 +492,6 @@ def test_a_cancelled_batch_ends_soon_and_the_next_run_goes_on(lab: Laboratory, o
     assert all_are_there(lab)
 
 
-def test_leaving_the_ordinary_part_of_a_batch_does_not_cancel_the_run(lab: Laboratory) -> None:
-    contents = {f"{n}.bin": body(500, n) for n in range(6)}
-    for content in contents.values():  # no HTTP: all of them are left to the ordinary way
-        lab.serve(content, refuse(errors.Fault.BUSY, retry_after=HELD))
-    work = jobs([Inventory(model("m", contents), frozenset())])
-    runtime = lab.runtime(retry=RetryPolicy(base=HELD, cap=HELD))
-    items = Batch(runtime, work, work, Mode()).run()
-    while not isinstance(next(items), RetryScheduled):
-        pass
-    began = time.monotonic()
-    items.close()
-    assert time.monotonic() - began < IN_TIME
-    assert not runtime.cancel.cancelled
-    assert not workers()
-
-
 def test_a_lane_that_fails_does_not_cancel_the_run(
     lab: Laboratory, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,7 +506,7 @@ def test_a_lane_that_fails_does_not_cancel_the_run(
     monkeypatch.setattr(BatchConnections, "note_answer", fail_late)
     with run_of(lab, origin) as runtime:
         with pytest.raises(ValueError, match="on purpose"):
-            list(Batch(runtime, work, work, Mode()).run())
+            list(batch_of(runtime, work))
         assert not runtime.cancel.cancelled
         assert not workers()
         assert code(lab.ensure(MODEL, runtime=runtime)) == 0
@@ -534,3 +576,16 @@ def test_the_longer_the_wait_the_more_files_at_a_time(wait: float, threads: int)
 
 def test_the_setting_bounds_it() -> None:
     assert [most_threads(files) for files in (1, 2, 4, 8)] == [1, 32, 64, 64]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "files"),
+    [
+        ([1000] * 100, 100),
+        ([LARGEST] * 100, IN_MEMORY // LARGEST),
+        ([LARGEST] * 8 + [1000] * 92, 100),
+        ([], 1),
+    ],
+)
+def test_what_is_in_memory_has_a_bound(sizes: list[int], files: int) -> None:
+    assert fitting(sizes) == files

@@ -10,8 +10,8 @@ import pytest
 
 from modelfetch.cancel import Cancellation, Cancelled
 from modelfetch.engine.events import Event, FileKept
-from modelfetch.engine.workers import LEAVE_SECONDS, Task, merge
-from tests.engine.fakes import Gate, Laboratory, workers
+from modelfetch.engine.workers import LEAVE_SECONDS, More, Task, merge
+from tests.engine.fakes import Gate, workers
 from tests.patience import HELD, IN_TIME
 
 
@@ -208,15 +208,18 @@ def test_closing_nested_work_ends_its_own_workers_only() -> None:
     assert [item for item in outer if item is not None] == [told("opened")]
 
 
-def test_the_runtime_of_a_part_shares_what_the_run_learns_and_is_cancelled_alone(lab: Laboratory) -> None:
-    runtime = lab.runtime(seconds=HELD, limit_rate=1)
-    part = runtime.for_part(runtime.cancel.child())
-    assert (part.hosts, part.deadline) == (runtime.hosts, runtime.deadline)
-    assert (part.allowance, part.positions) == (runtime.allowance, runtime.positions)
-    part.cancel.cancel()
-    with pytest.raises(Cancelled):
-        part.rate.take(1000)
-    assert not runtime.cancel.cancelled
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_task_may_add_tasks(threads: int) -> None:
+    def adding() -> Task[str]:
+        yield told("first")
+        yield More([task("second"), task("third")])  # type: ignore[misc]  # taken out by merge()
+        return ""
+
+    assert {*merge([adding()], threads, Cancellation())} == {
+        told("first"),
+        *(told(f"{name}{n}") for name in ("second", "third") for n in (0, 1)),
+    }
+    assert workers() == []
 
 
 def test_an_exception_in_the_follower_cancels_too() -> None:

@@ -400,6 +400,4 @@ def test_the_first_byte_may_have_a_limit_of_its_own(origin: Origin, url: str, fa
     with pytest.raises(SourceError) as late:
         client.request(url, RangeRequest(0, SIZE, first_byte=0.1), credential=None, memory=Memory())
     assert late.value.fault is Fault.TIMEOUT
-    with pytest.raises(SourceError):
-        client.fetch(url, SIZE, None, 0.1)
     client.close()

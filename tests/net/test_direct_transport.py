@@ -39,7 +39,9 @@ def ours(cancel: Cancellation) -> Iterator[Client]:
 
 
 def fetch(client: Client, url: str, credential: Credential | None = None) -> bytes:
-    return client.fetch(url, SIZE, credential)
+    request = RangeRequest(0, SIZE)
+    with closing(client.request(url, request, credential=credential, memory=Memory())) as body:
+        return b"".join(bytes(piece) for piece in body)
 
 
 def refused(client: Client, url: str) -> SourceError:
@@ -49,13 +51,6 @@ def refused(client: Client, url: str) -> SourceError:
 
 
 # Good responses
-
-
-def test_received_bytes_are_counted_over_new_and_idle_connections(ours: Client, url: str) -> None:
-    for _ in range(2):
-        counts: list[int] = []
-        ours.fetch(url, SIZE, None, count=counts.append)
-        assert sum(counts) == SIZE
 
 
 def test_all_files_are_requested_over_one_connection_with_the_same_fields(served: Origin) -> None:

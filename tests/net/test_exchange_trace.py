@@ -91,8 +91,8 @@ def test_without_details_there_is_one_line_for_an_exchange(
 
 
 def test_small_files_over_one_connection(shared: Client, url: str, lines: list[str]) -> None:
-    small = offer(shared, url)
-    assert [small.fetch(), small.fetch()] == [FILE, FILE]
+    read(shared, url)
+    read(shared, url)
     assert len(having(lines, " GET ", "-> 206", "100 kB in", "(mirror)")) == 2
     assert len(having(lines, "connection: reused")) == 1
 

@@ -251,7 +251,7 @@ def test_requests_over_idle_connections_have_the_same_limits(patient: Client, ti
 
     with closing(Listener(serve)) as listener:
         url = f"http://127.0.0.1:{listener.port}/x/y.bin"
-        assert patient.fetch(url, SIZE, None) == FILE
-        with pytest.raises(SourceError) as caught:
-            patient.fetch(url, SIZE, None)
-    assert caught.value.fault is Fault.TIMEOUT
+        assert get(patient, url).data == FILE
+        late = get(patient, url)
+    assert late.error is not None
+    assert late.error.fault is Fault.TIMEOUT

@@ -55,7 +55,7 @@ def test_a_part_and_a_small_file(client: Client, registry: Registry) -> None:
     with closing(offer.open(5, 9)) as stream:
         assert b"".join(bytes(piece) for piece in stream) == DATA[5:9]
     assert isinstance(offer, HttpOffer)
-    assert [offer.fetch(), offer.fetch()] == [DATA, DATA]
+    assert [read(offer), read(offer)] == [DATA, DATA]
     assert len(registry.paths("token")) == 1
 
 
@@ -64,9 +64,9 @@ def test_a_token_that_expires_between_small_files_is_renewed(client: Client, reg
     file = spec()
     [offer] = source(client).offers(manifest(file, oci=f"{registry.host}/lab/m"), file)
     assert isinstance(offer, HttpOffer)
-    offer.fetch()
+    read(offer)
     registry.tokens[0] = "no longer valid"
-    assert offer.fetch() == DATA
+    assert read(offer) == DATA
     assert len(registry.paths("token")) == 2
 
 
