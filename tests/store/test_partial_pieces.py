@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.errors import StoreError
+from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
-from modelfetch.store.hashing import PROCESSORS, Follower
+from modelfetch.store.hashing import Follower
 from modelfetch.store.partial_hashing import LAG
 from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
@@ -188,7 +188,8 @@ def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Store(root, disk=Unreadable(), hashing=Hashing(1)).partial(FILE, True) as partial:
-        partial.put(0, CONTENT[: 2 * MIB], ORIGIN)
+        put(partial, MIB, 2 * MIB)
+        put(partial, 0, MIB)
         with pytest.raises(StoreError, match="cannot read"):
             partial.digest()
         with pytest.raises(StoreError, match="cannot read"):
@@ -205,7 +206,7 @@ def test_hashing_that_cannot_keep_up_is_no_loss(root: Path) -> None:
     content = noise(LAG + 6 * MIB)
     file = spec(content)
     partial = Store(root, hashing=Sluggish(1)).partial(file, False)
-    for offset in range(0, len(content), MIB):
+    for offset in [MIB, 0, *range(2 * MIB, len(content), MIB)]:
         partial.put(offset, content[offset : offset + MIB], ORIGIN)
     assert Store(root).held(file) >= 5 * MIB
 
@@ -229,36 +230,53 @@ def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
         assert not thread.is_alive()
 
 
-def test_with_a_file_for_each_processor_whoever_writes_hashes(root: Path) -> None:
-    followed: list[object] = []
+class Counting(Disk):
+    """Counts the bytes that are read back; locks prove nothing where that is wanted."""
 
-    class Watched(Hashing):
-        def follow(self, follower: Follower) -> None:
-            followed.append(follower)
-            super().follow(follower)
+    def __init__(self, *, locks: bool = True) -> None:
+        super().__init__()
+        self._locks = locks
+        self.read_back = 0
 
-    hashing = Watched(2)
-    for _ in range(PROCESSORS):
-        hashing.begin()  # others are at it
-    with Store(root, hashing=hashing).partial(FILE, True) as partial:
+    def lock_file(self, fd: int, path: Path) -> bool | None:
+        return super().lock_file(fd, path) if self._locks else None
+
+    def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
+        self.read_back += len(room)
+        return super().read_at(fd, path, room, offset)
+
+
+def test_bytes_in_order_are_hashed_by_their_writer(root: Path, hashing: Hashing) -> None:
+    """Only what came out of order is read again."""
+    disk = Counting()
+    with Store(root, disk=disk, hashing=hashing).partial(FILE, True) as partial:
         put(partial, 0, 3 * MIB)
         put(partial, 5 * MIB, 6 * MIB)
-        assert not followed
-        put(partial, 3 * MIB, 5 * MIB)  # what lies behind the gap is left to the threads
+        assert disk.read_back == 0
+        put(partial, 3 * MIB, 5 * MIB)  # what lies behind the gap is read back
         assert partial.digest() == digest(CONTENT[: 6 * MIB])
         put(partial, 6 * MIB, FILE.size)
         assert partial.digest() == FILE.sha256
+    assert disk.read_back == MIB
 
 
-def test_a_partial_counts_for_as_long_as_it_is_open(root: Path) -> None:
-    hashing = Hashing(2)
-    for _ in range(PROCESSORS - 1):
-        hashing.begin()
-    with Store(root, hashing=hashing).partial(FILE, True) as partial:
-        assert hashing.is_crowded
-        partial.put(0, CONTENT[:1000], "mirror a")
-        partial.release().unlink()
-        assert not hashing.is_crowded
-        partial.renew()
-        assert hashing.is_crowded
-    assert not hashing.is_crowded
+class Shared(Counting):
+    """Another process overwrites each write at once, before its bytes can be read back."""
+
+    def pwrite(self, fd: int, path: Path, data: bytes | memoryview, offset: int) -> None:
+        super().pwrite(fd, path, data, offset)
+        if path.name.startswith("data"):
+            super().pwrite(fd, path, bytes(len(data)), offset)
+
+
+def test_without_an_effective_lock_all_bytes_are_read_back(root: Path, hashing: Hashing) -> None:
+    """What counts is what the page cache has, because another process may have written to the file."""
+    disk = Counting(locks=False)
+    with Store(root, disk=disk, hashing=hashing).partial(FILE, True) as partial:
+        put(partial, 0, FILE.size)
+        partial.require_complete()
+    assert disk.read_back == FILE.size
+    with Store(root / "b", disk=Shared(locks=False), hashing=hashing).partial(FILE, True) as partial:
+        put(partial, 0, FILE.size)
+        with pytest.raises(IntegrityError):
+            partial.require_complete()
