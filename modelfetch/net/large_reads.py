@@ -1,15 +1,12 @@
 """Reads large bodies from a socket, past every parser, into one buffer that is reused.
 
 Bytes are collected before they are handed on, because writing and hashing small pieces is inefficient: TLS
-returns 16 KiB at a time. Without TLS, Linux collects them itself: one ``recv`` with ``MSG_WAITALL`` returns
-when the buffer is full, or with less after the receive timeout of the socket (``SO_RCVTIMEO``). Elsewhere
-each read waits for the socket first, and returns what is there.
+returns 16 KiB at a time.
 """
 
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,9 +27,6 @@ LARGE_BUFFERS = 8
 HOLD_SECONDS = 0.025
 """Longest time that bytes wait in the buffer for more. Short against the 0.1 s between two updates of a
 progress bar."""
-COLLECTS_IN_KERNEL = sys.platform == "linux"
-"""Whether ``MSG_WAITALL`` may be used. A receive timeout is a ``timeval`` of two C longs there, and a timeout
-after some bytes returns these (socket(7), tcp_recvmsg); neither is known of other systems."""
 
 
 _large = threading.Semaphore(LARGE_BUFFERS)
@@ -64,29 +58,13 @@ def _buffer(length: int) -> Iterator[memoryview]:
 
 
 def _rest(sock: socket.socket, left: int, timer: StallTimer, buffer: memoryview) -> Iterator[memoryview]:
-    flags = _prepare(sock, min(HOLD_SECONDS, timer.remaining()))
-    while left and (count := _fill(sock, buffer[:left], timer, flags)):
+    sock.settimeout(min(HOLD_SECONDS, timer.remaining()))
+    while left and (count := _fill(sock, buffer[:left], timer)):
         left -= count
         yield buffer[:count]
 
 
-def _prepare(sock: socket.socket, seconds: float) -> int:
-    """Limit each read to ``seconds``; returns the flags to read with."""
-    # Not a subclass: SSLSocket reads records, takes no flags, and never returns from such a timeout.
-    if not COLLECTS_IN_KERNEL or type(sock) is not socket.socket:
-        sock.settimeout(seconds)
-        return 0
-    # Blocking: Python otherwise polls before each read, and the kernel ignores the timeout. At least 1 ms,
-    # because 0 would mean no limit.
-    import struct  # not needed for small bodies
-
-    sock.settimeout(None)
-    microseconds = max(1000, int(seconds * 1e6))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, microseconds))
-    return socket.MSG_WAITALL
-
-
-def _fill(sock: socket.socket, room: memoryview, timer: StallTimer, flags: int) -> int:
+def _fill(sock: socket.socket, room: memoryview, timer: StallTimer) -> int:
     """Read until ``room`` is full or :data:`HOLD_SECONDS` are over; returns 0 at the end.
 
     The timeout of the socket is short, so that bytes in the buffer are handed on although no more arrive. The
@@ -95,12 +73,11 @@ def _fill(sock: socket.socket, room: memoryview, timer: StallTimer, flags: int) 
     began, filled = time.monotonic(), 0
     while filled < len(room):
         try:
-            count = sock.recv_into(room[filled:], 0, flags)
+            count = sock.recv_into(room[filled:])
         except OSError as error:
             if filled:
                 break  # return the bytes first; the next read fails again, or finds the end
-            # BlockingIOError: the receive timeout, which the kernel reports as EAGAIN.
-            if not isinstance(error, TimeoutError | BlockingIOError):
+            if not isinstance(error, TimeoutError):
                 raise
             timer.remaining()  # raises if no time is left
             continue

@@ -34,7 +34,6 @@ class FastPath:
 FAST_PATHS: Mapping[str, FastPath] = {
     "socket": FastPath("large bodies read from the socket, past the parser", _LARGE),
     "large-buffers": FastPath("1 MiB gathered before a write, not 256 KiB", _LARGE),
-    "kernel-collects": FastPath("a buffer filled by one read (MSG_WAITALL)", ("set-plain", "one-plain")),
     "hash-from-memory": FastPath("bytes in order hashed from the memory they came in", _LARGE),
     "hashing-threads": FastPath("hashing in threads of its own", _LARGE),
     "company": FastPath(

@@ -103,7 +103,6 @@ def _standard_dataclass(_: Any) -> Any:
 CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
     "large-buffers": ("modelfetch.net.large_reads", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
-    "kernel-collects": ("modelfetch.net.large_reads", "COLLECTS_IN_KERNEL", lambda _: False),
     "hash-from-memory": ("modelfetch.store.lazy_files", "LazyFiles", _never_locked),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
