@@ -1,9 +1,7 @@
-"""Threads that hash the bytes that other threads write.
+"""Threads that hash the bytes that their writers could not hash: out of order, or of an earlier run.
 
-Hashing takes as much processor time as the rest of a download, and :mod:`hashlib` releases the interpreter
-lock, so a thread that hashes during the transfer adds no time. A file is hashed by one thread at a time, in
-order. There are two threads, so that two files are hashed at once (402 ms instead of 480 ms for 14 files on
-two processors).
+:mod:`hashlib` releases the interpreter lock, so a thread that hashes during the transfer adds no time. A file
+is hashed by one thread at a time, in order. There are two threads, so that two files are hashed at once.
 """
 
 from __future__ import annotations
@@ -19,10 +17,6 @@ from modelfetch.store.files import BLOCK
 
 THREADS: Final = min(2, os.cpu_count() or 1)
 """Number of hashing threads."""
-PROCESSORS: Final = os.cpu_count() or 1
-"""With that many files under way no processor is free for a hashing thread, so the writers hash. Measured
-with 14 files on two processors: over TLS, where reading alone occupies a processor, this took a sixth less
-time; without TLS the same time."""
 IDLE_SECONDS: Final = 1.0
 """Seconds a thread waits for work before it ends."""
 
@@ -53,22 +47,6 @@ class Hashing:
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Follower] = queue.SimpleQueue()
         self._running = 0
-        self._files = 0
-
-    def begin(self) -> None:
-        """Count a file as under way."""
-        with self._lock:
-            self._files += 1
-
-    def end(self) -> None:
-        """Count a file as no longer under way."""
-        with self._lock:
-            self._files -= 1
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether there are as many files under way as processors."""
-        return self._files >= PROCESSORS
 
     @property
     def has_threads(self) -> bool:

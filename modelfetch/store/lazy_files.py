@@ -104,6 +104,11 @@ class LazyFiles:
         """The paths of the files; None while there are none."""
         return self._opened.slot if self._opened is not None else None
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether the data file is open under a lock that excludes other processes."""
+        return self._opened is not None and self._opened.is_locked
+
     def open_or_create(self) -> OpenFiles:
         """Return the open files; creates them on the first call.
 

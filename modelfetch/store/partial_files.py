@@ -101,6 +101,7 @@ class OpenFiles:
 
     Attributes:
         journal: Appends to the journal.
+        is_locked: Whether we hold the lock of the data file, and it really excludes others.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class OpenFiles:
         self.file = file
         self.journal = JournalFile(disk, slot, journal, file)
         self._data: int | None = data
-        self._is_locked = is_locked
+        self.is_locked = is_locked
         self._inode = _inode(disk.fstat(data, slot.data))
         self._runs: dict[int, int] = {}
         """Bytes written in a row whose write-back has not been started: their start, by their end."""
@@ -259,7 +260,7 @@ class OpenFiles:
         Raises:
             StoreError: The data may not have reached the disk, or the name belongs to another file.
         """
-        if not self._is_locked:
+        if not self.is_locked:
             self._close_data()
         self._require_name()
 
@@ -274,7 +275,7 @@ class OpenFiles:
 
     def remove(self) -> None:
         """Remove the files if they are still ours, and close them; the next run can handle what stays."""
-        if not self._is_locked:
+        if not self.is_locked:
             with suppress(StoreError):  # closed first, because Windows cannot remove an open file
                 self.close()
         with suppress(StoreError):
@@ -298,7 +299,7 @@ class OpenFiles:
     def _close_data(self) -> None:
         data, self._data = self._data, None
         if data is not None:
-            if self._is_locked:
+            if self.is_locked:
                 self.disk.unlock_file(data, self.slot.data)
             self.disk.close(data, self.slot.data)
 

@@ -1,12 +1,17 @@
 """Hashes a download while it is written: which bytes are there, and the SHA-256 of those without a gap.
 
-The hash covers the prefix: the bytes from offset 0 up to the first gap. Who hashes depends on the file:
+The hash covers the prefix: the bytes from offset 0 up to the first gap. Who hashes depends on the bytes:
 
-* A small file, or a store without hashing threads: the writer, everything that is contiguous by then.
-* A large file with threads: a thread of :class:`modelfetch.store.hashing.Hashing`, which reads the bytes
-  back from the page cache, one block at a time.
-* A large file with threads, but a short write or all processors busy: the writer hashes the data it has in
-  memory if it continues the prefix. All other bytes are left to a thread.
+* Data that continues the hashed prefix: its writer, from the memory it was written from.
+* All other bytes, which came out of order or in an earlier run: a thread of
+  :class:`modelfetch.store.hashing.Hashing`, which reads them back from the page cache, one block at a time.
+  For a small file, or in a store without hashing threads, the writer reads them back.
+
+Hashing from memory requires the effective lock of the data file: then no other process writes to it, and the
+bytes of the file are those that were written. Without that proof everything is read back, because the page
+cache also shows what another process wrote there.
+
+Every byte that is hashed passes ``_advance`` once, in order: the place for another digest of the same bytes.
 
 Two locks guard the state:
 
@@ -40,10 +45,9 @@ if TYPE_CHECKING:
     from modelfetch.store.lazy_files import LazyFiles
 
 INLINE: Final = 1 << 20
-"""Bytes of the largest file that its writer hashes: such a file is complete before a thread has started."""
+"""Bytes of the largest file that no thread hashes: such a file is complete before a thread has started."""
 WAKE: Final = 1 << 20
-"""Bytes that must wait to be hashed before a thread is woken. A shorter write means a slow download: its
-writer hashes at once, so that the journal covers the bytes that are reported as received."""
+"""Bytes that must wait to be hashed before a thread is woken."""
 LAG: Final = 16 << 20
 """Bytes the hash may be behind the prefix. Bytes written beyond that get piece lines in the journal, like
 bytes behind a gap: a killed run would otherwise lose all that was written and not hashed."""
@@ -66,13 +70,7 @@ class PartialHasher:
         self._turn = threading.Lock()
         self._is_open = True
         self._writers = 0
-        self._register()
         self._forget_bytes()
-
-    def _register(self) -> None:
-        """Count the file among those under way; :meth:`stop` takes it off again."""
-        if self._hashing is not None:
-            self._hashing.begin()
 
     def _forget_bytes(self) -> None:
         self._extents = Extents()
@@ -137,7 +135,9 @@ class PartialHasher:
             self._writers += 1
 
     def add(self, offset: int, end: int, data: bytes | memoryview, origin: str) -> None:
-        """Record bytes that were just written; hash them too, where that is left to the writer.
+        """Record bytes that were just written, and hash them if they continue the prefix.
+
+        After the write, not before: a checkpoint of the journal must not claim bytes that the disk refused.
 
         Raises:
             StoreError: The journal or the data could not be written or read.
@@ -147,8 +147,10 @@ class PartialHasher:
             front = self._extents.prefix_length
         if front < end or front - self._prefix.length > LAG:
             self._append_piece(self._pieces.put(offset, data, origin))
-        if self._hashing is None or self._hashing.is_crowded or end - offset < WAKE:
-            self._hash_now(offset, data, origin)
+        if self._files.is_locked:
+            self._hash_from_memory(offset, data, origin)
+        if self._hashing is None:
+            self.hash_rest()
 
     def add_cloned(self, end: int, origin: str) -> None:
         """Record bytes from offset 0 on that the data file got without a write; they are hashed later.
@@ -238,15 +240,13 @@ class PartialHasher:
             return error
         return None
 
-    def _hash_now(self, offset: int, data: bytes | memoryview, origin: str) -> None:
-        """Hash data just written if it continues the prefix; without threads, also all that follows it."""
+    def _hash_from_memory(self, offset: int, data: bytes | memoryview, origin: str) -> None:
+        """Hash data just written if it continues the prefix."""
         # Compared before the lock as well: most writes are ahead of the prefix, and would wait in vain.
         if offset == self._prefix.length:
             with self._turn:
                 if offset == self._prefix.length:
                     self._advance(data, origin)
-        if self._hashing is None:
-            self.hash_rest()
 
     def hash_rest(self, seconds: float = math.inf) -> None:
         """Hash the rest of the prefix in this thread, for at most that many seconds."""
@@ -279,7 +279,6 @@ class PartialHasher:
         with self._turn:
             self._files = files
             self._forget_bytes()
-            self._register()
             self._is_open = True
 
     def stop(self) -> bool:
@@ -287,8 +286,6 @@ class PartialHasher:
         with self._state:
             was_open, self._is_open = self._is_open, False
             self._state.wait_for(lambda: not self._writers)
-        if was_open and self._hashing is not None:
-            self._hashing.end()
         with self._turn:  # the files may be closed once no thread hashes from them
             return was_open
 

@@ -366,10 +366,9 @@ class Store(Contents):
         return Reclaimer(self._disk, self._layout, seen, dry_run=dry_run)
 
     def sweep(self, *, thorough: bool = True) -> tuple[Path, ...]:
-        """Remove leftovers of killed and failed runs: temporary files, locks, and useless partials.
+        """Remove leftovers of ended runs (temporary files, locks, useless partials); return their paths.
 
         Best effort. Files that a process may be using are kept, and so are bytes that a later run can use.
-        The removed paths are returned.
 
         Args:
             thorough: Whether to search the directories of versions too, which inspects every file in them.

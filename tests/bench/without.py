@@ -87,6 +87,13 @@ def _at_once(tls: Any) -> Any:
     return Trust
 
 
+def _never_locked(lazy_files: Any) -> Any:
+    class LazyFiles(lazy_files.LazyFiles):  # type: ignore[misc]
+        is_locked = False
+
+    return LazyFiles
+
+
 def _standard_dataclass(module: Any) -> Any:
     from dataclasses import dataclass, field, replace
 
@@ -97,6 +104,7 @@ def _standard_dataclass(module: Any) -> Any:
 CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
     "large-buffers": ("modelfetch.net.large_reads", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
+    "hash-from-memory": ("modelfetch.store.lazy_files", "LazyFiles", _never_locked),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
     "direct": ("modelfetch.net.session", "parse_target", lambda _: lambda url: None),

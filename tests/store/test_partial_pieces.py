@@ -13,7 +13,7 @@ import pytest
 
 from modelfetch.errors import StoreError
 from modelfetch.store import Disk, Hashing, Partial, Store
-from modelfetch.store.hashing import PROCESSORS, Follower
+from modelfetch.store.hashing import Follower
 from modelfetch.store.partial_hashing import LAG
 from tests.patience import IN_TIME
 from tests.store.material import MIB, complete, digest, noise, run_child, spec
@@ -188,7 +188,8 @@ def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with Store(root, disk=Unreadable(), hashing=Hashing(1)).partial(FILE, True) as partial:
-        partial.put(0, CONTENT[: 2 * MIB], ORIGIN)
+        put(partial, MIB, 2 * MIB)
+        put(partial, 0, MIB)
         with pytest.raises(StoreError, match="cannot read"):
             partial.digest()
         with pytest.raises(StoreError, match="cannot read"):
@@ -205,7 +206,7 @@ def test_hashing_that_cannot_keep_up_is_no_loss(root: Path) -> None:
     content = noise(LAG + 6 * MIB)
     file = spec(content)
     partial = Store(root, hashing=Sluggish(1)).partial(file, False)
-    for offset in range(0, len(content), MIB):
+    for offset in [MIB, 0, *range(2 * MIB, len(content), MIB)]:
         partial.put(offset, content[offset : offset + MIB], ORIGIN)
     assert Store(root).held(file) >= 5 * MIB
 
@@ -227,38 +228,3 @@ def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
     for thread in [thread for thread in threading.enumerate() if thread.name == "hashing"]:
         thread.join(IN_TIME)
         assert not thread.is_alive()
-
-
-def test_with_a_file_for_each_processor_whoever_writes_hashes(root: Path) -> None:
-    followed: list[object] = []
-
-    class Watched(Hashing):
-        def follow(self, follower: Follower) -> None:
-            followed.append(follower)
-            super().follow(follower)
-
-    hashing = Watched(2)
-    for _ in range(PROCESSORS):
-        hashing.begin()  # others are at it
-    with Store(root, hashing=hashing).partial(FILE, True) as partial:
-        put(partial, 0, 3 * MIB)
-        put(partial, 5 * MIB, 6 * MIB)
-        assert not followed
-        put(partial, 3 * MIB, 5 * MIB)  # what lies behind the gap is left to the threads
-        assert partial.digest() == digest(CONTENT[: 6 * MIB])
-        put(partial, 6 * MIB, FILE.size)
-        assert partial.digest() == FILE.sha256
-
-
-def test_a_partial_counts_for_as_long_as_it_is_open(root: Path) -> None:
-    hashing = Hashing(2)
-    for _ in range(PROCESSORS - 1):
-        hashing.begin()
-    with Store(root, hashing=hashing).partial(FILE, True) as partial:
-        assert hashing.is_crowded
-        partial.put(0, CONTENT[:1000], "mirror a")
-        partial.release().unlink()
-        assert not hashing.is_crowded
-        partial.renew()
-        assert hashing.is_crowded
-    assert not hashing.is_crowded
