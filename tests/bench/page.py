@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.bench.ablation import FAST_PATHS, ablated
 from tests.bench.figures import Sample
-from tests.bench.report import Outcome, beside_itself, beside_peers
+from tests.bench.report import Outcome, beside_peers, of_fast_paths
 from tests.bench.works import WORKS
 
+Thing = TypeVar("Thing")
+
 PARTS = ("machine", "table", "ablation")
-"""What is between the marks: facts and versions, the tables with peers, the tables of the fast paths."""
+"""What is between the marks: facts and versions, the tables with peers, the table of the fast paths."""
 
 
 def outcomes(document: Mapping[str, Any]) -> Iterator[Outcome]:
@@ -30,16 +32,20 @@ def _sample(run: Mapping[str, Any]) -> Sample:
 def parts(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The text of each part, without those that nothing is known of. Of each table the last one counts."""
     found = [outcome for document in documents for outcome in outcomes(document)]
-    tables = {"table": [*map(beside_peers, found)], "ablation": [*map(beside_itself, found)]}
-    texts = {name: "\n".join(_last(found, sections)) for name, sections in tables.items()}
+    texts = {"table": "\n".join(_last(found, [*map(beside_peers, found)]).values())}
+    texts["ablation"] = of_fast_paths([*_last(found, found).values()])
     texts["machine"] = preamble(documents[0]["machine"], _versions(documents)) if documents else ""
     return {name: text for name, text in texts.items() if text}
 
 
-def _last(found: Sequence[Outcome], sections: Sequence[str]) -> list[str]:
-    """The last section of each work, in the order of the works."""
-    last = {each.work.name: text for each, text in zip(found, sections, strict=True) if text}
-    return [last[work.name] for work in WORKS if work.name in last]
+def _last(found: Sequence[Outcome], things: Sequence[Thing]) -> dict[str, Thing]:
+    """What the last outcome of each work has, if it has anything, in the order of the works."""
+    last = {
+        each.work.name: thing
+        for each, thing in zip(found, things, strict=True)
+        if thing and (not isinstance(thing, Outcome) or thing.told(without=True))
+    }
+    return {work.name: last[work.name] for work in WORKS if work.name in last}
 
 
 def _versions(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
