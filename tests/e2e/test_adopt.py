@@ -75,7 +75,7 @@ def test_bytes_of_ollama_and_of_a_directory_are_not_fetched(cli: Command) -> Non
     result = cli("ensure", "m", "--json", MODELFETCH_SOURCES_LOCAL=str(nas.parent))
     assert result.code == 0, result.err
     sources = {file["file"]: file["source"] for file in result.records[-1]["files"]}
-    assert sources == {"m.gguf": f"local {ollama}", "x": f"local {nas.parent}"}
+    assert sources == {"m.gguf": f"local {ollama}", "x": f"local {nas}"}
 
 
 def test_layers_that_ollama_has_are_not_fetched_from_its_registry(cli: Command) -> None:

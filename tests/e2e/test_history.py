@@ -320,7 +320,7 @@ def test_python_remembers_its_runs_too(
 
 def test_a_failed_and_an_interrupted_run_are_remembered(cli: Command) -> None:
     with Origin() as origin:
-        cli.serve(model(origin, {"a.bin": 100_000}, catalog=cli.catalog))
+        cli.serve(model(origin, {"a.bin": 2_000_000}, catalog=cli.catalog))
         origin.fault("*", faults.status(404))
         assert cli("ensure", "m").code == 6
         origin.heal()

@@ -157,7 +157,8 @@ def test_the_bars_are_those_of_a_run_here(house: House, served: ServedModel) -> 
 def test_several_models_are_followed_together(house: House) -> None:
     with Origin(pace=MIB) as origin:
         catalog = house.server.catalog
-        models = [model(origin, {f"{name}.bin": MIB}, name=name, catalog=catalog) for name in ("one", "two")]
+        files = {name: {f"{name}.bin": 2 * MIB} for name in ("one", "two")}
+        models = [model(origin, files[name], name=name, catalog=catalog) for name in files]
         house.server.serve(models[0])
         with house.open():
             shown = on_terminal(house.client, *house.ensure("two", "one", "two"), columns=100)
