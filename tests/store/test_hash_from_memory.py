@@ -8,6 +8,8 @@ import pytest
 
 from modelfetch.errors import IntegrityError
 from modelfetch.store import Disk, Hashing, Partial, Store
+from modelfetch.store.journal_format import Checkpoint
+from modelfetch.store.prefix import Claim
 from tests.store.material import MIB, digest, noise, spec
 
 CONTENT = noise(7 * MIB + 321)
@@ -69,3 +71,12 @@ def test_without_an_effective_lock_all_bytes_are_read_back(root: Path, hashing: 
         put(partial, 0, FILE.size)
         with pytest.raises(IntegrityError):
             partial.require_complete()
+
+
+def test_bytes_that_others_wrote_into_a_claim_are_theirs(root: Path) -> None:
+    """A claim speaks of the bytes it was made about, or of none."""
+    with Store(root, hashing=Hashing(0)).partial(FILE, True) as partial:
+        partial.expect(Claim(0, MIB, Checkpoint(MIB, "0" * 64, "mirror a")))
+        partial.put(0, CONTENT[: MIB + 5], "mirror b")
+        assert partial.digest() == digest(CONTENT[: MIB + 5])
+        assert partial.length == MIB + 5

@@ -138,12 +138,3 @@ def test_what_was_believed_is_not_written_down_twice(root: Path) -> None:
         with Store(root).partial(FILE, True) as partial:
             partial.digest()
         assert journal.read_bytes() == before
-
-
-def test_bytes_that_others_wrote_into_a_claim_are_theirs(root: Path) -> None:
-    """A claim speaks of the bytes it was made about, or of none."""
-    with Store(root, hashing=Hashing(0)).partial(FILE, True) as partial:
-        partial.expect(Claim(0, MIB, Checkpoint(MIB, "0" * 64, "mirror a")))
-        partial.put(0, CONTENT[: MIB + 5], "mirror b")
-        assert partial.digest() == digest(CONTENT[: MIB + 5])
-        assert partial.length == MIB + 5
