@@ -40,7 +40,7 @@ def test_no_secret_is_ever_written(cli: Command, origin: Origin) -> None:
 def _misbehave(mirror: Origin, cdn: Origin) -> None:
     """Wrong bytes for the quarantine, refusals for the messages, a stop in the middle for the journal."""
     mirror.fault("b.bin", faults.wrong_bytes())
-    mirror.fault("a.bin", faults.status(500))
+    mirror.fault("a.bin", faults.status(404))  # says nothing of the host, which is asked for the other file
     cdn.fault("*", faults.cut(2_000_000), when=lambda request: request.file == "a.bin", times=1)
     cdn.fault("*", faults.status(403), when=lambda request: request.file == "a.bin")
 
