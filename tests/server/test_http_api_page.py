@@ -129,9 +129,10 @@ def refusals() -> Iterator[tuple[str, str]]:
 
 
 def test_each_refusal_has_the_status_that_the_table_gives_its_code() -> None:
-    found = set(refusals())
+    # By number: some names are others from Python 3.13 on, and the old ones stay as aliases.
+    found = {(HTTPStatus[name].value, code) for name, code in refusals()}
     assert len(found) > 12
-    assert found == {(HTTPStatus(ERRORS[code]).name, code) for _, code in found}
+    assert found == {(ERRORS[code], code) for _, code in found}
 
 
 def test_every_code_of_an_error_is_on_the_page() -> None:
