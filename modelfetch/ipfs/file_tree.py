@@ -98,10 +98,8 @@ class FileTree:
         profile = self._profile
         if profile.raw_leaves:
             return _Child(Cid(1, RAW, SHA2_256, digest), size, size)
-        before, after = unixfs.leaf_envelope(size)
-        return _Child(
-            Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, len(before) + size + len(after)
-        )
+        envelope = sum(map(len, unixfs.leaf_envelope(size)))
+        return _Child(Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, size + envelope)
 
     def _add(self, level: int, child: _Child) -> None:
         if level == len(self._levels):
