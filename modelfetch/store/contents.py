@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
+from modelfetch.store.chunk_maps import ChunkMaps
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import BLOCK, hash_file, read_blocks
@@ -41,6 +42,7 @@ class Contents:
 
     Attributes:
         root: The cache's directory; absolute.
+        chunk_maps: The chunk maps of its blobs.
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
@@ -54,6 +56,7 @@ class Contents:
         self._disk = disk
         self._disk.guard(self.root)
         self._layout = Layout(self.root)
+        self.chunk_maps = ChunkMaps(self._disk, self._layout)
         self._receipts = Receipts(self._disk, self._layout)
         self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
