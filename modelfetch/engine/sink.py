@@ -139,9 +139,7 @@ class Sink:
         answer = self.chunks.checked(position, until)
         try:
             for piece in self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL):
-                if position + answer.held + len(piece) > until:
-                    raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-                for part in self._right(answer, piece, connection):
+                for part in self._right(answer, piece, connection, until - position):
                     self._write(connection, part, position, until, is_whole=is_whole)
                     position += len(part)
                 yield len(piece)
@@ -158,9 +156,11 @@ class Sink:
             self._note_held(connection, 0)
 
     def _right(
-        self, answer: CheckedAnswer, piece: bytes | memoryview, connection: Connection
+        self, answer: CheckedAnswer, piece: bytes | memoryview, connection: Connection, room: int
     ) -> Iterator[bytes | memoryview]:
         """Yield those bytes that can be written now that this piece arrived, and count those that wait."""
+        if answer.held + len(piece) > room:
+            raise SourceError(Fault.SIZE, "sent more bytes than requested")
         yield from answer.pieces(piece)
         self._note_held(connection, answer.held)
 
