@@ -1,8 +1,8 @@
 """Copies chunks that lie on this disk into a download, before anything is requested.
 
-Only where the chunks of the file are known (:mod:`modelfetch.engine.chunks`). First those of a damaged copy
-of the file, at the same place: so a repair fetches only what is damaged. Then those of other blobs, such as
-an older version of the model, at whatever place.
+Only where the chunks of the file are known (:mod:`modelfetch.engine.file_chunks`). First those of a damaged
+copy of the file, at the same place: so a repair fetches only what is damaged. Then those of other blobs, such
+as an older version of the model, at whatever place.
 """
 
 from __future__ import annotations
@@ -10,29 +10,19 @@ from __future__ import annotations
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.chunks import FileChunks
 from modelfetch.engine.events import Progress
+from modelfetch.engine.file_chunks import FileChunks, known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.store.chunk_maps import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.workers import Task
-    from modelfetch.ipfs.leaf_table import LeafTable
-    from modelfetch.model.manifest import FileSpec
     from modelfetch.store import Partial
 
 LABEL: Final = f"{CACHE} chunks"
 """Name of this source in journals, like ``kind host`` of the others."""
-
-
-def known_table(runtime: Runtime, file: FileSpec) -> LeafTable | None:
-    """Return the table of a file's chunks from its map in the cache, if it has more than one."""
-    if file.size <= CHUNK:  # its digest is that of the file, which says all that is to know
-        return None
-    return runtime.store.chunk_maps.read(file.sha256, file.size)
 
 
 def known_chunks(runtime: Runtime, job: Job) -> FileChunks:

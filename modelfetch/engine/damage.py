@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.engine.file_chunks import known_table
 from modelfetch.model.units import format_range
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def wrong_ranges(runtime: Runtime, file: FileSpec, path: Path) -> tuple[Range, .
     Raises:
         Cancelled: The run was cancelled.
     """
-    from modelfetch.engine.chunk_reuse import known_table
-
     table = known_table(runtime, file)
     if table is None:
         return ()

@@ -97,7 +97,7 @@ def reusable(runtime: Runtime, file: FileSpec) -> int:
     """Return how many bytes of a missing file other files on this disk have, as their chunk maps say."""
     if file.size <= CHUNK or not runtime.store.chunk_maps.has(file.sha256):
         return 0  # as almost always: loads nothing
-    from modelfetch.engine.chunk_reuse import known_table
+    from modelfetch.engine.file_chunks import known_table
 
     table = known_table(runtime, file)
     if table is None:

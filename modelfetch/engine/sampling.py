@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.chunk_reuse import known_table
 from modelfetch.engine.events import Progress
+from modelfetch.engine.file_chunks import known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.store.chunk_maps import CHUNK

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.engine.chunks import CheckedAnswer, FileChunks
+from modelfetch.engine.file_chunks import CheckedAnswer, FileChunks
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass

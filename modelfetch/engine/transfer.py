@@ -27,9 +27,9 @@ from modelfetch.engine.candidates import (
     ready_at,
     report_decision,
 )
-from modelfetch.engine.chunks import FileChunks
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker

@@ -17,12 +17,22 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
+from modelfetch.store.chunk_maps import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from modelfetch.engine.runtime import Runtime
     from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.model.manifest import FileSpec
     from modelfetch.sources.base import Offer
+
+
+def known_table(runtime: Runtime, file: FileSpec) -> LeafTable | None:
+    """Return the table of a file's chunks from its map in the cache, if it has more than one."""
+    if file.size <= CHUNK:  # its digest is that of the file, which says all that is to know
+        return None
+    return runtime.store.chunk_maps.read(file.sha256, file.size)
 
 
 @runtime_checkable
