@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MOST_SHARE: Final = 0.1
 """Largest part of the time that the hashes of whole files may take for chunks to be hashed too. A processor
-with SHA instructions (2 GB/s) takes 0.06 on a link of 1 Gb/s. Over loopback, where hashing is the bottleneck,
-0.3 to 1.2 (of several threads) was measured; the first MiB were at 0.1 to 0.2, as the program was starting."""
+with SHA instructions (2 GB/s) takes 0.06 on a link of 1 Gb/s. Over loopback, where hashing is the limit, 0.3
+to 1.2 (of several threads) was measured; the first MiB were at 0.1 to 0.2, as the program was starting."""
 LEAST_BYTES: Final = 4 << 20
 """Bytes that must be hashed before the share counts: the first reads of a connection come in bursts. To hash
 the chunks of so many bytes takes 2 ms."""

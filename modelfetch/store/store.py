@@ -156,7 +156,7 @@ class Store(Contents):
         return GroupCommit(self._disk, self._layout, self._directories)
 
     def intake(self, size: int | None = None) -> Intake:
-        """Start a file of ``size`` bytes (None: unknown); the digest of its bytes decides which blob it is."""
+        """Start a file whose digest is not known yet; ``size``, if it is known, is its number of bytes."""
         from modelfetch.store.intake import Intake  # only pins need it
 
         return Intake(self._disk, self._layout, self._quarantine, size)
