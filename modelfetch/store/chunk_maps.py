@@ -92,7 +92,7 @@ class ChunkMaps:
         except StoreError:  # a link in the path, which is not followed
             return False
 
-    def write(self, sha256: str, built: Built) -> bool:
+    def write(self, sha256: str, built: Built | None) -> str:
         """Store the map of a file; one that is there already is replaced.
 
         Best effort: without a map the file can still be used. Nothing is written for a file without inner
@@ -100,19 +100,19 @@ class ChunkMaps:
 
         Args:
             sha256: SHA-256 of the file.
-            built: Its tree under the profile ``unixfs-v1-2025``.
+            built: Its tree under the profile ``unixfs-v1-2025``; None if it is not known.
 
         Returns:
-            Whether the map is stored.
+            The CID of the file if the map was stored, else an empty text.
         """
-        if not built.nodes:
-            return False
+        if built is None or not built.nodes:
+            return ""
         path = self._layout.chunk_map(sha256)
         with best_effort(self._disk):
             make_directories(self._disk, self._layout.root, path.parent, durable=False)
             write_atomically(self._disk, path, _format(built), durable=False)
-            return True
-        return False
+            return built.root.text
+        return ""
 
     def remove(self, sha256: str) -> bool:
         """Remove a map; returns whether there was one.
