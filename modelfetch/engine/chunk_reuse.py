@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import FileChunks, known_table
 from modelfetch.engine.rate_limit import Ticker
+from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
+from modelfetch.store.chunk_maps import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
@@ -26,7 +28,14 @@ LABEL: Final = f"{CACHE} chunks"
 
 
 def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
-    """Return what is known about the chunks of a file before any request: from its map in the cache."""
+    """Return what is known about the chunks of a file before any request.
+
+    A skeleton beside the manifest comes first, because the CID in the manifest proves it.
+    """
+    for place in job.places if job.file.size > CHUNK else ():
+        proven = skeleton_table(*place)
+        if proven is not None:
+            return FileChunks(proven, is_proven=True)
     table = known_table(runtime, job.file)
     if table is None:
         return FileChunks()

@@ -298,7 +298,7 @@ class PartialHasher:
                 kept, front = tuple(self._extents), self._extents.prefix_length
             # The lines of the journal are about the bytes of before, and would be refuted by the next run.
             self._files.restart()
-            self._prefix, self._pieces = Prefix(self._files, self._files.read), Pieces()
+            self._prefix, self._pieces = Prefix(self._files, self._files.read, self._new_hasher()), Pieces()
             for extent in kept:
                 if extent.start >= front:  # the others get checkpoints as they are hashed
                     self._append_again(extent)
