@@ -258,9 +258,15 @@ class Disk(DiskOperations):
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the extents of another one; False where that is impossible."""
-        if not sys.platform.startswith("linux"):
-            return False
-        return self._try("clone into", path, lambda: syscalls.share_extents(fd, source), syscalls.NO_REFLINK)
+        return self._share(path, lambda: syscalls.share_extents(fd, source))
+
+    def reflink_range(self, fd: int, path: Path, offset: int, source: int, start: int, length: int) -> bool:
+        """Let a range of a file share the extents of another one, from ``start`` on; False if impossible."""
+        return self._share(path, lambda: syscalls.share_range(fd, offset, source, start, length))
+
+    def _share(self, path: Path, share: Callable[[], None]) -> bool:
+        is_possible = sys.platform.startswith("linux")
+        return is_possible and self._try("clone into", path, share, syscalls.NO_REFLINK)
 
     # Names
 

@@ -158,13 +158,13 @@ class PartialHasher:
         if self._hashing is None:
             self.hash_rest()
 
-    def add_cloned(self, end: int, origin: str) -> None:
-        """Record bytes from offset 0 on that the data file got without a write; they are hashed later.
+    def add_cloned(self, start: int, end: int, origin: str) -> None:
+        """Record bytes that the data file got without a write; they are hashed later.
 
         The journal claims none of them before that: if the run is killed, they are cloned again.
         """
         with self._state:
-            self._extents.add(0, end, origin)
+            self._extents.add(start, end, origin)
 
     def end_write(self) -> bool:
         """End what :meth:`begin_write` began.
