@@ -95,6 +95,16 @@ def _nested(dag: Dag, depth: int) -> list[Part]:
     return [part]
 
 
+def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
+    dag = Dag()
+    large = dag.raw(b"a")._replace(size=1 << 20)
+    part = dag.inner(*[dag.inner(dag.inlined(dag.raw(b"b")), large)] * 5000)
+    feed(reader := LeafTableReader(part.cid, part.size), dag)
+    assert reader.table is not None
+    assert len(reader.table.rows) == 10_000
+    assert len(reader.table.known) == 4096
+
+
 def test_nodes_inside_of_identifiers() -> None:
     dag = Dag()
     part = dag.inlined(dag.raw(b"a"))
