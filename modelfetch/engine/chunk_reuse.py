@@ -15,7 +15,7 @@ from modelfetch.engine.file_chunks import FileChunks, known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job

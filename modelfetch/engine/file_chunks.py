@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

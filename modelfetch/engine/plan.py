@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import NO_LICENSE, FileSpec, Manifest, is_permissive
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime

@@ -17,7 +17,7 @@ from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from modelfetch.store.chunk_maps import CHUNK
-
 if TYPE_CHECKING:
     from modelfetch.ipfs.file_tree import Built
 
+CHUNK: Final = 1 << 20
+"""Bytes of a chunk: ``chunk_size`` of the profile ``unixfs-v1-2025``, without loading it."""
 MOST_SHARE: Final = 0.1
 """Largest part of the time that the hashes of whole files may take for chunks to be hashed too. A processor
 with SHA instructions (2 GB/s) takes 0.06 on a link of 1 Gb/s. Over loopback, where hashing is the limit, 0.3

@@ -16,8 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from modelfetch import threads
-from modelfetch.store.chunk_digests import ChunkHasher, HashingShare
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK, ChunkHasher, HashingShare
 from modelfetch.store.files import BLOCK
 
 if TYPE_CHECKING:

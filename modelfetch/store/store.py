@@ -51,7 +51,6 @@ class Store(Contents):
     Attributes:
         root: The cache's directory; absolute.
         guest: Places files in the directories of other programs.
-        chunk_map_mode: The setting ``cache.chunk_maps``.
     """
 
     def __init__(
@@ -75,8 +74,7 @@ class Store(Contents):
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
             chunk_maps: The setting ``cache.chunk_maps``: ``auto``, ``always`` or ``never``.
         """
-        super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
-        self.chunk_map_mode = chunk_maps
+        super().__init__(root, disk or Disk(fsync=fsync, notices=notices), chunk_maps)
         self._hashing = hashing  # made with the first partial
         self._lock = threading.Lock()
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
@@ -108,7 +106,7 @@ class Store(Contents):
         from modelfetch.store.resume import Opening  # here, as queries and small files open no partial
 
         with self._lock:
-            self._hashing = self._hashing or Hashing(chunk_maps=self.chunk_map_mode)
+            self._hashing = self._hashing or Hashing(chunk_maps=self.chunk_maps.mode)
         opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 

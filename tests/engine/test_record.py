@@ -143,6 +143,7 @@ OPTIONAL = {
     ("model_ready", "reused"),
     ("file_committed", "reused"),
     ("source_failed", "ranges"),
+    *((kind, "cid") for kind in ("file_verified", "file_committed")),
 }
 
 

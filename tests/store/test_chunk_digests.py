@@ -11,8 +11,14 @@ import pytest
 
 from modelfetch.model.manifest import FileSpec
 from modelfetch.store import Hashing, Store
-from modelfetch.store.chunk_digests import LEAST_BYTES, LONGEST_PAUSE, MOST_SHARE, ChunkHasher, HashingShare
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import (
+    CHUNK,
+    LEAST_BYTES,
+    LONGEST_PAUSE,
+    MOST_SHARE,
+    ChunkHasher,
+    HashingShare,
+)
 from modelfetch.store.journal_format import Checkpoint
 from modelfetch.store.prefix import Claim
 from tests.store.material import MIB, noise, spec
