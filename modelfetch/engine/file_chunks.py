@@ -89,7 +89,11 @@ class FileChunks:
         """
         if self.is_proven:
             where = format_range(found.offset, found.offset + len(found.data))
-            raise SourceError(Fault.HASH, f"sent wrong bytes: the chunk at {where} does not match its digest")
+            raise SourceError(
+                Fault.HASH,
+                f"sent wrong bytes: the chunk at {where} does not match its digest",
+                hint="If every source fails like this, the cid in the manifest is that of another file.",
+            )
         self.table = None
 
     def wrong_ranges(self, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:
