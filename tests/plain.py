@@ -17,7 +17,7 @@ _VARIABLE: Final = "TESTS_PLAIN"
 
 SWITCHED_OFF: Final = (
     *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
-    *("verify-threads", "warm", "typer", "trust", "dataclasses"),
+    *("verify-threads", "warm", "typer", "plain-toml", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
 can die of a signal, or of a reader that went away."""
@@ -28,6 +28,7 @@ THEIR_OWN: Final = frozenset(
         "engine/test_batch.py",
         "engine/test_small_servers.py",
         "net/test_raw_body.py",
+        "model/test_plain_toml.py",
         "net/test_direct_transport.py",
         "store/test_hash_from_memory.py",
         "test_warm.py",

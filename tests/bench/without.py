@@ -111,6 +111,7 @@ CHANGES: Mapping[str, Change] = {
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
     "typer": ("modelfetch.cli.entry", "_run_plain", lambda _: lambda *arguments: None),
+    "plain-toml": ("modelfetch.model.plain_toml", "parse_plain", lambda _: lambda text: None),
     "trust": ("modelfetch.net.tls", "Trust", _at_once),
     "dataclasses": ("modelfetch.lazy_dataclass", "dataclass", _standard_dataclass),
     "quick-exit": ("modelfetch.cli.entry", "_exit_now", lambda _: sys.exit),
