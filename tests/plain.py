@@ -16,7 +16,7 @@ _VARIABLE: Final = "TESTS_PLAIN"
 """Tells the commands that tests start."""
 
 SWITCHED_OFF: Final = (
-    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
+    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct", "heads"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
@@ -29,6 +29,7 @@ THEIR_OWN: Final = frozenset(
         "engine/test_small_servers.py",
         "net/test_raw_body.py",
         "net/test_direct_transport.py",
+        "net/test_response_heads.py",
         "store/test_hash_from_memory.py",
         "test_warm.py",
     }
