@@ -230,7 +230,8 @@ def prune(connection: Connection, before: datetime) -> None:
 
 def stamp(at: datetime) -> str:
     """Format a time so that texts sort like times: UTC, milliseconds, ``Z``."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def select(

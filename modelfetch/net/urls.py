@@ -21,6 +21,8 @@ _INET_ATON = r"(?ai)(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}"
 """IPv4 addresses in the forms of inet_aton(3), which itself would also accept text after a space."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~/-]*+")
+"""Paths of characters that are never encoded (RFC 3986, 2.3)."""
 _TO_ENCODE = re.compile(r"[^!#-;=?-_a-z|~]")
 """Characters that browsers percent-encode in a path or query (WHATWG URL, percent-encode sets): spaces,
 quotes, angle brackets, backquotes, braces, and everything outside ASCII."""
@@ -137,6 +139,8 @@ def _host_of(url: str) -> str:
 
 def quote_path(path: str) -> str:
     """Percent-encode a relative path for a URL, segment by segment (RFC 3986, section 3.3)."""
+    if _UNRESERVED.fullmatch(path):  # nearly all
+        return path
     return "/".join(quote(segment, safe="") for segment in path.split("/"))
 
 

@@ -100,6 +100,16 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
         _require_real(directory, found)
 
 
+def make_directory(disk: Disk, directory: Path) -> None:
+    """Create a directory where it is missing; the one above it was created or checked before.
+
+    Raises:
+        StoreError: Its name is a link or file, or the disk refused.
+    """
+    disk.mkdir(directory)
+    _require_real(directory, disk.lstat(directory))
+
+
 def _below(root: Path, path: Path) -> list[Path]:
     depth = len(path.relative_to(root).parts)
     return [path, *path.parents][:depth][::-1]

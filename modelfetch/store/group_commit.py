@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store.files import best_effort, closing, make_directories
+from modelfetch.store.files import best_effort, closing, make_directories, make_directory
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.linking import install, may_link
 from modelfetch.store.temporary import temporary_name
@@ -152,7 +152,7 @@ class GroupCommit:
         if folders:
             make_directories(disk, root, blobs, durable=True)
             for folder in sorted(folders):
-                make_directories(disk, root, folder, durable=False)
+                make_directory(disk, folder)
             disk.sync_directory(blobs)
         above = {target.parent for each in ready for target in each.targets} - self._made
         for folder in sorted(above):
