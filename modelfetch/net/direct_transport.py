@@ -37,8 +37,8 @@ _URL: Final = re.compile(
     r"(?P<authority>(?P<host>[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*)(?::(?P<port>[1-9][0-9]{0,4}))?)"
     r"(?P<target>"
     r"(?:/(?!\.{1,2}(?:[/?]|\Z))"
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+"
-    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?)"
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]++|%[0-9A-Fa-f]{2})*+)++"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+)?)"
 )
 """A URL that is sent as it is (RFC 3986): a lower-case host in ASCII, no user information, and a path without
 dot segments and characters that need to be encoded."""

@@ -125,7 +125,9 @@ class GroupCommit:
     def _commit(self, staged: Sequence[Staged]) -> Iterator[Staged]:
         """Commit in the order of digests, so that each of the 256 blob directories is opened once."""
         ordered = sorted(staged, key=lambda each: each.file.sha256)
-        ready = [each for each in ordered if self._is_ours(each)]
+        # Whether the temporary name still has the inode we wrote: only our own get a final name.
+        found = {name: _inode(status) for name, status in self._disk.statuses(self._folder)}
+        ready = [each for each in ordered if found.get(each.path.name) == each.inode]
         for each in ready:
             self._disk.sync_closed(each.path)
         self._make_directories(ready)
@@ -139,11 +141,6 @@ class GroupCommit:
             self._disk.rename(each.path, each.blob)
         self._disk.sync_directory(folder)
         return [each for each in new if self._place(each)]
-
-    def _is_ours(self, staged: Staged) -> bool:
-        """Whether the temporary name still has the inode we wrote: only our own get a final name."""
-        named = self._disk.lstat(staged.path)
-        return named is not None and _inode(named) == staged.inode
 
     def _make_directories(self, ready: Sequence[Staged]) -> None:
         """Create missing directories; blob directories are many, so their parent is synced once for all."""
