@@ -49,6 +49,8 @@ MAX_DEPTH: Final = 16
 NUMBER_LIMIT: Final = 2**63
 """Upper bound of every number: SQLite integers have 64 bits, and larger numbers overflow when formatted."""
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+"""Made once: ``json.dumps`` makes one for each call with options."""
 _AS_THEY_ARE: Final = frozenset({int, float, type(None)})
 """Types of values that SQLite stores as they are."""
 
@@ -274,7 +276,7 @@ def _sql_value(value: Any) -> SqlValue:
         case bool():
             return int(value)
         case tuple() | dict():
-            return json.dumps(value, separators=(",", ":"))
+            return _ENCODER.encode(value)
         case _:
             return cast("SqlValue", value)
 
