@@ -30,7 +30,7 @@ IDENTITY_DIGITS: Final = 12
 :func:`labels` has a further name with all digits."""
 
 MOST_PATHS: Final = 4096
-"""The most paths of files that are kept, about 500 bytes each. A run needs that of each file three times, and
+"""The most paths of files that are kept, about 450 bytes each. A run needs that of each file three times, and
 making one takes as long as a system call."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
