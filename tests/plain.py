@@ -18,6 +18,8 @@ _VARIABLE: Final = "TESTS_PLAIN"
 SWITCHED_OFF: Final = (
     *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
     *("verify-threads", "warm", "typer", "plain-toml", "trust", "dataclasses"),
+    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct", "heads"),
+    *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
 can die of a signal, or of a reader that went away."""
@@ -30,6 +32,7 @@ THEIR_OWN: Final = frozenset(
         "net/test_raw_body.py",
         "model/test_plain_toml.py",
         "net/test_direct_transport.py",
+        "net/test_response_heads.py",
         "store/test_hash_from_memory.py",
         "test_warm.py",
     }

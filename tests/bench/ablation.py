@@ -43,6 +43,7 @@ FAST_PATHS: Mapping[str, FastPath] = {
     ),
     "batch": FastPath("small files fetched and stored together", _SMALL),
     "direct": FastPath("requests sent without loading an HTTP client", (*_LARGE, *_SMALL, *_START)),
+    "heads": FastPath("ordinary heads of responses parsed without h11", (*_SMALL, *_START)),
     "verify-threads": FastPath("several files verified at the same time", ("verify",)),
     "plain-toml": FastPath("plain manifests read without tomllib", (*_START, "verify", "query")),
     "warm": FastPath("the answer from a stamp when all is there", ("warm",)),

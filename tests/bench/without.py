@@ -108,6 +108,7 @@ CHANGES: Mapping[str, Change] = {
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
     "direct": ("modelfetch.net.session", "parse_target", lambda _: lambda url: None),
+    "heads": ("modelfetch.net.response_heads", "_parse_ordinary", lambda _: lambda data: None),
     "verify-threads": ("modelfetch.engine.verify", "THREADS", lambda _: 1),
     "warm": ("modelfetch.warm", "answer", lambda _: lambda *arguments: None),
     "typer": ("modelfetch.cli.entry", "_run_plain", lambda _: lambda *arguments: None),
