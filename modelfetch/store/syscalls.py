@@ -73,8 +73,14 @@ def list_statuses(directory: str | int) -> list[tuple[str, os.stat_result]]:
     with os.scandir(directory) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # removed meanwhile
-                found.append((entry.name, entry.stat(follow_symlinks=False)))
+                found.append((entry.name, _status(entry)))
     return found
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    if sys.platform == "win32":  # what a listing gives there has no inode
+        return os.lstat(entry.path)
+    return entry.stat(follow_symlinks=False)
 
 
 def is_regular(found: os.stat_result) -> bool:
