@@ -17,6 +17,8 @@ _VARIABLE: Final = "TESTS_PLAIN"
 
 SWITCHED_OFF: Final = (
     *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
+    *("verify-threads", "warm", "typer", "plain-toml", "trust", "dataclasses"),
+    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct", "heads"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
@@ -28,7 +30,9 @@ THEIR_OWN: Final = frozenset(
         "engine/test_batch.py",
         "engine/test_small_servers.py",
         "net/test_raw_body.py",
+        "model/test_plain_toml.py",
         "net/test_direct_transport.py",
+        "net/test_response_heads.py",
         "store/test_hash_from_memory.py",
         "test_warm.py",
     }
