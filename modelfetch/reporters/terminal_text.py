@@ -212,7 +212,11 @@ def bad(event: SourceFailed) -> str:
     """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
         return sanitize(f"unlisted: {event.reason}")
-    return f"bad: {sanitize(event.fault)}"
+    if not event.ranges:
+        return f"bad: {sanitize(event.fault)}"
+    from modelfetch.engine.damage import format_ranges
+
+    return f"bad: {sanitize(event.fault)} {format_ranges(event.ranges)}"
 
 
 def quarantined(event: FileQuarantined) -> str:
