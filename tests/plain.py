@@ -16,7 +16,7 @@ _VARIABLE: Final = "TESTS_PLAIN"
 """Tells the commands that tests start."""
 
 SWITCHED_OFF: Final = (
-    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
+    *("socket", "large-buffers", "few-reads", "hash-from-memory", "hashing-threads", "batch", "direct"),
     *("verify-threads", "warm", "typer", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
