@@ -183,12 +183,12 @@ class Run:
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
         self._check_disk(work, held)
-        runtime.hosts.expect(sum(job.file.size for job in work))
         mode = Mode(self._request.options.force, self._bad_paths())
         others, small = split_small(runtime, plain, held, mode)
         tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
+        self._expect([job.file.size - held[job.key] for job in others[: runtime.files]])
         if small:
             tasks.append(Batch(runtime, small, mode).run())
         tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
@@ -206,6 +206,11 @@ class Run:
                 if item is not None:
                     yield item
         runtime.store.sweep()
+
+    def _expect(self, sizes: Sequence[int]) -> None:
+        """Prepare the files that start together for sharing the connections to a host."""
+        large = (size for size in sizes if self._runtime.split_policy.parts(size) > 1)
+        self._runtime.hosts.expect(sum(large), len(sizes))
 
     def _bad_paths(self) -> frozenset[Path]:
         return frozenset(
