@@ -188,7 +188,8 @@ class Run:
         tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
-        self._expect([job.file.size - held[job.key] for job in others[: runtime.files]])
+        missing = sum(job.file.size - held[job.key] for job in others)
+        runtime.hosts.expect(missing, min(len(others), runtime.files))
         if small:
             tasks.append(Batch(runtime, small, mode).run())
         tasks += [obtain_rivals(runtime, group, mode) for group in rivals]
@@ -206,11 +207,6 @@ class Run:
                 if item is not None:
                     yield item
         runtime.store.sweep()
-
-    def _expect(self, sizes: Sequence[int]) -> None:
-        """Prepare the files that start together for sharing the connections to a host."""
-        large = (size for size in sizes if self._runtime.split_policy.parts(size) > 1)
-        self._runtime.hosts.expect(sum(large), len(sizes))
 
     def _bad_paths(self) -> frozenset[Path]:
         return frozenset(

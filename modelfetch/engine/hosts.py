@@ -66,8 +66,8 @@ class Hosts:
         """Set what a run starts with, before its files share the connections to a host.
 
         Args:
-            size: Missing bytes of the files that may be fetched over several connections.
-            files: Number of files that start together, with those of one connection.
+            size: Missing bytes of all files.
+            files: Number of files that start together, each with one connection at least.
         """
         with self._lock:
             self._expected = size

@@ -87,7 +87,7 @@ class _Reader:
 
     def wake_at(self, count: int) -> None:
         """Let reads wait until so many bytes are there; where the system cannot do that, any byte wakes."""
-        if self._can_wait and count != self._low_water:
+        if count != self._low_water:
             self._low_water = count
             with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
@@ -100,7 +100,8 @@ class _Reader:
         """
         began, filled, enough = time.monotonic(), 0, WAKE_BYTES
         while filled < len(room):
-            self.wake_at(min(enough, len(room) - filled))
+            if self._can_wait:
+                self.wake_at(min(enough, len(room) - filled))
             try:
                 count = self._sock.recv_into(room[filled:])
             except OSError as error:
