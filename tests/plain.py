@@ -27,6 +27,7 @@ THEIR_OWN: Final = frozenset(
         "bench/",
         "engine/test_batch.py",
         "engine/test_small_servers.py",
+        "net/test_large_reads.py",
         "net/test_raw_body.py",
         "net/test_direct_transport.py",
         "store/test_hash_from_memory.py",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from modelfetch.net import large_reads
 from modelfetch.net.large_reads import WAKE_BYTES, gathered
 from modelfetch.net.time_limits import Limits, StallTimer
 
-LENGTH = 3 * WAKE_BYTES + 1000
+LENGTH = 900_000
 
 
 @pytest.fixture
@@ -30,21 +32,21 @@ def low_water(sock: socket.socket) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems may not let a read wait for many bytes")
-def test_a_read_waits_for_many_bytes_until_the_body_ends(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_read_waits_for_many_bytes_until_the_body_ends(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours, theirs = pair
-    pieces = gathered(ours, LENGTH, StallTimer(Limits()))
-    theirs.sendall(b"a" * 1000)
-    assert len(next(pieces)) == 1000
-    theirs.sendall(b"b" * 1000)
-    assert len(next(pieces)) == 1000
-    assert low_water(ours) == 1, "the bytes were fewer than a read waits for"
-    theirs.setblocking(True)
-    left = LENGTH - 2000
-    while left:
-        theirs.sendall(b"c" * min(WAKE_BYTES, left))
-        left -= len(next(pieces))
-    assert low_water(ours) == 1, "the next response may be small"
-    assert list(pieces) == []
+    seen: list[int] = []
+
+    class Reader(large_reads._Reader):
+        def wake_at(self, count: int) -> None:
+            super().wake_at(count)
+            seen.append(low_water(ours))
+
+    monkeypatch.setattr(large_reads, "_Reader", Reader)
+    threading.Thread(target=theirs.sendall, args=[b"a" * LENGTH]).start()
+    assert sum(map(len, gathered(ours, LENGTH, StallTimer(Limits())))) == LENGTH
+    assert (seen[0], seen[-1]) == (WAKE_BYTES, 1), "the next response may be small"
 
 
 def test_bytes_are_not_kept_back_until_enough_are_there(pair: tuple[socket.socket, socket.socket]) -> None:
