@@ -34,6 +34,7 @@ class FastPath:
 FAST_PATHS: Mapping[str, FastPath] = {
     "socket": FastPath("large bodies read from the socket, past the parser", _LARGE),
     "large-buffers": FastPath("1 MiB gathered before a write, not 256 KiB", _LARGE),
+    "few-reads": FastPath("reads that wait for 256 KiB", ("set-plain", "one-plain", "paced")),
     "hash-from-memory": FastPath("bytes in order hashed from the memory they came in", _LARGE),
     "hashing-threads": FastPath("hashing in threads of its own", _LARGE),
     "company": FastPath(

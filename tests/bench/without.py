@@ -104,6 +104,7 @@ def _standard_dataclass(module: Any) -> Any:
 CHANGES: Mapping[str, Change] = {
     "socket": ("modelfetch.engine.setup", "_limits", _never_direct),
     "large-buffers": ("modelfetch.net.large_reads", "LARGE_BYTES", lambda direct: direct.BUFFER_BYTES),
+    "few-reads": ("modelfetch.net.large_reads", "WAKE_BYTES", lambda _: 1),
     "hash-from-memory": ("modelfetch.store.lazy_files", "LazyFiles", _never_locked),
     "hashing-threads": ("modelfetch.store.hashing", "THREADS", lambda _: 0),
     "batch": ("modelfetch.engine.batch", "FEWEST", lambda _: sys.maxsize),
