@@ -263,6 +263,16 @@ class Contents:
         """Return the paths in a model's directory that its manifest does not list; loaders may read them."""
         return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
 
+    def has_leftovers(self) -> bool:
+        """Whether the cache has interrupted downloads, or data in quarantine."""
+        return any(self._disk.names(path) for path in (self._layout.partials, self._layout.quarantine))
+
+    def usage(self) -> int:
+        """Return the bytes on the disk that the cache takes."""
+        from modelfetch.store.usage import usage
+
+        return usage(self._disk, self._layout)
+
     def survey(self) -> Survey:
         """Survey everything that the cache holds: versions, partials, quarantine entries, unused blobs."""
         from modelfetch.store.survey import survey  # here, as only a clean-up needs it

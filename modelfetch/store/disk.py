@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from modelfetch.errors import StoreError
 from modelfetch.store import syscalls
@@ -26,6 +26,8 @@ from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, u
 if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.safe_paths import SafePaths
+
+T = TypeVar("T")
 
 
 class Disk(DiskOperations):
@@ -67,17 +69,21 @@ class Disk(DiskOperations):
 
     def names(self, path: Path) -> list[str]:
         """List a directory, sorted; empty when it does not exist."""
-        found = self._call_or_none(
-            "list", path, lambda: self._paths.on_directory(path, syscalls.list_names), syscalls.ABSENT
-        )
-        return sorted(found or ())
+        return sorted(self._list(path, syscalls.list_names))
 
     def entries(self, path: Path) -> list[tuple[str, bool]]:
         """List a directory like :meth:`names`, with whether each name is a directory and not a link."""
+        return sorted(self._list(path, syscalls.list_entries))
+
+    def statuses(self, path: Path) -> list[tuple[str, os.stat_result]]:
+        """List a directory, not sorted, each name with its status; no link is followed."""
+        return self._list(path, syscalls.list_statuses)
+
+    def _list(self, path: Path, listing: Callable[[str | int], list[T]]) -> list[T]:
         found = self._call_or_none(
-            "list", path, lambda: self._paths.on_directory(path, syscalls.list_entries), syscalls.ABSENT
+            "list", path, lambda: self._paths.on_directory(path, listing), syscalls.ABSENT
         )
-        return sorted(found or ())
+        return found or []
 
     def free(self, path: Path) -> int | None:
         """Return the bytes an unprivileged user can still write; None where they are not reported."""

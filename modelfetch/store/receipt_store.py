@@ -18,7 +18,7 @@ from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
-from modelfetch.store.layout import Layout, labels
+from modelfetch.store.layout import Layout, inside, labels
 from modelfetch.store.receipt import (
     LIMIT,
     Consulted,
@@ -244,8 +244,9 @@ class Receipts:
     def _sync_names(self, manifest: Manifest, label: str, receipt: Path) -> None:
         """Sync the name of every file before the receipt declares it present."""
         make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
-        paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
-        for directory in sorted({path.parent for path in paths}):
+        version = self._layout.version(manifest.name, label)
+        above = {file.path.rpartition("/")[0] for file in manifest.files}
+        for directory in sorted(inside(version, path) if path else version for path in above):
             self._disk.sync_directory(directory)
 
 

@@ -25,8 +25,9 @@ from modelfetch.store.files import is_directory
 from modelfetch.store.journal_format import is_foreign
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
-from modelfetch.store.survey import Survey, allocated, inode_of, walk
+from modelfetch.store.survey import Survey, walk
 from modelfetch.store.temporary import is_old, maker
+from modelfetch.store.usage import allocated, inode_of
 
 if TYPE_CHECKING:
     from modelfetch.store.disk import Disk

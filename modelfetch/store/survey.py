@@ -19,14 +19,12 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label, why_bad_name
 from modelfetch.store.files import is_directory, report_left_alone
 from modelfetch.store.layout import CHUNK_MAP_SUFFIX, is_digest
+from modelfetch.store.usage import Inode, allocated, inode_of
 
 if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
     from modelfetch.store.receipt import Receipt
-
-Inode = tuple[int, int]
-"""Device and inode."""
 
 _ENTRY: Final = re.compile(r"([0-9]{8}T[0-9]{6}\.[0-9]{6})Z-[0-9a-f]{64}")
 """Name of a quarantine entry: the time, and the digest that was expected."""
@@ -226,14 +224,3 @@ def walk(disk: Disk, path: Path, depth: int = DEPTH) -> Iterator[tuple[Path, os.
         for name in disk.names(path):
             yield from walk(disk, path / name, depth - 1)
     yield path, found
-
-
-def inode_of(found: os.stat_result) -> Inode:
-    """Return what identifies a file, whatever its names are."""
-    return found.st_dev, found.st_ino
-
-
-def allocated(found: os.stat_result) -> int:
-    """Return the bytes a file takes on the disk, in whole blocks. ``st_blocks`` counts 512 bytes (POSIX)."""
-    blocks = getattr(found, "st_blocks", None)
-    return found.st_size if blocks is None else blocks * 512

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 if sys.platform != "win32":
@@ -64,6 +65,22 @@ def list_entries(directory: str | int) -> list[tuple[str, bool]]:
     """List a directory, with whether each name is a directory and not a link."""
     with os.scandir(directory) as entries:  # most file systems return the type with the name: no stat needed
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+
+def list_statuses(directory: str | int) -> list[tuple[str, os.stat_result]]:
+    """List a directory, with the status of each name, without following links."""
+    found = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((entry.name, _status(entry)))
+    return found
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    if sys.platform == "win32":  # what a listing gives there has no inode
+        return os.lstat(entry.path)
+    return entry.stat(follow_symlinks=False)
 
 
 def is_regular(found: os.stat_result) -> bool:
