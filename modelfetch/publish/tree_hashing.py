@@ -66,7 +66,7 @@ class _Job:
     def run(self) -> None:
         """Hash the chunk; an error is raised where the digest is wanted, never in the pool."""
         try:
-            self._digest = leaf_digest(self.chunk, self.profile)  # type: ignore[arg-type]  # any buffer
+            self._digest = leaf_digest(self.chunk, self.profile)
         except BaseException as error:  # reported by digest()
             self._error = error
         self._done.set()
