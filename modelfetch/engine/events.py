@@ -172,6 +172,8 @@ class FileVerified:
     file: str
     size: int
     sha256: str
+    cid: str = ""
+    """Its CID, if this completed its chunk map, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class FileCommitted:
     fetched: int
     """Bytes received for it in this run, good or not."""
     seconds: float
+    cid: str = ""
+    """Its CID, if its chunk map was made while it was fetched, else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Obtained:
     """Bytes received for it, good or bad; 0 when they were on this disk."""
     is_placed: bool = True
     """Whether this run placed it; False where it was in place already."""
+    cid: str = ""
+    """Its CID, if its chunk map was made."""
 
 
 IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
@@ -245,8 +247,8 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
     yield from displaced(manifest, file, placed)
     last = transfer.sink.last
     if last is None:
-        return Obtained(CACHE, "", 0)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched)
+        return Obtained(CACHE, "", 0, cid=placed.cid)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, cid=placed.cid)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
@@ -297,7 +299,8 @@ def committed(
     """The event that a file has its final name."""
     source, host, fetched = obtained.source, obtained.host, obtained.fetched
     return FileCommitted(
-        manifest.name, file.path, str(path), file.size, file.sha256, source, host, fetched, seconds
+        *(manifest.name, file.path, str(path), file.size, file.sha256),
+        *(source, host, fetched, seconds, obtained.cid),
     )
 
 

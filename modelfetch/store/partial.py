@@ -20,6 +20,7 @@ from modelfetch.errors import IntegrityError, StoreError
 from modelfetch.store.partial_hashing import PartialHasher
 
 if TYPE_CHECKING:
+    from modelfetch.ipfs.file_tree import Built
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
     from modelfetch.store.journal_format import Journal
@@ -174,6 +175,13 @@ class Partial:
                 f"{self.file.path}: {self.length} of {self.file.size} bytes, SHA-256 {self.digest()} "
                 f"instead of {self.file.sha256}"
             )
+
+    def tree(self) -> Built | None:
+        """Build the UnixFS tree of the complete file; None if its chunks were not hashed, or it has only one.
+
+        Call it after :meth:`require_complete`: it is the tree of what is hashed.
+        """
+        return self._hasher.tree()
 
     # Endings
 
