@@ -136,6 +136,7 @@ def publish(
 def _publish(
     workspace: Workspace, what: str, wanted: Wanted, line: ProgressLine
 ) -> tuple[Selected, Published]:
+    from modelfetch.publish.known_trees import keep_maps
     from modelfetch.publish.publication import Publication
     from modelfetch.publish.tree_hashing import HashingPool
 
@@ -145,6 +146,8 @@ def _publish(
         publication.check()
         with _recorded(workspace, selected, dry_run=wanted.dry_run) as finished:
             done = publication.hash(known)
+            if not (selected.is_directory or wanted.dry_run):
+                keep_maps(workspace.store, done.tree)  # for verify, and for later runs of this command
             publication.write_cars(done)
             _hand_over(workspace, publication, done, wanted, line)
             publication.write_manifest(done)
@@ -158,9 +161,11 @@ def _select(
     """Select the model; a directory is pinned, and read for that."""
     from modelfetch.cli.pinning import session_for
     from modelfetch.publish import selection
+    from modelfetch.publish.known_trees import known_trees
 
     if not selection.is_directory(workspace, what):
-        return selection.model(workspace, what), {}
+        found = selection.model(workspace, what)
+        return found, known_trees(workspace.store, found.manifest, wanted.profile)
     digests = selection.TreeDigests(wanted.profile, pool, line)
     with session_for(workspace, offline=True, quiet=True, keep=False) as session:
         selected = selection.directory(session, what, digests, dry_run=wanted.dry_run)

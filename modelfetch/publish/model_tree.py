@@ -1,6 +1,6 @@
 """The blocks of a model on IPFS: the trees of its files, and the directories above them.
 
-All bytes are read once to compute the trees, and must be those that the manifest pins. The directory has the
+Bytes are read once to compute the trees, and must be those that the manifest pins. The directory has the
 files under their paths, so that ``[ipfs] cid`` and a path lead to each of them.
 """
 
@@ -108,7 +108,7 @@ def hash_model(
         profile: How they become blocks.
         pool: Hashes chunks.
         show: Called while a file is read.
-        known: Trees of files that were read just now, by SHA-256.
+        known: Trees of files that need not be read, by SHA-256.
 
     Raises:
         IntegrityError: A file does not have the bytes that are pinned.

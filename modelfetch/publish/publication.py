@@ -3,7 +3,7 @@
 ::
 
     check     targets and their secrets, the places of all files that are written
-    hash      every file, once; its bytes must be those that are pinned
+    hash      every file whose tree is not known; its bytes must be those that are pinned
     write     CAR file and skeleton
     hand over to each target
     record    the CIDs in the manifest, then the run in the history
@@ -122,7 +122,7 @@ class Publication:
         """Read all files, and compute the CIDs.
 
         Args:
-            known: Trees of files that were read just now, by SHA-256.
+            known: Trees of files that need not be read, by SHA-256.
 
         Raises:
             IntegrityError: A file does not have the bytes that are pinned.

@@ -49,6 +49,8 @@ class Selected:
     files: tuple[PlacedFile, ...]
     path: Path | None
     """The manifest; None if it cannot be changed, because it is of the built-in catalog."""
+    is_directory: bool = False
+    """Whether its files are not those of the cache."""
     is_new: bool = False
     """Whether it was pinned just now."""
 
@@ -131,10 +133,11 @@ def directory(session: PinSession, word: str, digests: TreeDigests, *, dry_run: 
     known = find_pin(workspace, reference)
     if known is not None:
         entry = workspace.catalog.entry(known.name)
-        return Selected(known, _placed(known, root), entry.path)
+        return Selected(known, _placed(known, root), entry.path, is_directory=True)
     session = replace(session, digests=digests)
     added = add(session, PinRequest((reference,)), target_of(workspace, None), dry_run=dry_run)
-    return Selected(added.manifest, _placed(added.manifest, root), added.path, is_new=True)
+    files = _placed(added.manifest, root)
+    return Selected(added.manifest, files, added.path, is_directory=True, is_new=True)
 
 
 def _placed(manifest: Manifest, root: Path) -> tuple[PlacedFile, ...]:

@@ -19,6 +19,7 @@ from modelfetch.model.parse import load_manifest
 from modelfetch.publish import kubo, pinning_service, targets
 from modelfetch.publish.publication import Publication
 from tests.e2e.command import Command, InProcess, Result, assert_fails
+from tests.origin import Origin, model
 from tests.publish.material import BIG, FILES, MIB, blob_path, digest, manifest, manifest_path, place
 from tests.publish.servers import OTHER_CID, Fault, KuboNode, PinataServer, PinningServer, directory_cid
 
@@ -166,6 +167,50 @@ def test_a_manifest_is_written_where_it_is_wanted(cli: InProcess) -> None:
     assert result.code == 0, result.err
     assert manifest_path(cli).read_bytes() == before
     assert ROOT in (cli.work / "copy.toml").read_text("utf-8")
+
+
+# Chunk maps
+
+
+def test_cids_that_are_known_cost_no_read_and_each_chunk_is_compared_when_it_leaves(cli: InProcess) -> None:
+    assert cli("publish", "tiny").code == 0
+    assert len(cli.files("chunks")) == 1
+    blob_path(cli, BIG).chmod(0o600)
+    blob_path(cli, BIG).write_bytes(BIG[:-1] + b"?")
+    assert cli("publish", "tiny").lines == [f"ipfs:{ROOT}"]
+    assert_fails(cli("publish", "tiny", "--car", "tiny.car"), 5, "big.bin")
+    assert_fails(cli("publish", "tiny", "--profile", "unixfs-v0-2015"), 5, "big.bin")
+
+
+def test_a_map_that_nothing_confirms_is_not_believed(cli: InProcess) -> None:
+    """It may be that of another file of the same size."""
+    other = BIG[::-1]
+    place(cli, "other", {"other.bin": other})
+    for name in ("tiny", "other"):
+        assert cli("publish", name).code == 0
+    own, others = (cli.cache / "chunks/sha256" / digest(data)[:2] for data in (BIG, other))
+    (own / f"{digest(BIG)}.car").write_bytes((others / f"{digest(other)}.car").read_bytes())
+    place(cli)  # a manifest without CIDs
+    assert cli("publish", "tiny").lines == [f"ipfs:{ROOT}"]
+    assert cids(cli)["big.bin"] == cli_cid(cli, BIG)
+
+
+def test_the_receipt_of_a_fetched_model_confirms_its_maps(cli: InProcess) -> None:
+    with Origin() as origin:
+        served = cli.serve(model(origin, {"big.bin": 3 * MIB}, catalog=cli.catalog))
+        assert cli("ensure", served.name, MODELFETCH_CACHE_CHUNK_MAPS="always").code == 0
+    data = served.contents["big.bin"].data
+    blob_path(cli, data).chmod(0o600)
+    blob_path(cli, data).write_bytes(bytes(len(data)))
+    found = document(cli("publish", served.name, "--dry-run", "--json"))
+    assert found["cid"] == directory_cid({"big.bin": data})
+
+
+def test_no_maps_are_written_if_none_are_wanted(cli: InProcess) -> None:
+    assert cli("publish", "tiny", MODELFETCH_CACHE_CHUNK_MAPS="never").code == 0
+    assert cli("publish", "tiny", "--profile", "unixfs-v0-2015").code == 0
+    assert cli("publish", "tiny", "--dry-run").code == 0
+    assert cli.files("chunks") == []
 
 
 # CAR files
