@@ -105,8 +105,8 @@ class Pinata:
         query = {"hashContains": self._tree.root.text, "status": "pinned", "pageLimit": "10"}
         outgoing = Outgoing("GET", {"Accept": "application/json"})
         rows = self._service.send(f"/data/pinList?{urlencode(query)}", outgoing).document.get("rows")
-        found = [each.get("ipfs_pin_hash") for each in rows or () if isinstance(each, dict)]
-        return any(is_same_cid(each, self._tree.root) for each in found)
+        found = [each for each in rows if isinstance(each, dict)] if isinstance(rows, list) else []
+        return any(is_same_cid(each.get("ipfs_pin_hash"), self._tree.root) for each in found)
 
     def _upload(self) -> object:
         """Send the files until it succeeds; returns the CID that Pinata states."""

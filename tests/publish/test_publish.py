@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -636,6 +637,42 @@ def test_refusals_of_an_upload_are_not_retried(
     assert_fails(uploaded(cli, pinata), 6, words)
     assert pinata.paths().count("/pinning/pinFileToIPFS") == 1
     assert manifest(cli).ipfs_cid is None
+
+
+# Answers of any form
+
+
+def anything(random: Random, depth: int = 0) -> Any:
+    """A JSON value, with the names and values that the answers of these servers have."""
+    words = ["ID", "Keys", "Root", "Cid", "/", "Stats", "Message", "DagStats", "NumBlocks", "error", "reason"]
+    words += ["results", "requestid", "status", "pin", "cid", "delegates", "info", "rows", "ipfs_pin_hash"]
+    words += ["IpfsHash", "PinErrorMsg", "Addresses", "status_details", "pinned", "queued", ROOT, "Qm", ""]
+    kind = random.randrange(7 if depth < 4 else 5)
+    if kind == 5:
+        return [anything(random, depth + 1) for _ in range(random.randrange(3))]
+    if kind == 6:
+        return {random.choice(words): anything(random, depth + 1) for _ in range(random.randrange(5))}
+    return [None, True, random.choice([0, -1, 2**70, 1e308]), random.choice(words), "\x1b[31m\ud800"][kind]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_answers_of_any_form_end_the_run_as_an_error_of_the_server(
+    cli: InProcess, node: KuboNode, service: PinningServer, pinata: PinataServer, seed: int
+) -> None:
+    random = Random(seed)
+    place(cli, "tiny", {"a.bin": b"a"})
+    statuses = [200, 200, 200, 200, 202, 400, 404, 409, 500]
+    for server in (node, service, pinata):
+        server.faults = [
+            Fault("", random.choice(statuses), anything(random)) for _ in range(random.randrange(1, 5))
+        ]
+    secrets = {"IPFS_PINNING_TOKEN": service.token, "PINATA_JWT": pinata.token}
+    for target in (f"kubo={node.url}", f"{service.url}/psa", "pinata"):
+        words = ("publish", "tiny", "--to", target, "--timeout", "0.1")
+        result = cli(*words, MODELFETCH_RETRY_ATTEMPTS="2", **secrets)
+        assert result.code in {0, 5, 6, 9, 10}, result.err
+        assert "Traceback" not in result.err
+        assert "\x1b" not in result.err
 
 
 # A directory
