@@ -172,6 +172,9 @@ def _select(
     if selected.is_new:
         name = f"{selected.manifest.name} {selected.manifest.version}"
         line.say(f"{'would pin' if wanted.dry_run else 'pinned'} {what} as {name} in {selected.path}")
+        if selected.listed_in is not None:
+            verb = "would add" if wanted.dry_run else "added"
+            line.say(f"{verb} {selected.manifest.name} to models in {selected.listed_in}")
     return selected, digests.trees
 
 

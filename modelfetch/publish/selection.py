@@ -53,6 +53,8 @@ class Selected:
     """Whether its files are not those of the cache."""
     is_new: bool = False
     """Whether it was pinned just now."""
+    listed_in: Path | None = None
+    """The project's file to which its name was added."""
 
 
 class TreeDigests:
@@ -135,9 +137,16 @@ def directory(session: PinSession, word: str, digests: TreeDigests, *, dry_run: 
         entry = workspace.catalog.entry(known.name)
         return Selected(known, _placed(known, root), entry.path, is_directory=True)
     session = replace(session, digests=digests)
-    added = add(session, PinRequest((reference,)), target_of(workspace, None), dry_run=dry_run)
-    files = _placed(added.manifest, root)
-    return Selected(added.manifest, files, added.path, is_directory=True, is_new=True)
+    target = target_of(workspace, None)
+    added = add(session, PinRequest((reference,)), target, dry_run=dry_run)
+    return Selected(
+        added.manifest,
+        _placed(added.manifest, root),
+        added.path,
+        is_directory=True,
+        is_new=True,
+        listed_in=target.project_file if added.is_listed else None,
+    )
 
 
 def _placed(manifest: Manifest, root: Path) -> tuple[PlacedFile, ...]:

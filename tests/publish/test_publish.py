@@ -708,6 +708,19 @@ def test_a_directory_is_pinned_and_published_without_a_copy(
     assert_fails(cli("publish", "./mine"), 5, "big.bin", "modelfetch upgrade mine")
 
 
+def test_in_a_project_a_directory_is_pinned_for_the_project(cli: InProcess, directory: Path) -> None:
+    (cli.work / "modelfetch.toml").write_text("")
+    result = cli("publish", f"./{directory.name}")
+    assert result.code == 0, result.err
+    assert result.stderr_lines("added mine to models in")
+    assert load_manifest(cli.work / "models" / "mine.toml").ipfs_cid == ROOT
+
+
+def test_a_single_file_is_published_as_a_directory_of_one(cli: InProcess, directory: Path) -> None:
+    found = document(cli("publish", f"./{directory.name}/big.bin", "--json"))
+    assert (found["model"], found["cid"]) == ("big", directory_cid({"big.bin": BIG}))
+
+
 def test_a_directory_that_is_not_there_is_named(cli: InProcess) -> None:
     assert_fails(cli("publish", "./nowhere"), 3, "nowhere")
 
