@@ -8,6 +8,8 @@ source ``cache``, with one of these faults:
     hash      its SHA-256 is not the one in the manifest
     unlisted  a file in the model's directory is not in the manifest (a failure only with ``strict``)
 
+A good file that has no chunk map gets one, unless ``cache.chunk_maps`` is ``never``.
+
 A repair is an ordinary run of ensure that trusts none of the bad files, so that bad bytes are replaced only
 by verified ones.
 """
@@ -198,11 +200,14 @@ def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None
     if size != file.size:
         return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}"))
     yield FileStarted(model, file.path, file.size, 0)
-    actual = yield from hash_with_progress(runtime, model, file, item.path)
+    # The map is made of bytes that are read anyway: nothing else ever reads a file for it.
+    chunks = runtime.store.map_hasher(file)
+    actual = yield from hash_with_progress(runtime, model, file, item.path, chunks)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"
         return (yield from _bad(model, file, Fault.HASH, reason))
-    yield FileVerified(model, file.path, file.size, file.sha256)
+    cid = runtime.store.chunk_maps.write(file.sha256, chunks.tree()) if chunks is not None else ""
+    yield FileVerified(model, file.path, file.size, file.sha256, cid)
     return None
 
 
