@@ -16,6 +16,7 @@ fails, and all files are sent once more, whatever the node says that it has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -44,6 +45,8 @@ _BISECTED_FROM: Final = 16
 """Least leaves of a file for which the position to continue at is searched."""
 _READ_SPEED: Final = 50_000_000
 """Bytes per second at which a node reads blocks again before it answers; a hard disk reads about 100 MB/s."""
+_CONNECTIONS: Final = 5
+"""Most addresses of a service that the node connects to; an attempt takes seconds where nothing answers."""
 _CAR: Final = "application/vnd.ipld.car"
 _REFUSED: Final = frozenset({200, 500})
 """kubo answers 500 to commands that fail, such as a question about a block that it does not have."""
@@ -95,9 +98,10 @@ class Kubo:
         return [each for each in given if _is_public(each)] if isinstance(given, list) else []
 
     def connect(self, addresses: Sequence[str]) -> None:
-        """Let the node connect to others, such as those of a pinning service. Failures do not matter."""
-        for address in addresses[:10]:
-            self._ask("swarm/connect", arg=address)
+        """Let the node connect to others, such as those of a pinning service, which may find it anyway."""
+        for address in addresses[:_CONNECTIONS]:
+            with suppress(SourceError):
+                self._service.send(f"/api/v0/swarm/connect?{urlencode({'arg': address})}", _post(), _REFUSED)
 
     def plan(self) -> Handed:
         """Find out what :meth:`publish` would do, by questions alone; raises like that."""
@@ -139,13 +143,13 @@ class Kubo:
         seen: set[bytes] = set()
         for file in self._tree.by_root.values():
             is_asked = is_asking and file.tree.size >= _ASKED_FROM
-            group += self._missing(file, seen) if is_asked else file_parts(file, seen)
-            size += file.tree.size
+            parts = self._missing(file, seen) if is_asked else tuple(file_parts(file, seen))
+            group += parts
+            size += sum(part.size for part in parts)
             if size >= GROUP:
                 self._import(group)
                 group, size = [], 0
-        if group:
-            self._import(group)
+        self._import(group)
 
     def _missing(self, file: TreeFile, seen: set[bytes]) -> Sequence[Part]:
         """The blocks of a file that the node does not have."""
@@ -187,7 +191,7 @@ class Kubo:
     def _import(self, parts: Sequence[Part]) -> None:
         """Send blocks without a pin; leaves that arrived before a failure are not sent again."""
         rest, failures = parts, 0
-        while (error := self._import_once(rest)) is not None:
+        while rest and (error := self._import_once(rest)) is not None:
             failures += 1
             self._service.translated("send the blocks", partial(self._service.wait, error, failures))
             left = self._rest(rest)
@@ -248,9 +252,13 @@ class Kubo:
         return reply
 
     def _ask(self, command: str, seconds: float = 0.0, **query: str) -> Reply:
-        outgoing = Outgoing("POST", {"Accept": "application/json"}, answer_seconds=seconds)
         path = f"/api/v0/{command}" + (f"?{urlencode(query)}" if query else "")
-        return self._service.request(path, outgoing, _REFUSED, doing=f"ask for {command}")
+        return self._service.request(path, _post(seconds), _REFUSED, doing=f"ask for {command}")
+
+
+def _post(seconds: float = 0.0) -> Outgoing:
+    """A command without content; kubo takes no other method."""
+    return Outgoing("POST", {"Accept": "application/json"}, answer_seconds=seconds)
 
 
 def _is_public(address: object) -> bool:

@@ -306,6 +306,25 @@ def test_a_run_that_failed_continues_in_the_next_one(cli: InProcess, node: KuboN
     assert node.pins == [ROOT]
 
 
+def test_a_group_of_files_that_the_node_has_is_not_sent(
+    cli: InProcess, node: KuboNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubo, "GROUP", 1)
+    place(cli, "tiny", {"one.bin": BIG, "two.bin": BIG[1:]})
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    assert node.paths().count("dag/import") == 3
+    node.pins.clear()
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    assert node.paths().count("dag/import") == 4
+
+
+def test_an_import_whose_answer_is_lost_is_not_repeated(cli: InProcess, node: KuboNode) -> None:
+    place(cli, "tiny", {f"{number}.bin": bytes([number]) for number in range(4)})
+    node.faults = [Fault("dag/import", is_lost=True)]
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    assert node.paths().count("dag/import") == 2
+
+
 def test_a_file_that_the_node_has_is_not_sent(cli: InProcess, node: KuboNode) -> None:
     assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
     node.pins.clear()
@@ -435,6 +454,13 @@ def test_a_service_is_asked_once_and_watched_until_it_has_the_model(
     [_, again] = document(pinned(cli, service, "--to", f"kubo={node.url}", "--json"))["targets"]
     assert (again["state"], again["request"]) == ("present", "request-1")
     assert len(service.posted) == 1
+
+
+def test_a_node_that_cannot_connect_does_not_matter(
+    cli: InProcess, service: PinningServer, node: KuboNode
+) -> None:
+    node.faults = [Fault("swarm/connect", 503, {})]
+    assert pinned(cli, service, "--to", f"kubo={node.url}").code == 0
 
 
 def test_a_request_under_way_is_found_by_the_next_run(cli: InProcess, service: PinningServer) -> None:
