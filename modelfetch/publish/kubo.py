@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 GROUP: Final = 32 << 20
 """Files are sent together up to this many bytes: a request for each of 20,000 small files takes longer than
 sending the bytes of a group again."""
+IMPORT: Final = 256 << 20
+"""Bytes after which a request ends. Proxies may keep a whole request before they pass it on, and the time
+without an answer after which a node counts as stalled grows with the size of the request."""
 _ASKED_FROM: Final = 1 << 20
 """Least bytes of a file about which the node is asked; smaller ones are sent at once."""
 _BISECTED_FROM: Final = 16
@@ -147,9 +150,9 @@ class Kubo:
             group += parts
             size += sum(part.size for part in parts)
             if size >= GROUP:
-                self._import(group)
+                self._import_all(group)
                 group, size = [], 0
-        self._import(group)
+        self._import_all(group)
 
     def _missing(self, file: TreeFile, seen: set[bytes]) -> Sequence[Part]:
         """The blocks of a file that the node does not have."""
@@ -187,6 +190,15 @@ class Kubo:
         reply = self._ask("dag/stat", seconds, arg=file.tree.root.text, progress="false", offline="true")
         counts = [count for line in reply.lines for count in _block_counts(line)]
         return reply.status == 200 and max(counts, default=0) >= blocks
+
+    def _import_all(self, parts: Sequence[Part]) -> None:
+        """Send blocks, in several requests if they are many."""
+        first, size = 0, 0
+        for index, part in enumerate(parts):
+            size += part.size
+            if size >= IMPORT or index == len(parts) - 1:
+                self._import(parts[first : index + 1])
+                first, size = index + 1, 0
 
     def _import(self, parts: Sequence[Part]) -> None:
         """Send blocks without a pin; leaves that arrived before a failure are not sent again."""

@@ -318,6 +318,18 @@ def test_a_group_of_files_that_the_node_has_is_not_sent(
     assert node.paths().count("dag/import") == 4
 
 
+def test_a_large_file_is_sent_in_several_requests(
+    cli: InProcess, node: KuboNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubo, "IMPORT", 2 * MIB)
+    node.faults = [Fault("dag/import", cut_after=MIB // 2)]
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    sizes = [each.size for each in node.asked if each.path.endswith("dag/import")]
+    assert max(sizes) < 2 * MIB + 10_000
+    assert len(sizes) == 5, "three parts, one of them twice, and the directories"
+    assert node.pins == [ROOT]
+
+
 def test_an_import_whose_answer_is_lost_is_not_repeated(cli: InProcess, node: KuboNode) -> None:
     place(cli, "tiny", {f"{number}.bin": bytes([number]) for number in range(4)})
     node.faults = [Fault("dag/import", is_lost=True)]
