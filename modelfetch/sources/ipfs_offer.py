@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from modelfetch.errors import Fault, SourceError
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import RangeRequest, Unranged
+from modelfetch.net.time_limits import Memory
 from modelfetch.sources.base import HttpOffer
 from modelfetch.sources.ipfs_gateway import not_here
 
@@ -96,7 +97,7 @@ class GatewayOffer(HttpOffer):
         return self._send(send)
 
     def _open(self, offset: int, end: int | None, first_byte: float | None) -> Stream:
-        failure: SourceError | None = None
+        failure: SourceError | None = None if self._sends_ranges else Unranged()
         if self._gateway.sends_files and self._sends_ranges:
             try:
                 return self._open_file(offset, end, first_byte)
@@ -110,6 +111,9 @@ class GatewayOffer(HttpOffer):
         try:
             stream = self._open_leaves(offset, self._size if end is None else end, first_byte)
         except SourceError as error:
+            # A refusal of this form only; anything else, such as a wait that is asked for, holds for all.
+            if error.fault not in _OTHERWISE:
+                raise
             return self._last_way(end, first_byte, failure or error)
         if failure is not None and not isinstance(failure, Unranged):
             self._gateway.sends_files = False
@@ -122,7 +126,8 @@ class GatewayOffer(HttpOffer):
         # An expired signed link is no matter here, so a refusal behind a redirect is final.
         request = RangeRequest(offset, self._size, fresh=False, end=end, first_byte=first_byte)
         with not_here():
-            return self._client.request(self.address, request, credential=None, memory=self._memory)
+            # Without a validator: what a CID identifies never changes, and gateways differ in their tags.
+            return self._client.request(self.address, request, credential=None, memory=Memory())
 
     def _open_leaves(self, start: int, end: int, first_byte: float | None) -> Stream:
         # Late, because most gateways send ranges, and files of one block need no table.

@@ -133,8 +133,9 @@ class CarStream:
         self._held: dict[bytes, bytes] = {}
         self._room = HELD_BYTES
         # Only where that is promised, repeated leaves come as often as they occur.
-        form = answer.headers.get("content-type", "").replace(" ", "")
-        self._repeats = "dups=y" in form.split(";")
+        form = answer.headers.get("content-type", "")
+        self._repeats = "dups=y" in form.replace(" ", "").split(";")
+        self._kind = media_type(form)
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the range; raises if the CAR file lacks a block, or breaks off."""
@@ -152,10 +153,7 @@ class CarStream:
                 if not self._hold(digest, block):
                     self._raise_if_wasteful()
                     return  # the rest is requested again from here
-        try:
-            reader.finish()
-        except MalformedError:
-            raise SourceError(Fault.CUT, "the CAR file ends inside a block") from None
+        self._finish(reader)
         where = f"that at {self._rows.row.offset} of {self._table.size}"
         raise SourceError(Fault.NOT_FOUND, f"does not have all blocks of the file: {where} is missing")
 
@@ -167,9 +165,20 @@ class CarStream:
         except WrongBlockError:
             raise SourceError(Fault.HASH, "sent a block that does not match its CID") from None
         except MalformedError as error:
-            kind = media_type(self._answer.headers.get("content-type", ""))
-            what = "a broken CAR file" if kind == CAR_TYPE else f"{kind or 'something'} instead of a CAR file"
-            raise SourceError(Fault.PROTOCOL, f"sent {what}: {error}") from None
+            raise SourceError(Fault.PROTOCOL, f"sent {self._what}: {error}") from None
+
+    def _finish(self, reader: CarReader) -> None:
+        """Raise if the answer ended inside a block, although the connection was not cut."""
+        try:
+            reader.finish()
+        except MalformedError as error:
+            raise SourceError(Fault.PROTOCOL, f"sent {self._what}: {error}") from None
+
+    @property
+    def _what(self) -> str:
+        """What was sent, if it cannot be read."""
+        is_car = self._kind in ("", CAR_TYPE)
+        return "a broken CAR file" if is_car else f"{self._kind} instead of a CAR file"
 
     def _ready(self, digest: bytes, block: bytes) -> Iterator[bytes | memoryview]:
         """Yield the rows that are next and whose bytes are there."""
