@@ -139,6 +139,16 @@ class CarStream:
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         """Yield the range; raises if the CAR file lacks a block, or breaks off."""
+        try:
+            yield from self._read()
+        except SourceError as error:
+            if error.fault is Fault.CUT and not self._yielded:
+                # Some gateways close the connection at a block that they do not have. What was cut behind
+                # good bytes is requested again, and what then brings none is such a block.
+                raise self._missing() from error
+            raise
+
+    def _read(self) -> Iterator[bytes | memoryview]:
         yield from self._ready(b"", b"")
         if self._rows.row is None:
             return
@@ -154,8 +164,7 @@ class CarStream:
                     self._raise_if_wasteful()
                     return  # the rest is requested again from here
         self._finish(reader)
-        where = f"that at {self._rows.row.offset} of {self._table.size}"
-        raise SourceError(Fault.NOT_FOUND, f"does not have all blocks of the file: {where} is missing")
+        raise self._missing()
 
     def _blocks_in(self, reader: CarReader, piece: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the blocks that are complete with a piece of the CAR file, each with its digest."""
@@ -168,17 +177,28 @@ class CarStream:
             raise SourceError(Fault.PROTOCOL, f"sent {self._what}: {error}") from None
 
     def _finish(self, reader: CarReader) -> None:
-        """Raise if the answer ended inside a block, although the connection was not cut."""
+        """Raise if the answer ended inside a block."""
         try:
             reader.finish()
         except MalformedError as error:
-            raise SourceError(Fault.PROTOCOL, f"sent {self._what}: {error}") from None
+            # The connection may have been cut; but a short page will not become a CAR file.
+            fault = Fault.CUT if self._is_car else Fault.PROTOCOL
+            raise SourceError(fault, f"sent {self._what}: {error}") from None
+
+    @property
+    def _is_car(self) -> bool:
+        return self._kind in ("", CAR_TYPE)
 
     @property
     def _what(self) -> str:
         """What was sent, if it cannot be read."""
-        is_car = self._kind in ("", CAR_TYPE)
-        return "a broken CAR file" if is_car else f"{self._kind} instead of a CAR file"
+        return "a broken CAR file" if self._is_car else f"{self._kind} instead of a CAR file"
+
+    def _missing(self) -> SourceError:
+        """Make the error for an answer without the block that is needed next."""
+        offset = 0 if self._rows.row is None else self._rows.row.offset
+        where = f"that at {offset} of {self._table.size}"
+        return SourceError(Fault.NOT_FOUND, f"does not have all blocks of the file: {where} is missing")
 
     def _ready(self, digest: bytes, block: bytes) -> Iterator[bytes | memoryview]:
         """Yield the rows that are next and whose bytes are there."""
