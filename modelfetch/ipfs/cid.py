@@ -33,6 +33,9 @@ DAG_PB: Final = 0x70
 SHA2_256: Final = 0x12
 IDENTITY: Final = 0x00
 
+Buffer = bytes | bytearray | memoryview
+"""Bytes that are hashed and not kept."""
+
 TEXT_LIMIT: Final = 512
 """Longest accepted text in characters: an identity CID of 128 bytes has 267 in hexadecimal."""
 IDENTITY_LIMIT: Final = 128

@@ -18,7 +18,6 @@ A node of two links and its bytes (the root of 1,048,577 bytes in chunks of 1 Mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from modelfetch.ipfs import protobuf
@@ -103,12 +102,8 @@ def _read_link(data: bytes) -> Link:
 
 def encode(node: Node) -> bytes:
     """Encode a node: its links in their order, then its data. Fields that are None are left out."""
-    return b"".join([encode_links(node.links), *_optional(_DATA, node.data)])
-
-
-def encode_links(links: Iterable[Link]) -> bytes:
-    """Encode the links alone, as the beginning of a node."""
-    return b"".join(protobuf.bytes_field(_LINKS, _encode_link(link)) for link in links)
+    links = [protobuf.bytes_field(_LINKS, _encode_link(link)) for link in node.links]
+    return b"".join([*links, *_optional(_DATA, node.data)])
 
 
 def _encode_link(link: Link) -> bytes:

@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from modelfetch.ipfs import unixfs
-from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid, cid_of
+from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Buffer, Cid, cid_of
 from modelfetch.ipfs.dag_pb import Link
 from modelfetch.ipfs.profiles import Profile
 from modelfetch.lazy_dataclass import dataclass
@@ -59,7 +59,7 @@ class FileTree:
         self._complete = False
         """Whether a chunk shorter than the others was added: it must be the last."""
 
-    def add_chunk(self, chunk: bytes) -> None:
+    def add_chunk(self, chunk: Buffer) -> None:
         """Add the next chunk of the file.
 
         Raises:
@@ -98,10 +98,8 @@ class FileTree:
         profile = self._profile
         if profile.raw_leaves:
             return _Child(Cid(1, RAW, SHA2_256, digest), size, size)
-        before, after = unixfs.leaf_envelope(size)
-        return _Child(
-            Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, len(before) + size + len(after)
-        )
+        envelope = sum(map(len, unixfs.leaf_envelope(size)))
+        return _Child(Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, size + envelope)
 
     def _add(self, level: int, child: _Child) -> None:
         if level == len(self._levels):
@@ -122,12 +120,8 @@ class FileTree:
         self._add(level + 1, _Child(cid, sum(child.size for child in children), tsize))
 
 
-def leaf_digest(chunk: bytes, profile: Profile) -> bytes:
+def leaf_digest(chunk: Buffer, profile: Profile) -> bytes:
     """Compute the SHA-256 of the block of a leaf."""
     if profile.raw_leaves:
         return sha256(chunk).digest()
-    before, after = unixfs.leaf_envelope(len(chunk))
-    whole = sha256(before)
-    whole.update(chunk)
-    whole.update(after)
-    return whole.digest()
+    return unixfs.wrapped_digest(chunk)

@@ -1,7 +1,7 @@
 """Profiles: the parameters that decide which CID the same bytes get (IPIP-499).
 
-A CID is the hash of a tree, and the tree depends on how the bytes are cut and grouped. A CID under an unknown
-profile therefore proves nothing about bytes except by its own tree; CIDs can be compared only under one profile.
+A CID is the hash of a tree, and the tree depends on how the bytes are cut and grouped. Two CIDs can therefore
+be compared only if both were made under the same profile: otherwise equal bytes can have different CIDs.
 
 ====================  ==============  =====================
 parameter             unixfs-v1-2025  unixfs-v0-2015

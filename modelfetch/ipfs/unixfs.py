@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.ipfs import dag_pb, protobuf, varint
+from modelfetch.ipfs.cid import Buffer
 from modelfetch.ipfs.errors import MalformedError
 from modelfetch.lazy_dataclass import dataclass
 
@@ -214,8 +216,6 @@ def file_message(node: Node) -> Message:
 def leaf_envelope(size: int, kind: Kind = Kind.FILE) -> tuple[bytes, bytes]:
     """Return what stands before and after the bytes of a wrapped leaf.
 
-    A caller that hashes the three parts in turn does not copy the bytes.
-
     Args:
         size: Number of bytes in the leaf.
         kind: ``FILE``, or ``RAW`` as in trickle trees and those of old tools.
@@ -226,6 +226,15 @@ def leaf_envelope(size: int, kind: Kind = Kind.FILE) -> tuple[bytes, bytes]:
     after = protobuf.varint_field(_FILESIZE, size)
     length = len(before) + size + len(after)
     return varint.encode(1 << 3 | protobuf.BYTES) + varint.encode(length) + before, after
+
+
+def wrapped_digest(chunk: Buffer, kind: Kind = Kind.FILE) -> bytes:
+    """Compute the SHA-256 of the block of a wrapped leaf, without copying its bytes."""
+    before, after = leaf_envelope(len(chunk), kind)
+    block = sha256(before)
+    block.update(chunk)
+    block.update(after)
+    return block.digest()
 
 
 def file_node(links: Sequence[dag_pb.Link], blocksizes: Sequence[int]) -> bytes:

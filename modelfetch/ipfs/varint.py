@@ -64,10 +64,10 @@ def read_uint64(data: bytes, position: int = 0) -> tuple[int, int]:
 
 def _read(data: bytes, position: int, limit: int) -> tuple[int, int]:
     value = shift = 0
-    for index in range(position, min(position + limit, len(data))):
-        byte = data[index]
+    for byte in data[position : position + limit]:
+        position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, index + 1
+            return value, position
         shift += 7
-    raise MalformedError("ends inside a varint" if len(data) - position < limit else "varint is too long")
+    raise MalformedError("ends inside a varint" if shift < limit * 7 else "varint is too long")

@@ -1,4 +1,4 @@
-"""Trees of small files that npm ipfs-unixfs-importer 17.1.1 built, and keystreams that vectors are made of."""
+"""Trees of small files that npm ipfs-unixfs-importer 17.1.1 built, and the keystreams of vectors."""
 
 from __future__ import annotations
 

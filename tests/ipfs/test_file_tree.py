@@ -90,9 +90,7 @@ def test_a_file_of_one_leaf_is_the_leaf(data: bytes, profile: Profile, cid: str)
 @pytest.mark.parametrize(
     ("profile", "fixture"), [(SMALL_V1, generated.BALANCED_RAW), (SMALL_V0, generated.BALANCED_WRAPPED)]
 )
-def test_all_inner_nodes_are_those_of_another_implementation(
-    profile: Profile, fixture: tuple[str, str]
-) -> None:
+def test_inner_nodes_are_those_of_another_builder(profile: Profile, fixture: tuple[str, str]) -> None:
     name, root = fixture
     tree = built(generated.BYTES, profile)
     blocks = generated.blocks_of(name)
