@@ -305,6 +305,7 @@ class Workspace:
         quick: bool = False,
         repair: bool = False,
         strict: bool = False,
+        sample: int = 0,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Check models, and repair them if asked; see :func:`modelfetch.engine.verify.verify`.
@@ -315,6 +316,7 @@ class Workspace:
             quick: Whether to read only files whose stat changed since they were verified.
             repair: Whether to fetch bad and missing files again.
             strict: Whether files that a manifest does not list are failures.
+            sample: How many chunks of each file to read; 0 for all.
             cancel: As for :meth:`ensure`.
 
         Raises:
@@ -330,6 +332,7 @@ class Workspace:
                 quick=quick,
                 repair=repair,
                 strict=strict,
+                sample=sample,
                 consulted=self.consulted,
             )
             return verify(runtime, request)

@@ -50,6 +50,8 @@ class Obtained:
     host: str
     fetched: int
     """Bytes received for it, good or bad; 0 when they were on this disk."""
+    reused: int = 0
+    """Bytes copied from chunks on this disk."""
     is_placed: bool = True
     """Whether this run placed it; False where it was in place already."""
 
@@ -222,6 +224,7 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     # Loaded here, because a run of small files needs none of it where each first source delivers.
     from modelfetch.engine.candidates import Candidates
+    from modelfetch.engine.chunk_reuse import known_chunks, reuse
     from modelfetch.engine.failures import Exhausted, file_error
     from modelfetch.engine.transfer import Transfer
 
@@ -232,7 +235,9 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
         if mode.force:
             partial.restart()
         yield FileStarted(manifest.name, file.path, file.size, partial.received)
-        transfer = Transfer(runtime, manifest.name, file, partial, candidates)
+        chunks = known_chunks(runtime, job)
+        reused = 0 if mode.force else (yield from reuse(runtime, job, chunks, partial))
+        transfer = Transfer(runtime, manifest.name, file, partial, candidates, chunks)
         try:
             yield from transfer.run()
             placed = runtime.store.commit(partial, displaced_source=CACHE)
@@ -245,8 +250,8 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
     yield from displaced(manifest, file, placed)
     last = transfer.sink.last
     if last is None:
-        return Obtained(CACHE, "", 0)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched)
+        return Obtained(CACHE, "", 0, reused)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
@@ -282,7 +287,8 @@ def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> It
         placed = runtime.store.place(manifest, file, CACHE)
         yield from displaced(manifest, file, placed)
         yield committed(manifest, file, placed.path, obtained, seconds)
-        obtained = replace(obtained, fetched=0)  # shared bytes were received once, so they count once
+        # Shared bytes were received once, so they count once.
+        obtained = replace(obtained, fetched=0, reused=0)
 
 
 def _report_in_place(runtime: Runtime, job: Job, seconds: float) -> Iterator[Event]:
@@ -295,9 +301,17 @@ def committed(
     manifest: Manifest, file: FileSpec, path: Path, obtained: Obtained, seconds: float
 ) -> FileCommitted:
     """The event that a file has its final name."""
-    source, host, fetched = obtained.source, obtained.host, obtained.fetched
     return FileCommitted(
-        manifest.name, file.path, str(path), file.size, file.sha256, source, host, fetched, seconds
+        manifest.name,
+        file.path,
+        str(path),
+        file.size,
+        file.sha256,
+        obtained.source,
+        obtained.host,
+        obtained.fetched,
+        seconds,
+        obtained.reused,
     )
 
 

@@ -21,6 +21,8 @@ from modelfetch.net.responses import Unranged
 from modelfetch.threads import start
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.segments import Segments
 
@@ -52,6 +54,8 @@ class ParallelConnections:
         self._is_stopped = False
         self._parts = 1
         self._error: StoreError | None = None
+        self._liars: list[tuple[Candidate, SourceError]] = []
+        """Sources that sent a wrong chunk; each thread appends, and the first connection takes them out."""
 
     def start(self, missing: int) -> None:
         """Start the threads of the connections; each waits until the first connection proves to be slow.
@@ -88,6 +92,11 @@ class ParallelConnections:
         """
         if self._error is not None:
             raise self._error
+
+    def take_liars(self) -> list[tuple[Candidate, SourceError]]:
+        """Return the sources that were discarded since the last call, because they sent a wrong chunk."""
+        taken, self._liars = self._liars, []
+        return taken
 
     def stop(self) -> None:
         """Start no further request, and wait at most :data:`LEAVE_SECONDS` for the threads to end."""
@@ -130,8 +139,8 @@ class ParallelConnections:
         try:
             self._fill(connection)
         except SourceError as error:
-            self._note_failure(candidate.offer.host, error)
-            return False
+            self._note_failure(candidate, error)
+            return error.fault is Fault.HASH  # another source may have the segment
         finally:
             segments.release(connection.segment)
         return not connection.segment.left
@@ -143,7 +152,7 @@ class ParallelConnections:
         matters: the last one counts the connection.
         """
         hosts, now = self._runtime.hosts, self._runtime.clock()
-        for candidate in sorted(self._candidates.remaining(), key=lambda candidate: candidate.rank):
+        for candidate in self._in_order(self._candidates.remaining()):
             host = candidate.offer.host
             is_able = (
                 candidate.offer.kind != SourceKind.LOCAL
@@ -156,6 +165,21 @@ class ParallelConnections:
                 return candidate
         return None
 
+    def _in_order(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Return the order in which sources are given another connection.
+
+        Where chunks are checked, the sources of one kind share them: none of them can spoil more than a
+        chunk, and together they are faster. A less preferred kind waits until the others have no more.
+        """
+        ranked = sorted(candidates, key=lambda candidate: candidate.rank)
+        if self._sink.chunks.table is None:
+            return ranked
+        kinds = list(dict.fromkeys(candidate.offer.kind for candidate in ranked))
+        hosts = self._runtime.hosts
+        return sorted(
+            ranked, key=lambda each: (kinds.index(each.offer.kind), hosts.connections(each.offer.host))
+        )
+
     def _fill(self, connection: Connection) -> None:
         """Fetch a segment, in as many answers as that takes while each of them brings bytes."""
         written = -1
@@ -165,6 +189,7 @@ class ParallelConnections:
 
     def _copy(self, connection: Connection) -> None:
         """Request what is left of a segment, and write what one answer brings."""
+        self._sink.chunks.learn(connection.candidate.offer)
         end = connection.segment.end
         stream = connection.candidate.offer.open(connection.segment.position, end)
         try:
@@ -176,8 +201,15 @@ class ParallelConnections:
         finally:
             stream.close()
 
-    def _note_failure(self, host: str, error: SourceError) -> None:
-        """Note what a failure says about the host; the source is not counted as failed for it."""
+    def _note_failure(self, candidate: Candidate, error: SourceError) -> None:
+        """Note what a failure says about the host.
+
+        The source is not counted as failed for it, unless it sent a wrong chunk: then it is not asked again.
+        """
+        host = candidate.offer.host
+        if error.fault is Fault.HASH and candidate in self._candidates.remaining():
+            self._candidates.discard(candidate)
+            self._liars.append((candidate, error))
         if tracing.active is not None:
             tracing.active.say(f"retry: a further connection to {host}: {error.message}; not repeated")
         if isinstance(error, Unranged):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import NO_LICENSE, FileSpec, Manifest, is_permissive
+from modelfetch.store.chunk_maps import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -92,6 +93,19 @@ def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     )
 
 
+def reusable(runtime: Runtime, file: FileSpec) -> int:
+    """Return how many bytes of a missing file other files on this disk have, as their chunk maps say."""
+    if file.size <= CHUNK or not runtime.store.chunk_maps.has(file.sha256):
+        return 0  # as almost always: loads nothing
+    from modelfetch.engine.file_chunks import known_table
+
+    table = known_table(runtime, file)
+    if table is None:
+        return 0
+    copies = runtime.store.local_chunks.elsewhere(table, lambda: [(0, file.size)])
+    return sum(copy.row.size for copy in copies)
+
+
 def license_notice(manifest: Manifest) -> str:
     """What a user must know before use; empty for permissive licenses."""
     if manifest.license_notice or is_permissive(manifest.license):
@@ -105,11 +119,15 @@ def _planned_file(
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
     held = holdings.of(inventory.manifest, file) if holdings is not None else 0
+    reused = reusable(runtime, file) if holdings is not None and not held else 0
     offers = runtime.offers((inventory.manifest, file))
     if offers and len(runtime.first_offers) < MOST_OFFERS:
         runtime.first_offers[id(inventory.manifest), file.path] = inventory.manifest, offers[0]
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
-    return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
+    held = held or reused
+    return PlannedFile(
+        file.path, file.size, file.sha256, "partial" if held else "missing", held, sources, reused
+    )
 
 
 class Holdings:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.engine.file_chunks import CheckedAnswer, FileChunks
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass
@@ -56,7 +57,10 @@ class Sink:
         last: The source of the latest bytes.
     """
 
-    def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
+    def __init__(
+        self, runtime: Runtime, partial: Partial, candidates: Candidates, chunks: FileChunks | None = None
+    ) -> None:
+        self.chunks = chunks or FileChunks()
         self.probe = SpeedProbe(runtime.split_policy)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
@@ -69,10 +73,17 @@ class Sink:
         self._writers = 0
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
+        self._held: dict[int, int] = {}
+        """Bytes that wait for the rest of their chunk, by the ``id`` of their connection."""
         self.segments = self._missing_segments()
 
     def _missing_segments(self) -> Segments:
-        return Segments(self._partial.missing, self._runtime.split_policy)
+        return Segments(self._partial.missing, self._runtime.split_policy, align=self.chunks.align)
+
+    @property
+    def received(self) -> int:
+        """Bytes that are there, and those that wait for the rest of their chunk."""
+        return min(self._partial.file.size, self._partial.received + sum(tuple(self._held.values())))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -89,6 +100,12 @@ class Sink:
         """Start again without any bytes. Only inside :meth:`exclusive`."""
         self.suppliers = {}
         self._present = 0
+        self.split_again()
+
+    def forget(self, count: int) -> None:
+        """Count bytes as missing that were taken away. Only inside :meth:`exclusive`."""
+        self._present -= count
+        self._high = min(self._high, self._present)  # what replaces them is progress
         self.split_again()
 
     def split_again(self) -> None:
@@ -108,10 +125,10 @@ class Sink:
             until: Position in the file where the answer is to end.
 
         Yields:
-            The length of each piece, after it was written.
+            The length of each piece, after it was written, or kept until the rest of its chunk arrives.
 
         Raises:
-            SourceError: The source failed, or sent too much.
+            SourceError: The source failed, or sent too much, or a wrong chunk.
             StoreError: The disk refused.
             Cancelled: The run was cancelled.
         """
@@ -119,12 +136,12 @@ class Sink:
             yield connection.written
             return
         position, is_whole = stream.start, not stream.ranged
+        answer = self.chunks.checked(position, until)
         try:
             for piece in self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL):
-                if position + len(piece) > until:
-                    raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-                self._write(connection, piece, position, until, is_whole=is_whole)
-                position += len(piece)
+                for part in self._right(answer, piece, connection, until - position):
+                    self._write(connection, part, position, until, is_whole=is_whole)
+                    position += len(part)
                 yield len(piece)
                 if connection.segment.left or position >= until:
                     continue
@@ -135,6 +152,25 @@ class Sink:
                 raise
             # All that was requested is there, so a failure at the end of the answer does not count: the
             # SHA-256 of the file decides whether the bytes are right.
+        finally:
+            self._note_held(connection, 0)
+
+    def _right(
+        self, answer: CheckedAnswer, piece: bytes | memoryview, connection: Connection, room: int
+    ) -> Iterator[bytes | memoryview]:
+        """Yield those bytes that can be written now that this piece arrived, and count those that wait."""
+        if answer.held + len(piece) > room:
+            raise SourceError(Fault.SIZE, "sent more bytes than requested")
+        yield from answer.pieces(piece)
+        self._note_held(connection, answer.held)
+
+    def _note_held(self, connection: Connection, count: int) -> None:
+        """Count the bytes of a connection that wait for the rest of their chunk."""
+        if count:
+            self.segments.note_arrival(connection.segment)
+            self._held[id(connection)] = count
+        else:
+            self._held.pop(id(connection), None)
 
     def _is_cloned(self, connection: Connection, stream: LocalStream) -> bool:
         """Take a whole large file from this disk by sharing its blocks, if nothing of it is there yet.

@@ -29,6 +29,7 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 # Reasons in events; the reporters show them to people.
 _MIXED = "bytes from several sources do not fit together; starting again"
+_CONTRADICTION = "its cid and its sha256 contradict each other: all chunks match the CID, not the SHA-256"
 _IMPOSSIBLE = "an empty file cannot have this SHA-256"
 
 
@@ -63,6 +65,7 @@ class Transfer:
     file: FileSpec
     partial: Partial
     candidates: Candidates
+    chunks: FileChunks = field(default_factory=FileChunks)
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """The last failure of each discarded source, in the order in which they were discarded."""
     sink: Sink = field(init=False)
@@ -76,7 +79,7 @@ class Transfer:
     """Whether each source must send the whole file by itself, because bytes of several were wrong."""
 
     def __post_init__(self) -> None:
-        self.sink = Sink(self.runtime, self.partial, self.candidates)
+        self.sink = Sink(self.runtime, self.partial, self.candidates, self.chunks)
         self._parallel = ParallelConnections(self.runtime, self.sink, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
 
@@ -89,7 +92,7 @@ class Transfer:
             Cancelled: The run was cancelled. The partial is kept for the next run.
         """
         key = self.model, self.file.path
-        self.runtime.positions[key] = lambda: self.partial.received
+        self.runtime.positions[key] = lambda: self.sink.received
         self._parallel.start(self.file.size - self.partial.received)
         try:
             while not self._is_complete or not (yield from self._is_verified()):
@@ -97,6 +100,7 @@ class Transfer:
         finally:
             self._parallel.stop()
             self.runtime.positions.pop(key, None)
+        yield from self._report_liars()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
@@ -124,6 +128,7 @@ class Transfer:
 
     def _attempt(self) -> Iterator[Event]:
         """Ask one source once, for bytes that no other connection is fetching."""
+        yield from self._report_liars()
         is_shared = self._parallel.is_working
         self._parallel.raise_failure()  # after is_working: a thread that ended has stored its failure by now
         candidate = self._next()
@@ -148,6 +153,15 @@ class Transfer:
                 yield from self._failed(candidate, error)
         finally:
             self.sink.segments.release(connection.segment)
+
+    def _report_liars(self) -> Iterator[Event]:
+        """Report the sources that were discarded for a wrong chunk over a parallel connection."""
+        for candidate, error in self._parallel.take_liars():
+            self.failures.append((candidate, error))
+            if self._retrying is candidate:
+                self._retrying = None
+            self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
+            yield self._source_failed(candidate, error)
 
     def _split_if_useful(self, candidate: Candidate) -> None:
         """Request only the first part of the file where parallel connections are likely to fetch the rest.
@@ -227,6 +241,7 @@ class Transfer:
                 self.sink.reset()
             connection.segment = self.sink.segments.claim_all()
             return stream, self.file.size
+        self.chunks.learn(connection.candidate.offer)
         stream, until = self._open_part(connection.candidate, connection.segment)
         if not stream.ranged:
             self.sink.segments.reclaim(connection.segment)
@@ -262,7 +277,7 @@ class Transfer:
         return self._must_be_single and not self.sink.is_only_supplier(candidate)
 
     def _progress(self, candidate: Candidate) -> Progress:
-        self._reported = self.partial.received
+        self._reported = self.sink.received
         return progress(self.model, self.file, candidate, self._reported)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
@@ -311,6 +326,8 @@ class Transfer:
         """Quarantine a complete file with a wrong SHA-256, and discard the source if it sent all of it."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
+        if self._discard_wrong_chunks():
+            return
         candidate = self.sink.last
         is_alone = candidate is not None and self.sink.is_only_supplier(candidate)
         self._must_be_single = self._must_be_single or (candidate is not None and not is_alone)
@@ -329,6 +346,30 @@ class Transfer:
             self._retrying = candidate
             mixed = SourceError(Fault.HASH, _MIXED)
             yield retry_scheduled(self.model, self.file, candidate, mixed, 0.0)
+
+    def _discard_wrong_chunks(self) -> bool:
+        """Drop the chunks of a complete file that are wrong, so that only those are fetched again.
+
+        They are of an earlier run, which did not know the chunks: those of this run were checked.
+
+        Returns:
+            Whether there were any.
+
+        Raises:
+            Exhausted: All chunks are those of the CID in the manifest, but the SHA-256 is not the one in it.
+        """
+        if self.chunks.table is None:
+            return False
+        wrong = self.chunks.wrong_ranges(self.partial.blocks())
+        if not wrong and self.chunks.is_proven:
+            raise Exhausted([("manifest", SourceError(Fault.HASH, _CONTRADICTION))])
+        if not wrong:
+            self.chunks.table = None  # a hint that was no help: from here on as without one
+            return False
+        with self.sink.exclusive():
+            self.partial.discard(wrong)
+            self.sink.forget(sum(end - start for start, end in wrong))
+        return True
 
     def _blame_discarded(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Blame wrong bytes on a source that was discarded while its parallel connections went on.

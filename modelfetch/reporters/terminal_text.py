@@ -241,6 +241,8 @@ def ready(model: ModelState, symbols: Symbols) -> str:
         parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
     else:
         parts.append(already_present(event.files, event.size))
+    if event.reused:
+        parts.append(f"{format_size(event.reused)} copied from this disk")
     return f" {symbols.dot} ".join(filter(None, parts))
 
 

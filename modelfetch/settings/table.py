@@ -20,6 +20,7 @@ from modelfetch.settings.types import (
     NONE,
     Address,
     Addresses,
+    Choice,
     Directories,
     Directory,
     Flag,
@@ -258,6 +259,15 @@ SETTINGS: Final = (
         7,
         "Days past that age during which a failed check is not flagged.",
         "an upstream may be down for a week",
+        project="never",
+    ),
+    Setting(
+        "cache",
+        "chunk_maps",
+        Choice(("auto", "always", "never")),
+        "auto",
+        "Whether the SHA-256 of each MiB of a large file is stored too; auto: if that takes no time.",
+        "the map gives the file's CID and locates damage, but must not slow down a fetch",
         project="never",
     ),
     Setting(

@@ -80,6 +80,7 @@ class Cache:
     warn_size: int
     max_age_days: int
     stale_days: int
+    chunk_maps: str
 
 
 @dataclass(frozen=True, slots=True)

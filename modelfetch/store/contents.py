@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
+from modelfetch.store.chunk_maps import ChunkMaps
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import BLOCK, hash_file, read_blocks
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from modelfetch.notices import Notices
     from modelfetch.store.disk import Disk
     from modelfetch.store.evidence import Evidence
+    from modelfetch.store.local_chunks import LocalChunks
     from modelfetch.store.locks import Lock
     from modelfetch.store.survey import Survey
 
@@ -41,6 +43,7 @@ class Contents:
 
     Attributes:
         root: The cache's directory; absolute.
+        chunk_maps: The chunk maps of its blobs.
     """
 
     def __init__(self, root: Path, disk: Disk) -> None:
@@ -54,6 +57,7 @@ class Contents:
         self._disk = disk
         self._disk.guard(self.root)
         self._layout = Layout(self.root)
+        self.chunk_maps = ChunkMaps(self._disk, self._layout)
         self._receipts = Receipts(self._disk, self._layout)
         self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
@@ -92,6 +96,22 @@ class Contents:
         """Return the path of the blob of a digest, or None; neither its length nor its bytes are verified."""
         path = self._layout.blob(sha256)
         return path if self.size_of(path) is not None else None
+
+    def copies_of(self, manifests: Sequence[tuple[Manifest, FileSpec]]) -> list[Path]:
+        """Return where copies of a file may lie, whether or not there are any: its blob, and its places.
+
+        Args:
+            manifests: Each model that has the file, and the file in it.
+        """
+        places = [self.directory(manifest) / file.path for manifest, file in manifests]
+        return [self._layout.blob(manifests[0][1].sha256), *places]
+
+    @property
+    def local_chunks(self) -> LocalChunks:
+        """Finds chunks of files in this cache."""
+        from modelfetch.store.local_chunks import LocalChunks  # here, as few runs know the chunks of a file
+
+        return LocalChunks(self._disk, self._layout, self.chunk_maps)
 
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
         """Whether a file of a model is placed and has the right length; its bytes are not verified."""

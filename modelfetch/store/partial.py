@@ -17,9 +17,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import IntegrityError, StoreError
+from modelfetch.store.files import BLOCK
 from modelfetch.store.partial_hashing import PartialHasher
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
     from modelfetch.store.journal_format import Journal
@@ -140,6 +143,32 @@ class Partial:
         if is_due:
             self._hasher.schedule()
         return is_cloned
+
+    def blocks(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield all bytes of a complete file in order, in blocks that are valid until the next one.
+
+        Yields:
+            The offset of each block, and its bytes.
+
+        Raises:
+            StoreError: The bytes could not be read again.
+        """
+        room = memoryview(bytearray(BLOCK))
+        for offset in range(0, self.file.size, BLOCK):
+            block = room[: self.file.size - offset]
+            self._files.read_into(block, offset)
+            yield offset, block
+
+    def discard(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Count some bytes as missing again. No other thread may be writing.
+
+        Args:
+            ranges: Their starts and ends.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._hasher.discard(ranges)
 
     def digest(self) -> str:
         """Return the SHA-256 of the prefix, in hexadecimal; waits until all of it is hashed.

@@ -34,12 +34,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.store.extents import Extents
+from modelfetch.store.extents import Extent, Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.journal_format import Journal, Piece, Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
     from modelfetch.store.lazy_files import LazyFiles
@@ -273,6 +275,30 @@ class PartialHasher:
         with self._turn:
             self._forget_bytes()
             self._files.restart()
+
+    def discard(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Count bytes as missing again, and hash the rest from the start; no thread may be writing.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._turn:
+            with self._state:
+                for start, end in ranges:
+                    self._extents.remove(start, end)
+                kept, front = tuple(self._extents), self._extents.prefix_length
+            # The lines of the journal are about the bytes of before, and would be refuted by the next run.
+            self._files.restart()
+            self._prefix, self._pieces = Prefix(self._files, self._files.read), Pieces()
+            for extent in kept:
+                if extent.start >= front:  # the others get checkpoints as they are hashed
+                    self._append_again(extent)
+        self.schedule()
+
+    def _append_again(self, extent: Extent) -> None:
+        for start in range(extent.start, extent.end, BLOCK):
+            block = self._files.read(start, min(start + BLOCK, extent.end))
+            self._append_piece(self._pieces.put(start, block, extent.origin))
 
     def reopen(self, files: LazyFiles) -> None:
         """Restart at offset 0 in other files, after :meth:`stop`."""

@@ -1,0 +1,67 @@
+"""Copies chunks that lie on this disk into a download, before anything is requested.
+
+Only where the chunks of the file are known (:mod:`modelfetch.engine.file_chunks`). First those of a damaged
+copy of the file, at the same place: so a repair fetches only what is damaged. Then those of other blobs, such
+as an older version of the model, at whatever place.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.engine.events import Progress
+from modelfetch.engine.file_chunks import FileChunks, known_table
+from modelfetch.engine.rate_limit import Ticker
+from modelfetch.model.source_kinds import CACHE
+
+if TYPE_CHECKING:
+    from modelfetch.engine.plan import Job
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.engine.workers import Task
+    from modelfetch.store import Partial
+
+LABEL: Final = f"{CACHE} chunks"
+"""Name of this source in journals, like ``kind host`` of the others."""
+
+
+def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
+    """Return what is known about the chunks of a file before any request: from its map in the cache."""
+    table = known_table(runtime, job.file)
+    if table is None:
+        return FileChunks()
+    pinned = {place.cid for _, place in job.places}
+    return FileChunks(table, is_proven=table.root.text in pinned)
+
+
+def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> Task[int]:
+    """Write the missing chunks of a file that are found on this disk.
+
+    Returns:
+        Their bytes.
+
+    Raises:
+        StoreError: The disk refused to store them.
+        Cancelled: The run was cancelled.
+    """
+    table, before = chunks.table, partial.received
+    if table is None:
+        return 0
+    local = runtime.store.local_chunks
+    ticker = Ticker(runtime.clock)
+    manifest, file = job.places[0]
+    paths = runtime.store.copies_of(job.places)
+    copies = chain(
+        local.same_place(table, paths, lambda: partial.missing),
+        local.elsewhere(table, lambda: partial.missing),
+    )
+    for path, group in groupby(copies, key=lambda copy: copy.path):
+        with local.open(path) as read:
+            for row, _, offset in group:
+                runtime.cancel.raise_if_cancelled()
+                data = read(offset, row.size)
+                if data is not None and table.check(row, data):
+                    partial.put(row.offset, data, LABEL)
+                if ticker.due():
+                    yield Progress(manifest.name, file.path, CACHE, "", 1, partial.received, file.size)
+    return partial.received - before

@@ -1,0 +1,145 @@
+"""What is known about the chunks of one file, so that the bytes of every source are checked as they arrive.
+
+The table of chunks comes from a chunk map. There are two kinds:
+
+* A proven table belongs to the CID that the manifest pins. A source that sends a chunk that does not fit is
+  wrong, and is discarded at once.
+* Any other table, like that of a file on this disk, is a hint. If a source sends a chunk that does not fit,
+  either of the two may be wrong. The table is then dropped, and the SHA-256 of the whole file decides.
+
+Whatever the chunks say, a file gets its name only if its SHA-256 is the pinned one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from modelfetch.errors import Fault, SourceError
+from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
+from modelfetch.model.units import format_range
+from modelfetch.store.chunk_maps import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from modelfetch.engine.runtime import Runtime
+    from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.model.manifest import FileSpec
+    from modelfetch.sources.base import Offer
+
+
+def known_table(runtime: Runtime, file: FileSpec) -> LeafTable | None:
+    """Return the table of a file's chunks from its map in the cache, if it has more than one."""
+    if file.size <= CHUNK:  # its digest is that of the file, which says all that is to know
+        return None
+    return runtime.store.chunk_maps.read(file.sha256, file.size)
+
+
+@runtime_checkable
+class Provable(Protocol):
+    """An offer of a source that knows the chunks of the file by its CID, such as an IPFS gateway."""
+
+    def leaf_table(self) -> LeafTable:
+        """Return the table of the file, proven by the CID in the manifest.
+
+        Raises:
+            SourceError: The source does not have it.
+        """
+
+
+class FileChunks:
+    """The chunks of one file that is being fetched. Connections on several threads share it.
+
+    No lock: ``table`` only ever changes from a table to None, or from None to a table that a source proved,
+    and each method reads it once.
+
+    Attributes:
+        table: The table, or None if none is known.
+        is_proven: Whether the table belongs to the CID of the manifest.
+    """
+
+    def __init__(self, table: LeafTable | None = None, *, is_proven: bool = False) -> None:
+        self.table = table
+        self.is_proven = is_proven and table is not None
+
+    def learn(self, offer: Offer) -> None:
+        """Take the table from a source that can prove it, if none is proven yet.
+
+        Raises:
+            SourceError: The source has no valid table for the CID in the manifest.
+        """
+        if not self.is_proven and isinstance(offer, Provable):
+            self.table, self.is_proven = offer.leaf_table(), True
+
+    def align(self, offset: int) -> int:
+        """Return the start of the chunk that an offset is in; the offset itself if no table is known."""
+        table = self.table
+        return offset if table is None or offset >= table.size else table.row_at(offset).offset
+
+    def checked(self, start: int, end: int) -> CheckedAnswer:
+        """Return the check of one answer that brings the bytes from ``start`` up to ``end``."""
+        table = self.table
+        return CheckedAnswer(self, None if table is None else CheckedBytes(table, start, end))
+
+    def note_wrong(self, found: Checked) -> None:
+        """Handle a chunk that does not fit the table.
+
+        Raises:
+            SourceError: The table is proven, so its source sent wrong bytes.
+        """
+        if self.is_proven:
+            where = format_range(found.offset, found.offset + len(found.data))
+            raise SourceError(Fault.HASH, f"sent wrong bytes: the chunk at {where} does not match its digest")
+        self.table = None
+
+    def wrong_ranges(self, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:
+        """Compare the whole file with the table.
+
+        Args:
+            read: The bytes of the file in order, each block with its offset.
+
+        Returns:
+            The start and end of each chunk that is wrong; none if no table is known.
+        """
+        table = self.table
+        if table is None:
+            return []
+        check = CheckedBytes(table, 0, table.size)
+        return [
+            (found.offset, found.offset + len(found.data))
+            for _, block in read
+            for found in check.feed(block)
+            if found.is_right is False
+        ]
+
+
+class CheckedAnswer:
+    """One answer of a source, cut into chunks that are right.
+
+    Args:
+        chunks: The chunks of the file.
+        check: The check, or None if no table is known: then all bytes are passed on as they come.
+    """
+
+    def __init__(self, chunks: FileChunks, check: CheckedBytes | None) -> None:
+        self._chunks = chunks
+        self._check = check
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the rest of their chunk."""
+        return 0 if self._check is None else self._check.held
+
+    def pieces(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """Take the next bytes of the answer, and yield those that can be written, in order.
+
+        Raises:
+            SourceError: A chunk is wrong.
+        """
+        if self._check is None:
+            yield piece
+            return
+        for found in self._check.feed(piece):
+            if found.is_right is False:
+                self._chunks.note_wrong(found)
+            yield found.data

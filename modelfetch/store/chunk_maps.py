@@ -1,0 +1,174 @@
+"""Chunk maps: the inner nodes of a file's UnixFS tree, from which each MiB of the file can be verified.
+
+A map lies beside the blobs, as a CARv1 file with the root of the tree in its header; the root is the file's
+CID under the profile ``unixfs-v1-2025``::
+
+    chunks/sha256/3f/3f....car      header with the root, then the inner nodes, each with its CID
+
+A file of at most one chunk has no inner nodes: its CID is that of a raw block, and needs no map.
+
+A map is a hint. Nothing proves that it belongs to the bytes of its name, and any user of a shared cache may
+have written it. So reading it takes nothing for granted, and the SHA-256 of the whole file always decides.
+It is therefore not synced either: what a power cut leaves of it is recognized as damaged, and no map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from modelfetch.errors import StoreError
+from modelfetch.store.files import (
+    best_effort,
+    is_directory,
+    is_regular,
+    make_directories,
+    read_small,
+    write_atomically,
+)
+from modelfetch.store.layout import CHUNK_MAP_SUFFIX, is_digest
+
+if TYPE_CHECKING:
+    from modelfetch.ipfs.cid import Cid
+    from modelfetch.ipfs.file_tree import Built
+    from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.layout import Layout
+
+CHUNK: Final = 1 << 20
+"""Bytes of a chunk: ``chunk_size`` of the profile ``unixfs-v1-2025``, without loading it."""
+_LEAST_LIMIT: Final = 1 << 20
+_LIMIT_SHARE: Final = 200
+"""A map has at most 1 MiB and a 200th of the file: the bound on inner nodes in
+:mod:`modelfetch.ipfs.leaf_table_reader`. A real one has about 50 bytes for each MiB of the file."""
+_ROOT_OFFSET: Final = 14
+"""Bytes of the header of a CAR file before the root (see :mod:`modelfetch.ipfs.car`)."""
+
+
+class ChunkMaps:
+    """The chunk maps of a cache. Several threads and processes may use them at the same time.
+
+    Args:
+        disk: The disk.
+        layout: The paths of the cache.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+
+    def read(self, sha256: str, size: int) -> LeafTable | None:
+        """Read the table of a file's chunks.
+
+        Args:
+            sha256: SHA-256 of the file, 64 lowercase hexadecimal digits.
+            size: Bytes of the file.
+
+        Returns:
+            The table; for a file of at most one chunk without looking at the disk. None if there is no map,
+            or what there is is not one of a file of this size. The chunks need not be those of the file.
+        """
+        from modelfetch.ipfs.errors import MalformedError
+
+        try:
+            if size <= CHUNK:
+                return _table(one_chunk_cid(sha256), size, {})
+            content = self._content(sha256, size)
+            return _parse(content, size) if content is not None else None
+        except MalformedError:
+            return None
+
+    def cid(self, sha256: str, size: int) -> str | None:
+        """Return the CID of a file under the profile ``unixfs-v1-2025``, if it is known; see :meth:`read`."""
+        if size <= CHUNK:
+            return one_chunk_cid(sha256).text
+        table = self.read(sha256, size)
+        return table.root.text if table is not None else None
+
+    def has(self, sha256: str) -> bool:
+        """Whether there is a map, good or not."""
+        try:
+            return is_regular(self._disk, self._layout.chunk_map(sha256))
+        except StoreError:  # a link in the path, which is not followed
+            return False
+
+    def write(self, sha256: str, built: Built) -> bool:
+        """Store the map of a file; one that is there already is replaced.
+
+        Best effort: without a map the file can still be used. Nothing is written for a file without inner
+        nodes.
+
+        Args:
+            sha256: SHA-256 of the file.
+            built: Its tree under the profile ``unixfs-v1-2025``.
+
+        Returns:
+            Whether the map is stored.
+        """
+        if not built.nodes:
+            return False
+        path = self._layout.chunk_map(sha256)
+        with best_effort(self._disk):
+            make_directories(self._disk, self._layout.root, path.parent, durable=False)
+            write_atomically(self._disk, path, _format(built), durable=False)
+            return True
+        return False
+
+    def remove(self, sha256: str) -> bool:
+        """Remove a map; returns whether there was one.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        return self._disk.unlink(self._layout.chunk_map(sha256))
+
+    def entries(self) -> Iterator[str]:
+        """Yield the digest of each file that has a map, good or not."""
+        if not is_directory(self._disk, self._layout.chunk_maps):
+            return
+        for prefix, is_below in self._disk.entries(self._layout.chunk_maps):
+            for name in self._disk.names(self._layout.chunk_maps / prefix) if is_below else ():
+                digest = name.removesuffix(CHUNK_MAP_SUFFIX)
+                if name != digest and is_digest(digest):
+                    yield digest
+
+    def _content(self, sha256: str, size: int) -> bytes | None:
+        try:
+            limit = _LEAST_LIMIT + size // _LIMIT_SHARE
+            return read_small(self._disk, self._layout.chunk_map(sha256), limit)
+        except StoreError:  # as good as none
+            return None
+
+
+def one_chunk_cid(sha256: str) -> Cid:
+    """The CID of a file of at most one chunk: that of a raw block, whose SHA-256 is the file's own."""
+    from modelfetch.ipfs.cid import RAW, SHA2_256, Cid
+
+    return Cid(1, RAW, SHA2_256, bytes.fromhex(sha256))
+
+
+def _format(built: Built) -> bytes:
+    from modelfetch.ipfs import car
+
+    sections = (car.section(cid, block) for cid, block in built.nodes)
+    return b"".join((car.header(built.root), *sections))
+
+
+def _parse(content: bytes, size: int) -> LeafTable | None:
+    """Read a map; raises MalformedError, or returns None, if it is not one of a file of this size."""
+    from modelfetch.ipfs import car
+    from modelfetch.ipfs.cid import Cid
+
+    root, _ = Cid.read(content, _ROOT_OFFSET)
+    if not content.startswith(car.header(root)):
+        return None
+    reader = car.CarReader()
+    blocks = {cid.multihash: block for cid, block in reader.feed(content)}
+    reader.finish()
+    return _table(root, size, blocks)
+
+
+def _table(root: Cid, size: int, blocks: dict[bytes, bytes]) -> LeafTable | None:
+    from modelfetch.ipfs.leaf_table_reader import read_table
+
+    return read_table(root, size, lambda cid: blocks.get(cid.multihash))

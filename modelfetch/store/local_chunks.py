@@ -1,0 +1,114 @@
+"""Chunks of a file that lie on this disk: in a damaged copy of the file itself, or in other blobs.
+
+The maps of the blobs say where a chunk should be. Nothing of that is trusted: a chunk counts only if the
+bytes that are read have its digest. Example: version 2 of a model differs from version 1 in three of 199
+chunks, so 196 are copied from the blob of version 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from modelfetch.errors import StoreError
+from modelfetch.ipfs.row_array import LeafKind
+from modelfetch.store.files import closing
+
+if TYPE_CHECKING:
+    from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.ipfs.row_array import Row
+    from modelfetch.store.chunk_maps import ChunkMaps
+    from modelfetch.store.disk import Disk
+    from modelfetch.store.layout import Layout
+
+MAP_BYTES: Final = 64 << 20
+"""Bytes of maps that are searched for one file, about 1.3 TB of blobs: reading them takes about a second, the
+time in which 100 MB are fetched."""
+
+Read = Callable[[int, int], bytes | None]
+"""Reads a range of an open file: offset and number of bytes; None if the file is too short."""
+
+
+class Copy(NamedTuple):
+    """Where a chunk is said to be."""
+
+    row: Row
+    path: Path
+    offset: int
+    """Where it begins in the file at ``path``."""
+
+
+class LocalChunks:
+    """Finds chunks on this disk. It reads only.
+
+    Args:
+        disk: The disk.
+        layout: The paths of the cache.
+        maps: The chunk maps of the cache.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, maps: ChunkMaps) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._maps = maps
+
+    def same_place(self, table: LeafTable, paths: Sequence[Path], missing: Missing) -> Iterator[Copy]:
+        """Yield each missing chunk at its own offset in other copies of the file, damaged or cut short."""
+        for path in paths:
+            found = self._disk.lstat(path)
+            size = found.st_size if found is not None else 0
+            for start, end in missing():
+                rows = (row for row in table.rows_in(start, end) if row.offset + row.size <= size)
+                yield from (Copy(row, path, row.offset) for row in rows if _is_within(row, start, end))
+
+    def elsewhere(self, table: LeafTable, missing: Missing) -> Iterator[Copy]:
+        """Yield the chunks that other blobs have, by the digests in their maps."""
+        wanted: dict[bytes, list[Row]] = {}
+        for start, end in missing():
+            for row in table.rows_in(start, end):
+                if row.kind == LeafKind.RAW and _is_within(row, start, end):
+                    wanted.setdefault(row.digest, []).append(row)
+        left = MAP_BYTES
+        for sha256 in self._maps.entries() if wanted else ():
+            path = self._layout.blob(sha256)
+            found, map_size = self._disk.lstat(path), self._disk.lstat(self._layout.chunk_map(sha256))
+            if found is None or map_size is None or left <= 0:
+                continue
+            left -= map_size.st_size
+            other = self._maps.read(sha256, found.st_size)
+            for row in other.rows if other is not None else ():
+                yield from (Copy(each, path, row.offset) for each in wanted.pop(row.digest, ()))
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Read]:
+        """Open a regular file for reading at any offset; a link is not followed.
+
+        One that is not there, or cannot be read, is taken for an empty one.
+        """
+        try:
+            fd = self._disk.open_to_read(path)
+        except StoreError:
+            fd = None
+        if fd is None:
+            yield lambda _offset, _size: None
+            return
+
+        def read(offset: int, size: int) -> bytes | None:
+            room = bytearray(size)
+            try:
+                return bytes(room) if self._disk.read_at(fd, path, memoryview(room), offset) else None
+            except StoreError:  # a bad sector: the chunk is fetched instead
+                return None
+
+        with closing(self._disk, fd, path):
+            yield read
+
+
+Missing = Callable[[], Sequence[tuple[int, int]]]
+"""Returns the gaps of a file, each as its start and end."""
+
+
+def _is_within(row: Row, start: int, end: int) -> bool:
+    return start <= row.offset and row.offset + row.size <= end
