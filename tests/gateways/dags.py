@@ -40,9 +40,10 @@ class Dag(dict[bytes, bytes]):
             data_first: Write the fields of the root in the other order (IPIP-550); for trees of one level.
         """
         tree = FileTree(profile)
-        for start in range(0, len(data), profile.chunk_size):
+        for start in range(0, max(1, len(data)), profile.chunk_size):
             chunk = data[start : start + profile.chunk_size]
-            tree.add_chunk(chunk)
+            if chunk:
+                tree.add_chunk(chunk)
             self.put(chunk if profile.raw_leaves else wrapped(chunk), RAW if profile.raw_leaves else DAG_PB)
         built = tree.finish()
         self |= {cid.multihash: block for cid, block in built.nodes}
