@@ -84,7 +84,9 @@ class Faults:
     stall: int | None = None
     """Nothing follows after so many bytes of a body; 0 for no answer at all."""
     to_subdomain: bool = False
-    """Every request for a path is redirected to the subdomain of its CID, without its query."""
+    """Every request for a path is redirected to the subdomain of its CID."""
+    keeps_query: bool = False
+    """Whether such a redirect keeps the query."""
 
 
 class Gateway:
@@ -154,9 +156,10 @@ class Gateway:
             return Status(404, body=b"not found"), None
 
     def _redirect(self, request: Request) -> Status:
-        _, _, content = urlsplit(request.target).path.partition("/ipfs/")
-        cid, _, path = content.partition("/")
-        return Status(301, {"Location": f"http://{cid}.ipfs.localhost:{self.port}/{path}"})
+        parts = urlsplit(request.target)
+        cid, _, path = parts.path.removeprefix("/ipfs/").partition("/")
+        query = f"?{parts.query}" if parts.query and self.faults.keeps_query else ""
+        return Status(301, {"Location": f"http://{cid}.ipfs.localhost:{self.port}/{path}{query}"})
 
     def _content(self, request: Request) -> tuple[Status, Iterable[bytes] | None]:
         parts = urlsplit(request.target)
@@ -276,12 +279,13 @@ def _handler_of(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
             self.send_response_only(status.status)
             for name, value in status.headers.items():
                 self.send_header(name, value)
-            if streamed is None:
-                self.send_header("Content-Length", str(len(status.body)))
-            else:
+            is_chunked = streamed is not None and "content-length" not in status.headers
+            if is_chunked:
                 self.send_header("Transfer-Encoding", "chunked")
+            elif streamed is None:
+                self.send_header("Content-Length", str(len(status.body)))
             self.end_headers()
-            self._send_body(streamed or [status.body], is_chunked=streamed is not None)
+            self._send_body([status.body] if streamed is None else streamed, is_chunked=is_chunked)
             self.wfile.flush()
 
         def _request(self) -> Request:

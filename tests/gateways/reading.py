@@ -57,7 +57,8 @@ def read_checked(offer: GatewayOffer, start: int = 0, first_byte: float | None =
     """
     table = offer.leaf_table(first_byte)
     with closing(offer.open(start, first_byte=first_byte)) as stream:
-        found = b"".join(stream)[start - stream.start :]
+        # Copied one by one: a piece is valid only until the next one is requested.
+        found = b"".join(map(bytes, stream))[start - stream.start :]
     check(table, start, found)
     return found
 
