@@ -100,7 +100,8 @@ class Workspace:
     @property
     def store(self) -> Store:
         """The cache."""
-        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync, notices=self.notices)
+        root, cache = self.loaded.cache_dir, self.loaded.settings.cache
+        return Store(root, fsync=cache.fsync, notices=self.notices, chunk_maps=cache.chunk_maps)
 
     @property
     def doubt(self) -> str:

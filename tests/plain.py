@@ -16,8 +16,8 @@ _VARIABLE: Final = "TESTS_PLAIN"
 """Tells the commands that tests start."""
 
 SWITCHED_OFF: Final = (
-    *("socket", "large-buffers", "hash-from-memory", "hashing-threads", "batch", "direct"),
-    *("verify-threads", "warm", "typer", "trust", "dataclasses"),
+    *("socket", "large-buffers", "few-reads", "hash-from-memory", "hashing-threads", "batch", "direct"),
+    *("heads", "verify-threads", "warm", "typer", "plain-toml", "trust", "dataclasses"),
 )
 """See :mod:`tests.bench.without`. Leaving at once is not among them: an interpreter that takes itself apart
 can die of a signal, or of a reader that went away."""
@@ -27,8 +27,11 @@ THEIR_OWN: Final = frozenset(
         "bench/",
         "engine/test_batch.py",
         "engine/test_small_servers.py",
+        "net/test_large_reads.py",
         "net/test_raw_body.py",
+        "model/test_plain_toml.py",
         "net/test_direct_transport.py",
+        "net/test_response_heads.py",
         "store/test_hash_from_memory.py",
         "test_warm.py",
     }

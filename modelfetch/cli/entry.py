@@ -8,7 +8,6 @@ code 1.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import signal
 import sys
@@ -32,10 +31,6 @@ from modelfetch.signal_exit_codes import SIGINT_EXIT, SIGPIPE_EXIT
 from modelfetch.version import __version__
 from modelfetch.warm import is_quiet, plain_names
 
-GARBAGE = 50_000
-"""New objects after which Python looks for reference cycles, instead of 700. Imports create a hundred
-thousand objects that all stay: checking them repeatedly was 6 % of the time until the first request."""
-
 _QUERIES: Final = {"list": (0, 1), "show": (1,), "path": (1, 2)}
 """Commands that print what is known of models, with the numbers of their arguments without any option."""
 
@@ -44,7 +39,6 @@ EXIT_BUG = 1
 
 def run() -> Never:
     """Run the command line of this process, and exit."""
-    gc.set_threshold(GARBAGE)
     _signals()
     try:
         code = _call()

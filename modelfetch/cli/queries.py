@@ -69,7 +69,8 @@ def run_list(
     store = workspace.store
     with store.looking():
         models = [
-            _summary(workspace, store, manifest, uses) | {"upstream": upstreams.get(manifest.name)}
+            _summary(workspace, store, manifest, uses, with_path=json or size)
+            | {"upstream": upstreams.get(manifest.name)}
             for manifest in manifests
         ]
     models = ordered([model for model in models if model["present"] or not present], sort)
@@ -105,7 +106,10 @@ def _readable(workspace: Workspace) -> Iterator[Manifest]:
         yield manifest
 
 
-def _summary(workspace: Workspace, store: Store, manifest: Manifest, uses: LastUses | None) -> dict[str, Any]:
+def _summary(
+    workspace: Workspace, store: Store, manifest: Manifest, uses: LastUses | None, *, with_path: bool
+) -> dict[str, Any]:
+    """Facts about one model. Its path is in no table, and to find it takes as long as all the others."""
     entry = workspace.catalog.entry(manifest.name)
     return {
         "name": manifest.name,
@@ -119,7 +123,7 @@ def _summary(workspace: Workspace, store: Store, manifest: Manifest, uses: LastU
         "title": manifest.title,
         "catalog": entry.origin,
         "replaces": entry.replaces,
-        "path": str(store.directory(manifest)),
+        **({"path": str(store.directory(manifest))} if with_path else {}),
         **({"used": uses.of(manifest)} if uses is not None else {}),
     }
 
@@ -233,8 +237,11 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
 
     entry = workspace.catalog.entry(manifest.name)
     document = asdict(manifest)
+    del document["skeleton"]  # where it would be; need not be there
+    cids = workspace.store.cids(manifest)
     for file in document["files"]:
         file["urls"] = [redact(url) for url in file["urls"]]
+        file["cid"] = file["cid"] or cids.get(file["path"])
     if manifest.upstream is not None:
         document["upstream"]["ref"] = _reference(manifest.upstream)
     return {
@@ -255,6 +262,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
     print_line("")
     modes = any(file.executable for file in manifest.files)
+    cids = workspace.store.cids(manifest)
     rows = [
         [
             file.path,
@@ -262,6 +270,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
             format_size(file.size),
             f"{file.size}",
             file.sha256,
+            file.cid or cids.get(file.path, "-"),
         ]
         for file in manifest.files
     ]
@@ -271,6 +280,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
         Column("size", right=True),
         Column("bytes", right=True, drop=1),
         Column("sha256", whole=True),
+        Column("cid", whole=True),
     ]
     print_table(columns, rows)
 

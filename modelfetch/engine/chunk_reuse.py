@@ -13,20 +13,32 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import FileChunks, known_table
 from modelfetch.engine.rate_limit import Ticker
+from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.workers import Task
+    from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.ipfs.row_array import Row
     from modelfetch.store import Partial
+    from modelfetch.store.local_chunks import OpenCopy
 
 LABEL: Final = f"{CACHE} chunks"
 """Name of this source in journals, like ``kind host`` of the others."""
 
 
 def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
-    """Return what is known about the chunks of a file before any request: from its map in the cache."""
+    """Return what is known about the chunks of a file before any request.
+
+    A skeleton beside the manifest comes first, because the CID in the manifest proves it.
+    """
+    for place in job.places if job.file.size > CHUNK else ():
+        proven = skeleton_table(*place)
+        if proven is not None:
+            return FileChunks(proven, is_proven=True)
     table = known_table(runtime, job.file)
     if table is None:
         return FileChunks()
@@ -56,12 +68,21 @@ def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> T
         local.elsewhere(table, lambda: partial.missing),
     )
     for path, group in groupby(copies, key=lambda copy: copy.path):
-        with local.open(path) as read:
+        with local.open(path) as opened:
             for row, _, offset in group:
                 runtime.cancel.raise_if_cancelled()
-                data = read(offset, row.size)
-                if data is not None and table.check(row, data):
-                    partial.put(row.offset, data, LABEL)
+                _take(opened, offset, table, row, partial)
                 if ticker.due():
                     yield Progress(manifest.name, file.path, CACHE, "", 1, partial.received, file.size)
     return partial.received - before
+
+
+def _take(opened: OpenCopy, offset: int, table: LeafTable, row: Row, partial: Partial) -> None:
+    """Take a chunk if it is right: without a copy where the file system can share it."""
+    if opened.fd is not None and partial.clone_chunk(
+        row.offset, opened.fd, offset, row.size, LABEL, lambda data: table.check(row, data)
+    ):
+        return
+    data = opened.read(offset, row.size)
+    if data is not None and table.check(row, data):
+        partial.put(row.offset, data, LABEL)

@@ -38,10 +38,10 @@ def wrong_ranges(runtime: Runtime, file: FileSpec, path: Path) -> tuple[Range, .
         return ()
     size = runtime.store.size_of(path) or 0
     wrong, right = [], 0
-    with runtime.store.local_chunks.open(path) as read:
+    with runtime.store.local_chunks.open(path) as opened:
         for row in table.rows:
             runtime.cancel.raise_if_cancelled()
-            data = read(row.offset, row.size)
+            data = opened.read(row.offset, row.size)
             if data is not None and table.check(row, data):
                 right += 1
             else:

@@ -184,12 +184,13 @@ class Run:
         work = [*plain, *chain.from_iterable(rivals)]
         held = self._held(work)
         self._check_disk(work, held)
-        runtime.hosts.expect(sum(job.file.size for job in work))
         mode = Mode(self._request.options.force, self._bad_paths())
         others, small = split_small(runtime, plain, held, mode)
         tasks: list[Generator[Item | Sequence[Item] | More, None, None]] = [
             obtain_alone(runtime, job, mode) for job in others
         ]
+        missing = sum(job.file.size - held[job.key] for job in others)
+        runtime.hosts.expect(missing, min(len(others), runtime.files))
         if small:
             tasks.append(Batch(runtime, small, mode).run())
         tasks += [obtain_rivals(runtime, group, mode) for group in rivals]

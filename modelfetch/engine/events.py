@@ -176,6 +176,8 @@ class FileVerified:
     file: str
     size: int
     sha256: str
+    cid: str = ""
+    """Its CID, if this completed its chunk map, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ class FileCommitted:
     seconds: float
     reused: int = 0
     """Bytes copied from chunks that were on this disk, in a damaged copy or in another file."""
+    cid: str = ""
+    """Its CID, if its chunk map was made while it was fetched, else empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Obtained:
     """Bytes copied from chunks on this disk."""
     is_placed: bool = True
     """Whether this run placed it; False where it was in place already."""
+    cid: str = ""
+    """Its CID, if its chunk map was made."""
 
 
 IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
@@ -250,8 +252,8 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
     yield from displaced(manifest, file, placed)
     last = transfer.sink.last
     if last is None:
-        return Obtained(CACHE, "", 0, reused)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused)
+        return Obtained(CACHE, "", 0, reused, cid=placed.cid)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused, cid=placed.cid)
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
@@ -312,6 +314,7 @@ def committed(
         obtained.fetched,
         seconds,
         obtained.reused,
+        obtained.cid,
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,7 +89,11 @@ class FileChunks:
         """
         if self.is_proven:
             where = format_range(found.offset, found.offset + len(found.data))
-            raise SourceError(Fault.HASH, f"sent wrong bytes: the chunk at {where} does not match its digest")
+            raise SourceError(
+                Fault.HASH,
+                f"sent wrong bytes: the chunk at {where} does not match its digest",
+                hint="If every source fails like this, the cid in the manifest is that of another file.",
+            )
         self.table = None
 
     def wrong_ranges(self, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:

@@ -57,22 +57,47 @@ class Hosts:
         self._clock = clock
         self._max_connections = connections
         self._expected = 0
+        self._spare = connections - 1
+        """Connections that no file has yet, beyond the one of each file."""
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
 
-    def expect(self, size: int) -> None:
-        """Set how many bytes the run fetches in all."""
+    def expect(self, size: int, files: int) -> None:
+        """Set what a run starts with, before its files share the connections to a host.
+
+        Args:
+            size: Missing bytes of all files.
+            files: Number of files that start together, each with one connection at least.
+        """
         with self._lock:
             self._expected = size
+            self._spare = max(0, self._max_connections - files)
 
-    def connections_for(self, size: int) -> int:
-        """Return how many connections to one host a file may have: its share of all bytes of the run.
+    def share_connections(self, size: int, most: int) -> int:
+        """Return how many connections a file is cut for: one, and by its size some of those still to share.
+
+        They are fewer with each call, so that rounding never gives all files together more than a host
+        allows: a part without a connection would begin when the others end.
 
         Args:
             size: Missing bytes of the file.
+            most: Most connections that it can use.
+
+        Returns:
+            A number to be returned with :meth:`return_connections`.
         """
+        if most == 1:
+            return 1
         with self._lock:
-            return max(1, round(self._max_connections * size / max(1, size, self._expected)))
+            more = min(most - 1, round(self._spare * size / max(1, size, self._expected)))
+            self._spare -= more
+            self._expected -= size
+            return 1 + more
+
+    def return_connections(self, count: int) -> None:
+        """Return what :meth:`share_connections` gave, for files that start later."""
+        with self._lock:
+            self._spare += count - 1
 
     def _host(self, name: str) -> _Host:
         """Return the record of a host, made on first use. The caller holds the lock."""

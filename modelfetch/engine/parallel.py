@@ -51,6 +51,8 @@ class ParallelConnections:
         self._sink = sink
         self._candidates = candidates
         self._threads: list[threading.Thread] = []
+        self._changed = threading.Event()
+        """Set when a segment or a thread has ended."""
         self._is_stopped = False
         self._parts = 1
         self._error: StoreError | None = None
@@ -65,8 +67,8 @@ class ParallelConnections:
         """
         if all(candidate.offer.kind == SourceKind.LOCAL for candidate in self._candidates.remaining()):
             return  # parallel connections ask remote sources only
-        allowed = self._runtime.hosts.connections_for(missing)
-        self._parts = self._runtime.split_policy.parts(missing, allowed)
+        most = self._runtime.split_policy.parts(missing)
+        self._parts = self._runtime.hosts.share_connections(missing, most)
         # The system may refuse a thread. The file is then fetched by those that started.
         started = (start(self._work, THREAD_NAME) for _ in range(self._parts - 1))
         self._threads = [thread for thread in started if thread is not None]
@@ -80,6 +82,14 @@ class ParallelConnections:
     def is_working(self) -> bool:
         """Whether a parallel connection is at work, or may still begin."""
         return any(thread.is_alive() for thread in self._threads)
+
+    def watch(self, seconds: float) -> None:
+        """Wait until a parallel connection ends a segment, at most for some seconds.
+
+        What ends before the next call is not missed: that call returns at once.
+        """
+        self._changed.wait(seconds)
+        self._changed.clear()
 
     def raise_failure(self) -> None:
         """Raise in the calling thread what a parallel connection failed with.
@@ -104,6 +114,8 @@ class ParallelConnections:
         # Threads may still wait for the first request, which is not sent any more.
         self._sink.probe.ask()
         join(self._threads, LEAVE_SECONDS)
+        self._runtime.hosts.return_connections(self._parts)
+        self._parts = 1
 
     def _work(self) -> None:
         try:
@@ -113,6 +125,8 @@ class ParallelConnections:
             self._error = error  # raised by raise_failure() in the thread of the first connection
         except Exception:  # cancelled, or a bug: the first connection fetches what is left, and meets it too
             return
+        finally:
+            self._changed.set()
 
     def _fetch_segments(self) -> None:
         """Fetch segments while there are any, and a source that may have another connection."""
@@ -143,6 +157,7 @@ class ParallelConnections:
             return error.fault is Fault.HASH  # another source may have the segment
         finally:
             segments.release(connection.segment)
+            self._changed.set()
         return not connection.segment.left
 
     def _choose(self) -> Candidate | None:

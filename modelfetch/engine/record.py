@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Version of the JSON form; a reader may rely on every field of its version."""
 
+_AS_THEY_ARE: Final = frozenset({str, int, bool, type(None)})
+"""Types of values that are the same in JSON: nearly all. Asking for the class of each is slower."""
 _KINDS: Final[Mapping[str, type[Event]]] = {kind.kind: kind for kind in get_args(Event)}
 
 
@@ -138,7 +140,7 @@ def rates(figures: Figures | Totals | FileState) -> dict[str, Any]:
 
 def _to_json_value(value: Any) -> Any:
     """Convert a value to JSON: tuples become lists, floats have three decimals, infinite ones become null."""
-    if isinstance(value, str | int) or value is None:
+    if type(value) in _AS_THEY_ARE or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None

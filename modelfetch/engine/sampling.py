@@ -17,7 +17,7 @@ from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.store.chunk_maps import CHUNK
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,11 +52,11 @@ def sample(runtime: Runtime, model: str, file: FileSpec, path: Path, count: int)
         return False
     rows = random.sample(range(len(table.rows)), min(count, len(table.rows)))
     ticker, done = Ticker(runtime.clock), 0
-    with runtime.store.local_chunks.open(path) as read:
+    with runtime.store.local_chunks.open(path) as opened:
         for index in sorted(rows):  # in the order of the file, which is faster on a spinning disk
             runtime.cancel.raise_if_cancelled()
             row = table.rows[index]
-            data = read(row.offset, row.size)
+            data = opened.read(row.offset, row.size)
             if data is None or not table.check(row, data):
                 return False
             done += row.size

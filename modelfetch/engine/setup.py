@@ -91,7 +91,12 @@ def assemble(
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
     notices = notices or Notices()
-    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
+    store = Store(
+        loaded.cache_dir,
+        fsync=loaded.settings.cache.fsync,
+        notices=notices,
+        chunk_maps=loaded.settings.cache.chunk_maps,
+    )
     client = Client(_limits(loaded.settings.network), cancel)
     days = loaded.settings.history.days
     digests = HistoryDigests(loaded.cache_dir, days, cancel) if days else None

@@ -174,7 +174,8 @@ class Transfer:
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
         """Wait a moment while parallel connections fetch what is left, and report their progress."""
-        self.runtime.cancel.sleep(PROGRESS_SECONDS / 4)  # short, so that their end is noticed soon
+        self._parallel.watch(PROGRESS_SECONDS / 4)  # short, so that a thread that has just ended is noticed
+        self.runtime.cancel.raise_if_cancelled()
         if self._ticker.due():
             yield self._progress(candidate)
 
@@ -232,7 +233,7 @@ class Transfer:
             The answer, and the position in the file where it is to end.
         """
         if connection.candidate.offer.kind != SourceKind.LOCAL:
-            self.sink.probe.ask()
+            self.sink.probe.ask(over_tls=connection.candidate.offer.address.startswith("https:"))
         if self._must_restart(connection.candidate):
             # Opened first: if the source does not answer, the bytes that are there stay.
             stream = connection.candidate.offer.open(0, first_byte=self._first_byte(connection.candidate))

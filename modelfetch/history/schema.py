@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from operator import attrgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -47,6 +48,11 @@ MAX_DEPTH: Final = 16
 """Most levels of a JSON document; ours have four. Python's own limit depends on the depth of the stack."""
 NUMBER_LIMIT: Final = 2**63
 """Upper bound of every number: SQLite integers have 64 bits, and larger numbers overflow when formatted."""
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+"""Made once: ``json.dumps`` makes one for each call with options."""
+_AS_THEY_ARE: Final = frozenset({int, float, type(None)})
+"""Types of values that SQLite stores as they are."""
 
 TABLES: Final[dict[type[Any], str]] = {
     RunRow: "runs",
@@ -200,8 +206,10 @@ def has_table(connection: Connection, kind: type[Any]) -> bool:
 
 def insert(connection: Connection, rows: Sequence[Row]) -> None:
     """Insert rows of any kind; a row replaces an earlier one with the same key."""
-    for kind in TABLES:
-        values = [encode(row) for row in rows if isinstance(row, kind)]
+    by_kind: dict[type[Any], list[tuple[SqlValue, ...]]] = {kind: [] for kind in TABLES}
+    for row in rows:
+        by_kind[type(row)].append(encode(row))
+    for kind, values in by_kind.items():
         if values:
             connection.executemany(_insertion(kind), values)
 
@@ -224,7 +232,8 @@ def prune(connection: Connection, before: datetime) -> None:
 
 def stamp(at: datetime) -> str:
     """Format a time so that texts sort like times: UTC, milliseconds, ``Z``."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def select(
@@ -247,10 +256,18 @@ def select(
 
 def encode(row: Row) -> tuple[SqlValue, ...]:
     """Convert a row to SQL values."""
-    return tuple([_sql_value(getattr(row, name)) for name in type(row).__match_args__])
+    return tuple([_sql_value(value) for value in _getter(cast("Any", type(row)))(row)])
+
+
+@cache
+def _getter(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*kind.__match_args__)
 
 
 def _sql_value(value: Any) -> SqlValue:
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is str and value.isascii()):  # nearly all, so before the slower match
+        return cast("SqlValue", value)
     match value:
         case str():  # paths and messages may hold lone surrogates, which UTF-8 cannot encode
             return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -259,7 +276,7 @@ def _sql_value(value: Any) -> SqlValue:
         case bool():
             return int(value)
         case tuple() | dict():
-            return json.dumps(value, separators=(",", ":"))
+            return _ENCODER.encode(value)
         case _:
             return cast("SqlValue", value)
 

@@ -12,7 +12,7 @@ most one incomplete section in memory.
 Layout, with lengths as varints::
 
     3a a2 65 "roots" 81 d82a 5825 00 <CID of 36 bytes> 67 "version" 01    length, header in DAG-CBOR
-    88 80 40 <CID of 36 bytes> <block of 1 MiB - 28 bytes>                length, section
+    a4 80 40 <CID of 36 bytes> <block of 1 MiB>                           length, section
     ...
 """
 
@@ -43,7 +43,7 @@ class WrongBlockError(MalformedError):
 
 
 class CarReader:
-    """Reads the blocks of a CARv1 file from bytes as they arrive. Every method raises MalformedError.
+    """Reads the blocks of a CARv1 file from bytes as they arrive.
 
     Example::
 

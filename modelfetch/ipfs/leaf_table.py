@@ -29,9 +29,12 @@ class LeafTable:
         """Bytes of the file: the sum of those of all rows."""
         self.rows: Final = rows
         self.known: Final = known
-        """Bytes of rows by offset, if they came with the inner nodes: they need not be fetched."""
+        """Bytes of some rows by offset, which came with the inner nodes: they need not be fetched."""
         self._wrapping = unixfs.Kind.FILE
-        """The type that fitted last, which is tried first: nearly all trees have leaves of one type."""
+        """The type that fitted last, which is tried first: nearly all trees have leaves of one type.
+
+        Threads may share a table; a lost update costs one hash.
+        """
 
     def row_at(self, offset: int) -> Row:
         """Return the row that contains an offset.

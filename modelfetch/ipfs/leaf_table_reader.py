@@ -46,6 +46,8 @@ ROWS_LIMIT: Final = 1 << 22
 ROWS_OF_UNKNOWN: Final = 1 << 20
 """Most rows of a file whose size is known from its root alone. It can lie: a few small blocks could state a
 large file, and link one child a million times."""
+KNOWN_LIMIT: Final = 4096
+"""Most rows whose bytes are kept if they come with the nodes. One node can stand at millions of places."""
 ENVELOPE_LIMIT: Final = 24
 """Most bytes that a wrapped leaf has beside those of the file."""
 
@@ -207,18 +209,18 @@ class LeafTableReader:
         data = message.data or b""
         kind, digest = LeafKind.INLINE, b""
         if cid.hash_code == SHA2_256:
+            self._leaves.add(cid.digest)
             if cid.codec == RAW:
                 kind, digest = LeafKind.RAW, cid.digest
             elif unixfs.wrapped_digest(data, message.kind) == cid.digest:
                 kind, digest = LeafKind.WRAPPED, cid.digest
         # A leaf with a mode, a time or unknown fields cannot be wrapped again from its bytes alone.
         digest = digest or sha256(data).digest()
-        self._leaves.add(cid.digest)
         if places[0].depth:  # the root may be a leaf of any size
             self._charge(len(block) * len(places))
         for place in places:
             self._rows.append(place.offset, place.size, digest, kind, place.depth)
-            self._known[place.offset] = data
+            self._keep(place.offset, data)
 
     def _add_inner(self, node: Node, message: Message, length: int, places: list[_Place]) -> None:
         """Replace the places of an inner node by those of its children."""
@@ -235,11 +237,15 @@ class LeafTableReader:
         for offset, _, depth in places:
             if data:
                 self._rows.append(offset, len(data), digest, LeafKind.INLINE, depth + 1)
-                self._known[offset] = data
+                self._keep(offset, data)
             start = offset + len(data)
             for link, size in zip(node.links, message.blocksizes, strict=True):
                 self._add_child(link, _Place(start, size, depth + 1))
                 start += size
+
+    def _keep(self, offset: int, data: bytes) -> None:
+        if len(self._known) < KNOWN_LIMIT:
+            self._known[offset] = data
 
     def _charge(self, count: int) -> None:
         self._inner_bytes += count

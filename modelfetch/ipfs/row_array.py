@@ -13,6 +13,8 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Final, NamedTuple, overload
 
+from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid
+
 _DIGEST_SIZE: Final = 32
 _KIND_BITS: Final = 2
 
@@ -46,6 +48,13 @@ class Row(NamedTuple):
     digest: bytes
     """SHA-256 of what :class:`LeafKind` says."""
     kind: LeafKind
+
+    @property
+    def cid(self) -> Cid | None:
+        """CID of the leaf's block, version 1; None for ``INLINE``, which has no block of its own."""
+        if self.kind == LeafKind.INLINE:
+            return None
+        return Cid(1, RAW if self.kind == LeafKind.RAW else DAG_PB, SHA2_256, self.digest)
 
 
 class RowArray(Sequence[Row]):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from modelfetch.model.text import is_hidden, quote
@@ -48,6 +49,7 @@ _DEVICES: Final = frozenset(
 """Names that Windows opens as devices, with any suffix (Microsoft: Naming Files, Paths, and Namespaces)."""
 
 
+@lru_cache(maxsize=4096)  # a run checks each path six times: in the manifest, for each name, in the receipt
 def why_unsafe(path: str) -> str:
     """Check the path of a file on disk.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import codecs
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from modelfetch.errors import ManifestError
+from modelfetch.model.plain_toml import parse_plain
 from modelfetch.model.text import did_you_mean, quote, sanitize
 
 Check = Callable[[str], str]
@@ -24,10 +24,11 @@ FAULTS_SHOWN: Final = 1000
 
 _KEY_PARTS: Final = 32
 """Most parts of a dotted key; a manifest and a configuration file need two."""
-_LONG_KEY: Final = re.compile(
+_LONG_KEY: Final = (
     r"""(?:\.[ \t]*+(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+)""" + f"{{{_KEY_PARTS}}}"
 )
-"""A dotted key with too many parts: ``tomllib`` needs quadratic time and memory for them."""
+"""A dotted key with too many parts: ``tomllib`` needs quadratic time and memory for them. Kept as text, since
+few documents are checked for it."""
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """Byte order marks of UTF-16, in which PowerShell writes files with ``>``."""
@@ -50,7 +51,12 @@ def parse_toml(text: str) -> dict[str, Any]:
             are known.
     """
     text = text.removeprefix("\ufeff")  # editors on Windows write a byte order mark
-    if long := _LONG_KEY.search(text):
+    plain = parse_plain(text)
+    if plain is not None:
+        return plain
+    import tomllib  # here, as most documents are plain
+
+    if long := re.search(_LONG_KEY, text):
         raise ValueError(f"dotted key of more than {_KEY_PARTS} parts (at {_position(text, long.start())})")
     try:
         return tomllib.loads(text)

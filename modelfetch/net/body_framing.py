@@ -42,7 +42,7 @@ class Framing:
 
 
 def framing_of(status: int, version: bytes, headers: Mapping[str, str]) -> Framing:
-    """How the body of a response to GET is framed; the head was checked by h11.
+    """How the body of a response to GET is framed; the head was checked by ``parse_head``.
 
     Args:
         status: HTTP status.

@@ -13,11 +13,9 @@ import re
 import socket
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import h11
 
 from modelfetch import tracing
 from modelfetch.errors import Fault, SourceError
@@ -25,7 +23,8 @@ from modelfetch.net.body_framing import framing_of, pieces
 from modelfetch.net.connect import Addresses, connect_to
 from modelfetch.net.errors import connect_error, socket_error
 from modelfetch.net.http11 import Connection, is_readable
-from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, Exchange, joined
+from modelfetch.net.response_heads import Head, HeadError
+from modelfetch.net.transport import FIELDS, IDLE_SECONDS, MAX_HEADERS, MAX_IDLE, Exchange
 
 if TYPE_CHECKING:
     import ssl
@@ -38,8 +37,8 @@ _URL: Final = re.compile(
     r"(?P<authority>(?P<host>[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*)(?::(?P<port>[1-9][0-9]{0,4}))?)"
     r"(?P<target>"
     r"(?:/(?!\.{1,2}(?:[/?]|\Z))"
-    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+"
-    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?)"
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]++|%[0-9A-Fa-f]{2})*+)++"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]++|%[0-9A-Fa-f]{2})*+)?)"
 )
 """A URL that is sent as it is (RFC 3986): a lower-case host in ASCII, no user information, and a path without
 dot segments and characters that need to be encoded."""
@@ -100,7 +99,7 @@ class DirectTransport:
             was_used = connection.is_used
             try:
                 head = connection.exchange(request, timer)
-            except (OSError, h11.RemoteProtocolError) as error:
+            except (OSError, HeadError) as error:
                 connection.close()
                 # First, because a connection that cancel() shut down looks like one that the server closed.
                 self._cancel.raise_if_cancelled()
@@ -108,7 +107,7 @@ class DirectTransport:
                 if was_used and failure.fault in (Fault.CUT, Fault.PROTOCOL):
                     continue  # this ends: that connection is closed, and at last a fresh one is made
                 raise failure from error
-            if len(head.headers) > MAX_HEADERS:
+            if head.count > MAX_HEADERS:
                 connection.close()
                 raise SourceError(Fault.PROTOCOL, f"sent more than {MAX_HEADERS} header fields")
             return DirectResponse(
@@ -203,28 +202,26 @@ class DirectResponse:
     def __init__(
         self,
         connection: Connection,
-        head: h11.Response,
+        head: Head,
         sent: Mapping[str, str],
         timer: StallTimer,
         keep: Callable[[], None],
         *,
         is_new: bool,
     ) -> None:
-        self.status = head.status_code
-        self.headers: Mapping[str, str] = joined(
-            (name.decode("ascii"), _text(value)) for name, value in head.headers
-        )
-        self.location = next((value for name, value in head.headers if name == b"location"), None)
+        self.status = head.status
+        self.headers = head.headers
+        self.location = head.location
         self.peer = connection.peer
         self.credential = sent.get("Authorization", "")
-        self.raw: Sequence[tuple[bytes, bytes]] = head.headers.raw_items()
+        self.raw = head.raw
         self.is_new = is_new
         self.exchange: Exchange | None = None
         self.is_head = False
         self._connection = connection
         self._timer = timer
         self._keep = keep
-        self._framing = framing_of(self.status, head.http_version, self.headers)
+        self._framing = framing_of(self.status, head.version, self.headers)
         self._is_open = True
 
     def pieces(self) -> Iterator[bytes]:
@@ -277,11 +274,3 @@ def _failure(error: Exception) -> SourceError:
     if isinstance(error, OSError):
         return socket_error(error, body=False)
     return SourceError(Fault.PROTOCOL, "sent an answer that is not valid HTTP")
-
-
-def _text(value: bytes) -> str:
-    """A field value as text: UTF-8 where it is valid, else Latin-1, as httpx guesses."""
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

@@ -236,7 +236,7 @@ class _Direct(Protocol):
 
     status: int
     headers: Mapping[str, str]
-    raw: Sequence[tuple[bytes, bytes]]
+    raw: Callable[[], Sequence[tuple[bytes, bytes]]]
     is_new: bool
     exchange: Reported | None
 
@@ -267,7 +267,7 @@ def send_directly(
         exchange.fail(error.message)
         raise
     exchange.detail(f"connection: {'new' if response.is_new else 'reused'}")
-    exchange.fields("<", response.raw)
+    exchange.fields("<", response.raw())
     fields = response.headers
     exchange.answered(response.status, fields.get("content-range", ""), fields.get("location", ""))
     response.exchange = exchange

@@ -16,6 +16,7 @@ from modelfetch.net.fields import credential_sent, may_be_used
 from modelfetch.net.responses import RangeRequest, ResponseHead
 
 if TYPE_CHECKING:
+    from modelfetch.net.challenges import Challenge
     from modelfetch.net.time_limits import StallTimer
     from modelfetch.net.transport import Response
 
@@ -27,7 +28,12 @@ EXCERPT_SECONDS = 0.5
 
 
 def response_head(
-    response: Response, request: RangeRequest, timer: StallTimer, *, redirected: bool
+    response: Response,
+    request: RangeRequest,
+    timer: StallTimer,
+    *,
+    redirected: bool,
+    challenge: Challenge | None = None,
 ) -> ResponseHead:
     """Read what decides whether a response can be used.
 
@@ -36,9 +42,11 @@ def response_head(
         request: What was requested.
         timer: Limits the reads.
         redirected: Whether it came from another address than the one requested.
+        challenge: What a 401 asks for.
     """
     excerpt = "" if may_be_used(response, request.size) else excerpt_of(response, timer)
-    return ResponseHead(response.status, response.headers, redirected, excerpt, credential_sent(response))
+    sent = credential_sent(response)
+    return ResponseHead(response.status, response.headers, redirected, excerpt, sent, challenge)
 
 
 def excerpt_of(response: Response, timer: StallTimer) -> str:

@@ -1,8 +1,8 @@
 r"""One HTTP/1.1 connection: sends a request, reads the head of the response, then its body (RFC 9112).
 
-``h11`` parses and checks the head. The body is framed here, because its bytes need no parser: they end after
-``Content-Length`` bytes, with the last chunk, or with the connection. Bytes are read into one buffer that is
-reused, so that each is copied once. On the connection::
+:mod:`modelfetch.net.response_heads` parses the head. The body is framed here, because its bytes need no
+parser: they end after ``Content-Length`` bytes, with the last chunk, or with the connection. Bytes are read
+into one buffer that is reused, so that each is copied once. On the connection::
 
     GET /models/a.json HTTP/1.1
     Host: example.org
@@ -20,15 +20,12 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
-import h11
-
+from modelfetch.net.response_heads import HEAD_BYTES, Head, HeadError, parse_head
 from modelfetch.net.transport import MAX_INTERIM
 
 if TYPE_CHECKING:
     from modelfetch.net.time_limits import StallTimer
 
-HEAD_BYTES: Final = 100 * 1024
-"""Largest accepted head in bytes, as in httpx; servers send about 300, the front ends of hubs up to 3 KiB."""
 _PIECE: Final = 64 * 1024
 """Bytes per read of a head, and of a body of unknown length."""
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
@@ -57,26 +54,19 @@ class Connection:
         self._timeout = 0.0
         """The timeout set at the socket, in seconds."""
 
-    def exchange(self, request: bytes, timer: StallTimer) -> h11.Response:
+    def exchange(self, request: bytes, timer: StallTimer) -> Head:
         """Send a request without a body, and read the head of the response.
 
         Raises:
-            h11.RemoteProtocolError: The response is not valid HTTP.
+            HeadError: The response is not valid HTTP.
             ConnectionError: The connection ended before the response did.
             OSError: The connection broke; TimeoutError if ``timer`` has no time left.
         """
         self.set_timeout(timer.remaining())
         self.sock.sendall(request)
-        head = self._read_head(timer)
-        # A new parser for each response. h11 accepts a response without having seen the request, and then
-        # assumes the framing for a GET; passing it each request would cost more than parsing the response.
-        parser = h11.Connection(h11.CLIENT, HEAD_BYTES)
-        parser.receive_data(head)
-        event = parser.next_event()
-        if not isinstance(event, h11.Response):
-            raise h11.RemoteProtocolError("no response")
+        head = parse_head(self._read_head(timer))
         self.is_used = True
-        return event
+        return head
 
     def _read_head(self, timer: StallTimer) -> bytes:
         """Read to the end of the head of the final response; interim ones are dropped."""
@@ -84,14 +74,14 @@ class Connection:
         for _ in range(MAX_INTERIM + 1):
             while (end := _HEAD_END.search(data)) is None:
                 if len(data) > HEAD_BYTES or _is_no_http(data):
-                    raise h11.RemoteProtocolError("no end of the head")
+                    raise HeadError("no end of the head")
                 self.set_timeout(timer.remaining())
                 data += self._receive()
             head, data = data[: end.end()], data[end.end() :]
             if not _INTERIM.match(head):
                 self.leftover = data
                 return head
-        raise h11.RemoteProtocolError("too many interim responses")
+        raise HeadError("too many interim responses")
 
     def _receive(self) -> bytes:
         data = self.sock.recv(_PIECE)

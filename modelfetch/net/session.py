@@ -21,7 +21,7 @@ from modelfetch.net.body import Body
 from modelfetch.net.connect import Addresses, Families
 from modelfetch.net.credentials import Credential
 from modelfetch.net.direct_transport import DirectTransport, parse_target
-from modelfetch.net.errors import closing_on_error, naming_host
+from modelfetch.net.errors import ClosingOnError, NamingHost
 from modelfetch.net.fields import range_headers, with_etag
 from modelfetch.net.heads import excerpt_of, response_head
 from modelfetch.net.outgoing import GET, Outgoing, form_of
@@ -139,7 +139,7 @@ class Session:
         timer = StallTimer(replace(self._limits, stall_timeout=window), self._clock)
         headers = {} if credential is None else credential.header_for(url)
         response = self._send(url, headers, timer, outgoing, public=public_only)
-        with closing_on_error(response):
+        with ClosingOnError(response):
             is_public = self._came_from_public(response, url)
         return response, timer, is_public
 
@@ -175,11 +175,11 @@ class Session:
             fields = partial(range_headers, request, memory)
             response, address = self._follow(url, fields, credential, timer)
             sent = with_etag(request, memory, address)
-            with closing_on_error(response):
+            with ClosingOnError(response):
                 # First, while the connection of the response cannot have been closed or reused yet.
                 challenge = self.challenge(response, url, address)
-                head = response_head(response, sent, timer, redirected=address != url)
-                verdict = judge(sent, replace(head, challenge=challenge))
+                head = response_head(response, sent, timer, redirected=address != url, challenge=challenge)
+                verdict = judge(sent, head)
                 if isinstance(verdict, Accept):
                     memory.etag, memory.etag_origin = strong_etag(response.headers), origin(address)
                     return response, verdict
@@ -220,9 +220,9 @@ class Session:
                 headers |= credential.header_for(url)
             if public and is_private_url(url):
                 raise SourceError(Fault.REDIRECT, f"leads into a private network ({host_of(url)})")
-            with naming_host(host_of(url), first_host):
+            with NamingHost(host_of(url), first_host):
                 response = self._send(url, headers, timer, outgoing, public=public)
-            with closing_on_error(response):
+            with ClosingOnError(response):
                 if response.status not in _REDIRECTS:
                     return response, url
                 # Once public, always public: a chain of redirects must not hide where it began.

@@ -21,6 +21,8 @@ _INET_ATON = r"(?ai)(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}"
 """IPv4 addresses in the forms of inet_aton(3), which itself would also accept text after a space."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~/-]*+")
+"""Paths of characters that are never encoded (RFC 3986, 2.3)."""
 _TO_ENCODE = re.compile(r"[^!#-;=?-_a-z|~]")
 """Characters that browsers percent-encode in a path or query (WHATWG URL, percent-encode sets): spaces,
 quotes, angle brackets, backquotes, braces, and everything outside ASCII."""
@@ -94,6 +96,17 @@ def is_private_host(host: str) -> bool:
 
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of a URL (RFC 6454). Credentials and validators are bound to them."""
+    return _origin(_without_path(url))
+
+
+def _without_path(url: str) -> str:
+    """The front of a URL, which ends before its path: the addresses of many files have the same one."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}" if rest else url
+
+
+@lru_cache(maxsize=256)
+def _origin(url: str) -> tuple[str, str, int]:
     parts = urlsplit(url)
     port = _DEFAULT_PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
     return parts.scheme, (parts.hostname or ""), port
@@ -114,19 +127,20 @@ def is_secure(url: str) -> bool:
 
 def host_of(url: str) -> str:
     """The host for display and statistics, with its port unless that is the default port of the scheme."""
-    scheme, _, rest = url.partition("://")
-    return _host_of(f"{scheme}://{rest.partition('/')[0]}" if rest else url)
+    return _host_of(_without_path(url))
 
 
 @lru_cache(maxsize=256)
 def _host_of(url: str) -> str:
-    scheme, host, port = origin(url)
+    scheme, host, port = _origin(url)
     name = f"[{host}]" if ":" in host else host
     return sanitize(name if port == _DEFAULT_PORTS.get(scheme) else f"{name}:{port}")
 
 
 def quote_path(path: str) -> str:
     """Percent-encode a relative path for a URL, segment by segment (RFC 3986, section 3.3)."""
+    if _UNRESERVED.fullmatch(path):  # nearly all
+        return path
     return "/".join(quote(segment, safe="") for segment in path.split("/"))
 
 

@@ -9,7 +9,7 @@ in one line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, TypeGuard
+from typing import TYPE_CHECKING, Final, Literal, TypeGuard
 
 from modelfetch.engine.events import (
     Event,
@@ -63,6 +63,10 @@ class _Reported:
     others: set[FileId] = field(default_factory=set)
 
 
+_SHOWN: Final = (FileQuarantined, ModelReady, RetryScheduled, SourceFailed)
+"""The events that may have a note: few of them."""
+
+
 class Notes:
     """Turns the failures of one run into notes, without repeating equal ones."""
 
@@ -85,7 +89,7 @@ class Notes:
             yield from self._release(is_in_error=_says_unreached(event))
         elif not self._is_online and _is_unreached(event):
             self._held.append(event)
-        else:
+        elif isinstance(event, _SHOWN):
             yield from self._notes(event)
 
     def _release(self, *, is_in_error: bool = False) -> Iterator[Note]:

@@ -53,9 +53,10 @@ class Recorder:
         """Write one record, or buffer it until it is known whether the run is written at all."""
         self._buffer.add(record)
         self._has_changes = self._has_changes or not _is_unchanged(record)
-        if not self._opening.includes(record):
+        if self._rows is not None or not self._opening.includes(record):
             self._write_buffer()
-        self._opening.note(record)
+        else:
+            self._opening.note(record)
         if isinstance(record.event, ModelReady):
             self._directories.append(record.event.path)
         if isinstance(record.event, RunFinished) and self._directories and self._found is not None:

@@ -159,9 +159,14 @@ def plan(event: Planned) -> str:
     missing = [file for file in event.files if file.state != "kept"]
     if not missing:
         return contents(event)
-    held = sum(file.held for file in missing)
-    resumed = f" ({format_size(held)} in the cache already)" if held else ""
-    return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
+    reused = sum(file.reused for file in missing)
+    held = sum(file.held for file in missing) - reused
+    here = [
+        f"{format_size(held)} in the cache already" if held else "",
+        f"{format_size(reused)} to copy from other files in the cache" if reused else "",
+    ]
+    known = f" ({', '.join(filter(None, here))})" if any(here) else ""
+    return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{known}"
 
 
 def contents(event: Planned) -> str:
@@ -207,7 +212,11 @@ def bad(event: SourceFailed) -> str:
     """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
         return sanitize(f"unlisted: {event.reason}")
-    return f"bad: {sanitize(event.fault)}"
+    if not event.ranges:
+        return f"bad: {sanitize(event.fault)}"
+    from modelfetch.engine.damage import format_ranges
+
+    return f"bad: {sanitize(event.fault)} {format_ranges(event.ranges)}"
 
 
 def quarantined(event: FileQuarantined) -> str:

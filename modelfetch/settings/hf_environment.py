@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from modelfetch.errors import ConfigError
@@ -114,6 +113,8 @@ def _base(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _path(text: str, environ: Mapping[str, str], home: Path) -> Path:
+    from string import Template  # here, as few environments name a path
+
     return expand(Template(text).safe_substitute(environ), home)
 
 

@@ -78,7 +78,10 @@ class LateSource:
         return self._made().offers(manifest, file) if self._row.may_have(manifest, file) else ()
 
     def _made(self) -> Source:
+        source = self._source
+        if source is not None:
+            return source
         with self._lock:
-            if self._source is None:
+            if self._source is None:  # else another thread made it meanwhile
                 self._source = self._row.load().from_context(self._context)
             return self._source

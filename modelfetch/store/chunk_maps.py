@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
+from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.files import (
     best_effort,
     is_directory,
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
     from modelfetch.ipfs.cid import Cid
     from modelfetch.ipfs.file_tree import Built
     from modelfetch.ipfs.leaf_table import LeafTable
+    from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
 
-CHUNK: Final = 1 << 20
-"""Bytes of a chunk: ``chunk_size`` of the profile ``unixfs-v1-2025``, without loading it."""
 _LEAST_LIMIT: Final = 1 << 20
 _LIMIT_SHARE: Final = 200
 """A map has at most 1 MiB and a 200th of the file: the bound on inner nodes in
@@ -51,11 +51,15 @@ class ChunkMaps:
     Args:
         disk: The disk.
         layout: The paths of the cache.
+        mode: The setting ``cache.chunk_maps``: ``auto``, ``always`` or ``never``.
     """
 
-    def __init__(self, disk: Disk, layout: Layout) -> None:
+    def __init__(self, disk: Disk, layout: Layout, mode: str) -> None:
         self._disk = disk
         self._layout = layout
+        self.mode: Final = mode
+        self._written: dict[str, str] = {}
+        """CIDs of the maps that were written, by digest: a receipt needs them soon after."""
 
     def read(self, sha256: str, size: int) -> LeafTable | None:
         """Read the table of a file's chunks.
@@ -68,20 +72,18 @@ class ChunkMaps:
             The table; for a file of at most one chunk without looking at the disk. None if there is no map,
             or what there is is not one of a file of this size. The chunks need not be those of the file.
         """
-        from modelfetch.ipfs.errors import MalformedError
-
-        try:
-            if size <= CHUNK:
-                return _table(one_chunk_cid(sha256), size, {})
-            content = self._content(sha256, size)
-            return _parse(content, size) if content is not None else None
-        except MalformedError:
-            return None
+        if size <= CHUNK:
+            return _table(one_chunk_cid(sha256), size, {})
+        content = self._content(sha256, size)
+        found = _root_and_blocks(content) if content is not None else None
+        return _table(found[0], size, found[1]) if found is not None else None
 
     def cid(self, sha256: str, size: int) -> str | None:
         """Return the CID of a file under the profile ``unixfs-v1-2025``, if it is known; see :meth:`read`."""
         if size <= CHUNK:
             return one_chunk_cid(sha256).text
+        if sha256 in self._written:
+            return self._written[sha256]
         table = self.read(sha256, size)
         return table.root.text if table is not None else None
 
@@ -92,7 +94,14 @@ class ChunkMaps:
         except StoreError:  # a link in the path, which is not followed
             return False
 
-    def write(self, sha256: str, built: Built) -> bool:
+    def is_intact(self, file: FileSpec) -> bool:
+        """Whether there is a map of undamaged nodes. They are not parsed: that would load more modules."""
+        if not self.has(file.sha256):  # first, as nothing is loaded for it
+            return False
+        content = self._content(file.sha256, file.size)
+        return content is not None and _root_and_blocks(content) is not None
+
+    def write(self, sha256: str, built: Built | None) -> str:
         """Store the map of a file; one that is there already is replaced.
 
         Best effort: without a map the file can still be used. Nothing is written for a file without inner
@@ -100,19 +109,20 @@ class ChunkMaps:
 
         Args:
             sha256: SHA-256 of the file.
-            built: Its tree under the profile ``unixfs-v1-2025``.
+            built: Its tree under the profile ``unixfs-v1-2025``; None if it is not known.
 
         Returns:
-            Whether the map is stored.
+            The CID of the file if the map was stored, else an empty text.
         """
-        if not built.nodes:
-            return False
+        if built is None or not built.nodes:
+            return ""
         path = self._layout.chunk_map(sha256)
         with best_effort(self._disk):
             make_directories(self._disk, self._layout.root, path.parent, durable=False)
             write_atomically(self._disk, path, _format(built), durable=False)
-            return True
-        return False
+            self._written[sha256] = built.root.text
+            return built.root.text
+        return ""
 
     def remove(self, sha256: str) -> bool:
         """Remove a map; returns whether there was one.
@@ -120,6 +130,7 @@ class ChunkMaps:
         Raises:
             StoreError: The disk refused.
         """
+        self._written.pop(sha256, None)
         return self._disk.unlink(self._layout.chunk_map(sha256))
 
     def entries(self) -> Iterator[str]:
@@ -154,21 +165,29 @@ def _format(built: Built) -> bytes:
     return b"".join((car.header(built.root), *sections))
 
 
-def _parse(content: bytes, size: int) -> LeafTable | None:
-    """Read a map; raises MalformedError, or returns None, if it is not one of a file of this size."""
+def _root_and_blocks(content: bytes) -> tuple[Cid, dict[bytes, bytes]] | None:
+    """Read the nodes of a map by multihash, each verified; None if it is damaged, or has no root."""
     from modelfetch.ipfs import car
     from modelfetch.ipfs.cid import Cid
+    from modelfetch.ipfs.errors import MalformedError
 
-    root, _ = Cid.read(content, _ROOT_OFFSET)
-    if not content.startswith(car.header(root)):
-        return None
     reader = car.CarReader()
-    blocks = {cid.multihash: block for cid, block in reader.feed(content)}
-    reader.finish()
-    return _table(root, size, blocks)
+    try:
+        root, _ = Cid.read(content, _ROOT_OFFSET)
+        blocks = {cid.multihash: block for cid, block in reader.feed(content)}
+        reader.finish()
+    except MalformedError:
+        return None
+    is_whole = content.startswith(car.header(root)) and root.multihash in blocks
+    return (root, blocks) if is_whole else None
 
 
 def _table(root: Cid, size: int, blocks: dict[bytes, bytes]) -> LeafTable | None:
+    """Read a table from blocks; None if they are not those of a file of this size."""
+    from modelfetch.ipfs.errors import MalformedError
     from modelfetch.ipfs.leaf_table_reader import read_table
 
-    return read_table(root, size, lambda cid: blocks.get(cid.multihash))
+    try:
+        return read_table(root, size, lambda cid: blocks.get(cid.multihash))
+    except MalformedError:
+        return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
+from modelfetch.store.chunk_digests import CHUNK, ChunkHasher
 from modelfetch.store.chunk_maps import ChunkMaps
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
@@ -46,19 +47,20 @@ class Contents:
         chunk_maps: The chunk maps of its blobs.
     """
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    def __init__(self, root: Path, disk: Disk, chunk_maps: str) -> None:
         """Open a cache for reading.
 
         Args:
             root: The cache's directory; need not exist.
             disk: The disk operations to use.
+            chunk_maps: The setting ``cache.chunk_maps``.
         """
         self.root = root.absolute()
         self._disk = disk
         self._disk.guard(self.root)
         self._layout = Layout(self.root)
-        self.chunk_maps = ChunkMaps(self._disk, self._layout)
-        self._receipts = Receipts(self._disk, self._layout)
+        self.chunk_maps = ChunkMaps(self._disk, self._layout, chunk_maps)
+        self._receipts = Receipts(self._disk, self._layout, self.chunk_maps)
         self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
         self._unlisted = Unlisted(self._disk, self._layout, self._quarantine)
@@ -167,6 +169,19 @@ class Contents:
             file.is_pinned(hash_file(self._disk, path)) for file, path in paths
         )
 
+    def cids(self, manifest: Manifest) -> dict[str, str]:
+        """Return the CIDs of a model's files that are known, by path, under the profile ``unixfs-v1-2025``.
+
+        They come from the receipt and the chunk maps; those of files of at most 1 MiB are always known.
+        """
+        receipt = self.receipt(manifest)
+        held = {file.path: file.cid for file in receipt.files} if receipt is not None else {}
+        found = {
+            file.path: held.get(file.path) or self.chunk_maps.cid(file.sha256, file.size) or ""
+            for file in manifest.files
+        }
+        return {path: cid for path, cid in found.items() if cid}
+
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Return for each path whether the file has the stamp of the receipt; reads no file."""
         return self._receipts.kept(manifest, receipt)
@@ -235,6 +250,20 @@ class Contents:
         """
         require_writable(self._disk, self._layout.partials)
 
+    def map_hasher(self, file: FileSpec) -> ChunkHasher | None:
+        """Return a hasher for a file that is read anyway, with which its missing chunk map can be made.
+
+        Returns:
+            None if there is an intact map, or if none may or can be written.
+        """
+        if self.chunk_maps.mode == "never" or file.size <= CHUNK or self.chunk_maps.is_intact(file):
+            return None
+        try:  # else each verification of a read-only cache would hash everything twice
+            require_writable(self._disk, self._layout.chunk_maps)
+        except StoreError:
+            return None
+        return ChunkHasher(None)
+
     def file_system(self, directory: Path | None = None) -> int:
         """The device number of a directory, there or not yet; of the cache when None.
 
@@ -250,6 +279,16 @@ class Contents:
     def unlisted(self, manifest: Manifest) -> list[str]:
         """Return the paths in a model's directory that its manifest does not list; loaders may read them."""
         return self._unlisted.find(self.directory(manifest), [file.path for file in manifest.files])
+
+    def has_leftovers(self) -> bool:
+        """Whether the cache has interrupted downloads, or data in quarantine."""
+        return any(self._disk.names(path) for path in (self._layout.partials, self._layout.quarantine))
+
+    def usage(self) -> int:
+        """Return the bytes on the disk that the cache takes."""
+        from modelfetch.store.usage import usage
+
+        return usage(self._disk, self._layout)
 
     def survey(self) -> Survey:
         """Survey everything that the cache holds: versions, partials, quarantine entries, unused blobs."""

@@ -10,8 +10,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
@@ -27,16 +28,32 @@ BLOCK: Final = 1 << 20
 """Bytes read at a time. Anything from 16 KiB up hashes at the same speed (2 GB/s measured with SHA-NI)."""
 
 
-@contextmanager
-def closing(disk: Disk, fd: int, path: Path) -> Iterator[int]:
+def closing(disk: Disk, fd: int, path: Path) -> AbstractContextManager[int]:
     """Close a file at the end of a block; an error of the block takes precedence over one of the close."""
-    try:
-        yield fd
-    except BaseException:
+    return _Closing(disk, fd, path)
+
+
+class _Closing:
+    """See :func:`closing`. Entering a generator instead takes three times as long, for each small file."""
+
+    __slots__ = ("_disk", "_fd", "_path")
+
+    def __init__(self, disk: Disk, fd: int, path: Path) -> None:
+        self._disk = disk
+        self._fd = fd
+        self._path = path
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._disk.close(self._fd, self._path)
+            return
         with suppress(StoreError):
-            disk.close(fd, path)
-        raise
-    disk.close(fd, path)
+            self._disk.close(self._fd, self._path)
 
 
 def is_regular(disk: Disk, path: Path) -> bool:
@@ -98,6 +115,16 @@ def make_directories(disk: Disk, root: Path, path: Path, *, durable: bool) -> No
             _make(disk, directory, durable=durable)
             found = disk.lstat(directory)
         _require_real(directory, found)
+
+
+def make_directory(disk: Disk, directory: Path) -> None:
+    """Create a directory where it is missing; the one above it was created or checked before.
+
+    Raises:
+        StoreError: Its name is a link or file, or the disk refused.
+    """
+    disk.mkdir(directory)
+    _require_real(directory, disk.lstat(directory))
 
 
 def _below(root: Path, path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.store.files import best_effort, closing, make_directories
+from modelfetch.store.files import best_effort, closing, make_directories, make_directory
 from modelfetch.store.layout import Layout, inside
 from modelfetch.store.linking import install, may_link
 from modelfetch.store.temporary import temporary_name
@@ -125,7 +125,9 @@ class GroupCommit:
     def _commit(self, staged: Sequence[Staged]) -> Iterator[Staged]:
         """Commit in the order of digests, so that each of the 256 blob directories is opened once."""
         ordered = sorted(staged, key=lambda each: each.file.sha256)
-        ready = [each for each in ordered if self._is_ours(each)]
+        # Whether the temporary name still has the inode we wrote: only our own get a final name.
+        found = {name: _inode(status) for name, status in self._disk.statuses(self._folder)}
+        ready = [each for each in ordered if found.get(each.path.name) == each.inode]
         for each in ready:
             self._disk.sync_closed(each.path)
         self._make_directories(ready)
@@ -140,11 +142,6 @@ class GroupCommit:
         self._disk.sync_directory(folder)
         return [each for each in new if self._place(each)]
 
-    def _is_ours(self, staged: Staged) -> bool:
-        """Whether the temporary name still has the inode we wrote: only our own get a final name."""
-        named = self._disk.lstat(staged.path)
-        return named is not None and _inode(named) == staged.inode
-
     def _make_directories(self, ready: Sequence[Staged]) -> None:
         """Create missing directories; blob directories are many, so their parent is synced once for all."""
         disk, root, blobs = self._disk, self._layout.root, self._layout.blobs
@@ -152,7 +149,7 @@ class GroupCommit:
         if folders:
             make_directories(disk, root, blobs, durable=True)
             for folder in sorted(folders):
-                make_directories(disk, root, folder, durable=False)
+                make_directory(disk, folder)
             disk.sync_directory(blobs)
         above = {target.parent for each in ready for target in each.targets} - self._made
         for folder in sorted(above):

@@ -32,6 +32,10 @@ IDENTITY_DIGITS: Final = 12
 
 CHUNK_MAP_SUFFIX: Final = ".car"
 
+MOST_PATHS: Final = 4096
+"""The most paths of files that are kept, about 450 bytes each. A run needs that of each file three times, and
+making one takes as long as a system call."""
+
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,6 +63,7 @@ class Layout:
         self.quarantine = root / "quarantine"
         self.locks = root / "locks"
 
+    @lru_cache(maxsize=MOST_PATHS)  # noqa: B019 - as for version
     def blob(self, sha256: str) -> Path:
         """The path of a blob."""
         return self.blobs / f"{_digest(sha256)[:2]}/{sha256}"
@@ -120,6 +125,7 @@ def labels(version: str, identity: str) -> tuple[str, str, str]:
     return version, f"{version}+{identity[:IDENTITY_DIGITS]}", f"{version}+{identity}"
 
 
+@lru_cache(maxsize=MOST_PATHS)
 def inside(directory: Path, path: str) -> Path:
     """Join a model file's path to a directory.
 

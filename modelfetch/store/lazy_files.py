@@ -133,6 +133,10 @@ class LazyFiles:
         """Take all bytes of another file; raises like :meth:`OpenFiles.clone`."""
         return self.open_or_create().clone(source)
 
+    def clone_range(self, offset: int, source: int, source_offset: int, length: int) -> bool:
+        """Take some bytes of another file; raises like :meth:`OpenFiles.clone_range`."""
+        return self.open_or_create().clone_range(offset, source, source_offset, length)
+
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
         self.open_or_create().read_into(room, start)

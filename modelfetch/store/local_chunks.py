@@ -27,9 +27,6 @@ MAP_BYTES: Final = 64 << 20
 """Bytes of maps that are searched for one file, about 1.3 TB of blobs: reading them takes about a second, the
 time in which 100 MB are fetched."""
 
-Read = Callable[[int, int], bytes | None]
-"""Reads a range of an open file: offset and number of bytes; None if the file is too short."""
-
 
 class Copy(NamedTuple):
     """Where a chunk is said to be."""
@@ -82,7 +79,7 @@ class LocalChunks:
                 yield from (Copy(each, path, row.offset) for each in wanted.pop(row.digest, ()))
 
     @contextmanager
-    def open(self, path: Path) -> Iterator[Read]:
+    def open(self, path: Path) -> Iterator[OpenCopy]:
         """Open a regular file for reading at any offset; a link is not followed.
 
         One that is not there, or cannot be read, is taken for an empty one.
@@ -92,18 +89,34 @@ class LocalChunks:
         except StoreError:
             fd = None
         if fd is None:
-            yield lambda _offset, _size: None
+            yield OpenCopy(self._disk, path, None)
             return
-
-        def read(offset: int, size: int) -> bytes | None:
-            room = bytearray(size)
-            try:
-                return bytes(room) if self._disk.read_at(fd, path, memoryview(room), offset) else None
-            except StoreError:  # a bad sector: the chunk is fetched instead
-                return None
-
         with closing(self._disk, fd, path):
-            yield read
+            yield OpenCopy(self._disk, path, fd)
+
+
+class OpenCopy:
+    """An open file that may have chunks.
+
+    Attributes:
+        fd: Its descriptor; None if it is not there.
+    """
+
+    def __init__(self, disk: Disk, path: Path, fd: int | None) -> None:
+        self.fd = fd
+        self._disk = disk
+        self._path = path
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Read a range; None if the file is too short, or cannot be read there, as at a bad sector."""
+        if self.fd is None:
+            return None
+        room = bytearray(size)
+        try:
+            is_full = self._disk.read_at(self.fd, self._path, memoryview(room), offset)
+        except StoreError:
+            return None
+        return bytes(room) if is_full else None
 
 
 Missing = Callable[[], Sequence[tuple[int, int]]]

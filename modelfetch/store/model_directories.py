@@ -97,11 +97,11 @@ class Directories:
         self._claims[id(manifest)] = Claim(manifest, label, path, replaces)
 
     def _find(self, manifest: Manifest) -> str:
+        if not self._receipts.has_model(manifest.name):  # most models of a list: no identity is computed
+            return manifest.version
         receipt = self._receipts.read(manifest)
         if receipt is not None:
             return receipt.label
-        if not self._receipts.has_model(manifest.name):  # most models of a list: no identity is computed
-            return manifest.version
         names = labels(manifest.version, manifest.identity)
         free = (label for label in names if self._receipts.at(manifest.name, label) is None)
         return next(free, names[-1])

@@ -201,6 +201,14 @@ class OpenFiles:
         self.resize()  # the other file had another size by then; what was cloned counts as missing
         return False
 
+    def clone_range(self, offset: int, source: int, source_offset: int, length: int) -> bool:
+        """Let a range of the data file share the extents of a range of another file; False where it cannot.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        return self.disk.reflink_range(self._fd, self.slot.data, offset, source, source_offset, length)
+
     def _start_write_back(self, start: int, end: int) -> None:
         """Start the write-back of bytes just written, once there are enough in a row.
 

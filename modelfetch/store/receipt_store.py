@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
+from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
-from modelfetch.store.layout import Layout, labels
+from modelfetch.store.layout import Layout, inside, labels
 from modelfetch.store.receipt import (
     LIMIT,
     Consulted,
@@ -32,6 +33,7 @@ from modelfetch.warm import HITS_LIMIT
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.store.chunk_maps import ChunkMaps
     from modelfetch.store.disk import Disk
 
 
@@ -43,11 +45,18 @@ class ReceiptError(StoreError):
 
 
 class Receipts:
-    """The receipts of a cache."""
+    """The receipts of a cache.
 
-    def __init__(self, disk: Disk, layout: Layout) -> None:
+    Args:
+        disk: The disk.
+        layout: The paths of the cache.
+        chunk_maps: The chunk maps of the cache, for the CIDs in the receipts.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, chunk_maps: ChunkMaps) -> None:
         self._disk = disk
         self._layout = layout
+        self._chunk_maps = chunk_maps
         self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
         """Receipts read so far, with the stamp of their file: one of thousands of files is slow to parse."""
 
@@ -215,7 +224,9 @@ class Receipts:
         stamp = self._stamp(self._layout.file(manifest.name, label, file.path))
         if stamp is None or stamp.size != file.size:
             raise self._changed(manifest, label, file)
-        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
+        # A small file's CID follows from its digest: thousands of them would only lengthen the receipt.
+        cid = self._chunk_maps.cid(file.sha256, file.size) if file.size > CHUNK else None
+        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source, cid or "")
 
     def _unchanged(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
         """Keep the entry of the previous receipt, if the file still has its stamp."""
@@ -233,8 +244,9 @@ class Receipts:
     def _sync_names(self, manifest: Manifest, label: str, receipt: Path) -> None:
         """Sync the name of every file before the receipt declares it present."""
         make_directories(self._disk, self._layout.root, receipt.parent, durable=True)
-        paths = (self._layout.file(manifest.name, label, file.path) for file in manifest.files)
-        for directory in sorted({path.parent for path in paths}):
+        version = self._layout.version(manifest.name, label)
+        above = {file.path.rpartition("/")[0] for file in manifest.files}
+        for directory in sorted(inside(version, path) if path else version for path in above):
             self._disk.sync_directory(directory)
 
 

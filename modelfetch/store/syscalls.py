@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 if sys.platform != "win32":
@@ -26,6 +27,8 @@ SAFE: Final = (
 _SEEKING: Final = threading.Lock()
 """Windows has no pread and pwrite: seek and read or write must not be interleaved with another thread's."""
 
+_FICLONERANGE: Final = 0x4020940D
+"""``_IOW(0x94, 13, struct file_clone_range)`` of linux/fs.h: share some extents of another file."""
 _FICLONE: Final = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
 
@@ -64,6 +67,22 @@ def list_entries(directory: str | int) -> list[tuple[str, bool]]:
     """List a directory, with whether each name is a directory and not a link."""
     with os.scandir(directory) as entries:  # most file systems return the type with the name: no stat needed
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+
+def list_statuses(directory: str | int) -> list[tuple[str, os.stat_result]]:
+    """List a directory, with the status of each name, without following links."""
+    found = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # removed meanwhile
+                found.append((entry.name, _status(entry)))
+    return found
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    if sys.platform == "win32":  # what a listing gives there has no inode
+        return os.lstat(entry.path)
+    return entry.stat(follow_symlinks=False)
 
 
 def is_regular(found: os.stat_result) -> bool:
@@ -142,6 +161,18 @@ def share_extents(fd: int, source: int) -> None:
     """Let an empty file share the extents of another one. Linux only."""
     if sys.platform != "win32":
         fcntl.ioctl(fd, _FICLONE, source)
+
+
+def share_range(fd: int, offset: int, source: int, source_offset: int, length: int) -> None:
+    """Let a range of a file share the extents of a range of another one; see ioctl_ficlonerange(2).
+
+    The offsets must be multiples of the block size of the file system, and so must the length, unless the
+    range ends where the source ends.
+    """
+    if sys.platform.startswith("linux"):
+        # struct file_clone_range: four numbers of 64 bits.
+        fields = (source, source_offset, length, offset)
+        fcntl.ioctl(fd, _FICLONERANGE, b"".join(field.to_bytes(8, sys.byteorder) for field in fields))
 
 
 def why_not_removable(found: os.stat_result, above: os.stat_result | None) -> int:

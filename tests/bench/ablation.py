@@ -34,6 +34,7 @@ class FastPath:
 FAST_PATHS: Mapping[str, FastPath] = {
     "socket": FastPath("large bodies read from the socket, past the parser", _LARGE),
     "large-buffers": FastPath("1 MiB gathered before a write, not 256 KiB", _LARGE),
+    "few-reads": FastPath("reads that wait for 256 KiB", ("set-plain", "one-plain", "paced")),
     "hash-from-memory": FastPath("bytes in order hashed from the memory they came in", _LARGE),
     "hashing-threads": FastPath("hashing in threads of its own", _LARGE),
     "company": FastPath(
@@ -43,7 +44,9 @@ FAST_PATHS: Mapping[str, FastPath] = {
     ),
     "batch": FastPath("small files fetched and stored together", _SMALL),
     "direct": FastPath("requests sent without loading an HTTP client", (*_LARGE, *_SMALL, *_START)),
+    "heads": FastPath("ordinary heads of responses parsed without h11", (*_SMALL, *_START)),
     "verify-threads": FastPath("several files verified at the same time", ("verify",)),
+    "plain-toml": FastPath("plain manifests read without tomllib", (*_START, "verify", "query")),
     "warm": FastPath("the answer from a stamp when all is there", ("warm",)),
     "typer": FastPath("plain command lines understood without typer", (*_START, "verify", "query")),
     "trust": FastPath("certificates read beside the imports", _START),

@@ -184,11 +184,11 @@ LOST = "Gone()"
         pytest.param("modelfetch.cli.entry", AS_IT_IS, marks=pytest.mark.slow),
         pytest.param("modelfetch.cli.run", AS_IT_IS, marks=pytest.mark.slow),
         pytest.param("modelfetch.cli.run", AS_AN_ERROR, marks=pytest.mark.slow),
-        pytest.param("h11", AS_IT_IS, marks=pytest.mark.slow),
-        ("h11", AS_AN_ERROR),
+        pytest.param("modelfetch.net.http11", AS_IT_IS, marks=pytest.mark.slow),
+        ("modelfetch.net.http11", AS_AN_ERROR),
         pytest.param("modelfetch.streams", LOST, marks=pytest.mark.slow),
         ("modelfetch.cli.entry", LOST),
-        pytest.param("h11", LOST, marks=pytest.mark.slow),
+        pytest.param("modelfetch.net.http11", LOST, marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_ends_it_whatever_is_loaded_at_that_moment(cli: Command, module: str, raised: str) -> None:

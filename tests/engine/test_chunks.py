@@ -17,6 +17,7 @@ from modelfetch.engine.events import (
 )
 from modelfetch.engine.sampling import chance
 from modelfetch.engine.segments import SplitPolicy
+from modelfetch.ipfs import car
 from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
@@ -170,6 +171,42 @@ def test_a_cid_and_a_sha256_of_different_files_are_a_fault_of_the_manifest(lab: 
     events = lab.ensure(manifest)
     assert code(events) == 5
     assert "contradict" in str(last(events).error)
+
+
+# A skeleton beside the manifest
+
+
+def beside(tmp_path: Path, tree: Built) -> Manifest:
+    """A manifest whose skeleton has the nodes of a tree."""
+    path = tmp_path / "m.skeleton.car"
+    path.write_bytes(car.header(tree.root) + b"".join(car.section(*node) for node in tree.nodes))
+    return replace(PROVEN, skeleton=str(path))
+
+
+def test_a_skeleton_proves_the_chunks_before_the_first_byte(lab: Laboratory, tmp_path: Path) -> None:
+    liar = lab.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
+    honest = lab.serve(CONTENT, host="honest.example")
+    manifest = beside(tmp_path, BUILT)
+    events = lab.ensure(manifest)
+    assert code(events) == 0
+    assert lab.read(manifest, "f.bin") == CONTENT
+    assert (liar.asked, honest.asked) == ([0], [3 * MIB])
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, body(5000)], ids=["empty", "zeros", "garbage"])
+def test_a_damaged_skeleton_is_as_good_as_none(lab: Laboratory, tmp_path: Path, content: bytes) -> None:
+    manifest = beside(tmp_path, BUILT)
+    Path(str(manifest.skeleton)).write_bytes(content)
+    lab.serve(CONTENT)
+    assert code(lab.ensure(manifest)) == 0
+
+
+def test_a_skeleton_of_other_files_is_as_good_as_none(lab: Laboratory, tmp_path: Path) -> None:
+    manifest = beside(tmp_path, built(body(SIZE, 5)))
+    lab.serve(CONTENT)
+    events = lab.ensure(manifest)
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
 
 
 # What is there already

@@ -128,3 +128,45 @@ def test_a_host_is_healthy_until_it_fails_or_asks_to_wait() -> None:
     assert not hosts.is_healthy(HOST)
     hosts.record_success(HOST)
     assert hosts.is_healthy(HOST)
+
+
+def shared(sizes: list[int], most: int, limit: int = 8, others: int = 0) -> list[int]:
+    """The connections of files that start together, with others of one connection."""
+    hosts = Hosts(FakeClock(), limit)
+    hosts.expect(sum(sizes), len(sizes) + others)
+    return [hosts.share_connections(size, most) for size in sizes]
+
+
+def test_files_that_start_together_share_the_connections_by_size() -> None:
+    assert shared([208, 82], 32, limit=32) == [23, 9]
+    assert shared([208, 82], 32, limit=32, others=1) == [22, 9]
+    assert shared([100], 4) == [4]
+
+
+@pytest.mark.parametrize("sizes", [[100, 100, 100], [100, 99, 98, 97, 96], [1000, 1, 1], [5, 5, 5, 5]])
+@pytest.mark.parametrize("most", [2, 4, 32])
+def test_rounding_gives_no_more_than_there_are(sizes: list[int], most: int) -> None:
+    """A part without a connection would begin when the others end, and double the time."""
+    shares = shared(sizes, most)
+    assert all(1 <= share <= most for share in shares)
+    assert sum(shares) <= 8
+
+
+def test_a_file_that_starts_later_gets_what_another_one_returned() -> None:
+    hosts = Hosts(FakeClock())
+    hosts.expect(200, 2)
+    assert [hosts.share_connections(100, 4) for _ in range(3)] == [4, 4, 1]
+    hosts.return_connections(4)
+    assert hosts.share_connections(100, 4) == 4
+
+
+def test_a_file_that_is_not_cut_leaves_the_connections_to_others() -> None:
+    hosts = Hosts(FakeClock())
+    hosts.expect(100, 2)
+    assert hosts.share_connections(10, 1) == 1
+    hosts.return_connections(1)
+    assert hosts.share_connections(100, 32) == 7
+
+
+def test_more_files_than_connections_get_one_each() -> None:
+    assert shared([100] * 12, 4) == [1] * 12

@@ -95,7 +95,7 @@ def test_one_connection_is_enough_where_it_is_fast(lab: Laboratory) -> None:
     offer = lab.serve(CONTENT)
     runtime = lab.runtime(split_policy=FAST)
     assert code(lab.ensure(MODEL, runtime=runtime)) == 0
-    assert offer.asked == [0, 162_000], "its part of the file as if it were split, and the rest"
+    assert offer.asked == [0, 174_375], "its part of the file as if it were split, and the rest"
     assert runtime.hosts.is_fast("a.example")
 
 

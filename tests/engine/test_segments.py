@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,9 +52,17 @@ def test_nothing_is_granted_to_a_segment_of_an_earlier_split() -> None:
 
 
 def test_later_parts_are_a_little_longer() -> None:
-    lengths = [end - start for start, end in cut(0, 320 * MIB, 32)]
+    lengths = [end - start for start, end in cut(0, 320 * MIB, 16)]
     assert lengths == sorted(lengths)
     assert 1.15 < lengths[-1] / lengths[0] < 1.25
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8, 32, 64])
+def test_the_hash_can_follow_the_parts_as_they_end(parts: int) -> None:
+    """From the first end to the last there is time to hash the file, at the speeds in STAGGER."""
+    size, speed, hashed = 1000 * MIB, 20e6, 1.6e9
+    lengths = [end - start for start, end in cut(0, size, parts)]
+    assert (lengths[-1] - lengths[0]) / speed == pytest.approx(size / hashed, rel=0.01)
 
 
 def test_the_first_connection_claims_everything() -> None:
@@ -243,6 +253,14 @@ def test_a_fast_connection_is_enough() -> None:
     assert not found.wait()
 
 
+def test_the_first_byte_may_take_longer_over_tls() -> None:
+    found = SpeedProbe(SplitPolicy(max_delay=0.05))
+    found.ask(over_tls=True)
+    began = time.monotonic()
+    assert found.wait()
+    assert time.monotonic() - began >= 0.075
+
+
 def test_a_slow_connection_needs_parallel_ones() -> None:
     clock = FakeClock()
     found = probe(clock)
@@ -281,8 +299,7 @@ def test_the_wait_for_the_first_byte_begins_with_the_request() -> None:
     assert answers == [True]
 
 
-def test_a_file_is_cut_by_its_size_and_by_what_it_is_allowed() -> None:
-    assert POLICY.parts(100 * MIB, allowed=64) == 8
-    assert POLICY.parts(100 * MIB, allowed=3) == 3
-    assert POLICY.parts(2 * MIB + 1, allowed=64) == 2
-    assert POLICY.parts(2 * MIB - 1, allowed=64) == 1
+def test_a_file_is_cut_by_its_size() -> None:
+    assert POLICY.parts(100 * MIB) == 8
+    assert POLICY.parts(2 * MIB + 1) == 2
+    assert POLICY.parts(2 * MIB - 1) == 1

@@ -18,7 +18,7 @@ from modelfetch.ipfs.errors import MalformedError
 from modelfetch.ipfs.leaf_table_reader import BLOCK_LIMIT, LeafTableReader
 from modelfetch.ipfs.row_array import LeafKind
 from modelfetch.ipfs.unixfs import Kind, Message
-from tests.ipfs.dag import Dag, Part, chunk, feed
+from tests.ipfs.dag import Dag, Part, chunk, feed, table_of
 
 TIB = 1 << 40
 
@@ -36,6 +36,18 @@ def test_one_leaf_linked_many_times(size: int | None) -> None:
     dag = Dag()
     root = dag.inner(*[dag.raw(b"a")] * 5_000)
     refused(root, dag, size, "more than 4096 parts")
+
+
+@pytest.mark.parametrize(("unit", "most"), [(1, 4096), (16_384, 8192)])
+def test_the_number_of_parts_is_exact(unit: int, most: int) -> None:
+    """At any level, and with bytes inside of a node as a part: 4096, or one for every 16 KiB."""
+    dag = Dag()
+    leaf, half = dag.raw(b"a")._replace(size=unit), dag.raw(b"b")._replace(size=max(1, unit // 2))
+    node = dag.inner(*[leaf] * 2000, data=bytes(unit))
+    root = dag.inner(node, *[leaf] * (most - 2001))
+    assert len(table_of(root.cid, dag, most * unit).rows) == most
+    root = dag.inner(node, *[leaf] * (most - 2002), half, half)
+    refused(root, dag, root.size, f"more than {most} parts")
 
 
 @pytest.mark.parametrize("leaf", ["raw", "wrapped", "inner", "inlined"])
@@ -93,6 +105,16 @@ def _nested(dag: Dag, depth: int) -> list[Part]:
     for _ in range(depth):
         part = dag.inner(part)
     return [part]
+
+
+def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
+    dag = Dag()
+    large = dag.raw(b"a")._replace(size=1 << 20)
+    part = dag.inner(*[dag.inner(dag.inlined(dag.raw(b"b")), large)] * 5000)
+    feed(reader := LeafTableReader(part.cid, part.size), dag)
+    assert reader.table is not None
+    assert len(reader.table.rows) == 10_000
+    assert len(reader.table.known) == 4096
 
 
 def test_nodes_inside_of_identifiers() -> None:
@@ -156,6 +178,19 @@ def test_a_large_node_under_many_others() -> None:
     refused(dag.inner(large, *parts), dag, 10_101, "inner nodes have more than 1048626 bytes")
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_large_node_at_two_places(count: int) -> None:
+    dag = Dag()
+    padding = protobuf.bytes_field(100, bytes(600_000))
+    link = Link(dag.raw(b"a").cid, b"", 1)
+    message = unixfs.encode(Message(Kind.FILE, filesize=1, blocksizes=(1,)))
+    root = dag.inner(*[dag.node(message + padding, link)._replace(size=1)] * count)
+    if count == 2:
+        refused(root, dag, 2, "inner nodes have more than 1048576 bytes")
+    else:
+        assert len(table_of(root.cid, dag, 1).rows) == 1
+
+
 def test_leaves_that_must_be_opened_count_as_inner_nodes() -> None:
     dag = Dag()
     parts = [dag.wrapped(chunk(number, 200_000))._replace(tsize=None) for number in range(8)]
@@ -164,9 +199,9 @@ def test_leaves_that_must_be_opened_count_as_inner_nodes() -> None:
 
 def test_a_root_that_is_a_leaf_may_be_large_but_not_too_large() -> None:
     dag = Dag()
-    data = bytes(BLOCK_LIMIT - 24)
-    feed(reader := LeafTableReader(dag.wrapped(data).cid, len(data)), dag)
-    assert reader.table is not None
+    data = bytes(BLOCK_LIMIT - sum(map(len, unixfs.leaf_envelope(BLOCK_LIMIT - 20))))
+    assert len(dag[dag.wrapped(data).cid.multihash]) == BLOCK_LIMIT
+    assert table_of(dag.wrapped(data).cid, dag, len(data)).size == len(data)
     refused(dag.wrapped(bytes(BLOCK_LIMIT)), dag, BLOCK_LIMIT, f"more than {BLOCK_LIMIT}")
     refused(dag.raw(bytes(BLOCK_LIMIT + 1)), dag, None, f"more than {BLOCK_LIMIT}")
     refused(dag.raw(bytes(BLOCK_LIMIT + 1)), dag, BLOCK_LIMIT + 1, "too large")

@@ -116,6 +116,13 @@ def test_a_block_that_is_no_leaf_of_its_size_is_malformed(lying: object, reason:
         table.chunk_in(table.rows[0], dag[part.cid.multihash])
 
 
+def test_a_row_has_the_identifier_of_its_block() -> None:
+    dag = Dag()
+    parts = [dag.raw(chunk(1)), dag.wrapped(chunk(2)), dag.inlined(dag.raw(chunk(3)))]
+    rows = table_of(dag.inner(*parts).cid, dag).rows
+    assert [row.cid for row in rows] == [parts[0].cid, parts[1].cid, None]
+
+
 def test_rows_are_tuples() -> None:
     row = unequal().row_at(407)
     assert row == (407, 1, sha256(chunk(3, 1)).digest(), 0)

@@ -247,6 +247,15 @@ def test_a_link_that_overstates_its_size_costs_one_block() -> None:
     assert reader.table.known == {100: chunk(2)}
 
 
+@pytest.mark.parametrize("tsize", [101, 110, 124])
+def test_a_link_with_a_likely_size_is_not_opened(tsize: int) -> None:
+    dag = Dag()
+    root = dag.inner(dag.wrapped(chunk(1))._replace(tsize=tsize))
+    reader = LeafTableReader(root.cid)
+    assert feed(reader, dag) == 1
+    assert reader.table is not None
+
+
 @pytest.mark.parametrize("tsize", [None, 0, 99, 100, 125])
 def test_a_link_without_a_likely_size_is_opened(tsize: int | None) -> None:
     dag = Dag()

@@ -14,7 +14,8 @@ from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.leaf_table import LeafTable
 from modelfetch.ipfs.profiles import UNIXFS_V0_2015, UNIXFS_V1_2025, Profile
 from modelfetch.store import Store
-from modelfetch.store.chunk_maps import CHUNK, ChunkMaps
+from modelfetch.store.chunk_digests import CHUNK
+from modelfetch.store.chunk_maps import ChunkMaps
 from tests.store.material import MIB, digest, noise
 
 CONTENT = noise(3 * MIB + 12_345)
