@@ -40,6 +40,7 @@ const store = {
 }
 const dagula = new Dagula(store)
 console.error = () => {}
+for (const event of ['unhandledRejection', 'uncaughtException']) process.on(event, () => {})
 const handle = composeMiddleware(withContext, withErrorHandler, withParsedIpfsUrl)((request, env, context) => {
   const format = context.searchParams.get('format')
   const handler = format === 'raw' ? handleBlock : format === 'car' ? handleCar : handleUnixfs

@@ -22,7 +22,7 @@ const { createVerifiedFetchWithHelia } = await load('@helia/verified-fetch')
 const { MemoryBlockstore } = await load('blockstore-core')
 const { CarReader } = await load('@ipld/car')
 
-process.on('unhandledRejection', () => {})
+for (const event of ['unhandledRejection', 'uncaughtException']) process.on(event, () => {})
 const blockstore = new MemoryBlockstore()
 const reader = await CarReader.fromBytes(await readFile(file))
 for await (const { cid, bytes } of reader.blocks()) await blockstore.put(cid, bytes)
