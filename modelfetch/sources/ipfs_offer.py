@@ -136,8 +136,7 @@ class GatewayOffer(HttpOffer):
         table = self._content.leaf_table(self._gateway, first_byte)
         if len(list(islice(table.rows_in(start, end), SHORT_ROWS + 1))) <= SHORT_ROWS:
             return BlockStream(self._gateway, table, start, end, first_byte)
-        part = None if (start, end) == (0, table.size) else (start, end)
-        return CarStream(self._gateway.car(table.root, part, first_byte), table, start, end)
+        return CarStream(self._gateway, table, start, end, first_byte)
 
     def _last_way(self, end: int | None, first_byte: float | None, failure: SourceError) -> Stream:
         """Request the file from its beginning, if that is all that the gateway sends; else raise."""

@@ -103,81 +103,46 @@ class BlockStream:
         known = self._rows.known()
         if known is not None:
             return known
-        codec = RAW if row.kind == LeafKind.RAW else DAG_PB
-        block = self._gateway.block(Cid(1, codec, SHA2_256, row.digest), first_byte)
+        block = self._gateway.block(_cid_of(row), first_byte)
         return chunk_of(self._table, row, block)
 
     def close(self) -> None:
         """Nothing is open between two requests."""
 
 
-class CarStream:
-    """A range out of a CAR file. See :class:`modelfetch.sources.base.Stream`.
+class _CarAnswer:
+    """The blocks of one answer that should be a CAR file.
 
     Args:
-        answer: The answer with the CAR file.
-        table: Leaf table of the file.
-        start: Start of the range.
-        end: Its end, exclusive.
+        answer: The answer.
+        limit: Most bytes that are read of it.
+
+    Attributes:
+        repeats: Whether repeated blocks come as often as they occur, as far as the answer promises it.
     """
 
-    ranged = True
-
-    def __init__(self, answer: Answer, table: LeafTable, start: int, end: int) -> None:
-        self.start = start
-        self._answer = answer
-        self._table = table
-        self._end = end
-        self._rows = _RowsInOrder(table, start, end)
-        self._yielded = 0
-        self._held: dict[bytes, bytes] = {}
-        self._room = HELD_BYTES
-        # Only where that is promised, repeated leaves come as often as they occur.
+    def __init__(self, answer: Answer, limit: int) -> None:
         form = answer.headers.get("content-type", "")
-        self._repeats = "dups=y" in form.replace(" ", "").split(";")
+        self.repeats = "dups=y" in form.replace(" ", "").split(";")
         self._kind = media_type(form)
+        self._answer = answer
+        self._limit = limit
 
-    def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Yield the range; raises if the CAR file lacks a block, or breaks off."""
-        try:
-            yield from self._read()
-        except SourceError as error:
-            if error.fault is Fault.CUT and not self._yielded:
-                # Some gateways close the connection at a block that they do not have. What was cut behind
-                # good bytes is requested again, and what then brings none is such a block.
-                raise self._missing() from error
-            raise
+    def blocks(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield digest and bytes of each block, verified. A clean end says nothing.
 
-    def _read(self) -> Iterator[bytes | memoryview]:
-        yield from self._ready(b"", b"")
-        if self._rows.row is None:
-            return
+        Raises:
+            SourceError: It is no CAR file, breaks off, or has a wrong block.
+        """
         reader = CarReader()
-        # Old gateways ignore the range and send the whole file: more than that is not read.
-        limit = self._table.size + self._table.size // _INNER_SHARE + _SPARE_BYTES
-        for piece in self._answer.pieces(limit):
-            for digest, block in self._blocks_in(reader, piece):
-                yield from self._ready(digest, block)
-                if self._rows.row is None:
-                    return
-                if not self._hold(digest, block):
-                    self._raise_if_wasteful()
-                    return  # the rest is requested again from here
-        self._finish(reader)
-        raise self._missing()
-
-    def _blocks_in(self, reader: CarReader, piece: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the blocks that are complete with a piece of the CAR file, each with its digest."""
         try:
-            for cid, block in reader.feed(piece):
-                yield cid.digest, block
+            for piece in self._answer.pieces(self._limit):
+                for cid, block in reader.feed(piece):
+                    yield cid.digest, block
         except WrongBlockError:
             raise SourceError(Fault.HASH, "sent a block that does not match its CID") from None
         except MalformedError as error:
             raise SourceError(Fault.PROTOCOL, f"sent {self._what}: {error}") from None
-
-    def _finish(self, reader: CarReader) -> None:
-        """Raise if the answer ended inside a block."""
         try:
             reader.finish()
         except MalformedError as error:
@@ -194,11 +159,95 @@ class CarStream:
         """What was sent, if it cannot be read."""
         return "a broken CAR file" if self._is_car else f"{self._kind} instead of a CAR file"
 
-    def _missing(self) -> SourceError:
+    def close(self) -> None:
+        """End the answer. What is left of it is not read."""
+        self._answer.close()
+
+
+class _GapError(SourceError):
+    """An answer does not have the block that is needed next, or not where it is needed."""
+
+
+class CarStream:
+    """A range out of a CAR file. See :class:`modelfetch.sources.base.Stream`.
+
+    Some gateways leave out blocks of a range in the middle of a deep tree (dagula 8). So a block that is
+    missing in an answer for a range is requested alone. If the gateway has it, the whole file is requested.
+
+    Args:
+        gateway: Sends the blocks.
+        table: Leaf table of the file.
+        start: Start of the range.
+        end: Its end, exclusive.
+        first_byte: Seconds for the first byte.
+
+    Raises:
+        SourceError: The gateway does not have the file, or sends no CAR files.
+    """
+
+    ranged = True
+
+    def __init__(
+        self, gateway: Gateway, table: LeafTable, start: int, end: int, first_byte: float | None
+    ) -> None:
+        self.start = start
+        self._gateway = gateway
+        self._table = table
+        self._end = end
+        self._rows = _RowsInOrder(table, start, end)
+        self._yielded = 0
+        self._held: dict[bytes, bytes] = {}
+        self._room = HELD_BYTES
+        self._is_part = (start, end) != (0, table.size)
+        self._car = self._open((start, end) if self._is_part else None, first_byte)
+
+    def _open(self, part: tuple[int, int] | None, first_byte: float | None) -> _CarAnswer:
+        # Old gateways ignore the range and send the whole file: more than that is not read.
+        limit = self._table.size + self._table.size // _INNER_SHARE + _SPARE_BYTES
+        return _CarAnswer(self._gateway.car(self._table.root, part, first_byte), limit)
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Yield the range; raises if the CAR file lacks a block, or breaks off."""
+        try:
+            yield from self._ready(b"", b"")
+            yield from self._read()
+        except _GapError:
+            if not self._is_part:
+                raise
+        except SourceError as error:
+            if error.fault is Fault.CUT and not self._yielded:
+                # Some gateways close the connection at a block that they do not have. What was cut behind
+                # good bytes is requested again, and what then brings none is such a block.
+                raise self._missing() from error
+            raise
+        if self._rows.row is not None:
+            yield from self._from_whole_file(self._rows.row)
+
+    def _from_whole_file(self, row: Row) -> Iterator[bytes | memoryview]:
+        """Continue with an answer for the whole file, if the gateway has the block of a row."""
+        block = self._gateway.block(_cid_of(row), None)
+        yield from self._ready(row.digest, block)
+        self._car.close()
+        self._car = self._open(None, None)
+        yield from self._read()
+
+    def _read(self) -> Iterator[bytes | memoryview]:
+        """Yield rows from the answer, until all are there."""
+        if self._rows.row is None:
+            return
+        for digest, block in self._car.blocks():
+            yield from self._ready(digest, block)
+            if self._rows.row is None:
+                return
+            if not self._hold(digest, block):
+                raise _GapError(Fault.PROTOCOL, "sends the blocks in another order than that of the file")
+        raise self._missing()
+
+    def _missing(self) -> _GapError:
         """Make the error for an answer without the block that is needed next."""
         offset = 0 if self._rows.row is None else self._rows.row.offset
         where = f"that at {offset} of {self._table.size}"
-        return SourceError(Fault.NOT_FOUND, f"does not have all blocks of the file: {where} is missing")
+        return _GapError(Fault.NOT_FOUND, f"does not have all blocks of the file: {where} is missing")
 
     def _ready(self, digest: bytes, block: bytes) -> Iterator[bytes | memoryview]:
         """Yield the rows that are next and whose bytes are there."""
@@ -222,7 +271,7 @@ class CarStream:
         later = bisect_left(offsets, row.offset)
         is_needed = later < len(offsets) and offsets[later] < self._end
         # One that was used before comes again, if that was promised.
-        if not is_needed or (later and self._repeats):
+        if not is_needed or (later and self._car.repeats):
             return True
         if len(block) > self._room:
             return False
@@ -230,15 +279,15 @@ class CarStream:
         self._room -= len(block)
         return True
 
-    def _raise_if_wasteful(self) -> None:
-        """Raise if an answer brought fewer bytes in order than have to be requested again."""
-        if self._yielded < HELD_BYTES:
-            raise SourceError(Fault.PROTOCOL, "sends the blocks in another order than that of the file")
-
     def close(self) -> None:
         """End the answer. What is left of it is not read."""
         self._held.clear()
-        self._answer.close()
+        self._car.close()
+
+
+def _cid_of(row: Row) -> Cid:
+    """The CID of the block of a leaf."""
+    return Cid(1, RAW if row.kind == LeafKind.RAW else DAG_PB, SHA2_256, row.digest)
 
 
 def chunk_of(table: LeafTable, row: Row, block: bytes) -> bytes:
