@@ -62,6 +62,8 @@ class Faults:
     """Multihashes of blocks that are sent with one bit flipped, in every form."""
     missing: set[bytes] = field(default_factory=set)
     """Multihashes of blocks that it does not have."""
+    gaps: set[bytes] = field(default_factory=set)
+    """Multihashes of blocks that are left out of CAR files for a range, without an error."""
     ignores_range: bool = False
     """Whole files with 200, whatever range is requested."""
     ignores_entity_bytes: bool = False
@@ -216,6 +218,8 @@ class Gateway:
                 yield faults.tail
                 return
             if cid.multihash in seen and not faults.repeats:
+                continue
+            if cid.multihash in faults.gaps and "entity-bytes" in query:
                 continue
             seen.add(cid.multihash)
             sent = self._sent_form(cid, block)

@@ -284,7 +284,9 @@ def test_what_follows_the_last_block_is_no_block(
 
 def test_a_header_alone(client: Client, gateway: Gateway, dag: Dag) -> None:
     gateway.faults.ignores_range = gateway.faults.header_only = True
-    assert "that at 1000 of 10500 is missing" in fails(gateway, client, dag.file(DATA), 1000).message
+    # The block at 1000 alone was sent; then neither an answer for the range nor one for the file has more.
+    assert "that at 2000 of 10500 is missing" in fails(gateway, client, dag.file(DATA), 1000).message
+    assert len(gateway.targets("car")) == 2
 
 
 def test_car_files_of_version_2(client: Client, gateway: Gateway, dag: Dag) -> None:
@@ -363,6 +365,14 @@ def test_a_gateway_that_ignores_the_range_of_a_car_file(client: Client, gateway:
     gateway.faults.ignores_range = gateway.faults.ignores_entity_bytes = True
     [offer] = offers_of(client, [gateway.url], DATA, cid)
     assert read(offer, 7100) == DATA[7100:]
+
+
+def test_a_gateway_that_leaves_out_blocks_of_a_range(client: Client, gateway: Gateway, dag: Dag) -> None:
+    cid = dag.file(DATA)
+    gateway.faults.ignores_range, gateway.faults.gaps = True, {leaf(4), leaf(6)}
+    assert read_checked(offers_of(client, [gateway.url], DATA, cid)[0], 2000) == DATA[2000:]
+    assert len(gateway.targets("car")) == 2
+    assert len(gateway.targets("raw")) == 4 + 1
 
 
 def test_a_block_that_is_too_large(client: Client, gateway: Gateway, dag: Dag) -> None:
