@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from modelfetch.publish.car_stream import CarStream
 
 CAR_SUFFIX: Final = ".car"
-SKELETON_SUFFIX: Final = ".skeleton.car"
-"""A skeleton of this name beside ``<name>.toml`` in a catalog belongs to that manifest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelfetch.catalog.lookup import SKELETON_SUFFIX
 from modelfetch.errors import UsageError
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.publish import publication_record as record
 from modelfetch.publish.car_file import (
     CAR_SUFFIX,
-    SKELETON_SUFFIX,
     WrittenCar,
     car_path,
     check_free,
