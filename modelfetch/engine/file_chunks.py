@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
-from modelfetch.sources.ipfs_content import NoTableError
 from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
@@ -79,6 +78,9 @@ class FileChunks:
         """
         if self.is_proven or not isinstance(offer, Provable):
             return
+        # Late: the walk through directories is loaded with it, which only files on IPFS need.
+        from modelfetch.sources.ipfs_content import NoTableError
+
         try:
             self.table, self.is_proven = offer.leaf_table(first_byte), True
         except NoTableError:
