@@ -34,6 +34,8 @@ _CID_LIMIT: Final = 200
 SECTION_LIMIT: Final = BLOCK_LIMIT + _CID_LIMIT
 """Longest accepted section in bytes, without its length."""
 
+_ROOT_OFFSET: Final = 14
+"""Bytes before the root in a header with one root with a SHA-256; see the layout above."""
 _VERSION_KEY: Final = b"\x67version"
 """The key ``version`` in DAG-CBOR; the number after it is one byte."""
 
@@ -133,6 +135,33 @@ class CarReader:
         if not cid.matches(block):
             raise WrongBlockError(f"block at byte {self._position} of the CAR file does not match {cid.text}")
         return cid, block
+
+
+def read_blocks(content: bytes) -> dict[bytes, bytes]:
+    """Read a complete CAR file that is in memory.
+
+    Returns:
+        Its blocks by multihash, each verified.
+
+    Raises:
+        MalformedError: As for :class:`CarReader`, or the file ends inside the header or a section.
+    """
+    reader = CarReader()
+    blocks = {cid.multihash: block for cid, block in reader.feed(content)}
+    reader.finish()
+    return blocks
+
+
+def root_of(content: bytes) -> Cid | None:
+    """Return the root of a CAR file whose header is as :func:`header` makes it for a root with a SHA-256.
+
+    None for any other header: other writers may list several roots, or none.
+    """
+    try:
+        root, _ = Cid.read(content, _ROOT_OFFSET)
+    except MalformedError:
+        return None
+    return root if content.startswith(header(root)) else None
 
 
 def header(root: Cid) -> bytes:

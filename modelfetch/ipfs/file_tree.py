@@ -98,8 +98,7 @@ class FileTree:
         profile = self._profile
         if profile.raw_leaves:
             return _Child(Cid(1, RAW, SHA2_256, digest), size, size)
-        envelope = sum(map(len, unixfs.leaf_envelope(size)))
-        return _Child(Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, size + envelope)
+        return _Child(Cid(profile.cid_version, DAG_PB, SHA2_256, digest), size, unixfs.wrapped_size(size))
 
     def _add(self, level: int, child: _Child) -> None:
         if level == len(self._levels):

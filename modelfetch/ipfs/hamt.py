@@ -30,8 +30,6 @@ from modelfetch.ipfs.unixfs import Kind, Message
 
 MURMUR3_X64_64: Final = 0x22
 """Code of the only hash for names (multicodec table)."""
-FANOUT: Final = 256
-"""Slots of a shard in every profile."""
 FANOUT_LIMIT: Final = 1024
 """Most slots of a shard that is read; larger ones made other readers run out of memory (CVE-2023-23625)."""
 
@@ -65,7 +63,7 @@ def levels(fanout: int) -> int:
     return HASH_BITS // _bits(fanout)
 
 
-def slot_of(name: bytes, level: int, fanout: int = FANOUT) -> int:
+def slot_of(name: bytes, level: int, fanout: int) -> int:
     """The slot of a name in the shards of a level.
 
     Raises:
@@ -101,9 +99,7 @@ def _read_slot(link: Link, digits: int, fanout: int) -> tuple[int, Link]:
     raise MalformedError("shard of a directory: name of a link does not start with its slot")
 
 
-def build_shards(
-    entries: Iterable[Link], cid_version: int, fanout: int = FANOUT
-) -> tuple[tuple[Cid, bytes], ...]:
+def build_shards(entries: Iterable[Link], cid_version: int, fanout: int) -> tuple[tuple[Cid, bytes], ...]:
     """Build the shards of a directory.
 
     Args:

@@ -21,6 +21,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from modelfetch.ipfs import dag_pb, unixfs
+from modelfetch.ipfs.car import BLOCK_LIMIT
 from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid
 from modelfetch.ipfs.dag_pb import Link, Node
 from modelfetch.ipfs.errors import MalformedError
@@ -28,8 +29,6 @@ from modelfetch.ipfs.leaf_table import LeafTable
 from modelfetch.ipfs.row_array import LeafKind, Row, RowArray
 from modelfetch.ipfs.unixfs import Kind, Message
 
-BLOCK_LIMIT: Final = 2 << 20
-"""Largest block in bytes; gateways and nodes do not transfer larger ones."""
 DEPTH_LIMIT: Final = 16
 """Most nodes above a leaf. A balanced tree of 174 children per node has 3 for 1 TiB; trickle has more."""
 ROWS_AT_LEAST: Final = 4096

@@ -228,6 +228,11 @@ def leaf_envelope(size: int, kind: Kind = Kind.FILE) -> tuple[bytes, bytes]:
     return varint.encode(1 << 3 | protobuf.BYTES) + varint.encode(length) + before, after
 
 
+def wrapped_size(size: int) -> int:
+    """Bytes of the block of a wrapped leaf with ``size`` bytes of the file."""
+    return size + sum(map(len, leaf_envelope(size)))
+
+
 def wrapped_digest(chunk: Buffer, kind: Kind = Kind.FILE) -> bytes:
     """Compute the SHA-256 of the block of a wrapped leaf, without copying its bytes."""
     before, after = leaf_envelope(len(chunk), kind)

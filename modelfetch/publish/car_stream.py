@@ -85,7 +85,7 @@ def _walk(file: TreeFile) -> Iterator[Part]:
 
 
 def _leaf_size(cid: Cid, length: int) -> int:
-    return length if cid.codec == RAW else length + sum(map(len, unixfs.leaf_envelope(length)))
+    return length if cid.codec == RAW else unixfs.wrapped_size(length)
 
 
 def model_parts(tree: ModelTree) -> Iterator[Part]:
@@ -187,13 +187,11 @@ class LeafReader:
             StoreError: The file cannot be read.
         """
         assert part.file is not None, "an inner node has its bytes"
-        before, after = (b"", b"") if part.cid.codec == RAW else unixfs.leaf_envelope(part.length)
         chunk = self._bytes(part.file, part.offset, part.length)
-        hasher = sha256(before)
-        hasher.update(chunk)
-        hasher.update(after)
-        if hasher.digest() != part.cid.digest:
+        is_raw = part.cid.codec == RAW
+        if part.cid.digest != (sha256(chunk).digest() if is_raw else unixfs.wrapped_digest(chunk)):
             raise part.file.placed.damaged()
+        before, after = (b"", b"") if is_raw else unixfs.leaf_envelope(part.length)
         return before, chunk, after
 
     def _bytes(self, file: TreeFile, offset: int, length: int) -> bytes:

@@ -41,8 +41,6 @@ _LEAST_LIMIT: Final = 1 << 20
 _LIMIT_SHARE: Final = 200
 """A map has at most 1 MiB and a 200th of the file: the bound on inner nodes in
 :mod:`modelfetch.ipfs.leaf_table_reader`. A real one has about 50 bytes for each MiB of the file."""
-_ROOT_OFFSET: Final = 14
-"""Bytes of the header of a CAR file before the root (see :mod:`modelfetch.ipfs.car`)."""
 
 
 class ChunkMaps:
@@ -168,18 +166,16 @@ def _format(built: Built) -> bytes:
 def _root_and_blocks(content: bytes) -> tuple[Cid, dict[bytes, bytes]] | None:
     """Read the nodes of a map by multihash, each verified; None if it is damaged, or has no root."""
     from modelfetch.ipfs import car
-    from modelfetch.ipfs.cid import Cid
     from modelfetch.ipfs.errors import MalformedError
 
-    reader = car.CarReader()
+    root = car.root_of(content)
+    if root is None:
+        return None
     try:
-        root, _ = Cid.read(content, _ROOT_OFFSET)
-        blocks = {cid.multihash: block for cid, block in reader.feed(content)}
-        reader.finish()
+        blocks = car.read_blocks(content)
     except MalformedError:
         return None
-    is_whole = content.startswith(car.header(root)) and root.multihash in blocks
-    return (root, blocks) if is_whole else None
+    return (root, blocks) if root.multihash in blocks else None
 
 
 def _table(root: Cid, size: int, blocks: dict[bytes, bytes]) -> LeafTable | None:

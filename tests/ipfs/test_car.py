@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelfetch.ipfs import varint
-from modelfetch.ipfs.car import BLOCK_LIMIT, HEADER_LIMIT, SECTION_LIMIT, CarReader, header, section
+from modelfetch.ipfs.car import (
+    BLOCK_LIMIT,
+    HEADER_LIMIT,
+    SECTION_LIMIT,
+    CarReader,
+    header,
+    read_blocks,
+    root_of,
+    section,
+)
 from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, cid_of
 from modelfetch.ipfs.errors import MalformedError
 from tests.ipfs.car_fixtures import FIXTURES, blocks_of, needs_fixtures, pieces
@@ -43,6 +52,19 @@ def test_the_header_is_that_of_the_specification() -> None:
     assert b"\xd8\x2a\x58\x86\x00" + longest.binary in header(longest)
     for root in (ROOT, empty, longest):
         assert blocks_of(header(root)) == []
+
+
+def test_the_root_of_our_own_files_is_read() -> None:
+    for root in (ROOT, Cid(0, DAG_PB, SHA2_256, ROOT.digest), cid_of(b"", RAW)):
+        assert root_of(header(root)) == root
+    for other in (b"", b"\0" * 100, header(ROOT)[:-1], header(ROOT)[:-1] + b"\2", SMALL[1:]):
+        assert root_of(other) is None
+
+
+def test_a_complete_file_is_read_at_once() -> None:
+    assert read_blocks(SMALL) == {cid_of(leaf, RAW).multihash: leaf for leaf in LEAVES}
+    with pytest.raises(MalformedError, match="ends inside"):
+        read_blocks(SMALL[:-1])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 58, 59, 60, 64, 1000])

@@ -35,9 +35,9 @@ def decoded(block: bytes) -> Shard:
     ],
 )
 def test_slots_take_the_most_significant_bits_first(name: bytes, slots: list[int]) -> None:
-    assert [slot_of(name, level) for level in range(8)] == slots
+    assert [slot_of(name, level, 256) for level in range(8)] == slots
     with pytest.raises(MalformedError, match="deeper than the hash"):
-        slot_of(name, 8)
+        slot_of(name, 8, 256)
 
 
 @pytest.mark.parametrize(("fanout", "bits", "most"), [(8, 3, 21), (16, 4, 16), (512, 9, 7), (1024, 10, 6)])
@@ -117,14 +117,14 @@ def test_built_shards_contain_every_entry_where_it_is_looked_up(fanout: int, ver
 
 def test_the_order_of_entries_does_not_matter() -> None:
     links = [Link(LEAF, f"{number}".encode(), 1) for number in range(300)]
-    expected = build_shards(links, 1)
+    expected = build_shards(links, 1, 256)
     random.Random(3).shuffle(links)
-    assert build_shards(links, 1) == expected
+    assert build_shards(links, 1, 256) == expected
 
 
 def test_a_built_shard_has_the_bytes_of_the_specification() -> None:
     """470.txt and 742.txt share slot 00 of the root; the bit field is a big-endian number."""
-    (_, below), (_, root) = build_shards([Link(LEAF, b"470.txt", 1), Link(LEAF, b"742.txt", 1)], 1)
+    (_, below), (_, root) = build_shards([Link(LEAF, b"470.txt", 1), Link(LEAF, b"742.txt", 1)], 1, 256)
     leaf = LEAF.binary.hex()
     tail = "2822308002"
     assert below.hex() == (
@@ -140,4 +140,4 @@ def test_a_built_shard_has_the_bytes_of_the_specification() -> None:
 
 def test_names_with_the_same_hash_are_rejected() -> None:
     with pytest.raises(MalformedError, match="deeper than the hash"):
-        build_shards([Link(LEAF, b"a", 1), Link(LEAF, b"a", 1)], 1)
+        build_shards([Link(LEAF, b"a", 1), Link(LEAF, b"a", 1)], 1, 256)

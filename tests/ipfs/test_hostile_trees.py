@@ -12,10 +12,11 @@ import tracemalloc
 import pytest
 
 from modelfetch.ipfs import protobuf, unixfs
+from modelfetch.ipfs.car import BLOCK_LIMIT
 from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid
 from modelfetch.ipfs.dag_pb import Link
 from modelfetch.ipfs.errors import MalformedError
-from modelfetch.ipfs.leaf_table_reader import BLOCK_LIMIT, LeafTableReader
+from modelfetch.ipfs.leaf_table_reader import LeafTableReader
 from modelfetch.ipfs.row_array import LeafKind
 from modelfetch.ipfs.unixfs import Kind, Message
 from tests.ipfs.dag import Dag, Part, chunk, feed, table_of
