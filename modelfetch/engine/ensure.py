@@ -103,8 +103,9 @@ class Run:
         self._sources: dict[FileKey, str] = {}
         """The source of each file that is present: ``kind host``, or ``cache``."""
         self._fetched: dict[ModelKey, int] = {}
-        self._reused: dict[ModelKey, int] = {}
         """Bytes received for each model."""
+        self._reused: dict[ModelKey, int] = {}
+        """Bytes copied from chunks on this disk for each model."""
         self._errors: dict[FileKey, ModelfetchError] = {}
         self._placed: set[ModelKey] = set()
         """Models of which this run placed a file."""

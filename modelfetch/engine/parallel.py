@@ -56,7 +56,7 @@ class ParallelConnections:
         self._is_stopped = False
         self._parts = 1
         self._error: StoreError | None = None
-        self._liars: list[tuple[Candidate, SourceError]] = []
+        self._discarded: list[tuple[Candidate, SourceError]] = []
         """Sources that sent a wrong chunk; each thread appends, and the first connection takes them out."""
 
     def start(self, missing: int) -> None:
@@ -103,9 +103,13 @@ class ParallelConnections:
         if self._error is not None:
             raise self._error
 
-    def take_liars(self) -> list[tuple[Candidate, SourceError]]:
+    def take_discarded(self) -> list[tuple[Candidate, SourceError]]:
         """Return the sources that were discarded since the last call, because they sent a wrong chunk."""
-        taken, self._liars = self._liars, []
+        taken = []
+        while (
+            self._discarded
+        ):  # one by one: a thread may append at any time, and an exchanged list could lose it
+            taken.append(self._discarded.pop(0))
         return taken
 
     def stop(self) -> None:
@@ -227,7 +231,7 @@ class ParallelConnections:
         host = candidate.offer.host
         if error.fault is Fault.HASH and candidate in self._candidates.remaining():
             self._candidates.discard(candidate)
-            self._liars.append((candidate, error))
+            self._discarded.append((candidate, error))
         if tracing.active is not None:
             tracing.active.say(f"retry: a further connection to {host}: {error.message}; not repeated")
         if isinstance(error, Unranged):

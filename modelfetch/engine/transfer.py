@@ -101,7 +101,7 @@ class Transfer:
         finally:
             self._parallel.stop()
             self.runtime.positions.pop(key, None)
-        yield from self._report_liars()
+        yield from self._report_discarded()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
@@ -129,7 +129,7 @@ class Transfer:
 
     def _attempt(self) -> Iterator[Event]:
         """Ask one source once, for bytes that no other connection is fetching."""
-        yield from self._report_liars()
+        yield from self._report_discarded()
         is_shared = self._parallel.is_working
         self._parallel.raise_failure()  # after is_working: a thread that ended has stored its failure by now
         candidate = self._next()
@@ -155,9 +155,9 @@ class Transfer:
         finally:
             self.sink.segments.release(connection.segment)
 
-    def _report_liars(self) -> Iterator[Event]:
+    def _report_discarded(self) -> Iterator[Event]:
         """Report the sources that were discarded for a wrong chunk over a parallel connection."""
-        for candidate, error in self._parallel.take_liars():
+        for candidate, error in self._parallel.take_discarded():
             self.failures.append((candidate, error))
             if self._retrying is candidate:
                 self._retrying = None
