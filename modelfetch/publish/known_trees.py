@@ -9,7 +9,7 @@ with its leaf anyway.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.ipfs.file_tree import FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
     from modelfetch.publish.model_tree import ModelTree
     from modelfetch.store import Store
-
-_NEVER: Final = "never"
-"""The value of ``cache.chunk_maps`` with which none are written."""
 
 
 def known_trees(store: Store, manifest: Manifest, profile: Profile) -> dict[str, Built]:
@@ -71,7 +68,7 @@ def keep_maps(store: Store, tree: ModelTree) -> None:
 
     Best effort: nothing depends on them.
     """
-    if tree.profile != UNIXFS_V1_2025 or store.chunk_maps.mode == _NEVER:
+    if tree.profile != UNIXFS_V1_2025 or not store.chunk_maps.is_enabled:
         return
     for file in tree.files:
         spec = file.placed.spec

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from modelfetch.ipfs.file_tree import Built
     from modelfetch.ipfs.leaf_table import LeafTable
     from modelfetch.model.manifest import FileSpec
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
 
@@ -52,12 +53,17 @@ class ChunkMaps:
         mode: The setting ``cache.chunk_maps``: ``auto``, ``always`` or ``never``.
     """
 
-    def __init__(self, disk: Disk, layout: Layout, mode: str) -> None:
+    def __init__(self, disk: Disk, layout: Layout, mode: ChunkMapMode) -> None:
         self._disk = disk
         self._layout = layout
         self.mode: Final = mode
         self._written: dict[str, str] = {}
         """CIDs of the maps that were written, by digest: a receipt needs them soon after."""
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether maps are made at all; those that are there are used in any case."""
+        return self.mode != "never"
 
     def read(self, sha256: str, size: int) -> LeafTable | None:
         """Read the table of a file's chunks.

@@ -32,6 +32,7 @@ from modelfetch.store.receipt_store import Hit, Receipts, read_hits
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.disk import Disk
     from modelfetch.store.evidence import Evidence
     from modelfetch.store.local_chunks import LocalChunks
@@ -47,7 +48,7 @@ class Contents:
         chunk_maps: The chunk maps of its blobs.
     """
 
-    def __init__(self, root: Path, disk: Disk, chunk_maps: str) -> None:
+    def __init__(self, root: Path, disk: Disk, chunk_maps: ChunkMapMode) -> None:
         """Open a cache for reading.
 
         Args:
@@ -256,7 +257,7 @@ class Contents:
         Returns:
             None if there is an intact map, or if none may or can be written.
         """
-        if self.chunk_maps.mode == "never" or file.size <= CHUNK or self.chunk_maps.is_intact(file):
+        if not self.chunk_maps.is_enabled or file.size <= CHUNK or self.chunk_maps.is_intact(file):
             return None
         try:  # else each verification of a read-only cache would hash everything twice
             require_writable(self._disk, self._layout.chunk_maps)

@@ -20,6 +20,7 @@ from modelfetch.store.chunk_digests import CHUNK, ChunkHasher, HashingShare
 from modelfetch.store.files import BLOCK
 
 if TYPE_CHECKING:
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.prefix import Hasher
 
 THREADS: Final = min(2, os.cpu_count() or 1)
@@ -50,7 +51,7 @@ class Hashing:
         chunk_maps: The setting ``cache.chunk_maps``, which decides whether chunks are hashed too.
     """
 
-    def __init__(self, most: int | None = None, chunk_maps: str = "never") -> None:
+    def __init__(self, most: int | None = None, chunk_maps: ChunkMapMode = "never") -> None:
         self._most = THREADS if most is None else most
         self._chunk_maps = chunk_maps
         self._share = HashingShare()

@@ -31,6 +31,7 @@ from modelfetch.store.time_marks import begin_upkeep, note_use
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.evidence import Evidence
     from modelfetch.store.group_commit import GroupCommit
     from modelfetch.store.hashing import Hashing
@@ -49,7 +50,6 @@ class Store(Contents):
     All methods raise :class:`~modelfetch.errors.StoreError`, naming the path, when a disk operation fails.
 
     Attributes:
-        root: The cache's directory; absolute.
         guest: Places files in the directories of other programs.
     """
 
@@ -61,7 +61,7 @@ class Store(Contents):
         disk: Disk | None = None,
         hashing: Hashing | None = None,
         notices: Notices | None = None,
-        chunk_maps: str = "never",
+        chunk_maps: ChunkMapMode = "never",
     ) -> None:
         """Open a cache; nothing is created before something is stored.
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.settings import SETTINGS, Setting, Settings, shown
 from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
-from modelfetch.settings.types import TomlValue, Value
+from modelfetch.settings.types import Choice, TomlValue, Value
 from modelfetch.settings.values import build
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -145,8 +145,12 @@ def test_values_and_table_have_the_same_names() -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_values_have_the_types_their_dataclasses_promise(setting: Setting) -> None:
     promised = get_type_hints(get_type_hints(Settings)[setting.section])[setting.key]
+    value = defaults().value(setting.name)
+    if isinstance(setting.form, Choice):
+        assert value in get_args(promised) == setting.form.choices
+        return
     kinds = {bool: bool, int: int, float: float, str: str, int | None: int | None, tuple[str, ...]: tuple}
-    assert isinstance(defaults().value(setting.name), kinds[promised])
+    assert isinstance(value, kinds[promised])
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *RUN_SETTINGS], ids=lambda setting: setting.name)
