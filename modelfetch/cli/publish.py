@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modelfetch.cli.pinning import ProgressLine
     from modelfetch.ipfs.file_tree import Built
     from modelfetch.publish.car_file import WrittenCar
-    from modelfetch.publish.publication import Publication, Published, Wanted
+    from modelfetch.publish.publication import Publication, Published, PublishRequest
     from modelfetch.publish.selection import Selected
     from modelfetch.publish.tree_hashing import HashingPool
     from modelfetch.workspace import Workspace
@@ -103,7 +103,7 @@ def publish(
     variables: KUBO_API_TOKEN, PINATA_JWT, IPFS_PINNING_TOKEN.
     """
     from modelfetch.ipfs.profiles import PROFILES
-    from modelfetch.publish.publication import Wanted
+    from modelfetch.publish.publication import PublishRequest
     from modelfetch.publish.targets import parse_targets
     from modelfetch.workspace import Workspace
 
@@ -111,22 +111,22 @@ def publish(
     targets = parse_targets(to or [], os.environ)
     if targets:
         _check_online(workspace, targets[0].host, offline=offline)
-    wanted = Wanted(
+    request = PublishRequest(
         PROFILES[profile],
-        targets,
-        _path(car, "--car"),
-        _path(skeleton, "--skeleton"),
-        _path(manifest, "--manifest"),
         timeout,
-        dry_run,
+        targets,
+        car=_path(car, "--car"),
+        skeleton=_path(skeleton, "--skeleton"),
+        manifest=_path(manifest, "--manifest"),
+        dry_run=dry_run,
     )
     is_silent = quiet or json
     if not is_silent:
         notes(workspace)
     with _line(quiet=is_silent) as line:
-        selected, done = _publish(workspace, what, wanted, line)
+        selected, done = _publish(workspace, what, request, line)
     if json:
-        print_json(_document(selected, done, wanted))
+        print_json(_document(selected, done, request))
         return
     if not quiet:
         _report(done, dry_run=dry_run)
@@ -134,29 +134,29 @@ def publish(
 
 
 def _publish(
-    workspace: Workspace, what: str, wanted: Wanted, line: ProgressLine
+    workspace: Workspace, what: str, request: PublishRequest, line: ProgressLine
 ) -> tuple[Selected, Published]:
     from modelfetch.publish.known_trees import keep_maps
     from modelfetch.publish.publication import Publication
     from modelfetch.publish.tree_hashing import HashingPool
 
     with HashingPool() as pool:
-        selected, known = _select(workspace, what, wanted, pool, line)
-        publication = Publication(selected, wanted, pool, line.show, line.say)
+        selected, known = _select(workspace, what, request, pool, line)
+        publication = Publication(selected, request, pool, line.show, line.say)
         publication.check()
-        with _recorded(workspace, selected, dry_run=wanted.dry_run) as finished:
+        with _recorded(workspace, selected, dry_run=request.dry_run) as finished:
             done = publication.hash(known)
-            if not (selected.is_directory or wanted.dry_run):
+            if not (selected.is_directory or request.dry_run):
                 keep_maps(workspace.store, done.tree)  # for verify, and for later runs of this command
             publication.write_cars(done)
-            _hand_over(workspace, publication, done, wanted, line)
+            _hand_over(workspace, publication, done, request, line)
             publication.write_manifest(done)
             finished.append(done)
     return selected, done
 
 
 def _select(
-    workspace: Workspace, what: str, wanted: Wanted, pool: HashingPool, line: ProgressLine
+    workspace: Workspace, what: str, request: PublishRequest, pool: HashingPool, line: ProgressLine
 ) -> tuple[Selected, Mapping[str, Built]]:
     """Select the model; a directory is pinned, and read for that."""
     from modelfetch.cli.pinning import session_for
@@ -165,25 +165,30 @@ def _select(
 
     if not selection.is_directory(workspace, what):
         found = selection.model(workspace, what)
-        return found, known_trees(workspace.store, found.manifest, wanted.profile)
-    digests = selection.TreeDigests(wanted.profile, pool, line)
+        return found, known_trees(workspace.store, found.manifest, request.profile)
+    digests = selection.TreeDigests(request.profile, pool, line)
     with session_for(workspace, offline=True, quiet=True, keep=False) as session:
-        selected = selection.directory(session, what, digests, dry_run=wanted.dry_run)
+        selected = selection.directory(session, what, digests, dry_run=request.dry_run)
     if selected.is_new:
         name = f"{selected.manifest.name} {selected.manifest.version}"
-        line.say(f"{'would pin' if wanted.dry_run else 'pinned'} {what} as {name} in {selected.path}")
+        line.say(f"{'would pin' if request.dry_run else 'pinned'} {what} as {name} in {selected.path}")
         if selected.listed_in is not None:
-            verb = "would add" if wanted.dry_run else "added"
+            verb = "would add" if request.dry_run else "added"
             line.say(f"{verb} {selected.manifest.name} to models in {selected.listed_in}")
     return selected, digests.trees
 
 
 @contextmanager
 def _recorded(workspace: Workspace, selected: Selected, *, dry_run: bool) -> Iterator[list[Published]]:
-    """Record the run in the history, whatever its end; a block appends what it published."""
+    """Record the run in the history, whether it completes or fails.
+
+    Yields:
+        A list to which the block appends what it published; it stays empty if the block fails.
+    """
     from modelfetch.publish.publication_record import record
 
-    started, finished = datetime.now(UTC), list[Any]()
+    started = datetime.now(UTC)
+    finished: list[Published] = []
     failure: BaseException | None = None
     try:
         yield finished
@@ -198,9 +203,13 @@ def _recorded(workspace: Workspace, selected: Selected, *, dry_run: bool) -> Ite
 
 
 def _hand_over(
-    workspace: Workspace, publication: Publication, done: Published, wanted: Wanted, line: ProgressLine
+    workspace: Workspace,
+    publication: Publication,
+    done: Published,
+    request: PublishRequest,
+    line: ProgressLine,
 ) -> None:
-    if not wanted.targets:
+    if not request.targets:
         return
     from modelfetch.cancel import Cancellation
     from modelfetch.net.hub_client import HubClient
@@ -265,7 +274,7 @@ def _report(done: Published, *, dry_run: bool) -> None:
             say(f"{verb} {done.manifest}")
 
 
-def _document(selected: Selected, done: Published, wanted: Wanted) -> dict[str, Any]:
+def _document(selected: Selected, done: Published, request: PublishRequest) -> dict[str, Any]:
     manifest, tree = selected.manifest, done.tree
     return {
         "model": manifest.name,
@@ -299,7 +308,7 @@ def _document(selected: Selected, done: Published, wanted: Wanted) -> dict[str, 
             for each in done.outcomes
         ],
         "notices": done.notices,
-        "dry_run": wanted.dry_run,
+        "dry_run": request.dry_run,
     }
 
 

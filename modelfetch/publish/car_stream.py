@@ -10,7 +10,7 @@ bytes that were damaged since they were hashed never leave::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -22,10 +22,7 @@ from modelfetch.publish.tree_hashing import unreadable
 if TYPE_CHECKING:
     import io
 
-    from modelfetch.publish.model_tree import ModelTree, TreeFile
-
-Sent = Callable[[str, int, int], None]
-"""Gets the path of a file, the bytes of it that were passed on, and its size."""
+    from modelfetch.publish.model_tree import FileProgress, ModelTree, TreeFile
 
 
 class Part(NamedTuple):
@@ -134,7 +131,7 @@ class CarStream:
         sent: Called when bytes of a file were passed on.
     """
 
-    def __init__(self, root: Cid, parts: Iterable[Part], sent: Sent = lambda *_: None) -> None:
+    def __init__(self, root: Cid, parts: Iterable[Part], sent: FileProgress = lambda *_: None) -> None:
         self._root = root
         self._parts: Final[Sequence[Part]] = tuple(parts)
         self._sent = sent
@@ -217,7 +214,7 @@ class LeafReader:
             self._opened = None
 
 
-def file_pieces(file: TreeFile, sent: Sent = lambda *_: None) -> Iterator[bytes]:
+def file_pieces(file: TreeFile, sent: FileProgress = lambda *_: None) -> Iterator[bytes]:
     """Yield the bytes of a file, each chunk verified; see :meth:`CarStream.pieces`."""
     with LeafReader() as leaves:
         for part in leaf_parts(file):

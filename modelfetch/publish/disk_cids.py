@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from modelfetch.ipfs.profiles import Profile
 
 DEPTH: Final = 256
-"""Most directories inside each other. Far more than anyone uses, and below the limit of Python's stack."""
+"""Most directories inside each other. Each takes three frames of Python's stack, which has 1,000."""
 
 ShowFile = Callable[[Path, int, int], None]
 """Gets a file, the bytes of it that were read, and its size."""

@@ -1,7 +1,7 @@
 """Hands a model to all targets of a run, in their order: kubo nodes first, then services.
 
-A pinning service fetches the blocks by itself. It is told the addresses of the kubo node that got them in the
-same run, and the node connects to those of the service.
+A pinning service fetches the blocks by itself. Its request therefore states the addresses of the kubo node
+that got them in the same run, and the node connects to the addresses of the service.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.publish.kubo import Kubo, is_same_cid
+from modelfetch.publish.kubo import Kubo
 from modelfetch.publish.model_tree import hash_model
 from modelfetch.publish.pinata import Pinata
-from modelfetch.publish.pinning_service import WAIT_SECONDS, PinningService
-from modelfetch.publish.service import Service
+from modelfetch.publish.pinning_service import PinningService
+from modelfetch.publish.service import Service, is_same_cid
 from modelfetch.publish.targets import TargetKind
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modelfetch.cancel import Cancellation
     from modelfetch.model.manifest import Manifest
     from modelfetch.net.hub_client import HubClient
-    from modelfetch.publish.model_tree import ModelTree
+    from modelfetch.publish.model_tree import FileProgress, ModelTree
     from modelfetch.publish.targets import Target
 
 State = Literal["present", "pinned", "missing", "queued", "pinning", "failed"]
@@ -32,11 +32,11 @@ pinning service says in a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Callbacks for what happens while a model is handed over."""
+class Callbacks:
+    """Called while a model is handed over."""
 
-    progress: Callable[[str, int, int], None] = lambda *_: None
-    """Gets the path of a file, the bytes of it that were sent, and its size."""
+    progress: FileProgress = lambda *_: None
+    """Called when bytes of a file were sent."""
     note: Callable[[str], None] = lambda _: None
     """Gets a line for the user."""
 
@@ -63,7 +63,7 @@ class Handover:
         cancel: Ends waits.
         manifest: The model.
         tree: Its blocks.
-        watch: Is shown how it goes.
+        callbacks: Called while it is handed over.
         seconds: Longest wait for a pinning service.
     """
 
@@ -73,14 +73,14 @@ class Handover:
         cancel: Cancellation,
         manifest: Manifest,
         tree: ModelTree,
-        watch: Watch,
-        seconds: float = WAIT_SECONDS,
+        callbacks: Callbacks,
+        seconds: float,
     ) -> None:
         self._hub = hub
         self._cancel = cancel
         self._manifest = manifest
         self._tree = tree
-        self._watch = watch
+        self._callbacks = callbacks
         self._seconds = seconds
         self._node: Kubo | None = None
         self.outcomes: Final[list[Outcome]] = []
@@ -100,16 +100,16 @@ class Handover:
         for target in targets:
             outcome = act[target.kind](target, dry_run)
             self.outcomes.append(outcome)
-            self._watch.note(line(outcome))
+            self._callbacks.note(summary_line(outcome))
         return self.outcomes
 
     def _kubo(self, target: Target, dry_run: bool) -> Outcome:
-        node = Kubo(Service(self._hub, target), self._tree, self._watch.progress)
+        node = Kubo(Service(self._hub, target), self._tree, self._callbacks.progress)
         self._node = node
-        handed = node.plan() if dry_run else node.publish()
-        if handed.is_pinned_already:
+        result = node.plan() if dry_run else node.publish()
+        if result.is_pinned_already:
             return Outcome(target, "present")
-        return Outcome(target, "missing" if dry_run else "pinned", handed.sent, handed.skipped)
+        return Outcome(target, "missing" if dry_run else "pinned", result.sent, result.skipped)
 
     def _service(self, target: Target, dry_run: bool) -> Outcome:
         name = f"{self._manifest.name}-{self._manifest.version}"
@@ -119,7 +119,7 @@ class Handover:
             self._tree,
             name,
             self._cancel.sleep,
-            lambda status: self._watch.note(f"{host}: {status}"),
+            lambda status: self._callbacks.note(f"{host}: {status}"),
         )
         found = service.find()
         if found is not None and found.status == "pinned":
@@ -128,10 +128,10 @@ class Handover:
             return Outcome(target, "missing" if found is None else found.status)
         node = self._node
         if node is None:
-            self._watch.note(f"note: {host} fetches the blocks itself, from a node that has them")
-            done = service.publish([], seconds=self._seconds)
+            self._callbacks.note(f"note: {host} fetches the blocks itself, from a node that has them")
+            done = service.publish([], self._seconds)
         else:
-            done = service.publish(node.addresses(), node.connect, self._seconds)
+            done = service.publish(node.addresses(), self._seconds, node.connect)
         return Outcome(target, "pinned", request=done.id)
 
     def _pinata(self, target: Target, dry_run: bool) -> Outcome:
@@ -140,7 +140,7 @@ class Handover:
             self._tree,
             self._manifest,
             self._other_profile,
-            self._watch.progress,
+            self._callbacks.progress,
         )
         if dry_run:
             return Outcome(target, "present" if pinata.is_pinned() else "missing")
@@ -163,7 +163,7 @@ class Handover:
         return ""
 
 
-def line(outcome: Outcome) -> str:
+def summary_line(outcome: Outcome) -> str:
     """One line about a target for the user."""
     from modelfetch.model.units import format_size
 

@@ -22,42 +22,41 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from modelfetch.errors import Fault, IntegrityError, SourceError, UnavailableError
-from modelfetch.ipfs.cid import Cid
-from modelfetch.ipfs.errors import MalformedError
+from modelfetch.ipfs.trustless_request import CAR_TYPE
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.outgoing import Outgoing
 from modelfetch.net.urls import is_public
 from modelfetch.publish.car_stream import CarStream, Part, directory_parts, file_parts
 from modelfetch.publish.multipart import FormPart, form
-from modelfetch.publish.service import AGAIN, Reply, message_of
+from modelfetch.publish.service import RERUN_HINT, Reply, is_same_cid, message_of
 
 if TYPE_CHECKING:
-    from modelfetch.publish.car_stream import Sent
-    from modelfetch.publish.model_tree import ModelTree, TreeFile
+    from modelfetch.ipfs.cid import Cid
+    from modelfetch.publish.model_tree import FileProgress, ModelTree, TreeFile
     from modelfetch.publish.service import Service
 
-GROUP: Final = 32 << 20
+GROUP_SIZE: Final = 32 << 20
 """Files are sent together up to this many bytes: a request for each of 20,000 small files takes longer than
 sending the bytes of a group again."""
-IMPORT: Final = 256 << 20
+IMPORT_SIZE: Final = 256 << 20
 """Bytes after which a request ends. Proxies may keep a whole request before they pass it on, and the time
 without an answer after which a node counts as stalled grows with the size of the request."""
-_ASKED_FROM: Final = 1 << 20
-"""Least bytes of a file about which the node is asked; smaller ones are sent at once."""
-_BISECTED_FROM: Final = 16
-"""Least leaves of a file for which the position to continue at is searched."""
-_READ_SPEED: Final = 50_000_000
+_QUERY_SIZE: Final = 1 << 20
+"""Least bytes of a file for which the node is asked what it has of it; smaller ones are sent at once."""
+_BISECTION_LEAVES: Final = 16
+"""Least leaves of a file for which the position to continue at is searched; fewer are sent again."""
+_NODE_SPEED: Final = 50_000_000
 """Bytes per second at which a node reads blocks again before it answers; a hard disk reads about 100 MB/s."""
-_CONNECTIONS: Final = 5
+_CONNECT_LIMIT: Final = 5
 """Most addresses of a service that the node connects to; an attempt takes seconds where nothing answers."""
-_CAR: Final = "application/vnd.ipld.car"
-_REFUSED: Final = frozenset({200, 500})
-"""kubo answers 500 to commands that fail, such as a question about a block that it does not have."""
+_ACCEPTED: Final = frozenset({200, 500})
+"""Statuses that are no failure of the request: kubo answers 500 to commands that fail, such as a question
+about a block that it does not have."""
 
 
 @dataclass(slots=True)
-class Handed:
-    """How a model was handed to a node."""
+class NodeResult:
+    """What a node had of a model, and what it was sent."""
 
     is_pinned_already: bool = False
     sent: int = 0
@@ -75,16 +74,16 @@ class Kubo:
         progress: Called when bytes of a file were sent.
     """
 
-    def __init__(self, service: Service, tree: ModelTree, progress: Sent = lambda *_: None) -> None:
+    def __init__(self, service: Service, tree: ModelTree, progress: FileProgress = lambda *_: None) -> None:
         self._service = service
         self._tree = tree
         self._progress = progress
-        self._handed = Handed()
+        self._result = NodeResult()
 
     def addresses(self) -> list[str]:
         """Return the public addresses of the node; also proves that it is one.
 
-        Those of its own network are left out: they are of no use to others, and none of their business.
+        Those of its own network are left out: others cannot use them, and they describe a private network.
 
         Raises:
             AuthorizationError: The node refused the token.
@@ -102,15 +101,15 @@ class Kubo:
 
     def connect(self, addresses: Sequence[str]) -> None:
         """Let the node connect to others, such as those of a pinning service, which may find it anyway."""
-        for address in addresses[:_CONNECTIONS]:
+        for address in addresses[:_CONNECT_LIMIT]:
             with suppress(SourceError):
-                self._service.send(f"/api/v0/swarm/connect?{urlencode({'arg': address})}", _post(), _REFUSED)
+                self._service.send(f"/api/v0/swarm/connect?{urlencode({'arg': address})}", _post(), _ACCEPTED)
 
-    def plan(self) -> Handed:
+    def plan(self) -> NodeResult:
         """Find out what :meth:`publish` would do, by questions alone; raises like that."""
         self.addresses()
-        self._handed.is_pinned_already = self.is_pinned()
-        return self._handed
+        self._result.is_pinned_already = self.is_pinned()
+        return self._result
 
     def is_pinned(self) -> bool:
         """Whether the node has a recursive pin of the model, and so all its blocks."""
@@ -118,7 +117,7 @@ class Kubo:
         keys = reply.document.get("Keys")
         return reply.status == 200 and isinstance(keys, dict) and bool(keys)
 
-    def publish(self) -> Handed:
+    def publish(self) -> NodeResult:
         """Send what the node does not have, and pin the directory.
 
         Raises:
@@ -129,27 +128,29 @@ class Kubo:
         """
         self.addresses()
         if self.is_pinned():
-            self._handed.is_pinned_already = True
-            return self._handed
-        self._send_files(is_asking=True)
+            self._result.is_pinned_already = True
+            return self._result
+        self._send_files(skips_present=True)
         if problem := self._pin():
-            self._send_files(is_asking=False)
+            self._send_files(skips_present=False)
             if problem := self._pin():
                 raise UnavailableError(
-                    f"{self._service.target.host} has the blocks, but did not pin them: {problem}", hint=AGAIN
+                    f"{self._service.target.host} has the blocks, but did not pin them: {problem}",
+                    hint=RERUN_HINT,
                 )
-        return self._handed
+        return self._result
 
-    def _send_files(self, *, is_asking: bool) -> None:
+    def _send_files(self, *, skips_present: bool) -> None:
+        """Send all files, in groups; if asked, without the blocks that the node has."""
         group: list[Part] = []
         size = 0
         seen: set[bytes] = set()
         for file in self._tree.by_root.values():
-            is_asked = is_asking and file.tree.size >= _ASKED_FROM
-            parts = self._missing(file, seen) if is_asked else tuple(file_parts(file, seen))
+            is_queried = skips_present and file.tree.size >= _QUERY_SIZE
+            parts = self._missing(file, seen) if is_queried else tuple(file_parts(file, seen))
             group += parts
             size += sum(part.size for part in parts)
-            if size >= GROUP:
+            if size >= GROUP_SIZE:
                 self._import_all(group)
                 group, size = [], 0
         self._import_all(group)
@@ -160,16 +161,16 @@ class Kubo:
         if not self._has_block(file.tree.root):
             return parts
         if self._has_all(file):
-            self._handed.skipped += file.tree.size
+            self._result.skipped += file.tree.size
             return []
-        rest = self._rest(parts)
-        self._handed.skipped += sum(part.length for part in parts) - sum(part.length for part in rest)
+        rest = self._without_imported(parts)
+        self._result.skipped += sum(part.length for part in parts) - sum(part.length for part in rest)
         return rest
 
-    def _rest(self, parts: Sequence[Part]) -> Sequence[Part]:
+    def _without_imported(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Leave out the leaves that the node has from an import that was interrupted."""
         leaves = [part.cid for part in parts if not part.node]
-        if len(leaves) < _BISECTED_FROM:
+        if len(leaves) < _BISECTION_LEAVES:
             return parts
         first, end = 0, len(leaves)
         while first < end:
@@ -178,15 +179,17 @@ class Kubo:
                 first = middle + 1
             else:
                 end = middle
-        had = set(leaves[:first])
-        return [part for part in parts if part.cid not in had]  # inner nodes are small: all are sent again
+        imported = set(leaves[:first])
+        return [
+            part for part in parts if part.cid not in imported
+        ]  # inner nodes are small: all are sent again
 
     def _has_block(self, cid: Cid) -> bool:
         return self._ask("block/stat", arg=cid.text, offline="true").status == 200
 
     def _has_all(self, file: TreeFile) -> bool:
         blocks = sum(1 for _ in file_parts(file, set()))
-        seconds = file.tree.tsize / _READ_SPEED
+        seconds = file.tree.tsize / _NODE_SPEED
         reply = self._ask("dag/stat", seconds, arg=file.tree.root.text, progress="false", offline="true")
         counts = [count for line in reply.lines for count in _block_counts(line)]
         return reply.status == 200 and max(counts, default=0) >= blocks
@@ -196,7 +199,7 @@ class Kubo:
         first, size = 0, 0
         for index, part in enumerate(parts):
             size += part.size
-            if size >= IMPORT or index == len(parts) - 1:
+            if size >= IMPORT_SIZE or index == len(parts) - 1:
                 self._import(parts[first : index + 1])
                 first, size = index + 1, 0
 
@@ -206,13 +209,13 @@ class Kubo:
         while rest and (error := self._import_once(rest)) is not None:
             failures += 1
             self._service.translated("send the blocks", partial(self._service.wait, error, failures))
-            left = self._rest(rest)
+            left = self._without_imported(rest)
             if len(left) < len(rest):  # it got further, so this counts as the first failure
                 rest, failures = left, 1
 
     def _import_once(self, parts: Sequence[Part]) -> SourceError | None:
         try:
-            self._check(self._send(CarStream(parts[0].cid, parts, self._progress), pin=False))
+            self._check_import(self._send_car(CarStream(parts[0].cid, parts, self._progress), pin=False))
         except SourceError as error:
             return error
         return None
@@ -221,12 +224,16 @@ class Kubo:
         """Send the directories, and pin the root; returns why that failed, or an empty string."""
 
         def attempt() -> Reply:
-            return self._send(CarStream(self._tree.root, directory_parts(self._tree)), pin=True)
+            return self._send_car(CarStream(self._tree.root, directory_parts(self._tree)), pin=True)
 
-        return self._pinned(self._service.retried("pin the model", attempt))
+        return self._pin_failure(self._service.retried("pin the model", attempt))
 
-    def _pinned(self, reply: Reply) -> str:
-        """Check the answer to the import of the directories."""
+    def _pin_failure(self, reply: Reply) -> str:
+        """Why the node did not pin the root, by its answer to the import of the directories; empty if it did.
+
+        Raises:
+            IntegrityError: It pinned another CID.
+        """
         roots = [line["Root"] for line in reply.lines if isinstance(line.get("Root"), dict)]
         failure = next(filter(None, map(message_of, reply.lines)), "")
         if reply.status != 200 or failure or not roots:
@@ -241,7 +248,7 @@ class Kubo:
             )
         return self._service.said(str(root.get("PinErrorMsg") or ""))
 
-    def _check(self, reply: Reply) -> None:
+    def _check_import(self, reply: Reply) -> None:
         """Check the answer to an import without a pin.
 
         Raises:
@@ -254,18 +261,18 @@ class Kubo:
             said = self._service.said(failure) or f"its answer ended early ({reply.status})"
             raise SourceError(Fault.SERVER, f"the node could not import them: {said}")
 
-    def _send(self, car: CarStream, *, pin: bool) -> Reply:
+    def _send_car(self, car: CarStream, *, pin: bool) -> Reply:
         query = {"pin-roots": str(pin).lower(), "stats": "true"}
-        part = FormPart("file", car.size, car.pieces, "model.car", _CAR)
-        seconds = self._tree.size / _READ_SPEED if pin else car.size / _READ_SPEED
+        part = FormPart("file", car.size, car.pieces, "model.car", CAR_TYPE)
+        seconds = self._tree.size / _NODE_SPEED if pin else car.size / _NODE_SPEED
         outgoing = form([part], answer_seconds=seconds)
-        reply = self._service.send(f"/api/v0/dag/import?{urlencode(query)}", outgoing, _REFUSED)
-        self._handed.sent += car.size
+        reply = self._service.send(f"/api/v0/dag/import?{urlencode(query)}", outgoing, _ACCEPTED)
+        self._result.sent += car.size
         return reply
 
     def _ask(self, command: str, seconds: float = 0.0, **query: str) -> Reply:
         path = f"/api/v0/{command}" + (f"?{urlencode(query)}" if query else "")
-        return self._service.request(path, _post(seconds), _REFUSED, doing=f"ask for {command}")
+        return self._service.request(path, _post(seconds), _ACCEPTED, doing=f"ask for {command}")
 
 
 def _post(seconds: float = 0.0) -> Outgoing:
@@ -288,11 +295,3 @@ def _block_counts(line: dict[str, Any]) -> Iterator[int]:
         count = each.get("NumBlocks") if isinstance(each, dict) else None
         if isinstance(count, int):
             yield count
-
-
-def is_same_cid(text: object, cid: Cid) -> bool:
-    """Whether a server's text is the CID of a block, in whatever version and base."""
-    try:
-        return isinstance(text, str) and Cid.parse(text).multihash == cid.multihash
-    except MalformedError:
-        return False

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec
     from modelfetch.publish.tree_hashing import HashingPool
 
-ShowFile = Callable[[str, int, int], None]
-"""Gets the path of a file in the model, the bytes of it that were processed, and its size."""
+FileProgress = Callable[[str, int, int], None]
+"""Called with the path of a file in the model, the bytes of it that were processed so far, and its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def hash_model(
     profile: Profile,
     pool: HashingPool,
     *,
-    show: ShowFile = lambda *_: None,
+    show: FileProgress = lambda *_: None,
     known: Mapping[str, Built] | None = None,
 ) -> ModelTree:
     """Read all files of a model, and compute its blocks.
@@ -124,7 +124,7 @@ def hash_model(
     return ModelTree(profile, found)
 
 
-def _hash(placed: PlacedFile, profile: Profile, pool: HashingPool, show: ShowFile) -> Built:
+def _hash(placed: PlacedFile, profile: Profile, pool: HashingPool, show: FileProgress) -> Built:
     spec = placed.spec
 
     def progress(done: int) -> None:

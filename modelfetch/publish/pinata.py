@@ -23,13 +23,12 @@ from modelfetch.errors import Fault, IntegrityError, SourceError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.outgoing import Outgoing
 from modelfetch.publish.car_stream import file_pieces
-from modelfetch.publish.kubo import is_same_cid
 from modelfetch.publish.multipart import FormPart, form
+from modelfetch.publish.service import is_same_cid
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import Manifest
-    from modelfetch.publish.car_stream import Sent
-    from modelfetch.publish.model_tree import ModelTree, TreeFile
+    from modelfetch.publish.model_tree import FileProgress, ModelTree, TreeFile
     from modelfetch.publish.service import Service
 
 _STORE_SPEED: Final = 20_000_000
@@ -67,7 +66,7 @@ class Pinata:
         tree: ModelTree,
         manifest: Manifest,
         other_profile: OtherProfile,
-        progress: Sent = lambda *_: None,
+        progress: FileProgress = lambda *_: None,
     ) -> None:
         self._service = service
         self._tree = tree

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 from modelfetch.errors import DeadlineError, IntegrityError, UnavailableError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.net.outgoing import Outgoing
-from modelfetch.publish.kubo import is_same_cid
+from modelfetch.publish.service import is_same_cid
 
 if TYPE_CHECKING:
     from modelfetch.publish.model_tree import ModelTree
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 Status = Literal["queued", "pinning", "pinned", "failed"]
 _STATUSES: Final = ("queued", "pinning", "pinned", "failed")
 
-WAIT_SECONDS: Final = 600.0
-"""Longest wait for a service, unless the user gives another one."""
 _FIRST_SECONDS: Final = 1.0
 """First wait between two questions; each is twice as long as the one before."""
 _LONGEST_SECONDS: Final = 30.0
@@ -44,7 +42,7 @@ _ORIGINS_LIMIT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class PinRequest:
+class RequestStatus:
     """A request as the service states it."""
 
     id: str
@@ -82,7 +80,7 @@ class PinningService:
         self._changed = changed
         self._clock = clock
 
-    def find(self) -> PinRequest | None:
+    def find(self) -> RequestStatus | None:
         """Find the request of an earlier run: a pinned one, else one under way, else one that failed.
 
         Raises:
@@ -93,7 +91,7 @@ class PinningService:
         reply = self._ask("GET", f"/pins?{urlencode(query)}", doing="list pins")
         results = reply.document.get("results")
         if not isinstance(results, list):
-            raise self._nonsense()
+            raise self._wrong_form()
         found = [self._checked(each) for each in results]
         order = ("pinned", "pinning", "queued", "failed")
         return min(found, key=lambda each: order.index(each.status), default=None)
@@ -101,15 +99,15 @@ class PinningService:
     def publish(
         self,
         origins: Sequence[str],
+        seconds: float,
         connect: Callable[[Sequence[str]], None] = lambda _: None,
-        seconds: float = WAIT_SECONDS,
-    ) -> PinRequest:
+    ) -> RequestStatus:
         """Request a pin, and wait until the service has it.
 
         Args:
             origins: Addresses of nodes that have the blocks.
-            connect: Called with the addresses of the service, to which such a node should connect.
             seconds: Longest wait.
+            connect: Called with the addresses of the service, to which such a node should connect.
 
         Raises:
             AuthorizationError: The service refused the token.
@@ -124,7 +122,7 @@ class PinningService:
         connect(found.delegates)
         return self._wait(found, seconds)
 
-    def _request(self, earlier: PinRequest | None, origins: Sequence[str]) -> PinRequest:
+    def _request(self, earlier: RequestStatus | None, origins: Sequence[str]) -> RequestStatus:
         document: dict[str, Any] = {"cid": self._tree.root.text, "name": self._name}
         if origins:
             document["origins"] = list(origins[:_ORIGINS_LIMIT])
@@ -132,7 +130,7 @@ class PinningService:
         reply = self._ask("POST", path, document, doing="request the pin")
         return self._checked(reply.document)
 
-    def _wait(self, found: PinRequest, seconds: float) -> PinRequest:
+    def _wait(self, found: RequestStatus, seconds: float) -> RequestStatus:
         end, pause = self._clock() + seconds, _FIRST_SECONDS
         path = f"/pins/{quote(found.id, safe='')}"
         shown = ""
@@ -146,22 +144,22 @@ class PinningService:
             if left <= 0:
                 raise DeadlineError(
                     f"{self._service.target.host} has not pinned the model yet ({found.status})",
-                    hint="It goes on by itself as long as a node has the blocks. Run the command again to "
-                    "see what became of it.",
+                    hint="The service continues as long as a node has the blocks. Run the command again to "
+                    "see its status.",
                 )
             self._sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_SECONDS)
             found = self._checked(self._ask("GET", path, doing="ask about the pin").document)
         return found
 
-    def _fail(self, found: PinRequest) -> None:
+    def _fail(self, found: RequestStatus) -> None:
         details = f": {found.details}" if found.details else ""
         raise UnavailableError(
             f"{self._service.target.host} could not pin the model{details}",
             hint="It must be able to fetch the blocks from a node: publish with `--to kubo`, too.",
         )
 
-    def _checked(self, document: Any) -> PinRequest:
+    def _checked(self, document: Any) -> RequestStatus:
         """Check a request as the service states it.
 
         Raises:
@@ -173,7 +171,7 @@ class PinningService:
         pin = found.get("pin")
         identifier, status = found.get("requestid"), found.get("status")
         if not (isinstance(pin, dict) and isinstance(identifier, str) and status in _STATUSES):
-            raise self._nonsense()
+            raise self._wrong_form()
         if not is_same_cid(pin.get("cid"), self._tree.root):
             raise IntegrityError(
                 f"{host} pins {self._service.said(str(pin.get('cid')))}, not {self._tree.root.text}",
@@ -181,16 +179,16 @@ class PinningService:
             )
         delegates, info = found.get("delegates"), found.get("info")
         details = info.get("status_details") if isinstance(info, dict) else ""
-        return PinRequest(
+        return RequestStatus(
             identifier,
             status,
             tuple(each for each in delegates if isinstance(each, str)) if isinstance(delegates, list) else (),
             self._service.said(str(details or "")),
         )
 
-    def _nonsense(self) -> UnavailableError:
+    def _wrong_form(self) -> UnavailableError:
         return UnavailableError(
-            f"{self._service.target.host} does not speak the Pinning Service API",
+            f"{self._service.target.host} does not implement the Pinning Service API",
             hint="Check the address of --to.",
         )
 

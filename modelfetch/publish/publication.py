@@ -30,7 +30,7 @@ from modelfetch.publish.car_file import (
     write_car,
 )
 from modelfetch.publish.car_stream import CarStream, model_parts, skeleton_parts
-from modelfetch.publish.handover import Handover, Outcome, Watch
+from modelfetch.publish.handover import Callbacks, Handover, Outcome
 from modelfetch.publish.model_tree import hash_model
 
 if TYPE_CHECKING:
@@ -46,22 +46,25 @@ if TYPE_CHECKING:
     from modelfetch.publish.tree_hashing import HashingPool
 
 Show = Callable[[str, str, int, int], None]
-"""Gets what is done with a file, its path, the bytes so far, and its size."""
+"""Called with what is done with a file (such as "hashing"), its path, the bytes so far, and its size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a run is asked for."""
+class PublishRequest:
+    """What one run is to do."""
 
     profile: Profile
+    seconds: float
+    """Longest wait for a pinning service."""
     targets: Sequence[Target] = ()
     car: Path | None = None
+    """Where a CAR file with all blocks goes; None for no such file."""
     skeleton: Path | None = None
+    """Where a CAR file with all blocks but the leaves goes; None for no such file."""
     manifest: Path | None = None
     """Where the manifest with the CIDs goes, instead of its catalog."""
-    seconds: float = 0.0
-    """Longest wait for a pinning service."""
     dry_run: bool = False
+    """Whether nothing is written, and the targets are only asked what they have."""
 
 
 @dataclass(slots=True)
@@ -84,17 +87,22 @@ class Publication:
 
     Args:
         selected: The model.
-        wanted: What is asked for.
+        request: What is to be done.
         pool: Hashes chunks.
-        show: Is shown how it goes.
-        note: Gets a line for the user.
+        show: Called while a file is hashed, written or sent.
+        note: Called with a line for the user.
     """
 
     def __init__(
-        self, selected: Selected, wanted: Wanted, pool: HashingPool, show: Show, note: Callable[[str], None]
+        self,
+        selected: Selected,
+        request: PublishRequest,
+        pool: HashingPool,
+        show: Show,
+        note: Callable[[str], None],
     ) -> None:
         self._selected = selected
-        self._wanted = wanted
+        self._request = request
         self._pool = pool
         self._show = show
         self._note = note
@@ -106,7 +114,7 @@ class Publication:
             StoreError: A file cannot be written there.
             UsageError: Two files have one name, or a name is taken.
         """
-        places = [path for path in (self._car, self._skeleton, self._wanted.manifest) if path is not None]
+        places = [path for path in (self._car, self._skeleton, self._request.manifest) if path is not None]
         if len({path.absolute() for path in places}) < len(places):
             raise UsageError(
                 "two of --car, --skeleton and --manifest name the same file",
@@ -115,7 +123,7 @@ class Publication:
         for path in (self._car, self._skeleton):
             if path is not None:
                 check_free(path)
-        if not self._wanted.dry_run and self._manifest is not None:
+        if not self._request.dry_run and self._manifest is not None:
             record.check_writable(self._manifest)
 
     def hash(self, known: Mapping[str, Built]) -> Published:
@@ -130,7 +138,7 @@ class Publication:
         """
         tree = hash_model(
             self._selected.files,
-            self._wanted.profile,
+            self._request.profile,
             self._pool,
             show=lambda path, done, size: self._show("hashing", path, done, size),
             known=known,
@@ -147,7 +155,7 @@ class Publication:
             UsageError: There is another file of such a name.
         """
         tree = done.tree
-        if self._wanted.dry_run:
+        if self._request.dry_run:
             return
         if self._car is not None:
             whole = CarStream(
@@ -163,11 +171,11 @@ class Publication:
         Raises:
             ModelfetchError: A target could not take it.
         """
-        wanted = self._wanted
-        watch = Watch(lambda path, at, size: self._show("sending", path, at, size), self._note)
-        handover = Handover(hub, cancel, self._selected.manifest, done.tree, watch, wanted.seconds)
+        request = self._request
+        callbacks = Callbacks(lambda path, at, size: self._show("sending", path, at, size), self._note)
+        handover = Handover(hub, cancel, self._selected.manifest, done.tree, callbacks, request.seconds)
         done.outcomes = handover.outcomes
-        handover.run(wanted.targets, dry_run=wanted.dry_run)
+        handover.run(request.targets, dry_run=request.dry_run)
 
     def write_manifest(self, done: Published) -> None:
         """Write the CIDs into the manifest.
@@ -175,10 +183,10 @@ class Publication:
         Raises:
             ModelfetchError: It cannot be changed.
         """
-        if self._wanted.dry_run:
+        if self._request.dry_run:
             return
-        if self._wanted.manifest is not None:
-            record.write_copy(self._wanted.manifest, self._selected.manifest, done.tree)
+        if self._request.manifest is not None:
+            record.write_copy(self._request.manifest, self._selected.manifest, done.tree)
             done.is_changed = True
         elif self._selected.path is not None:
             done.is_changed, notices = record.write_cids(self._selected.path, done.tree)
@@ -190,15 +198,15 @@ class Publication:
 
     @property
     def _car(self) -> Path | None:
-        return self._place(self._wanted.car, CAR_SUFFIX)
+        return self._place(self._request.car, CAR_SUFFIX)
 
     @property
     def _skeleton(self) -> Path | None:
-        return self._place(self._wanted.skeleton, SKELETON_SUFFIX)
+        return self._place(self._request.skeleton, SKELETON_SUFFIX)
 
     @property
     def _manifest(self) -> Path | None:
-        return self._wanted.manifest or self._selected.path
+        return self._request.manifest or self._selected.path
 
     def _place(self, given: Path | None, suffix: str) -> Path | None:
         return None if given is None else car_path(given, self._selected.manifest.name, suffix)

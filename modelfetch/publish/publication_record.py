@@ -1,8 +1,8 @@
 """What remains of a publication: CIDs in the manifest, in the table of CIDs, and a run in the history.
 
-The manifest is changed last, when every target has the model: a CID that nobody has makes each fetch slower.
-It is edited where it lies, with its comments kept. One of the built-in catalog cannot be changed, because it
-comes with the package; a copy can be written elsewhere.
+The manifest is changed last, when every target has the model: a CID that no gateway has makes each fetch
+slower. It is edited in place, and keeps its comments. One of the built-in catalog cannot be changed, because
+it comes with the package; a copy can be written elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modelfetch.publish.model_tree import ModelTree
 
 OPERATION: Final = "publish"
-_SHOWN: Final = 5
+_LINES_LIMIT: Final = 5
 """Most CIDs that are listed when others replace them."""
 
 
@@ -51,8 +51,8 @@ def replaced_cids(manifest: Manifest, tree: ModelTree) -> list[str]:
         for what, old, new in pairs
         if old not in (None, new)
     ]
-    more = len(lines) - _SHOWN
-    return lines if more <= 0 else [*lines[:_SHOWN], f"and {more} more files have other CIDs now"]
+    more = len(lines) - _LINES_LIMIT
+    return lines if more <= 0 else [*lines[:_LINES_LIMIT], f"and {more} more files have other CIDs now"]
 
 
 def check_writable(path: Path) -> None:
@@ -71,7 +71,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_cids(path: Path, tree: ModelTree) -> tuple[bool, list[str]]:
-    """Write the CIDs into a manifest that lies in a catalog.
+    """Write the CIDs into the manifest of a catalog.
 
     Returns:
         Whether it was changed, and notices for the user.
@@ -159,7 +159,15 @@ def _end(failure: BaseException | None) -> tuple[str, int, str]:
 
 def _cid_rows(manifest: Manifest, tree: ModelTree, now: datetime) -> Sequence[CidRow]:
     rows = [
-        CidRow(file.tree.root.text, file.placed.spec.sha256, manifest.name, file.path, now, 0, 0)
+        CidRow(
+            file.tree.root.text,
+            file.placed.spec.sha256,
+            manifest.name,
+            file.path,
+            now,
+            successes=0,
+            failures=0,
+        )
         for file in tree.files
     ]
-    return [CidRow(tree.root.text, "", manifest.name, "", now, 0, 0), *rows]
+    return [CidRow(tree.root.text, "", manifest.name, "", now, successes=0, failures=0), *rows]

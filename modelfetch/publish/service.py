@@ -18,6 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from modelfetch.errors import AuthorizationError, Fault, SourceError, UnavailableError
+from modelfetch.ipfs.cid import Cid
+from modelfetch.ipfs.errors import MalformedError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.net.hub_client import refused
@@ -34,19 +36,19 @@ T = TypeVar("T")
 
 _ANSWER_BYTES: Final = 1 << 20
 """Most bytes read of an answer; a list of ten pins has about 10,000."""
-_SHOWN: Final = 200
+_TEXT_LIMIT: Final = 200
 """Most characters shown of what a server says about a failure."""
 _QUOTA: Final = re.compile(
     r"quota|limit|insufficient|exceed|upgrade|plan\b|funds|storage|billing", re.IGNORECASE
 )
 """Words with which services say that an account is used up. Pinata answers 403, the Pinning Service API 409
 with ``INSUFFICIENT_FUNDS``."""
-_RENEW: Final = {
+_TOKEN_HINTS: Final = {
     "kubo": "Set KUBO_API_TOKEN as in the node's API.Authorizations.",
     "pinata": "Renew PINATA_JWT (or PINATA_API_KEY and PINATA_SECRET_KEY), with the right to pin.",
     "pinning-service": "Renew IPFS_PINNING_TOKEN.",
 }
-AGAIN: Final = "Run the command again: what was sent is skipped."
+RERUN_HINT: Final = "Run the command again: what was sent is skipped."
 
 
 class QuotaError(SourceError):
@@ -146,15 +148,15 @@ class Service:
 
     def said(self, text: str) -> str:
         """Text of the server for a message: on one line, shortened, without secrets."""
-        return self._secrets.mask(text)[:_SHOWN].strip()
+        return self._secrets.mask(text)[:_TEXT_LIMIT].strip()
 
     def _error(self, error: SourceError, doing: str) -> ModelfetchError:
         message = f"{self.target.host}: cannot {doing}: {error.message}"
         if isinstance(error, QuotaError):
             return UnavailableError(message, hint="Make room in the account, or publish elsewhere.")
         if error.fault is Fault.AUTHORIZATION:
-            return AuthorizationError(message, hint=_RENEW[self.target.kind])
-        hint = error.hint or (AGAIN if error.fault.is_transient else "Check the address of --to.")
+            return AuthorizationError(message, hint=_TOKEN_HINTS[self.target.kind])
+        hint = error.hint or (RERUN_HINT if error.fault.is_transient else "Check the address of --to.")
         if error.fault is Fault.CONNECT and self.target.kind == "kubo":
             hint = "Start the node (`ipfs daemon`), or give its address: --to kubo=URL."
         return UnavailableError(message, hint=hint)
@@ -164,18 +166,19 @@ class Service:
         # A proxy in between may answer with a page; then the status has to do.
         said = self.said(_message(answer))
         if answer.status == 402 or (answer.status in (403, 409) and _QUOTA.search(said)):
-            return QuotaError(Fault.PROTOCOL, f"the quota is used up ({answer.status}{_after(said)})")
+            return QuotaError(Fault.PROTOCOL, f"the quota is used up ({answer.status}{_clause(said)})")
         if answer.status == 413:
-            return SourceError(Fault.PROTOCOL, f"does not take so much at once (413{_after(said)})")
+            return SourceError(Fault.PROTOCOL, f"does not take so much at once (413{_clause(said)})")
         if 300 <= answer.status < 400:
             return SourceError(Fault.REDIRECT, f"redirects ({answer.status}), which is not followed")
         if said and error.fault not in (Fault.AUTHORIZATION, Fault.NOT_FOUND):
-            message = f"{error.message}{_after(said)}"
+            message = f"{error.message}{_clause(said)}"
             return SourceError(error.fault, message, retry=error.retry, retry_after=error.retry_after)
         return SourceError(error.fault, error.message, retry=error.retry, retry_after=error.retry_after)
 
 
-def _after(said: str) -> str:
+def _clause(said: str) -> str:
+    """What a server said, to continue a message with."""
     return f": {said}" if said else ""
 
 
@@ -190,6 +193,14 @@ def _message(answer: Answer) -> str:
 def message_of(document: Mapping[str, Any]) -> str:
     """What a document says about a failure; empty if it says nothing."""
     return sanitize(": ".join(_texts(document)))
+
+
+def is_same_cid(text: object, cid: Cid) -> bool:
+    """Whether a server's text is the CID of a block, in whatever version and base."""
+    try:
+        return isinstance(text, str) and Cid.parse(text).multihash == cid.multihash
+    except MalformedError:
+        return False
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:

@@ -23,9 +23,9 @@ from modelfetch.model.text import quote
 from modelfetch.net.credentials import Credential
 from modelfetch.net.urls import host_of, is_secure, is_this_machine, origin
 
-KUBO: Final = "http://127.0.0.1:5001"
+KUBO_URL: Final = "http://127.0.0.1:5001"
 """Where a kubo node listens unless it is configured otherwise (``Addresses.API``)."""
-PINATA: Final = "https://api.pinata.cloud"
+PINATA_URL: Final = "https://api.pinata.cloud"
 
 KUBO_TOKEN: Final = "KUBO_API_TOKEN"  # noqa: S105 - the name of a variable
 PINNING_TOKEN: Final = "IPFS_PINNING_TOKEN"  # noqa: S105
@@ -80,11 +80,11 @@ def parse_targets(texts: Sequence[str], environ: Mapping[str, str]) -> list[Targ
 def _parse(text: str, environ: Mapping[str, str]) -> Target:
     name, equals, address = text.partition("=")
     if name == "kubo":
-        url = _address(address, text) if equals else KUBO
+        url = _address(address, text) if equals else KUBO_URL
         return _secure(Target(TargetKind.KUBO, url, _kubo_credential(url, environ)))
     if text == "pinata":
         credential, headers = _pinata_secrets(environ)
-        return _secure(Target(TargetKind.PINATA, PINATA, credential, headers))
+        return _secure(Target(TargetKind.PINATA, PINATA_URL, credential, headers))
     url = _address(text, text)
     token = _secret(PINNING_TOKEN, environ)
     if not token:
@@ -124,7 +124,7 @@ def _kubo_credential(url: str, environ: Mapping[str, str]) -> Credential | None:
 
 def _pinata_secrets(environ: Mapping[str, str]) -> tuple[Credential | None, Mapping[str, str]]:
     if token := _secret(PINATA_JWT, environ):
-        return Credential.bearer(PINATA, token), {}
+        return Credential.bearer(PINATA_URL, token), {}
     key, secret = (_secret(name, environ) for name in PINATA_KEYS)
     if not (key and secret):
         raise AuthorizationError(

@@ -38,7 +38,7 @@ def cli(tmp_path: Path) -> InProcess:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[KuboNode]:
-    monkeypatch.setattr(kubo, "_BISECTED_FROM", 2)
+    monkeypatch.setattr(kubo, "_BISECTION_LEAVES", 2)
     with KuboNode() as node:
         yield node
 
@@ -53,7 +53,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[PinningServer]:
 @pytest.fixture
 def pinata(monkeypatch: pytest.MonkeyPatch) -> Iterator[PinataServer]:
     with PinataServer() as pinata:
-        monkeypatch.setattr(targets, "PINATA", pinata.url)
+        monkeypatch.setattr(targets, "PINATA_URL", pinata.url)
         yield pinata
 
 
@@ -309,7 +309,7 @@ def test_a_run_that_failed_continues_in_the_next_one(cli: InProcess, node: KuboN
 def test_a_group_of_files_that_the_node_has_is_not_sent(
     cli: InProcess, node: KuboNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubo, "GROUP", 1)
+    monkeypatch.setattr(kubo, "GROUP_SIZE", 1)
     place(cli, "tiny", {"one.bin": BIG, "two.bin": BIG[1:]})
     assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
     assert node.paths().count("dag/import") == 3
@@ -321,7 +321,7 @@ def test_a_group_of_files_that_the_node_has_is_not_sent(
 def test_a_large_file_is_sent_in_several_requests(
     cli: InProcess, node: KuboNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubo, "IMPORT", 2 * MIB)
+    monkeypatch.setattr(kubo, "IMPORT_SIZE", 2 * MIB)
     node.faults = [Fault("dag/import", cut_after=MIB // 2)]
     assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
     sizes = [each.size for each in node.asked if each.path.endswith("dag/import")]
@@ -528,7 +528,7 @@ def test_a_limit_of_requests_is_waited_for(cli: InProcess, service: PinningServe
 @pytest.mark.parametrize("document", [[], {"results": [{"requestid": 1}]}, {"results": [7]}, "words"])
 def test_a_service_of_another_form_is_named(cli: InProcess, service: PinningServer, document: Any) -> None:
     service.faults = [Fault("/pins", 200, document), Fault("/pins", 200, document)]
-    assert_fails(pinned(cli, service), 6, "does not speak the Pinning Service API")
+    assert_fails(pinned(cli, service), 6, "does not implement the Pinning Service API")
 
 
 def test_tokens_of_services_come_from_the_environment_alone(cli: InProcess, service: PinningServer) -> None:
