@@ -124,13 +124,8 @@ def _directory(to: str | None) -> Path | None:
     Raises:
         UsageError: It is empty.
     """
-    from modelfetch.settings.locations import absolute, working_directory
-
-    if to is None:
-        return None
-    if not to.strip():  # as a path it would be the working directory
-        raise UsageError("--to is empty", hint="Give a directory; use . for the current one.")
-    return absolute(Path(to), working_directory())
+    hint = "Give a directory; use . for the current one."
+    return None if to is None else options.given_path(to, "--to", hint)
 
 
 def plan(

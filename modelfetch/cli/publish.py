@@ -248,14 +248,7 @@ def _check_online(workspace: Workspace, host: str, *, offline: bool) -> None:
 
 
 def _path(text: str | None, option: str) -> Path | None:
-    from modelfetch.errors import UsageError
-    from modelfetch.settings.locations import absolute, working_directory
-
-    if text is None:
-        return None
-    if not text.strip():
-        raise UsageError(f"{option} is empty", hint="Give the path of a file.")
-    return absolute(Path(text), working_directory())
+    return None if text is None else options.given_path(text, option, "Give the path of a file.")
 
 
 def _report(done: Published, *, dry_run: bool) -> None:

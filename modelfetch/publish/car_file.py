@@ -15,6 +15,7 @@ from modelfetch.errors import StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.regular_file import open_regular
 from modelfetch.model.text import sanitize
+from modelfetch.settings.replace_file import name_new
 
 if TYPE_CHECKING:
     from modelfetch.publish.car_stream import CarStream
@@ -72,7 +73,7 @@ def write_car(path: Path, car: CarStream) -> WrittenCar:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())  # before it gets its name, or a power cut may leave a part of it there
-        _name(temporary, path)
+        name_new(temporary, path)
     except OSError as error:
         if isinstance(error, FileExistsError):
             raise _taken(path) from error
@@ -84,16 +85,6 @@ def write_car(path: Path, car: CarStream) -> WrittenCar:
         with suppress(OSError):
             temporary.unlink()
     return WrittenCar(path, car.size, is_new=True)
-
-
-def _name(temporary: Path, path: Path) -> None:
-    """Give a file its final name; a link fails if the name is taken, which a rename does not."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links here, as on FAT
-        temporary.rename(path)
 
 
 def _is_same(path: Path, car: CarStream) -> bool:
