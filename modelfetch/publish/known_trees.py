@@ -34,19 +34,29 @@ def known_trees(store: Store, manifest: Manifest, profile: Profile) -> dict[str,
     """
     if profile != UNIXFS_V1_2025:
         return {}
-    receipt = store.receipt(manifest)
-    stated = {file.sha256: {file.cid or ""} for file in manifest.files}
-    for entry in receipt.files if receipt is not None else ():
-        stated.setdefault(entry.sha256, set()).add(entry.cid)
+    cids = _stated_cids(store, manifest)
     found: dict[str, Built] = {}
     for file in manifest.files:
-        if file.size <= profile.chunk_size or stated[file.sha256] == {""}:
+        # A file of one chunk has no map.
+        if file.size <= profile.chunk_size or file.sha256 not in cids:
             continue
         table = store.chunk_maps.read(file.sha256, file.size)
         tree = _tree_of(table) if table is not None else None
-        if tree is not None and tree.root.text in stated[file.sha256]:
+        if tree is not None and tree.root.text in cids[file.sha256]:
             found[file.sha256] = tree
     return found
+
+
+def _stated_cids(store: Store, manifest: Manifest) -> dict[str, set[str]]:
+    """The CIDs that the manifest and the receipt of a model state, by SHA-256 of the file."""
+    receipt = store.receipt(manifest)
+    pairs = [(file.sha256, file.cid) for file in manifest.files]
+    pairs += [(entry.sha256, entry.cid) for entry in (receipt.files if receipt is not None else ())]
+    stated: dict[str, set[str]] = {}
+    for sha256, cid in pairs:
+        if cid:
+            stated.setdefault(sha256, set()).add(cid)
+    return stated
 
 
 def _tree_of(table: LeafTable) -> Built | None:
