@@ -33,7 +33,8 @@ DEPTH_LIMIT: Final = 16
 """Most nodes above a leaf. A balanced tree of 174 children per node has 3 for 1 TiB; trickle has more."""
 ROWS_AT_LEAST: Final = 4096
 BYTES_PER_ROW: Final = 16 << 10
-"""A table may have a row for every 16 KiB of the file: no tool makes smaller chunks for a large file."""
+"""A table may have 4,096 rows, or one for every 16 KiB of the file if that is more: no tool makes smaller
+chunks for a large file."""
 INNER_AT_LEAST: Final = 1 << 20
 INNER_SHARE: Final = 200
 """Inner nodes may have 1 MiB and a 200th of the file in all, each counted as often as it occurs in the tree.

@@ -22,6 +22,7 @@ _MASK: Final = (1 << 64) - 1
 _C1: Final = 0x87C37B91114253D5
 _C2: Final = 0x4CF5AD432745937F
 _BLOCK: Final = 16
+"""Bytes that are mixed at a time: two numbers of 64 bits."""
 
 
 def murmur3_x64_64(data: bytes) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 from modelfetch.ipfs import varint
 from modelfetch.ipfs.errors import MalformedError
 
+# Wire types (protobuf encoding specification); 3 and 4 are groups, which are obsolete.
 VARINT: Final = 0
 FIXED64: Final = 1
 BYTES: Final = 2

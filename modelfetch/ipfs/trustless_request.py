@@ -29,6 +29,7 @@ CAR_TYPE: Final = "application/vnd.ipld.car"
 LENGTH_LIMIT: Final = 16 * 1024
 """Longest target and ``Accept`` header in characters; a path of 1,024 bytes has up to 3,072."""
 _FIELDS_LIMIT: Final = 64
+"""Most fields of a query; the protocol has six. Each takes time and memory before it is known."""
 _PREFIX: Final = "/ipfs/"
 # At most 19 digits: sizes are below 2**63, and int() of long texts is slow.
 _RANGE: Final = re.compile(r"(-?[0-9]{1,19}):(?:(-?[0-9]{1,19})|\*)")

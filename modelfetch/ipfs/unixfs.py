@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PERMISSION_BITS: Final = 0o7777
 """Bits of a mode that have a meaning; others are ignored (UnixFS specification)."""
 _NANOSECONDS_LIMIT: Final = 999_999_999
+"""Most nanoseconds of a time: a second has one more (UnixFS specification)."""
 
 _TYPE, _DATA, _FILESIZE, _BLOCKSIZES, _HASH_TYPE, _FANOUT, _MODE, _MTIME = range(1, 9)
 _NUMBERS: Final = {
