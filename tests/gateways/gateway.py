@@ -14,18 +14,15 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from modelfetch.ipfs import car, dag_pb, varint
 from modelfetch.ipfs.cid import RAW, Cid
 from tests.gateways.dags import Dag
+from tests.loopback import LoopbackHandler, LoopbackServer
 
 RAW_TYPE = "application/vnd.ipld.raw"
 CAR_TYPE = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
@@ -91,7 +88,7 @@ class Faults:
     """Whether such a redirect keeps the query."""
 
 
-class Gateway:
+class Gateway(LoopbackServer):
     """A gateway on a loopback port. Use it as a context manager.
 
     Attributes:
@@ -102,38 +99,16 @@ class Gateway:
     """
 
     def __init__(self, dag: Dag) -> None:
+        super().__init__(_handler_of(self))
         self.dag = dag
         self.faults = Faults()
         self.replies: list[Status] = []
         self.requests: list[Request] = []
         self.sent = 0
         self._released = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         self._released.set()
-        self._server.shutdown()
-        self._thread.join()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        """The port."""
-        return int(self._server.server_address[1])
-
-    @property
-    def url(self) -> str:
-        """The base address."""
-        return f"http://127.0.0.1:{self.port}"
 
     def targets(self, form: str) -> list[str]:
         """The targets of the requests for one form so far."""
@@ -249,30 +224,8 @@ def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def handle_error(self, *_: Any) -> None:
-        """Clients that leave are part of the tests."""
-
-
-def _handler_of(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = 1 << 16
-
-        def setup(self) -> None:
-            super().setup()
-            gateway._open.add(self.connection)
-
-        def finish(self) -> None:
-            gateway._open.discard(self.connection)
-            with suppress(OSError):
-                super().finish()
-
+def _handler_of(gateway: Gateway) -> type[LoopbackHandler]:
+    class Handler(LoopbackHandler):
         def do_GET(self) -> None:
             if gateway.faults.stall == 0:
                 gateway.requests.append(self._request())
@@ -312,8 +265,5 @@ def _handler_of(gateway: Gateway) -> type[BaseHTTPRequestHandler]:
                     return
             if is_chunked:
                 self.wfile.write(b"0\r\n\r\n")
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     return Handler

@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from modelfetch.ipfs import dag_pb
@@ -23,6 +22,7 @@ from modelfetch.ipfs.directory_builder import build_tree
 from modelfetch.ipfs.errors import MalformedError
 from modelfetch.ipfs.file_tree import FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025, Profile
+from tests.loopback import LoopbackHandler, LoopbackServer
 
 ADDRESSES = [
     "/ip4/127.0.0.1/tcp/4001",
@@ -65,38 +65,20 @@ class Fault:
     """No answer comes until the client leaves."""
 
 
-class PublishServer:
+class PublishServer(LoopbackServer):
     """A server on a loopback port. Use it as a context manager."""
 
     token = ""
     """The bearer token that each request must have; empty for none."""
 
     def __init__(self) -> None:
+        super().__init__(_handler_of(self))
         self.asked: list[Asked] = []
         self.faults: list[Fault] = []
         self.leave = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         self.leave.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def host(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        """The address."""
-        return f"http://{self.host}"
 
     def paths(self) -> list[str]:
         """The last part of the path of each request."""
@@ -122,18 +104,8 @@ class PublishServer:
         return 401, {"error": {"reason": "UNAUTHORIZED", "details": f"no such token: {self.token}x"}}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, *_: Any) -> None:
-        """Clients that leave are part of the tests."""
-
-
-def _handler_of(owner: PublishServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+def _handler_of(owner: PublishServer) -> type[LoopbackHandler]:
+    class Handler(LoopbackHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -178,9 +150,6 @@ def _handler_of(owner: PublishServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     return Handler
 
