@@ -283,7 +283,7 @@ def test_verify_names_the_damaged_ranges(known: Laboratory) -> None:
     assert code(events) == 5
     (failed,) = of(events, SourceFailed)
     assert failed.ranges == ((2 * MIB, 4 * MIB), (8 * MIB, SIZE))
-    assert failed.reason.endswith("wrong at 2.0-4.0 MiB, 8.0-8.0 MiB")
+    assert failed.reason.endswith("wrong at 2.0-4.0 MiB, 8.0-8.1 MiB")
     assert last(events).files[0].ranges == failed.ranges
 
 
