@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Progress
-from modelfetch.engine.file_chunks import FileChunks, known_table
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
@@ -39,7 +39,7 @@ def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
         proven = skeleton_table(*place)
         if proven is not None:
             return FileChunks(proven, is_proven=True)
-    table = known_table(runtime, job.file)
+    table = runtime.store.chunk_maps.read(job.file.sha256, job.file.size) if job.file.size > CHUNK else None
     if table is None:
         return FileChunks()
     pinned = {place.cid for _, place in job.places}

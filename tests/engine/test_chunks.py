@@ -21,6 +21,8 @@ from modelfetch.ipfs import car
 from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
+from modelfetch.store import Store
+from modelfetch.store.hashing import Hashing
 from tests.engine.fakes import (
     EAGER,
     MIB,
@@ -191,6 +193,27 @@ def test_a_skeleton_proves_the_chunks_before_the_first_byte(lab: Laboratory, tmp
     assert code(events) == 0
     assert lab.read(manifest, "f.bin") == CONTENT
     assert (liar.asked, honest.asked) == ([0], [3 * MIB])
+
+
+def test_the_table_of_a_skeleton_becomes_the_chunk_map_of_the_file(lab: Laboratory, tmp_path: Path) -> None:
+    """Here the chunks are not hashed along with the file, as where hashing is the bottleneck."""
+    lab.store = Store(lab.root, fsync=False, hashing=Hashing(), chunk_maps="auto")
+    lab.serve(CONTENT)
+    events = lab.ensure(beside(tmp_path, BUILT))
+    assert of(events, FileCommitted)[0].cid == BUILT.root.text
+    table = lab.store.chunk_maps.read(sha(PROVEN), SIZE)
+    assert table is not None
+    assert table.root == BUILT.root
+
+
+def test_a_skeleton_serves_verification_too(lab: Laboratory, tmp_path: Path) -> None:
+    manifest = beside(tmp_path, BUILT)
+    lab.install(manifest, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(manifest))
+    assert not of(lab.verify(manifest, sample=1), FileVerified)
+    damage(lab.place(manifest, "f.bin"), 2 * MIB)
+    (failed,) = of(lab.verify(manifest), SourceFailed)
+    assert failed.ranges == ((2 * MIB, 3 * MIB),)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, body(5000)], ids=["empty", "zeros", "garbage"])
