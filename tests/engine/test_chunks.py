@@ -23,6 +23,7 @@ from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
 from modelfetch.store import Store
 from modelfetch.store.hashing import Hashing
+from modelfetch.store.partial import Partial
 from tests.engine.fakes import (
     EAGER,
     MIB,
@@ -292,6 +293,23 @@ def test_chunks_of_an_older_version_are_copied(lab: Laboratory) -> None:
     (planned,) = of(events, Planned)
     assert planned.files[0].reused == committed.reused
     assert planned.missing == len(new) - committed.reused
+
+
+def test_the_space_for_copies_is_checked_before_the_first(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = body(MIB, 9) + CONTENT[MIB:]
+    older, tree = replace(UNPROVEN, version="0"), built(new)
+    lab.install(older, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(older), BUILT)
+    newer = pinned(model("m", {"f.bin": new}), tree.root.text)
+    lab.store.chunk_maps.write(sha(newer), tree)
+    lab.serve(new)
+    asked: list[int] = []
+    monkeypatch.setattr(Store, "check_space", lambda _, needed: asked.append(needed))
+    monkeypatch.setattr(Partial, "clone_chunk", lambda *_: False)
+    assert code(lab.ensure(newer)) == 0
+    assert asked == [MIB, SIZE]
 
 
 # Verification
