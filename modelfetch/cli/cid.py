@@ -45,8 +45,9 @@ def cid(
 ) -> None:
     """Compute the IPFS CIDs of files and directories.
 
-    Prints a line for each path: CID, two spaces, path. In directories, hidden files are left out and symbolic
-    links stay links, as with other tools. Uses no network.
+    A CID is a name that follows from the bytes, as a SHA-256 does. Prints a line for each path: CID, two
+    spaces, path. In directories, hidden files are left out and symbolic links stay links, as with other
+    tools. Uses no network.
     """
     from modelfetch.cli.pinning import ProgressLine
     from modelfetch.ipfs.profiles import PROFILES

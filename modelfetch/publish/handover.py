@@ -1,7 +1,7 @@
 """Hands a model to all targets of a run, in their order: kubo nodes first, then services.
 
-A pinning service fetches the blocks by itself. It is told the addresses of the kubo node that got them in the
-same run, and the node connects to those of the service.
+A pinning service fetches the blocks by itself. It gets the addresses of the kubo node that received them in
+the same run, and the node connects to those of the service.
 """
 
 from __future__ import annotations
@@ -169,11 +169,11 @@ def line(outcome: Outcome) -> str:
 
     host = outcome.target.host
     if outcome.state == "present":
-        return f"already pinned at {host}"
+        return f"{host} has the model already"
     if outcome.state == "missing":
         return f"would publish to {host}"
     if outcome.state != "pinned":
         return f"already requested at {host}: {outcome.state}"
     parts = [f"{format_size(outcome.sent)} sent"] if outcome.sent else []
     parts += [f"{format_size(outcome.skipped)} were there"] if outcome.skipped else []
-    return f"pinned at {host}" + (f" ({', '.join(parts)})" if parts else "")
+    return f"published to {host}" + (f" ({', '.join(parts)})" if parts else "")

@@ -190,7 +190,7 @@ class PinningService:
 
     def _nonsense(self) -> UnavailableError:
         return UnavailableError(
-            f"{self._service.target.host} does not speak the Pinning Service API",
+            f"{self._service.target.host} has no Pinning Service API",
             hint="Check the address of --to.",
         )
 
