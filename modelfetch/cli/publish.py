@@ -275,7 +275,7 @@ def _report(done: Published, wanted: Wanted) -> None:
         is_planned = wanted.dry_run and not done.has_cids
         verb = "would write the CIDs into" if is_planned else "the CIDs are already in"
         say(f"{'wrote the CIDs into' if done.is_changed else verb} {done.manifest}")
-    if not (wanted.targets or wanted.dry_run):
+    if not (wanted.targets or wanted.dry_run or wanted.car or wanted.skeleton):
         say("nothing was sent: --to kubo, --to pinata or --to URL publishes the model")
 
 

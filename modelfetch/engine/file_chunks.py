@@ -18,7 +18,6 @@ from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
-from modelfetch.sources.ipfs_content import NoTableError
 from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ class FileChunks:
         """
         if self.is_proven or not isinstance(offer, Provable):
             return
+        from modelfetch.sources.ipfs_content import NoTableError  # here: only gateways need it
+
         try:
             self.table, self.is_proven = offer.leaf_table(first_byte), True
         except NoTableError:
