@@ -45,8 +45,9 @@ def cid(
 ) -> None:
     """Compute the IPFS CIDs of files and directories.
 
-    Prints a line for each path: CID, two spaces, path. In directories, hidden files are left out and symbolic
-    links stay links, as with other tools. Uses no network.
+    A CID is a name that follows from the bytes, as a SHA-256 does. Prints a line for each path: CID, two
+    spaces, path. In directories, hidden files are left out and symbolic links stay links, as with other
+    tools. Uses no network.
     """
     from modelfetch.cli.pinning import ProgressLine
     from modelfetch.ipfs.profiles import PROFILES
@@ -72,8 +73,8 @@ def cid(
         documents = [_document(path, each) for path, each in zip(paths, found, strict=True)]
         print_json({"profile": profile.value, "paths": documents})
     elif not quiet and (links := sum(each.links for each in found)):
-        what = "1 symbolic link was" if links == 1 else f"{links} symbolic links were"
-        say(f"note: {what} kept as links; the CIDs do not cover what they lead to")
+        what = "1 symbolic link was kept" if links == 1 else f"{links} symbolic links were kept"
+        say(f"note: {what}; the CIDs do not cover the files that links lead to")
 
 
 def _path(text: str) -> Path:

@@ -136,6 +136,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch verify",
         "modelfetch verify whisper-base --repair",
         "modelfetch verify --quick --quiet",
+        "modelfetch verify --sample 20",
         "modelfetch verify --hf org/name",
     ),
     "add": (

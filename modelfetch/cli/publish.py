@@ -3,7 +3,7 @@
 stdout gets the reference of the directory, stderr a line for each target and file written::
 
     $ modelfetch publish my-model --to kubo
-    pinned at 127.0.0.1:5001 (209 MB sent)
+    published to 127.0.0.1:5001 (209 MB sent)
     wrote the CIDs into /home/me/.config/modelfetch/catalog/my-model.toml
     ipfs:bafybei...
 
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from modelfetch.publish.tree_hashing import HashingPool
     from modelfetch.workspace import Workspace
 
+
+def _complete_target(incomplete: str) -> Iterator[str]:
+    yield from (name for name in ("kubo", "pinata") if name.startswith(incomplete))
+
+
 What = Annotated[
     str,
     typer.Argument(
@@ -50,20 +55,26 @@ To = Annotated[
     typer.Option(
         "--to",
         metavar="TARGET",
-        help="kubo, kubo=URL, pinata, or the URL of a pinning service (repeatable).",
+        help="Where to send it: kubo, kubo=URL, pinata, or the URL of a pinning service (repeatable).",
+        autocompletion=_complete_target,
         show_default=False,
     ),
 ]
 Car = Annotated[
     str | None,
-    typer.Option("--car", metavar="FILE", help="Write all blocks to this CAR file.", show_default=False),
+    typer.Option(
+        "--car",
+        metavar="FILE",
+        help="Write the model to this CAR file, which IPFS tools import.",
+        show_default=False,
+    ),
 ]
 Skeleton = Annotated[
     str | None,
     typer.Option(
         "--skeleton",
         metavar="FILE",
-        help="Write the blocks that prove each chunk of the files to this CAR file.",
+        help="Write the digests of all chunks to this CAR file: beside the manifest, it proves each MiB.",
         show_default=False,
     ),
 ]
@@ -98,9 +109,10 @@ def publish(
 ) -> None:
     """Publish a model on IPFS.
 
-    Computes the CIDs of all files and of their directory, hands the blocks to the targets, and writes the
-    CIDs into the manifest. Prints the reference of the directory. Run it again to continue. Tokens are
-    variables: KUBO_API_TOKEN, PINATA_JWT, IPFS_PINNING_TOKEN.
+    Computes the CIDs of all files and of their directory: names that follow from the bytes. Sends the model
+    to each target, and writes the CIDs into the manifest. Without --to, nothing is sent. Prints the reference
+    of the directory: ipfs:CID. Run it again to continue. Tokens are read from the environment alone:
+    KUBO_API_TOKEN, PINATA_JWT, IPFS_PINNING_TOKEN.
     """
     from modelfetch.ipfs.profiles import PROFILES
     from modelfetch.publish.publication import PublishRequest
@@ -129,7 +141,7 @@ def publish(
         print_json(_document(selected, done, request))
         return
     if not quiet:
-        _report(done, dry_run=dry_run)
+        _report(done, request)
     print_line(f"ipfs:{done.tree.root.text}")
 
 
@@ -251,7 +263,7 @@ def _path(text: str | None, option: str) -> Path | None:
     return None if text is None else options.given_path(text, option, "Give the path of a file.")
 
 
-def _report(done: Published, *, dry_run: bool) -> None:
+def _report(done: Published, request: PublishRequest) -> None:
     from modelfetch.model.units import format_size
 
     for notice in done.notices:
@@ -259,12 +271,14 @@ def _report(done: Published, *, dry_run: bool) -> None:
     for car in (done.car, done.skeleton):
         if car is not None:
             say(f"{'wrote' if car.is_new else 'already there:'} {car.path} ({format_size(car.size)})")
+    for path in done.planned:
+        say(f"would write {path}")
     if done.manifest is not None:
-        if dry_run:
-            say(f"would write the CIDs into {done.manifest}")
-        else:
-            verb = "wrote the CIDs into" if done.is_changed else "the CIDs are already in"
-            say(f"{verb} {done.manifest}")
+        is_planned = request.dry_run and not done.has_cids
+        verb = "would write the CIDs into" if is_planned else "the CIDs are already in"
+        say(f"{'wrote the CIDs into' if done.is_changed else verb} {done.manifest}")
+    if not (request.targets or request.dry_run or request.car or request.skeleton):
+        say("nothing was sent: --to kubo, --to pinata or --to URL publishes the model")
 
 
 def _document(selected: Selected, done: Published, request: PublishRequest) -> dict[str, Any]:

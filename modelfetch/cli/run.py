@@ -132,10 +132,10 @@ def _say_chance(manifests: Sequence[Manifest], sample: int) -> None:
     from modelfetch.engine.sampling import SHARE, least_chance
 
     files = [file for manifest in manifests for file in manifest.files]
-    found = least_chance(files, sample)
+    found = int(1000 * least_chance(files, sample)) / 1000  # rounded down: 100 % is certain
     say(
-        f"note: up to {sample} random chunks of each file were read: if a file is damaged in {SHARE:.0%} of "
-        f"its chunks, that was found with a probability of at least {found:.1%}"
+        f"note: up to {sample} random chunks of 1 MiB were read of each file: if {SHARE:.0%} of a file were "
+        f"damaged, that would have been found with a probability of at least {found:.1%}"
     )
 
 
@@ -276,6 +276,6 @@ def run_verify(
     finished = run(workspace, events, json=json, quiet=quiet)
     if not json:
         print_bad(finished, quiet=quiet)
-    if sample and manifests and not (json or quiet):
+    if sample and manifests and not (json or quiet or finished.exit_code):
         _say_chance(manifests, sample)
     return finished.exit_code

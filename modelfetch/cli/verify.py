@@ -36,7 +36,8 @@ def verify(
             "--sample",
             metavar="N",
             min=0,
-            help="Read only N random chunks of each file, and say how likely that finds damage.",
+            help="Read only N random chunks of 1 MiB of each file, and say how likely that finds damage.",
+            show_default=False,
         ),
     ] = 0,
     hf: Annotated[
@@ -61,6 +62,8 @@ def verify(
         if quick or repair or strict or sample:
             raise UsageError("--hf cannot be used together with --quick, --repair, --sample or --strict")
         raise typer.Exit(_verify_hub(names or (), cache_dir, quiet=quiet, json=json))
+    if sample and quick:  # which reads nothing of most files
+        raise UsageError("--sample cannot be used together with --quick")
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions
 

@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Progress
-from modelfetch.engine.file_chunks import FileChunks, known_table
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
@@ -39,7 +39,7 @@ def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
         proven = skeleton_table(*place)
         if proven is not None:
             return FileChunks(proven, is_proven=True)
-    table = known_table(runtime, job.file)
+    table = runtime.store.chunk_maps.read(job.file.sha256, job.file.size) if job.file.size > CHUNK else None
     if table is None:
         return FileChunks()
     pinned = {place.cid for _, place in job.places}
@@ -60,7 +60,7 @@ def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> T
     if table is None:
         return 0
     local = runtime.store.local_chunks
-    ticker = Ticker(runtime.clock)
+    ticker, has_room = Ticker(runtime.clock), False
     manifest, file = job.places[0]
     paths = runtime.store.copies_of(job.places)
     copies = chain(
@@ -71,18 +71,26 @@ def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> T
         with local.open(path) as opened:
             for row, _, offset in group:
                 runtime.cancel.raise_if_cancelled()
-                _take(opened, offset, table, row, partial)
+                if not _is_cloned(opened, offset, table, row, partial):
+                    if not has_room:
+                        # The run checked the space for what it fetches alone, since clones take none.
+                        runtime.store.check_space(file.size - partial.received)
+                        has_room = True
+                    _copy(opened, offset, table, row, partial)
                 if ticker.due():
                     yield Progress(manifest.name, file.path, CACHE, "", 1, partial.received, file.size)
     return partial.received - before
 
 
-def _take(opened: OpenCopy, offset: int, table: LeafTable, row: Row, partial: Partial) -> None:
-    """Take a chunk if it is right: without a copy where the file system can share it."""
-    if opened.fd is not None and partial.clone_chunk(
+def _is_cloned(opened: OpenCopy, offset: int, table: LeafTable, row: Row, partial: Partial) -> bool:
+    """Take a chunk without a copy, if it is right and the file system can share it."""
+    return opened.fd is not None and partial.clone_chunk(
         row.offset, opened.fd, offset, row.size, LABEL, lambda data: table.check(row, data)
-    ):
-        return
+    )
+
+
+def _copy(opened: OpenCopy, offset: int, table: LeafTable, row: Row, partial: Partial) -> None:
+    """Copy a chunk if it is right."""
     data = opened.read(offset, row.size)
     if data is not None and table.check(row, data):
         partial.put(row.offset, data, LABEL)

@@ -1,4 +1,4 @@
-"""Which chunks of a damaged file are wrong, if its chunk map is there.
+"""Which chunks of a damaged file are wrong, if its chunk map or the skeleton of its model is there.
 
 Only a bad file is read for this, after its SHA-256 or its size showed that it is bad. Chunks that a file cut
 short does not have are wrong, too; bytes behind the end are a range of their own.
@@ -15,7 +15,7 @@ from modelfetch.model.units import format_range
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.model.manifest import FileSpec
+    from modelfetch.model.manifest import FileSpec, Manifest
 
 Range = tuple[int, int]
 """Start and end in bytes; the end is exclusive."""
@@ -23,17 +23,17 @@ SHOWN: Final = 4
 """Ranges that are named in a message; of more, the number."""
 
 
-def wrong_ranges(runtime: Runtime, file: FileSpec, path: Path) -> tuple[Range, ...]:
-    """Compare a bad file with its chunk map.
+def wrong_ranges(runtime: Runtime, manifest: Manifest, file: FileSpec, path: Path) -> tuple[Range, ...]:
+    """Compare a bad file with what is known of its chunks.
 
     Returns:
-        The ranges that are wrong, adjacent ones joined; none if the map is missing, or no chunk fits it: then
-        it is probably that of another file.
+        The ranges that are wrong, adjacent ones joined; none if no map is known, or no chunk fits it: then it
+        is probably that of another file.
 
     Raises:
         Cancelled: The run was cancelled.
     """
-    table = known_table(runtime, file)
+    table = known_table(runtime, manifest, file)
     if table is None:
         return ()
     size = runtime.store.size_of(path) or 0

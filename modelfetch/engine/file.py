@@ -35,6 +35,7 @@ from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
+    from modelfetch.engine.file_chunks import FileChunks
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
@@ -250,10 +251,19 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
                 raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
             raise
     yield from displaced(manifest, file, placed)
+    cid = placed.cid or _keep_table(runtime, file, chunks)
     last = transfer.sink.last
     if last is None:
-        return Obtained(CACHE, "", 0, reused, cid=placed.cid)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused, cid=placed.cid)
+        return Obtained(CACHE, "", 0, reused, cid=cid)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused, cid=cid)
+
+
+def _keep_table(runtime: Runtime, file: FileSpec, chunks: FileChunks) -> str:
+    """Store a proven table as the chunk map of a file whose chunks were not hashed; returns its CID."""
+    maps = runtime.store.chunk_maps
+    if not chunks.is_proven or maps.is_intact(file):
+        return ""
+    return maps.write(file.sha256, maps.tree_of(chunks.table))
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:

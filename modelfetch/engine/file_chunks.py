@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
 
     from modelfetch.engine.runtime import Runtime
     from modelfetch.ipfs.leaf_table import LeafTable
-    from modelfetch.model.manifest import FileSpec
+    from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
 
 
-def known_table(runtime: Runtime, file: FileSpec) -> LeafTable | None:
-    """Return the table of a file's chunks from its map in the cache, if it has more than one."""
+def known_table(runtime: Runtime, manifest: Manifest, file: FileSpec) -> LeafTable | None:
+    """Return the table of a file's chunks, if it has more than one.
+
+    It comes from the skeleton beside the manifest, which the CID of the file proves, else from its chunk map.
+    """
     if file.size <= CHUNK:  # its digest is that of the file, which says all that is to know
         return None
-    return runtime.store.chunk_maps.read(file.sha256, file.size)
+    return skeleton_table(manifest, file) or runtime.store.chunk_maps.read(file.sha256, file.size)
 
 
 @runtime_checkable

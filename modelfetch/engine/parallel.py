@@ -21,7 +21,7 @@ from modelfetch.net.responses import Unranged
 from modelfetch.threads import start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.segments import Segments
@@ -136,19 +136,26 @@ class ParallelConnections:
         """Fetch segments while there are any, and a source that may have another connection."""
         segments = self._sink.segments
         segments.split(self._parts)
-        while not self._is_stopped and (candidate := self._choose()) is not None:
+        failed: set[str] = set()
+        while not self._is_stopped and (candidate := self._choose(failed)) is not None:
             try:
-                is_done = self._fetch_segment(segments, candidate)
+                goes_on = self._fetch_segment(segments, candidate, failed)
             finally:
                 self._runtime.hosts.release_connection(candidate.offer.host)
-            if not is_done:
+            if not goes_on:
                 return
 
-    def _fetch_segment(self, segments: Segments, candidate: Candidate) -> bool:
+    def _fetch_segment(self, segments: Segments, candidate: Candidate, failed: set[str]) -> bool:
         """Fetch one segment from a source.
 
+        Args:
+            segments: Where the segment comes from.
+            candidate: The source.
+            failed: Gets the address of the source if it fails.
+
         Returns:
-            Whether it was fetched completely, so that another one is worth a request.
+            Whether another segment is worth a request: this one was fetched completely, or another source may
+            have it.
         """
         segment = segments.claim()
         if segment is None:
@@ -158,17 +165,23 @@ class ParallelConnections:
             self._fill(connection)
         except SourceError as error:
             self._note_failure(candidate, error)
-            return error.fault is Fault.HASH  # another source may have the segment
+            failed.add(candidate.offer.address)
+            # Bytes of several sources are mixed only where each chunk is checked, or if the failed one sent
+            # none: else it is unknown which of them sent wrong bytes.
+            return self._sink.chunks.table is not None or error.fault.is_unreached
         finally:
             segments.release(connection.segment)
             self._changed.set()
         return not connection.segment.left
 
-    def _choose(self) -> Candidate | None:
+    def _choose(self, failed: Collection[str]) -> Candidate | None:
         """Choose the first source without failures whose host allows another connection, and count that.
 
         A source that failed is left to the first connection, which alone retries. The order of the checks
         matters: the last one counts the connection.
+
+        Args:
+            failed: Addresses of sources that failed over this connection.
         """
         hosts, now = self._runtime.hosts, self._runtime.clock()
         for candidate in self._in_order(self._candidates.remaining()):
@@ -181,7 +194,8 @@ class ParallelConnections:
                 and hosts.sends_ranges(host)
                 and hosts.down(host) is None
             )
-            is_healthy = not candidate.failures and not hosts.is_demoted(host)
+            has_failed = bool(candidate.failures) or candidate.offer.address in failed
+            is_healthy = not has_failed and not hosts.is_demoted(host)
             is_ready = is_able and is_healthy and ready_at(candidate, hosts) <= now
             if is_ready and hosts.acquire_connection(host):
                 return candidate

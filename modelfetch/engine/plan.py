@@ -98,9 +98,8 @@ def reusable(runtime: Runtime, manifest: Manifest, file: FileSpec) -> int:
     if file.size <= CHUNK or not (file.cid or runtime.store.chunk_maps.has(file.sha256)):
         return 0  # as almost always: loads nothing
     from modelfetch.engine.file_chunks import known_table
-    from modelfetch.engine.skeletons import skeleton_table
 
-    table = skeleton_table(manifest, file) or known_table(runtime, file)
+    table = known_table(runtime, manifest, file)
     if table is None:
         return 0
     copies = runtime.store.local_chunks.elsewhere(table, lambda: [(0, file.size)])

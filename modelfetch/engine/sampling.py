@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.workers import Task
-    from modelfetch.model.manifest import FileSpec
+    from modelfetch.model.manifest import FileSpec, Manifest
 
 SHARE: Final = 0.1
 """Share of a file's chunks that are damaged, for which the chance to find that is stated."""
 
 
-def sample(runtime: Runtime, model: str, file: FileSpec, path: Path, count: int) -> Task[bool]:
+def sample(runtime: Runtime, manifest: Manifest, file: FileSpec, path: Path, count: int) -> Task[bool]:
     """Read some chunks of a file that has the right size.
 
     Args:
         runtime: Of the run.
-        model: Name of its model.
+        manifest: Its model.
         file: The file.
         path: Where it is.
         count: How many chunks to read at most.
@@ -47,7 +47,7 @@ def sample(runtime: Runtime, model: str, file: FileSpec, path: Path, count: int)
     Raises:
         Cancelled: The run was cancelled.
     """
-    table = known_table(runtime, file)
+    table = known_table(runtime, manifest, file)
     if table is None:
         return False
     rows = random.sample(range(len(table.rows)), min(count, len(table.rows)))
@@ -61,7 +61,7 @@ def sample(runtime: Runtime, model: str, file: FileSpec, path: Path, count: int)
                 return False
             done += row.size
             if ticker.due():
-                yield Progress(model, file.path, CACHE, "", 1, done, file.size)
+                yield Progress(manifest.name, file.path, CACHE, "", 1, done, file.size)
     return True
 
 

@@ -206,7 +206,7 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
     if size is None:
         return (yield from _bad(model, file, Fault.MISSING, "is not there"))
     if size != file.size:
-        ranges = wrong_ranges(runtime, file, item.path)
+        ranges = wrong_ranges(runtime, item.manifest, file, item.path)
         return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}", ranges))
     yield FileStarted(model, file.path, file.size, 0)
     if request.sample and (yield from _is_sample_right(runtime, item, request.sample)):
@@ -217,7 +217,8 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
     actual = yield from hash_with_progress(runtime, model, file, item.path, chunks)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"
-        return (yield from _bad(model, file, Fault.HASH, reason, wrong_ranges(runtime, file, item.path)))
+        ranges = wrong_ranges(runtime, item.manifest, file, item.path)
+        return (yield from _bad(model, file, Fault.HASH, reason, ranges))
     cid = runtime.store.chunk_maps.write(file.sha256, chunks.tree()) if chunks is not None else ""
     yield FileVerified(model, file.path, file.size, file.sha256, cid)
     return None
@@ -226,7 +227,7 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
 def _is_sample_right(runtime: Runtime, item: _Item, count: int) -> Task[bool]:
     from modelfetch.engine.sampling import sample  # here, as few checks ask for it
 
-    return (yield from sample(runtime, item.manifest.name, item.file, item.path, count))
+    return (yield from sample(runtime, item.manifest, item.file, item.path, count))
 
 
 def _bad(

@@ -15,13 +15,16 @@ Only digests are needed: leaves can be hashed elsewhere, and their bytes are nev
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelfetch.ipfs import unixfs
 from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Buffer, Cid, cid_of
 from modelfetch.ipfs.dag_pb import Link
 from modelfetch.ipfs.profiles import Profile
 from modelfetch.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from modelfetch.ipfs.leaf_table import LeafTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,22 @@ class FileTree:
         self._nodes.append((cid, block))
         tsize = len(block) + sum(child.tsize for child in children)
         self._add(level + 1, _Child(cid, sum(child.size for child in children), tsize))
+
+
+def tree_of(table: LeafTable, profile: Profile) -> Built | None:
+    """Build the tree of a file from the table of its leaves; None if it does not fit."""
+    from modelfetch.ipfs.row_array import LeafKind  # here, as most trees are built without a table
+
+    tree = FileTree(profile)
+    try:
+        for row in table.rows:
+            if row.kind is not LeafKind.RAW:
+                return None
+            tree.add_leaf(row.digest, row.size)
+    except ValueError:  # chunks of another size
+        return None
+    built = tree.finish()
+    return built if built.root == table.root else None
 
 
 def leaf_digest(chunk: Buffer, profile: Profile) -> bytes:

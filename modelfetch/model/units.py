@@ -45,8 +45,8 @@ SIZE_LIMIT: Final = 2**63
 
 
 def format_range(start: int, end: int) -> str:
-    """Format a range of bytes in MiB, the size of a chunk: ``17.0-18.0 MiB``."""
-    return f"{start / _MIB:.1f}-{end / _MIB:.1f} MiB"
+    """Format a range of bytes in MiB, the size of a chunk: ``17.0-18.0 MiB``. The end is rounded up."""
+    return f"{start / _MIB:.1f}-{-(-10 * end // _MIB) / 10:.1f} MiB"
 
 
 def format_rate(bytes_per_s: float) -> str:

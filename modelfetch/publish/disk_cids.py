@@ -88,7 +88,8 @@ class DiskCids:
         if stat.S_ISLNK(found.st_mode):
             return self._link(path)
         raise UsageError(
-            f"{quote(str(path), 200)} is neither a file nor a directory", hint="Move it elsewhere."
+            f"{quote(str(path), 200)} is neither a file nor a directory",
+            hint="Move it out of the directory." if depth else "Give a file or a directory.",
         )
 
     def _file(self, path: Path, size: int) -> PathCid:

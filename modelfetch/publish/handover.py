@@ -169,11 +169,11 @@ def summary_line(outcome: Outcome) -> str:
 
     host = outcome.target.host
     if outcome.state == "present":
-        return f"already pinned at {host}"
+        return f"{host} has the model already"
     if outcome.state == "missing":
         return f"would publish to {host}"
     if outcome.state != "pinned":
         return f"already requested at {host}: {outcome.state}"
     parts = [f"{format_size(outcome.sent)} sent"] if outcome.sent else []
     parts += [f"{format_size(outcome.skipped)} were there"] if outcome.skipped else []
-    return f"pinned at {host}" + (f" ({', '.join(parts)})" if parts else "")
+    return f"published to {host}" + (f" ({', '.join(parts)})" if parts else "")

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelfetch.ipfs.file_tree import FileTree
+from modelfetch.ipfs.file_tree import tree_of
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
-from modelfetch.ipfs.row_array import LeafKind
 
 if TYPE_CHECKING:
     from modelfetch.ipfs.file_tree import Built
-    from modelfetch.ipfs.leaf_table import LeafTable
     from modelfetch.ipfs.profiles import Profile
     from modelfetch.model.manifest import Manifest
     from modelfetch.publish.model_tree import ModelTree
@@ -41,7 +39,7 @@ def known_trees(store: Store, manifest: Manifest, profile: Profile) -> dict[str,
         if file.size <= profile.chunk_size or file.sha256 not in cids:
             continue
         table = store.chunk_maps.read(file.sha256, file.size)
-        tree = _tree_of(table) if table is not None else None
+        tree = tree_of(table, profile) if table is not None else None
         if tree is not None and tree.root.text in cids[file.sha256]:
             found[file.sha256] = tree
     return found
@@ -57,20 +55,6 @@ def _stated_cids(store: Store, manifest: Manifest) -> dict[str, set[str]]:
         if cid:
             stated.setdefault(sha256, set()).add(cid)
     return stated
-
-
-def _tree_of(table: LeafTable) -> Built | None:
-    """Build the tree of a file from the table of its leaves; None if it is not one of the profile."""
-    tree = FileTree(UNIXFS_V1_2025)
-    try:
-        for row in table.rows:
-            if row.kind is not LeafKind.RAW:
-                return None
-            tree.add_leaf(row.digest, row.size)
-    except ValueError:  # chunks of another size
-        return None
-    built = tree.finish()
-    return built if built.root == table.root else None
 
 
 def keep_maps(store: Store, tree: ModelTree) -> None:

@@ -272,7 +272,7 @@ class Kubo:
 
     def _ask(self, command: str, seconds: float = 0.0, **query: str) -> Reply:
         path = f"/api/v0/{command}" + (f"?{urlencode(query)}" if query else "")
-        return self._service.request(path, _post(seconds), _ACCEPTED, doing=f"ask for {command}")
+        return self._service.request(path, _post(seconds), _ACCEPTED, doing="use the kubo node")
 
 
 def _post(seconds: float = 0.0) -> Outgoing:

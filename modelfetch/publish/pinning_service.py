@@ -188,7 +188,7 @@ class PinningService:
 
     def _wrong_form(self) -> UnavailableError:
         return UnavailableError(
-            f"{self._service.target.host} does not implement the Pinning Service API",
+            f"{self._service.target.host} has no Pinning Service API",
             hint="Check the address of --to.",
         )
 

@@ -76,8 +76,12 @@ class Published:
     skeleton: WrittenCar | None = None
     manifest: Path | None = None
     """The manifest that has the CIDs; in a dry run, that would get them."""
+    has_cids: bool = False
+    """Whether it had the CIDs before."""
     is_changed: bool = False
     """Whether it was changed."""
+    planned: list[Path] = field(default_factory=list)
+    """CAR files that a dry run did not write."""
     outcomes: list[Outcome] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
@@ -143,8 +147,10 @@ class Publication:
             show=lambda path, done, size: self._show("hashing", path, done, size),
             known=known,
         )
-        notices = record.replaced_cids(self._selected.manifest, tree)
-        return Published(tree, manifest=self._manifest, notices=notices)
+        manifest = self._selected.manifest
+        has_cids = self._request.manifest is None and record.with_cids(manifest, tree) == manifest
+        notices = record.replaced_cids(manifest, tree)
+        return Published(tree, manifest=self._manifest, has_cids=has_cids, notices=notices)
 
     def write_cars(self, done: Published) -> None:
         """Write the CAR files that are wanted.
@@ -156,6 +162,7 @@ class Publication:
         """
         tree = done.tree
         if self._request.dry_run:
+            done.planned += filter(None, (self._car, self._skeleton))
             return
         if self._car is not None:
             whole = CarStream(

@@ -48,6 +48,11 @@ _TOKEN_HINTS: Final = {
     "pinata": "Renew PINATA_JWT (or PINATA_API_KEY and PINATA_SECRET_KEY), with the right to pin.",
     "pinning-service": "Renew IPFS_PINNING_TOKEN.",
 }
+_TOO_LARGE_HINTS: Final = {
+    "kubo": "A proxy before the node limits requests: raise its limit, or go around it.",
+    "pinata": "Use --to kubo, which gets a model in parts, and let Pinata fetch it from there.",
+    "pinning-service": "Check the address of --to.",
+}
 RERUN_HINT: Final = "Run the command again: what was sent is skipped."
 
 
@@ -168,9 +173,10 @@ class Service:
         if answer.status == 402 or (answer.status in (403, 409) and _QUOTA.search(said)):
             return QuotaError(Fault.PROTOCOL, f"the quota is used up ({answer.status}{_clause(said)})")
         if answer.status == 413:
-            return SourceError(Fault.PROTOCOL, f"does not take so much at once (413{_clause(said)})")
+            message = f"it does not take so much at once (413{_clause(said)})"
+            return SourceError(Fault.PROTOCOL, message, hint=_TOO_LARGE_HINTS[self.target.kind])
         if 300 <= answer.status < 400:
-            return SourceError(Fault.REDIRECT, f"redirects ({answer.status}), which is not followed")
+            return SourceError(Fault.REDIRECT, f"it redirects ({answer.status}), which is not followed")
         if said and error.fault not in (Fault.AUTHORIZATION, Fault.NOT_FOUND):
             message = f"{error.message}{_clause(said)}"
             return SourceError(error.fault, message, retry=error.retry, retry_after=error.retry_after)

@@ -24,7 +24,7 @@ from modelfetch import threads
 from modelfetch.errors import StoreError
 from modelfetch.ipfs.file_tree import Built, FileTree, leaf_digest
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.regular_file import open_regular
+from modelfetch.model.regular_file import hint_for, open_regular
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -236,5 +236,5 @@ def unreadable(path: Path, error: OSError) -> StoreError:
     """Make the error for a path that cannot be read."""
     return StoreError(
         f"cannot read {quote(str(path), 200)}: {(error.strerror or 'unknown error').lower()}",
-        hint="Check its owner and mode.",
+        hint=hint_for(error),
     )

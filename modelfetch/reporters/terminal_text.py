@@ -212,11 +212,16 @@ def bad(event: SourceFailed) -> str:
     """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
         return sanitize(f"unlisted: {event.reason}")
+    return f"bad: {damage(event)}"
+
+
+def damage(event: SourceFailed) -> str:
+    """What is wrong with a file on this disk, with the damaged ranges if known: ``hash 17.0-18.0 MiB``."""
     if not event.ranges:
-        return f"bad: {sanitize(event.fault)}"
+        return sanitize(event.fault)
     from modelfetch.engine.damage import format_ranges
 
-    return f"bad: {sanitize(event.fault)} {format_ranges(event.ranges)}"
+    return f"{sanitize(event.fault)} {format_ranges(event.ranges)}"
 
 
 def quarantined(event: FileQuarantined) -> str:
@@ -246,8 +251,9 @@ def ready(model: ModelState, symbols: Symbols) -> str:
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
             _origins(model.sources),
         ]
-    elif set(model.sources) - {CACHE}:
-        parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
+    elif event.reused or set(model.sources) - {CACHE}:
+        origins = "" if event.reused else _origins(model.sources)
+        parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", origins]
     else:
         parts.append(already_present(event.files, event.size))
     if event.reused:
@@ -263,12 +269,17 @@ def _origins(sources: Counter[str]) -> str:
 
 
 def verified(state: RunState, finished: RunFinished) -> str:
-    """Summary of a verification: ``9 files, 295 MB verified in 0.4s``."""
+    """Summary of a verification: ``9 files, 295 MB verified in 0.4s``.
+
+    Files of which not every byte was read (``--quick``, ``--sample``) are ``checked``, not ``verified``.
+    """
     files = [file for file in finished.files if file.reason != Fault.UNLISTED]
     good = [file for file in files if file.status == "completed"]
     of = "" if len(good) == len(files) else f"{len(good)} of "
     size = format_size(sum(file.size for file in good))
-    return f"{of}{plural(len(files), 'file')}, {size} verified in {exact(state.seconds)}"
+    is_partial = any(file.size and file.kept == file.size for file in state.files.values())
+    verb = "checked" if is_partial else "verified"
+    return f"{of}{plural(len(files), 'file')}, {size} {verb} in {exact(state.seconds)}"
 
 
 def kept(state: RunState) -> str:

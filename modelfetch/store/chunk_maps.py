@@ -128,6 +128,15 @@ class ChunkMaps:
             return built.root.text
         return ""
 
+    def tree_of(self, table: LeafTable | None) -> Built | None:
+        """Build the tree for :meth:`write` from a table; None if it has other chunks, or maps are off."""
+        if table is None or self.mode == "never":
+            return None
+        from modelfetch.ipfs.file_tree import tree_of
+        from modelfetch.ipfs.profiles import UNIXFS_V1_2025
+
+        return tree_of(table, UNIXFS_V1_2025)
+
     def remove(self, sha256: str) -> bool:
         """Remove a map; returns whether there was one.
 

@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.store.file_extents import ASKED_FROM
 from modelfetch.store.files import is_directory
 from modelfetch.store.journal_format import is_foreign
 from modelfetch.store.locks import Lock
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
     from modelfetch.store.receipt import ReceiptFile
-
-
-_WORTH: Final = 64 << 10
-"""Size in bytes from which a file is asked for shared extents: opening many small ones takes longer than
-removing them, and they are no part of the answer that a person sees."""
 
 
 class BusyError(Exception):
@@ -230,7 +226,7 @@ class Reclaimer:
         expected = self._links.get(inode, found.st_nlink)
         left = expected if self._dry_run else found.st_nlink
         # Asked before, as an unlinked file cannot be opened. A small file is not worth the question.
-        held = self._held_by_clones(path) if left <= 1 and found.st_size >= _WORTH else 0
+        held = self._held_by_clones(path) if left <= 1 and found.st_size >= ASKED_FROM else 0
         if self._dry_run:
             self._disk.check_removable(path, found)
             self._gone.add(path)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import LockTimeoutError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
+from modelfetch.store.file_extents import ASKED_FROM
 from modelfetch.store.files import has_real_directory, is_directory, is_regular, report_left_alone
 from modelfetch.store.locks import Lock
 
@@ -40,7 +41,7 @@ class Removal:
     paths: tuple[Path, ...]
     """Files, in the order of removal."""
     freed: int
-    """Bytes of disk space freed; a file with another name elsewhere frees none."""
+    """Bytes of disk space freed; what another name or a clone has stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class _FileState:
     """Bytes on the disk."""
     accessed: int
     """Access time in nanoseconds since 1970; a run that copies the file sets it."""
+    shared: tuple[int, int]
+    """Bytes that clones of it have, too, and where they are on the disk: see :meth:`Disk.shared`."""
 
 
 class Remover:
@@ -189,12 +192,19 @@ class Remover:
 
     def _file_states(self, paths: Iterable[Path]) -> dict[Path, _FileState]:
         """Inspect each path before it is removed."""
-        states = ((path, self._disk.lstat(path)) for path in paths)
-        return {
-            path: _FileState(_inode(state), state.st_nlink, _allocated(state), state.st_atime_ns)
-            for path, state in states
-            if state is not None
-        }
+        found: dict[Path, _FileState] = {}
+        shared: dict[Inode, tuple[int, int]] = {}
+        for path in paths:
+            state = self._disk.lstat(path)
+            if state is None:
+                continue
+            inode = _inode(state)
+            if inode not in shared:
+                shared[inode] = self._disk.shared(path) if state.st_size >= ASKED_FROM else (0, 0)
+            found[path] = _FileState(
+                inode, state.st_nlink, _allocated(state), state.st_atime_ns, shared[inode]
+            )
+        return found
 
     def _delete(
         self,
@@ -262,8 +272,10 @@ def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState], gone: Mappi
     """
     found = [states[path] for path in paths if path in states]
     removed = Counter(gone) + Counter(state.inode for state in found)
-    last = {state.inode: state.allocated for state in found if removed[state.inode] >= state.names}
-    return sum(last.values())
+    last = {state.inode: state for state in found if removed[state.inode] >= state.names}
+    # Of two files with a common place on the disk, as a blob and its executable copy, the second frees it.
+    held = {state.shared[1]: state.shared[0] for state in last.values()}
+    return sum(state.allocated for state in last.values()) - sum(held.values())
 
 
 def _inode(state: os.stat_result) -> Inode:

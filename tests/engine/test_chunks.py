@@ -22,6 +22,9 @@ from modelfetch.ipfs import car
 from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
+from modelfetch.store import Store
+from modelfetch.store.hashing import Hashing
+from modelfetch.store.partial import Partial
 from tests.engine.fakes import (
     EAGER,
     MIB,
@@ -211,6 +214,27 @@ def test_a_skeleton_proves_the_chunks_before_the_first_byte(lab: Laboratory, tmp
     assert (liar.asked, honest.asked) == ([0], [3 * MIB])
 
 
+def test_the_table_of_a_skeleton_becomes_the_chunk_map_of_the_file(lab: Laboratory, tmp_path: Path) -> None:
+    """Here the chunks are not hashed along with the file, as where hashing is the bottleneck."""
+    lab.store = Store(lab.root, fsync=False, hashing=Hashing(), chunk_maps="auto")
+    lab.serve(CONTENT)
+    events = lab.ensure(beside(tmp_path, BUILT))
+    assert of(events, FileCommitted)[0].cid == BUILT.root.text
+    table = lab.store.chunk_maps.read(sha(PROVEN), SIZE)
+    assert table is not None
+    assert table.root == BUILT.root
+
+
+def test_a_skeleton_serves_verification_too(lab: Laboratory, tmp_path: Path) -> None:
+    manifest = beside(tmp_path, BUILT)
+    lab.install(manifest, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(manifest))
+    assert not of(lab.verify(manifest, sample=1), FileVerified)
+    damage(lab.place(manifest, "f.bin"), 2 * MIB)
+    (failed,) = of(lab.verify(manifest), SourceFailed)
+    assert failed.ranges == ((2 * MIB, 3 * MIB),)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, body(5000)], ids=["empty", "zeros", "garbage"])
 def test_a_damaged_skeleton_is_as_good_as_none(lab: Laboratory, tmp_path: Path, content: bytes) -> None:
     manifest = beside(tmp_path, BUILT)
@@ -289,6 +313,23 @@ def test_chunks_of_an_older_version_are_copied(lab: Laboratory) -> None:
     assert planned.missing == len(new) - committed.reused
 
 
+def test_the_space_for_copies_is_checked_before_the_first(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = body(MIB, 9) + CONTENT[MIB:]
+    older, tree = replace(UNPROVEN, version="0"), built(new)
+    lab.install(older, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(older), BUILT)
+    newer = pinned(model("m", {"f.bin": new}), tree.root.text)
+    lab.store.chunk_maps.write(sha(newer), tree)
+    lab.serve(new)
+    asked: list[int] = []
+    monkeypatch.setattr(Store, "check_space", lambda _, needed: asked.append(needed))
+    monkeypatch.setattr(Partial, "clone_chunk", lambda *_: False)
+    assert code(lab.ensure(newer)) == 0
+    assert asked == [MIB, SIZE]
+
+
 # Verification
 
 
@@ -301,7 +342,7 @@ def test_verify_names_the_damaged_ranges(known: Laboratory) -> None:
     assert code(events) == 5
     (failed,) = of(events, SourceFailed)
     assert failed.ranges == ((2 * MIB, 4 * MIB), (8 * MIB, SIZE))
-    assert failed.reason.endswith("wrong at 2.0-4.0 MiB, 8.0-8.0 MiB")
+    assert failed.reason.endswith("wrong at 2.0-4.0 MiB, 8.0-8.1 MiB")
     assert last(events).files[0].ranges == failed.ranges
 
 

@@ -157,6 +157,9 @@ def test_links_that_are_kept_are_noted(cli: InProcess) -> None:
 
 def test_what_cannot_be_read_ends_the_command_after_what_was_printed(cli: InProcess) -> None:
     result = cli("cid", "m/hello", "nowhere")
-    assert_fails(result, 7, "nowhere")
+    assert_fails(result, 7, "nowhere", "Check the path.")
     assert result.lines == [f"{HELLO_V1}  m/hello"]
     assert_fails(cli("cid", ""), 2, "PATH is empty")
+    os.mkfifo(cli.work / "m" / "pipe")
+    assert_fails(cli("cid", "m/pipe"), 2, "Give a file or a directory.")
+    assert_fails(cli("cid", "m"), 2, "Move it out of the directory.")

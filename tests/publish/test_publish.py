@@ -105,6 +105,16 @@ def test_a_dry_run_writes_nothing(cli: InProcess, node: KuboNode) -> None:
     assert not (cli.cache / "state.db").exists()
 
 
+def test_a_dry_run_says_what_would_be_written(cli: InProcess) -> None:
+    result = cli("publish", "tiny", "--car", "tiny.car", "--dry-run")
+    assert result.stderr_lines("would write", "tiny.car")
+    assert result.stderr_lines("would write the CIDs into")
+    assert cli("publish", "tiny").stderr_lines("nothing was sent", "--to")
+    result = cli("publish", "tiny", "--dry-run")
+    assert result.stderr_lines("the CIDs are already in")
+    assert not result.stderr_lines("would write")
+
+
 def test_other_cids_of_a_manifest_are_replaced_with_a_note(cli: InProcess) -> None:
     old = directory_cid(FILES, UNIXFS_V0_2015)
     assert cli("publish", "tiny", "--profile", "unixfs-v0-2015").lines == [f"ipfs:{old}"]
@@ -399,6 +409,8 @@ def test_a_pin_that_fails_twice_is_reported(cli: InProcess, node: KuboNode) -> N
         cli("publish", "tiny", "--to", f"kubo={node.url}"), 6, "did not pin them: datastore is [31mfull"
     )
     assert manifest(cli).ipfs_cid is None
+    [line] = cli("log").lines
+    assert line.startswith(f"publish tiny: failed: {node.host} has the blocks, but did not pin them")
 
 
 def test_another_cid_than_ours_is_refused(cli: InProcess, node: KuboNode) -> None:
@@ -460,7 +472,7 @@ def test_a_service_is_asked_once_and_watched_until_it_has_the_model(
     assert node.connected == ["/dns4/node.example/tcp/4001/p2p/12D3KooX"]
     assert node.pins == [ROOT], "the node comes first, in whatever order they are given"
     assert result.stderr_lines(f"{service.host}: queued")
-    assert result.stderr_lines(f"pinned at {service.host}")
+    assert result.stderr_lines(f"published to {service.host}")
     assert manifest(cli).ipfs_cid == ROOT
     assert all("authorization" not in each.headers for each in node.asked)
     [_, again] = document(pinned(cli, service, "--to", f"kubo={node.url}", "--json"))["targets"]
@@ -528,7 +540,7 @@ def test_a_limit_of_requests_is_waited_for(cli: InProcess, service: PinningServe
 @pytest.mark.parametrize("document", [[], {"results": [{"requestid": 1}]}, {"results": [7]}, "words"])
 def test_a_service_of_another_form_is_named(cli: InProcess, service: PinningServer, document: Any) -> None:
     service.faults = [Fault("/pins", 200, document), Fault("/pins", 200, document)]
-    assert_fails(pinned(cli, service), 6, "does not implement the Pinning Service API")
+    assert_fails(pinned(cli, service), 6, "has no Pinning Service API")
 
 
 def test_tokens_of_services_come_from_the_environment_alone(cli: InProcess, service: PinningServer) -> None:
@@ -662,7 +674,7 @@ def test_an_unknown_cid_is_unknown_and_not_called_damaged(
     [
         (Fault("pinFileToIPFS", 402, {}), "the quota is used up (402)"),
         (Fault("pinFileToIPFS", 403, {"error": "Account storage limit reached"}), "storage limit reached"),
-        (Fault("pinFileToIPFS", 413, {}), "so much at once"),
+        (Fault("pinFileToIPFS", 413, {}), "gets a model in parts"),
         (Fault("pinFileToIPFS", 200, {}), "did not say what it stored"),
         (Fault("pinFileToIPFS", 307, {}, {"Location": "https://elsewhere.example/"}), "redirects (307)"),
     ],

@@ -265,6 +265,20 @@ def test_so_does_one_of_which_it_made_a_copy(tmp_path: Path) -> None:
     assert Store(tmp_path).find_blob(spec(noise(5000))) is not None
 
 
+class _Cloning(Disk):
+    """A disk on which another file has most bytes of each large file."""
+
+    def shared(self, path: Path) -> tuple[int, int]:
+        return 90_000, 4096
+
+
+def test_what_a_clone_has_is_not_freed(tmp_path: Path) -> None:
+    ensure(Store(tmp_path), {"a": noise(100_000)})
+    store = Store(tmp_path, disk=_Cloning())
+    for dry_run in (True, False):
+        assert 10_000 <= store.remove("tiny", dry_run=dry_run).freed < 20_000
+
+
 LARGE = {"large.bin": noise((1 << 20) + 5, seed=9)}
 
 
