@@ -82,7 +82,8 @@ class FileChunks:
         """
         if self.is_proven or not isinstance(offer, Provable):
             return
-        from modelfetch.sources.ipfs_content import NoTableError  # here: only gateways need it
+        # Late: the walk through directories is loaded with it, which only files on IPFS need.
+        from modelfetch.sources.ipfs_content import NoTableError
 
         try:
             self.table, self.is_proven = offer.leaf_table(first_byte), True

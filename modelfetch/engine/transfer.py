@@ -39,6 +39,7 @@ from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import Stream
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -244,7 +245,8 @@ class Transfer:
                 self.sink.reset()
             connection.segment = self.sink.segments.claim_all()
             return stream, self.file.size
-        self.chunks.learn(connection.candidate.offer, self._first_byte(connection.candidate))
+        if self.file.size > CHUNK:  # the SHA-256 of a smaller file says as much, without a request
+            self.chunks.learn(connection.candidate.offer, self._first_byte(connection.candidate))
         stream, until = self._open_part(connection.candidate, connection.segment)
         if not stream.ranged:
             self.sink.segments.reclaim(connection.segment)

@@ -162,7 +162,8 @@ def test_too_many_requests(client: Client, laboratory: Laboratory, proxy: Proxy)
 
 def test_a_stall(laboratory: Laboratory, proxy: Proxy) -> None:
     proxy.faults.stall = 1_500_000
-    client = Client(Limits(connect_timeout=HELD, stall_timeout=2.0), Cancellation())
+    # Longer than a loaded machine takes to begin with the answer.
+    client = Client(Limits(connect_timeout=HELD, stall_timeout=6.0), Cancellation())
     [offer] = offers_of(client, [proxy.url], DATA, laboratory.v1)
     offer.leaf_table()
     with pytest.raises(SourceError) as caught:
