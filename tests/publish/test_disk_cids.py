@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from modelfetch import threads
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.ipfs.file_tree import FileTree
 from modelfetch.ipfs.profiles import PROFILES, UNIXFS_V0_2015, UNIXFS_V1_2025, Profile
+from modelfetch.publish import tree_hashing
 from modelfetch.publish.disk_cids import DiskCids, PathCid
 from modelfetch.publish.tree_hashing import BLOCK, HashingPool, hash_file, hash_pieces
 from tests.e2e.command import InProcess, assert_fails
@@ -100,6 +103,32 @@ def test_pieces_of_any_size_give_the_tree_of_the_file(profile: Profile, threads:
         assert found.tree.root == root
         assert found.tree.size == len(data)
         assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_few_chunks_wait_for_a_slow_thread() -> None:
+    """However large the file is."""
+    waiting = list[Any]()
+
+    class Slow(HashingPool):
+        def submit(self, chunk: bytes | memoryview, profile: Profile) -> Any:
+            job = Job(chunk, profile)
+            waiting.append(job)
+            return job
+
+    class Job(tree_hashing._Job):
+        def digest(self) -> bytes:
+            waiting.remove(self)
+            self.run()
+            return super().digest()
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            assert len(waiting) <= 2 * tree_hashing._AHEAD + 1
+            yield bytes(UNIXFS_V0_2015.chunk_size)
+
+    with Slow(2) as pool:
+        hashed = hash_pieces(pieces(), UNIXFS_V0_2015, pool)
+    assert hashed.tree.size == 100 * UNIXFS_V0_2015.chunk_size
 
 
 def test_without_threads_the_reader_hashes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,30 @@ def test_a_file_that_changes_after_it_was_hashed_is_not_sent(
     assert sorted(map(len, node.blocks.values()))[-2:] == [MIB, MIB], "the chunks before the damage"
 
 
+def test_a_manifest_that_changes_meanwhile_is_left_alone(
+    cli: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = Publication.hash
+
+    def hash_and_pin(publication: Publication, known: Any) -> Any:
+        done = hashed(publication, known)
+        place(cli, "tiny", {"a.bin": b"a"})
+        return done
+
+    monkeypatch.setattr(Publication, "hash", hash_and_pin)
+    assert_fails(cli("publish", "tiny"), 2, "was changed meanwhile")
+    assert cids(cli) == {"a.bin": None}
+
+
+def test_a_manifest_that_cannot_be_written_is_refused_before_anything_is_read(
+    cli: InProcess, node: KuboNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    blob_path(cli, BIG).write_bytes(bytes(len(BIG)))  # would be found damaged
+    assert_fails(cli("publish", "tiny", "--to", f"kubo={node.url}"), 7, "is not writable", "--manifest")
+    assert node.asked == []
+
+
 def test_a_model_that_is_not_present_is_not_published(cli: InProcess) -> None:
     blob_path(cli, BIG).unlink()
     assert_fails(cli("publish", "tiny"), 4, "modelfetch ensure tiny")
@@ -183,6 +207,10 @@ def test_a_manifest_is_written_where_it_is_wanted(cli: InProcess) -> None:
 # Chunk maps
 
 
+def map_path(cli: InProcess, data: bytes) -> Path:
+    return cli.cache / "chunks/sha256" / digest(data)[:2] / f"{digest(data)}.car"
+
+
 def test_cids_that_are_known_cost_no_read_and_each_chunk_is_compared_when_it_leaves(cli: InProcess) -> None:
     assert cli("publish", "tiny").code == 0
     assert len(cli.files("chunks")) == 1
@@ -199,11 +227,19 @@ def test_a_map_that_nothing_confirms_is_not_believed(cli: InProcess) -> None:
     place(cli, "other", {"other.bin": other})
     for name in ("tiny", "other"):
         assert cli("publish", name).code == 0
-    own, others = (cli.cache / "chunks/sha256" / digest(data)[:2] for data in (BIG, other))
-    (own / f"{digest(BIG)}.car").write_bytes((others / f"{digest(other)}.car").read_bytes())
+    map_path(cli, BIG).write_bytes(map_path(cli, other).read_bytes())
     place(cli)  # a manifest without CIDs
     assert cli("publish", "tiny").lines == [f"ipfs:{ROOT}"]
     assert cids(cli)["big.bin"] == cli_cid(cli, BIG)
+
+
+def test_a_map_with_another_cid_than_the_stated_one_is_not_used(cli: InProcess) -> None:
+    other = BIG[::-1]
+    place(cli, "other", {"other.bin": other})
+    for name in ("tiny", "other"):
+        assert cli("publish", name).code == 0
+    map_path(cli, BIG).write_bytes(map_path(cli, other).read_bytes())
+    assert cli("publish", "tiny").lines == [f"ipfs:{ROOT}"]
 
 
 def test_the_receipt_of_a_fetched_model_confirms_its_maps(cli: InProcess) -> None:
@@ -353,6 +389,17 @@ def test_a_file_that_the_node_has_is_not_sent(cli: InProcess, node: KuboNode) ->
     [target] = document(cli("publish", "tiny", "--to", f"kubo={node.url}", "--json"))["targets"]
     assert target["skipped"] == len(BIG)
     assert target["sent"] < 10_000
+
+
+def test_a_file_of_which_the_node_has_a_part_is_continued(cli: InProcess, node: KuboNode) -> None:
+    """The node states fewer blocks than the file has."""
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    node.pins.clear()
+    node.asked.clear()
+    node.faults = [Fault("dag/stat", 200, {"DagStats": [{"NumBlocks": 5}]})]  # it has six
+    assert cli("publish", "tiny", "--to", f"kubo={node.url}").code == 0
+    assert node.paths().count("block/stat") > 1, "the missing leaf is searched"
+    assert node.pins == [ROOT]
 
 
 def test_blocks_that_vanished_are_sent_again(cli: InProcess, node: KuboNode) -> None:
@@ -541,6 +588,14 @@ def test_a_limit_of_requests_is_waited_for(cli: InProcess, service: PinningServe
 def test_a_service_of_another_form_is_named(cli: InProcess, service: PinningServer, document: Any) -> None:
     service.faults = [Fault("/pins", 200, document), Fault("/pins", 200, document)]
     assert_fails(pinned(cli, service), 6, "has no Pinning Service API")
+
+
+def test_a_token_that_a_refusal_repeats_is_not_printed(cli: InProcess, service: PinningServer) -> None:
+    error = {"reason": "BAD_REQUEST", "details": f"cannot use {service.token} here"}
+    service.faults = [Fault("/pins", 400, {"error": error})]
+    result = pinned(cli, service)
+    assert_fails(result, 6, "BAD_REQUEST: cannot use")
+    assert service.token not in result.err
 
 
 def test_tokens_of_services_come_from_the_environment_alone(cli: InProcess, service: PinningServer) -> None:
