@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.car import BLOCK_LIMIT
+from modelfetch.ipfs.trustless_request import CAR_TYPE, RAW_TYPE
 from modelfetch.model.text import media_type
 from modelfetch.net.responses import ResponseHead, refusal
 from modelfetch.net.urls import host_of
@@ -41,8 +42,6 @@ LOCAL_NODE: Final = "http://127.0.0.1:8080"
 EMPTY_CID: Final = "bafkqaaa"
 """An empty file as an identity CID (multihash 0x00): every gateway can answer it without a search."""
 
-_RAW: Final = "application/vnd.ipld.raw"
-CAR_TYPE: Final = "application/vnd.ipld.car"
 _CAR_FORM: Final = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
 """Blocks in the order of the file, and each as often as the file needs it, so that none has to be kept."""
 
@@ -82,7 +81,7 @@ class Gateway:
             SourceError: The gateway does not have the block, or sent something else.
             Cancelled: The run was cancelled.
         """
-        with self._open(f"{cid.to_v1().text}?format=raw", _RAW, first_byte) as answer:
+        with self._open(f"{cid.to_v1().text}?format=raw", RAW_TYPE, first_byte) as answer:
             # Limited to the largest block that nodes and gateways exchange; a larger body is something else.
             block = answer.read(BLOCK_LIMIT)
             if not cid.matches(block):
@@ -96,7 +95,7 @@ class Gateway:
             SourceError: It does not have it, or does not answer.
             Cancelled: The run was cancelled.
         """
-        self._open(f"{cid.to_v1().text}?format=raw", _RAW, first_byte).close()
+        self._open(f"{cid.to_v1().text}?format=raw", RAW_TYPE, first_byte).close()
 
     def car(self, cid: Cid, part: tuple[int, int] | None, first_byte: float | None) -> Answer:
         """Request the blocks of a file as a CAR file; the caller reads and closes the answer.
@@ -121,7 +120,7 @@ class Gateway:
             seconds: Time limit.
         """
         try:
-            with self._open(f"{EMPTY_CID}?format=raw", _RAW, seconds) as answer:
+            with self._open(f"{EMPTY_CID}?format=raw", RAW_TYPE, seconds) as answer:
                 return answer.read(1) == b""
         except SourceError:
             return False
@@ -163,7 +162,7 @@ def not_here() -> Iterator[None]:
 def _wrong_block(answer: Answer) -> SourceError:
     """Make the error for a body that does not match. A page of another type does not pass for a block."""
     kind = media_type(answer.headers.get("content-type", ""))
-    if kind in ("", _RAW, "application/octet-stream"):
+    if kind in ("", RAW_TYPE, "application/octet-stream"):
         return SourceError(Fault.HASH, "sent a block that does not match its CID")
     return SourceError(Fault.PROTOCOL, f"sent {kind} instead of a block")
 

@@ -16,8 +16,8 @@ from modelfetch.ipfs.car import CarReader, WrongBlockError
 from modelfetch.ipfs.cid import DAG_PB, RAW, SHA2_256, Cid
 from modelfetch.ipfs.errors import MalformedError
 from modelfetch.ipfs.row_array import LeafKind
+from modelfetch.ipfs.trustless_request import CAR_TYPE
 from modelfetch.model.text import media_type
-from modelfetch.sources.ipfs_gateway import CAR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
