@@ -117,6 +117,24 @@ def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
     assert len(reader.table.known) == 4096
 
 
+@pytest.mark.parametrize("size", [TIB, None])
+def test_a_node_full_of_bytes_at_many_places(size: int | None) -> None:
+    """The rest of the file is stated and never sent, so that the tree may be as large as any."""
+    dag = Dag()
+    large = dag.inner(dag.raw(b"a"), data=b"b" * 2_000_000)._replace(tsize=None)
+    # Parsed again at each place: it arrives before the node that repeats it.
+    repeated = dag.inner(*[large] * 40)._replace(tsize=None)
+    missing = Part(Cid(1, DAG_PB, SHA2_256, bytes(32)), TIB - large.size - repeated.size, None)
+    root = dag.inner(large, repeated, missing)
+    tracemalloc.start()
+    if size is None:
+        refused(root, dag, size, "inner nodes have more than 68157440 bytes")
+    else:
+        feed(LeafTableReader(root.cid, size), dag)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+
+
 def test_nodes_inside_of_identifiers() -> None:
     dag = Dag()
     part = dag.inlined(dag.raw(b"a"))
