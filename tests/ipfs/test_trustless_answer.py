@@ -388,6 +388,14 @@ def test_an_undamaged_copy_of_a_repeated_leaf_is_sent(profile: Profile) -> None:
         sent(served.root.text, served.find)
 
 
+def test_few_copies_of_a_damaged_leaf_are_tried() -> None:
+    served = Served(b"a" * 256 * 1000, V1)
+    served.data[:] = b"b" * len(served.data)
+    with pytest.raises(RequestError, match="is not here"):
+        get(f"{cid_of(b'a' * 256, RAW).text}?format=raw", served.find)
+    assert len(served.reads) == 8
+
+
 @pytest.mark.parametrize(
     "case", [generated.TRICKLE_RAW, generated.TRICKLE_WRAPPED, generated.BALANCED_WRAPPED]
 )

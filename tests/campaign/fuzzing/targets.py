@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from modelfetch.ipfs import car, dag_pb, protobuf, trustless_answer, unixfs, varint
@@ -24,7 +25,7 @@ from modelfetch.ipfs.mapped_file import MappedFile
 from modelfetch.ipfs.profiles import UNIXFS_V0_2015, UNIXFS_V1_2025, Profile
 from modelfetch.ipfs.row_array import LeafKind
 from modelfetch.ipfs.trustless_answer import MissingBlockError
-from modelfetch.ipfs.trustless_request import RequestError, parse_request
+from modelfetch.ipfs.trustless_request import Format, RequestError, TrustlessRequest, parse_request
 from modelfetch.lazy_dataclass import replace
 from tests.campaign.fuzzing.graphs import SEPARATOR, Graph, Source, graph_of
 
@@ -222,23 +223,32 @@ def answer(data: bytes) -> None:
     target = f"/ipfs/{graph.root.text}{query.decode('latin-1')}"
     try:
         parsed = parse_request(target)
-        found = trustless_answer.answer(parsed, graph.find)
-        pieces = []
-        for piece in found.body:
-            pieces.append(piece)
-            if len(pieces) == PIECES_LIMIT:
-                return
+        body = _body(parsed, graph)
+        again = _body(replace(parsed, duplicates=True), graph)
     except (RequestError, MissingBlockError):
         return
-    body = b"".join(pieces)
-    if parsed.format == "raw":
+    if parsed.format is Format.RAW:
         assert parsed.cid.matches(body)
         return
-    reader = CarReader()
-    sent = [cid.multihash for cid, _ in reader.feed(body)]
-    reader.finish()
+    sent, sent_again = _keys(body), _keys(again)
     assert parsed.duplicates or len(sent) == len(set(sent))
-    assert all(cid[0] != IDENTITY for cid in sent)
+    assert all(key[0] != IDENTITY for key in sent)
+    assert set(sent) == set(sent_again)
+
+
+def _body(parsed: TrustlessRequest, graph: Graph) -> bytes:
+    """The body of an answer; a long one counts as one that breaks."""
+    pieces = list(islice(trustless_answer.answer(parsed, graph.find).body, PIECES_LIMIT))
+    if len(pieces) == PIECES_LIMIT:
+        raise MissingBlockError("is not read to its end")
+    return b"".join(pieces)
+
+
+def _keys(body: bytes) -> list[bytes]:
+    reader = CarReader()
+    keys = [cid.multihash for cid, _ in reader.feed(body)]
+    reader.finish()
+    return keys
 
 
 def checked_bytes(data: bytes) -> None:
