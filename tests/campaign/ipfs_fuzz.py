@@ -5,7 +5,7 @@ reader inputs for that long, and prints a line for each: inputs, edges of the co
 and slowest input. An input is a finding if its reader raises anything but the documented errors, breaks a
 property of ``tests/campaign/fuzzing/targets.py``, takes 5 s or lets the process grow by 256 MiB. It is kept
 in the directory of the corpus, and ``--replay FILE --target NAME`` feeds it again. Ends with 1 if there was
-one.
+one. Which lines a corpus reaches: ``coverage run -m tests.campaign ipfs_fuzz --replay DIR --target NAME``.
 
 atheris is not a dependency of the tests: ``pip install atheris``. Without it nothing is fuzzed.
 """
