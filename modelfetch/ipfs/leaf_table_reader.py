@@ -55,6 +55,9 @@ BYTES_OF_ROW: Final = 64
 and a 200th of a size that only the root states can be gigabytes."""
 ENVELOPE_LIMIT: Final = 24
 """Most bytes that a wrapped leaf has beside those of the file."""
+EXPANSION_LIMIT: Final = 1 << 23
+"""Most rows that are copied because rows before them turned out to be nodes: each such node costs a pass over
+all rows. No known tool writes sizes that make nodes look like leaves."""
 
 
 _NO_LINKS: Final = Node((), None)
@@ -100,6 +103,8 @@ class LeafTableReader:
         self._rows = RowArray()
         self._known: dict[int, bytes] = {}
         self._known_bytes = 0
+        self._copied = 0
+        """Rows, by :meth:`expand`."""
         self._wanted: dict[bytes, tuple[Cid, list[_Place]]] = {}
         """By multihash, because CIDs of several forms can identify one block."""
         self._blocks: dict[bytes, tuple[Cid, bytes]] = {}
@@ -153,11 +158,14 @@ class LeafTableReader:
             False if that cannot help: the block is known to be a leaf.
 
         Raises:
-            MalformedError: The block was added before, and does not fit here.
+            MalformedError: The block was added before, and does not fit here; or there were too many.
         """
         cid = Cid(self._root.version, DAG_PB, SHA2_256, row.digest)
         if row.kind != LeafKind.WRAPPED or row.digest in self._leaves:
             return False
+        self._copied += len(self._rows)
+        if self._copied > EXPANSION_LIMIT:
+            raise MalformedError("too many nodes have the size of a leaf")
         doubted = self._rows.indices_of(row.digest)
         places = [_Place(*self._rows[index][:2], self._rows.depth(index)) for index in doubted]
         kept = set(range(len(self._rows))).difference(doubted)

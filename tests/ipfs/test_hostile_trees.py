@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 
-from modelfetch.ipfs import protobuf, unixfs
+from modelfetch.ipfs import leaf_table_reader, protobuf, unixfs
 from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid
 from modelfetch.ipfs.dag_pb import Link
 from modelfetch.ipfs.errors import MalformedError
@@ -236,6 +236,22 @@ def test_a_wrapped_leaf_that_is_said_to_be_too_large_is_opened() -> None:
     dag = Dag()
     leaf = dag.wrapped(b"a")._replace(size=BLOCK_LIMIT, tsize=BLOCK_LIMIT + 14)
     refused(dag.inner(leaf), dag, BLOCK_LIMIT, f"has 1 bytes of the file instead of {BLOCK_LIMIT}")
+
+
+def test_nodes_with_the_size_of_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them copies all rows when it is expanded."""
+    monkeypatch.setattr(leaf_table_reader, "EXPANSION_LIMIT", 10 * 20)
+    dag = Dag()
+    nodes = [dag.inner(dag.raw(chunk(number)))._replace(tsize=114) for number in range(20)]
+    reader = LeafTableReader(dag.inner(*nodes).cid, 2000)
+    feed(reader, dag)
+    table = reader.table
+    assert table is not None
+    for row in table.rows[:10]:
+        assert reader.expand(row)
+        feed(reader, dag)
+    with pytest.raises(MalformedError, match="too many nodes have the size of a leaf"):
+        reader.expand(table.rows[10])
 
 
 DIGEST = bytes(32)
