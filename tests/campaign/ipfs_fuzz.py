@@ -3,9 +3,10 @@
 ``python -m tests.campaign ipfs_fuzz [--seconds N] [--target NAME] [--workers N] [--corpus DIR]`` gives each
 reader inputs for that long, and prints a line for each: inputs, edges of the code that were reached, memory
 and slowest input. An input is a finding if its reader raises anything but the documented errors, breaks a
-property of ``tests/campaign/fuzzing/targets.py``, takes 5 s or lets the process grow by 256 MiB. It is kept
-in the directory of the corpus, and ``--replay FILE --target NAME`` feeds it again. Ends with 1 if there was
-one. Which lines a corpus reaches: ``coverage run -m tests.campaign ipfs_fuzz --replay DIR --target NAME``.
+property of ``tests/campaign/fuzzing/targets.py``, takes 5 s of processor time, or lets the process grow by
+256 MiB. It is kept in the directory of the corpus, and ``--replay FILE --target NAME`` feeds it again. Ends
+with 1 if there was one. Which lines a corpus reaches is shown by
+``coverage run -m tests.campaign ipfs_fuzz --replay DIR --target NAME``.
 
 atheris is not a dependency of the tests: ``pip install atheris``. Without it nothing is fuzzed.
 """
@@ -17,16 +18,21 @@ import importlib.util
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 SECONDS_LIMIT = 5
-"""Longest time an input may take."""
+"""Most processor time an input may take, at several times the usual cost of each line. On a busy machine the
+time of a clock would make findings of inputs that are only slow."""
+HANG_LIMIT = 120
+"""Seconds by the clock after which the fuzzer itself ends an input, if no Python code runs any more."""
 MEMORY_LIMIT = 256
 """Most MiB by which the process may grow."""
 LENGTH_LIMIT = 1 << 16
@@ -84,7 +90,7 @@ def _run_child(target: str, seconds: int, corpus: Path) -> None:
     directory = corpus / target
     options = {
         "max_total_time": seconds,
-        "timeout": SECONDS_LIMIT,
+        "timeout": HANG_LIMIT,
         "rss_limit_mb": MEMORY_LIMIT + 100,  # of the whole process; 70 MiB are Python and the corpus
         "max_len": LENGTH_LIMIT,
         "len_control": 20,
@@ -92,11 +98,25 @@ def _run_child(target: str, seconds: int, corpus: Path) -> None:
         "print_final_stats": 1,
     }
     _write_seeds(target, directory)
-    atheris.Setup(
-        [target, *(f"-{name}={value}" for name, value in options.items()), str(directory)], TARGETS[target]
-    )
+    arguments = [target, *(f"-{name}={value}" for name, value in options.items()), str(directory)]
+    atheris.Setup(arguments, _limited(TARGETS[target]))
     _limit_memory()
     atheris.Fuzz()
+
+
+def _limited(feed: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Let an input that takes too long raise an error, which is a finding."""
+
+    def interrupt(*_: object) -> None:
+        raise TimeoutError(f"more than {SECONDS_LIMIT} s")
+
+    def feed_limited(data: bytes) -> None:
+        signal.setitimer(signal.ITIMER_PROF, SECONDS_LIMIT)
+        feed(data)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+    signal.signal(signal.SIGPROF, interrupt)
+    return feed_limited
 
 
 def _write_seeds(target: str, directory: Path) -> None:
