@@ -39,10 +39,14 @@ def known_table(runtime: Runtime, file: FileSpec) -> LeafTable | None:
 class Provable(Protocol):
     """An offer of a source that knows the chunks of the file by its CID, such as an IPFS gateway."""
 
-    def leaf_table(self) -> LeafTable:
+    def leaf_table(self, first_byte: float | None = None) -> LeafTable:
         """Return the table of the file, proven by the CID in the manifest.
 
+        Args:
+            first_byte: Seconds for the first byte of each answer, if less than the limits allow.
+
         Raises:
+            NoTableError: The CID has none, whichever source is asked.
             SourceError: The source does not have it.
         """
 
@@ -62,14 +66,25 @@ class FileChunks:
         self.table = table
         self.is_proven = is_proven and table is not None
 
-    def learn(self, offer: Offer) -> None:
+    def learn(self, offer: Offer, first_byte: float | None = None) -> None:
         """Take the table from a source that can prove it, if none is proven yet.
 
+        Args:
+            offer: The source.
+            first_byte: As for :meth:`Provable.leaf_table`.
+
         Raises:
-            SourceError: The source has no valid table for the CID in the manifest.
+            SourceError: The source does not have it.
         """
-        if not self.is_proven and isinstance(offer, Provable):
-            self.table, self.is_proven = offer.leaf_table(), True
+        if self.is_proven or not isinstance(offer, Provable):
+            return
+        # Late: the walk through directories is loaded with it, which only files on IPFS need.
+        from modelfetch.sources.ipfs_content import NoTableError
+
+        try:
+            self.table, self.is_proven = offer.leaf_table(first_byte), True
+        except NoTableError:
+            return  # the SHA-256 of the file decides, as for any other source
 
     def align(self, offset: int) -> int:
         """Return the start of the chunk that an offset is in; the offset itself if no table is known."""

@@ -169,8 +169,11 @@ class ParallelConnections:
         hosts, now = self._runtime.hosts, self._runtime.clock()
         for candidate in self._in_order(self._candidates.remaining()):
             host = candidate.offer.host
+            # A gateway gets one stream for a file: it limits the requests of each client.
+            is_taken = candidate.offer.kind == SourceKind.IPFS and hosts.connections(host)
             is_able = (
                 candidate.offer.kind != SourceKind.LOCAL
+                and not is_taken
                 and hosts.sends_ranges(host)
                 and hosts.down(host) is None
             )

@@ -43,10 +43,10 @@ class SplitPolicy:
     """Fewest bytes for a connection of its own: at 20 MiB/s and 50 ms a fifth of its time is lost."""
     min_remainder: int = 6 << 20
     """Bytes that must be left of a segment before half of it is given to another connection (measured)."""
-    max_delay: float = 0.015
+    max_delay: float = 0.02
     """Seconds without a first byte after which a source is far away, and parallel connections start without
-    a measured speed. Twice as long over TLS, where the handshakes of several files take processor time. (Over
-    loopback, the first byte came within 8 ms, and within 32 ms over TLS, on a busy machine.)"""
+    a measured speed. Half as long again over TLS, where handshakes take processor time. (Over loopback, the
+    first byte came within 8 ms, and within 32 ms over TLS, on a busy machine.)"""
     sample: int = 4 << 20
     """Bytes after which the speed of a connection is known."""
     sample_seconds: float = 0.1
@@ -334,7 +334,7 @@ class SpeedProbe:
 
     def ask(self, *, over_tls: bool = False) -> None:
         """Note that the first connection sends its request now; the wait for its first byte begins."""
-        self._max_delay = self._policy.max_delay * (2 if over_tls else 1)
+        self._max_delay = self._policy.max_delay * (1.5 if over_tls else 1.0)
         self._asked.set()
 
     def add(self, count: int) -> None:

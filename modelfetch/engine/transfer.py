@@ -39,6 +39,7 @@ from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import Stream
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -169,7 +170,9 @@ class Transfer:
         The bytes in flight when a larger answer is cut short are wasted. A host known to be fast enough
         with one connection gets one request for all.
         """
-        if candidate.offer.kind != SourceKind.LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
+        # A gateway limits the requests of each client, so it gets one for all that is missing.
+        is_whole = candidate.offer.kind in (SourceKind.LOCAL, SourceKind.IPFS)
+        if not is_whole and not self.runtime.hosts.is_fast(candidate.offer.host):
             self._parallel.split()
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
@@ -242,7 +245,8 @@ class Transfer:
                 self.sink.reset()
             connection.segment = self.sink.segments.claim_all()
             return stream, self.file.size
-        self.chunks.learn(connection.candidate.offer)
+        if self.file.size > CHUNK:  # the SHA-256 of a smaller file says as much, without a request
+            self.chunks.learn(connection.candidate.offer, self._first_byte(connection.candidate))
         stream, until = self._open_part(connection.candidate, connection.segment)
         if not stream.ranged:
             self.sink.segments.reclaim(connection.segment)

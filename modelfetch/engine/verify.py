@@ -8,6 +8,8 @@ source ``cache``, with one of these faults:
     hash      its SHA-256 is not the one in the manifest
     unlisted  a file in the model's directory is not in the manifest (a failure only with ``strict``)
 
+A good file that has no chunk map gets one, unless ``cache.chunk_maps`` is ``never``.
+
 A repair is an ordinary run of ensure that trusts none of the bad files, so that bad bytes are replaced only
 by verified ones.
 """
@@ -210,11 +212,14 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
     if request.sample and (yield from _is_sample_right(runtime, item, request.sample)):
         yield FileKept(model, file.path, file.size)
         return None
-    actual = yield from hash_with_progress(runtime, model, file, item.path)
+    # The map is made of bytes that are read anyway: nothing else ever reads a file for it.
+    chunks = runtime.store.map_hasher(file)
+    actual = yield from hash_with_progress(runtime, model, file, item.path, chunks)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"
         return (yield from _bad(model, file, Fault.HASH, reason, wrong_ranges(runtime, file, item.path)))
-    yield FileVerified(model, file.path, file.size, file.sha256)
+    cid = runtime.store.chunk_maps.write(file.sha256, chunks.tree()) if chunks is not None else ""
+    yield FileVerified(model, file.path, file.size, file.sha256, cid)
     return None
 
 

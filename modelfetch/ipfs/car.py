@@ -38,6 +38,10 @@ _VERSION_KEY: Final = b"\x67version"
 """The key ``version`` in DAG-CBOR; the number after it is one byte."""
 
 
+class WrongBlockError(MalformedError):
+    """A block does not match its CID, although the framing of the file is right."""
+
+
 class CarReader:
     """Reads the blocks of a CARv1 file from bytes as they arrive.
 
@@ -127,7 +131,7 @@ class CarReader:
         with memoryview(self._buffer) as view:
             block = bytes(view[start + length : end])
         if not cid.matches(block):
-            raise MalformedError(f"block at byte {self._position} of the CAR file does not match {cid.text}")
+            raise WrongBlockError(f"block at byte {self._position} of the CAR file does not match {cid.text}")
         return cid, block
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 20
 """Bytes of a chunk: ``chunk_size`` of the profile ``unixfs-v1-2025``, without loading it."""
-MOST_SHARE: Final = 0.1
+MOST_SHARE: Final = 0.08
 """Largest part of the time that the hashes of whole files may take for chunks to be hashed too. A processor
 with SHA instructions (2 GB/s) takes 0.06 on a link of 1 Gb/s. Over loopback, where hashing is the limit, 0.3
-to 1.2 (of several threads) was measured; the first MiB were at 0.1 to 0.2, as the program was starting."""
+to 1 (of several threads) was measured; the first MiB were at 0.1 to 0.2, as the program was starting."""
 LEAST_BYTES: Final = 4 << 20
 """Bytes that must be hashed before the share counts: the first reads of a connection come in bursts. To hash
 the chunks of so many bytes takes 2 ms."""
@@ -42,11 +42,18 @@ class HashingShare:
     Files that are fetched at the same time share the processors, so they share this measurement too.
 
     Args:
-        clock: Returns seconds; replaced by tests.
+        clock: Returns seconds; replaced by tests, as the next one.
+        cpu_clock: Returns the seconds that this thread was running. A thread that has to wait for a processor
+            in the middle of a hash would otherwise seem to hash all that time.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.clock: Final = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.cpu_clock: Final = cpu_clock
+        self._clock = clock
         self._lock = threading.Lock()
         self._hashed = 0
         self._spent = 0.0
@@ -54,13 +61,14 @@ class HashingShare:
         self._latest: float | None = None
         """The end of the latest hashing."""
 
-    def note(self, began: float, ended: float, size: int) -> None:
-        """Add the hashing of some bytes of a file, with the clock before and after it."""
+    def note(self, spent: float, size: int) -> None:
+        """Add the hashing of some bytes of a file, which has just ended, with its seconds."""
         with self._lock:
-            latest = began if self._latest is None else self._latest
-            self._elapsed += min(max(0.0, ended - latest), LONGEST_PAUSE)
-            self._latest = max(latest, ended)  # threads may report in another order
-            self._spent += ended - began
+            now = self._clock()
+            began = now - spent if self._latest is None else self._latest
+            self._elapsed += min(now - began, LONGEST_PAUSE)
+            self._latest = now
+            self._spent += spent
             self._hashed += size
 
     @property
@@ -97,9 +105,9 @@ class ChunkHasher:
         if self._share is None:
             self._whole.update(data)
         else:
-            began = self._share.clock()
+            began = self._share.cpu_clock()
             self._whole.update(data)
-            self._share.note(began, self._share.clock(), len(data))
+            self._share.note(self._share.cpu_clock() - began, len(data))
         if self._takes_chunks:
             self._add_to_chunks(memoryview(data))
 

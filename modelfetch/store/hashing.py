@@ -63,9 +63,9 @@ class Hashing:
         """Whether there are threads at all."""
         return self._most > 0
 
-    def new_hasher(self, size: int) -> Hasher:
-        """Return the hasher for a file of a size in bytes; see :mod:`modelfetch.store.chunk_digests`."""
-        if self._chunk_maps == "never" or size <= CHUNK:
+    def new_hasher(self, size: int | None) -> Hasher:
+        """Return the hasher for a file of a size in bytes, if that is known; see :class:`.ChunkHasher`."""
+        if self._chunk_maps == "never" or (size is not None and size <= CHUNK):
             return hashlib.sha256()
         return ChunkHasher(self._share if self._chunk_maps == "auto" else None)
 

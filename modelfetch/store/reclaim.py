@@ -122,7 +122,7 @@ class Reclaimer:
         return self.take(skipped)
 
     def blob(self, digest: str) -> Reclaimed:
-        """Remove a blob, unless a model uses it.
+        """Remove a blob and its chunk map, unless a model uses it.
 
         Raises:
             BusyError: Another process works with it.
@@ -156,17 +156,19 @@ class Reclaimer:
         return self.take()
 
     def _blob(self, digest: str) -> None:
-        path = self._layout.blob(digest)
+        """Remove a blob that no model uses, and its chunk map, also one whose blob is gone already."""
+        path, chunk_map = self._layout.blob(digest), self._layout.chunk_map(digest)
         found = self._disk.lstat(path)
-        if self._uses[digest] or found is None or self._names[inode_of(found)]:
+        if self._uses[digest] or (found or self._disk.lstat(chunk_map)) is None:
             return
         # An executable file is a copy of its blob, and its model has no receipt before the run ends.
-        if self._copies[found.st_size]:
+        if found is not None and (self._names[inode_of(found)] or self._copies[found.st_size]):
             return
         with self._locked(self._layout.blob_lock(digest)):
             if not self._dry_run and self._was_placed(path):
                 raise BusyError(digest)
             self._remove(path)
+            self._remove(chunk_map)
 
     def _was_placed(self, blob: Path) -> bool:
         """Whether a run has placed a blob in a model since the survey; to be asked under the blob's lock."""

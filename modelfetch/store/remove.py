@@ -159,7 +159,7 @@ class Remover:
         return [directory / name for name in self._disk.names(directory)]
 
     def _stored(self, digests: list[str], versions: list[str]) -> dict[str, list[Path]]:
-        """By digest: its blob, unless a model that stays uses the inode, and its partials."""
+        """By digest: its blob and chunk map, unless a model that stays uses the inode, and its partials."""
         used = set(self._inodes_of_others(versions))
         return {
             digest: [*self._blob(digest, used), *self._files_below(self._layout.partial(digest))]
@@ -169,8 +169,11 @@ class Remover:
     def _blob(self, digest: str, used: Collection[Inode]) -> Iterator[Path]:
         path = self._layout.blob(digest)
         state = self._disk.lstat(path)
-        if state is not None and _inode(state) not in used:
-            yield path
+        if state is not None and _inode(state) in used:
+            return
+        for each in (path, self._layout.chunk_map(digest)):
+            if self._disk.lstat(each) is not None:
+                yield each
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
         removed = {self._layout.version(self._name, version) for version in versions}

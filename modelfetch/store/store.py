@@ -70,7 +70,7 @@ class Store(Contents):
             fsync: Whether stored files must survive a power cut. Without it, a power cut can leave zeros
                 under a final name.
             disk: Replaces the real disk; ``fsync`` and ``notices`` are then ignored.
-            hashing: Replaces the default hashing threads; ``chunk_maps`` is then ignored for downloads.
+            hashing: Replaces the default hashing threads; downloads then ignore ``chunk_maps``.
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
             chunk_maps: The setting ``cache.chunk_maps``: ``auto``, ``always`` or ``never``.
         """
@@ -102,13 +102,17 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
-        from modelfetch.store.hashing import Hashing
         from modelfetch.store.resume import Opening  # here, as queries and small files open no partial
+
+        opening = Opening(self._disk, file, self._prepared_hashing(), exclusive, cancelled)
+        return opening.open(self.root, self._layout.partial(file.sha256))
+
+    def _prepared_hashing(self) -> Hashing:
+        from modelfetch.store.hashing import Hashing
 
         with self._lock:
             self._hashing = self._hashing or Hashing(chunk_maps=self.chunk_maps.mode)
-        opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
-        return opening.open(self.root, self._layout.partial(file.sha256))
+            return self._hashing
 
     def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
         """Remove the partials of a file whose blob is verified. Best effort; see :meth:`partial`."""
@@ -157,7 +161,8 @@ class Store(Contents):
         """Start a file whose digest is not known yet; ``size``, if it is known, is its number of bytes."""
         from modelfetch.store.intake import Intake  # only pins need it
 
-        return Intake(self._disk, self._layout, self._quarantine, size)
+        hasher = self._prepared_hashing().new_hasher(size)
+        return Intake(self._disk, self._layout, self._quarantine, self.chunk_maps, hasher, size)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Place a verified blob in the model's directory; durable only once the receipt is written.
@@ -304,10 +309,9 @@ class Store(Contents):
         return restore(self._disk, self._layout, entry, target)
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
-        """Remove a file that the manifest does not list from a model's directory; see :meth:`unlisted`.
+        """Move a file that the manifest does not list out of a model's directory; see :meth:`unlisted`.
 
-        Returns:
-            The quarantine entry; None if no bytes had to be kept: a link, or another name of a blob.
+        The quarantine entry is None if no bytes had to be kept: a link, or another name of a blob.
         """
         return self._unlisted.put_aside(self.directory(manifest), path)
 

@@ -49,8 +49,10 @@ def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
 def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterator[Path]:
     # Files of a version are placed before its receipt is written. A run that finds all receipts therefore
     # need not inspect each of those files; its search stops above the directories of versions.
-    depth = 100 if thorough else 1
-    for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
+    # The same holds for the up to 256 directories of chunk maps.
+    places = [(layout.models, 100 if thorough else 1), (layout.locks, 0)]
+    places += [(layout.chunk_maps, 1)] if thorough else []
+    for path in [path for place in places for path in _temporaries(disk, *place)]:
         with best_effort(disk):
             if _is_left_over(disk, path, stat.S_ISREG) and disk.unlink(path):
                 yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from tests.engine.fakes import (
     model,
     of,
 )
+from tests.patience import IN_TIME
 
 SIZE = 8 * MIB + 12_345
 CONTENT = body(SIZE)
@@ -117,6 +119,22 @@ def test_three_sources_feed_a_file_at_once_and_the_liar_is_blamed(known: Laborat
     assert known.read(manifest, "f.bin") == content
     assert all(offer.asked for offer in offers)
     assert {failed.host for failed in of(events, SourceFailed)} == {"liar.example"}
+
+
+def test_a_liar_on_a_further_connection_is_reported_and_left(known: Laboratory) -> None:
+    gate = threading.Event()
+    slow = Answer(piece=MIB, before_piece=lambda: gate.wait(IN_TIME))
+    honest = known.serve(CONTENT, slow, OK, host="honest.example")
+    liar = known.serve(
+        CONTENT, replace(lying(CONTENT, *range(CHUNKS)), before_piece=gate.set), host="liar.example"
+    )
+    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=EAGER))
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    (failed,) = of(events, SourceFailed)
+    assert (failed.host, failed.fault, failed.next_source) == ("liar.example", "hash", "mirror")
+    assert liar.asked
+    assert honest.asked[0] == 0
 
 
 @pytest.mark.parametrize("policy", [None, EAGER], ids=["one connection", "several"])

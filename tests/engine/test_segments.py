@@ -253,12 +253,12 @@ def test_a_fast_connection_is_enough() -> None:
     assert not found.wait()
 
 
-def test_the_first_byte_may_take_twice_as_long_over_tls() -> None:
+def test_the_first_byte_may_take_longer_over_tls() -> None:
     found = SpeedProbe(SplitPolicy(max_delay=0.05))
     found.ask(over_tls=True)
     began = time.monotonic()
     assert found.wait()
-    assert time.monotonic() - began >= 0.1
+    assert time.monotonic() - began >= 0.075
 
 
 def test_a_slow_connection_needs_parallel_ones() -> None:

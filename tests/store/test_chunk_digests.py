@@ -29,16 +29,34 @@ FILE = spec(CONTENT)
 BUILT = built_of(CONTENT)
 
 
-class Clock:
-    """A clock that advances by one step at each reading of it."""
+SPENT = 0.001
+"""Seconds that each piece takes to be hashed, whatever its size."""
 
-    def __init__(self, step: float = 0.0) -> None:
+
+class Clock:
+    """The two clocks of a share. That of the thread advances between the readings around a hash."""
+
+    def __init__(self) -> None:
         self.now = 100.0
-        self.step = step
+        self._running = 0.0
 
     def __call__(self) -> float:
-        self.now += self.step
         return self.now
+
+    def cpu(self) -> float:
+        self._running += SPENT
+        return self._running
+
+    def share(self) -> HashingShare:
+        return HashingShare(self, self.cpu)
+
+    def passing(self, seconds: float) -> Callable[[], None]:
+        """What lets so many seconds pass with each call."""
+
+        def wait() -> None:
+            self.now += seconds
+
+        return wait
 
 
 def feed(hasher: ChunkHasher, content: bytes, piece: int, pause: Callable[[], None] = lambda: None) -> None:
@@ -78,9 +96,9 @@ def test_a_copy_goes_on_from_where_it_was_made() -> None:
 
 
 def test_chunks_are_given_up_when_hashing_is_the_bottleneck() -> None:
-    clock = Clock(0.001)
-    hasher = ChunkHasher(share := HashingShare(clock))
-    feed(hasher, CONTENT, MIB)
+    clock = Clock()
+    hasher = ChunkHasher(share := clock.share())
+    feed(hasher, CONTENT, MIB, clock.passing(2 * SPENT))
     assert share.is_high
     assert hasher.tree() is None
     assert hasher.hexdigest() == FILE.sha256
@@ -88,49 +106,38 @@ def test_chunks_are_given_up_when_hashing_is_the_bottleneck() -> None:
 
 @pytest.mark.parametrize(("part", "is_taken"), [(MOST_SHARE * 0.9, True), (MOST_SHARE * 1.1, False)])
 def test_the_share_decides(part: float, is_taken: bool) -> None:
-    clock = Clock(0.001)
-    pause = 0.001 / part - 0.001
-
-    def wait() -> None:
-        clock.now += pause - clock.step
-
-    hasher = ChunkHasher(HashingShare(clock))
-    feed(hasher, CONTENT * 2, MIB // 4, wait)  # small pieces, as the first has no pause
+    clock = Clock()
+    hasher = ChunkHasher(clock.share())
+    feed(hasher, CONTENT * 2, MIB // 4, clock.passing(SPENT / part))  # small, as the first has no pause
     assert (hasher.tree() is not None) is is_taken
 
 
 def test_the_first_bytes_decide_nothing() -> None:
-    share = HashingShare(Clock(0.001))
-    hasher = ChunkHasher(share)
+    clock = Clock()
+    hasher = ChunkHasher(share := clock.share())
     feed(hasher, CONTENT[: LEAST_BYTES - 1], MIB)
     assert not share.is_high
     assert hasher.tree() is not None
 
 
 def test_a_network_that_becomes_fast_is_noticed() -> None:
-    clock = Clock(0.001)
-    hasher = ChunkHasher(share := HashingShare(clock))
-
-    def wait() -> None:
-        clock.now += 0.02
-
-    feed(hasher, CONTENT, MIB, wait)
+    clock = Clock()
+    hasher = ChunkHasher(share := clock.share())
+    feed(hasher, CONTENT, MIB, clock.passing(20 * SPENT))
     assert not share.is_high
-    feed(hasher, CONTENT * 4, MIB)
+    feed(hasher, CONTENT * 4, MIB, clock.passing(2 * SPENT))
     assert share.is_high
     assert hasher.tree() is None
 
 
 def test_the_next_file_begins_without_chunks_while_the_share_is_high() -> None:
-    clock = Clock(0.001)
-    share = HashingShare(clock)
+    clock = Clock()
+    share = clock.share()
     feed(ChunkHasher(share), CONTENT, MIB)
     second = ChunkHasher(share)
     feed(second, CONTENT, MIB)
     assert second.tree() is None
-    for _ in range(100):  # of a slow source
-        clock.now += 0.1
-        second.update(b"x")
+    feed(second, b"x" * 100, 1, clock.passing(0.1))  # of a slow source
     third = ChunkHasher(share)
     third.update(CONTENT)
     assert third.tree() == BUILT
@@ -138,22 +145,22 @@ def test_the_next_file_begins_without_chunks_while_the_share_is_high() -> None:
 
 def test_a_long_pause_counts_as_a_short_one() -> None:
     clock = Clock()
-    share = HashingShare(clock)
-    share.note(0.0, 0.5, LEAST_BYTES)
+    share = clock.share()
+    share.note(2 * MOST_SHARE * LONGEST_PAUSE, LEAST_BYTES)
+    clock.now += 1000.0
+    share.note(0.0, 0)
     assert share.is_high
-    share.note(1000.0, 1000.0, 0)
-    assert share.is_high == (MOST_SHARE * (0.5 + LONGEST_PAUSE) < 0.5)
 
 
 def test_files_at_the_same_time_add_up() -> None:
-    one, two = HashingShare(Clock()), HashingShare(Clock())
-    spent = MOST_SHARE * 0.6
-    one.note(0.0, spent, LEAST_BYTES)
-    one.note(1.0, 1.0, 0)
-    two.note(0.0, spent, LEAST_BYTES)
-    two.note(0.0, spent, LEAST_BYTES)  # of a second thread
-    two.note(1.0, 1.0, 0)
-    assert (one.is_high, two.is_high) == (False, True)
+    for threads in (1, 2):
+        clock = Clock()
+        share = clock.share()
+        for _ in range(threads):
+            share.note(MOST_SHARE * 0.6, LEAST_BYTES)
+        clock.now += 1.0
+        share.note(0.0, 0)
+        assert share.is_high is (threads == 2)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK])

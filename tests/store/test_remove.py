@@ -263,3 +263,28 @@ def test_so_does_one_of_which_it_made_a_copy(tmp_path: Path) -> None:
     ensure(Store(tmp_path), {"a": noise(5000)})
     assert Store(tmp_path, disk=_Copying()).remove("tiny").freed < 5000
     assert Store(tmp_path).find_blob(spec(noise(5000))) is not None
+
+
+LARGE = {"large.bin": noise((1 << 20) + 5, seed=9)}
+
+
+def test_the_chunk_map_goes_with_its_blob(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    ensure(store, LARGE)
+    ensure(store, LARGE, name="two")
+    assert store.remove("tiny").paths[-1].suffix == ".bin"
+    assert list(store.chunk_maps.entries()) == [digest(LARGE["large.bin"])]
+    proposed = store.remove("two", dry_run=True)
+    assert store.remove("two") == proposed
+    assert proposed.paths[-1].suffix == ".car"
+    assert names(root) == set()
+
+
+def test_the_chunk_map_of_a_blob_that_is_gone_goes_too(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    manifest = ensure(store, LARGE)
+    blob = store.find_blob(manifest.files[0])
+    assert blob is not None
+    blob.unlink()
+    store.remove("tiny")
+    assert names(root) == set()

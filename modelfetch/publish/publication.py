@@ -1,0 +1,204 @@
+"""One run of ``publish``: hash, write, hand over, and record, in this order.
+
+::
+
+    check     targets and their secrets, the places of all files that are written
+    hash      every file whose tree is not known; its bytes must be those that are pinned
+    write     CAR file and skeleton
+    hand over to each target
+    record    the CIDs in the manifest, then the run in the history
+
+What can be refused is refused before the first byte is read. A run that fails after that leaves the CAR files
+that were complete, and what targets have got; the manifest stays as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelfetch.catalog.lookup import SKELETON_SUFFIX
+from modelfetch.errors import UsageError
+from modelfetch.lazy_dataclass import dataclass, field
+from modelfetch.publish import publication_record as record
+from modelfetch.publish.car_file import (
+    CAR_SUFFIX,
+    WrittenCar,
+    car_path,
+    check_free,
+    write_car,
+)
+from modelfetch.publish.car_stream import CarStream, model_parts, skeleton_parts
+from modelfetch.publish.handover import Handover, Outcome, Watch
+from modelfetch.publish.model_tree import hash_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelfetch.cancel import Cancellation
+    from modelfetch.ipfs.file_tree import Built
+    from modelfetch.ipfs.profiles import Profile
+    from modelfetch.net.hub_client import HubClient
+    from modelfetch.publish.model_tree import ModelTree
+    from modelfetch.publish.selection import Selected
+    from modelfetch.publish.targets import Target
+    from modelfetch.publish.tree_hashing import HashingPool
+
+Show = Callable[[str, str, int, int], None]
+"""Gets what is done with a file, its path, the bytes so far, and its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked for."""
+
+    profile: Profile
+    targets: Sequence[Target] = ()
+    car: Path | None = None
+    skeleton: Path | None = None
+    manifest: Path | None = None
+    """Where the manifest with the CIDs goes, instead of its catalog."""
+    seconds: float = 0.0
+    """Longest wait for a pinning service."""
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class Published:
+    """What became of a model."""
+
+    tree: ModelTree
+    car: WrittenCar | None = None
+    skeleton: WrittenCar | None = None
+    manifest: Path | None = None
+    """The manifest that has the CIDs; in a dry run, that would get them."""
+    is_changed: bool = False
+    """Whether it was changed."""
+    outcomes: list[Outcome] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+class Publication:
+    """Publishes one model.
+
+    Args:
+        selected: The model.
+        wanted: What is asked for.
+        pool: Hashes chunks.
+        show: Is shown how it goes.
+        note: Gets a line for the user.
+    """
+
+    def __init__(
+        self, selected: Selected, wanted: Wanted, pool: HashingPool, show: Show, note: Callable[[str], None]
+    ) -> None:
+        self._selected = selected
+        self._wanted = wanted
+        self._pool = pool
+        self._show = show
+        self._note = note
+
+    def check(self) -> None:
+        """Check what can be refused before anything is read.
+
+        Raises:
+            StoreError: A file cannot be written there.
+            UsageError: Two files have one name, or a name is taken.
+        """
+        places = [path for path in (self._car, self._skeleton, self._wanted.manifest) if path is not None]
+        if len({path.absolute() for path in places}) < len(places):
+            raise UsageError(
+                "two of --car, --skeleton and --manifest name the same file",
+                hint="Give each a name of its own.",
+            )
+        for path in (self._car, self._skeleton):
+            if path is not None:
+                check_free(path)
+        if not self._wanted.dry_run and self._manifest is not None:
+            record.check_writable(self._manifest)
+
+    def hash(self, known: Mapping[str, Built]) -> Published:
+        """Read all files, and compute the CIDs.
+
+        Args:
+            known: Trees of files that need not be read, by SHA-256.
+
+        Raises:
+            IntegrityError: A file does not have the bytes that are pinned.
+            StoreError: A file cannot be read.
+        """
+        tree = hash_model(
+            self._selected.files,
+            self._wanted.profile,
+            self._pool,
+            show=lambda path, done, size: self._show("hashing", path, done, size),
+            known=known,
+        )
+        notices = record.replaced_cids(self._selected.manifest, tree)
+        return Published(tree, manifest=self._manifest, notices=notices)
+
+    def write_cars(self, done: Published) -> None:
+        """Write the CAR files that are wanted.
+
+        Raises:
+            IntegrityError: A file changed since it was hashed.
+            StoreError: The disk refused.
+            UsageError: There is another file of such a name.
+        """
+        tree = done.tree
+        if self._wanted.dry_run:
+            return
+        if self._car is not None:
+            whole = CarStream(
+                tree.root, model_parts(tree), lambda path, at, size: self._show("writing", path, at, size)
+            )
+            done.car = write_car(self._car, whole)
+        if self._skeleton is not None:
+            done.skeleton = write_car(self._skeleton, CarStream(tree.root, skeleton_parts(tree)))
+
+    def hand_over(self, done: Published, hub: HubClient, cancel: Cancellation) -> None:
+        """Hand the model to all targets.
+
+        Raises:
+            ModelfetchError: A target could not take it.
+        """
+        wanted = self._wanted
+        watch = Watch(lambda path, at, size: self._show("sending", path, at, size), self._note)
+        handover = Handover(hub, cancel, self._selected.manifest, done.tree, watch, wanted.seconds)
+        done.outcomes = handover.outcomes
+        handover.run(wanted.targets, dry_run=wanted.dry_run)
+
+    def write_manifest(self, done: Published) -> None:
+        """Write the CIDs into the manifest.
+
+        Raises:
+            ModelfetchError: It cannot be changed.
+        """
+        if self._wanted.dry_run:
+            return
+        if self._wanted.manifest is not None:
+            record.write_copy(self._wanted.manifest, self._selected.manifest, done.tree)
+            done.is_changed = True
+        elif self._selected.path is not None:
+            done.is_changed, notices = record.write_cids(self._selected.path, done.tree)
+            done.notices += notices
+        else:
+            done.notices.append(
+                "the manifest of a built-in model is not changed; --manifest FILE writes one with the CIDs"
+            )
+
+    @property
+    def _car(self) -> Path | None:
+        return self._place(self._wanted.car, CAR_SUFFIX)
+
+    @property
+    def _skeleton(self) -> Path | None:
+        return self._place(self._wanted.skeleton, SKELETON_SUFFIX)
+
+    @property
+    def _manifest(self) -> Path | None:
+        return self._wanted.manifest or self._selected.path
+
+    def _place(self, given: Path | None, suffix: str) -> Path | None:
+        return None if given is None else car_path(given, self._selected.manifest.name, suffix)
