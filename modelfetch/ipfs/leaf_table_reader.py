@@ -48,8 +48,16 @@ ROWS_OF_UNKNOWN: Final = 1 << 20
 large file, and link one child a million times."""
 KNOWN_LIMIT: Final = 4096
 """Most rows whose bytes are kept if they come with the nodes. One node can stand at millions of places."""
+KNOWN_BYTES_LIMIT: Final = 4 * BLOCK_LIMIT
+"""Most bytes of those rows: a node of 2 MiB at a thousand places would otherwise take 2 GiB."""
+BYTES_OF_ROW: Final = 64
+"""Inner nodes may not have more than 64 bytes for each row that a file may have, either. They have about 50,
+and a 200th of a size that only the root states can be gigabytes."""
 ENVELOPE_LIMIT: Final = 24
 """Most bytes that a wrapped leaf has beside those of the file."""
+EXPANSION_LIMIT: Final = 1 << 23
+"""Most rows that are copied because rows before them turned out to be nodes: each such node costs a pass over
+all rows. No known tool writes sizes that make nodes look like leaves."""
 
 
 _NO_LINKS: Final = Node((), None)
@@ -94,6 +102,9 @@ class LeafTableReader:
         """Rows, and places of wanted blocks: each of these becomes at least one row."""
         self._rows = RowArray()
         self._known: dict[int, bytes] = {}
+        self._known_bytes = 0
+        self._copied = 0
+        """Rows, by :meth:`expand`."""
         self._wanted: dict[bytes, tuple[Cid, list[_Place]]] = {}
         """By multihash, because CIDs of several forms can identify one block."""
         self._blocks: dict[bytes, tuple[Cid, bytes]] = {}
@@ -147,11 +158,14 @@ class LeafTableReader:
             False if that cannot help: the block is known to be a leaf.
 
         Raises:
-            MalformedError: The block was added before, and does not fit here.
+            MalformedError: The block was added before, and does not fit here; or there were too many.
         """
         cid = Cid(self._root.version, DAG_PB, SHA2_256, row.digest)
         if row.kind != LeafKind.WRAPPED or row.digest in self._leaves:
             return False
+        self._copied += len(self._rows)
+        if self._copied > EXPANSION_LIMIT:
+            raise MalformedError("too many nodes have the size of a leaf")
         doubted = self._rows.indices_of(row.digest)
         places = [_Place(*self._rows[index][:2], self._rows.depth(index)) for index in doubted]
         kept = set(range(len(self._rows))).difference(doubted)
@@ -166,7 +180,7 @@ class LeafTableReader:
             raise MalformedError(f"file has {size} bytes, more than {SIZE_LIMIT}")
         self._size = size
         self._row_limit = min(max(ROWS_AT_LEAST, size // BYTES_PER_ROW), row_limit)
-        self._inner_limit = INNER_AT_LEAST + size // INNER_SHARE
+        self._inner_limit = INNER_AT_LEAST + min(size // INNER_SHARE, row_limit * BYTES_OF_ROW)
 
     def _start(self) -> None:
         root, size = self._root, self._size
@@ -244,8 +258,9 @@ class LeafTableReader:
                 start += size
 
     def _keep(self, offset: int, data: bytes) -> None:
-        if len(self._known) < KNOWN_LIMIT:
+        if len(self._known) < KNOWN_LIMIT and self._known_bytes + len(data) <= KNOWN_BYTES_LIMIT:
             self._known[offset] = data
+            self._known_bytes += len(data)
 
     def _charge(self, count: int) -> None:
         self._inner_bytes += count

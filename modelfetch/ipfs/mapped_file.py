@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Final
 
 from modelfetch.ipfs import unixfs
 from modelfetch.ipfs.car import BLOCK_LIMIT
@@ -17,6 +18,10 @@ from modelfetch.ipfs.row_array import LeafKind, Row
 
 Read = Callable[[int, int], bytes]
 """Reads bytes of the file, given an offset and a number of bytes; fewer at its end."""
+
+COPIES_LIMIT: Final = 8
+"""Most copies of a repeated leaf that are tried: a damaged file of zeros would otherwise be read entirely for
+each block of it."""
 
 
 class MappedFile:
@@ -54,7 +59,7 @@ class MappedFile:
     def _makers(self, digest: bytes) -> Iterator[Callable[[], bytes]]:
         """Yield what makes a leaf, in all ways that can give the right block."""
         rows = self._table.rows
-        for index in rows.indices_of(digest):
+        for index in rows.indices_of(digest)[:COPIES_LIMIT]:
             row = rows[index]
             if row.size > BLOCK_LIMIT:  # clients refuse larger blocks
                 continue

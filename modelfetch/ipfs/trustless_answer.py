@@ -163,8 +163,10 @@ class _Place(NamedTuple):
     """A block that is still to be sent."""
 
     cid: Cid
-    start: int
+    start: int = 0
     """Position of its first byte in the file."""
+    size: int | None = None
+    """Bytes of the file below it; None if they are not known, as those of the root."""
 
 
 class _Blocks:
@@ -176,13 +178,16 @@ class _Blocks:
         self._span = span
         self._sent = sent
         """Multihashes of the blocks that were sent; None if blocks may be sent again."""
+        self._finished: set[tuple[int, bytes]] = set()
+        """Codec and multihash of those below which everything was sent. A raw block has nothing below it, but
+        the same bytes can be linked as a node elsewhere."""
 
     def load(self, cid: Cid) -> bytes:
         return _load(cid, self._find)
 
     def section(self, cid: Cid, block: bytes) -> Iterator[bytes]:
         """Yield a block as a section, unless it is not to be sent."""
-        if cid.hash_code == IDENTITY or self._was_sent(cid):
+        if cid.hash_code == IDENTITY or (self._sent is not None and cid.multihash in self._sent):
             return
         if self._sent is not None:
             self._sent.add(cid.multihash)
@@ -191,18 +196,28 @@ class _Blocks:
 
     def below(self, root: Cid) -> Iterator[tuple[Cid, bytes]]:
         """Yield a block and all that the scope asks for below it."""
-        stack = [_Place(root, 0)]
+        stack = [_Place(root)]
         while stack:
             place = stack.pop()
-            # Nothing below a sent block is new, except that another part of it can be in the range.
-            if self._was_sent(place.cid) and (self._span is None or place.cid.codec == RAW):
+            key = place.cid.codec, place.cid.multihash
+            if key in self._finished:
                 continue
             block = self.load(place.cid)
             yield place.cid, block
+            if self._sent is not None and self._is_entirely_sent(place):
+                self._finished.add(key)
             stack.extend(reversed(self._children(place, block)))
 
-    def _was_sent(self, cid: Cid) -> bool:
-        return self._sent is not None and cid.multihash in self._sent
+    def _is_entirely_sent(self, place: _Place) -> bool:
+        """Whether another place of the same block has nothing new.
+
+        A node at the edge of the range can also stand in the middle of it, with other parts in the range. If
+        that were assumed of all nodes, twenty that have the next one twice would be visited a million times.
+        """
+        if self._span is None or place.cid.codec == RAW:
+            return True
+        first, last = self._span
+        return place.size is not None and first <= place.start and place.start + place.size <= last + 1
 
     def _children(self, place: _Place, block: bytes) -> list[_Place]:
         """The blocks that follow. None follow an invalid one, which the client has to reject anyway."""
@@ -211,11 +226,11 @@ class _Blocks:
         try:
             node = dag_pb.decode(block)
             if self._scope is Scope.ALL or not node.links:
-                return [_Place(link.cid, 0) for link in node.links]
+                return [_Place(link.cid) for link in node.links]
             message = unixfs.message_of(node)
             if message.kind in {Kind.FILE, Kind.RAW}:
                 return self._parts(place, node)
-            return [_Place(link.cid, 0) for link in read_page(node, message).shards]
+            return [_Place(link.cid) for link in read_page(node, message).shards]
         except MalformedError:
             return []
 
@@ -226,6 +241,6 @@ class _Blocks:
         start = place.start + len(message.data or b"")  # its own bytes precede those of its parts
         for link, size in zip(node.links, message.blocksizes, strict=True):
             if self._span is None or (start <= self._span[1] and start + size > self._span[0]):
-                parts.append(_Place(link.cid, start))
+                parts.append(_Place(link.cid, start, size))
             start += size
         return parts

@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 
-from modelfetch.ipfs import protobuf, unixfs
+from modelfetch.ipfs import leaf_table_reader, protobuf, unixfs
 from modelfetch.ipfs.car import BLOCK_LIMIT
 from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid
 from modelfetch.ipfs.dag_pb import Link
@@ -118,6 +118,24 @@ def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
     assert len(reader.table.known) == 4096
 
 
+@pytest.mark.parametrize("size", [TIB, None])
+def test_a_node_full_of_bytes_at_many_places(size: int | None) -> None:
+    """The rest of the file is stated and never sent, so that the tree may be as large as any."""
+    dag = Dag()
+    large = dag.inner(dag.raw(b"a"), data=b"b" * 2_000_000)._replace(tsize=None)
+    # Parsed again at each place: it arrives before the node that repeats it.
+    repeated = dag.inner(*[large] * 40)._replace(tsize=None)
+    missing = Part(Cid(1, DAG_PB, SHA2_256, bytes(32)), TIB - large.size - repeated.size, None)
+    root = dag.inner(large, repeated, missing)
+    tracemalloc.start()
+    if size is None:
+        refused(root, dag, size, "inner nodes have more than 68157440 bytes")
+    else:
+        feed(LeafTableReader(root.cid, size), dag)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+
+
 def test_nodes_inside_of_identifiers() -> None:
     dag = Dag()
     part = dag.inlined(dag.raw(b"a"))
@@ -219,6 +237,22 @@ def test_a_wrapped_leaf_that_is_said_to_be_too_large_is_opened() -> None:
     dag = Dag()
     leaf = dag.wrapped(b"a")._replace(size=BLOCK_LIMIT, tsize=BLOCK_LIMIT + 14)
     refused(dag.inner(leaf), dag, BLOCK_LIMIT, f"has 1 bytes of the file instead of {BLOCK_LIMIT}")
+
+
+def test_nodes_with_the_size_of_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them copies all rows when it is expanded."""
+    monkeypatch.setattr(leaf_table_reader, "EXPANSION_LIMIT", 10 * 20)
+    dag = Dag()
+    nodes = [dag.inner(dag.raw(chunk(number)))._replace(tsize=114) for number in range(20)]
+    reader = LeafTableReader(dag.inner(*nodes).cid, 2000)
+    feed(reader, dag)
+    table = reader.table
+    assert table is not None
+    for row in table.rows[:10]:
+        assert reader.expand(row)
+        feed(reader, dag)
+    with pytest.raises(MalformedError, match="too many nodes have the size of a leaf"):
+        reader.expand(table.rows[10])
 
 
 DIGEST = bytes(32)

@@ -6,6 +6,7 @@ What the fixtures must give is what the conformance tests of gateways demand (ga
 from __future__ import annotations
 
 import random
+import time
 import tracemalloc
 from collections.abc import Callable
 from hashlib import sha256
@@ -29,6 +30,7 @@ from modelfetch.ipfs.unixfs import Kind, Message
 from modelfetch.lazy_dataclass import replace
 from tests.ipfs import generated
 from tests.ipfs.car_fixtures import Blocks, blocks_of, needs_fixtures
+from tests.ipfs.dag import Dag
 
 Find = Callable[[Cid], bytes | None]
 
@@ -386,6 +388,14 @@ def test_an_undamaged_copy_of_a_repeated_leaf_is_sent(profile: Profile) -> None:
         sent(served.root.text, served.find)
 
 
+def test_few_copies_of_a_damaged_leaf_are_tried() -> None:
+    served = Served(b"a" * 256 * 1000, V1)
+    served.data[:] = b"b" * len(served.data)
+    with pytest.raises(RequestError, match="is not here"):
+        get(f"{cid_of(b'a' * 256, RAW).text}?format=raw", served.find)
+    assert len(served.reads) == 8
+
+
 @pytest.mark.parametrize(
     "case", [generated.TRICKLE_RAW, generated.TRICKLE_WRAPPED, generated.BALANCED_WRAPPED]
 )
@@ -428,6 +438,28 @@ def test_shared_parts_at_several_offsets_are_complete() -> None:
     assert sent(f"{target}&car-dups=y", served.find) == [served.root.text, node, b, node, a]
     assert sent(served.root.text, served.find) == [served.root.text, node, a, b]
     assert sent(f"{served.root.text}?car-dups=y", served.find) == [served.root.text, node, a, b, node, a, b]
+
+
+@pytest.mark.parametrize("query", ["", "?entity-bytes=0:*", "?entity-bytes=1:-2", "?entity-bytes=5:1000"])
+def test_a_tree_of_repeated_nodes_takes_little_time(query: str) -> None:
+    """Two to the fortieth leaves in forty blocks, each of which has the one below it twice."""
+    dag = Dag()
+    part = dag.raw(b"a")
+    for _ in range(40):
+        part = dag.inner(part, part)._replace(tsize=1)
+    find = Blocks(dag).find
+    start = time.process_time()
+    assert len(sent(f"{part.cid.text}{query}", find)) == 41
+    assert time.process_time() - start < 1
+
+
+def test_a_block_that_is_linked_as_bytes_and_as_a_node() -> None:
+    dag = Dag()
+    leaf = dag.raw(b"a")
+    node = dag.inner(leaf)
+    as_bytes = dag.raw(dag[node.cid.multihash])
+    root = dag.inner(as_bytes, node).cid
+    assert sent(root.text, Blocks(dag).find) == [root.text, as_bytes.cid.text, leaf.cid.text]
 
 
 def test_bytes_of_an_inner_node_precede_those_of_its_parts() -> None:
