@@ -178,7 +178,7 @@ class _Maker:
         links = []
         for child in self._chosen():
             name = self._name() if self._source.byte() & 1 else b""
-            slot = hamt.slot_of(name, 0) if flags & 8 else self._source.number()
+            slot = hamt.slot_of(name, 0, fanout) if flags & 8 else self._source.number()
             links.append(Link(child.cid, f"{slot:0{digits}X}".encode()[:digits] + name, child.tsize))
         message = Message(Kind.HAMT_SHARD, b"", hash_type=0x22 + (flags >> 7), fanout=fanout)
         self._add_node(tuple(links), message, 0)
