@@ -98,7 +98,7 @@ class FileChunks:
     def checked(self, start: int, end: int) -> CheckedAnswer:
         """Return the check of one answer that brings the bytes from ``start`` up to ``end``."""
         table = self.table
-        return CheckedAnswer(self, None if table is None else CheckedBytes(table, start, end))
+        return CheckedAnswer(self, None if table is None else CheckedBytes(table, start, end), start, end)
 
     def note_wrong(self, found: Checked) -> None:
         """Handle a chunk that does not fit the table.
@@ -142,9 +142,17 @@ class CheckedAnswer:
     Args:
         chunks: The chunks of the file.
         check: The check, or None if no table is known: then all bytes are passed on as they come.
+        start: Position in the file where the answer begins.
+        until: Position where it is to end.
+
+    Attributes:
+        position: Position behind the bytes that were yielded.
+        until: Position where the answer is to end.
     """
 
-    def __init__(self, chunks: FileChunks, check: CheckedBytes | None) -> None:
+    def __init__(self, chunks: FileChunks, check: CheckedBytes | None, start: int, until: int) -> None:
+        self.position = start
+        self.until = until
         self._chunks = chunks
         self._check = check
 
@@ -153,6 +161,10 @@ class CheckedAnswer:
         """Bytes that wait for the rest of their chunk."""
         return 0 if self._check is None else self._check.held
 
+    def rest(self) -> bytes:
+        """Return the bytes that wait for the rest of their chunk."""
+        return b"" if self._check is None else self._check.rest()
+
     def pieces(self, piece: bytes | memoryview) -> Iterator[bytes | memoryview]:
         """Take the next bytes of the answer, and yield those that can be written, in order.
 
@@ -160,9 +172,11 @@ class CheckedAnswer:
             SourceError: A chunk is wrong.
         """
         if self._check is None:
+            self.position += len(piece)
             yield piece
             return
         for found in self._check.feed(piece):
             if found.is_right is False:
                 self._chunks.note_wrong(found)
+            self.position += len(found.data)
             yield found.data

@@ -218,16 +218,16 @@ class ParallelConnections:
 
     def _fill(self, connection: Connection) -> None:
         """Fetch a segment, in as many answers as that takes while each of them brings bytes."""
-        written = -1
-        while connection.segment.left and connection.written > written and not self._is_stopped:
-            written = connection.written
+        gained = -1
+        while connection.segment.left and self._sink.gained(connection) > gained and not self._is_stopped:
+            gained = self._sink.gained(connection)
             self._copy(connection)
 
     def _copy(self, connection: Connection) -> None:
         """Request what is left of a segment, and write what one answer brings."""
         self._sink.chunks.learn(connection.candidate.offer)
         end = connection.segment.end
-        stream = connection.candidate.offer.open(connection.segment.position, end)
+        stream = connection.candidate.offer.open(self._sink.next_offset(connection), end)
         try:
             if not stream.ranged:
                 raise Unranged  # the whole file would come once more, for one segment of it

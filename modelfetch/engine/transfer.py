@@ -43,7 +43,6 @@ from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.engine.segments import Segment
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store import Partial
 
@@ -100,6 +99,8 @@ class Transfer:
                 yield from self._reject() if self._is_complete else self._attempt()
         finally:
             self._parallel.stop()
+            if not self._is_complete:
+                self.sink.keep_beginnings()
             self.runtime.positions.pop(key, None)
         yield from self._report_discarded()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
@@ -200,7 +201,7 @@ class Transfer:
         hosts.acquire_connection(host, is_first=True)
         try:
             while (yield from self._copy(connection)):
-                floor.check(connection.written)
+                floor.check(self.sink.gained(connection))
         finally:
             hosts.release_connection(host)
         yield self._progress(candidate)
@@ -214,7 +215,7 @@ class Transfer:
             15.3.7), and that is no failure as long as it brings any bytes.
         """
         stream, until = self._open(connection)
-        written, is_local = connection.written, connection.candidate.offer.kind == SourceKind.LOCAL
+        gained, is_local = self.sink.gained(connection), connection.candidate.offer.kind == SourceKind.LOCAL
         try:
             for count in self.sink.copy(connection, stream, until):
                 if not is_local:
@@ -225,7 +226,7 @@ class Transfer:
             stream.close()
         if not is_local:
             self.runtime.hosts.note_speed(connection.candidate.offer.host, is_fast=self.sink.probe.is_fast)
-        if connection.segment.left and not (stream.ranged and connection.written > written):
+        if connection.segment.left and not (stream.ranged and self.sink.gained(connection) > gained):
             raise SourceError(Fault.CUT, f"ended {connection.segment.left} bytes too early")
         return bool(connection.segment.left)
 
@@ -247,19 +248,19 @@ class Transfer:
             return stream, self.file.size
         if self.file.size > CHUNK:  # the SHA-256 of a smaller file says as much, without a request
             self.chunks.learn(connection.candidate.offer, self._first_byte(connection.candidate))
-        stream, until = self._open_part(connection.candidate, connection.segment)
+        stream, until = self._open_part(connection)
         if not stream.ranged:
             self.sink.segments.reclaim(connection.segment)
         return stream, until
 
-    def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
+    def _open_part(self, connection: Connection) -> tuple[Stream, int]:
         """Request a segment, or all that follows its start if the host does not send ranges.
 
         Returns:
             The answer, and the position in the file where it is to end.
         """
-        position, end, size = segment.position, segment.end, self.file.size
-        offer, first_byte = candidate.offer, self._first_byte(candidate)
+        position, end, size = self.sink.next_offset(connection), connection.segment.end, self.file.size
+        offer, first_byte = connection.candidate.offer, self._first_byte(connection.candidate)
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):

@@ -54,6 +54,10 @@ class CheckedBytes:
         """Bytes of the current chunk that are kept until all of it is there."""
         return len(self._held)
 
+    def rest(self) -> bytes:
+        """Return the bytes of the current chunk that are kept; they are the latest ones."""
+        return bytes(self._held)
+
     def feed(self, piece: bytes | memoryview) -> Iterator[Checked]:
         """Take the next bytes, and yield what can be passed on; consume the iterator before the next call.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,17 @@ from modelfetch.engine.events import (
     FileVerified,
     ModelReady,
     Planned,
+    RetryScheduled,
     SourceFailed,
 )
 from modelfetch.engine.sampling import chance
 from modelfetch.engine.segments import SplitPolicy
+from modelfetch.errors import Fault
 from modelfetch.ipfs import car
 from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
+from modelfetch.net.retry import RetryPolicy
 from modelfetch.store import Store
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.partial import Partial
@@ -38,6 +42,7 @@ from tests.engine.fakes import (
     last,
     model,
     of,
+    refuse,
 )
 from tests.patience import IN_TIME
 
@@ -148,11 +153,52 @@ def test_a_source_that_lies_alone_is_no_source(known: Laboratory, policy: SplitP
     assert "3.0-4.0 MiB" in str(last(events).error)
 
 
-def test_a_source_that_is_cut_in_a_chunk_is_continued_at_its_start(known: Laboratory) -> None:
+def test_a_source_that_is_cut_in_a_chunk_is_continued_where_it_was_cut(known: Laboratory) -> None:
     offer = known.serve(CONTENT, cut(until=3 * MIB + 500_000), OK)
-    assert code(known.ensure(PROVEN)) == 0
-    assert offer.asked == [0, 3 * MIB]
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert offer.asked == [0, 3 * MIB + 500_000]
+    assert of(events, FileCommitted)[0].fetched == SIZE
     assert known.read(PROVEN, "f.bin") == CONTENT
+
+
+def test_another_source_sends_a_chunk_from_its_start(known: Laboratory) -> None:
+    known.serve(CONTENT, cut(until=3 * MIB + 500_000), refuse(Fault.NOT_FOUND), host="first.example")
+    second = known.serve(CONTENT, host="second.example")
+    assert code(known.ensure(PROVEN)) == 0
+    assert second.asked == [3 * MIB]
+
+
+def test_a_chunk_in_two_answers_of_a_liar_is_blamed_on_it(known: Laboratory) -> None:
+    """The first half was wrong, and came with the answer before."""
+    liar = known.serve(CONTENT, replace(lying(CONTENT, 3), until=3 * MIB + 500_000), OK, host="liar.example")
+    honest = known.serve(CONTENT, host="honest.example")
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert [failed.host for failed in of(events, SourceFailed)] == ["liar.example"]
+    assert (liar.asked, honest.asked) == ([0, 3 * MIB + 500_000], [3 * MIB])
+
+
+@pytest.mark.parametrize("policy", [None, EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("most", [300_000, 1_500_000])
+def test_a_server_whose_answers_are_shorter_than_a_chunk(
+    known: Laboratory, most: int, policy: SplitPolicy | None
+) -> None:
+    offer = known.serve(CONTENT, Answer(most=most))
+    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=policy))
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    assert not of(events, RetryScheduled)
+    assert len(offer.asked) >= SIZE // most
+
+
+def test_runs_that_are_cut_in_a_chunk_come_to_an_end(known: Laboratory) -> None:
+    offer = known.serve(CONTENT, cut(most=300_000))
+    runtime = partial(known.runtime, retry=RetryPolicy(attempts=1))
+    codes = [code(known.ensure(PROVEN, runtime=runtime())) for _ in range(SIZE // 300_000 + 1)]
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {6}
+    assert offer.asked == [at * 300_000 for at in range(len(codes))]
 
 
 def test_a_source_without_ranges_is_checked_too(known: Laboratory) -> None:
