@@ -12,7 +12,8 @@ Whatever the chunks say, a file gets its name only if its SHA-256 is the pinned 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.errors import Fault, SourceError
@@ -55,20 +56,39 @@ class Provable(Protocol):
         """
 
 
+class Known(NamedTuple):
+    """What is known about the chunks of a file."""
+
+    table: LeafTable | None
+    """The table, or None if none is known."""
+    is_proven: bool
+    """Whether the table belongs to the CID of the manifest."""
+
+
+_NOTHING: Final = Known(None, False)
+
+
 class FileChunks:
     """The chunks of one file that is being fetched. Connections on several threads share it.
 
-    No lock: ``table`` only ever changes from a table to None, or from None to a table that a source proved,
-    and each method reads it once.
-
-    Attributes:
-        table: The table, or None if none is known.
-        is_proven: Whether the table belongs to the CID of the manifest.
+    A connection keeps the table that its answer is checked with to the end of the answer. So a wrong chunk is
+    judged by that table: another connection may have replaced a hint by a proven table meanwhile.
     """
 
     def __init__(self, table: LeafTable | None = None, *, is_proven: bool = False) -> None:
-        self.table = table
-        self.is_proven = is_proven and table is not None
+        self.known = Known(table, is_proven and table is not None)
+        """Replaced as a whole; so a thread that needs both fields reads it once."""
+        self._lock = threading.Lock()
+
+    @property
+    def table(self) -> LeafTable | None:
+        """The table, or None if none is known."""
+        return self.known.table
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the table belongs to the CID of the manifest."""
+        return self.known.is_proven
 
     def learn(self, offer: Offer, first_byte: float | None = None) -> None:
         """Take the table from a source that can prove it, if none is proven yet.
@@ -86,9 +106,17 @@ class FileChunks:
         from modelfetch.sources.ipfs_content import NoTableError
 
         try:
-            self.table, self.is_proven = offer.leaf_table(first_byte), True
+            known = Known(offer.leaf_table(first_byte), True)
         except NoTableError:
             return  # the SHA-256 of the file decides, as for any other source
+        with self._lock:
+            self.known = known
+
+    def drop(self, known: Known) -> None:
+        """Go on without a table that is only a hint; nothing happens if another one replaced it already."""
+        with self._lock:
+            if known is self.known:
+                self.known = _NOTHING
 
     def align(self, offset: int) -> int:
         """Return the start of the chunk that an offset is in; the offset itself if no table is known."""
@@ -97,43 +125,41 @@ class FileChunks:
 
     def checked(self, start: int, end: int) -> CheckedAnswer:
         """Return the check of one answer that brings the bytes from ``start`` up to ``end``."""
-        table = self.table
-        return CheckedAnswer(self, None if table is None else CheckedBytes(table, start, end), start, end)
+        return CheckedAnswer(self, self.known, start, end)
 
-    def note_wrong(self, found: Checked) -> None:
-        """Handle a chunk that does not fit the table.
+    def note_wrong(self, known: Known, found: Checked) -> None:
+        """Handle a chunk that does not fit the table with which its answer was checked.
 
         Raises:
             SourceError: The table is proven, so its source sent wrong bytes.
         """
-        if self.is_proven:
+        if known.is_proven:
             where = format_range(found.offset, found.offset + len(found.data))
             raise SourceError(
                 Fault.HASH,
                 f"sent wrong bytes: the chunk at {where} does not match its digest",
                 hint="If every source fails like this, the cid in the manifest is that of another file.",
             )
-        self.table = None
+        self.drop(known)
 
-    def wrong_ranges(self, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:
-        """Compare the whole file with the table.
 
-        Args:
-            read: The bytes of the file in order, each block with its offset.
+def wrong_chunks(table: LeafTable, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:
+    """Compare a whole file with its table.
 
-        Returns:
-            The start and end of each chunk that is wrong; none if no table is known.
-        """
-        table = self.table
-        if table is None:
-            return []
-        check = CheckedBytes(table, 0, table.size)
-        return [
-            (found.offset, found.offset + len(found.data))
-            for _, block in read
-            for found in check.feed(block)
-            if found.is_right is False
-        ]
+    Args:
+        table: The table.
+        read: The bytes of the file in order, each block with its offset.
+
+    Returns:
+        The start and end of each chunk that is wrong.
+    """
+    check = CheckedBytes(table, 0, table.size)
+    return [
+        (found.offset, found.offset + len(found.data))
+        for _, block in read
+        for found in check.feed(block)
+        if found.is_right is False
+    ]
 
 
 class CheckedAnswer:
@@ -141,7 +167,7 @@ class CheckedAnswer:
 
     Args:
         chunks: The chunks of the file.
-        check: The check, or None if no table is known: then all bytes are passed on as they come.
+        known: The table to check with; if there is none, all bytes are passed on as they come.
         start: Position in the file where the answer begins.
         until: Position where it is to end.
 
@@ -150,11 +176,12 @@ class CheckedAnswer:
         until: Position where the answer is to end.
     """
 
-    def __init__(self, chunks: FileChunks, check: CheckedBytes | None, start: int, until: int) -> None:
+    def __init__(self, chunks: FileChunks, known: Known, start: int, until: int) -> None:
         self.position = start
         self.until = until
         self._chunks = chunks
-        self._check = check
+        self._known = known
+        self._check = None if known.table is None else CheckedBytes(known.table, start, until)
 
     @property
     def held(self) -> int:
@@ -177,6 +204,6 @@ class CheckedAnswer:
             return
         for found in self._check.feed(piece):
             if found.is_right is False:
-                self._chunks.note_wrong(found)
+                self._chunks.note_wrong(self._known, found)
             self.position += len(found.data)
             yield found.data

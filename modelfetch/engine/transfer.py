@@ -29,7 +29,7 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
-from modelfetch.engine.file_chunks import FileChunks
+from modelfetch.engine.file_chunks import FileChunks, wrong_chunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
@@ -363,19 +363,27 @@ class Transfer:
 
         Raises:
             Exhausted: All chunks are those of the CID in the manifest, but the SHA-256 is not the one in it.
+            Cancelled: The run was cancelled.
         """
-        if self.chunks.table is None:
+        known = self.chunks.known
+        if known.table is None:
             return False
-        wrong = self.chunks.wrong_ranges(self.partial.blocks())
-        if not wrong and self.chunks.is_proven:
+        wrong = wrong_chunks(known.table, self._blocks())
+        if not wrong and known.is_proven:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _CONTRADICTION))])
         if not wrong:
-            self.chunks.table = None  # a hint that was no help: from here on as without one
+            self.chunks.drop(known)  # a hint that was no help: from here on as without one
             return False
         with self.sink.exclusive():
             self.partial.discard(wrong)
             self.sink.forget(sum(end - start for start, end in wrong))
         return True
+
+    def _blocks(self) -> Iterator[tuple[int, memoryview]]:
+        """Read a complete file again, which takes half a minute for a large one, unless cancelled."""
+        for block in self.partial.blocks():
+            self.runtime.cancel.raise_if_cancelled()
+            yield block
 
     def _blame_discarded(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Blame wrong bytes on a source that was discarded while its parallel connections went on.

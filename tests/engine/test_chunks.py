@@ -18,11 +18,14 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.sampling import chance
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import Fault
 from modelfetch.ipfs import car
 from modelfetch.ipfs.file_tree import Built, FileTree
+from modelfetch.ipfs.leaf_table import LeafTable
+from modelfetch.ipfs.leaf_table_reader import read_table
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
 from modelfetch.net.retry import RetryPolicy
@@ -34,6 +37,7 @@ from tests.engine.fakes import (
     MIB,
     OK,
     Answer,
+    FakeOffer,
     Laboratory,
     body,
     code,
@@ -56,6 +60,13 @@ def built(content: bytes) -> Built:
     for at in range(0, len(content), MIB):
         tree.add_chunk(content[at : at + MIB])
     return tree.finish()
+
+
+def table_of(tree: Built) -> LeafTable:
+    nodes = {cid.multihash: block for cid, block in tree.nodes}
+    table = read_table(tree.root, tree.size, lambda cid: nodes.get(cid.multihash))
+    assert table is not None
+    return table
 
 
 BUILT = built(CONTENT)
@@ -227,6 +238,22 @@ def test_a_map_that_the_manifest_does_not_pin_blames_nobody(lab: Laboratory) -> 
     events = lab.ensure(PROVEN)
     assert code(events) == 0
     assert not of(events, SourceFailed)
+
+
+def test_a_hint_that_was_replaced_by_a_proven_table_blames_nobody() -> None:
+    """One connection checks with the hint while another one gets the proven table from a gateway."""
+
+    class Gateway(FakeOffer):
+        def leaf_table(self) -> LeafTable:
+            return table_of(BUILT)
+
+    hint = table_of(built(flipped(CONTENT, MIB + 5)))
+    chunks = FileChunks(hint)
+    answer = chunks.checked(0, SIZE)
+    chunks.learn(Gateway("ipfs", "gateway.example", CONTENT, [OK]))
+    assert b"".join(bytes(part) for part in answer.pieces(CONTENT)) == CONTENT
+    assert chunks.is_proven
+    assert chunks.table is not hint
 
 
 def test_a_cid_and_a_sha256_of_different_files_are_a_fault_of_the_manifest(lab: Laboratory) -> None:
