@@ -22,7 +22,7 @@ from modelfetch.model.units import format_range
 from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from modelfetch.engine.runtime import Runtime
     from modelfetch.ipfs.leaf_table import LeafTable
@@ -141,25 +141,6 @@ class FileChunks:
                 hint="If every source fails like this, the cid in the manifest is that of another file.",
             )
         self.drop(known)
-
-
-def wrong_chunks(table: LeafTable, read: Iterable[tuple[int, bytes | memoryview]]) -> list[tuple[int, int]]:
-    """Compare a whole file with its table.
-
-    Args:
-        table: The table.
-        read: The bytes of the file in order, each block with its offset.
-
-    Returns:
-        The start and end of each chunk that is wrong.
-    """
-    check = CheckedBytes(table, 0, table.size)
-    return [
-        (found.offset, found.offset + len(found.data))
-        for _, block in read
-        for found in check.feed(block)
-        if found.is_right is False
-    ]
 
 
 class CheckedAnswer:

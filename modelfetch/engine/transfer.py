@@ -29,11 +29,12 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
-from modelfetch.engine.file_chunks import FileChunks, wrong_chunks
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
+from modelfetch.engine.wrong_chunks import discard_wrong_chunks
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import SourceKind
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 # Reasons in events; the reporters show them to people.
 _MIXED = "bytes from several sources do not fit together; starting again"
-_CONTRADICTION = "its cid and its sha256 contradict each other: all chunks match the CID, not the SHA-256"
 _IMPOSSIBLE = "an empty file cannot have this SHA-256"
 
 
@@ -332,7 +332,7 @@ class Transfer:
         """Quarantine a complete file with a wrong SHA-256, and discard the source if it sent all of it."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
-        if self._discard_wrong_chunks():
+        if discard_wrong_chunks(self.runtime, self.sink, self.partial):
             return
         candidate = self.sink.last
         is_alone = candidate is not None and self.sink.is_only_supplier(candidate)
@@ -352,38 +352,6 @@ class Transfer:
             self._retrying = candidate
             mixed = SourceError(Fault.HASH, _MIXED)
             yield retry_scheduled(self.model, self.file, candidate, mixed, 0.0)
-
-    def _discard_wrong_chunks(self) -> bool:
-        """Drop the chunks of a complete file that are wrong, so that only those are fetched again.
-
-        They are of an earlier run, which did not know the chunks: those of this run were checked.
-
-        Returns:
-            Whether there were any.
-
-        Raises:
-            Exhausted: All chunks are those of the CID in the manifest, but the SHA-256 is not the one in it.
-            Cancelled: The run was cancelled.
-        """
-        known = self.chunks.known
-        if known.table is None:
-            return False
-        wrong = wrong_chunks(known.table, self._blocks())
-        if not wrong and known.is_proven:
-            raise Exhausted([("manifest", SourceError(Fault.HASH, _CONTRADICTION))])
-        if not wrong:
-            self.chunks.drop(known)  # a hint that was no help: from here on as without one
-            return False
-        with self.sink.exclusive():
-            self.partial.discard(wrong)
-            self.sink.forget(sum(end - start for start, end in wrong))
-        return True
-
-    def _blocks(self) -> Iterator[tuple[int, memoryview]]:
-        """Read a complete file again, which takes half a minute for a large one, unless cancelled."""
-        for block in self.partial.blocks():
-            self.runtime.cancel.raise_if_cancelled()
-            yield block
 
     def _blame_discarded(self, candidate: Candidate, error: SourceError, *, is_alone: bool) -> None:
         """Blame wrong bytes on a source that was discarded while its parallel connections went on.

@@ -19,6 +19,8 @@ from modelfetch.store.partial_slots import Slot, clear, slots
 from modelfetch.store.temporary import tag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
     from modelfetch.store.journal_format import Checkpoint, Piece
@@ -154,6 +156,14 @@ class LazyFiles:
             StoreError: The disk refused.
         """
         self.open_or_create().journal.append(statement)
+
+    def rewrite_journal(self, statements: Iterable[Checkpoint | Piece]) -> None:
+        """Replace the lines of the journal.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self.open_or_create().journal.rewrite(statements)
 
     def restart(self) -> None:
         """Truncate the journal to its header.

@@ -202,16 +202,18 @@ class Partial:
             self._files.read_into(block, offset)
             yield offset, block
 
-    def discard(self, ranges: Sequence[tuple[int, int]]) -> None:
+    def discard(self, ranges: Sequence[tuple[int, int]], check: Callable[[], None] = lambda: None) -> None:
         """Count some bytes as missing again. No other thread may be writing.
 
         Args:
             ranges: Their starts and ends.
+            check: Called while the other bytes are read, which takes long for a large file. What it raises
+                ends the call; the next run then finds all bytes.
 
         Raises:
             StoreError: The disk refused.
         """
-        self._hasher.discard(ranges)
+        self._hasher.discard(ranges, check)
 
     def digest(self) -> str:
         """Return the SHA-256 of the prefix, in hexadecimal; waits until all of it is hashed.

@@ -42,7 +42,7 @@ from modelfetch.store.journal_format import Journal, Piece, Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from modelfetch.ipfs.file_tree import Built
     from modelfetch.model.manifest import FileSpec
@@ -285,8 +285,13 @@ class PartialHasher:
             self._forget_bytes()
             self._files.restart()
 
-    def discard(self, ranges: Iterable[tuple[int, int]]) -> None:
+    def discard(self, ranges: Iterable[tuple[int, int]], check: Callable[[], None]) -> None:
         """Count bytes as missing again, and hash the rest from the start; no thread may be writing.
+
+        Args:
+            ranges: Their starts and ends.
+            check: Called for each block of the rest that is read; what it raises ends the call, and then the
+                journal still says what it said before.
 
         Raises:
             StoreError: The disk refused.
@@ -295,19 +300,26 @@ class PartialHasher:
             with self._state:
                 for start, end in ranges:
                     self._extents.remove(start, end)
-                kept, front = tuple(self._extents), self._extents.prefix_length
+                kept = tuple(self._extents)
             # The lines of the journal are about the bytes of before, and would be refuted by the next run.
-            self._files.restart()
-            self._prefix, self._pieces = Prefix(self._files, self._files.read, self._new_hasher()), Pieces()
-            for extent in kept:
-                if extent.start >= front:  # the others get checkpoints as they are hashed
-                    self._append_again(extent)
+            pieces = Pieces()
+            claimed = [each for extent in kept for each in self._claims_of(extent, pieces, check)]
+            self._files.rewrite_journal(claimed)
+            self._prefix, self._pieces = Prefix(self._files, self._files.read, self._new_hasher()), pieces
         self.schedule()
 
-    def _append_again(self, extent: Extent) -> None:
+    def _claims_of(self, extent: Extent, pieces: Pieces, check: Callable[[], None]) -> Iterator[Piece]:
+        """Yield what the journal is to say about bytes that are there, those of the prefix as well.
+
+        The prefix is hashed again, which takes a while: without these lines, a run that ends before would
+        lose what is not hashed by then.
+        """
         for start in range(extent.start, extent.end, BLOCK):
+            check()
             block = self._files.read(start, min(start + BLOCK, extent.end))
-            self._append_piece(self._pieces.put(start, block, extent.origin))
+            piece = pieces.put(start, block, extent.origin)
+            if piece is not None:
+                yield piece
 
     def reopen(self, files: LazyFiles) -> None:
         """Restart at offset 0 in other files, after :meth:`stop`."""
