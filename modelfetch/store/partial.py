@@ -167,7 +167,8 @@ class Partial:
             is_right: Whether bytes are the right ones.
 
         Returns:
-            Whether the file system could share the blocks. Wrong bytes still count as missing.
+            Whether the file system could share the blocks. Wrong bytes, and those that cannot be read, still
+            count as missing.
 
         Raises:
             StoreError: The disk refused.
@@ -178,9 +179,10 @@ class Partial:
             if not self._files.clone_range(offset, source, source_offset, length):
                 return False
             room = memoryview(bytearray(length))
-            self._files.read_into(room, offset)
-            if is_right(room):
-                self._hasher.add_cloned(offset, end, origin)
+            with suppress(StoreError):  # a bad sector of the other file belongs to this one now
+                self._files.read_into(room, offset)
+                if is_right(room):
+                    self._hasher.add_cloned(offset, end, origin)
         finally:
             is_due = self._hasher.end_write()
         if is_due:
