@@ -102,8 +102,7 @@ def reusable(runtime: Runtime, manifest: Manifest, file: FileSpec) -> int:
     table = known_table(runtime, manifest, file)
     if table is None:
         return 0
-    copies = runtime.store.local_chunks.elsewhere(table, lambda: [(0, file.size)])
-    return sum(copy.row.size for copy in copies)
+    return runtime.store.local_chunks.held_elsewhere(table)
 
 
 def license_notice(manifest: Manifest) -> str:

@@ -21,8 +21,8 @@ from modelfetch.errors import StoreError
 from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.files import (
     best_effort,
-    is_directory,
     is_regular,
+    list_if_possible,
     make_directories,
     read_small,
     write_atomically,
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
 
-_LEAST_LIMIT: Final = 1 << 20
-_LIMIT_SHARE: Final = 200
-"""A map has at most 1 MiB and a 200th of the file: the bound on inner nodes in
-:mod:`modelfetch.ipfs.leaf_table_reader`. A real one has about 50 bytes for each MiB of the file."""
+_LEAST_LIMIT: Final = 64 << 10
+_LIMIT_SHARE: Final = 8192
+_MOST_LIMIT: Final = 64 << 20
+"""A map has at most 64 KiB and 128 bytes for each MiB of the file, and never more than 64 MiB. A real one has
+50 bytes for each MiB: 52 MB for 1 TiB. The size of the file proves nothing: any user can make one with a hole
+of terabytes."""
 
 
 class ChunkMaps:
@@ -147,18 +149,20 @@ class ChunkMaps:
         return self._disk.unlink(self._layout.chunk_map(sha256))
 
     def entries(self) -> Iterator[str]:
-        """Yield the digest of each file that has a map, good or not."""
-        if not is_directory(self._disk, self._layout.chunk_maps):
-            return
-        for prefix, is_below in self._disk.entries(self._layout.chunk_maps):
-            for name in self._disk.names(self._layout.chunk_maps / prefix) if is_below else ():
+        """Yield the digest of each file that has a map, good or not.
+
+        Directories that cannot be listed, such as those of other users, are left out.
+        """
+        for prefix, is_below in list_if_possible(self._disk, self._layout.chunk_maps):
+            below = self._layout.chunk_maps / prefix
+            for name, _ in list_if_possible(self._disk, below) if is_below else ():
                 digest = name.removesuffix(CHUNK_MAP_SUFFIX)
                 if name != digest and is_digest(digest):
                     yield digest
 
     def _content(self, sha256: str, size: int) -> bytes | None:
         try:
-            limit = _LEAST_LIMIT + size // _LIMIT_SHARE
+            limit = min(_LEAST_LIMIT + size // _LIMIT_SHARE, _MOST_LIMIT)
             return read_small(self._disk, self._layout.chunk_map(sha256), limit)
         except StoreError:  # as good as none
             return None

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -109,7 +110,7 @@ class Contents:
         places = [self.directory(manifest) / file.path for manifest, file in manifests]
         return [self._layout.blob(manifests[0][1].sha256), *places]
 
-    @property
+    @cached_property
     def local_chunks(self) -> LocalChunks:
         """Finds chunks of files in this cache."""
         from modelfetch.store.local_chunks import LocalChunks  # here, as few runs know the chunks of a file

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelfetch.errors import StoreError
 from modelfetch.ipfs.row_array import LeafKind
+from modelfetch.store.chunk_index import PLACES, ChunkIndex
 from modelfetch.store.files import closing
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from modelfetch.store.chunk_maps import ChunkMaps
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
-
-MAP_BYTES: Final = 64 << 20
-"""Bytes of maps that are searched for one file, about 1.3 TB of blobs: reading them takes about a second, the
-time in which 100 MB are fetched."""
 
 
 class Copy(NamedTuple):
@@ -48,8 +45,7 @@ class LocalChunks:
 
     def __init__(self, disk: Disk, layout: Layout, maps: ChunkMaps) -> None:
         self._disk = disk
-        self._layout = layout
-        self._maps = maps
+        self._index = ChunkIndex(disk, layout, maps)
 
     def same_place(self, table: LeafTable, paths: Sequence[Path], missing: Missing) -> Iterator[Copy]:
         """Yield each missing chunk at its own offset in other copies of the file, damaged or cut short."""
@@ -61,22 +57,26 @@ class LocalChunks:
                 yield from (Copy(row, path, row.offset) for row in rows if _is_within(row, start, end))
 
     def elsewhere(self, table: LeafTable, missing: Missing) -> Iterator[Copy]:
-        """Yield the chunks that other blobs have, by the digests in their maps."""
-        wanted: dict[bytes, list[Row]] = {}
-        for start, end in missing():
-            for row in table.rows_in(start, end):
-                if row.kind == LeafKind.RAW and _is_within(row, start, end):
-                    wanted.setdefault(row.digest, []).append(row)
-        left = MAP_BYTES
-        for sha256 in self._maps.entries() if wanted else ():
-            path = self._layout.blob(sha256)
-            found, map_size = self._disk.lstat(path), self._disk.lstat(self._layout.chunk_map(sha256))
-            if found is None or map_size is None or left <= 0:
-                continue
-            left -= map_size.st_size
-            other = self._maps.read(sha256, found.st_size)
-            for row in other.rows if other is not None else ():
-                yield from (Copy(each, path, row.offset) for each in wanted.pop(row.digest, ()))
+        """Yield the chunks that other blobs have, by the digests in their maps, in the order of the blobs.
+
+        A chunk that is still missing after that is yielded again, with another place.
+        """
+        self._index.update()
+        for attempt in range(PLACES):
+            copies = [
+                Copy(row, *places[attempt])
+                for row in _raw_rows(table, missing())
+                if len(places := self._index.places(row.digest)) > attempt
+            ]
+            if not copies:
+                return
+            yield from sorted(copies, key=lambda copy: (copy.path, copy.offset))
+
+    def held_elsewhere(self, table: LeafTable) -> int:
+        """Return how many bytes of a file other blobs have, as their maps say."""
+        self._index.update()
+        rows = _raw_rows(table, [(0, table.size)])
+        return sum(row.size for row in rows if self._index.has(row.digest))
 
     @contextmanager
     def open(self, path: Path) -> Iterator[OpenCopy]:
@@ -121,6 +121,14 @@ class OpenCopy:
 
 Missing = Callable[[], Sequence[tuple[int, int]]]
 """Returns the gaps of a file, each as its start and end."""
+
+
+def _raw_rows(table: LeafTable, ranges: Sequence[tuple[int, int]]) -> Iterator[Row]:
+    """Yield the rows that are entirely in a range, and whose digest is that of their bytes."""
+    for start, end in ranges:
+        for row in table.rows_in(start, end):
+            if row.kind == LeafKind.RAW and _is_within(row, start, end):
+                yield row
 
 
 def _is_within(row: Row, start: int, end: int) -> bool:
