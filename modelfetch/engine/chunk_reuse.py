@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Progress
 from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.rate_limit import Ticker
-from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.model.source_kinds import CACHE
-from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.plan import Job
@@ -33,17 +31,23 @@ LABEL: Final = f"{CACHE} chunks"
 def known_chunks(runtime: Runtime, job: Job) -> FileChunks:
     """Return what is known about the chunks of a file before any request.
 
-    A skeleton beside the manifest comes first, because the CID in the manifest proves it.
+    A table is proven if every manifest that needs the file pins its CID.
     """
-    for place in job.places if job.file.size > CHUNK else ():
-        proven = skeleton_table(*place)
-        if proven is not None:
-            return FileChunks(proven, is_proven=True)
-    table = runtime.store.chunk_maps.read(job.file.sha256, job.file.size) if job.file.size > CHUNK else None
-    if table is None:
-        return FileChunks()
-    pinned = {place.cid for _, place in job.places}
-    return FileChunks(table, is_proven=table.root.text in pinned)
+    cids = [(manifest.ipfs_cid, file.cid) for manifest, file in job.places]
+    may_prove = len(set(cids)) == 1
+    table = known_table(runtime, *job.places)
+    is_proven = may_prove and table is not None and _is_pinned(table, job.file.cid)
+    return FileChunks(table, is_proven=is_proven, may_prove=may_prove)
+
+
+def _is_pinned(table: LeafTable, cid: str | None) -> bool:
+    """Whether a CID is that of the file of a table; it may be written in several forms."""
+    from modelfetch.ipfs.cid import Cid
+
+    try:
+        return cid is not None and Cid.parse(cid).to_v1() == table.root.to_v1()
+    except ValueError:  # of a kind that is not supported
+        return False
 
 
 def reuse(runtime: Runtime, job: Job, chunks: FileChunks, partial: Partial) -> Task[int]:

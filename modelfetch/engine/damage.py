@@ -24,7 +24,13 @@ SHOWN: Final = 4
 
 
 def wrong_ranges(runtime: Runtime, manifest: Manifest, file: FileSpec, path: Path) -> tuple[Range, ...]:
-    """Compare a bad file with what is known of its chunks.
+    """Compare a bad file with its chunk map.
+
+    Args:
+        runtime: Of the run.
+        manifest: Its model.
+        file: What it should be.
+        path: Where it is.
 
     Returns:
         The ranges that are wrong, adjacent ones joined; none if no map is known, or no chunk fits it: then it
@@ -33,7 +39,7 @@ def wrong_ranges(runtime: Runtime, manifest: Manifest, file: FileSpec, path: Pat
     Raises:
         Cancelled: The run was cancelled.
     """
-    table = known_table(runtime, manifest, file)
+    table = known_table(runtime, (manifest, file))
     if table is None:
         return ()
     size = runtime.store.size_of(path) or 0

@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
-from modelfetch.engine.skeletons import skeleton_table
 from modelfetch.errors import Fault, SourceError
 from modelfetch.ipfs.checked_bytes import Checked, CheckedBytes
 from modelfetch.model.units import format_range
@@ -30,14 +29,24 @@ if TYPE_CHECKING:
     from modelfetch.sources.base import Offer
 
 
-def known_table(runtime: Runtime, manifest: Manifest, file: FileSpec) -> LeafTable | None:
-    """Return the table of a file's chunks, if it has more than one.
+def known_table(runtime: Runtime, *places: tuple[Manifest, FileSpec]) -> LeafTable | None:
+    """Return the table of a file's chunks from a skeleton beside a manifest, else from its map in the cache.
 
-    It comes from the skeleton beside the manifest, which the CID of the file proves, else from its chunk map.
+    Args:
+        runtime: The run.
+        places: Each model that has the file, and the file in it.
+
+    Returns:
+        None if there is none, or the file has only one chunk: the digest of the file says all about that.
     """
-    if file.size <= CHUNK:  # its digest is that of the file, which says all that is to know
+    _, file = places[0]
+    if file.size <= CHUNK:
         return None
-    return skeleton_table(manifest, file) or runtime.store.chunk_maps.read(file.sha256, file.size)
+    for place in places:
+        table = runtime.skeletons.table(*place)
+        if table is not None:
+            return table
+    return runtime.store.chunk_maps.read(file.sha256, file.size)
 
 
 @runtime_checkable
@@ -73,11 +82,20 @@ class FileChunks:
 
     A connection keeps the table that its answer is checked with to the end of the answer. So a wrong chunk is
     judged by that table: another connection may have replaced a hint by a proven table meanwhile.
+
+    Args:
+        table: The table, or None if none is known.
+        is_proven: Whether it belongs to the CID of the manifest.
+        may_prove: Whether a source can prove one. Not if several manifests need the file, and not all pin the
+            same CID: a wrong CID in one of them must not make the sources of the others wrong.
     """
 
-    def __init__(self, table: LeafTable | None = None, *, is_proven: bool = False) -> None:
+    def __init__(
+        self, table: LeafTable | None = None, *, is_proven: bool = False, may_prove: bool = True
+    ) -> None:
         self.known = Known(table, is_proven and table is not None)
         """Replaced as a whole; so a thread that needs both fields reads it once."""
+        self._may_prove = may_prove
         self._lock = threading.Lock()
 
     @property
@@ -91,7 +109,7 @@ class FileChunks:
         return self.known.is_proven
 
     def learn(self, offer: Offer, first_byte: float | None = None) -> None:
-        """Take the table from a source that can prove it, if none is proven yet.
+        """Take the table from a source that knows it by a CID, if that is better than what is known.
 
         Args:
             offer: The source.
@@ -100,13 +118,13 @@ class FileChunks:
         Raises:
             SourceError: The source does not have it.
         """
-        if self.is_proven or not isinstance(offer, Provable):
+        if self.is_proven or not isinstance(offer, Provable) or not (self._may_prove or self.table is None):
             return
         # Late: the walk through directories is loaded with it, which only files on IPFS need.
         from modelfetch.sources.ipfs_content import NoTableError
 
         try:
-            known = Known(offer.leaf_table(first_byte), True)
+            known = Known(offer.leaf_table(first_byte), self._may_prove)
         except NoTableError:
             return  # the SHA-256 of the file decides, as for any other source
         with self._lock:

@@ -99,7 +99,7 @@ def reusable(runtime: Runtime, manifest: Manifest, file: FileSpec) -> int:
         return 0  # as almost always: loads nothing
     from modelfetch.engine.file_chunks import known_table
 
-    table = known_table(runtime, manifest, file)
+    table = known_table(runtime, (manifest, file))
     if table is None:
         return 0
     return runtime.store.local_chunks.held_elsewhere(table)

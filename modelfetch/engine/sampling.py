@@ -47,7 +47,7 @@ def sample(runtime: Runtime, manifest: Manifest, file: FileSpec, path: Path, cou
     Raises:
         Cancelled: The run was cancelled.
     """
-    table = known_table(runtime, manifest, file)
+    table = known_table(runtime, (manifest, file))
     if table is None:
         return False
     rows = random.sample(range(len(table.rows)), min(count, len(table.rows)))

@@ -9,6 +9,7 @@ the CID in the manifest proves those that are used. Example::
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,32 +22,58 @@ if TYPE_CHECKING:
 LIMIT: Final = 64 << 20
 """Largest skeleton in bytes that is read: that of 1.3 TB in chunks of 1 MiB."""
 
+Blocks = dict[bytes, bytes]
+"""Nodes by multihash, each verified."""
 
-def skeleton_table(manifest: Manifest, file: FileSpec) -> LeafTable | None:
-    """Return the table of a file's chunks that the skeleton of its model has, proven by the CID of the file.
 
-    Returns:
-        None if there is no CID or no skeleton, or it is damaged, incomplete, or that of other files.
+class Skeletons:
+    """The skeletons of the models of a run. Thread-safe.
+
+    Each is read once: a model may have thousands of files, and hashing all nodes for each of them would take
+    minutes. Of several models, the latest ones are kept, up to :data:`LIMIT` bytes.
     """
-    if file.cid is None or manifest.skeleton is None:
-        return None
-    from modelfetch.ipfs.cid import Cid
-    from modelfetch.ipfs.leaf_table_reader import read_table
 
-    try:
-        blocks = _blocks(Path(manifest.skeleton))
-        return read_table(Cid.parse(file.cid), file.size, lambda cid: blocks.get(cid.multihash))
-    except (OSError, ValueError):  # malformed, too: then the file is fetched as one without a skeleton
-        return None
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read: dict[str, tuple[int, Blocks]] = {}
+        """By path: its bytes, and what is in it; nothing if it is missing or damaged."""
+
+    def table(self, manifest: Manifest, file: FileSpec) -> LeafTable | None:
+        """Return the table of a file's chunks that the skeleton of its model has, proven by the file's CID.
+
+        Returns:
+            None if there is no CID or no skeleton, or it is damaged, incomplete, or that of other files.
+        """
+        if file.cid is None or manifest.skeleton is None:
+            return None
+        from modelfetch.ipfs.cid import Cid
+        from modelfetch.ipfs.leaf_table_reader import read_table
+
+        blocks = self._blocks(manifest.skeleton)
+        try:
+            return read_table(Cid.parse(file.cid), file.size, lambda cid: blocks.get(cid.multihash))
+        except ValueError:  # malformed: then the file is fetched as one without a skeleton
+            return None
+
+    def _blocks(self, path: str) -> Blocks:
+        with self._lock:
+            if path not in self._read:
+                self._read[path] = _read(Path(path))
+                while sum(size for size, _ in self._read.values()) > LIMIT:  # never of the latest one alone
+                    del self._read[next(iter(self._read))]
+            return self._read[path][1]
 
 
-def _blocks(path: Path) -> dict[bytes, bytes]:
+def _read(path: Path) -> tuple[int, Blocks]:
     from modelfetch.ipfs.car import CarReader
 
-    content = read_regular(path, LIMIT + 1)
-    if len(content) > LIMIT:
-        return {}
-    reader = CarReader()
-    blocks = {cid.multihash: block for cid, block in reader.feed(content)}
-    reader.finish()
-    return blocks
+    try:
+        content = read_regular(path, LIMIT + 1)
+        if len(content) > LIMIT:
+            return 0, {}
+        reader = CarReader()
+        blocks = {cid.multihash: block for cid, block in reader.feed(content)}
+        reader.finish()
+    except (OSError, ValueError):
+        return 0, {}
+    return len(content), blocks

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.engine import skeletons
 from modelfetch.engine.events import (
     FileCommitted,
     FileQuarantined,
@@ -23,6 +24,7 @@ from modelfetch.engine.sampling import chance
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.errors import Fault
 from modelfetch.ipfs import car
+from modelfetch.ipfs.cid import Cid
 from modelfetch.ipfs.file_tree import Built, FileTree
 from modelfetch.ipfs.leaf_table import LeafTable
 from modelfetch.ipfs.leaf_table_reader import read_table
@@ -47,6 +49,7 @@ from tests.engine.fakes import (
     model,
     of,
     refuse,
+    spec,
 )
 from tests.patience import IN_TIME
 
@@ -322,6 +325,85 @@ def test_a_skeleton_of_other_files_is_as_good_as_none(lab: Laboratory, tmp_path:
     events = lab.ensure(manifest)
     assert code(events) == 0
     assert not of(events, SourceFailed)
+
+
+def test_a_skeleton_is_read_once(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files it is of, and however often each of them is looked at."""
+    contents = {f"{n}.bin": body(2 * MIB, n) for n in range(3)}
+    trees = {path: built(content) for path, content in contents.items()}
+    path = tmp_path / "m.skeleton.car"
+    sections = [car.section(*node) for tree in trees.values() for node in tree.nodes]
+    path.write_bytes(car.header(BUILT.root) + b"".join(sections))
+    files = tuple(replace(spec(path, contents[path]), cid=tree.root.text) for path, tree in trees.items())
+    manifest = replace(model("m", contents), files=files, skeleton=str(path))
+    liars = [lab.serve(content, lying(content, 1), host="liar.example") for content in contents.values()]
+    for content in contents.values():
+        lab.serve(content, kind="url", host="honest.example")
+    read: list[Path] = []
+
+    def reading(path: Path, most: int) -> bytes:
+        read.append(path)
+        return path.read_bytes()[:most]
+
+    monkeypatch.setattr(skeletons, "read_regular", reading)
+    assert code(lab.ensure(manifest)) == 0
+    assert read == [path]
+    assert all(liar.asked for liar in liars)
+
+
+def test_verify_names_the_damaged_ranges_by_the_skeleton(lab: Laboratory, tmp_path: Path) -> None:
+    lab.install(PROVEN, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(PROVEN))
+    damage(lab.place(PROVEN, "f.bin"), 2 * MIB)
+    (failed,) = of(lab.verify(beside(tmp_path, BUILT)), SourceFailed)
+    assert failed.ranges == ((2 * MIB, 3 * MIB),)
+
+
+# Several models that need one file
+
+
+def test_a_wrong_cid_of_one_model_is_no_fault_of_the_sources_of_another(
+    lab: Laboratory, tmp_path: Path
+) -> None:
+    """Its manifest may be of somebody else's project. Alone, it can only fail."""
+    other = built(flipped(CONTENT, 2 * MIB))
+    path = tmp_path / "wrong.skeleton.car"
+    path.write_bytes(car.header(other.root) + b"".join(car.section(*node) for node in other.nodes))
+    wrong = replace(pinned(model("wrong", {"f.bin": CONTENT}), other.root.text), skeleton=str(path))
+    lab.serve(CONTENT)
+    assert code(lab.ensure(wrong)) == 5
+    for manifest in (PROVEN, UNPROVEN):
+        events = lab.ensure(wrong, manifest)
+        assert code(events) == 0
+        assert not of(events, SourceFailed)
+        lab.store.remove("m")
+        lab.store.remove("wrong")
+
+
+@pytest.mark.parametrize("text", ["b", "f", "k", "z"])
+def test_a_cid_proves_a_map_in_whatever_form_it_is_written(known: Laboratory, text: str) -> None:
+    liar = known.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
+    known.serve(CONTENT, host="honest.example")
+    manifest = pinned(UNPROVEN, in_base(BUILT.root, text))
+    assert code(known.ensure(manifest)) == 0
+    assert liar.asked == [0]
+
+
+def in_base(cid: Cid, prefix: str) -> str:
+    """Write a CID in another base of multibase."""
+    digits = {"k": "0123456789abcdefghijklmnopqrstuvwxyz", "z": BASE58}
+    if prefix == "b":
+        return cid.text
+    if prefix == "f":
+        return f"f{cid.binary.hex()}"
+    number, text = int.from_bytes(cid.binary, "big"), ""
+    while number:
+        number, digit = divmod(number, len(digits[prefix]))
+        text = digits[prefix][digit] + text
+    return prefix + text
+
+
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 # What is there already
