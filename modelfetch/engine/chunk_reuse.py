@@ -11,7 +11,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.engine.events import Progress
-from modelfetch.engine.file_chunks import FileChunks
+from modelfetch.engine.file_chunks import FileChunks, known_table
 from modelfetch.engine.rate_limit import Ticker
 from modelfetch.model.source_kinds import CACHE
 

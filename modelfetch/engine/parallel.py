@@ -243,8 +243,7 @@ class ParallelConnections:
         The source is not counted as failed for it, unless it sent a wrong chunk: then it is not asked again.
         """
         host = candidate.offer.host
-        if error.fault is Fault.HASH and candidate in self._candidates.remaining():
-            self._candidates.discard(candidate)
+        if error.fault is Fault.HASH and self._candidates.discard(candidate):
             self._discarded.append((candidate, error))
         if tracing.active is not None:
             tracing.active.say(f"retry: a further connection to {host}: {error.message}; not repeated")

@@ -213,7 +213,7 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
         yield FileKept(model, file.path, file.size)
         return None
     # The map is made of bytes that are read anyway: nothing else ever reads a file for it.
-    chunks = runtime.store.map_hasher(file)
+    chunks = runtime.store.map_hasher(file, is_doubted=request.sample > 0)
     actual = yield from hash_with_progress(runtime, model, file, item.path, chunks)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"

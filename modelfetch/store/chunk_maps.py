@@ -93,6 +93,10 @@ class ChunkMaps:
         table = self.read(sha256, size)
         return table.root.text if table is not None else None
 
+    def written(self, sha256: str) -> str:
+        """Return the CID of a file whose map this process made of verified bytes, else an empty text."""
+        return self._written.get(sha256, "")
+
     def has(self, sha256: str) -> bool:
         """Whether there is a map, good or not."""
         try:

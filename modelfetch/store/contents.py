@@ -252,13 +252,19 @@ class Contents:
         """
         require_writable(self._disk, self._layout.partials)
 
-    def map_hasher(self, file: FileSpec) -> ChunkHasher | None:
+    def map_hasher(self, file: FileSpec, *, is_doubted: bool = False) -> ChunkHasher | None:
         """Return a hasher for a file that is read anyway, with which its missing chunk map can be made.
+
+        Args:
+            file: The file.
+            is_doubted: Whether the file did not fit its map: if it turns out to be good, the map is wrong.
 
         Returns:
             None if there is an intact map, or if none may or can be written.
         """
-        if not self.chunk_maps.is_enabled or file.size <= CHUNK or self.chunk_maps.is_intact(file):
+        if not self.chunk_maps.is_enabled or file.size <= CHUNK:
+            return None
+        if not is_doubted and self.chunk_maps.is_intact(file):
             return None
         try:  # else each verification of a read-only cache would hash everything twice
             require_writable(self._disk, self._layout.chunk_maps)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
-from modelfetch.store.chunk_digests import CHUNK
 from modelfetch.store.files import is_directory, make_directories, read_small, write_atomically, write_new
 from modelfetch.store.layout import Layout, inside, labels
 from modelfetch.store.receipt import (
@@ -225,8 +224,9 @@ class Receipts:
         if stamp is None or stamp.size != file.size:
             raise self._changed(manifest, label, file)
         # A small file's CID follows from its digest: thousands of them would only lengthen the receipt.
-        cid = self._chunk_maps.cid(file.sha256, file.size) if file.size > CHUNK else None
-        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source, cid or "")
+        # Nor is that of a map which was there: it is a hint, and a CID in a receipt is taken for a fact.
+        cid = self._chunk_maps.written(file.sha256)
+        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source, cid)
 
     def _unchanged(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
         """Keep the entry of the previous receipt, if the file still has its stamp."""

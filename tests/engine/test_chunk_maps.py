@@ -80,6 +80,23 @@ def test_verify_replaces_a_damaged_map(mapping: Laboratory) -> None:
     assert has_map(mapping)
 
 
+def test_a_map_that_a_good_file_does_not_fit_is_replaced(mapping: Laboratory) -> None:
+    mapping.install(MODEL, contents=[LARGE, SMALL])
+    mapping.store.chunk_maps.write(sha256(LARGE), built_of(body(len(LARGE), 9)))
+    assert code(mapping.verify(MODEL, sample=1)) == 0
+    assert has_map(mapping)
+
+
+def test_the_cid_of_a_map_that_was_there_is_no_fact_for_a_receipt(lab: Laboratory) -> None:
+    """Another user of the cache wrote it, and no map was made of the bytes that were fetched."""
+    lab.store.chunk_maps.write(sha256(LARGE), built_of(body(len(LARGE), 9)))
+    lab.store = Store(lab.root, fsync=False, chunk_maps="never")
+    lab.install(MODEL, contents=[LARGE, SMALL])
+    receipt = lab.store.receipt(MODEL)
+    assert receipt is not None
+    assert [file.cid for file in receipt.files] == ["", ""]
+
+
 def test_quick_reads_nothing_for_a_map(mapping: Laboratory) -> None:
     mapping.install(MODEL, contents=[LARGE, SMALL])
     assert verified_cids(mapping, quick=True) == {}
