@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.store.file_extents import ASKED_FROM
-from modelfetch.store.files import is_directory
+from modelfetch.store.files import best_effort, is_directory
 from modelfetch.store.journal_format import is_foreign
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
@@ -164,7 +164,8 @@ class Reclaimer:
             if not self._dry_run and self._was_placed(path):
                 raise BusyError(digest)
             self._remove(path)
-            self._remove(chunk_map)
+            with best_effort(self._disk):  # nothing depends on a map, which may be of another user
+                self._remove(chunk_map)
 
     def _was_placed(self, blob: Path) -> bool:
         """Whether a run has placed a blob in a model since the survey; to be asked under the blob's lock."""

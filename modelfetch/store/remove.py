@@ -20,7 +20,13 @@ from modelfetch.errors import LockTimeoutError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
 from modelfetch.store.file_extents import ASKED_FROM
-from modelfetch.store.files import has_real_directory, is_directory, is_regular, report_left_alone
+from modelfetch.store.files import (
+    best_effort,
+    has_real_directory,
+    is_directory,
+    is_regular,
+    report_left_alone,
+)
 from modelfetch.store.locks import Lock
 
 if TYPE_CHECKING:
@@ -174,9 +180,17 @@ class Remover:
         state = self._disk.lstat(path)
         if state is not None and _inode(state) in used:
             return
-        for each in (path, self._layout.chunk_map(digest)):
-            if self._disk.lstat(each) is not None:
-                yield each
+        if state is not None:
+            yield path
+        yield from self._chunk_map(self._layout.chunk_map(digest))
+
+    def _chunk_map(self, path: Path) -> Iterator[Path]:
+        """Yield a chunk map if it can be removed: it may be of another user, and nothing depends on it."""
+        with best_effort(self._disk):
+            found = self._disk.lstat(path)
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                self._disk.check_removable(path, found)
+                yield path
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
         removed = {self._layout.version(self._name, version) for version in versions}

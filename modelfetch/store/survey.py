@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label, why_bad_name
-from modelfetch.store.files import is_directory, report_left_alone
+from modelfetch.store.files import best_effort, is_directory, list_if_possible, report_left_alone
 from modelfetch.store.layout import CHUNK_MAP_SUFFIX, is_digest
 from modelfetch.store.usage import Inode, allocated, inode_of
 
@@ -179,12 +179,17 @@ class _Surveyor:
 
     def _chunk_maps(self) -> Iterator[Leftover]:
         held = {*self._digests.values(), *self._used()}
-        for prefix in self._directories(self._layout.chunk_maps):
-            for path, found in walk(self._disk, self._layout.chunk_maps / prefix):
+        for prefix, is_below in list_if_possible(self._disk, self._layout.chunk_maps):
+            for path, found in self._walk_if_possible(self._layout.chunk_maps / prefix) if is_below else ():
                 self._count(found)
                 digest = path.name.removesuffix(CHUNK_MAP_SUFFIX)
                 if is_digest(digest) and path.name != digest and stat.S_ISREG(found.st_mode):
                     yield from [] if digest in held else [Leftover(digest, found.st_mtime)]
+
+    def _walk_if_possible(self, path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+        """Walk a directory; one that is closed to this user is left out, as nothing depends on its maps."""
+        with best_effort(self._disk):
+            yield from walk(self._disk, path)
 
     def _directories(self, directory: Path) -> list[str]:
         if not is_directory(self._disk, directory):

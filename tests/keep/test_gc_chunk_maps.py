@@ -85,3 +85,13 @@ def test_the_size_of_the_cache_counts_them(workspace: Workspace) -> None:
     before = store.survey().size
     store.chunk_maps.remove(digest(LARGE))
     assert before - store.survey().size == allocated
+
+
+def test_a_link_in_place_of_all_maps_hinders_no_cleanup(workspace: Workspace) -> None:
+    store = workspace.store
+    ensure(store, {"a": LARGE})
+    (store.root / "chunks").rename(store.root / "moved")
+    (store.root / "chunks").symlink_to("moved")
+    store.close()
+    both(workspace, ALL)
+    assert store.blob_of(digest(LARGE)) is None

@@ -302,3 +302,21 @@ def test_the_chunk_map_of_a_blob_that_is_gone_goes_too(root: Path) -> None:
     blob.unlink()
     store.remove("tiny")
     assert names(root) == set()
+
+
+@pytest.mark.parametrize("place", ["map", "prefix"])
+def test_a_chunk_map_that_cannot_be_removed_keeps_no_blob_here(root: Path, place: str) -> None:
+    """Another user put a directory in its place, or a link in that of its directory."""
+    store = Store(root, chunk_maps="always")
+    ensure(store, LARGE)
+    [path] = (root / "chunks").rglob("*.car")
+    path.unlink()
+    if place == "map":
+        path.mkdir()
+    else:
+        path.parent.rmdir()
+        path.parent.symlink_to(root)
+    store.close()
+    store.remove("tiny")
+    assert store.blob_of(digest(LARGE["large.bin"])) is None
+    assert list(store.survey().unused) == []
