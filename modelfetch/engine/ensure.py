@@ -233,8 +233,7 @@ class Run:
         if len(self._plans) == 1 and not self._request.distrusted:
             # Planned a moment ago. With several models, the wait for a lock may have come in between.
             [plan] = self._plans.values()
-            # Without the chunks of other files: they need not be fetched, but take space.
-            planned_bytes = {file.file: file.held - file.reused for file in plan.files}
+            planned_bytes = {file.file: file.held for file in plan.files}
             return {job.key: max(planned_bytes[file.path] for _, file in job.places) for job in work}
         holdings = Holdings(self._runtime.store)
         with self._runtime.store.looking():

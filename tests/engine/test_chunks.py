@@ -247,7 +247,7 @@ def test_a_hint_that_was_replaced_by_a_proven_table_blames_nobody() -> None:
     """One connection checks with the hint while another one gets the proven table from a gateway."""
 
     class Gateway(FakeOffer):
-        def leaf_table(self) -> LeafTable:
+        def leaf_table(self, first_byte: float | None = None) -> LeafTable:
             return table_of(BUILT)
 
     hint = table_of(built(flipped(CONTENT, MIB + 5)))
