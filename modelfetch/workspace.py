@@ -100,7 +100,8 @@ class Workspace:
     @property
     def store(self) -> Store:
         """The cache."""
-        return Store(self.loaded.cache_dir, fsync=self.loaded.settings.cache.fsync, notices=self.notices)
+        root, cache = self.loaded.cache_dir, self.loaded.settings.cache
+        return Store(root, fsync=cache.fsync, notices=self.notices, chunk_maps=cache.chunk_maps)
 
     @property
     def doubt(self) -> str:
@@ -305,6 +306,7 @@ class Workspace:
         quick: bool = False,
         repair: bool = False,
         strict: bool = False,
+        sample: int = 0,
         cancel: Cancellation | None = None,
     ) -> Generator[Event, None, None]:
         """Check models, and repair them if asked; see :func:`modelfetch.engine.verify.verify`.
@@ -315,6 +317,7 @@ class Workspace:
             quick: Whether to read only files whose stat changed since they were verified.
             repair: Whether to fetch bad and missing files again.
             strict: Whether files that a manifest does not list are failures.
+            sample: How many chunks of each file to read; 0 for all.
             cancel: As for :meth:`ensure`.
 
         Raises:
@@ -330,6 +333,7 @@ class Workspace:
                 quick=quick,
                 repair=repair,
                 strict=strict,
+                sample=sample,
                 consulted=self.consulted,
             )
             return verify(runtime, request)

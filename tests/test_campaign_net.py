@@ -145,14 +145,28 @@ def test_bytes_that_a_cancelled_run_had_and_the_next_one_has_not_are_seen() -> N
 
 @pytest.mark.parametrize("claimed", [0, 1_000_000], ids=["nothing is claimed", "all is claimed"])
 def test_bytes_that_no_journal_claims_are_seen(tmp_path: Path, claimed: int) -> None:
+    write_partial(tmp_path, claimed)
+    found = oracles.unclaimed(tmp_path, SCHEDULE)
+    assert kinds(oracles.of_claims(SCHEDULE, outcome(exit_code=130), found, ())) == (
+        [] if claimed else ["lost bytes"]
+    )
+
+
+def test_a_run_that_ends_early_is_not_blamed_for_what_a_killed_one_left(tmp_path: Path) -> None:
+    write_partial(tmp_path, claimed=0)
+    found = oracles.unclaimed(tmp_path, SCHEDULE)
+    assert not kinds(oracles.of_claims(SCHEDULE, outcome(is_killed=True), found, ()))
+    assert not kinds(oracles.of_claims(SCHEDULE, outcome(exit_code=130), found, before=found))
+
+
+def write_partial(root: Path, claimed: int) -> None:
+    """Write a download of which a million bytes are there."""
     file = FileSpec(PATH, CONTENT.size, CONTENT.sha256)
-    folder = tmp_path / "partial" / file.sha256
+    folder = root / "partial" / file.sha256
     folder.mkdir(parents=True)
     (folder / "data").write_bytes(CONTENT.data[:1_000_000].ljust(CONTENT.size, b"\0"))
     text = line(Checkpoint(claimed, "0" * 64, "mirror m")) if claimed else b""
     (folder / "journal").write_bytes(header(file) + text)
-    found = kinds(oracles.of_claims(tmp_path, SCHEDULE, outcome(exit_code=130)))
-    assert found == ([] if claimed else ["lost bytes"])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ LAYERS = (
         "workspace",
         "doctor",
         "pins",
+        "publish",
         "keep",
         "remote",
         "server",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import StoreError, UsageError
 from modelfetch.model.text import sanitize
+from modelfetch.settings.replace_file import name_new
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -111,7 +112,7 @@ class Volumes:
         try:
             self._sync()
             for temporary, path in zip(self._temporary, self.paths, strict=True):
-                _name(temporary, path)
+                name_new(temporary, path)
                 done.append(path)
         except OSError as error:
             for path in done:  # some volumes alone are no bundle
@@ -143,13 +144,3 @@ class Volumes:
             f"cannot write {sanitize(str(self.paths[0]))}: {error.strerror}",
             hint="Choose a place with enough space that you may write to, with -o.",
         )
-
-
-def _name(temporary: Path, path: Path) -> None:
-    """Give a file its final name; a link fails if the name is taken, which a rename does not."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links here, as on FAT
-        temporary.rename(path)

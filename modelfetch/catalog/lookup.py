@@ -29,6 +29,10 @@ from modelfetch.settings.config_files import Owners, ignored_notice, is_there, i
 
 Origin = Literal["built-in", "user", "project", "environment"]
 
+SKELETON_SUFFIX: Final = ".skeleton.car"
+"""The skeleton of ``<name>.toml`` is ``<name>.skeleton.car`` beside it; see
+:mod:`modelfetch.engine.skeletons`."""
+
 _SETTING: Final[dict[Origin, str]] = {
     "built-in": "the built-in catalog",
     "user": "the user's catalog",
@@ -186,8 +190,15 @@ class Catalog:
         state = _file_state(path)
         known = self._read.get(path)
         if known is None or known[0] != state or state is None:
-            self._read[path] = known = state, load_manifest(path)
+            self._read[path] = known = state, _with_skeleton(load_manifest(path), path)
         return known[1]
+
+
+def _with_skeleton(manifest: Manifest, path: Path) -> Manifest:
+    """Note where the skeleton of a model is looked for, if its files have CIDs."""
+    if not any(file.cid for file in manifest.files):
+        return manifest
+    return replace(manifest, skeleton=str(path.with_name(manifest.name + SKELETON_SUFFIX)))
 
 
 def _merged(entries: Iterable[CatalogEntry]) -> dict[str, CatalogEntry]:

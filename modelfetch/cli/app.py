@@ -69,6 +69,8 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "show": "models",
     "path": "models",
     "find": "find",
+    "cid": "cid",
+    "publish": "publish",
     "remove": "remove",
     "gc": "gc",
     "outdated": "outdated",

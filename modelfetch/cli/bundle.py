@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelfetch.cli import options
-from modelfetch.cli.bundle_push import pull, push
+from modelfetch.cli.bundle_push import PATH_HINT, pull, push
 from modelfetch.cli.help import Commands, epilog
 from modelfetch.cli.output import notes, print_json, print_line, say
 from modelfetch.streams import write_path
@@ -108,7 +108,7 @@ def create(
     from modelfetch.model.units import format_size
     from modelfetch.workspace import Workspace
 
-    target, limit = _path(output, "--output"), _size(volume_size)
+    target, limit = options.given_path(output, "--output", PATH_HINT), _size(volume_size)
     workspace = Workspace.open({"cache_dir": cache_dir})
     manifests = workspace.manifests(names_of(workspace, names))
     if not (quiet or json):
@@ -248,16 +248,6 @@ app.command("push", epilog=epilog("bundle push"))(push)
 app.command("pull", epilog=epilog("bundle pull"))(pull)
 
 
-def _path(text: str, what: str) -> Path:
-    """Return the absolute path of an argument; an empty one would be the working directory."""
-    from modelfetch.errors import UsageError
-    from modelfetch.settings.locations import absolute, working_directory
-
-    if not text.strip():
-        raise UsageError(f"{what} is empty", hint="Give the path of a bundle.")
-    return absolute(Path(text), working_directory())
-
-
 def _size(text: str | None) -> int | None:
     from modelfetch.errors import UsageError
     from modelfetch.model.units import parse_size
@@ -272,7 +262,7 @@ def _size(text: str | None) -> int | None:
 def _opened(text: str) -> Iterator[tuple[Path, Bundle]]:
     from modelfetch.bundle.bundled_models import opened
 
-    path = _path(text, "PATH")
+    path = options.given_path(text, "PATH", PATH_HINT)
     with closing(opened(path)) as bundle:
         yield path, bundle
 

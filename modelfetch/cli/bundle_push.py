@@ -14,8 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from modelfetch.bundle.push import Pushed, PushedBlob, PushedModel, Pusher
     from modelfetch.bundle.push_targets import Target
     from modelfetch.workspace import Workspace
+
+PATH_HINT: Final = "Give the path of a bundle."
+"""What to do about an empty path."""
 
 Names = Annotated[
     list[str],
@@ -150,13 +152,10 @@ def _models(
 def _bundled(stack: ExitStack, names: Sequence[str], from_: str) -> list[PushedModel]:
     from modelfetch.bundle.bundled_models import guarded, models_of, opened
     from modelfetch.bundle.push import bundled_model
-    from modelfetch.errors import UnknownModelError, UsageError
+    from modelfetch.errors import UnknownModelError
     from modelfetch.model.text import quote, sanitize, shell_word
-    from modelfetch.settings.locations import absolute, working_directory
 
-    if not from_.strip():
-        raise UsageError("--from is empty", hint="Give the path of a bundle.")
-    path = absolute(Path(from_), working_directory())
+    path = options.given_path(from_, "--from", PATH_HINT)
     bundle = opened(path)
     stack.callback(bundle.close)
     found = {each.manifest.name: each for each in guarded(path, lambda: models_of(bundle))}

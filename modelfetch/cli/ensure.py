@@ -124,13 +124,8 @@ def _directory(to: str | None) -> Path | None:
     Raises:
         UsageError: It is empty.
     """
-    from modelfetch.settings.locations import absolute, working_directory
-
-    if to is None:
-        return None
-    if not to.strip():  # as a path it would be the working directory
-        raise UsageError("--to is empty", hint="Give a directory; use . for the current one.")
-    return absolute(Path(to), working_directory())
+    hint = "Give a directory; use . for the current one."
+    return None if to is None else options.given_path(to, "--to", hint)
 
 
 def plan(
@@ -170,7 +165,8 @@ def plan(
     _show_hosts(hosts)
     for (kind, host), way in ways.items():
         say(f"{kind} {host}: {way}")
-    _show_disk(sum(planned.missing for planned in plans), free)
+    reused = sum(file.reused for planned in plans for file in planned.files)
+    _show_disk(sum(planned.missing for planned in plans), reused, free)
 
 
 def _show_plan(planned: Planned) -> None:
@@ -252,8 +248,9 @@ def _show_hosts(hosts: Mapping[tuple[str, str], Health | None]) -> None:
         say_row(f"{'then' if number else 'tried first'}: ".rjust(13) + f"{' '.join(pair):<{width}}  {words}")
 
 
-def _show_disk(missing: int, free: int | None) -> None:
+def _show_disk(missing: int, reused: int, free: int | None) -> None:
     from modelfetch.model.units import format_size
 
-    if missing and free is not None:
-        say(f"disk: {format_size(missing)} to write, {format_size(free)} free")
+    if (missing or reused) and free is not None:
+        copied = f"{format_size(reused)} to copy (no space where blocks can be shared), " if reused else ""
+        say(f"disk: {format_size(missing)} to write, {copied}{format_size(free)} free")

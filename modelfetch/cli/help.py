@@ -42,6 +42,8 @@ _SYNONYMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
         "show": ("inspect", "view", "describe", "cat"),
         "path": ("which", "where", "locate", "dir"),
         "find": ("lookup", "has", "whereis"),
+        "cid": ("multihash",),
+        "publish": ("announce", "share"),
         "remove": ("delete", "del", "uninstall"),
         "gc": ("clean", "prune", "cleanup", "reclaim"),
         "outdated": ("stale", "updates", "behind"),
@@ -97,8 +99,9 @@ _INSTEAD: Final[Mapping[str, str]] = {
         "modelfetch does not run models; `modelfetch path NAME` prints where the files are.",
     ),
     **dict.fromkeys(
-        ("push", "upload", "publish"),
-        "`modelfetch bundle push NAME oci:REGISTRY/REPO` pushes to a registry; hubs have tools of their own.",
+        ("push", "upload"),
+        "`modelfetch bundle push NAME oci:REGISTRY/REPO` pushes to a registry, `modelfetch publish NAME` to "
+        "IPFS; hubs have tools of their own.",
     ),
     **dict.fromkeys(
         ("hf", "huggingface-cli"), "`modelfetch ensure hf:ORG/REPO` fetches what `hf download ORG/REPO` does."
@@ -133,6 +136,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "modelfetch verify",
         "modelfetch verify whisper-base --repair",
         "modelfetch verify --quick --quiet",
+        "modelfetch verify --sample 20",
         "modelfetch verify --hf org/name",
     ),
     "add": (
@@ -183,6 +187,15 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "find": (
         "modelfetch find model.gguf",
         "modelfetch find model.gguf --json",
+    ),
+    "cid": (
+        "modelfetch cid model.gguf",
+        "modelfetch cid ./model --profile unixfs-v0-2015",
+    ),
+    "publish": (
+        "modelfetch publish my-model --to kubo",
+        "modelfetch publish my-model --car my-model.car",
+        "modelfetch publish ./model --to pinata --dry-run",
     ),
     "remove": (
         "modelfetch remove whisper-base --dry-run",

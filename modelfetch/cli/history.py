@@ -199,6 +199,10 @@ def log(
         return
     if not found:
         say("no runs are recorded yet")
+    elif not events:  # those of publish have none
+        last = found[0]
+        why = f": {sanitize(last.error)}" if last.error else ""
+        print_line(f"{last.operation} {' '.join(map(sanitize, last.models))}: {last.outcome}{why}")
     for event in events:
         if event.get("human"):
             print_line(f"{local_clock_time(event['at'])}  {sanitize(event['human'])}")

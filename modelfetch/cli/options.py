@@ -7,9 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def given_path(text: str, what: str, hint: str) -> Path:
+    """Return the absolute path of an option or argument; an empty one would be the working directory.
+
+    Args:
+        text: The path as it was given.
+        what: The option or argument, for the error.
+        hint: What to give, for the error.
+
+    Raises:
+        UsageError: The path is empty.
+    """
+    from pathlib import Path
+
+    from modelfetch.errors import UsageError
+    from modelfetch.settings.locations import absolute, working_directory
+
+    if not text.strip():
+        raise UsageError(f"{what} is empty", hint=hint)
+    return absolute(Path(text), working_directory())
 
 
 def complete_model(incomplete: str) -> Iterator[str]:

@@ -237,8 +237,11 @@ def _document(workspace: Workspace, manifest: Manifest) -> dict[str, Any]:
 
     entry = workspace.catalog.entry(manifest.name)
     document = asdict(manifest)
+    del document["skeleton"]  # where it would be; need not be there
+    cids = workspace.store.cids(manifest)
     for file in document["files"]:
         file["urls"] = [redact(url) for url in file["urls"]]
+        file["cid"] = file["cid"] or cids.get(file["path"])
     if manifest.upstream is not None:
         document["upstream"]["ref"] = _reference(manifest.upstream)
     return {
@@ -259,6 +262,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
     print_facts([(label, value) for label, value in _facts(workspace, manifest) if value])
     print_line("")
     modes = any(file.executable for file in manifest.files)
+    cids = workspace.store.cids(manifest)
     rows = [
         [
             file.path,
@@ -266,6 +270,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
             format_size(file.size),
             f"{file.size}",
             file.sha256,
+            file.cid or cids.get(file.path, "-"),
         ]
         for file in manifest.files
     ]
@@ -275,6 +280,7 @@ def _print_facts(workspace: Workspace, manifest: Manifest) -> None:
         Column("size", right=True),
         Column("bytes", right=True, drop=1),
         Column("sha256", whole=True),
+        Column("cid", whole=True),
     ]
     print_table(columns, rows)
 

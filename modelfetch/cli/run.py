@@ -119,7 +119,24 @@ def print_bad(finished: RunFinished, *, quiet: bool) -> None:
         return
     for result in finished.files:
         if result.status == "failed":
-            print_line("\t".join(map(sanitize, (result.model, result.file, result.reason))))
+            reason = result.reason
+            if result.ranges:
+                from modelfetch.engine.damage import format_ranges
+
+                reason = f"{reason} {format_ranges(result.ranges)}"
+            print_line("\t".join(map(sanitize, (result.model, result.file, reason))))
+
+
+def _say_chance(manifests: Sequence[Manifest], sample: int) -> None:
+    """Say what a check of some chunks of each file is worth."""
+    from modelfetch.engine.sampling import SHARE, least_chance
+
+    files = [file for manifest in manifests for file in manifest.files]
+    found = int(1000 * least_chance(files, sample)) / 1000  # rounded down: 100 % is certain
+    say(
+        f"note: up to {sample} random chunks of 1 MiB were read of each file: if {SHARE:.0%} of a file were "
+        f"damaged, that would have been found with a probability of at least {found:.1%}"
+    )
 
 
 def exit_with(finished: RunFinished) -> Never:
@@ -220,6 +237,7 @@ def run_verify(
     quick: bool = False,
     repair: bool = False,
     strict: bool = False,
+    sample: int = 0,
     json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -232,6 +250,7 @@ def run_verify(
         quick: Whether to read only files whose stat changed since they were verified.
         repair: Whether to fetch bad and missing files again.
         strict: Whether files that a manifest does not list are failures.
+        sample: How many chunks of each file to read instead of all of it; 0 for all.
         json: Whether stdout gets the events instead of the bad files.
         quiet: Whether to print nothing but the bad files and errors.
 
@@ -251,8 +270,12 @@ def run_verify(
     manifests = workspace.manifests(names) if names else workspace.present()
     if not (manifests or json or quiet):
         say("nothing to verify: no model is present yet")
-    events = workspace.verify(manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict)
+    events = workspace.verify(
+        manifests, options or RunOptions(), quick=quick, repair=repair, strict=strict, sample=sample
+    )
     finished = run(workspace, events, json=json, quiet=quiet)
     if not json:
         print_bad(finished, quiet=quiet)
+    if sample and manifests and not (json or quiet or finished.exit_code):
+        _say_chance(manifests, sample)
     return finished.exit_code

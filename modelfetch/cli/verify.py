@@ -30,6 +30,16 @@ def verify(
             "--strict", help="Count files that a manifest does not list as failures; --repair moves them."
         ),
     ] = False,
+    sample: Annotated[
+        int,
+        typer.Option(
+            "--sample",
+            metavar="N",
+            min=0,
+            help="Read only N random chunks of 1 MiB of each file, and say how likely that finds damage.",
+            show_default=False,
+        ),
+    ] = 0,
     hf: Annotated[
         bool,
         typer.Option(
@@ -49,15 +59,25 @@ def verify(
     unlisted. Exit code 5 when there is one; with --repair, when one could not be repaired.
     """
     if hf:
-        if quick or repair or strict:
-            raise UsageError("--hf cannot be used together with --quick, --repair or --strict")
+        if quick or repair or strict or sample:
+            raise UsageError("--hf cannot be used together with --quick, --repair, --sample or --strict")
         raise typer.Exit(_verify_hub(names or (), cache_dir, quiet=quiet, json=json))
+    if sample and quick:  # which reads nothing of most files
+        raise UsageError("--sample cannot be used together with --quick")
     from modelfetch.cli.run import run_verify
     from modelfetch.engine.setup import RunOptions
 
     flags, asked = {"cache_dir": cache_dir}, RunOptions(offline)
     code = run_verify(
-        names or (), flags, asked, quick=quick, repair=repair, strict=strict, json=json, quiet=quiet
+        names or (),
+        flags,
+        asked,
+        quick=quick,
+        repair=repair,
+        strict=strict,
+        sample=sample,
+        json=json,
+        quiet=quiet,
     )
     raise typer.Exit(code)
 

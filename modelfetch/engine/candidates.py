@@ -115,10 +115,12 @@ class Candidates:
             candidate.ready_at = until
             candidate.rank += len(self._remaining)
 
-    def discard(self, candidate: Candidate) -> None:
-        """Do not ask a candidate for this file again."""
+    def discard(self, candidate: Candidate) -> bool:
+        """Do not ask a candidate for this file again; returns whether it was not discarded before."""
         with self._lock:
+            before = len(self._remaining)
             self._remaining = [each for each in self._remaining if each is not candidate]
+            return len(self._remaining) < before
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ class Run:
         """The source of each file that is present: ``kind host``, or ``cache``."""
         self._fetched: dict[ModelKey, int] = {}
         """Bytes received for each model."""
+        self._reused: dict[ModelKey, int] = {}
+        """Bytes copied from chunks on this disk for each model."""
         self._errors: dict[FileKey, ModelfetchError] = {}
         self._placed: set[ModelKey] = set()
         """Models of which this run placed a file."""
@@ -257,6 +259,7 @@ class Run:
         """Note that a file is present in all models that need it; one without missing files is ready."""
         first = model_key(job.places[0][0])  # shared bytes were received once: they count for one model
         self._fetched[first] = self._fetched.get(first, 0) + obtained.fetched
+        self._reused[first] = self._reused.get(first, 0) + obtained.reused
         source = f"{obtained.source} {obtained.host}".strip()
         for manifest, file in job.places:
             key = model_key(manifest)
@@ -300,6 +303,7 @@ class Run:
             manifest.size,
             self._fetched.get(model_key(manifest), 0),
             self._notes.get(model_key(manifest), ""),
+            self._reused.get(model_key(manifest), 0),
         )
 
     def has(self, key: FileKey) -> bool:

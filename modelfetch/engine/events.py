@@ -61,6 +61,8 @@ class PlannedFile:
     """Bytes already on disk: the whole size if kept, the fetched part if partial."""
     sources: tuple[str, ...]
     """Sources in the order in which they are asked, each ``kind host``; empty if kept."""
+    reused: int = 0
+    """Bytes of those held that are chunks of other files on this disk, to be copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ class SourceFailed:
     next_source: str
     """Kind of the source asked next; empty if none is left."""
     next_host: str
+    ranges: tuple[tuple[int, int], ...] = ()
+    """In a verify run, the damaged ranges as far as they are known: starts and ends in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,8 @@ class FileVerified:
     file: str
     size: int
     sha256: str
+    cid: str = ""
+    """Its CID, if this completed its chunk map, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +211,10 @@ class FileCommitted:
     fetched: int
     """Bytes received for it in this run, good or not."""
     seconds: float
+    reused: int = 0
+    """Bytes copied from chunks that were on this disk, in a damaged copy or in another file."""
+    cid: str = ""
+    """Its CID, if its chunk map was made while it was fetched, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +232,8 @@ class ModelReady:
     """Bytes fetched for it in this run; 0 if everything was there."""
     note: str = ""
     """Why its receipt could not be written, so that the next run must hash all of it again; else empty."""
+    reused: int = 0
+    """Bytes copied from chunks that were on this disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +247,8 @@ class FileResult:
     """Why it is not there: an error code, in a verify run a fault (``missing``, ``hash``...); else empty."""
     source: str
     size: int
+    ranges: tuple[tuple[int, int], ...] = ()
+    """In a verify run, the damaged ranges as far as they are known: starts and ends in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.source_kinds import CACHE
 
 if TYPE_CHECKING:
+    from modelfetch.engine.file_chunks import FileChunks
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.sources.base import Offer
@@ -50,8 +51,12 @@ class Obtained:
     host: str
     fetched: int
     """Bytes received for it, good or bad; 0 when they were on this disk."""
+    reused: int = 0
+    """Bytes copied from chunks on this disk."""
     is_placed: bool = True
     """Whether this run placed it; False where it was in place already."""
+    cid: str = ""
+    """Its CID, if its chunk map was made."""
 
 
 IN_PLACE: Final = Obtained(CACHE, "", 0, is_placed=False)
@@ -222,6 +227,7 @@ def _fetched(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task
 def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) -> Task[Obtained]:
     # Loaded here, because a run of small files needs none of it where each first source delivers.
     from modelfetch.engine.candidates import Candidates
+    from modelfetch.engine.chunk_reuse import known_chunks, reuse
     from modelfetch.engine.failures import Exhausted, file_error
     from modelfetch.engine.transfer import Transfer
 
@@ -232,7 +238,9 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
         if mode.force:
             partial.restart()
         yield FileStarted(manifest.name, file.path, file.size, partial.received)
-        transfer = Transfer(runtime, manifest.name, file, partial, candidates)
+        chunks = known_chunks(runtime, job)
+        reused = 0 if mode.force else (yield from reuse(runtime, job, chunks, partial))
+        transfer = Transfer(runtime, manifest.name, file, partial, candidates, chunks)
         try:
             yield from transfer.run()
             placed = runtime.store.commit(partial, displaced_source=CACHE)
@@ -243,10 +251,19 @@ def _from_sources(runtime: Runtime, job: Job, mode: Mode, *, exclusive: bool) ->
                 raise file_error(manifest.name, file.path, error, offline=runtime.offline) from error
             raise
     yield from displaced(manifest, file, placed)
+    cid = placed.cid or _keep_table(runtime, file, chunks)
     last = transfer.sink.last
     if last is None:
-        return Obtained(CACHE, "", 0)
-    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched)
+        return Obtained(CACHE, "", 0, reused, cid=cid)
+    return Obtained(last.offer.kind, last.offer.host, transfer.sink.fetched, reused, cid=cid)
+
+
+def _keep_table(runtime: Runtime, file: FileSpec, chunks: FileChunks) -> str:
+    """Store a proven table as the chunk map of a file whose chunks were not hashed; returns its CID."""
+    maps = runtime.store.chunk_maps
+    if not chunks.is_proven or maps.is_intact(file):
+        return ""
+    return maps.write(file.sha256, maps.tree_of(chunks.table))
 
 
 def displaced(manifest: Manifest, file: FileSpec, placed: Placed) -> Iterator[Event]:
@@ -282,7 +299,8 @@ def _place(runtime: Runtime, job: Job, obtained: Obtained, seconds: float) -> It
         placed = runtime.store.place(manifest, file, CACHE)
         yield from displaced(manifest, file, placed)
         yield committed(manifest, file, placed.path, obtained, seconds)
-        obtained = replace(obtained, fetched=0)  # shared bytes were received once, so they count once
+        # Shared bytes were received once, so they count once.
+        obtained = replace(obtained, fetched=0, reused=0)
 
 
 def _report_in_place(runtime: Runtime, job: Job, seconds: float) -> Iterator[Event]:
@@ -295,9 +313,18 @@ def committed(
     manifest: Manifest, file: FileSpec, path: Path, obtained: Obtained, seconds: float
 ) -> FileCommitted:
     """The event that a file has its final name."""
-    source, host, fetched = obtained.source, obtained.host, obtained.fetched
     return FileCommitted(
-        manifest.name, file.path, str(path), file.size, file.sha256, source, host, fetched, seconds
+        manifest.name,
+        file.path,
+        str(path),
+        file.size,
+        file.sha256,
+        obtained.source,
+        obtained.host,
+        obtained.fetched,
+        seconds,
+        obtained.reused,
+        obtained.cid,
     )
 
 

@@ -184,6 +184,11 @@ class Hosts:
         with self._lock:
             self._host(name).connections -= 1
 
+    def connections(self, name: str) -> int:
+        """Return how many connections to the host are counted as open."""
+        with self._lock:
+            return self._host(name).connections
+
     def reduce_connections(self, name: str) -> None:
         """Allow one connection fewer than are open now: the host refused one, or asked for fewer."""
         with self._lock:

@@ -21,6 +21,8 @@ from modelfetch.net.responses import Unranged
 from modelfetch.threads import start
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from modelfetch.engine.runtime import Runtime
     from modelfetch.engine.segments import Segments
 
@@ -54,6 +56,8 @@ class ParallelConnections:
         self._is_stopped = False
         self._parts = 1
         self._error: StoreError | None = None
+        self._discarded: list[tuple[Candidate, SourceError]] = []
+        """Sources that sent a wrong chunk; each thread appends, and the first connection takes them out."""
 
     def start(self, missing: int) -> None:
         """Start the threads of the connections; each waits until the first connection proves to be slow.
@@ -99,6 +103,15 @@ class ParallelConnections:
         if self._error is not None:
             raise self._error
 
+    def take_discarded(self) -> list[tuple[Candidate, SourceError]]:
+        """Return the sources that were discarded since the last call, because they sent a wrong chunk."""
+        taken = []
+        while (
+            self._discarded
+        ):  # one by one: a thread may append at any time, and an exchanged list could lose it
+            taken.append(self._discarded.pop(0))
+        return taken
+
     def stop(self) -> None:
         """Start no further request, and wait at most :data:`LEAVE_SECONDS` for the threads to end."""
         self._is_stopped = True
@@ -123,19 +136,26 @@ class ParallelConnections:
         """Fetch segments while there are any, and a source that may have another connection."""
         segments = self._sink.segments
         segments.split(self._parts)
-        while not self._is_stopped and (candidate := self._choose()) is not None:
+        failed: set[str] = set()
+        while not self._is_stopped and (candidate := self._choose(failed)) is not None:
             try:
-                is_done = self._fetch_segment(segments, candidate)
+                goes_on = self._fetch_segment(segments, candidate, failed)
             finally:
                 self._runtime.hosts.release_connection(candidate.offer.host)
-            if not is_done:
+            if not goes_on:
                 return
 
-    def _fetch_segment(self, segments: Segments, candidate: Candidate) -> bool:
+    def _fetch_segment(self, segments: Segments, candidate: Candidate, failed: set[str]) -> bool:
         """Fetch one segment from a source.
 
+        Args:
+            segments: Where the segment comes from.
+            candidate: The source.
+            failed: Gets the address of the source if it fails.
+
         Returns:
-            Whether it was fetched completely, so that another one is worth a request.
+            Whether another segment is worth a request: this one was fetched completely, or another source may
+            have it.
         """
         segment = segments.claim()
         if segment is None:
@@ -144,44 +164,70 @@ class ParallelConnections:
         try:
             self._fill(connection)
         except SourceError as error:
-            self._note_failure(candidate.offer.host, error)
-            return False
+            self._note_failure(candidate, error)
+            failed.add(candidate.offer.address)
+            # Bytes of several sources are mixed only where each chunk is checked, or if the failed one sent
+            # none: else it is unknown which of them sent wrong bytes.
+            return self._sink.chunks.table is not None or error.fault.is_unreached
         finally:
             segments.release(connection.segment)
             self._changed.set()
         return not connection.segment.left
 
-    def _choose(self) -> Candidate | None:
+    def _choose(self, failed: Collection[str]) -> Candidate | None:
         """Choose the first source without failures whose host allows another connection, and count that.
 
         A source that failed is left to the first connection, which alone retries. The order of the checks
         matters: the last one counts the connection.
+
+        Args:
+            failed: Addresses of sources that failed over this connection.
         """
         hosts, now = self._runtime.hosts, self._runtime.clock()
-        for candidate in sorted(self._candidates.remaining(), key=lambda candidate: candidate.rank):
+        for candidate in self._in_order(self._candidates.remaining()):
             host = candidate.offer.host
+            # A gateway gets one stream for a file: it limits the requests of each client.
+            is_taken = candidate.offer.kind == SourceKind.IPFS and hosts.connections(host)
             is_able = (
                 candidate.offer.kind != SourceKind.LOCAL
+                and not is_taken
                 and hosts.sends_ranges(host)
                 and hosts.down(host) is None
             )
-            is_healthy = not candidate.failures and not hosts.is_demoted(host)
+            has_failed = bool(candidate.failures) or candidate.offer.address in failed
+            is_healthy = not has_failed and not hosts.is_demoted(host)
             is_ready = is_able and is_healthy and ready_at(candidate, hosts) <= now
             if is_ready and hosts.acquire_connection(host):
                 return candidate
         return None
 
+    def _in_order(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """Return the order in which sources are given another connection.
+
+        Where chunks are checked, the sources of one kind share them: none of them can spoil more than a
+        chunk, and together they are faster. A less preferred kind waits until the others have no more.
+        """
+        ranked = sorted(candidates, key=lambda candidate: candidate.rank)
+        if self._sink.chunks.table is None:
+            return ranked
+        kinds = list(dict.fromkeys(candidate.offer.kind for candidate in ranked))
+        hosts = self._runtime.hosts
+        return sorted(
+            ranked, key=lambda each: (kinds.index(each.offer.kind), hosts.connections(each.offer.host))
+        )
+
     def _fill(self, connection: Connection) -> None:
         """Fetch a segment, in as many answers as that takes while each of them brings bytes."""
-        written = -1
-        while connection.segment.left and connection.written > written and not self._is_stopped:
-            written = connection.written
+        gained = -1
+        while connection.segment.left and self._sink.gained(connection) > gained and not self._is_stopped:
+            gained = self._sink.gained(connection)
             self._copy(connection)
 
     def _copy(self, connection: Connection) -> None:
         """Request what is left of a segment, and write what one answer brings."""
+        self._sink.chunks.learn(connection.candidate.offer)
         end = connection.segment.end
-        stream = connection.candidate.offer.open(connection.segment.position, end)
+        stream = connection.candidate.offer.open(self._sink.next_offset(connection), end)
         try:
             if not stream.ranged:
                 raise Unranged  # the whole file would come once more, for one segment of it
@@ -191,8 +237,14 @@ class ParallelConnections:
         finally:
             stream.close()
 
-    def _note_failure(self, host: str, error: SourceError) -> None:
-        """Note what a failure says about the host; the source is not counted as failed for it."""
+    def _note_failure(self, candidate: Candidate, error: SourceError) -> None:
+        """Note what a failure says about the host.
+
+        The source is not counted as failed for it, unless it sent a wrong chunk: then it is not asked again.
+        """
+        host = candidate.offer.host
+        if error.fault is Fault.HASH and self._candidates.discard(candidate):
+            self._discarded.append((candidate, error))
         if tracing.active is not None:
             tracing.active.say(f"retry: a further connection to {host}: {error.message}; not repeated")
         if isinstance(error, Unranged):

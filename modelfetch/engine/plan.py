@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import Planned, PlannedFile
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import NO_LICENSE, FileSpec, Manifest, is_permissive
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
@@ -92,6 +93,18 @@ def planned(runtime: Runtime, inventory: Inventory) -> Planned:
     )
 
 
+def reusable(runtime: Runtime, manifest: Manifest, file: FileSpec) -> int:
+    """Return how many bytes of a missing file other files on this disk have, as their chunk maps say."""
+    if file.size <= CHUNK or not (file.cid or runtime.store.chunk_maps.has(file.sha256)):
+        return 0  # as almost always: loads nothing
+    from modelfetch.engine.file_chunks import known_table
+
+    table = known_table(runtime, (manifest, file))
+    if table is None:
+        return 0
+    return runtime.store.local_chunks.held_elsewhere(table)
+
+
 def license_notice(manifest: Manifest) -> str:
     """What a user must know before use; empty for permissive licenses."""
     if manifest.license_notice or is_permissive(manifest.license):
@@ -105,11 +118,15 @@ def _planned_file(
     if file.path in inventory.kept:
         return PlannedFile(file.path, file.size, file.sha256, "kept", file.size, ())
     held = holdings.of(inventory.manifest, file) if holdings is not None else 0
+    reused = reusable(runtime, inventory.manifest, file) if holdings is not None and not held else 0
     offers = runtime.offers((inventory.manifest, file))
     if offers and len(runtime.first_offers) < MOST_OFFERS:
         runtime.first_offers[id(inventory.manifest), file.path] = inventory.manifest, offers[0]
     sources = tuple(f"{offer.kind} {offer.host}" for offer in offers)
-    return PlannedFile(file.path, file.size, file.sha256, "partial" if held else "missing", held, sources)
+    held = held or reused
+    return PlannedFile(
+        file.path, file.size, file.sha256, "partial" if held else "missing", held, sources, reused
+    )
 
 
 class Holdings:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from modelfetch.engine.batch_requests import Request, Requests
     from modelfetch.engine.runtime import Runtime
     from modelfetch.model.manifest import FileSpec
+    from modelfetch.store.chunk_digests import ChunkHasher
 
 SILENCE_SECONDS = 1.0
 """The longest time without a progress event for a file that is requested or read. Reporters count the seconds
@@ -205,14 +206,23 @@ def _progress(event: Progress | FileStarted | FileVerified) -> Progress:
             return Progress(event.model, event.file, "", "", 0, event.size, event.size)
 
 
-def hash_with_progress(runtime: Runtime, model: str, file: FileSpec, path: Path) -> Task[str]:
+def hash_with_progress(
+    runtime: Runtime, model: str, file: FileSpec, path: Path, chunks: ChunkHasher | None = None
+) -> Task[str]:
     """Compute the SHA-256 of a file, in hexadecimal.
+
+    Args:
+        runtime: Of the run.
+        model: The model that the events name.
+        file: The file that the events name.
+        path: Where it is on disk.
+        chunks: Hashes the file, and its chunks for a chunk map.
 
     Raises:
         StoreError: The file cannot be read.
         Cancelled: The run was cancelled.
     """
-    hasher, done, ticker = hashlib.sha256(), 0, Ticker(runtime.clock)
+    hasher, done, ticker = chunks or hashlib.sha256(), 0, Ticker(runtime.clock)
     for piece in runtime.store.read(path, file.size):
         runtime.cancel.raise_if_cancelled()
         hasher.update(piece)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from modelfetch.engine.hosts import CONNECTIONS, Hosts
 from modelfetch.engine.rate_limit import Allowance, Clock, RateLimit
 from modelfetch.engine.segments import SplitPolicy
+from modelfetch.engine.skeletons import Skeletons
 from modelfetch.errors import DeadlineError
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.manifest import FileSpec, Manifest
@@ -52,8 +53,8 @@ class Runtime:
     """Everything that a run works with, made once by the caller. One runtime serves one run.
 
     What changes during a run: the entries of ``positions`` and ``requests``, and the state inside ``rate``,
-    ``allowance``, ``hosts``, ``cancel`` and ``store``, each through its own thread-safe methods. No field is
-    assigned again after construction.
+    ``allowance``, ``hosts``, ``skeletons``, ``cancel`` and ``store``, each through its own thread-safe
+    methods. No field is assigned again after construction.
     """
 
     store: Store
@@ -103,6 +104,8 @@ class Runtime:
     ``id`` of the manifest, which is kept so that no other one gets it, and path."""
     first_answers: dict[str, FirstAnswer] = field(default_factory=dict)
     """By digest, the answers of a batch that did not bring their file; each is taken out when it is used."""
+    skeletons: Skeletons = field(default_factory=Skeletons)
+    """The skeletons of the models, each read once."""
     hosts: Hosts = field(init=False)
 
     def __post_init__(self) -> None:

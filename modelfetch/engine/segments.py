@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.lazy_dataclass import dataclass
@@ -86,6 +86,11 @@ class Segment:
         return self.end - self.position
 
 
+def _anywhere(offset: int) -> int:
+    """Cut at any byte."""
+    return offset
+
+
 class Segments:
     """The missing bytes of one file: each of them is free, or in exactly one segment. Thread-safe.
 
@@ -95,12 +100,19 @@ class Segments:
         missing: The gaps of the file, in order, each as its start and end.
         policy: The rules.
         clock: Monotonic seconds.
+        align: Moves a place where a range is cut to the start of a chunk, so that each connection fetches
+            whole chunks, which can be checked by themselves.
     """
 
     def __init__(
-        self, missing: Iterable[tuple[int, int]], policy: SplitPolicy, clock: Clock = time.monotonic
+        self,
+        missing: Iterable[tuple[int, int]],
+        policy: SplitPolicy,
+        clock: Clock = time.monotonic,
+        align: Callable[[int], int] = _anywhere,
     ) -> None:
         self._free = list(missing)
+        self._align = align
         self._claimed: list[Segment] = []
         self._policy = policy
         self._waste_left = policy.max_waste * sum(end - start for start, end in self._free)
@@ -174,6 +186,12 @@ class Segments:
             segment.is_begun = True
             return granted
 
+    def note_arrival(self, segment: Segment) -> None:
+        """Note that bytes of a segment arrive that cannot be written yet: it is not stalled."""
+        with self._lock:
+            segment.moved_at = self._clock()
+            segment.is_begun = True
+
     def take_whole(self, segment: Segment, size: int) -> bool:
         """Count all bytes of the file as received, if this segment is all of it and has none yet.
 
@@ -220,11 +238,10 @@ class Segments:
             start, end = max(self._free, key=lambda free: free[1] - free[0], default=(0, 0))
             largest = max(self._claimed, key=lambda segment: segment.left, default=None)
             if largest is None or largest.left <= end - start:
-                self._free = sorted(
-                    [*(free for free in self._free if free != (start, end)), *cut(start, end, parts)]
-                )
+                others = [free for free in self._free if free != (start, end)]
+                self._free = sorted([*others, *cut(start, end, parts, self._align)])
                 return
-            first, *others = cut(largest.position, largest.end, parts)
+            first, *others = cut(largest.position, largest.end, parts, self._align)
             if others and self._may_cut(largest.end - first[1]):
                 self._free = sorted([*self._free, *others])
                 largest.end = first[1]
@@ -262,15 +279,22 @@ class Segments:
             or not self._may_cut(largest.left // 2)
         ):
             return None
-        return self._cut_off(largest, largest.end - largest.left // 2)
+        at = self._align(largest.end - largest.left // 2)
+        return self._cut_off(largest, at) if at > largest.position else None
 
     def _cut_off(self, segment: Segment, at: int) -> Segment:
         end, segment.end = segment.end, at
         return self._claim(at, end)
 
 
-def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
+def cut(start: int, end: int, parts: int, align: Callable[[int], int] = _anywhere) -> list[tuple[int, int]]:
     """Cut a range into parts, each a little longer than the one before; see :data:`STAGGER`.
+
+    Args:
+        start: Start of the range.
+        end: End of the range.
+        parts: Number of parts.
+        align: Moves the place of a cut; see :class:`Segments`.
 
     Returns:
         The parts that are not empty: fewer than asked for of a very short range, none of an empty one.
@@ -281,6 +305,7 @@ def cut(start: int, end: int, parts: int) -> list[tuple[int, int]]:
     for weight in weights:
         total += weight
         edges.append(start + round((end - start) * total / sum(weights)))
+    edges[1:-1] = [min(max(align(edge), start), end) for edge in edges[1:-1]]
     return [(edges[index], edges[index + 1]) for index in range(parts) if edges[index] < edges[index + 1]]
 
 

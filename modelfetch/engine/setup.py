@@ -91,7 +91,12 @@ def assemble(
         UsageError: ``prefer`` or ``only`` names no kind of source.
     """
     notices = notices or Notices()
-    store = Store(loaded.cache_dir, fsync=loaded.settings.cache.fsync, notices=notices)
+    store = Store(
+        loaded.cache_dir,
+        fsync=loaded.settings.cache.fsync,
+        notices=notices,
+        chunk_maps=loaded.settings.cache.chunk_maps,
+    )
     client = Client(_limits(loaded.settings.network), cancel)
     days = loaded.settings.history.days
     digests = HistoryDigests(loaded.cache_dir, days, cancel) if days else None
@@ -161,7 +166,10 @@ def _watched(
         places[loaded.origins[setting.name] == project] += _addresses(setting, settings)
     if not (models or places[True]):
         return sources
+    from modelfetch.sources.ipfs_gateway import LOCAL_NODE
     from modelfetch.sources.private_network import PrivateNetworkWatch, Watched
+
+    places[False].append(LOCAL_NODE)  # the user's own node, which no project has to name
 
     watch = PrivateNetworkWatch(frozenset(models), places[False], places[True], notices.add)
     return {kind: Watched(source, watch) for kind, source in sources.items()}

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from modelfetch.engine.beginnings import Beginning, Beginnings
+from modelfetch.engine.file_chunks import CheckedAnswer, FileChunks
 from modelfetch.engine.segments import Segment, Segments, SpeedProbe
-from modelfetch.errors import Fault, SourceError
+from modelfetch.errors import Fault, SourceError, StoreError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.sources.base import Stream
@@ -39,6 +42,11 @@ class Connection:
     written: int = 0
     """Bytes it has written."""
 
+    @property
+    def address(self) -> str:
+        """Address of its source."""
+        return self.candidate.offer.address
+
 
 class Sink:
     """Writes the bytes of one file into its partial; connections may be on several threads.
@@ -56,7 +64,10 @@ class Sink:
         last: The source of the latest bytes.
     """
 
-    def __init__(self, runtime: Runtime, partial: Partial, candidates: Candidates) -> None:
+    def __init__(
+        self, runtime: Runtime, partial: Partial, candidates: Candidates, chunks: FileChunks | None = None
+    ) -> None:
+        self.chunks = chunks or FileChunks()
         self.probe = SpeedProbe(runtime.split_policy)
         self.fetched = 0
         self.suppliers = {f"{origin} (earlier)": f"{origin} (earlier)" for origin in partial.origins}
@@ -69,10 +80,19 @@ class Sink:
         self._writers = 0
         self._present = self._high = partial.received
         """Bytes that are there, and the most that ever were."""
+        self._held: dict[int, int] = {}
+        """Bytes that wait for the rest of their chunk, by the ``id`` of their connection."""
+        self._beginnings = Beginnings()
         self.segments = self._missing_segments()
 
     def _missing_segments(self) -> Segments:
-        return Segments(self._partial.missing, self._runtime.split_policy)
+        return Segments(self._partial.missing, self._runtime.split_policy, align=self.chunks.align)
+
+    @property
+    def received(self) -> int:
+        """Bytes that are there, and those that wait for the rest of their chunk."""
+        waiting = sum(tuple(self._held.values())) + self._beginnings.total
+        return min(self._partial.file.size, self._partial.received + waiting)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -91,13 +111,45 @@ class Sink:
         self._present = 0
         self.split_again()
 
+    def forget(self, count: int) -> None:
+        """Count bytes as missing that were taken away. Only inside :meth:`exclusive`."""
+        self._present -= count
+        self._high = min(self._high, self._present)  # what replaces them is progress
+        self.split_again()
+
     def split_again(self) -> None:
         """Make segments of all that is missing. Segments of before get no more bytes granted."""
+        self._beginnings = Beginnings()
         self.segments = self._missing_segments()
 
     def reset_progress(self) -> None:
         """Count bytes that were there before as progress again, because those were wrong."""
         self._high = 0
+
+    def next_offset(self, connection: Connection) -> int:
+        """Return where the next answer for the segment of a connection is to begin.
+
+        That is behind what its source has sent of the first chunk already.
+        """
+        segment = connection.segment
+        begun = self._beginnings.length(segment.position, connection.address)
+        return segment.position + (begun if begun < segment.left else 0)
+
+    def gained(self, connection: Connection) -> int:
+        """Return how many bytes a connection has brought: those written, and those of its first chunk."""
+        return connection.written + self._beginnings.length(connection.segment.position, connection.address)
+
+    def keep_beginnings(self) -> None:
+        """Write what is there of chunks that are not complete, at the end of a run that is not.
+
+        The next run continues behind it. It is not proven, no more than what came without a chunk map: if it
+        is wrong, its chunk is fetched again. Best effort, as nothing was promised about these bytes.
+        """
+        with self.exclusive(), suppress(StoreError):
+            for offset, begun in self._beginnings.take_all():
+                end = offset + len(begun.data)
+                if any(start <= offset and end <= stop for start, stop in self._partial.missing):
+                    self._partial.put(offset, begun.data, begun.label)
 
     def copy(self, connection: Connection, stream: Stream, until: int) -> Iterator[int]:
         """Write those bytes of a stream that the connection fetches.
@@ -108,33 +160,87 @@ class Sink:
             until: Position in the file where the answer is to end.
 
         Yields:
-            The length of each piece, after it was written.
+            The length of each piece, after it was written, or kept until the rest of its chunk arrives.
 
         Raises:
-            SourceError: The source failed, or sent too much.
+            SourceError: The source failed, or sent too much, or a wrong chunk.
             StoreError: The disk refused.
             Cancelled: The run was cancelled.
         """
         if isinstance(stream, LocalStream) and self._is_cloned(connection, stream):
             yield connection.written
             return
-        position, is_whole = stream.start, not stream.ranged
+        begun = self._take_beginning(connection, stream)
+        answer = self.chunks.checked(stream.start - len(begun), until)
         try:
-            for piece in self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL):
-                if position + len(piece) > until:
-                    raise SourceError(Fault.SIZE, f"sent more than the {until} bytes expected")
-                self._write(connection, piece, position, until, is_whole=is_whole)
-                position += len(piece)
-                yield len(piece)
-                if connection.segment.left or position >= until:
-                    continue
-                if not self._continue(connection, until, is_whole=is_whole):
-                    return  # the rest was given to other connections, or is there
-        except SourceError:
-            if position < until:
+            yield from self._copy_answer(connection, stream, answer, begun)
+        except SourceError as error:
+            if error.fault is Fault.HASH:
+                self._beginnings.drop(connection.address)
+            if answer.position < until:
                 raise
             # All that was requested is there, so a failure at the end of the answer does not count: the
             # SHA-256 of the file decides whether the bytes are right.
+        finally:
+            self._note_held(connection, 0)
+            self._keep_beginning(connection, answer)
+
+    def _copy_answer(
+        self, connection: Connection, stream: Stream, answer: CheckedAnswer, begun: bytes
+    ) -> Iterator[int]:
+        """Write what an answer brings; yields like :meth:`copy`."""
+        received = self._limited(stream, is_local=connection.candidate.offer.kind == SourceKind.LOCAL)
+        for piece in chain(filter(None, (begun,)), received):
+            is_over = self._write_parts(connection, answer, piece, is_whole=not stream.ranged)
+            if piece is not begun:
+                yield len(piece)
+            if is_over:
+                return  # the rest was given to other connections, or is there
+
+    def _write_parts(
+        self, connection: Connection, answer: CheckedAnswer, piece: bytes | memoryview, *, is_whole: bool
+    ) -> bool:
+        """Write what can be written now that a piece arrived.
+
+        Returns:
+            Whether the rest of the answer brings nothing that is missing.
+        """
+        for part in self._right(answer, piece, connection):
+            start = answer.position - len(part)
+            self._write(connection, part, start, answer.until, is_whole=is_whole)
+            if self._is_over(connection, answer, is_whole=is_whole):
+                return True  # before the next part: what is free by then may begin before it
+        return self._is_over(connection, answer, is_whole=is_whole)
+
+    def _take_beginning(self, connection: Connection, stream: Stream) -> bytes:
+        """Take what the source sent of the first chunk before, if this answer continues it."""
+        position = connection.segment.position
+        begun = self._beginnings.take(position, connection.address)
+        return begun if stream.start == position + len(begun) else b""
+
+    def _keep_beginning(self, connection: Connection, answer: CheckedAnswer) -> None:
+        """Keep what an answer brought of a chunk that it does not end, unless it was given to another one."""
+        segment = connection.segment
+        if answer.held and segment.left and segment.position == answer.position:
+            begun = Beginning(connection.address, connection.candidate.label, answer.rest())
+            self._beginnings.keep(segment.position, begun)
+
+    def _right(
+        self, answer: CheckedAnswer, piece: bytes | memoryview, connection: Connection
+    ) -> Iterator[bytes | memoryview]:
+        """Yield those bytes that can be written now that this piece arrived, and count those that wait."""
+        if answer.position + answer.held + len(piece) > answer.until:
+            raise SourceError(Fault.SIZE, "sent more bytes than requested")
+        yield from answer.pieces(piece)
+        self._note_held(connection, answer.held)
+
+    def _note_held(self, connection: Connection, count: int) -> None:
+        """Count the bytes of a connection that wait for the rest of their chunk."""
+        if count:
+            self.segments.note_arrival(connection.segment)
+            self._held[id(connection)] = count
+        else:
+            self._held.pop(id(connection), None)
 
     def _is_cloned(self, connection: Connection, stream: LocalStream) -> bool:
         """Take a whole large file from this disk by sharing its blocks, if nothing of it is there yet.
@@ -195,6 +301,11 @@ class Sink:
                     self._written.notify_all()
             if segment.left or not self._continue(connection, until, is_whole=is_whole):
                 return
+
+    def _is_over(self, connection: Connection, answer: CheckedAnswer, *, is_whole: bool) -> bool:
+        """Whether the segment of a connection is done, and the rest of the answer brings nothing missing."""
+        is_done = not connection.segment.left and answer.position < answer.until
+        return is_done and not self._continue(connection, answer.until, is_whole=is_whole)
 
     def _continue(self, connection: Connection, until: int, *, is_whole: bool) -> bool:
         """Go on with the next free bytes, unless the answer ends before them and would not bring them."""

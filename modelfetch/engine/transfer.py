@@ -29,19 +29,21 @@ from modelfetch.engine.candidates import (
 )
 from modelfetch.engine.events import Event, FileQuarantined, FileVerified, Progress, SourceFailed
 from modelfetch.engine.failures import Exhausted, progress, retry_scheduled, source_failed, wrong_bytes
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.minimum_speed import MinimumSpeed
 from modelfetch.engine.parallel import ParallelConnections
 from modelfetch.engine.rate_limit import PROGRESS_SECONDS, Ticker
 from modelfetch.engine.sink import Connection, Sink
+from modelfetch.engine.wrong_chunks import discard_wrong_chunks
 from modelfetch.errors import Fault, SourceError
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.net.responses import Unranged
 from modelfetch.sources.base import Stream
+from modelfetch.store.chunk_digests import CHUNK
 
 if TYPE_CHECKING:
     from modelfetch.engine.runtime import Runtime
-    from modelfetch.engine.segments import Segment
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store import Partial
 
@@ -63,6 +65,7 @@ class Transfer:
     file: FileSpec
     partial: Partial
     candidates: Candidates
+    chunks: FileChunks = field(default_factory=FileChunks)
     failures: list[tuple[Candidate, SourceError]] = field(default_factory=list)
     """The last failure of each discarded source, in the order in which they were discarded."""
     sink: Sink = field(init=False)
@@ -76,7 +79,7 @@ class Transfer:
     """Whether each source must send the whole file by itself, because bytes of several were wrong."""
 
     def __post_init__(self) -> None:
-        self.sink = Sink(self.runtime, self.partial, self.candidates)
+        self.sink = Sink(self.runtime, self.partial, self.candidates, self.chunks)
         self._parallel = ParallelConnections(self.runtime, self.sink, self.candidates)
         self._ticker = Ticker(self.runtime.clock)
 
@@ -89,14 +92,17 @@ class Transfer:
             Cancelled: The run was cancelled. The partial is kept for the next run.
         """
         key = self.model, self.file.path
-        self.runtime.positions[key] = lambda: self.partial.received
+        self.runtime.positions[key] = lambda: self.sink.received
         self._parallel.start(self.file.size - self.partial.received)
         try:
             while not self._is_complete or not (yield from self._is_verified()):
                 yield from self._reject() if self._is_complete else self._attempt()
         finally:
             self._parallel.stop()
+            if not self._is_complete:
+                self.sink.keep_beginnings()
             self.runtime.positions.pop(key, None)
+        yield from self._report_discarded()
         yield FileVerified(self.model, self.file.path, self.file.size, self.file.sha256)
 
     @property
@@ -124,6 +130,7 @@ class Transfer:
 
     def _attempt(self) -> Iterator[Event]:
         """Ask one source once, for bytes that no other connection is fetching."""
+        yield from self._report_discarded()
         is_shared = self._parallel.is_working
         self._parallel.raise_failure()  # after is_working: a thread that ended has stored its failure by now
         candidate = self._next()
@@ -149,13 +156,24 @@ class Transfer:
         finally:
             self.sink.segments.release(connection.segment)
 
+    def _report_discarded(self) -> Iterator[Event]:
+        """Report the sources that were discarded for a wrong chunk over a parallel connection."""
+        for candidate, error in self._parallel.take_discarded():
+            self.failures.append((candidate, error))
+            if self._retrying is candidate:
+                self._retrying = None
+            self.runtime.hosts.record_failure(candidate.offer.host, error, self.file.sha256)
+            yield self._source_failed(candidate, error)
+
     def _split_if_useful(self, candidate: Candidate) -> None:
         """Request only the first part of the file where parallel connections are likely to fetch the rest.
 
         The bytes in flight when a larger answer is cut short are wasted. A host known to be fast enough
         with one connection gets one request for all.
         """
-        if candidate.offer.kind != SourceKind.LOCAL and not self.runtime.hosts.is_fast(candidate.offer.host):
+        # A gateway limits the requests of each client, so it gets one for all that is missing.
+        is_whole = candidate.offer.kind in (SourceKind.LOCAL, SourceKind.IPFS)
+        if not is_whole and not self.runtime.hosts.is_fast(candidate.offer.host):
             self._parallel.split()
 
     def _watch(self, candidate: Candidate) -> Iterator[Event]:
@@ -183,7 +201,7 @@ class Transfer:
         hosts.acquire_connection(host, is_first=True)
         try:
             while (yield from self._copy(connection)):
-                floor.check(connection.written)
+                floor.check(self.sink.gained(connection))
         finally:
             hosts.release_connection(host)
         yield self._progress(candidate)
@@ -197,7 +215,7 @@ class Transfer:
             15.3.7), and that is no failure as long as it brings any bytes.
         """
         stream, until = self._open(connection)
-        written, is_local = connection.written, connection.candidate.offer.kind == SourceKind.LOCAL
+        gained, is_local = self.sink.gained(connection), connection.candidate.offer.kind == SourceKind.LOCAL
         try:
             for count in self.sink.copy(connection, stream, until):
                 if not is_local:
@@ -208,7 +226,7 @@ class Transfer:
             stream.close()
         if not is_local:
             self.runtime.hosts.note_speed(connection.candidate.offer.host, is_fast=self.sink.probe.is_fast)
-        if connection.segment.left and not (stream.ranged and connection.written > written):
+        if connection.segment.left and not (stream.ranged and self.sink.gained(connection) > gained):
             raise SourceError(Fault.CUT, f"ended {connection.segment.left} bytes too early")
         return bool(connection.segment.left)
 
@@ -228,19 +246,21 @@ class Transfer:
                 self.sink.reset()
             connection.segment = self.sink.segments.claim_all()
             return stream, self.file.size
-        stream, until = self._open_part(connection.candidate, connection.segment)
+        if self.file.size > CHUNK:  # the SHA-256 of a smaller file says as much, without a request
+            self.chunks.learn(connection.candidate.offer, self._first_byte(connection.candidate))
+        stream, until = self._open_part(connection)
         if not stream.ranged:
             self.sink.segments.reclaim(connection.segment)
         return stream, until
 
-    def _open_part(self, candidate: Candidate, segment: Segment) -> tuple[Stream, int]:
+    def _open_part(self, connection: Connection) -> tuple[Stream, int]:
         """Request a segment, or all that follows its start if the host does not send ranges.
 
         Returns:
             The answer, and the position in the file where it is to end.
         """
-        position, end, size = segment.position, segment.end, self.file.size
-        offer, first_byte = candidate.offer, self._first_byte(candidate)
+        position, end, size = self.sink.next_offset(connection), connection.segment.end, self.file.size
+        offer, first_byte = connection.candidate.offer, self._first_byte(connection.candidate)
         hosts, until = self.runtime.hosts, size
         stream: Stream | None = None
         if end < size and hosts.sends_ranges(offer.host):
@@ -263,11 +283,13 @@ class Transfer:
         return self._must_be_single and not self.sink.is_only_supplier(candidate)
 
     def _progress(self, candidate: Candidate) -> Progress:
-        self._reported = self.partial.received
+        self._reported = self.sink.received
         return progress(self.model, self.file, candidate, self._reported)
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Count a failed attempt, decide what follows, and report it."""
+        if candidate not in self.candidates.remaining():
+            return  # a parallel connection discarded it for a wrong chunk meanwhile, and its end is reported
         self.candidates.count_failure(candidate)
         self._retrying = None
         hosts, host = self.runtime.hosts, candidate.offer.host
@@ -312,6 +334,8 @@ class Transfer:
         """Quarantine a complete file with a wrong SHA-256, and discard the source if it sent all of it."""
         if not self.file.size:
             raise Exhausted([("manifest", SourceError(Fault.HASH, _IMPOSSIBLE))])
+        if discard_wrong_chunks(self.runtime, self.sink, self.partial):
+            return
         candidate = self.sink.last
         is_alone = candidate is not None and self.sink.is_only_supplier(candidate)
         self._must_be_single = self._must_be_single or (candidate is not None and not is_alone)

@@ -8,6 +8,8 @@ source ``cache``, with one of these faults:
     hash      its SHA-256 is not the one in the manifest
     unlisted  a file in the model's directory is not in the manifest (a failure only with ``strict``)
 
+A good file that has no chunk map gets one, unless ``cache.chunk_maps`` is ``never``.
+
 A repair is an ordinary run of ensure that trusts none of the bad files, so that bad bytes are replaced only
 by verified ones.
 """
@@ -20,6 +22,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.cancel import Cancelled
+from modelfetch.engine.damage import Range, format_ranges, wrong_ranges
 from modelfetch.engine.events import (
     Event,
     FileKept,
@@ -67,6 +70,9 @@ class VerifyRequest:
     """Whether to read only files whose size, time or inode changed since they were verified."""
     repair: bool = False
     """Whether to fetch bad and missing files again."""
+    sample: int = 0
+    """How many chunks of each file to read instead of all of it; 0 for all. A file whose chunks are not
+    known, or one of whose chunks is wrong, is read completely."""
     strict: bool = False
     """Whether unlisted files are failures, and with ``repair`` put into quarantine."""
     consulted: Sequence[Consulted] = ()
@@ -85,6 +91,8 @@ class Finding:
     fault: Fault
     reason: str
     """The fault in words, with both digests or sizes."""
+    ranges: tuple[Range, ...] = ()
+    """What is damaged, as far as the chunks of the file are known: starts and ends in bytes."""
 
     def __str__(self) -> str:
         is_plain = self.fault in (Fault.MISSING, Fault.UNLISTED)
@@ -168,7 +176,7 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
             for file in manifest.files
         ]
     items.sort(key=lambda item: -item.file.size)
-    tasks = [_check_alone(runtime, item, quick=request.quick) for item in items]
+    tasks = [_check_alone(runtime, item, request) for item in items]
     deadline = Deadline(runtime)
     with closing(merge(tasks, THREADS, runtime.cancel)) as merged:
         for item in with_heartbeat(merged, runtime.clock, runtime.positions):
@@ -180,35 +188,55 @@ def _check_all(runtime: Runtime, request: VerifyRequest, found: Findings) -> Ite
                 yield item
 
 
-def _check_alone(runtime: Runtime, item: _Item, *, quick: bool) -> Generator[Event | _Checked, None, None]:
+def _check_alone(
+    runtime: Runtime, item: _Item, request: VerifyRequest
+) -> Generator[Event | _Checked, None, None]:
     """Check one file as a task of its own."""
-    finding = yield from _check(runtime, item, quick=quick)
+    finding = yield from _check(runtime, item, request)
     yield _Checked(item.key, finding)
 
 
-def _check(runtime: Runtime, item: _Item, *, quick: bool) -> Task[Finding | None]:
+def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Finding | None]:
     """Check one file; returns the finding, or None for a good file."""
     model, file = item.manifest.name, item.file
-    if quick and item.unchanged:
+    if request.quick and item.unchanged:
         yield FileKept(model, file.path, file.size)
         return None
     size = runtime.store.size_of(item.path)
     if size is None:
         return (yield from _bad(model, file, Fault.MISSING, "is not there"))
     if size != file.size:
-        return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}"))
+        ranges = wrong_ranges(runtime, item.manifest, file, item.path)
+        return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}", ranges))
     yield FileStarted(model, file.path, file.size, 0)
-    actual = yield from hash_with_progress(runtime, model, file, item.path)
+    if request.sample and (yield from _is_sample_right(runtime, item, request.sample)):
+        yield FileKept(model, file.path, file.size)
+        return None
+    # The map is made of bytes that are read anyway: nothing else ever reads a file for it.
+    chunks = runtime.store.map_hasher(file, is_doubted=request.sample > 0)
+    actual = yield from hash_with_progress(runtime, model, file, item.path, chunks)
     if not file.is_pinned(actual):
         reason = f"has SHA-256 {actual} instead of {file.sha256}"
-        return (yield from _bad(model, file, Fault.HASH, reason))
-    yield FileVerified(model, file.path, file.size, file.sha256)
+        ranges = wrong_ranges(runtime, item.manifest, file, item.path)
+        return (yield from _bad(model, file, Fault.HASH, reason, ranges))
+    cid = runtime.store.chunk_maps.write(file.sha256, chunks.tree()) if chunks is not None else ""
+    yield FileVerified(model, file.path, file.size, file.sha256, cid)
     return None
 
 
-def _bad(model: str, file: FileSpec, fault: Fault, reason: str) -> Task[Finding]:
-    yield SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "")
-    return Finding(fault, reason)
+def _is_sample_right(runtime: Runtime, item: _Item, count: int) -> Task[bool]:
+    from modelfetch.engine.sampling import sample  # here, as few checks ask for it
+
+    return (yield from sample(runtime, item.manifest, item.file, item.path, count))
+
+
+def _bad(
+    model: str, file: FileSpec, fault: Fault, reason: str, ranges: tuple[Range, ...] = ()
+) -> Task[Finding]:
+    if ranges:
+        reason = f"{reason}: wrong at {format_ranges(ranges)}"
+    yield SourceFailed(model, file.path, CACHE, "", fault, reason, "", 0, "", "", ranges)
+    return Finding(fault, reason, ranges)
 
 
 def _repair(runtime: Runtime, request: VerifyRequest, found: Findings) -> Iterator[Event]:
@@ -304,4 +332,5 @@ def _result(model: str, file: FileSpec, found: Finding | str | None) -> FileResu
         return FileResult(model, file.path, "completed", "", CACHE, file.size)
     status: Status = "failed" if isinstance(found, Finding) else "cancelled"
     reason = found.fault if isinstance(found, Finding) else found
-    return FileResult(model, file.path, status, reason, CACHE, file.size)
+    ranges = found.ranges if isinstance(found, Finding) else ()
+    return FileResult(model, file.path, status, reason, CACHE, file.size, ranges)

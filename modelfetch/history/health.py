@@ -232,15 +232,24 @@ def _end(attempt: AttemptRow) -> datetime:
     return attempt.started_at + timedelta(seconds=attempt.seconds)
 
 
-def missed(attempts: Iterable[AttemptRow]) -> frozenset[Miss]:
+def missed(attempts: Sequence[AttemptRow], source: str | None = None) -> frozenset[Miss]:
     """Return the files that hosts did not have at the last attempt.
 
+    A host that could not be reached counts as well: otherwise each run would wait for it again. It does not
+    if the cause was an outage of this machine's network.
+
     Args:
-        attempts: Attempts in the order in which they ended.
+        attempts: Attempts in the order in which they ended, of all kinds of source.
+        source: Kind of the hosts; None for all.
     """
     has: dict[Miss, bool] = {}
-    for each in attempts:
+    judged = [attempt for attempt in attempts if _is_judged(attempt)]
+    excused = _own_outages(judged)
+    for number, each in enumerate(judged):
+        if number in excused or source not in (None, each.source):
+            continue
         is_miss = each.fault in _MISSES or (each.fault == Fault.STALL and not each.received)
+        is_miss = is_miss or each.fault == Fault.CONNECT
         if is_miss or each.outcome == "success":
             has[each.host, each.model, each.file, each.size] = not is_miss
     return frozenset(miss for miss, is_there in has.items() if not is_there)

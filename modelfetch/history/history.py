@@ -245,8 +245,8 @@ class History:
 
     def misses(self, source: str, now: datetime) -> frozenset[Miss]:
         """Return the files that hosts of a kind of source did not have within the last day."""
-        where = {"started_at >= ?": now - timedelta(days=MISS_DAYS), "source = ?": source}
-        return missed(self._rows(AttemptRow, where, "rowid"))
+        where = {"started_at >= ?": now - timedelta(days=MISS_DAYS)}
+        return missed(self._rows(AttemptRow, where, "rowid"), source)
 
     def digests(self) -> list[DigestRow]:
         """Return the newest digests of files outside of the cache, at most :data:`MOST_DIGESTS`."""

@@ -92,10 +92,10 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True)
 class CidRow:
-    """One IPFS address, and how often it led to a verified file."""
+    """One IPFS address of a file, and how often it led to a verified file."""
 
     cid: str
-    """The requested address: the CID of a file, or ``<directory CID>/<path>``."""
+    """The address: the CID of a file, requested or computed, or a requested ``<directory CID>/<path>``."""
     sha256: str
     model: str
     file: str

@@ -1,4 +1,4 @@
-"""Content identifiers of IPFS, with the standard library only and without an IPFS node.
+"""Formats of IPFS, with the standard library only and without an IPFS node.
 
 Pure: bytes and text in, values out. Nothing here opens a file or a connection.
 """

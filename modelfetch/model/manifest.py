@@ -133,6 +133,8 @@ class Manifest:
     upstream: PinOrigin | None = None
     license_notice: str = ""
     """Note about the license for the user; from the built-in catalog, never from a manifest's TOML."""
+    skeleton: str | None = None
+    """Path of the CAR file beside the manifest that has the chunk maps of its files; never from TOML."""
 
     @property
     def size(self) -> int:

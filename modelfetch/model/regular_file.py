@@ -49,6 +49,13 @@ def read_regular(path: Path, most: int, check: Callable[[os.stat_result], None] 
         os.close(fd)
 
 
+def hint_for(error: OSError) -> str:
+    """What to do about a file or directory that cannot be read."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "Check the path."
+    return "Check its owner and mode."
+
+
 def open_regular(path: Path) -> io.FileIO:
     """Open a regular file for reading, without a buffer and without blocking; links are followed.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SIZE_LIMIT",
     "format_duration",
+    "format_range",
     "format_rate",
     "format_size",
     "format_time",
@@ -38,8 +39,14 @@ _SIZE: Final = r"(?ai)([0-9]{1,19}(?:\.[0-9]{1,19})?) ?(?:([kmgtpe]i?)b?|b)?"
 _SPAN: Final = r"(?ai)([0-9]{1,6}(?:\.[0-9]{1,6})?) ?([smhdw])"
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
+_MIB: Final = 1 << 20
 SIZE_LIMIT: Final = 2**63
 """Upper bound of every size: file offsets are signed 64-bit numbers on POSIX and Windows."""
+
+
+def format_range(start: int, end: int) -> str:
+    """Format a range of bytes in MiB, the size of a chunk: ``17.0-18.0 MiB``. The end is rounded up."""
+    return f"{start / _MIB:.1f}-{-(-10 * end // _MIB) / 10:.1f} MiB"
 
 
 def format_rate(bytes_per_s: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from modelfetch.errors import Fault, SourceError
 from modelfetch.net.errors import socket_error
+from modelfetch.net.heads import excerpt_of
 from modelfetch.net.responses import length_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class Answer:
     def read(self, limit: int = JSON_BYTES) -> bytes:
         """Read the whole body; raises like :meth:`pieces`."""
         return b"".join(self.pieces(limit))
+
+    def excerpt(self) -> str:
+        """Read the beginning of a body that will not be used, such as that of an error, as text."""
+        return excerpt_of(self._response, self._timer)
 
     def json(self, limit: int = JSON_BYTES) -> Any:
         """Read the body as JSON.

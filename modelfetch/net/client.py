@@ -82,6 +82,7 @@ class Client:
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
         head: bool = False,
+        first_byte: float | None = None,
     ) -> Answer:
         """Send a request for something that is not pinned, such as a listing of a hub.
 
@@ -92,6 +93,7 @@ class Client:
             public_only: Refuse addresses outside the public internet, because a public server named the URL.
             form: Sent with POST instead of GET; then no redirect is followed and no credential is sent.
             head: Whether only the head of the answer is requested (HEAD instead of GET).
+            first_byte: Seconds for connecting, and again for the first byte, if less than the limits allow.
 
         Returns:
             The answer, whatever its status; the caller closes it.
@@ -106,7 +108,7 @@ class Client:
         public_only = public_only or (self._allowed is not None and origin(url) not in self._allowed)
         with _asking(url):
             response, address, timer = session.open(
-                url, headers, credential, public_only=public_only, form=form, head=head
+                url, headers, credential, public_only=public_only, form=form, head=head, first_byte=first_byte
             )
         answer = Answer(response, address, timer, self._cancel)
         answer.challenge = session.challenge(response, url, address)

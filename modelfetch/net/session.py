@@ -99,6 +99,7 @@ class Session:
         public_only: bool = False,
         form: Mapping[str, str] | None = None,
         head: bool = False,
+        first_byte: float | None = None,
     ) -> tuple[Response, str, StallTimer]:
         """Send a request whose answer is not a pinned file, and follow redirects.
 
@@ -109,12 +110,13 @@ class Session:
             public_only: See :meth:`modelfetch.net.client.Client.open`.
             form: See :meth:`modelfetch.net.client.Client.open`.
             head: See :meth:`modelfetch.net.client.Client.open`.
+            first_byte: See :meth:`modelfetch.net.client.Client.open`.
 
         Returns:
             The response with any status, none of its body read; the URL it came from; and the timer that
             limits the reads.
         """
-        timer = StallTimer(self._limits, self._clock)
+        timer = StallTimer(self._limits, self._clock, first_byte)
         if form is not None:  # no redirect is followed: its target must not receive the form
             return self._send(url, headers, timer, form_of(form), public=public_only), url, timer
         outgoing = Outgoing("HEAD") if head else GET

@@ -20,7 +20,7 @@ from modelfetch.cancel import Cancellation
 from modelfetch.errors import ManifestError, StoreError, UsageError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec, Manifest
-from modelfetch.model.regular_file import open_regular
+from modelfetch.model.regular_file import hint_for, open_regular
 from modelfetch.model.text import quote
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def target_of(text: str) -> Target:
                 size += len(block)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
-        raise StoreError(f"cannot read {quote(text)}: {reason}", hint="Check its owner and mode.") from error
+        raise StoreError(f"cannot read {quote(text)}: {reason}", hint=hint_for(error)) from error
     return Target(hasher.hexdigest(), size)
 
 

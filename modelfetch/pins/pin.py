@@ -266,6 +266,8 @@ def _first_use(combined: Sequence[Combined], pinned: Sequence[PinnedFile], listi
     count = "1 file" if len(computed) == 1 else f"{len(computed)} files"
     if all(file.disk is not None for file, _ in computed):
         return f"the SHA-256 of {count} ({size}) is that of the files on this disk as they are now"
+    if all(file.cid is not None for file, _ in computed):
+        return f"the SHA-256 of {count} ({size}) is computed here, from bytes that are proven by their CIDs"
     is_checked = all(file.git_blob is not None for file, _ in computed)
     checked = ", which match their git blob ids" if is_checked else ""
     source = sanitize(listing.reference.text)

@@ -3,8 +3,8 @@
 An attempt starts with the first :class:`~modelfetch.engine.events.Progress` of a source, which the transfer
 yields before it sends the request. It ends when its bytes are verified or rejected, when it is retried, when
 the source fails, or with the run. A file that was fetched quickly in a batch has no progress: its attempt is
-derived from the commit. Progress of attempt 0 comes while no request is under way. The functions are pure:
-they read records and yield rows.
+derived from the commit, or from the event that its bytes were wrong. Progress of attempt 0 comes while no
+request is under way. The functions are pure: they read records and yield rows.
 """
 
 from __future__ import annotations
@@ -115,7 +115,18 @@ class Attempts:
         yield from self._end(record, (event.model, event.file), outcome, event.fault, event.reason)
 
     def _failed(self, record: Record, event: SourceFailed) -> Iterator[AttemptRow]:
-        yield from self._end(record, (event.model, event.file), "error", event.fault, event.reason)
+        attempt = self._running.get((event.model, event.file))
+        asked = (attempt.first.source, attempt.first.host) if attempt is not None else None
+        if event.fault == Fault.HASH and asked != (event.source, event.host):
+            # Sent over a parallel connection, or in a batch. An attempt at another host goes on.
+            yield replace(
+                self._without_host(record, event, event.source, "error"),
+                host=event.host,
+                fault=event.fault,
+                message=event.reason,
+            )
+        else:
+            yield from self._end(record, (event.model, event.file), "error", event.fault, event.reason)
         if not event.next_source:
             row = self._without_host(record, event, "", "error")
             yield replace(row, fault=EXHAUSTED, message=_NO_SOURCE_LEFT)
@@ -168,7 +179,7 @@ class Attempts:
     def _without_host(
         self, record: Record, event: FileKept | FileCommitted | SourceFailed, source: str, outcome: Outcome
     ) -> AttemptRow:
-        """Row for a result without a request: a file in the cache, or one without any source left."""
+        """Row for a result without an attempt of its own, such as a file in the cache."""
         return AttemptRow(
             run=record.run,
             model=event.model,

@@ -181,7 +181,8 @@ class Bars:
                 sign, style = (
                     (self._symbols.fallback, "yellow") if is_notice else (self._symbols.failed, "red")
                 )
-                self._line(sign, style, terminal_text.subject(state, event.model, event.file), event.fault)
+                subject = terminal_text.subject(state, event.model, event.file)
+                self._line(sign, style, subject, terminal_text.damage(event))
             case ModelReady():
                 self._rest(state)
                 self._line(

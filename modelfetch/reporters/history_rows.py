@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from modelfetch.engine.events import (
     FileCommitted,
     FileResult,
+    FileVerified,
     RunFinished,
     SourceFailed,
 )
@@ -70,6 +71,7 @@ class _Batch:
     attempts: list[AttemptRow] = field(default_factory=list)
     files: list[FileRow] = field(default_factory=list)
     events: list[Record] = field(default_factory=list)
+    cids: list[CidRow] = field(default_factory=list)
 
 
 class HistoryRows:
@@ -108,6 +110,10 @@ class HistoryRows:
         self._last = record
         self._count(self._attempts.add(record))
         self._keep(record)
+        if isinstance(event, FileCommitted | FileVerified) and event.cid:
+            self._batch.cids.append(
+                CidRow(event.cid, event.sha256, event.model, event.file, record.at, successes=0, failures=0)
+            )
         if isinstance(event, FileCommitted):
             self._commit(record, event)
         if isinstance(event, RunFinished):
@@ -198,7 +204,10 @@ class HistoryRows:
             runs=[run],
             files=batch.files,
             attempts=[self._with_kind(attempt) for attempt in batch.attempts],
-            cids=[cid for attempt in batch.attempts for cid in self._cid(record, attempt)],
+            cids=[
+                *batch.cids,
+                *(cid for attempt in batch.attempts for cid in self._cid(record, attempt)),
+            ],
             events=[self._event_row(each) for each in batch.events],
             wait=wait,
         )

@@ -159,9 +159,14 @@ def plan(event: Planned) -> str:
     missing = [file for file in event.files if file.state != "kept"]
     if not missing:
         return contents(event)
-    held = sum(file.held for file in missing)
-    resumed = f" ({format_size(held)} in the cache already)" if held else ""
-    return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{resumed}"
+    reused = sum(file.reused for file in missing)
+    held = sum(file.held for file in missing) - reused
+    here = [
+        f"{format_size(held)} in the cache already" if held else "",
+        f"{format_size(reused)} to copy from other files in the cache" if reused else "",
+    ]
+    known = f" ({', '.join(filter(None, here))})" if any(here) else ""
+    return f"{contents(event)}; {len(missing)} to fetch, {format_size(event.missing)}{known}"
 
 
 def contents(event: Planned) -> str:
@@ -207,7 +212,16 @@ def bad(event: SourceFailed) -> str:
     """Result of verification for a bad file; an unlisted file gets a notice with what to do about it."""
     if event.fault == Fault.UNLISTED:
         return sanitize(f"unlisted: {event.reason}")
-    return f"bad: {sanitize(event.fault)}"
+    return f"bad: {damage(event)}"
+
+
+def damage(event: SourceFailed) -> str:
+    """What is wrong with a file on this disk, with the damaged ranges if known: ``hash 17.0-18.0 MiB``."""
+    if not event.ranges:
+        return sanitize(event.fault)
+    from modelfetch.engine.damage import format_ranges
+
+    return f"{sanitize(event.fault)} {format_ranges(event.ranges)}"
 
 
 def quarantined(event: FileQuarantined) -> str:
@@ -237,10 +251,13 @@ def ready(model: ModelState, symbols: Symbols) -> str:
             f"{format_size(event.fetched)}{of} in {exact(model.seconds)}{rate}",
             _origins(model.sources),
         ]
-    elif set(model.sources) - {CACHE}:
-        parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", _origins(model.sources)]
+    elif event.reused or set(model.sources) - {CACHE}:
+        origins = "" if event.reused else _origins(model.sources)
+        parts += [f"{plural(event.files, 'file')}, {format_size(event.size)}", origins]
     else:
         parts.append(already_present(event.files, event.size))
+    if event.reused:
+        parts.append(f"{format_size(event.reused)} copied from this disk")
     return f" {symbols.dot} ".join(filter(None, parts))
 
 
@@ -252,12 +269,17 @@ def _origins(sources: Counter[str]) -> str:
 
 
 def verified(state: RunState, finished: RunFinished) -> str:
-    """Summary of a verification: ``9 files, 295 MB verified in 0.4s``."""
+    """Summary of a verification: ``9 files, 295 MB verified in 0.4s``.
+
+    Files of which not every byte was read (``--quick``, ``--sample``) are ``checked``, not ``verified``.
+    """
     files = [file for file in finished.files if file.reason != Fault.UNLISTED]
     good = [file for file in files if file.status == "completed"]
     of = "" if len(good) == len(files) else f"{len(good)} of "
     size = format_size(sum(file.size for file in good))
-    return f"{of}{plural(len(files), 'file')}, {size} verified in {exact(state.seconds)}"
+    is_partial = any(file.size and file.kept == file.size for file in state.files.values())
+    verb = "checked" if is_partial else "verified"
+    return f"{of}{plural(len(files), 'file')}, {size} {verb} in {exact(state.seconds)}"
 
 
 def kept(state: RunState) -> str:

@@ -1,4 +1,4 @@
-"""Replaces a small file in one step: for settings, a project's file, and manifests.
+"""Replaces a small file in one step, for settings, a project's file, and manifests; names new files.
 
 The new content is written to a temporary file beside the old one, synced, and renamed. So a crash leaves the
 old content or the new one. A symbolic link is kept: its target is replaced.
@@ -67,6 +67,23 @@ def create_file(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def name_new(temporary: Path, path: Path) -> None:
+    """Give a large file that was written under a temporary name its final name.
+
+    Without hard links, as on FAT, a file that gets the name at the same moment is replaced.
+
+    Raises:
+        FileExistsError: There is something of this name.
+        OSError: The disk refused.
+    """
+    try:
+        os.link(temporary, path)  # fails if the name is taken, which rename() does not
+    except FileExistsError:
+        raise
+    except OSError:
+        temporary.rename(path)
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:

@@ -12,7 +12,7 @@ For example, the row ``network``, ``files`` is ``files = 8`` under ``[network]``
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.settings.redaction import endpoint, gateway, template
@@ -20,6 +20,7 @@ from modelfetch.settings.types import (
     NONE,
     Address,
     Addresses,
+    Choice,
     Directories,
     Directory,
     Flag,
@@ -30,6 +31,7 @@ from modelfetch.settings.types import (
     Setting,
     Size,
 )
+from modelfetch.settings.values import ChunkMapMode
 
 GATEWAYS: Final = ("https://gateway.pinata.cloud", "https://ipfs.filebase.io", "https://ipfs.4everland.io")
 """Public path gateways of three independent operators that serve whole files to programs.
@@ -258,6 +260,15 @@ SETTINGS: Final = (
         7,
         "Days past that age during which a failed check is not flagged.",
         "an upstream may be down for a week",
+        project="never",
+    ),
+    Setting(
+        "cache",
+        "chunk_maps",
+        Choice(get_args(ChunkMapMode)),
+        "auto",
+        "Whether the SHA-256 of each MiB of a large file is stored too; auto: if that takes no time.",
+        "the map gives the file's CID and locates damage, but must not slow down a fetch",
         project="never",
     ),
     Setting(

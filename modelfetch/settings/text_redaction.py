@@ -31,7 +31,7 @@ _NAMED: Final = re.compile(
 """``token=...`` or ``"password": "..."``: the name of a secret, then its value."""
 _SHAPES: Final = re.compile(r"\b(hf|ghp|gho|github_pat|sk|xox[abp]|AKIA)([_-]?)[A-Za-z0-9_-]{16,}")
 """Tokens with a known prefix: Hugging Face, GitHub, OpenAI, Slack, AWS."""
-_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|CREDENTIAL|JWT", re.IGNORECASE)
 _SHORTEST_SECRET: Final = 8
 """Least length of a variable's value to mask in text; a shorter value could be part of a word."""
 

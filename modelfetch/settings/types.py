@@ -130,6 +130,30 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several known words."""
+
+    choices: tuple[str, ...]
+
+    @property
+    def expected(self) -> str:
+        """Describe the form."""
+        return f"one of {', '.join(self.choices)}"
+
+    def from_text(self, text: str) -> TomlValue:
+        """Return the text."""
+        return text
+
+    def validate(self, value: object) -> Value:
+        """Check that the word is known."""
+        if not isinstance(value, str):
+            raise mismatch(self, value)
+        if value not in self.choices:
+            raise ValueError(f"{mismatch(self, value)}.{did_you_mean(value, self.choices)}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """A number of bytes."""
 

@@ -10,7 +10,7 @@ For example, ``settings.network.connect_timeout`` is the value of ``network.conn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 from modelfetch.lazy_dataclass import dataclass, field
 from modelfetch.settings.redaction import redact
@@ -69,6 +69,10 @@ class Retry:
     retry_after_cap: float
 
 
+ChunkMapMode = Literal["auto", "always", "never"]
+"""When chunk maps are made: if hashing the chunks takes no time, always, or never."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cache:
     """Section ``cache``."""
@@ -80,6 +84,7 @@ class Cache:
     warn_size: int
     max_age_days: int
     stale_days: int
+    chunk_maps: ChunkMapMode
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
 from modelfetch.model.text import sanitize
 from modelfetch.model.units import format_size
+from modelfetch.store.chunk_digests import CHUNK, ChunkHasher
+from modelfetch.store.chunk_maps import ChunkMaps
 from modelfetch.store.dir_handles import HANDLES
 from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import BLOCK, hash_file, read_blocks
@@ -30,8 +33,10 @@ from modelfetch.store.receipt_store import Hit, Receipts, read_hits
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.disk import Disk
     from modelfetch.store.evidence import Evidence
+    from modelfetch.store.local_chunks import LocalChunks
     from modelfetch.store.locks import Lock
     from modelfetch.store.survey import Survey
 
@@ -41,20 +46,23 @@ class Contents:
 
     Attributes:
         root: The cache's directory; absolute.
+        chunk_maps: The chunk maps of its blobs.
     """
 
-    def __init__(self, root: Path, disk: Disk) -> None:
+    def __init__(self, root: Path, disk: Disk, chunk_maps: ChunkMapMode) -> None:
         """Open a cache for reading.
 
         Args:
             root: The cache's directory; need not exist.
             disk: The disk operations to use.
+            chunk_maps: The setting ``cache.chunk_maps``.
         """
         self.root = root.absolute()
         self._disk = disk
         self._disk.guard(self.root)
         self._layout = Layout(self.root)
-        self._receipts = Receipts(self._disk, self._layout)
+        self.chunk_maps = ChunkMaps(self._disk, self._layout, chunk_maps)
+        self._receipts = Receipts(self._disk, self._layout, self.chunk_maps)
         self._directories = Directories(self._layout, self._receipts)
         self._quarantine = Quarantine(self._disk, self._layout)
         self._unlisted = Unlisted(self._disk, self._layout, self._quarantine)
@@ -92,6 +100,22 @@ class Contents:
         """Return the path of the blob of a digest, or None; neither its length nor its bytes are verified."""
         path = self._layout.blob(sha256)
         return path if self.size_of(path) is not None else None
+
+    def copies_of(self, manifests: Sequence[tuple[Manifest, FileSpec]]) -> list[Path]:
+        """Return where copies of a file may lie, whether or not there are any: its blob, and its places.
+
+        Args:
+            manifests: Each model that has the file, and the file in it.
+        """
+        places = [self.directory(manifest) / file.path for manifest, file in manifests]
+        return [self._layout.blob(manifests[0][1].sha256), *places]
+
+    @cached_property
+    def local_chunks(self) -> LocalChunks:
+        """Finds chunks of files in this cache."""
+        from modelfetch.store.local_chunks import LocalChunks  # here, as few runs know the chunks of a file
+
+        return LocalChunks(self._disk, self._layout, self.chunk_maps)
 
     def is_filled(self, manifest: Manifest, file: FileSpec) -> bool:
         """Whether a file of a model is placed and has the right length; its bytes are not verified."""
@@ -146,6 +170,19 @@ class Contents:
         return all(self.size_of(path) == file.size for file, path in paths) and all(
             file.is_pinned(hash_file(self._disk, path)) for file, path in paths
         )
+
+    def cids(self, manifest: Manifest) -> dict[str, str]:
+        """Return the CIDs of a model's files that are known, by path, under the profile ``unixfs-v1-2025``.
+
+        They come from the receipt and the chunk maps; those of files of at most 1 MiB are always known.
+        """
+        receipt = self.receipt(manifest)
+        held = {file.path: file.cid for file in receipt.files} if receipt is not None else {}
+        found = {
+            file.path: held.get(file.path) or self.chunk_maps.cid(file.sha256, file.size) or ""
+            for file in manifest.files
+        }
+        return {path: cid for path, cid in found.items() if cid}
 
     def kept(self, manifest: Manifest, receipt: Receipt | None) -> dict[str, bool]:
         """Return for each path whether the file has the stamp of the receipt; reads no file."""
@@ -214,6 +251,26 @@ class Contents:
             StoreError: It is not.
         """
         require_writable(self._disk, self._layout.partials)
+
+    def map_hasher(self, file: FileSpec, *, is_doubted: bool = False) -> ChunkHasher | None:
+        """Return a hasher for a file that is read anyway, with which its missing chunk map can be made.
+
+        Args:
+            file: The file.
+            is_doubted: Whether the file did not fit its map: if it turns out to be good, the map is wrong.
+
+        Returns:
+            None if there is an intact map, or if none may or can be written.
+        """
+        if not self.chunk_maps.is_enabled or file.size <= CHUNK:
+            return None
+        if not is_doubted and self.chunk_maps.is_intact(file):
+            return None
+        try:  # else each verification of a read-only cache would hash everything twice
+            require_writable(self._disk, self._layout.chunk_maps)
+        except StoreError:
+            return None
+        return ChunkHasher(None)
 
     def file_system(self, directory: Path | None = None) -> int:
         """The device number of a directory, there or not yet; of the cache when None.

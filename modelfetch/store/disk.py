@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from modelfetch.errors import StoreError
 from modelfetch.store import syscalls
-from modelfetch.store.disk_errors import UNSEALED, UNSYNCED, DiskOperations
+from modelfetch.store.disk_errors import UNSEALED, UNSYNCED
+from modelfetch.store.disk_locks import DiskLocks
 from modelfetch.store.file_extents import shared_extents
-from modelfetch.store.flock import KernelLock, is_local, is_locked, lock_file, unlock_file
 
 if TYPE_CHECKING:
     from modelfetch.notices import Notices
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Disk(DiskOperations):
+class Disk(DiskLocks):
     """The operations the store needs, on the real file system. File descriptors are integers."""
 
     rename_pauses: ClassVar[tuple[float, ...]] = (0.01, 0.04, 0.16, 0.64) if sys.platform == "win32" else ()
@@ -264,9 +264,15 @@ class Disk(DiskOperations):
 
     def reflink(self, fd: int, path: Path, source: int) -> bool:
         """Let a file share the extents of another one; False where that is impossible."""
-        if not sys.platform.startswith("linux"):
-            return False
-        return self._try("clone into", path, lambda: syscalls.share_extents(fd, source), syscalls.NO_REFLINK)
+        return self._share(path, lambda: syscalls.share_extents(fd, source))
+
+    def reflink_range(self, fd: int, path: Path, offset: int, source: int, start: int, length: int) -> bool:
+        """Let a range of a file share the extents of another one, from ``start`` on; False if impossible."""
+        return self._share(path, lambda: syscalls.share_range(fd, offset, source, start, length))
+
+    def _share(self, path: Path, share: Callable[[], None]) -> bool:
+        is_possible = sys.platform.startswith("linux")
+        return is_possible and self._try("clone into", path, share, syscalls.NO_REFLINK)
 
     # Names
 
@@ -346,55 +352,3 @@ class Disk(DiskOperations):
             # Many file systems cannot sync directories; unlike for a file, that is not worth a notice.
             expected = (*syscalls.NO_SYNC, errno.EBADF)
             self._try("sync", path, lambda: self._paths.on_directory(path, syscalls.sync_directory), expected)
-
-    # Locks
-
-    def lock(self, lock: KernelLock, path: Path) -> bool | None:
-        """Try to acquire a lock without waiting.
-
-        Returns:
-            True when acquired, False when another process holds it, None when locks do not work here:
-            unsupported, not permitted, or a read-only or full disk.
-        """
-        try:
-            return self.perform("lock", path, self._at(path, lock.acquire))
-        except OSError:
-            return None
-
-    def has_name(self, lock: KernelLock, path: Path) -> bool:
-        """Whether we hold a lock, and its file still has that name."""
-        return bool(self._call_or_none("inspect", path, self._at(path, lock.has_name), syscalls.ABSENT))
-
-    def lock_file(self, fd: int, path: Path) -> bool | None:
-        """Try to lock an open file itself; the lock lasts until the last descriptor is closed.
-
-        Returns:
-            True when acquired, and known to exclude others; False when another process holds it; None when a
-            lock on this file proves nothing.
-        """
-        try:
-            if not self.perform("lock", path, lambda: lock_file(fd)):
-                return False
-        except OSError:
-            return None
-        return True if self.lock_excludes(path) else None
-
-    def unlock_file(self, fd: int, path: Path) -> None:
-        """Release the lock of an open file, if there is one."""
-        with suppress(OSError):  # the kernel releases it at the latest when the process ends
-            self.perform("unlock", path, lambda: unlock_file(fd))
-
-    def lock_excludes(self, path: Path) -> bool:
-        """Whether the lock we hold on a file really excludes other processes.
-
-        On Lustre, GPFS and some NFS every ``flock`` succeeds (huggingface/huggingface_hub#4306), and on other
-        network file systems only one machine may know of it. So two conditions must hold: a second ``flock``
-        on the file is refused, and the file system is known to be local. If in doubt the answer is False.
-        """
-        with suppress(OSError):
-            return self.perform("probe", path, self._at(path, is_locked)) and self.is_local(path)
-        return False
-
-    def is_local(self, path: Path) -> bool:
-        """Whether a file is known to be on a file system that only this machine uses."""
-        return is_local(path)

@@ -80,6 +80,10 @@ class Extents:
             raise ValueError(f"bytes {start} to {end} are there already, at least some of them")
         return at
 
+    def __iter__(self) -> Iterator[Extent]:
+        """Yield the ranges in order; they change with the next call of :meth:`add` or :meth:`remove`."""
+        return iter(self._extents)
+
     def covering(self, position: int) -> Extent | None:
         """The extent that holds the byte at a position, if it is there."""
         at = bisect_right(self._extents, position, key=_start)

@@ -16,6 +16,9 @@ from typing import Final
 if sys.platform != "win32":
     import fcntl
 
+ASKED_FROM: Final = 64 << 10
+"""Size in bytes from which a file that is removed is asked for shared extents: opening many small ones takes
+longer than removing them, and they are no part of the answer that a person sees."""
 _FIEMAP: Final = 0xC020660B
 """``_IOWR('f', 11, struct fiemap)`` of linux/fs.h."""
 _HEADER: Final = struct.Struct("=QQLLLL")

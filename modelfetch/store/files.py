@@ -78,6 +78,13 @@ def best_effort(disk: Disk) -> Iterator[None]:
             report_left_alone(disk, Path(error.__cause__.filename))
 
 
+def list_if_possible(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
+    """List a directory like :meth:`.Disk.entries`; empty if it is a link, or another user's."""
+    with best_effort(disk):
+        return disk.entries(directory) if is_directory(disk, directory) else []
+    return []
+
+
 def report_left_alone(disk: Disk, path: Path) -> None:
     """Report a path in the cache that this program did not create, and does not change."""
     disk.notices.add(f"{sanitize(str(path))} was not made by modelfetch, so it is left alone: move it away")

@@ -1,4 +1,6 @@
-"""Threads that hash the bytes that their writers could not hash: out of order, or of an earlier run.
+"""How a store hashes: what is hashed, and by which threads.
+
+Threads hash the bytes that their writers could not hash: those out of order, or of an earlier run.
 
 :mod:`hashlib` releases the interpreter lock, so a thread that hashes during the transfer adds no time. A file
 is hashed by one thread at a time, in order. There are two threads, so that two files are hashed at once.
@@ -6,14 +8,20 @@ is hashed by one thread at a time, in order. There are two threads, so that two 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import threading
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from modelfetch import threads
+from modelfetch.store.chunk_digests import CHUNK, ChunkHasher, HashingShare
 from modelfetch.store.files import BLOCK
+
+if TYPE_CHECKING:
+    from modelfetch.settings.values import ChunkMapMode
+    from modelfetch.store.prefix import Hasher
 
 THREADS: Final = min(2, os.cpu_count() or 1)
 """Number of hashing threads."""
@@ -36,14 +44,17 @@ class Follower(Protocol):
 
 
 class Hashing:
-    """The hashing threads of one store; started on demand, ended after :data:`IDLE_SECONDS` without work.
+    """The hashing of one store. Its threads start on demand, and end after :data:`IDLE_SECONDS` without work.
 
     Args:
         most: Number of threads, instead of :data:`THREADS`; with 0 the writers hash.
+        chunk_maps: The setting ``cache.chunk_maps``, which decides whether chunks are hashed too.
     """
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, chunk_maps: ChunkMapMode = "never") -> None:
         self._most = THREADS if most is None else most
+        self._chunk_maps = chunk_maps
+        self._share = HashingShare()
         self._lock = threading.Lock()
         self._waiting: queue.SimpleQueue[Follower] = queue.SimpleQueue()
         self._running = 0
@@ -52,6 +63,12 @@ class Hashing:
     def has_threads(self) -> bool:
         """Whether there are threads at all."""
         return self._most > 0
+
+    def new_hasher(self, size: int | None) -> Hasher:
+        """Return the hasher for a file of a size in bytes, if that is known; see :class:`.ChunkHasher`."""
+        if self._chunk_maps == "never" or (size is not None and size <= CHUNK):
+            return hashlib.sha256()
+        return ChunkHasher(self._share if self._chunk_maps == "auto" else None)
 
     def follow(self, follower: Follower) -> None:
         """Queue a file; a thread hashes the bytes of it that are there."""

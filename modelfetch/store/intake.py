@@ -7,6 +7,7 @@ the blob. So no final name can have wrong bytes here either. The order is that o
     sync it
     rename it to its blob               # unless that blob is present already
     sync the blob's directory
+    write its chunk map                 # if its chunks were hashed too
     remove the temporary directory      # also after a failure; the sweep removes those of killed runs
 """
 
@@ -23,6 +24,7 @@ from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import FileSpec
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
+from modelfetch.store.chunk_digests import ChunkHasher
 from modelfetch.store.contents import require_space
 from modelfetch.store.files import make_directories
 from modelfetch.store.group_commit import remove_group
@@ -30,8 +32,10 @@ from modelfetch.store.partial_files import WRITE_BACK
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:
+    from modelfetch.store.chunk_maps import ChunkMaps
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
+    from modelfetch.store.prefix import Hasher
     from modelfetch.store.quarantine import Quarantine
 
 INSTEAD: Final = "put the cache elsewhere with --cache-dir"
@@ -80,12 +84,13 @@ class Digester:
 
     Args:
         size: Their number, if it is known; required for a git blob id, which begins with it.
+        hasher: Computes the SHA-256, and perhaps more.
     """
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int | None = None, hasher: Hasher | None = None) -> None:
         self._stated = size
         self.size = 0
-        self._sha256 = hashlib.sha256()
+        self._sha256 = hasher or hashlib.sha256()
         # Only identifies bytes that git identifies the same way; the pin is the SHA-256.
         self._sha1 = None if size is None else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
@@ -120,13 +125,23 @@ class Intake:
     All methods raise :class:`~modelfetch.errors.StoreError` when a disk operation fails.
     """
 
-    def __init__(self, disk: Disk, layout: Layout, quarantine: Quarantine, size: int | None = None) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        layout: Layout,
+        quarantine: Quarantine,
+        chunk_maps: ChunkMaps,
+        hasher: Hasher,
+        size: int | None = None,
+    ) -> None:
         """Create the temporary file.
 
         Args:
             disk: The disk.
             layout: The paths of the cache.
             quarantine: Keeps a damaged blob that the file replaces.
+            chunk_maps: Receives the chunk map of the file.
+            hasher: Hashes the file, and its chunks if a map may be made.
             size: Size of the file in bytes, if it is known: then free space is checked, and the git blob id
                 is computed.
 
@@ -136,7 +151,9 @@ class Intake:
         self._disk = disk
         self._layout = layout
         self._quarantine = quarantine
-        self._hasher = Digester(size)
+        self._chunk_maps = chunk_maps
+        self._chunks = hasher if isinstance(hasher, ChunkHasher) else None
+        self._hasher = Digester(size, hasher)
         self._written_back = 0
         if size is not None:
             require_space(disk, layout.root, size, INSTEAD)
@@ -197,6 +214,8 @@ class Intake:
             self._close()
             if not self._is_stored(file):
                 self._publish(file)
+            if self._chunks is not None:  # after the blob has its name, as for a download
+                self._chunk_maps.write(file.sha256, self._chunks.tree())
             self.abandon()
         return digest
 

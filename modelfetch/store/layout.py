@@ -3,6 +3,7 @@
 ::
 
     blobs/sha256/3f/3f...          verified bytes
+    chunks/sha256/3f/3f....car     the chunk map of a blob
     models/<name>/<label>/...      the files that programs open
     models/<name>/<label>.json     the receipt
     partial/3f.../                 an unfinished download
@@ -29,6 +30,8 @@ IDENTITY_DIGITS: Final = 12
 """Hex digits of a manifest's identity in a directory name. 48 bits: collisions can be made on purpose, so
 :func:`labels` has a further name with all digits."""
 
+CHUNK_MAP_SUFFIX: Final = ".car"
+
 MOST_PATHS: Final = 4096
 """The most paths of files that are kept, about 450 bytes each. A run needs that of each file three times, and
 making one takes as long as a system call."""
@@ -45,6 +48,7 @@ class Layout:
     Attributes:
         models: The files that programs open, in a directory per model.
         blobs: Verified bytes, by digest.
+        chunk_maps: Chunk maps, by the digest of their blob.
         partials: Unfinished downloads, by digest.
         quarantine: Wrong bytes, kept as evidence.
         locks: Lock files, and notes about their holders.
@@ -54,6 +58,7 @@ class Layout:
         self.root = root
         self.models = root / "models"
         self.blobs = root / "blobs" / "sha256"
+        self.chunk_maps = root / "chunks" / "sha256"
         self.partials = root / "partial"
         self.quarantine = root / "quarantine"
         self.locks = root / "locks"
@@ -62,6 +67,10 @@ class Layout:
     def blob(self, sha256: str) -> Path:
         """The path of a blob."""
         return self.blobs / f"{_digest(sha256)[:2]}/{sha256}"
+
+    def chunk_map(self, sha256: str) -> Path:
+        """The path of the chunk map of a blob."""
+        return self.chunk_maps / f"{_digest(sha256)[:2]}/{sha256}{CHUNK_MAP_SUFFIX}"
 
     def partial(self, sha256: str) -> Path:
         """The directory of an unfinished download."""

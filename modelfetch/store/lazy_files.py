@@ -19,6 +19,8 @@ from modelfetch.store.partial_slots import Slot, clear, slots
 from modelfetch.store.temporary import tag
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
     from modelfetch.store.journal_format import Checkpoint, Piece
@@ -133,6 +135,10 @@ class LazyFiles:
         """Take all bytes of another file; raises like :meth:`OpenFiles.clone`."""
         return self.open_or_create().clone(source)
 
+    def clone_range(self, offset: int, source: int, source_offset: int, length: int) -> bool:
+        """Take some bytes of another file; raises like :meth:`OpenFiles.clone_range`."""
+        return self.open_or_create().clone_range(offset, source, source_offset, length)
+
     def read_into(self, room: memoryview, start: int) -> None:
         """Fill a buffer with bytes of the file; raises like :meth:`OpenFiles.read_into`."""
         self.open_or_create().read_into(room, start)
@@ -150,6 +156,14 @@ class LazyFiles:
             StoreError: The disk refused.
         """
         self.open_or_create().journal.append(statement)
+
+    def rewrite_journal(self, statements: Iterable[Checkpoint | Piece]) -> None:
+        """Replace the lines of the journal.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self.open_or_create().journal.rewrite(statements)
 
     def restart(self) -> None:
         """Truncate the journal to its header.

@@ -107,6 +107,8 @@ class Placed:
     path: Path
     quarantined: Quarantined | None = None
     """The wrong file that had the name before, if it was quarantined."""
+    cid: str = ""
+    """The file's CID, if its chunk map was stored with it."""
 
 
 def install(disk: Disk, source: Path, target: Path, file: FileSpec) -> None:

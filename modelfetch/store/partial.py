@@ -17,9 +17,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from modelfetch.errors import IntegrityError, StoreError
+from modelfetch.store.files import BLOCK
 from modelfetch.store.partial_hashing import PartialHasher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from modelfetch.ipfs.file_tree import Built
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
     from modelfetch.store.journal_format import Journal
@@ -134,12 +138,84 @@ class Partial:
         try:
             is_cloned = self._files.clone(source)
             if is_cloned:
-                self._hasher.add_cloned(size, origin)
+                self._hasher.add_cloned(0, size, origin)
         finally:
             is_due = self._hasher.end_write()
         if is_due:
             self._hasher.schedule()
         return is_cloned
+
+    def clone_chunk(
+        self,
+        offset: int,
+        source: int,
+        source_offset: int,
+        length: int,
+        origin: str,
+        is_right: Callable[[memoryview], bool],
+    ) -> bool:
+        """Take a range from a file on this disk, sharing its blocks, if it is right.
+
+        It is checked after it was taken, in an inode of this cache: the other file may change at any time.
+
+        Args:
+            offset: Where the bytes belong in the file; they are missing.
+            source: Descriptor of the other file.
+            source_offset: Where they are in it.
+            length: Number of bytes.
+            origin: The source: ``kind host``.
+            is_right: Whether bytes are the right ones.
+
+        Returns:
+            Whether the file system could share the blocks. Wrong bytes, and those that cannot be read, still
+            count as missing.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        end = offset + length
+        self._hasher.begin_write(offset, end)
+        try:
+            if not self._files.clone_range(offset, source, source_offset, length):
+                return False
+            room = memoryview(bytearray(length))
+            with suppress(StoreError):  # a bad sector of the other file belongs to this one now
+                self._files.read_into(room, offset)
+                if is_right(room):
+                    self._hasher.add_cloned(offset, end, origin)
+        finally:
+            is_due = self._hasher.end_write()
+        if is_due:
+            self._hasher.schedule()
+        return True
+
+    def blocks(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield all bytes of a complete file in order, in blocks that are valid until the next one.
+
+        Yields:
+            The offset of each block, and its bytes.
+
+        Raises:
+            StoreError: The bytes could not be read again.
+        """
+        room = memoryview(bytearray(BLOCK))
+        for offset in range(0, self.file.size, BLOCK):
+            block = room[: self.file.size - offset]
+            self._files.read_into(block, offset)
+            yield offset, block
+
+    def discard(self, ranges: Sequence[tuple[int, int]], check: Callable[[], None] = lambda: None) -> None:
+        """Count some bytes as missing again. No other thread may be writing.
+
+        Args:
+            ranges: Their starts and ends.
+            check: Called while the other bytes are read, which takes long for a large file. What it raises
+                ends the call; the next run then finds all bytes.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        self._hasher.discard(ranges, check)
 
     def digest(self) -> str:
         """Return the SHA-256 of the prefix, in hexadecimal; waits until all of it is hashed.
@@ -174,6 +250,13 @@ class Partial:
                 f"{self.file.path}: {self.length} of {self.file.size} bytes, SHA-256 {self.digest()} "
                 f"instead of {self.file.sha256}"
             )
+
+    def tree(self) -> Built | None:
+        """Build the UnixFS tree of the complete file; None if its chunks were not hashed, or it has only one.
+
+        Call it after :meth:`require_complete`: it is the tree of what is hashed.
+        """
+        return self._hasher.tree()
 
     # Endings
 

@@ -20,6 +20,8 @@ from modelfetch.model.text import sanitize
 from modelfetch.store.journal_format import Checkpoint, Piece, header, line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.disk import Disk
     from modelfetch.store.partial_slots import Slot
@@ -53,6 +55,15 @@ class JournalFile:
         Not before: a run that adds nothing leaves the file as it was.
         """
         self._end, self._is_truncated = end, False
+
+    def rewrite(self, statements: Iterable[Checkpoint | Piece]) -> None:
+        """Replace all lines; no other thread may be appending."""
+        content = b"".join((self._header, *map(line, statements)))
+        # Written over the lines of before, which are still true, and truncated after that: a run that is
+        # killed at any point leaves lines that claim nearly all bytes, and at most one that is torn.
+        self._disk.pwrite(self._descriptor, self._path, content, 0)
+        self._end = len(content)
+        self._truncate()
 
     def append(self, statement: Checkpoint | Piece) -> None:
         """Add a line."""
@@ -200,6 +211,14 @@ class OpenFiles:
             return True
         self.resize()  # the other file had another size by then; what was cloned counts as missing
         return False
+
+    def clone_range(self, offset: int, source: int, source_offset: int, length: int) -> bool:
+        """Let a range of the data file share the extents of a range of another file; False where it cannot.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        return self.disk.reflink_range(self._fd, self.slot.data, offset, source, source_offset, length)
 
     def _start_write_back(self, start: int, end: int) -> None:
         """Start the write-back of bytes just written, once there are enough in a row.

@@ -11,7 +11,8 @@ Hashing from memory requires the effective lock of the data file: then no other 
 bytes of the file are those that were written. Without that proof everything is read back, because the page
 cache also shows what another process wrote there.
 
-Every byte that is hashed passes ``_advance`` once, in order: the place for another digest of the same bytes.
+Every byte that is hashed passes ``_advance`` once, in order; bytes of a false claim pass again when they have
+been fetched again. So the hasher can take the digests of chunks at the same time.
 
 Two locks guard the state:
 
@@ -31,15 +32,19 @@ import math
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from modelfetch.errors import StoreError
-from modelfetch.store.extents import Extents
+from modelfetch.store.extents import Extent, Extents
 from modelfetch.store.files import BLOCK
 from modelfetch.store.journal_format import Journal, Piece, Pieces
 from modelfetch.store.prefix import Claim, Prefix, claims
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from modelfetch.ipfs.file_tree import Built
     from modelfetch.model.manifest import FileSpec
     from modelfetch.store.hashing import Hashing
     from modelfetch.store.lazy_files import LazyFiles
@@ -65,6 +70,7 @@ class PartialHasher:
     def __init__(self, file: FileSpec, files: LazyFiles, hashing: Hashing) -> None:
         self._file = file
         self._files = files
+        self._new_hasher = partial(hashing.new_hasher, file.size)
         self._hashing = hashing if hashing.has_threads and file.size > INLINE else None
         self._state = threading.Condition()
         self._turn = threading.Lock()
@@ -75,7 +81,7 @@ class PartialHasher:
     def _forget_bytes(self) -> None:
         self._extents = Extents()
         self._pieces = Pieces()
-        self._prefix = Prefix(self._files, self._files.read)
+        self._prefix = Prefix(self._files, self._files.read, self._new_hasher())
         self._is_scheduled = False
         self._error: BaseException | None = None
 
@@ -152,13 +158,13 @@ class PartialHasher:
         if self._hashing is None:
             self.hash_rest()
 
-    def add_cloned(self, end: int, origin: str) -> None:
-        """Record bytes from offset 0 on that the data file got without a write; they are hashed later.
+    def add_cloned(self, start: int, end: int, origin: str) -> None:
+        """Record bytes that the data file got without a write; they are hashed later.
 
         The journal claims none of them before that: if the run is killed, they are cloned again.
         """
         with self._state:
-            self._extents.add(0, end, origin)
+            self._extents.add(start, end, origin)
 
     def end_write(self) -> bool:
         """End what :meth:`begin_write` began.
@@ -183,6 +189,11 @@ class PartialHasher:
     def hexdigest(self) -> str:
         """The SHA-256 of the bytes hashed so far, in hexadecimal."""
         return self._prefix.hexdigest()
+
+    def tree(self) -> Built | None:
+        """Build the UnixFS tree of what is hashed; None if chunks were not hashed. No bytes may follow."""
+        with self._turn:
+            return self._prefix.tree()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the prefix is hashed, for at most that many seconds; whether it is.
@@ -273,6 +284,42 @@ class PartialHasher:
         with self._turn:
             self._forget_bytes()
             self._files.restart()
+
+    def discard(self, ranges: Iterable[tuple[int, int]], check: Callable[[], None]) -> None:
+        """Count bytes as missing again, and hash the rest from the start; no thread may be writing.
+
+        Args:
+            ranges: Their starts and ends.
+            check: Called for each block of the rest that is read; what it raises ends the call, and then the
+                journal still says what it said before.
+
+        Raises:
+            StoreError: The disk refused.
+        """
+        with self._turn:
+            with self._state:
+                for start, end in ranges:
+                    self._extents.remove(start, end)
+                kept = tuple(self._extents)
+            # The lines of the journal are about the bytes of before, and would be refuted by the next run.
+            pieces = Pieces()
+            claimed = [each for extent in kept for each in self._claims_of(extent, pieces, check)]
+            self._files.rewrite_journal(claimed)
+            self._prefix, self._pieces = Prefix(self._files, self._files.read, self._new_hasher()), pieces
+        self.schedule()
+
+    def _claims_of(self, extent: Extent, pieces: Pieces, check: Callable[[], None]) -> Iterator[Piece]:
+        """Yield what the journal is to say about bytes that are there, those of the prefix as well.
+
+        The prefix is hashed again, which takes a while: without these lines, a run that ends before would
+        lose what is not hashed by then.
+        """
+        for start in range(extent.start, extent.end, BLOCK):
+            check()
+            block = self._files.read(start, min(start + BLOCK, extent.end))
+            piece = pieces.put(start, block, extent.origin)
+            if piece is not None:
+                yield piece
 
     def reopen(self, files: LazyFiles) -> None:
         """Restart at offset 0 in other files, after :meth:`stop`."""

@@ -7,18 +7,21 @@ about; a false one makes its bytes count as missing. New checkpoints are written
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from modelfetch.lazy_dataclass import dataclass
+from modelfetch.store.chunk_digests import ChunkHasher
 from modelfetch.store.journal_format import INTERVAL, Checkpoint, Journal, Piece
+
+if TYPE_CHECKING:
+    from modelfetch.ipfs.file_tree import Built
 
 
 class Hasher(Protocol):
-    """A running SHA-256, as returned by :func:`hashlib.sha256`."""
+    """A running SHA-256, as returned by :func:`hashlib.sha256` or :class:`.ChunkHasher`."""
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Hash more bytes."""
@@ -74,22 +77,23 @@ class Prefix:
     Args:
         journal: Receives the checkpoints.
         read: Reads bytes of the file, from a start to an end.
+        hasher: Hashes the prefix; new, or nothing was hashed with it yet.
 
     Attributes:
         length: Bytes hashed so far.
     """
 
-    def __init__(self, journal: Lines, read: Callable[[int, int], bytes]) -> None:
+    def __init__(self, journal: Lines, read: Callable[[int, int], bytes], hasher: Hasher) -> None:
         self.length = 0
         self._journal = journal
         self._read = read
-        self._hasher: Hasher = hashlib.sha256()
+        self._hasher = hasher
         self._checkpointed = 0
         self._origin = ""
         self._claims: deque[Claim] = deque()
         self._current: Claim | None = None
         """The claim whose bytes are being hashed."""
-        self._hasher_before: Hasher = self._hasher
+        self._hasher_before = hasher
         """State of the hash at the start of that claim."""
         self._crc = 0
         """CRC of the claim's bytes so far, if it is a piece."""
@@ -116,6 +120,10 @@ class Prefix:
     def hexdigest(self) -> str:
         """Return the SHA-256 of the bytes hashed so far."""
         return self._hasher.hexdigest()
+
+    def tree(self) -> Built | None:
+        """Build the UnixFS tree of what is hashed; None if chunks were not hashed. No bytes may follow."""
+        return self._hasher.tree() if isinstance(self._hasher, ChunkHasher) else None
 
     def add(self, data: bytes | memoryview, origin: str) -> tuple[int, int] | None:
         """Hash the next bytes.

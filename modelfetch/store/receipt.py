@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,9 @@ from modelfetch.store.layout import is_digest
 from modelfetch.warm import FORMAT as STAMP_FORMAT
 
 FORMAT: Final = 1
+
+_CID: Final = re.compile(r"b[a-z2-7]{1,110}")
+"""A CID of version 1 in base 32, as it is written here."""
 
 LIMIT: Final = 64 << 20
 """Bytes of the largest receipt read; 20,000 files, the most a manifest may have, need some 10 MB."""
@@ -59,6 +63,8 @@ class ReceiptFile:
     verified_at: datetime
     source: str
     """Where its bytes came from: ``kind host``."""
+    cid: str = ""
+    """Its CID under the profile ``unixfs-v1-2025``, if it is larger than a chunk and has a chunk map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ def _file_to_json(file: ReceiptFile) -> dict[str, object]:
         **_stamp_to_json(file.stamp),
         "verified_at": format_time(file.verified_at),
         "source": file.source,
+        **({"cid": file.cid} if file.cid else {}),
     }
 
 
@@ -170,7 +177,10 @@ def _is_sound(receipt: Receipt) -> bool:
 def _file_from_json(facts: Mapping[str, object]) -> ReceiptFile:
     verified_at = parse_time(facts["verified_at"])
     path, sha256, source = (_get(facts, key, str) for key in ("path", "sha256", "source"))
-    return ReceiptFile(path, sha256, _stamp_from_json(facts), verified_at, source)
+    cid = _get(facts, "cid", str) if "cid" in facts else ""
+    if cid and not _CID.fullmatch(cid):
+        raise ValueError("cid is not a CID")
+    return ReceiptFile(path, sha256, _stamp_from_json(facts), verified_at, source, cid)
 
 
 def _consulted_from_json(facts: Mapping[str, object]) -> Consulted:

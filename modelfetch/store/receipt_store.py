@@ -32,6 +32,7 @@ from modelfetch.warm import HITS_LIMIT
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
+    from modelfetch.store.chunk_maps import ChunkMaps
     from modelfetch.store.disk import Disk
 
 
@@ -43,11 +44,18 @@ class ReceiptError(StoreError):
 
 
 class Receipts:
-    """The receipts of a cache."""
+    """The receipts of a cache.
 
-    def __init__(self, disk: Disk, layout: Layout) -> None:
+    Args:
+        disk: The disk.
+        layout: The paths of the cache.
+        chunk_maps: The chunk maps of the cache, for the CIDs in the receipts.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, chunk_maps: ChunkMaps) -> None:
         self._disk = disk
         self._layout = layout
+        self._chunk_maps = chunk_maps
         self._known: dict[Path, tuple[Stamp, Receipt | None]] = {}
         """Receipts read so far, with the stamp of their file: one of thousands of files is slow to parse."""
 
@@ -215,7 +223,10 @@ class Receipts:
         stamp = self._stamp(self._layout.file(manifest.name, label, file.path))
         if stamp is None or stamp.size != file.size:
             raise self._changed(manifest, label, file)
-        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source)
+        # A small file's CID follows from its digest: thousands of them would only lengthen the receipt.
+        # Nor is that of a map which was there: it is a hint, and a CID in a receipt is taken for a fact.
+        cid = self._chunk_maps.written(file.sha256)
+        return ReceiptFile(file.path, file.sha256, stamp, verified_at, source, cid)
 
     def _unchanged(self, manifest: Manifest, label: str, file: FileSpec, before: ReceiptFile) -> ReceiptFile:
         """Keep the entry of the previous receipt, if the file still has its stamp."""

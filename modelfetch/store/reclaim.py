@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import dataclass
-from modelfetch.store.files import is_directory
+from modelfetch.store.file_extents import ASKED_FROM
+from modelfetch.store.files import best_effort, is_directory
 from modelfetch.store.journal_format import is_foreign
 from modelfetch.store.locks import Lock
 from modelfetch.store.partial_slots import Slot, discard, read_journal, slots
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
     from modelfetch.store.layout import Layout
     from modelfetch.store.receipt import ReceiptFile
-
-
-_WORTH: Final = 64 << 10
-"""Size in bytes from which a file is asked for shared extents: opening many small ones takes longer than
-removing them, and they are no part of the answer that a person sees."""
 
 
 class BusyError(Exception):
@@ -122,7 +118,7 @@ class Reclaimer:
         return self.take(skipped)
 
     def blob(self, digest: str) -> Reclaimed:
-        """Remove a blob, unless a model uses it.
+        """Remove a blob and its chunk map, unless a model uses it.
 
         Raises:
             BusyError: Another process works with it.
@@ -156,17 +152,20 @@ class Reclaimer:
         return self.take()
 
     def _blob(self, digest: str) -> None:
-        path = self._layout.blob(digest)
+        """Remove a blob that no model uses, and its chunk map, also one whose blob is gone already."""
+        path, chunk_map = self._layout.blob(digest), self._layout.chunk_map(digest)
         found = self._disk.lstat(path)
-        if self._uses[digest] or found is None or self._names[inode_of(found)]:
+        if self._uses[digest] or (found or self._disk.lstat(chunk_map)) is None:
             return
         # An executable file is a copy of its blob, and its model has no receipt before the run ends.
-        if self._copies[found.st_size]:
+        if found is not None and (self._names[inode_of(found)] or self._copies[found.st_size]):
             return
         with self._locked(self._layout.blob_lock(digest)):
             if not self._dry_run and self._was_placed(path):
                 raise BusyError(digest)
             self._remove(path)
+            with best_effort(self._disk):  # nothing depends on a map, which may be of another user
+                self._remove(chunk_map)
 
     def _was_placed(self, blob: Path) -> bool:
         """Whether a run has placed a blob in a model since the survey; to be asked under the blob's lock."""
@@ -228,7 +227,7 @@ class Reclaimer:
         expected = self._links.get(inode, found.st_nlink)
         left = expected if self._dry_run else found.st_nlink
         # Asked before, as an unlinked file cannot be opened. A small file is not worth the question.
-        held = self._held_by_clones(path) if left <= 1 and found.st_size >= _WORTH else 0
+        held = self._held_by_clones(path) if left <= 1 and found.st_size >= ASKED_FROM else 0
         if self._dry_run:
             self._disk.check_removable(path, found)
             self._gone.add(path)

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING
 from modelfetch.errors import LockTimeoutError
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label
-from modelfetch.store.files import has_real_directory, is_directory, is_regular, report_left_alone
+from modelfetch.store.file_extents import ASKED_FROM
+from modelfetch.store.files import (
+    best_effort,
+    has_real_directory,
+    is_directory,
+    is_regular,
+    report_left_alone,
+)
 from modelfetch.store.locks import Lock
 
 if TYPE_CHECKING:
@@ -40,7 +47,7 @@ class Removal:
     paths: tuple[Path, ...]
     """Files, in the order of removal."""
     freed: int
-    """Bytes of disk space freed; a file with another name elsewhere frees none."""
+    """Bytes of disk space freed; what another name or a clone has stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class _FileState:
     """Bytes on the disk."""
     accessed: int
     """Access time in nanoseconds since 1970; a run that copies the file sets it."""
+    shared: tuple[int, int]
+    """Bytes that clones of it have, too, and where they are on the disk: see :meth:`Disk.shared`."""
 
 
 class Remover:
@@ -159,7 +168,7 @@ class Remover:
         return [directory / name for name in self._disk.names(directory)]
 
     def _stored(self, digests: list[str], versions: list[str]) -> dict[str, list[Path]]:
-        """By digest: its blob, unless a model that stays uses the inode, and its partials."""
+        """By digest: its blob and chunk map, unless a model that stays uses the inode, and its partials."""
         used = set(self._inodes_of_others(versions))
         return {
             digest: [*self._blob(digest, used), *self._files_below(self._layout.partial(digest))]
@@ -169,8 +178,19 @@ class Remover:
     def _blob(self, digest: str, used: Collection[Inode]) -> Iterator[Path]:
         path = self._layout.blob(digest)
         state = self._disk.lstat(path)
-        if state is not None and _inode(state) not in used:
+        if state is not None and _inode(state) in used:
+            return
+        if state is not None:
             yield path
+        yield from self._chunk_map(self._layout.chunk_map(digest))
+
+    def _chunk_map(self, path: Path) -> Iterator[Path]:
+        """Yield a chunk map if it can be removed: it may be of another user, and nothing depends on it."""
+        with best_effort(self._disk):
+            found = self._disk.lstat(path)
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                self._disk.check_removable(path, found)
+                yield path
 
     def _inodes_of_others(self, versions: list[str]) -> Iterator[Inode]:
         removed = {self._layout.version(self._name, version) for version in versions}
@@ -186,12 +206,19 @@ class Remover:
 
     def _file_states(self, paths: Iterable[Path]) -> dict[Path, _FileState]:
         """Inspect each path before it is removed."""
-        states = ((path, self._disk.lstat(path)) for path in paths)
-        return {
-            path: _FileState(_inode(state), state.st_nlink, _allocated(state), state.st_atime_ns)
-            for path, state in states
-            if state is not None
-        }
+        found: dict[Path, _FileState] = {}
+        shared: dict[Inode, tuple[int, int]] = {}
+        for path in paths:
+            state = self._disk.lstat(path)
+            if state is None:
+                continue
+            inode = _inode(state)
+            if inode not in shared:
+                shared[inode] = self._disk.shared(path) if state.st_size >= ASKED_FROM else (0, 0)
+            found[path] = _FileState(
+                inode, state.st_nlink, _allocated(state), state.st_atime_ns, shared[inode]
+            )
+        return found
 
     def _delete(
         self,
@@ -259,8 +286,10 @@ def _freed(paths: Iterable[Path], states: Mapping[Path, _FileState], gone: Mappi
     """
     found = [states[path] for path in paths if path in states]
     removed = Counter(gone) + Counter(state.inode for state in found)
-    last = {state.inode: state.allocated for state in found if removed[state.inode] >= state.names}
-    return sum(last.values())
+    last = {state.inode: state for state in found if removed[state.inode] >= state.names}
+    # Of two files with a common place on the disk, as a blob and its executable copy, the second frees it.
+    held = {state.shared[1]: state.shared[0] for state in last.values()}
+    return sum(state.allocated for state in last.values()) - sum(held.values())
 
 
 def _inode(state: os.stat_result) -> Inode:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelfetch.errors import StoreError
+from modelfetch.lazy_dataclass import replace
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
 from modelfetch.store.files import is_same_file, make_directories, write_atomically
@@ -30,6 +31,7 @@ from modelfetch.store.time_marks import begin_upkeep, note_use
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
     from modelfetch.notices import Notices
+    from modelfetch.settings.values import ChunkMapMode
     from modelfetch.store.evidence import Evidence
     from modelfetch.store.group_commit import GroupCommit
     from modelfetch.store.hashing import Hashing
@@ -48,7 +50,6 @@ class Store(Contents):
     All methods raise :class:`~modelfetch.errors.StoreError`, naming the path, when a disk operation fails.
 
     Attributes:
-        root: The cache's directory; absolute.
         guest: Places files in the directories of other programs.
     """
 
@@ -60,6 +61,7 @@ class Store(Contents):
         disk: Disk | None = None,
         hashing: Hashing | None = None,
         notices: Notices | None = None,
+        chunk_maps: ChunkMapMode = "never",
     ) -> None:
         """Open a cache; nothing is created before something is stored.
 
@@ -68,10 +70,11 @@ class Store(Contents):
             fsync: Whether stored files must survive a power cut. Without it, a power cut can leave zeros
                 under a final name.
             disk: Replaces the real disk; ``fsync`` and ``notices`` are then ignored.
-            hashing: Replaces the default hashing threads.
+            hashing: Replaces the default hashing threads; downloads then ignore ``chunk_maps``.
             notices: Collects lines about files that are left alone, and about what the file system cannot do.
+            chunk_maps: The setting ``cache.chunk_maps``: ``auto``, ``always`` or ``never``.
         """
-        super().__init__(root, disk or Disk(fsync=fsync, notices=notices))
+        super().__init__(root, disk or Disk(fsync=fsync, notices=notices), chunk_maps)
         self._hashing = hashing  # made with the first partial
         self._lock = threading.Lock()
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
@@ -99,21 +102,20 @@ class Store(Contents):
             cancelled: Called between blocks while earlier bytes are copied, which is needed where the earlier
                 file cannot be reused. Once it returns True the partial opens empty; nothing on disk is lost.
         """
-        from modelfetch.store.hashing import Hashing
         from modelfetch.store.resume import Opening  # here, as queries and small files open no partial
 
-        with self._lock:
-            self._hashing = self._hashing or Hashing()
-        opening = Opening(self._disk, file, self._hashing, exclusive, cancelled)
+        opening = Opening(self._disk, file, self._prepared_hashing(), exclusive, cancelled)
         return opening.open(self.root, self._layout.partial(file.sha256))
 
-    def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
-        """Remove the partials of a file whose blob is present and verified. Best effort.
+    def _prepared_hashing(self) -> Hashing:
+        from modelfetch.store.hashing import Hashing
 
-        Args:
-            file: The file.
-            exclusive: As for :meth:`partial`.
-        """
+        with self._lock:
+            self._hashing = self._hashing or Hashing(chunk_maps=self.chunk_maps.mode)
+            return self._hashing
+
+    def forget_partial(self, file: FileSpec, exclusive: bool) -> None:
+        """Remove the partials of a file whose blob is verified. Best effort; see :meth:`partial`."""
         from modelfetch.store.partial_slots import clear
 
         clear(self._disk, self._layout.partial(file.sha256), exclusive=exclusive)
@@ -131,7 +133,9 @@ class Store(Contents):
         """
         partial.require_complete()
         with self._disk.reuse_directories():
-            return self._commit(partial, displaced_source)
+            placed = self._commit(partial, displaced_source)
+            # After the blob has its name: a map alone is of no use.
+            return replace(placed, cid=self.chunk_maps.write(partial.file.sha256, partial.tree()))
 
     def _commit(self, partial: Partial, displaced_source: str) -> Placed:
         blob = self._layout.blob(partial.file.sha256)
@@ -154,14 +158,11 @@ class Store(Contents):
         return GroupCommit(self._disk, self._layout, self._directories)
 
     def intake(self, size: int | None = None) -> Intake:
-        """Start a file whose digest is not known yet; its bytes become the blob of the computed digest.
-
-        Args:
-            size: Size in bytes, if it is known.
-        """
+        """Start a file whose digest is not known yet; ``size``, if it is known, is its number of bytes."""
         from modelfetch.store.intake import Intake  # only pins need it
 
-        return Intake(self._disk, self._layout, self._quarantine, size)
+        hasher = self._prepared_hashing().new_hasher(size)
+        return Intake(self._disk, self._layout, self._quarantine, self.chunk_maps, hasher, size)
 
     def place(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None = None) -> Placed:
         """Place a verified blob in the model's directory; durable only once the receipt is written.
@@ -308,10 +309,9 @@ class Store(Contents):
         return restore(self._disk, self._layout, entry, target)
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
-        """Remove a file that the manifest does not list from a model's directory; see :meth:`unlisted`.
+        """Move a file that the manifest does not list out of a model's directory; see :meth:`unlisted`.
 
-        Returns:
-            The quarantine entry; None if no bytes had to be kept: a link, or another name of a blob.
+        The quarantine entry is None if no bytes had to be kept: a link, or another name of a blob.
         """
         return self._unlisted.put_aside(self.directory(manifest), path)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH, why_bad_label, why_bad_name
-from modelfetch.store.files import is_directory, report_left_alone
-from modelfetch.store.layout import is_digest
+from modelfetch.store.files import best_effort, is_directory, list_if_possible, report_left_alone
+from modelfetch.store.layout import CHUNK_MAP_SUFFIX, is_digest
 from modelfetch.store.usage import Inode, allocated, inode_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HeldVersion:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A partial, a quarantine entry, or a blob that no model uses."""
+    """A partial, a quarantine entry, or a blob that no model uses, or of which only the chunk map is left."""
 
     key: str
     """Its digest; of a quarantine entry the name."""
@@ -64,7 +64,7 @@ class Survey:
     quarantined: tuple[Leftover, ...]
     unused: tuple[Leftover, ...]
     """Blobs that no receipt lists, and of which no model has a link or what may be a copy: of models that
-    were never finished."""
+    were never finished. Also the chunk maps of such blobs that are gone."""
     size: int
     """Bytes on the disk, each inode once, with directories."""
     names: Counter[Inode]
@@ -107,7 +107,7 @@ class _Surveyor:
         versions = tuple(self._versions())
         partials = self._leftovers(self._layout.partials, is_digest)
         quarantined = self._leftovers(self._layout.quarantine, lambda name: bool(_ENTRY.fullmatch(name)))
-        unused = tuple(self._blobs())
+        unused = (*self._blobs(), *self._chunk_maps())  # in this order: maps are compared with the blobs
         return Survey(
             versions,
             tuple(partials),
@@ -159,7 +159,7 @@ class _Surveyor:
         return found
 
     def _blobs(self) -> Iterator[Leftover]:
-        used = {file.sha256 for receipt in self._receipts.values() for file in receipt.files}
+        used = self._used()
         for prefix in self._directories(self._layout.blobs):
             for path, found in walk(self._disk, self._layout.blobs / prefix):
                 self._count(found)
@@ -173,6 +173,23 @@ class _Surveyor:
                 if path.name not in used and not is_placed:
                     # The ctime too: a link that another program made or removed is a use.
                     yield Leftover(path.name, max(found.st_mtime, found.st_ctime))
+
+    def _used(self) -> set[str]:
+        return {file.sha256 for receipt in self._receipts.values() for file in receipt.files}
+
+    def _chunk_maps(self) -> Iterator[Leftover]:
+        held = {*self._digests.values(), *self._used()}
+        for prefix, is_below in list_if_possible(self._disk, self._layout.chunk_maps):
+            for path, found in self._walk_if_possible(self._layout.chunk_maps / prefix) if is_below else ():
+                self._count(found)
+                digest = path.name.removesuffix(CHUNK_MAP_SUFFIX)
+                if is_digest(digest) and path.name != digest and stat.S_ISREG(found.st_mode):
+                    yield from [] if digest in held else [Leftover(digest, found.st_mtime)]
+
+    def _walk_if_possible(self, path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+        """Walk a directory; one that is closed to this user is left out, as nothing depends on its maps."""
+        with best_effort(self._disk):
+            yield from walk(self._disk, path)
 
     def _directories(self, directory: Path) -> list[str]:
         if not is_directory(self._disk, directory):

@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelfetch.store.files import best_effort, hash_file, is_directory, is_regular, report_left_alone
+from modelfetch.store.files import best_effort, hash_file, is_regular, list_if_possible, report_left_alone
 from modelfetch.store.group_commit import remove_group
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.locks import Lock, remove_free_locks
@@ -30,7 +30,7 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     """Remove leftovers, as far as permitted; see :meth:`modelfetch.store.Store.sweep`."""
     removed = list(_sweep_temporaries(disk, layout, thorough=thorough))
     removed += remove_free_locks(disk, layout.root, layout.locks)
-    for name, _ in _entries(disk, layout.partials):
+    for name, _ in list_if_possible(disk, layout.partials):
         with best_effort(disk):
             if is_digest(name):
                 removed += _sweep_partial(disk, layout, name)
@@ -39,25 +39,20 @@ def sweep(disk: Disk, layout: Layout, *, thorough: bool) -> tuple[Path, ...]:
     return tuple(removed)
 
 
-def _entries(disk: Disk, directory: Path) -> list[tuple[str, bool]]:
-    """List a directory like :meth:`.Disk.entries`; empty if it is a link, or another user's."""
-    with best_effort(disk):
-        return disk.entries(directory) if is_directory(disk, directory) else []
-    return []
-
-
 def _sweep_temporaries(disk: Disk, layout: Layout, *, thorough: bool) -> Iterator[Path]:
     # Files of a version are placed before its receipt is written. A run that finds all receipts therefore
     # need not inspect each of those files; its search stops above the directories of versions.
-    depth = 100 if thorough else 1
-    for path in (*_temporaries(disk, layout.models, depth), *_temporaries(disk, layout.locks, 0)):
+    # The same holds for the up to 256 directories of chunk maps.
+    places = [(layout.models, 100 if thorough else 1), (layout.locks, 0)]
+    places += [(layout.chunk_maps, 1)] if thorough else []
+    for path in [path for place in places for path in _temporaries(disk, *place)]:
         with best_effort(disk):
             if _is_left_over(disk, path, stat.S_ISREG) and disk.unlink(path):
                 yield path
 
 
 def _temporaries(disk: Disk, directory: Path, depth: int) -> Iterator[Path]:
-    for name, is_below in _entries(disk, directory):
+    for name, is_below in list_if_possible(disk, directory):
         if is_temporary(name):
             yield directory / name
         elif depth and is_below:

@@ -27,6 +27,8 @@ SAFE: Final = (
 _SEEKING: Final = threading.Lock()
 """Windows has no pread and pwrite: seek and read or write must not be interleaved with another thread's."""
 
+_FICLONERANGE: Final = 0x4020940D
+"""``_IOW(0x94, 13, struct file_clone_range)`` of linux/fs.h: share some extents of another file."""
 _FICLONE: Final = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share the extents of another file (Btrfs, XFS, bcachefs)."""
 
@@ -159,6 +161,18 @@ def share_extents(fd: int, source: int) -> None:
     """Let an empty file share the extents of another one. Linux only."""
     if sys.platform != "win32":
         fcntl.ioctl(fd, _FICLONE, source)
+
+
+def share_range(fd: int, offset: int, source: int, source_offset: int, length: int) -> None:
+    """Let a range of a file share the extents of a range of another one; see ioctl_ficlonerange(2).
+
+    The offsets must be multiples of the block size of the file system, and so must the length, unless the
+    range ends where the source ends.
+    """
+    if sys.platform.startswith("linux"):
+        # struct file_clone_range: four numbers of 64 bits.
+        fields = (source, source_offset, length, offset)
+        fcntl.ioctl(fd, _FICLONERANGE, b"".join(field.to_bytes(8, sys.byteorder) for field in fields))
 
 
 def why_not_removable(found: os.stat_result, above: os.stat_result | None) -> int:

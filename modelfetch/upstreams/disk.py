@@ -24,7 +24,7 @@ from modelfetch.errors import StoreError, UnavailableError, UnknownModelError, U
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.paths import DEPTH
 from modelfetch.model.reference import DiskReference
-from modelfetch.model.regular_file import open_regular
+from modelfetch.model.regular_file import hint_for, open_regular
 from modelfetch.model.text import quote, visible
 from modelfetch.upstreams.base import Listing, UpstreamFile
 from modelfetch.upstreams.collect import MAX_FILES
@@ -204,7 +204,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
     """Make the error for a path that cannot be read."""
     return StoreError(
         f"cannot read {quote(str(path), 200)}: {(error.strerror or 'unknown error').lower()}",
-        hint="Check its owner and mode.",
+        hint=hint_for(error),
     )
 
 

@@ -251,7 +251,7 @@ def test_a_command_parsed_without_typer_runs_as_one_parsed_by_it(
 
     def verify(names: Sequence[str], flags: Any = None, options: Any = None, **more: object) -> int:
         given = {name: value for name, value in (flags or {}).items() if value is not None}
-        off = dict.fromkeys(("quick", "repair", "strict", "json"), False)
+        off = dict.fromkeys(("quick", "repair", "strict", "json"), False) | {"sample": 0}
         runs.append((list(dict.fromkeys(names)), given, options or RunOptions(), off | more))
         return 0
 

@@ -113,6 +113,18 @@ def test_list_and_show_and_path(cli: Command, served: ServedModel) -> None:
     assert len(document["identity"]) == 64
 
 
+def test_show_has_the_cids_that_are_known(cli: Command, served: ServedModel) -> None:
+    cli.environment["MODELFETCH_CACHE_CHUNK_MAPS"] = "always"
+    cids = {file["path"]: file["cid"] for file in cli("show", "m", "--json").document["files"]}
+    assert cids["a/small.bin"].startswith("bafkrei")
+    large = [path for path, cid in cids.items() if cid is None]
+    assert large
+    cli.prepare("m")
+    for file in cli("show", "m", "--json").document["files"]:
+        assert file["cid"].startswith("bafybei" if file["path"] in large else "bafkrei")
+        assert file["cid"] in cli("show", "m").out
+
+
 def test_list_is_filtered_and_sorted(cli: Command, tmp_path: Path) -> None:
     """Of the catalog that is built in; sizes and tasks are facts of its manifests."""
     rows = [line.split() for line in cli("list", "whisper-BASE", "--task", "speech", "--sort", "size").lines]

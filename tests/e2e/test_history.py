@@ -193,7 +193,9 @@ def test_the_next_plan_has_another_order_and_says_why(fared: Fared, tmp_path: Pa
     cli = fresh(fared, tmp_path)
     plan = cli("plan", "m", "--json").document
     sources = [f"ipfs {host(port)}" for port in (fared.origin.port, fared.dead)]
-    assert plan["models"][0]["files"][0]["sources"][2:4] == sources
+    offered = plan["models"][0]["files"][0]["sources"]
+    # The dead gateway could not be asked for this file while others answered, so it comes last for a day.
+    assert [offered[2], offered[-1]] == sources
     known = {(each["source"], each["host"]): each for each in plan["sources"]}
     assert known["ipfs", host(fared.dead)]["status"] == "degraded"
     assert known["ipfs", host(fared.origin.port)]["success"] == 1.0

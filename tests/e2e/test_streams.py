@@ -49,6 +49,8 @@ ENDINGS: Mapping[str, int] = {
     "bundle push m oci:127.0.0.1:9/lab/m --offline": 4,
     "bundle pull oci:127.0.0.1:9/lab/m --offline": 4,
     "find " + "0" * 64: 3,
+    "cid ./nowhere": 7,
+    "publish m --dry-run": 0,
     "outdated": 0,
     "upgrade m": 2,
     "diff m": 3,

@@ -315,10 +315,11 @@ class Laboratory:
         quick: bool = False,
         repair: bool = False,
         strict: bool = False,
+        sample: int = 0,
         offline: bool = False,
     ) -> list[Event]:
         """Run verify to its end."""
-        request = VerifyRequest(manifests, quick=quick, repair=repair, strict=strict)
+        request = VerifyRequest(manifests, quick=quick, repair=repair, strict=strict, sample=sample)
         return list(verify(self._runtime(runtime, offline=offline), request))
 
     def _runtime(self, runtime: Runtime | None, *, offline: bool) -> Runtime:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -21,11 +22,13 @@ from modelfetch.engine.events import (
     RetryScheduled,
     SourceFailed,
 )
+from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.parallel import THREAD_NAME, ParallelConnections
 from modelfetch.engine.runtime import Runtime
 from modelfetch.engine.segments import SplitPolicy
 from modelfetch.engine.sink import Connection, Sink
 from modelfetch.errors import Fault, SourceError, StoreError
+from modelfetch.ipfs.leaf_table import LeafTable
 from modelfetch.net.client import Client
 from modelfetch.net.time_limits import Limits
 from modelfetch.sources.base import Stream
@@ -49,6 +52,7 @@ from tests.engine.fakes import (
     model,
     of,
     refuse,
+    sha256,
     workers,
 )
 from tests.origin import Origin, Request, faults
@@ -70,6 +74,13 @@ FAST = replace(EAGER, max_delay=IN_TIME, sample=100_000, sample_seconds=IN_TIME,
 
 def together(lab: Laboratory, **how: object) -> Runtime:
     return lab.runtime(split_policy=EAGER, **how)  # type: ignore[arg-type]
+
+
+def table_of(content: bytes) -> LeafTable:
+    """The chunks of a file of at most one chunk."""
+    found = Store(Path("nowhere")).chunk_maps.read(sha256(content), len(content))
+    assert found is not None
+    return found
 
 
 def got(lab: Laboratory) -> bool:
@@ -345,6 +356,27 @@ def test_parallel_connections_never_use_a_source_that_failed(lab: Laboratory, ho
         assert partial.received == len(CONTENT)
     assert bad.asked == []
     assert len(good.asked) > 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_checked", "goes_on"),
+    [(Fault.CONNECT, False, True), (Fault.CUT, False, False), (Fault.CUT, True, True)],
+)
+def test_a_parallel_connection_goes_on_with_another_source(
+    lab: Laboratory, fault: Fault, is_checked: bool, goes_on: bool
+) -> None:
+    """If its own one cannot be reached; after any other failure only where chunks are checked."""
+    bad = lab.serve(CONTENT, *[refuse(fault)] * 9, host="a.example")
+    good = lab.serve(CONTENT, host="b.example")
+    candidates, runtime = Candidates([bad, good]), together(lab)
+    with lab.store.partial(MODEL.files[0], True) as partial:
+        sink = Sink(runtime, partial, candidates, FileChunks(table_of(CONTENT) if is_checked else None))
+        parallel = ParallelConnections(runtime, sink, candidates)
+        parallel.start(len(CONTENT))
+        sink.probe.ask()
+        wait_for(lambda: not parallel.is_working)
+        assert partial.received == (len(CONTENT) if goes_on else 0)
+    assert len(bad.asked) < runtime.split_policy.connections, "each thread asks it once"
 
 
 def test_wrong_bytes_of_one_source_are_blamed_on_it_alone(lab: Laboratory) -> None:

@@ -136,7 +136,15 @@ def test_percent_of_something_unfinished_never_rounds_to_100() -> None:
 
 DERIVED = {"v", "run", "n", "at", "event", "speed", "eta", "idle", "percent", "totals"}
 """What is not of the event itself."""
-OPTIONAL = {("lock_waiting", "received"), ("lock_waiting", "size"), ("model_ready", "note")}
+OPTIONAL = {
+    ("lock_waiting", "received"),
+    ("lock_waiting", "size"),
+    ("model_ready", "note"),
+    ("model_ready", "reused"),
+    ("file_committed", "reused"),
+    ("source_failed", "ranges"),
+    *((kind, "cid") for kind in ("file_verified", "file_committed")),
+}
 
 
 def golden() -> list[dict[str, Any]]:

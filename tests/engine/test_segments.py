@@ -193,6 +193,37 @@ def test_a_stalled_segment_is_taken_over_however_small() -> None:
     assert segments.advance(first, 5) == 0
 
 
+def test_bytes_that_wait_for_the_rest_of_their_chunk_are_no_stall() -> None:
+    clock = FakeClock()
+    segments = whole(MIB, clock)
+    first = taken(segments.claim())
+    segments.advance(first, 1000)
+    clock.now += POLICY.stall_seconds
+    segments.note_arrival(first)
+    assert segments.claim() is None
+
+
+def to_100s(offset: int) -> int:
+    return offset // 100 * 100
+
+
+@pytest.mark.parametrize(("start", "end", "parts"), [(0, 1000, 4), (50, 1050, 3), (0, 150, 8), (20, 90, 2)])
+def test_ranges_are_cut_at_the_starts_of_chunks(start: int, end: int, parts: int) -> None:
+    cuts = cut(start, end, parts, to_100s)
+    assert (cuts[0][0], cuts[-1][1]) == (start, end)
+    assert all(left[1] == right[0] for left, right in pairwise(cuts))
+    assert all(first % 100 == 0 for first, _ in cuts[1:])
+
+
+def test_a_claimed_segment_is_cut_at_the_start_of_a_chunk() -> None:
+    segments = Segments([(0, 10 * MIB)], POLICY, FakeClock(), align=lambda offset: offset // MIB * MIB)
+    first = taken(segments.claim())
+    segments.advance(first, 100)
+    second = taken(segments.claim())
+    assert second.position % MIB == 0
+    assert first.end == second.position
+
+
 def test_an_answer_that_goes_on_claims_the_free_range_behind_it() -> None:
     segments = whole(12 * MIB)
     first = taken(segments.claim())

@@ -150,6 +150,20 @@ def test_a_source_that_sent_wrong_bytes_is_blamed() -> None:
     assert (row.outcome, row.fault, row.received) == ("error", "hash", SIZE)
 
 
+def test_a_wrong_chunk_over_a_parallel_connection_is_blamed_on_its_host() -> None:
+    """The first connection, to another host, goes on meanwhile."""
+    liar, honest = fold(
+        (0.0, mirror(0)),
+        (0.5, mirror(SIZE // 2)),
+        (0.6, failed("hash", "mirror", "url", "liar.example")),
+        (1.0, mirror(SIZE)),
+        (1.1, verified()),
+    )
+    assert (liar.source, liar.host, liar.outcome, liar.fault) == ("url", "liar.example", "error", "hash")
+    assert liar.message == "it was hash"
+    assert (honest.host, honest.outcome, honest.seconds) == ("m.example", "success", 1.1)
+
+
 def test_no_source_is_blamed_for_wrong_data_of_several_sources() -> None:
     both = "huggingface hf.example + mirror m.example"
     rows = fold(

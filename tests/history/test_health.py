@@ -249,3 +249,11 @@ def test_a_missing_file_is_a_miss_until_it_is_found() -> None:
 )
 def test_which_failures_say_that_a_file_is_not_there(fault: str, received: int, is_missed: bool) -> None:
     assert bool(missed([failure(fault, received=received)])) is is_missed
+
+
+def test_a_host_that_could_not_be_reached_while_another_was() -> None:
+    dead = failure("connect", source="ipfs", host="gate.example")
+    miss = {("gate.example", "m", "a.bin", 1_000_000)}
+    assert missed([dead, attempt(source="huggingface")], "ipfs") == miss
+    assert missed([dead, attempt(source="huggingface")], "mirror") == frozenset()
+    assert missed([dead, attempt(source="cache", outcome="hit")], "ipfs") == frozenset()

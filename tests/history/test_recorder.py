@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from modelfetch.engine.events import (
     Event,
     FileKept,
+    FileVerified,
     ModelReady,
     PlannedFile,
     RunFinished,
@@ -321,6 +323,27 @@ def test_a_file_of_a_directory_is_recorded_by_its_requested_address(history: Cou
     whole = manifest(files=(FileSpec("a", SIZE, "5" * 64),), ipfs_cid="bafybeid")
     remember(history, at_once(tried("mirror", "m.example")), whole)
     assert [row.cid for row in rows(history.path, CidRow)] == ["bafybeid/a"]
+
+
+def test_the_cid_of_a_file_is_recorded_when_its_chunk_map_was_made(history: Counting) -> None:
+    """Also that of a model that no catalog has."""
+    cids = {"a": "bafybeia", "b": "bafybeib"}
+    remember(
+        history,
+        at_once(
+            [
+                planned(),
+                FileVerified(MODEL, "a", SIZE, "5" * 64, cids["a"]),
+                FileVerified(MODEL, "c", SIZE, "7" * 64),
+                replace(committed("b", SIZE), cid=cids["b"]),
+                *completed([("a", SIZE), ("b", SIZE)], SIZE),
+            ]
+        ),
+    )
+    found = [
+        (row.cid, row.sha256, row.file, row.successes, row.failures) for row in rows(history.path, CidRow)
+    ]
+    assert found == [("bafybeia", "5" * 64, "a", 0, 0), ("bafybeib", "0" * 64, "b", 0, 0)]
 
 
 def test_the_addresses_of_another_version_are_not_taken_for_those_of_this_one(history: Counting) -> None:

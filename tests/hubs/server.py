@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import LoopbackHandler, LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Reply:
 Answer = Callable[[Request], Reply]
 
 
-class HubServer(ABC):
+class HubServer(LoopbackServer, ABC):
     """A server on a loopback port. Use it as a context manager.
 
     Attributes:
@@ -80,36 +78,17 @@ class HubServer(ABC):
     """
 
     def __init__(self) -> None:
+        super().__init__(_handler_of(self), is_joined=True)
         self.requests: list[Request] = []
         self.cut_files: int | None = None
         self.is_dead = False
         self._scripts: list[tuple[str, list[Reply | Answer]]] = []
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._server.server_close()
 
     @property
     def endpoint(self) -> str:
         """The base address."""
-        return f"http://{self.host}"
-
-    @property
-    def host(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return self.url
 
     def script(self, part: str, *replies: Reply | Answer) -> None:
         """Answer the next requests whose target contains ``part`` with these replies."""
@@ -148,29 +127,8 @@ class HubServer(ABC):
         return replace(reply, status=206, headers=fields | where, body=content[first : last + 1])
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close() waits for them
-    request_queue_size = 64
-
-    def handle_error(self, *_: Any) -> None:
-        """Clients that leave are part of the tests."""
-
-
-def _handler_of(hub: HubServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1
-
-        def setup(self) -> None:
-            super().setup()
-            hub._open.add(self.connection)
-
-        def finish(self) -> None:
-            hub._open.discard(self.connection)
-            with suppress(OSError):
-                super().finish()
-
+def _handler_of(hub: HubServer) -> type[LoopbackHandler]:
+    class Handler(LoopbackHandler):
         def do_GET(self) -> None:
             if hub.is_dead:
                 self.close_connection = True
@@ -197,8 +155,5 @@ def _handler_of(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = self.close_connection or (
                 reply.cut is not None and reply.cut < len(reply.body)
             )
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     return Handler

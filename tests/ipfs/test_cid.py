@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, raw_sha256
+from modelfetch.ipfs.cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid, cid_of, raw_sha256
+from modelfetch.ipfs.errors import MalformedError
 
 TEST_SHA256 = hashlib.sha256(b"test").digest()
 TEST_CID = "bafkreie7q3iidccmpvszul7kudcvvuavuo7u6gzlbobczuk5nqk3b4akba"
@@ -115,8 +116,8 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
         (HELLO_V0 + "1", "not a CID"),
         (HELLO_V0[:-1] + "0", "not valid base 58"),
         (HELLO_V0[:-1] + "l", "not valid base 58"),
-        ("Qm" + "1" * 44, "stated"),
-        ("Qm" + "z" * 44, "stated"),
+        ("Qm" + "1" * 44, "not a CID of version 0"),
+        ("Qm" + "z" * 44, "not a CID of version 0"),
         (TEST_CID + "a", "not valid base 32"),
         (TEST_CID[:-1] + "b", "not valid base 32"),
         (TEST_CID[:-1] + "1", "not valid base 32"),
@@ -130,9 +131,9 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
         ("k" + "A", "not valid base 36"),
         ("B\u212a" + TEST_CID[2:].upper(), "only ASCII"),
         ("f" + "00" * 600, "at most 512 characters"),
-        (in_hex(version="00"), "must be of version 1"),
-        (in_hex(version="02"), "must be of version 1"),
-        (in_hex(version="12"), "must be of version 1"),
+        (in_hex(version="00"), "must be of version 0 or 1, not 0"),
+        (in_hex(version="02"), "must be of version 0 or 1, not 2"),
+        (in_hex(version="12"), "must be of version 0 or 1, not 18"),
         ("z" + HELLO_V0, "must be of version 1"),
         (in_hex("71"), "codec dag-cbor does not describe files"),
         (in_hex("a902"), "codec dag-json does not describe files"),
@@ -144,7 +145,7 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
         (in_hex(multihash="2208" + "00" * 8), "hash murmur3-x64-64 is not supported"),
         (in_hex(multihash="1110" + "00" * 16), "hash 0x11 is not supported"),
         (in_hex(multihash="1220" + "00" * 31), "31 bytes instead of the stated 32"),
-        (in_hex(multihash="1220" + "00" * 33), "33 bytes instead of the stated 32"),
+        (in_hex(multihash="1220" + "00" * 33), "other bytes follow the digest"),
         (in_hex(multihash="1210" + "00" * 16), "sha2-256 digest must have 32 bytes"),
         (in_hex(multihash="008101" + "00" * 129), "identity digest must have at most 128 bytes"),
         (in_hex("d500"), "shortest form"),
@@ -153,7 +154,7 @@ def in_hex(codec: str = "55", multihash: str = "1220" + "00" * 32, version: str 
     ],
 )
 def test_anything_else_is_refused_with_a_reason(text: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(MalformedError, match=reason):
         Cid.parse(text)
 
 
@@ -177,6 +178,98 @@ def test_what_is_written_is_read_back(codec: int, digest: bytes) -> None:
 def test_any_text_is_read_to_one_spelling_or_refused(text: str) -> None:
     try:
         cid = Cid.parse(text)
-    except ValueError:
+    except MalformedError:
         return
     assert Cid.parse(cid.text) == cid
+
+
+BINARY = [
+    (TEST_HEX, TEST_CID),
+    ("1220" + Cid.parse(HELLO_V0).digest.hex(), HELLO_V0),
+    ("01701220" + Cid.parse(HELLO_V0).digest.hex(), Cid.parse(HELLO_V0).to_v1().text),
+    ("01550000", "bafkqaaa"),
+    ("017000040a020801", "bafyaabakaieac"),
+]
+
+
+@pytest.mark.parametrize(("data", "text"), BINARY)
+def test_the_binary_form_is_read_and_written(data: str, text: str) -> None:
+    block = bytes.fromhex(data)
+    cid = Cid.parse(text)
+    assert Cid.from_binary(block) == cid
+    assert cid.binary == block
+    assert Cid.read(b"xx" + block + b"rest", 2) == (cid, 2 + len(block))
+
+
+@pytest.mark.parametrize(("data", "text"), BINARY)
+def test_no_part_of_a_binary_form_is_an_identifier(data: str, text: str) -> None:
+    block = bytes.fromhex(data)
+    for end in range(len(block)):
+        with pytest.raises(MalformedError):
+            Cid.read(block[:end])
+    with pytest.raises(MalformedError, match="other bytes follow"):
+        Cid.from_binary(block + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("", "ends inside a varint"),
+        ("0171122000" + "00" * 31, "codec dag-cbor does not describe files"),
+        ("01551340" + "00" * 64, "hash sha2-512 is not supported"),
+        ("0155d51c20" + "00" * 32, "hash 0xe55 is not supported"),
+        ("01551221" + "00" * 33, "sha2-256 digest must have 32 bytes"),
+        ("1220" + "00" * 31, "31 bytes instead of the stated 32"),
+        ("1221" + "00" * 33, "must be of version 0 or 1, not 18"),
+        ("0155138101" + "00" * 129, "digest must have at most 128 bytes"),
+        ("0155" + "00" + "8101" + "00" * 129, "identity digest must have at most 128 bytes"),
+        ("01551220" + "00" * 33, "other bytes follow"),
+        ("0155" + "9220" + "00" * 33, "is not supported"),
+        ("0155" + "9200" + "20" + "00" * 32, "shortest form"),
+    ],
+)
+def test_other_bytes_are_refused_with_a_reason(data: str, reason: str) -> None:
+    with pytest.raises(MalformedError, match=reason):
+        Cid.from_binary(bytes.fromhex(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "refusal"),
+    [
+        ("0171" + "1220" + "00" * 32, "codec dag-cbor does not describe files"),
+        ("0155" + "1340" + "00" * 64, "hash sha2-512 is not supported"),
+        ("0172" + "00" + "02" + "0801", "codec libp2p-key does not describe files"),
+        (TEST_HEX, ""),
+    ],
+)
+def test_reading_accepts_any_codec_and_hash_and_says_what_is_not_supported(data: str, refusal: str) -> None:
+    block = bytes.fromhex(data)
+    cid, end = Cid.read(block)
+    assert (end, cid.binary, cid.refusal) == (len(block), block, refusal)
+
+
+def test_all_versions_and_codecs_of_a_block_have_one_multihash() -> None:
+    old = Cid.parse(HELLO_V0)
+    assert old.multihash == old.to_v1().multihash == b"\x12\x20" + old.digest
+    assert Cid(1, RAW, IDENTITY, b"ab").multihash == b"\x00\x02ab"
+
+
+def test_a_block_matches_its_own_identifier_only() -> None:
+    cid = cid_of(b"test", RAW)
+    assert cid.text == TEST_CID
+    assert cid.matches(b"test")
+    assert not cid.matches(b"Test")
+    assert Cid(1, RAW, IDENTITY, b"test").matches(b"test")
+    assert not Cid(1, RAW, IDENTITY, b"test").matches(b"tes")
+    assert not Cid(1, RAW, 0x1E, TEST_SHA256).matches(b"test")
+    hello = bytes.fromhex("0a110802120b68656c6c6f20776f726c64180b")
+    assert cid_of(hello, DAG_PB, version=0).text == HELLO_V0
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_to_one_binary_form_or_refused(data: bytes) -> None:
+    try:
+        cid, end = Cid.read(data)
+    except MalformedError:
+        return
+    assert cid.binary == data[:end]

@@ -320,11 +320,12 @@ def test_a_licence_is_told_before_the_first_byte() -> None:
 def test_a_check_leaves_its_sum_and_the_bad_files() -> None:
     begun, *rest = check()
     assert shown(at_once([begun, planned(), *rest])).text == ["✓ 9 files, 295 MB verified in 2.9s"]
-    bad = SourceFailed(MODEL, "vocab.json", "cache", "", "hash", "differs", "", 0, "", "")
+    damaged = ((17 << 20, 18 << 20),)
+    bad = SourceFailed(MODEL, "vocab.json", "cache", "", "hash", "differs", "", 0, "", "", damaged)
     results = (FileResult(MODEL, "vocab.json", "failed", "hash", "cache", 5),)
     end = RunFinished("failed", 5, 1.0, results, ErrorInfo("integrity", "1 bad file", ""))
     assert shown(at_once([*check()[:-1], bad, end])).text == [
-        "✗ vocab.json  hash",
+        "✗ vocab.json  hash 17.0-18.0 MiB",
         "✗ 0 of 1 file, 0 B verified in 2.9s",
     ]
 

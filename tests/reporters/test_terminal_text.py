@@ -9,6 +9,7 @@ import pytest
 from modelfetch.engine.events import (
     ErrorInfo,
     Event,
+    FileKept,
     FileQuarantined,
     FileResult,
     LockWaiting,
@@ -157,6 +158,20 @@ def test_a_ready_model_says_how_much_came_how_fast_and_from_where() -> None:
 
 def test_a_model_that_was_there_says_so() -> None:
     assert ready(0) == "whisper-base is ready · 9 files, 295 MB, already present"
+
+
+def test_a_model_whose_chunks_all_were_here_is_not_called_present() -> None:
+    events: list[Event] = [RunStarted("verify", (MODEL,)), committed("a", 0, "cache")]
+    events += [ModelReady(MODEL, "1", "/x", 1, 5_000_000, 0, reused=5_000_000)]
+    said = terminal_text.ready(state(events).models[MODEL], UNICODE)
+    assert said == "whisper-base is ready · 1 file, 5.00 MB · 5.00 MB copied from this disk"
+
+
+def test_files_that_were_not_read_completely_are_not_called_verified() -> None:
+    good = FileResult(MODEL, "a", "completed", "", "cache", 100_000_000)
+    run = state([RunStarted("verify", (MODEL,)), FileKept(MODEL, "a", 100_000_000)])
+    finished = RunFinished("completed", 0, 1.0, (good,), None)
+    assert terminal_text.verified(run, finished) == "1 file, 100 MB checked in 0.2s"
 
 
 def test_a_check_counts_good_files_and_names_the_bad_ones_elsewhere() -> None:

@@ -23,6 +23,8 @@ CALLS: Mapping[str, Sequence[str]] = {
     "show": ["NAME"],
     "path": ["NAME"],
     "find": ["0" * 64],
+    "cid": ["nowhere.bin"],
+    "publish": ["NAME"],
     "remove": ["NAME"],
     "gc": ["--keep", "NAME"],
     "outdated": ["NAME"],

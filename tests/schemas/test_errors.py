@@ -32,7 +32,7 @@ from tests.schemas.calls import CALLS, NOBODY, line, naming
 from tests.test_docs import COMMANDS
 
 WITHOUT_SETTINGS = {
-    *("jobs", "attach", "cancel", "retry", "completion", "man"),
+    *("jobs", "attach", "cancel", "retry", "completion", "man", "cid"),
     *("bundle inspect", "bundle verify", "config set", "config unset", "config path"),
 }
 """Commands that read no settings, and so work where those are wrong."""

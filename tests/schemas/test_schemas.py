@@ -136,6 +136,8 @@ SCENE: list[tuple[str, int]] = [
     ("path m", 0),
     ("verify m --strict --repair", 0),
     ("find DIGEST", 0),
+    ("cid pinned/a.bin pinned", 0),
+    ("publish m --car m.car --skeleton m.skeleton.car", 0),
     ("add ./pinned", 0),
     ("outdated pinned", 0),
     ("adopt ./adopted", 0),

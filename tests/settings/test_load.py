@@ -62,6 +62,7 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "cache.warn_size": ("1G", "2 GiB", "3G", "0"),
     "cache.max_age_days": ("1", "2", "3", "0"),
     "cache.stale_days": ("1", "2", "3", "0"),
+    "cache.chunk_maps": ("always", "auto", "never", "always"),
     "history.days": ("1", "2", "3", "0"),
     "lan.enabled": ("true", "false", "true", "false"),
     "serve.jobs": ("1", "3", "4", "5"),

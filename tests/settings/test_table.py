@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from modelfetch.model.source_kinds import SourceKind
 from modelfetch.settings import SETTINGS, Setting, Settings, shown
 from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
-from modelfetch.settings.types import TomlValue, Value
+from modelfetch.settings.types import Choice, TomlValue, Value
 from modelfetch.settings.values import build
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
@@ -44,6 +44,7 @@ CONTRACT = [
     "cache.warn_size",
     "cache.max_age_days",
     "cache.stale_days",
+    "cache.chunk_maps",
     "history.days",
     "lan.enabled",
     "serve.jobs",
@@ -128,6 +129,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (retry.attempts, retry.base, retry.cap, retry.retry_after_cap) == (5, 0.5, 30, 300)
     assert (cache.fsync, cache.partial_days, cache.quarantine_days, cache.version_days) == (True, 7, 7, 90)
     assert (cache.warn_size, cache.max_age_days, cache.stale_days) == (20 * 1024**3, 90, 7)
+    assert cache.chunk_maps == "auto"
     assert settings.history.days == 30
     assert settings.lan.enabled is False
     assert settings.serve.jobs == 2
@@ -143,8 +145,12 @@ def test_values_and_table_have_the_same_names() -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_values_have_the_types_their_dataclasses_promise(setting: Setting) -> None:
     promised = get_type_hints(get_type_hints(Settings)[setting.section])[setting.key]
+    value = defaults().value(setting.name)
+    if isinstance(setting.form, Choice):
+        assert value in get_args(promised) == setting.form.choices
+        return
     kinds = {bool: bool, int: int, float: float, str: str, int | None: int | None, tuple[str, ...]: tuple}
-    assert isinstance(defaults().value(setting.name), kinds[promised])
+    assert isinstance(value, kinds[promised])
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *RUN_SETTINGS], ids=lambda setting: setting.name)
@@ -194,6 +200,7 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
     "cache.fsync": [(False, False)],
     "cache.partial_days": [(0, 0)],
     "cache.warn_size": [("1.5 GB", 1_500_000_000), (0, 0)],
+    "cache.chunk_maps": [("auto", "auto"), ("always", "always"), ("never", "never")],
     "sources.order": [(["url"], ("url",)), (["ipfs", "local", "ipfs"], ("ipfs", "local"))],
     "sources.mirrors": [([], ()), (["https://a.example/{sha256}"], ("https://a.example/{sha256}",))],
     "ipfs.gateways": [
@@ -223,6 +230,7 @@ BAD: Mapping[str, list[object]] = {
     "cache.fsync": [1, "true", None],
     "cache.partial_days": [-1, 1.5],
     "cache.warn_size": ["20 gigs", 10**400],
+    "cache.chunk_maps": ["", "alway", "Auto", True, ["auto"], None],
     "sources.order": [[], "local", ["hf"], ["local", 1], {"local": 1}],
     "sources.mirrors": [
         "https://a.example/{path}",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modelfetch.store import Disk, Hashing, Store
+from modelfetch.errors import StoreError
+from modelfetch.store import Disk, Hashing, Partial, Store
 from tests.store.material import MIB, noise, spec
 
 CONTENT = noise(3 * MIB + 77)
@@ -102,3 +103,60 @@ def test_a_real_clone_or_its_refusal_ends_in_the_right_state(root: Path, source:
         blob = store.find_blob(FILE)
         assert blob is not None
         assert blob.read_bytes() == CONTENT
+
+
+class ChunkCloningDisk(CloningDisk):
+    """The same for a part of a file; some parts cannot be read again, as at a bad sector."""
+
+    def __init__(self, *, can: bool = True, bad: int = -1) -> None:
+        super().__init__(can=can)
+        self.bad = bad
+
+    def reflink_range(self, fd: int, path: Path, offset: int, source: int, start: int, length: int) -> bool:
+        if self.can:
+            os.pwrite(fd, os.pread(source, length, start), offset)
+        return self.can
+
+    def read_at(self, fd: int, path: Path, room: memoryview, offset: int) -> bool:
+        if offset == self.bad and path.name.startswith("data"):
+            self.bad = -1
+            raise StoreError("cannot read: input/output error (EIO)")
+        return super().read_at(fd, path, room, offset)
+
+
+def clone_chunk(partial: Partial, source: Path, at: int) -> bool:
+    fd = os.open(source, os.O_RDONLY)
+    try:
+        return partial.clone_chunk(
+            at, fd, at, MIB, "cache chunks", lambda data: data == CONTENT[at : at + MIB]
+        )
+    finally:
+        os.close(fd)
+
+
+def test_a_chunk_is_taken_without_a_write(root: Path, hashing: Hashing, source: Path) -> None:
+    disk = ChunkCloningDisk()
+    with Store(root, disk=disk, hashing=hashing).partial(FILE, True) as partial:
+        assert clone_chunk(partial, source, MIB)
+        assert partial.missing == [(0, MIB), (2 * MIB, FILE.size)]
+        assert disk.written == 0
+
+
+@pytest.mark.parametrize("is_readable", [True, False], ids=["wrong", "at a bad sector"])
+def test_a_chunk_that_is_wrong_or_cannot_be_read_is_fetched(
+    root: Path, hashing: Hashing, source: Path, *, is_readable: bool
+) -> None:
+    if is_readable:
+        source.write_bytes(bytes(FILE.size))
+    store = Store(root, disk=ChunkCloningDisk(bad=-1 if is_readable else MIB), hashing=hashing)
+    with store.partial(FILE, True) as partial:
+        assert clone_chunk(partial, source, MIB)
+        assert partial.missing == [(0, FILE.size)]
+        partial.put(0, CONTENT, "mirror a")
+        partial.require_complete()
+
+
+def test_a_chunk_of_a_file_system_that_shares_nothing_is_to_be_copied(root: Path, source: Path) -> None:
+    with Store(root, disk=ChunkCloningDisk(can=False)).partial(FILE, True) as partial:
+        assert not clone_chunk(partial, source, MIB)
+        assert partial.received == 0

@@ -19,7 +19,8 @@ from modelfetch.store import intake as module
 from modelfetch.store.intake import Digester, FileDigest
 from modelfetch.store.layout import Layout
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk, RefusingDisk
-from tests.store.material import REPOSITORY, digest, leftovers, noise, open_descriptors, spec
+from tests.store.material import MIB, REPOSITORY, digest, leftovers, noise, open_descriptors, spec
+from tests.store.test_chunk_maps import built_of
 
 CONTENT = noise(70_000)
 CODES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
@@ -216,3 +217,18 @@ def test_a_refusing_disk_is_a_store_error(root: Path, operation: str) -> None:
     with pytest.raises(StoreError, match="the disk is full"):
         take_in(Store(root, disk=disk))
     assert not blob_of(root).exists()
+
+
+@pytest.mark.parametrize("size", [3 * MIB + 7, None])
+def test_a_file_of_several_chunks_gets_its_map(root: Path, size: int | None) -> None:
+    store, content = Store(root, chunk_maps="always"), noise(3 * MIB + 7)
+    take_in(store, content, size)
+    assert store.chunk_maps.cid(digest(content), len(content)) == built_of(content).root.text
+    assert leftovers(root) == []
+
+
+def test_a_small_file_of_unknown_size_gets_none(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    take_in(store)
+    take_in(store, b"")
+    assert list(store.chunk_maps.entries()) == []

@@ -228,3 +228,44 @@ def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
     for thread in [thread for thread in threading.enumerate() if thread.name == "hashing"]:
         thread.join(IN_TIME)
         assert not thread.is_alive()
+
+
+KILLED_AFTER_DISCARD = """
+import os, sys
+from pathlib import Path
+from modelfetch.store import Hashing, Store
+from tests.store.material import noise, spec
+
+content = noise(9 * 2**20 + 4_321)
+hashing = Hashing()
+partial = Store(Path(sys.argv[1]), hashing=hashing).partial(spec(content), True)
+partial.put(0, content, "mirror a")
+partial.digest()
+hashing.follow = lambda partial: None  # no thread has hashed anything again yet
+partial.discard([(7 * 2**20, 8 * 2**20)])
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_is_not_discarded_survives_a_kill(store: Store) -> None:
+    run_child(KILLED_AFTER_DISCARD, store.root)
+    with store.partial(FILE, True) as partial:
+        assert partial.missing[0] == (7 * MIB, 8 * MIB)
+        assert FILE.size - partial.received < 2 * MIB
+        for start, end in partial.missing:
+            put(partial, start, end)
+        assert partial.digest() == FILE.sha256
+
+
+def test_what_is_not_discarded_survives_the_end_of_a_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was not hashed again by then."""
+    monkeypatch.setattr("modelfetch.store.partial.CLOSE_SECONDS", 0)
+    with store.partial(FILE, True) as partial:
+        put(partial, 0, FILE.size)
+        partial.digest()
+        monkeypatch.setattr(Hashing, "follow", lambda _self, _partial: None)
+        partial.discard([(7 * MIB, 8 * MIB)])
+    with store.partial(FILE, True) as partial:
+        assert partial.missing == [(7 * MIB, 8 * MIB)]

@@ -17,6 +17,7 @@ from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Store
 from modelfetch.store.receipt import from_json
 from tests.store.material import WHEN, digest, ensure, model, noise
+from tests.store.test_chunk_maps import built_of
 
 CONTENTS = {"config.json": noise(300), "onnx/model.onnx": noise(5000)}
 MANIFEST = model(CONTENTS)
@@ -62,6 +63,51 @@ def test_its_form_on_disk_is_fixed(store: Store) -> None:
         "verified_at": "2026-11-20T06:00:00Z",
         "source": "mirror a",
     }
+
+
+LARGE = {"small.bin": noise(300), "large.bin": noise((1 << 20) + 5)}
+
+
+def test_a_file_with_a_chunk_map_has_its_cid_in_the_receipt(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    manifest = ensure(store, LARGE)
+    receipt = Store(root).receipt(manifest)
+    assert receipt is not None
+    cid = built_of(LARGE["large.bin"]).root.text
+    assert [file.cid for file in receipt.files] == ["", cid]
+    assert "cid" not in json.loads(receipt_path(store).read_text())["files"][0]
+    assert store.cids(manifest) == {"small.bin": built_of(LARGE["small.bin"]).root.text, "large.bin": cid}
+    store.chunk_maps.remove(digest(LARGE["large.bin"]))
+    assert Store(root).cids(manifest)["large.bin"] == cid
+
+
+def test_without_chunk_maps_only_the_cids_of_small_files_are_known(store: Store) -> None:
+    manifest = ensure(store, LARGE)
+    receipt = store.receipt(manifest)
+    assert receipt is not None
+    assert [file.cid for file in receipt.files] == ["", ""]
+    assert list(store.cids(manifest)) == ["small.bin"]
+
+
+def test_a_map_that_was_made_later_gives_the_cid_too(store: Store) -> None:
+    manifest = ensure(store, LARGE)
+    built = built_of(LARGE["large.bin"])
+    store.chunk_maps.write(digest(LARGE["large.bin"]), built)
+    assert Store(store.root).cids(manifest)["large.bin"] == built.root.text
+    ensure(store, LARGE, name="other")  # the blob is there already
+    receipt = store.receipt(model(LARGE, "other"))
+    assert receipt is not None
+    assert receipt.files[1].cid == built.root.text
+
+
+@pytest.mark.parametrize("cid", [7, None, "Qm" + "a" * 44, "b" + "a" * 200, "b\x1b[2J", "b"])
+def test_a_receipt_with_another_cid_is_damaged(root: Path, cid: object) -> None:
+    store = Store(root, chunk_maps="always")
+    manifest = ensure(store, LARGE)
+    files = json.loads(receipt_path(store).read_text())["files"]
+    files[1]["cid"] = cid
+    change(store, files=files)
+    assert Store(root).receipt(manifest) is None
 
 
 def test_what_was_consulted_is_remembered_also_when_it_was_absent(store: Store, tmp_path: Path) -> None:

@@ -263,3 +263,60 @@ def test_so_does_one_of_which_it_made_a_copy(tmp_path: Path) -> None:
     ensure(Store(tmp_path), {"a": noise(5000)})
     assert Store(tmp_path, disk=_Copying()).remove("tiny").freed < 5000
     assert Store(tmp_path).find_blob(spec(noise(5000))) is not None
+
+
+class _Cloning(Disk):
+    """A disk on which another file has most bytes of each large file."""
+
+    def shared(self, path: Path) -> tuple[int, int]:
+        return 90_000, 4096
+
+
+def test_what_a_clone_has_is_not_freed(tmp_path: Path) -> None:
+    ensure(Store(tmp_path), {"a": noise(100_000)})
+    store = Store(tmp_path, disk=_Cloning())
+    for dry_run in (True, False):
+        assert 10_000 <= store.remove("tiny", dry_run=dry_run).freed < 20_000
+
+
+LARGE = {"large.bin": noise((1 << 20) + 5, seed=9)}
+
+
+def test_the_chunk_map_goes_with_its_blob(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    ensure(store, LARGE)
+    ensure(store, LARGE, name="two")
+    assert store.remove("tiny").paths[-1].suffix == ".bin"
+    assert list(store.chunk_maps.entries()) == [digest(LARGE["large.bin"])]
+    proposed = store.remove("two", dry_run=True)
+    assert store.remove("two") == proposed
+    assert proposed.paths[-1].suffix == ".car"
+    assert names(root) == set()
+
+
+def test_the_chunk_map_of_a_blob_that_is_gone_goes_too(root: Path) -> None:
+    store = Store(root, chunk_maps="always")
+    manifest = ensure(store, LARGE)
+    blob = store.find_blob(manifest.files[0])
+    assert blob is not None
+    blob.unlink()
+    store.remove("tiny")
+    assert names(root) == set()
+
+
+@pytest.mark.parametrize("place", ["map", "prefix"])
+def test_a_chunk_map_that_cannot_be_removed_keeps_no_blob_here(root: Path, place: str) -> None:
+    """Another user put a directory in its place, or a link in that of its directory."""
+    store = Store(root, chunk_maps="always")
+    ensure(store, LARGE)
+    [path] = (root / "chunks").rglob("*.car")
+    path.unlink()
+    if place == "map":
+        path.mkdir()
+    else:
+        path.parent.rmdir()
+        path.parent.symlink_to(root)
+    store.close()
+    store.remove("tiny")
+    assert store.blob_of(digest(LARGE["large.bin"])) is None
+    assert list(store.survey().unused) == []

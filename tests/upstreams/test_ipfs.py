@@ -99,51 +99,6 @@ def test_an_inline_file_needs_no_request(ipfs: Ipfs, gateways: list[Table]) -> N
     assert gateways[0].requests == gateways[1].requests == []
 
 
-@pytest.mark.parametrize("cid", [TREE_CID, OLD_CID])
-def test_the_digest_of_a_tree_has_to_be_computed(ipfs: Ipfs, gateways: list[Table], cid: str) -> None:
-    serve(gateways[0], TREE_CID, File(body=CONTENT))
-    listing = ipfs.resolve(IpfsReference(cid))
-    file = only(listing)
-    assert (file.size, file.sha256, file.cid, file.urls) == (len(CONTENT), None, TREE_CID, ())
-    assert listing.stated_by == "computed"
-    assert "not verified against the CID" in listing.notices[0]
-    assert read(ipfs, file) == CONTENT
-
-
-@pytest.mark.parametrize("stated", [f"{TREE_CID},{RAW_CID}", RAW_CID])
-def test_a_file_in_a_directory_has_the_cid_that_the_gateway_states(
-    ipfs: Ipfs, gateways: list[Table], stated: str
-) -> None:
-    said = File(body=CONTENT, headers={"X-Ipfs-Roots": stated})
-    serve(gateways[0], f"{TREE_CID}/onnx/model-a.onnx", said)
-    file = only(ipfs.resolve(IpfsReference(TREE_CID, "onnx/model-a.onnx")))
-    assert (file.path, file.cid, file.urls) == ("model-a.onnx", RAW_CID, ())
-
-
-@pytest.mark.parametrize("stated", ["", "nonsense", "../.."])
-def test_without_a_stated_cid_the_address_is_pinned(ipfs: Ipfs, gateways: list[Table], stated: str) -> None:
-    serve(gateways[0], f"{TREE_CID}/a.bin", File(body=CONTENT, headers={"X-Ipfs-Roots": stated}))
-    file = only(ipfs.resolve(IpfsReference(TREE_CID, "a.bin")))
-    assert file.cid is None
-    assert file.urls == (f"{gateways[0].endpoint}/ipfs/{TREE_CID}/a.bin",)
-
-
-@pytest.mark.parametrize(
-    "said", [Reply(404), Reply(504), Reply(429), Reply(200, {"Content-Encoding": "gzip"}, b"x")]
-)
-def test_the_next_gateway_is_asked_at_once(ipfs: Ipfs, gateways: list[Table], said: Reply) -> None:
-    serve(gateways[0], TREE_CID, said)
-    serve(gateways[1], TREE_CID, File(body=CONTENT))
-    assert read(ipfs, only(ipfs.resolve(IpfsReference(TREE_CID)))) == CONTENT
-    assert len(gateways[0].requests) == 1
-
-
-def test_no_gateway_has_it(ipfs: Ipfs, gateways: list[Table]) -> None:
-    error = fails(ipfs, TREE_CID)
-    assert isinstance(error, UnavailableError)
-    assert error.message.count("not found") == 2
-
-
 def test_no_gateway_is_configured(hub: HubClient) -> None:
     assert "no gateway is configured" in fails(Ipfs(hub, []), TREE_CID).message
 
@@ -162,17 +117,3 @@ def test_what_cannot_be_pinned(ipfs: Ipfs, gateways: list[Table], cid: str, path
     assert isinstance(error, UsageError)
     assert words in error.message
     assert gateways[0].requests == []
-
-
-@pytest.mark.parametrize("is_redirected", [True, False])
-def test_a_directory_is_refused(ipfs: Ipfs, gateways: list[Table], is_redirected: bool) -> None:
-    page = File(body=b"<html>Index of", headers={"Content-Type": "text/html"})
-    if is_redirected:
-        serve(gateways[0], TREE_CID, Reply(301, headers={"Location": f"/ipfs/{TREE_CID}/"}))
-        serve(gateways[0], f"{TREE_CID}/", File(body=b"listing"))
-    else:
-        serve(gateways[0], TREE_CID, page)
-    error = fails(ipfs, TREE_CID)
-    assert isinstance(error, UsageError)
-    assert "is a directory" in error.message
-    assert error.hint == "Name one file in it: ipfs:CID/PATH."

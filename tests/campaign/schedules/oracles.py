@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -186,10 +186,9 @@ def of_keeping(schedule: Schedule, before: Outcome, after: Outcome) -> Iterator[
             )
 
 
-def of_claims(root: Path, schedule: Schedule, outcome: Outcome) -> Iterator[Violation]:
-    """What a stopped run has written, its journals claim: else the next run fetches it again."""
-    if not schedule.is_free_of_lies or _is_unranged(schedule) or outcome.is_killed or outcome.plan.is_paired:
-        return  # bytes of an attempt that was started over may still lie there
+def unclaimed(root: Path, schedule: Schedule) -> dict[str, str]:
+    """Files of which more bytes are there than their journals claim, each with how many."""
+    found: dict[str, str] = {}
     for path, content in schedule.contents.items():
         file = FileSpec(path, content.size, content.sha256)
         for data in (root / "partial" / content.sha256).glob("data*"):
@@ -197,8 +196,26 @@ def of_claims(root: Path, schedule: Schedule, outcome: Outcome) -> Iterator[Viol
             claimed = parse(journal.read_bytes() if journal.exists() else b"", file).claimed
             there = _right_bytes(data.read_bytes(), content.data)
             if there > claimed:
-                what = f"{path}: {there} bytes are there and {claimed} claimed after {outcome.plan}"
-                yield Violation("lost bytes", what)
+                found[path] = f"{there} bytes are there and {claimed} claimed"
+    return found
+
+
+def of_claims(
+    schedule: Schedule, outcome: Outcome, found: Mapping[str, str], before: Collection[str]
+) -> Iterator[Violation]:
+    """What a stopped run has written, its journals claim: else the next run fetches it again.
+
+    Args:
+        schedule: The schedule.
+        outcome: Of the run.
+        found: The files with unclaimed bytes after the run.
+        before: The same before it. A killed run leaves some, and they stay if the next run ends before it
+            opens the file.
+    """
+    if not schedule.is_free_of_lies or _is_unranged(schedule) or outcome.is_killed or outcome.plan.is_paired:
+        return  # bytes of an attempt that was started over may still lie there
+    for path in sorted(found.keys() - set(before)):
+        yield Violation("lost bytes", f"{path}: {found[path]} after {outcome.plan}")
 
 
 def _right_bytes(found: bytes, content: bytes) -> int:

@@ -65,10 +65,12 @@ class _Playing:
 
     def play(self) -> None:
         before: Outcome | None = None
+        unclaimed: dict[str, str] = {}
         for plan in self._schedule.plans:
             after = self._run(plan)
             self._add(oracles.of_delivery(self._schedule, after))
-            self._add(oracles.of_claims(self._root, self._schedule, after))
+            unclaimed_before, unclaimed = unclaimed, oracles.unclaimed(self._root, self._schedule)
+            self._add(oracles.of_claims(self._schedule, after, unclaimed, unclaimed_before))
             if before is not None:
                 self._add(oracles.of_keeping(self._schedule, before, after))
             before = after

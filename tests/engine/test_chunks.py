@@ -1,0 +1,553 @@
+"""Files whose chunks are known: sources are checked chunk by chunk, and good chunks are not fetched twice."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from modelfetch.engine import skeletons
+from modelfetch.engine.events import (
+    FileCommitted,
+    FileQuarantined,
+    FileVerified,
+    ModelReady,
+    Planned,
+    RetryScheduled,
+    SourceFailed,
+)
+from modelfetch.engine.file_chunks import FileChunks
+from modelfetch.engine.sampling import chance
+from modelfetch.engine.segments import SplitPolicy
+from modelfetch.errors import Fault
+from modelfetch.ipfs import car
+from modelfetch.ipfs.cid import Cid
+from modelfetch.ipfs.file_tree import Built, FileTree
+from modelfetch.ipfs.leaf_table import LeafTable
+from modelfetch.ipfs.leaf_table_reader import read_table
+from modelfetch.ipfs.profiles import UNIXFS_V1_2025
+from modelfetch.model.manifest import Manifest
+from modelfetch.net.retry import RetryPolicy
+from modelfetch.store import Store
+from modelfetch.store.hashing import Hashing
+from modelfetch.store.partial import Partial
+from tests.engine.fakes import (
+    EAGER,
+    MIB,
+    OK,
+    Answer,
+    FakeOffer,
+    Laboratory,
+    body,
+    code,
+    cut,
+    flipped,
+    last,
+    model,
+    of,
+    refuse,
+    spec,
+)
+from tests.patience import IN_TIME
+
+SIZE = 8 * MIB + 12_345
+CONTENT = body(SIZE)
+CHUNKS = 9
+
+
+def built(content: bytes) -> Built:
+    tree = FileTree(UNIXFS_V1_2025)
+    for at in range(0, len(content), MIB):
+        tree.add_chunk(content[at : at + MIB])
+    return tree.finish()
+
+
+def table_of(tree: Built) -> LeafTable:
+    nodes = {cid.multihash: block for cid, block in tree.nodes}
+    table = read_table(tree.root, tree.size, lambda cid: nodes.get(cid.multihash))
+    assert table is not None
+    return table
+
+
+BUILT = built(CONTENT)
+UNPROVEN = model("m", {"f.bin": CONTENT})
+"""The manifest has no CID: a chunk map is only a hint."""
+
+
+def pinned(manifest: Manifest, cid: str) -> Manifest:
+    return replace(manifest, files=(replace(manifest.files[0], cid=cid),))
+
+
+PROVEN = pinned(UNPROVEN, BUILT.root.text)
+
+
+def sha(manifest: Manifest) -> str:
+    return manifest.files[0].sha256
+
+
+@pytest.fixture
+def known(lab: Laboratory) -> Laboratory:
+    """A cache that has the chunk map of the file, and nothing else."""
+    lab.store.chunk_maps.write(sha(PROVEN), BUILT)
+    return lab
+
+
+def lying(content: bytes, *chunks: int) -> Answer:
+    """The bytes of a file with one bit wrong in some of its chunks."""
+    for chunk in chunks:
+        content = flipped(content, chunk * MIB + 77)
+    return Answer(sends=content)
+
+
+# Several sources
+
+
+def test_a_wrong_chunk_costs_one_chunk_and_its_source(known: Laboratory) -> None:
+    liar = known.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
+    honest = known.serve(CONTENT, host="honest.example")
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    (failed,) = of(events, SourceFailed)
+    assert (failed.host, failed.fault) == ("liar.example", "hash")
+    assert "3.0-4.0 MiB" in failed.reason
+    assert liar.asked == [0]
+    assert honest.asked == [3 * MIB]
+    assert SIZE <= of(events, FileCommitted)[0].fetched <= SIZE + MIB
+    assert not of(events, FileQuarantined)
+
+
+def test_three_sources_feed_a_file_at_once_and_the_liar_is_blamed(known: Laboratory) -> None:
+    content = body(15 * MIB, 3)
+    tree = built(content)
+    manifest = pinned(model("big", {"f.bin": content}), tree.root.text)
+    known.store.chunk_maps.write(sha(manifest), tree)
+    offers = [
+        known.serve(content, *answers, host=f"{name}.example")
+        for name, answers in {
+            "liar": [lying(content, *range(4, 15, 5))],
+            "second": [OK],
+            "third": [OK],
+        }.items()
+    ]
+    policy = SplitPolicy(
+        connections=6, min_size=0, min_part=MIB, min_remainder=2 * MIB, max_delay=0.0, fast_speed=1e15
+    )
+    events = known.ensure(manifest, runtime=known.runtime(split_policy=policy))
+    assert code(events) == 0
+    assert known.read(manifest, "f.bin") == content
+    assert all(offer.asked for offer in offers)
+    assert {failed.host for failed in of(events, SourceFailed)} == {"liar.example"}
+
+
+def test_a_liar_on_a_further_connection_is_reported_and_left(known: Laboratory) -> None:
+    gate = threading.Event()
+    slow = Answer(piece=MIB, before_piece=lambda: gate.wait(IN_TIME))
+    honest = known.serve(CONTENT, slow, OK, host="honest.example")
+    liar = known.serve(
+        CONTENT, replace(lying(CONTENT, *range(CHUNKS)), before_piece=gate.set), host="liar.example"
+    )
+    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=EAGER))
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    (failed,) = of(events, SourceFailed)
+    assert (failed.host, failed.fault, failed.next_source) == ("liar.example", "hash", "mirror")
+    assert liar.asked
+    assert honest.asked[0] == 0
+
+
+@pytest.mark.parametrize("policy", [None, EAGER], ids=["one connection", "several"])
+def test_a_source_that_lies_alone_is_no_source(known: Laboratory, policy: SplitPolicy | None) -> None:
+    known.serve(CONTENT, lying(CONTENT, 3))
+    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=policy))
+    assert code(events) == 5
+    assert "3.0-4.0 MiB" in str(last(events).error)
+
+
+def test_a_source_that_is_cut_in_a_chunk_is_continued_where_it_was_cut(known: Laboratory) -> None:
+    offer = known.serve(CONTENT, cut(until=3 * MIB + 500_000), OK)
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert offer.asked == [0, 3 * MIB + 500_000]
+    assert of(events, FileCommitted)[0].fetched == SIZE
+    assert known.read(PROVEN, "f.bin") == CONTENT
+
+
+def test_another_source_sends_a_chunk_from_its_start(known: Laboratory) -> None:
+    known.serve(CONTENT, cut(until=3 * MIB + 500_000), refuse(Fault.NOT_FOUND), host="first.example")
+    second = known.serve(CONTENT, host="second.example")
+    assert code(known.ensure(PROVEN)) == 0
+    assert second.asked == [3 * MIB]
+
+
+def test_a_chunk_in_two_answers_of_a_liar_is_blamed_on_it(known: Laboratory) -> None:
+    """The first half was wrong, and came with the answer before."""
+    liar = known.serve(CONTENT, replace(lying(CONTENT, 3), until=3 * MIB + 500_000), OK, host="liar.example")
+    honest = known.serve(CONTENT, host="honest.example")
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert [failed.host for failed in of(events, SourceFailed)] == ["liar.example"]
+    assert (liar.asked, honest.asked) == ([0, 3 * MIB + 500_000], [3 * MIB])
+
+
+@pytest.mark.parametrize("policy", [None, EAGER], ids=["one connection", "several"])
+@pytest.mark.parametrize("most", [300_000, 1_500_000])
+def test_a_server_whose_answers_are_shorter_than_a_chunk(
+    known: Laboratory, most: int, policy: SplitPolicy | None
+) -> None:
+    offer = known.serve(CONTENT, Answer(most=most))
+    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=policy))
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    assert not of(events, RetryScheduled)
+    assert len(offer.asked) >= SIZE // most
+
+
+def test_runs_that_are_cut_in_a_chunk_come_to_an_end(known: Laboratory) -> None:
+    offer = known.serve(CONTENT, cut(most=300_000))
+    runtime = partial(known.runtime, retry=RetryPolicy(attempts=1))
+    codes = [code(known.ensure(PROVEN, runtime=runtime())) for _ in range(SIZE // 300_000 + 1)]
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {6}
+    assert offer.asked == [at * 300_000 for at in range(len(codes))]
+
+
+def test_a_source_without_ranges_is_checked_too(known: Laboratory) -> None:
+    known.serve(CONTENT, cut(until=2 * MIB), replace(lying(CONTENT, 1), whole=True), host="liar.example")
+    known.serve(CONTENT, Answer(whole=True), host="honest.example")
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+
+
+# Maps that are wrong
+
+
+def test_a_map_that_nothing_proves_is_dropped_where_a_source_disagrees(lab: Laboratory) -> None:
+    lab.store.chunk_maps.write(sha(UNPROVEN), built(flipped(CONTENT, 4 * MIB + 5)))
+    offer = lab.serve(CONTENT)
+    events = lab.ensure(UNPROVEN)
+    assert code(events) == 0
+    assert offer.asked == [0]
+    assert lab.read(UNPROVEN, "f.bin") == CONTENT
+
+
+def test_a_map_that_the_manifest_does_not_pin_blames_nobody(lab: Laboratory) -> None:
+    lab.store.chunk_maps.write(sha(PROVEN), built(flipped(CONTENT, 4 * MIB + 5)))
+    lab.serve(CONTENT)
+    events = lab.ensure(PROVEN)
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
+
+
+def test_a_hint_that_was_replaced_by_a_proven_table_blames_nobody() -> None:
+    """One connection checks with the hint while another one gets the proven table from a gateway."""
+
+    class Gateway(FakeOffer):
+        def leaf_table(self, first_byte: float | None = None) -> LeafTable:
+            return table_of(BUILT)
+
+    hint = table_of(built(flipped(CONTENT, MIB + 5)))
+    chunks = FileChunks(hint)
+    answer = chunks.checked(0, SIZE)
+    chunks.learn(Gateway("ipfs", "gateway.example", CONTENT, [OK]))
+    assert b"".join(bytes(part) for part in answer.pieces(CONTENT)) == CONTENT
+    assert chunks.is_proven
+    assert chunks.table is not hint
+
+
+def test_a_cid_and_a_sha256_of_different_files_are_a_fault_of_the_manifest(lab: Laboratory) -> None:
+    other = flipped(CONTENT, 4 * MIB + 5)
+    manifest = pinned(UNPROVEN, built(other).root.text)
+    lab.store.chunk_maps.write(sha(manifest), built(other))
+    lab.serve(CONTENT, lying(CONTENT, 0))
+    lab.serve(CONTENT, Answer(sends=other), host="b.example")
+    events = lab.ensure(manifest)
+    assert code(events) == 5
+    assert "contradict" in str(last(events).error)
+
+
+# A skeleton beside the manifest
+
+
+def beside(tmp_path: Path, tree: Built) -> Manifest:
+    """A manifest whose skeleton has the nodes of a tree."""
+    path = tmp_path / "m.skeleton.car"
+    path.write_bytes(car.header(tree.root) + b"".join(car.section(*node) for node in tree.nodes))
+    return replace(PROVEN, skeleton=str(path))
+
+
+def test_a_skeleton_proves_the_chunks_before_the_first_byte(lab: Laboratory, tmp_path: Path) -> None:
+    liar = lab.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
+    honest = lab.serve(CONTENT, host="honest.example")
+    manifest = beside(tmp_path, BUILT)
+    events = lab.ensure(manifest)
+    assert code(events) == 0
+    assert lab.read(manifest, "f.bin") == CONTENT
+    assert (liar.asked, honest.asked) == ([0], [3 * MIB])
+
+
+def test_the_table_of_a_skeleton_becomes_the_chunk_map_of_the_file(lab: Laboratory, tmp_path: Path) -> None:
+    """Here the chunks are not hashed along with the file, as where hashing is the bottleneck."""
+    lab.store = Store(lab.root, fsync=False, hashing=Hashing(), chunk_maps="auto")
+    lab.serve(CONTENT)
+    events = lab.ensure(beside(tmp_path, BUILT))
+    assert of(events, FileCommitted)[0].cid == BUILT.root.text
+    table = lab.store.chunk_maps.read(sha(PROVEN), SIZE)
+    assert table is not None
+    assert table.root == BUILT.root
+
+
+def test_a_skeleton_serves_verification_too(lab: Laboratory, tmp_path: Path) -> None:
+    manifest = beside(tmp_path, BUILT)
+    lab.install(manifest, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(manifest))
+    assert not of(lab.verify(manifest, sample=1), FileVerified)
+    damage(lab.place(manifest, "f.bin"), 2 * MIB)
+    (failed,) = of(lab.verify(manifest), SourceFailed)
+    assert failed.ranges == ((2 * MIB, 3 * MIB),)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, body(5000)], ids=["empty", "zeros", "garbage"])
+def test_a_damaged_skeleton_is_as_good_as_none(lab: Laboratory, tmp_path: Path, content: bytes) -> None:
+    manifest = beside(tmp_path, BUILT)
+    Path(str(manifest.skeleton)).write_bytes(content)
+    lab.serve(CONTENT)
+    assert code(lab.ensure(manifest)) == 0
+
+
+def test_a_skeleton_of_other_files_is_as_good_as_none(lab: Laboratory, tmp_path: Path) -> None:
+    manifest = beside(tmp_path, built(body(SIZE, 5)))
+    lab.serve(CONTENT)
+    events = lab.ensure(manifest)
+    assert code(events) == 0
+    assert not of(events, SourceFailed)
+
+
+def test_a_skeleton_is_read_once(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files it is of, and however often each of them is looked at."""
+    contents = {f"{n}.bin": body(2 * MIB, n) for n in range(3)}
+    trees = {path: built(content) for path, content in contents.items()}
+    path = tmp_path / "m.skeleton.car"
+    sections = [car.section(*node) for tree in trees.values() for node in tree.nodes]
+    path.write_bytes(car.header(BUILT.root) + b"".join(sections))
+    files = tuple(replace(spec(path, contents[path]), cid=tree.root.text) for path, tree in trees.items())
+    manifest = replace(model("m", contents), files=files, skeleton=str(path))
+    liars = [lab.serve(content, lying(content, 1), host="liar.example") for content in contents.values()]
+    for content in contents.values():
+        lab.serve(content, kind="url", host="honest.example")
+    read: list[Path] = []
+
+    def reading(path: Path, most: int) -> bytes:
+        read.append(path)
+        return path.read_bytes()[:most]
+
+    monkeypatch.setattr(skeletons, "read_regular", reading)
+    assert code(lab.ensure(manifest)) == 0
+    assert read == [path]
+    assert all(liar.asked for liar in liars)
+
+
+def test_verify_names_the_damaged_ranges_by_the_skeleton(lab: Laboratory, tmp_path: Path) -> None:
+    lab.install(PROVEN, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(PROVEN))
+    damage(lab.place(PROVEN, "f.bin"), 2 * MIB)
+    (failed,) = of(lab.verify(beside(tmp_path, BUILT)), SourceFailed)
+    assert failed.ranges == ((2 * MIB, 3 * MIB),)
+
+
+# Several models that need one file
+
+
+def test_a_wrong_cid_of_one_model_is_no_fault_of_the_sources_of_another(
+    lab: Laboratory, tmp_path: Path
+) -> None:
+    """Its manifest may be of somebody else's project. Alone, it can only fail."""
+    other = built(flipped(CONTENT, 2 * MIB))
+    path = tmp_path / "wrong.skeleton.car"
+    path.write_bytes(car.header(other.root) + b"".join(car.section(*node) for node in other.nodes))
+    wrong = replace(pinned(model("wrong", {"f.bin": CONTENT}), other.root.text), skeleton=str(path))
+    lab.serve(CONTENT)
+    assert code(lab.ensure(wrong)) == 5
+    for manifest in (PROVEN, UNPROVEN):
+        events = lab.ensure(wrong, manifest)
+        assert code(events) == 0
+        assert not of(events, SourceFailed)
+        lab.store.remove("m")
+        lab.store.remove("wrong")
+
+
+@pytest.mark.parametrize("text", ["b", "f", "k", "z"])
+def test_a_cid_proves_a_map_in_whatever_form_it_is_written(known: Laboratory, text: str) -> None:
+    liar = known.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
+    known.serve(CONTENT, host="honest.example")
+    manifest = pinned(UNPROVEN, in_base(BUILT.root, text))
+    assert code(known.ensure(manifest)) == 0
+    assert liar.asked == [0]
+
+
+def in_base(cid: Cid, prefix: str) -> str:
+    """Write a CID in another base of multibase."""
+    digits = {"k": "0123456789abcdefghijklmnopqrstuvwxyz", "z": BASE58}
+    if prefix == "b":
+        return cid.text
+    if prefix == "f":
+        return f"f{cid.binary.hex()}"
+    number, text = int.from_bytes(cid.binary, "big"), ""
+    while number:
+        number, digit = divmod(number, len(digits[prefix]))
+        text = digits[prefix][digit] + text
+    return prefix + text
+
+
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+# What is there already
+
+
+def test_wrong_bytes_of_an_earlier_run_cost_their_chunks_only(known: Laboratory) -> None:
+    wrong = flipped(CONTENT, 2 * MIB + 9)[: 3 * MIB]
+    known.begin(CONTENT, "mirror earlier.example", 5 * MIB + 400_000, wrong)
+    offer = known.serve(CONTENT)
+    events = known.ensure(PROVEN)
+    assert code(events) == 0
+    assert known.read(PROVEN, "f.bin") == CONTENT
+    assert sorted(offer.asked) == [2 * MIB, 5 * MIB + 400_000]
+
+
+@pytest.mark.parametrize("manifest", [PROVEN, UNPROVEN], ids=["proven", "hint"])
+def test_a_repair_fetches_the_damaged_chunk_only(known: Laboratory, manifest: Manifest) -> None:
+    known.install(manifest, contents=[CONTENT])
+    known.store.chunk_maps.write(sha(manifest), BUILT)
+    damage(known.place(manifest, "f.bin"), 6 * MIB + 3)
+    offer = known.serve(CONTENT)
+    events = known.verify(manifest, repair=True)
+    assert code(events) == 0
+    assert known.read(manifest, "f.bin") == CONTENT
+    assert offer.asked == [6 * MIB]
+    committed = of(events, FileCommitted)[0]
+    assert committed.fetched == MIB
+    assert committed.reused == SIZE - MIB
+    assert of(events, ModelReady)[0].reused == SIZE - MIB
+    assert known.quarantined() == [flipped(CONTENT, 6 * MIB + 3)]
+
+
+def test_a_file_cut_short_is_completed(known: Laboratory) -> None:
+    known.install(PROVEN, contents=[CONTENT])
+    known.store.chunk_maps.write(sha(PROVEN), BUILT)
+    path = known.place(PROVEN, "f.bin")
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.truncate(3 * MIB + 5)
+    offer = known.serve(CONTENT)
+    events = known.verify(PROVEN, repair=True)
+    assert code(events) == 0
+    assert offer.asked == [3 * MIB]
+    assert known.read(PROVEN, "f.bin") == CONTENT
+
+
+def test_chunks_of_an_older_version_are_copied(lab: Laboratory) -> None:
+    new = body(MIB, 9) + CONTENT[:MIB] + CONTENT[MIB : 5 * MIB] + body(MIB, 10) + CONTENT[6 * MIB :]
+    older, tree = replace(UNPROVEN, version="0"), built(new)
+    lab.install(older, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(older), BUILT)
+    newer = pinned(model("m", {"f.bin": new}), tree.root.text)
+    lab.store.chunk_maps.write(sha(newer), tree)
+    lab.serve(new)
+    events = lab.ensure(newer)
+    assert code(events) == 0
+    assert lab.read(newer, "f.bin") == new
+    committed = of(events, FileCommitted)[0]
+    assert committed.reused == len(new) - 2 * MIB
+    (planned,) = of(events, Planned)
+    assert planned.files[0].reused == committed.reused
+    assert planned.missing == len(new) - committed.reused
+
+
+def test_the_space_for_copies_is_checked_before_the_first(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = body(MIB, 9) + CONTENT[MIB:]
+    older, tree = replace(UNPROVEN, version="0"), built(new)
+    lab.install(older, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(older), BUILT)
+    newer = pinned(model("m", {"f.bin": new}), tree.root.text)
+    lab.store.chunk_maps.write(sha(newer), tree)
+    lab.serve(new)
+    asked: list[int] = []
+    monkeypatch.setattr(Store, "check_space", lambda _, needed: asked.append(needed))
+    monkeypatch.setattr(Partial, "clone_chunk", lambda *_: False)
+    assert code(lab.ensure(newer)) == 0
+    assert asked == [MIB, SIZE]
+
+
+# Verification
+
+
+def test_verify_names_the_damaged_ranges(known: Laboratory) -> None:
+    known.install(UNPROVEN, contents=[CONTENT])
+    known.store.chunk_maps.write(sha(UNPROVEN), BUILT)
+    for at in (2 * MIB, 3 * MIB, 8 * MIB + 7):
+        damage(known.place(UNPROVEN, "f.bin"), at)
+    events = known.verify(UNPROVEN)
+    assert code(events) == 5
+    (failed,) = of(events, SourceFailed)
+    assert failed.ranges == ((2 * MIB, 4 * MIB), (8 * MIB, SIZE))
+    assert failed.reason.endswith("wrong at 2.0-4.0 MiB, 8.0-8.1 MiB")
+    assert last(events).files[0].ranges == failed.ranges
+
+
+def test_a_map_of_another_file_names_no_ranges(lab: Laboratory) -> None:
+    lab.install(UNPROVEN, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(UNPROVEN), built(body(SIZE, 5)))
+    damage(lab.place(UNPROVEN, "f.bin"), 0)
+    (failed,) = of(lab.verify(UNPROVEN), SourceFailed)
+    assert failed.ranges == ()
+
+
+def test_a_sample_reads_some_chunks_of_each_file(known: Laboratory) -> None:
+    known.install(UNPROVEN, contents=[CONTENT])
+    known.store.chunk_maps.write(sha(UNPROVEN), BUILT)
+    events = known.verify(UNPROVEN, sample=2)
+    assert code(events) == 0
+    assert not of(events, FileVerified)  # its SHA-256 was not computed
+    for chunk in range(CHUNKS):
+        damage(known.place(UNPROVEN, "f.bin"), chunk * MIB)
+    events = known.verify(UNPROVEN, sample=1)
+    assert code(events) == 5
+    assert of(events, SourceFailed)[0].fault == "hash"
+
+
+def test_a_sample_reads_a_file_without_a_map_completely(lab: Laboratory) -> None:
+    lab.install(UNPROVEN, contents=[CONTENT])
+    lab.store.chunk_maps.remove(sha(UNPROVEN))
+    assert of(lab.verify(UNPROVEN, sample=1), FileVerified)
+
+
+def test_a_sample_that_does_not_fit_its_map_is_no_proof_of_damage(lab: Laboratory) -> None:
+    lab.install(UNPROVEN, contents=[CONTENT])
+    lab.store.chunk_maps.write(sha(UNPROVEN), built(body(SIZE, 5)))
+    events = lab.verify(UNPROVEN, sample=1)
+    assert code(events) == 0
+    assert of(events, FileVerified)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "read", "expected"), [(1000, 20, 0.88), (10, 10, 1.0), (1, 1, 1.0), (3, 1, 1 / 3)]
+)
+def test_the_chance_to_find_damage(chunks: int, read: int, expected: float) -> None:
+    assert chance(chunks, read) == pytest.approx(expected, abs=0.005)
+
+
+def damage(path: Path, at: int) -> None:
+    """Flip one bit of a file."""
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
