@@ -122,7 +122,7 @@ def file_error(model: str, path: str, exhausted: Exhausted, *, offline: bool) ->
     what = f"{model}: {path}"
     if offline:
         return OfflineError(
-            f"{what} is missing, and the network may not be used",
+            f"{what} is missing or damaged, and the network may not be used",
             hint="Run once without --offline (and without MODELFETCH_OFFLINE or HF_HUB_OFFLINE) to fetch it.",
         )
     if not exhausted.failures:

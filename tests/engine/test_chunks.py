@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from modelfetch.engine import skeletons
 from modelfetch.engine.events import (
     FileCommitted,
     FileQuarantined,
     FileVerified,
     ModelReady,
     Planned,
-    RetryScheduled,
     SourceFailed,
 )
-from modelfetch.engine.file_chunks import FileChunks
 from modelfetch.engine.sampling import chance
 from modelfetch.engine.segments import SplitPolicy
-from modelfetch.errors import Fault
 from modelfetch.ipfs import car
-from modelfetch.ipfs.cid import Cid
 from modelfetch.ipfs.file_tree import Built, FileTree
-from modelfetch.ipfs.leaf_table import LeafTable
-from modelfetch.ipfs.leaf_table_reader import read_table
 from modelfetch.ipfs.profiles import UNIXFS_V1_2025
 from modelfetch.model.manifest import Manifest
-from modelfetch.net.retry import RetryPolicy
 from modelfetch.store import Store
 from modelfetch.store.hashing import Hashing
 from modelfetch.store.partial import Partial
@@ -39,7 +30,6 @@ from tests.engine.fakes import (
     MIB,
     OK,
     Answer,
-    FakeOffer,
     Laboratory,
     body,
     code,
@@ -48,8 +38,6 @@ from tests.engine.fakes import (
     last,
     model,
     of,
-    refuse,
-    spec,
 )
 from tests.patience import IN_TIME
 
@@ -63,13 +51,6 @@ def built(content: bytes) -> Built:
     for at in range(0, len(content), MIB):
         tree.add_chunk(content[at : at + MIB])
     return tree.finish()
-
-
-def table_of(tree: Built) -> LeafTable:
-    nodes = {cid.multihash: block for cid, block in tree.nodes}
-    table = read_table(tree.root, tree.size, lambda cid: nodes.get(cid.multihash))
-    assert table is not None
-    return table
 
 
 BUILT = built(CONTENT)
@@ -176,45 +157,6 @@ def test_a_source_that_is_cut_in_a_chunk_is_continued_where_it_was_cut(known: La
     assert known.read(PROVEN, "f.bin") == CONTENT
 
 
-def test_another_source_sends_a_chunk_from_its_start(known: Laboratory) -> None:
-    known.serve(CONTENT, cut(until=3 * MIB + 500_000), refuse(Fault.NOT_FOUND), host="first.example")
-    second = known.serve(CONTENT, host="second.example")
-    assert code(known.ensure(PROVEN)) == 0
-    assert second.asked == [3 * MIB]
-
-
-def test_a_chunk_in_two_answers_of_a_liar_is_blamed_on_it(known: Laboratory) -> None:
-    """The first half was wrong, and came with the answer before."""
-    liar = known.serve(CONTENT, replace(lying(CONTENT, 3), until=3 * MIB + 500_000), OK, host="liar.example")
-    honest = known.serve(CONTENT, host="honest.example")
-    events = known.ensure(PROVEN)
-    assert code(events) == 0
-    assert [failed.host for failed in of(events, SourceFailed)] == ["liar.example"]
-    assert (liar.asked, honest.asked) == ([0, 3 * MIB + 500_000], [3 * MIB])
-
-
-@pytest.mark.parametrize("policy", [None, EAGER], ids=["one connection", "several"])
-@pytest.mark.parametrize("most", [300_000, 1_500_000])
-def test_a_server_whose_answers_are_shorter_than_a_chunk(
-    known: Laboratory, most: int, policy: SplitPolicy | None
-) -> None:
-    offer = known.serve(CONTENT, Answer(most=most))
-    events = known.ensure(PROVEN, runtime=known.runtime(split_policy=policy))
-    assert code(events) == 0
-    assert known.read(PROVEN, "f.bin") == CONTENT
-    assert not of(events, RetryScheduled)
-    assert len(offer.asked) >= SIZE // most
-
-
-def test_runs_that_are_cut_in_a_chunk_come_to_an_end(known: Laboratory) -> None:
-    offer = known.serve(CONTENT, cut(most=300_000))
-    runtime = partial(known.runtime, retry=RetryPolicy(attempts=1))
-    codes = [code(known.ensure(PROVEN, runtime=runtime())) for _ in range(SIZE // 300_000 + 1)]
-    assert codes[-1] == 0
-    assert set(codes[:-1]) == {6}
-    assert offer.asked == [at * 300_000 for at in range(len(codes))]
-
-
 def test_a_source_without_ranges_is_checked_too(known: Laboratory) -> None:
     known.serve(CONTENT, cut(until=2 * MIB), replace(lying(CONTENT, 1), whole=True), host="liar.example")
     known.serve(CONTENT, Answer(whole=True), host="honest.example")
@@ -241,22 +183,6 @@ def test_a_map_that_the_manifest_does_not_pin_blames_nobody(lab: Laboratory) -> 
     events = lab.ensure(PROVEN)
     assert code(events) == 0
     assert not of(events, SourceFailed)
-
-
-def test_a_hint_that_was_replaced_by_a_proven_table_blames_nobody() -> None:
-    """One connection checks with the hint while another one gets the proven table from a gateway."""
-
-    class Gateway(FakeOffer):
-        def leaf_table(self, first_byte: float | None = None) -> LeafTable:
-            return table_of(BUILT)
-
-    hint = table_of(built(flipped(CONTENT, MIB + 5)))
-    chunks = FileChunks(hint)
-    answer = chunks.checked(0, SIZE)
-    chunks.learn(Gateway("ipfs", "gateway.example", CONTENT, [OK]))
-    assert b"".join(bytes(part) for part in answer.pieces(CONTENT)) == CONTENT
-    assert chunks.is_proven
-    assert chunks.table is not hint
 
 
 def test_a_cid_and_a_sha256_of_different_files_are_a_fault_of_the_manifest(lab: Laboratory) -> None:
@@ -327,83 +253,12 @@ def test_a_skeleton_of_other_files_is_as_good_as_none(lab: Laboratory, tmp_path:
     assert not of(events, SourceFailed)
 
 
-def test_a_skeleton_is_read_once(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many files it is of, and however often each of them is looked at."""
-    contents = {f"{n}.bin": body(2 * MIB, n) for n in range(3)}
-    trees = {path: built(content) for path, content in contents.items()}
-    path = tmp_path / "m.skeleton.car"
-    sections = [car.section(*node) for tree in trees.values() for node in tree.nodes]
-    path.write_bytes(car.header(BUILT.root) + b"".join(sections))
-    files = tuple(replace(spec(path, contents[path]), cid=tree.root.text) for path, tree in trees.items())
-    manifest = replace(model("m", contents), files=files, skeleton=str(path))
-    liars = [lab.serve(content, lying(content, 1), host="liar.example") for content in contents.values()]
-    for content in contents.values():
-        lab.serve(content, kind="url", host="honest.example")
-    read: list[Path] = []
-
-    def reading(path: Path, most: int) -> bytes:
-        read.append(path)
-        return path.read_bytes()[:most]
-
-    monkeypatch.setattr(skeletons, "read_regular", reading)
-    assert code(lab.ensure(manifest)) == 0
-    assert read == [path]
-    assert all(liar.asked for liar in liars)
-
-
 def test_verify_names_the_damaged_ranges_by_the_skeleton(lab: Laboratory, tmp_path: Path) -> None:
     lab.install(PROVEN, contents=[CONTENT])
     lab.store.chunk_maps.remove(sha(PROVEN))
     damage(lab.place(PROVEN, "f.bin"), 2 * MIB)
     (failed,) = of(lab.verify(beside(tmp_path, BUILT)), SourceFailed)
     assert failed.ranges == ((2 * MIB, 3 * MIB),)
-
-
-# Several models that need one file
-
-
-def test_a_wrong_cid_of_one_model_is_no_fault_of_the_sources_of_another(
-    lab: Laboratory, tmp_path: Path
-) -> None:
-    """Its manifest may be of somebody else's project. Alone, it can only fail."""
-    other = built(flipped(CONTENT, 2 * MIB))
-    path = tmp_path / "wrong.skeleton.car"
-    path.write_bytes(car.header(other.root) + b"".join(car.section(*node) for node in other.nodes))
-    wrong = replace(pinned(model("wrong", {"f.bin": CONTENT}), other.root.text), skeleton=str(path))
-    lab.serve(CONTENT)
-    assert code(lab.ensure(wrong)) == 5
-    for manifest in (PROVEN, UNPROVEN):
-        events = lab.ensure(wrong, manifest)
-        assert code(events) == 0
-        assert not of(events, SourceFailed)
-        lab.store.remove("m")
-        lab.store.remove("wrong")
-
-
-@pytest.mark.parametrize("text", ["b", "f", "k", "z"])
-def test_a_cid_proves_a_map_in_whatever_form_it_is_written(known: Laboratory, text: str) -> None:
-    liar = known.serve(CONTENT, lying(CONTENT, 3), host="liar.example")
-    known.serve(CONTENT, host="honest.example")
-    manifest = pinned(UNPROVEN, in_base(BUILT.root, text))
-    assert code(known.ensure(manifest)) == 0
-    assert liar.asked == [0]
-
-
-def in_base(cid: Cid, prefix: str) -> str:
-    """Write a CID in another base of multibase."""
-    digits = {"k": "0123456789abcdefghijklmnopqrstuvwxyz", "z": BASE58}
-    if prefix == "b":
-        return cid.text
-    if prefix == "f":
-        return f"f{cid.binary.hex()}"
-    number, text = int.from_bytes(cid.binary, "big"), ""
-    while number:
-        number, digit = divmod(number, len(digits[prefix]))
-        text = digits[prefix][digit] + text
-    return prefix + text
-
-
-BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
 # What is there already
