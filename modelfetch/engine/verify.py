@@ -205,10 +205,10 @@ def _check(runtime: Runtime, item: _Item, request: VerifyRequest) -> Task[Findin
     size = runtime.store.size_of(item.path)
     if size is None:
         return (yield from _bad(model, file, Fault.MISSING, "is not there"))
+    yield FileStarted(model, file.path, file.size, 0)
     if size != file.size:
         ranges = wrong_ranges(runtime, item.manifest, file, item.path)
         return (yield from _bad(model, file, Fault.SIZE, f"has {size} bytes instead of {file.size}", ranges))
-    yield FileStarted(model, file.path, file.size, 0)
     if request.sample and (yield from _is_sample_right(runtime, item, request.sample)):
         yield FileKept(model, file.path, file.size)
         return None

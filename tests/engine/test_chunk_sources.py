@@ -1,4 +1,4 @@
-"""Sources whose chunks are checked: what comes in parts, who is blamed, and what no state of a cache changes."""
+"""Sources whose chunks are checked: what comes in parts, who is blamed, what no state of a cache changes."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from tests.engine.fakes import (
     code,
     cut,
     flipped,
+    kinds,
     last,
     model,
     of,
@@ -302,6 +303,7 @@ def test_a_file_cut_short_is_completed(known: Laboratory) -> None:
     events = known.verify(PROVEN, repair=True)
     assert code(events) == 0
     assert offer.asked == [3 * MIB]
+    assert kinds(events)[2:4] == ["file_started", "source_failed"]  # its chunks are read in between
     assert known.read(PROVEN, "f.bin") == CONTENT
 
 
