@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any, TypeVar
 
 from tests.bench.ablation import FAST_PATHS, ablated
 from tests.bench.figures import Sample
-from tests.bench.report import Outcome, beside_peers, of_fast_paths
+from tests.bench.report import WIDTH, Outcome, beside_peers, of_fast_paths
 from tests.bench.works import WORKS
 
 Thing = TypeVar("Thing")
@@ -53,8 +54,9 @@ def _versions(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def preamble(machine: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """Machine and versions, a line each."""
-    return "".join(f"- {name}: {_words(value)}\n" for name, value in {**machine, **versions}.items())
+    """Machine and versions, in one paragraph."""
+    facts = [f"{name}: {_words(value)}" for name, value in {**machine, **versions}.items()]
+    return fill("; ".join(facts), WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
 
 
 def _words(value: Any) -> str:

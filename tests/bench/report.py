@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any
 
 from tests.bench.ablation import FAST_PATHS
@@ -23,7 +24,7 @@ HEAD_WITHOUT = (
     "CPU",
     "disturbed",
 )
-HEAD_PAGE = ("without", "work", "time", "CPU time")
+WIDTH = 118
 _LEFT = 2  # columns of words; the others are of numbers
 
 
@@ -64,9 +65,20 @@ def beside_peers(outcome: Outcome) -> str:
     work, told = outcome.work, outcome.told(without=False)
     if not told or (outcome.told(without=True) and not any(each.is_peer for each, _ in told)):
         return ""
-    goals = [f"- {line}" for goal in work.goals if (line := verdict(goal, outcome.samples))]
+    goals = [*_grouped(line for goal in work.goals if (line := verdict(goal, outcome.samples)))]
     rows = [HEAD, *(_row(outcome, each, own) for each, own in told)]
     return _section(work, [table(rows), *([""] if goals else []), *goals])
+
+
+def _grouped(verdicts: Iterable[str]) -> Iterator[str]:
+    """The goals that were reached, and those that were missed, each in one item of a list."""
+    found: dict[str, list[str]] = {"reached": [], "missed": []}
+    for line in verdicts:
+        told, _, word = line.rpartition(": ")
+        found[word].append(told)
+    for word, goals in found.items():
+        if goals:
+            yield fill(f"- {word}: {'; '.join(goals)}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def beside_itself(outcome: Outcome) -> str:
@@ -83,16 +95,16 @@ def beside_itself(outcome: Outcome) -> str:
 
 def of_fast_paths(outcomes: Sequence[Outcome]) -> str:
     """One table of what each fast path is worth in each work; nothing where none was left out."""
-    rows = [
-        (each.without, outcome.work.name, f"{ratio(own, outcome.ours):.2f}", _cpu_ratio(own, outcome.ours))
+    ratios = {
+        (each.without, outcome.work.name): f"{ratio(own, outcome.ours):.2f}, {_cpu_ratio(own, outcome.ours)}"
         for outcome in outcomes
         for each, own in outcome.told(without=True)
         if outcome.ours
-    ]
-    order = [*FAST_PATHS]
-    rows.sort(key=lambda row: order.index(row[0]))  # stable: the works of each stay in their order
-    named = [(FAST_PATHS[name].words, *rest) for name, *rest in rows]
-    return table([HEAD_PAGE, *named]) if rows else ""
+    }
+    works = [*dict.fromkeys(work for _, work in ratios)]
+    names = [name for name in FAST_PATHS if any(name == found for found, _ in ratios)]
+    rows = [(FAST_PATHS[name].words, *(ratios.get((name, work), "") for work in works)) for name in names]
+    return table([("without", *works), *rows]) if rows else ""
 
 
 def _cpu_ratio(own: Sequence[Sample], ours: Sequence[Sample]) -> str:
