@@ -204,7 +204,7 @@ stated = "computed"
         "pinned from https://b.example/f.bin?*** (added 2026-11-28, digests computed here)",
         "--include *.sh --include data",
     } <= set(lines)
-    assert f"run.sh executable 3 B 3 {'a' * 64}" in lines
+    assert any(line.startswith(f"run.sh executable 3 B 3 {'a' * 64} bafkrei") for line in lines)
     shown = document.document
     assert (shown["task"], shown["format"], shown["oci"]) == ("text", "gguf", "localhost:5000/models/pinned")
     assert shown["modelscope"] == {"repo": "org/repo", "revision": "master", "type": "model"}

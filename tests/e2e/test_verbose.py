@@ -22,7 +22,10 @@ REMOTE = {"add", "bundle pull", "bundle push", "diff", "outdated", "sources", "u
 """Commands that send requests to other hosts than that of the tests."""
 STAYS = ("serve",)
 """Commands that do not end by themselves."""
-NOTHING_READ = {"completion", "man", "bundle inspect", "bundle verify", "jobs", "attach", "cancel", "retry"}
+NOTHING_READ = {
+    *("bundle inspect", "bundle verify", "cid", "completion", "man"),
+    *("jobs", "attach", "cancel", "retry"),
+}
 """Commands that read neither settings nor catalogs; the last ones make requests to a server."""
 
 
