@@ -3,8 +3,8 @@
 ====================  ==================  ==========================  =================================
 tool                  from                profiles                    found by
 ====================  ==================  ==========================  =================================
-ipfs-unixfs-importer  npm                 both                        variable MODELFETCH_IPFS_MODULES
-ipfs-car              npm                 unixfs-v1-2025              variable MODELFETCH_IPFS_MODULES
+ipfs-unixfs-importer  npm                 both                        variable IPFS_MODULES
+ipfs-car              npm                 unixfs-v1-2025              variable IPFS_MODULES
 ipfs_cid              Debian, ipfs-cid    unixfs-v0-2015              PATH
 aleph-cid             PyPI                unixfs-v0-2015, and ours    this environment
 ====================  ==================  ==========================  =================================
@@ -32,7 +32,7 @@ KUBO_V1: Final = Profile("kubo-cid-version-1", 1, True, 262_144, 174, DirectoryM
 
 NODE: Final = shutil.which("node")
 IPFS_CID: Final = shutil.which("ipfs_cid")
-MODULES: Final = Path(os.environ.get("MODELFETCH_IPFS_MODULES") or "/nonexistent")
+MODULES: Final = Path(os.environ.get("IPFS_MODULES") or "/nonexistent")
 _TIMEOUT: Final = 600
 
 # Blocks are not kept: only the CID of the root is asked for.

