@@ -106,9 +106,7 @@ class ParallelConnections:
     def take_discarded(self) -> list[tuple[Candidate, SourceError]]:
         """Return the sources that were discarded since the last call, because they sent a wrong chunk."""
         taken = []
-        while (
-            self._discarded
-        ):  # one by one: a thread may append at any time, and an exchanged list could lose it
+        while self._discarded:  # one by one: a thread may append meanwhile
             taken.append(self._discarded.pop(0))
         return taken
 

@@ -288,10 +288,10 @@ class Transfer:
 
     def _failed(self, candidate: Candidate, error: SourceError) -> Iterator[Event]:
         """Count a failed attempt, decide what follows, and report it."""
+        self._retrying = None
         if candidate not in self.candidates.remaining():
             return  # a parallel connection discarded it for a wrong chunk meanwhile, and its end is reported
         self.candidates.count_failure(candidate)
-        self._retrying = None
         hosts, host = self.runtime.hosts, candidate.offer.host
         decision = decide(
             candidate,

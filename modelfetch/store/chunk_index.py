@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAP_BYTES: Final = 16 << 20
 """Bytes of maps that are read, about 330 GB of blobs. They take up to 60 MB of memory."""
+LEAST_BYTES: Final = 512
+"""What a map counts for at least, so that no more than 33,000 are opened."""
 PLACES: Final = 3
 """Places that are kept for a digest: a chunk of zeros may be at thousands, and one place may be damaged."""
 _OFFSET_BITS: Final = 40
@@ -78,7 +80,7 @@ class ChunkIndex:
         size, map_size = self._size(self._layout.blob(sha256)), self._size(self._layout.chunk_map(sha256))
         if size is None or map_size is None or map_size > self._left:
             return
-        self._left -= map_size
+        self._left -= max(map_size, LEAST_BYTES)
         table = self._maps.read(sha256, size)
         if table is not None:
             self._add_rows(table, len(self._blobs) << _OFFSET_BITS)
