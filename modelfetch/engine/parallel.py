@@ -36,9 +36,9 @@ THREAD_NAME = "modelfetch-connection"
 class ParallelConnections:
     """The parallel connections of one file.
 
-    Used by the thread of the first connection. It shares three fields with the threads it starts, without a
-    lock: ``_is_stopped`` and ``_error`` are never cleared once they are set, and ``_parts`` is set before a
-    thread starts.
+    Used by the thread of the first connection. It shares four fields with the threads it starts, without a
+    lock: ``_is_stopped`` and ``_error`` are never cleared once they are set, ``_parts`` is set before a
+    thread starts and again when all of them were stopped, and ``_discarded`` is changed one item at a time.
 
     Args:
         runtime: The run.

@@ -50,7 +50,7 @@ if sys.platform == "win32":
                 self._lock.acquire(blocking=False)
             except filelock.Timeout:
                 return False
-            except NotImplementedError as error:  # filelock's own way to say so
+            except NotImplementedError as error:  # what filelock raises where the system has no locks
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from error
             return True
 
