@@ -54,6 +54,19 @@ class LeafTable:
             yield row
             index += 1
 
+    def whole_rows(self, start: int, end: int) -> tuple[int, int]:
+        """Return start and end of all rows that are entirely within a range; both are the same if none is.
+
+        Args:
+            start: Of the range.
+            end: Of the range, not behind the end of the file.
+        """
+        if start < self.size and (first := self.row_at(start)).offset < start:
+            start = first.offset + first.size
+        if end < self.size:
+            end = self.row_at(end).offset
+        return start, max(start, end)
+
     def offsets_of(self, digest: bytes) -> tuple[int, ...]:
         """Return the offsets of all rows with a digest, in ascending order."""
         return tuple(self.rows[index].offset for index in self.rows.indices_of(digest))

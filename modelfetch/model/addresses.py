@@ -2,7 +2,10 @@
 
 An address is an ``http`` or ``https`` URL in visible ASCII, percent-encoded, without credentials and without
 a fragment. A mirror is such a URL with fields in its path: ``https://m.example/{name}/{version}/{path}``. A
-repository of an OCI registry is a host and a path: ``registry.example:5000/models/whisper-base``.
+file and a mirror may also be in an object store: ``s3://bucket/{sha256}``, by the rules of
+:mod:`modelfetch.model.object_address`. A repository of an OCI registry is a host and a path:
+``registry.example:5000/models/whisper-base``. A tracker of a swarm is a URL too, or
+``udp://tracker.example:6969``; a machine in it is ``10.0.0.7:6881``.
 """
 
 from __future__ import annotations
@@ -67,8 +70,32 @@ def _why_bad_parts(url: str) -> str:
     return ""
 
 
+def is_object_url(text: str) -> bool:
+    """Whether a text begins like the address of an object in an object store."""
+    return text.startswith(("s3://", "gs://", "az://"))
+
+
+def why_bad_object_url(url: str) -> str:
+    """Check the address of an object; see :func:`modelfetch.model.object_address.why_bad_object_url`."""
+    # Imported late: every run loads this module, and few manifests name an object store.
+    from modelfetch.model.object_address import why_bad_object_url as check
+
+    return check(url)
+
+
+def why_bad_location(url: str) -> str:
+    """Check the address of a file: a URL, or the address of an object.
+
+    Returns:
+        What is wrong, as a clause that continues "the address ...", or an empty string.
+    """
+    if not is_object_url(url):
+        return why_bad_url(url)
+    return why_bad_object_url(url) or ("names no object" if url.count("/") < 3 or url.endswith("/") else "")
+
+
 def why_bad_template(template: str) -> str:
-    """Check a mirror template: a URL with ``{path} {sha256} {name} {version}`` in its path.
+    """Check a mirror template: a URL or the address of an object with ``{path} {sha256} {name} {version}``.
 
     Returns:
         What is wrong, as a clause that continues "the template ...", or an empty string.
@@ -76,9 +103,12 @@ def why_bad_template(template: str) -> str:
     plain = _FIELD.sub("x", template)
     if "{" in plain or "}" in plain:
         return "has a field other than {path}, {sha256}, {name} and {version}"
-    if clause := why_bad_url(plain):
+    is_object = is_object_url(template)
+    if is_object and "{" in template.split("/")[2]:
+        return "has a field in its bucket"
+    if clause := why_bad_location(plain):
         return clause
-    if "{" in urlsplit(template).netloc:
+    if not is_object and "{" in urlsplit(template).netloc:
         return "has a field in its host"
     if "{path}" not in template and "{sha256}" not in template:
         return "needs {path} or {sha256}; without one every file has the same address"
@@ -103,6 +133,33 @@ def why_bad_repository(repository: str) -> str:
         return "must have a path of A-Z a-z 0-9, separated by / . _ or -, and no tag"
     # Docker takes 64 hexadecimal digits for the id of an image, so registries refuse them as a name.
     return "must not be a digest" if re.fullmatch(_DIGEST_ONLY, path) else ""
+
+
+def why_bad_tracker(url: str) -> str:
+    """Check the announce URL of a BitTorrent tracker: http, https (BEP 3) or udp (BEP 15).
+
+    Returns:
+        What is wrong, as a clause that continues "the tracker ...", or an empty string.
+    """
+    if not url.startswith("udp://"):
+        clause = why_bad_url(url)
+        return clause.replace("https:// or http://", "https://, http:// or udp://")
+    # The same rules with another scheme; BEP 15 has no default port.
+    if clause := why_bad_url(f"http://{url.removeprefix('udp://')}"):
+        return clause
+    return "" if urlsplit(url).port is not None else "needs a port: udp://host:port"
+
+
+def why_bad_endpoint(text: str) -> str:
+    """Check the address of a machine: ``host:port``, ``10.0.0.7:6881`` or ``[fe80::1]:6881``.
+
+    Returns:
+        What is wrong, as a clause that continues "the address ...", or an empty string.
+    """
+    found = re.fullmatch(_HOST, text) if len(text) <= REPOSITORY_CHARACTERS else None
+    if found is None or found["port"] is None or not _is_port(found["port"]):
+        return "must be HOST:PORT, such as 10.0.0.7:6881 or [fe80::1]:6881"
+    return ""
 
 
 def _is_explicit(host: str) -> bool:

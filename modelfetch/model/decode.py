@@ -24,7 +24,7 @@ def decode(kind: type[T], document: object, where: str = "") -> T:
     """Convert a JSON object to a dataclass.
 
     Supported types of fields are ``str``, ``bool``, ``int`` and ``float`` (finite and not negative),
-    ``Literal``, dataclasses, tuples with one type of item, and each of these or None. Unknown keys are
+    ``Literal``, dataclasses, tuples, and each of these or None. Unknown keys are
     ignored, since a newer version may write more of them.
 
     Args:
@@ -66,6 +66,8 @@ def _checked(where: str, form: Any, value: object) -> Any:
             return _one_of(where, choices, value)
         case origin if origin is UnionType:
             return None if value is None else _checked(where, choices[0], value)
+        case _ if choices[-1] is not Ellipsis:
+            return _fixed(where, choices, value)
         case _:
             return _items(where, choices[0], value)
 
@@ -84,6 +86,13 @@ def _items(where: str, form: Any, value: object) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise ValueError(f"{where} is not a list")  # noqa: TRY004
     return tuple(_checked(where, form, item) for item in value)
+
+
+def _fixed(where: str, forms: tuple[Any, ...], value: object) -> object:
+    """Check a tuple with a form for each of its items."""
+    if not isinstance(value, list) or len(value) != len(forms):
+        raise ValueError(f"{where} is not a list of {len(forms)}")
+    return tuple(_checked(where, form, item) for form, item in zip(forms, value, strict=True))
 
 
 def _plain(where: str, form: Any, value: object) -> object:

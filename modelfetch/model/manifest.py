@@ -92,6 +92,16 @@ class ModelScopeRepo:
 
 
 @dataclass(frozen=True, slots=True)
+class SwarmTorrent:
+    """The BitTorrent v2 torrent of a model: table ``[swarm]``, written by ``swarm publish``."""
+
+    infohash: str
+    """SHA-256 of its info dictionary: 64 lowercase hexadecimal digits."""
+    trackers: tuple[str, ...] = ()
+    """Announce URLs, http, https or udp."""
+
+
+@dataclass(frozen=True, slots=True)
 class PinOrigin:
     """Where a pin came from: table ``[upstream]``, written by ``add`` and compared by ``outdated``."""
 
@@ -126,6 +136,8 @@ class Manifest:
     """CID of a directory that has the files under their paths."""
     mirrors: tuple[str, ...] = ()
     """URL templates with ``{path}``, ``{sha256}``, ``{name}``, ``{version}``."""
+    swarm: SwarmTorrent | None = None
+    """Its torrent. The infohash finds peers; it vouches for nothing."""
     task: Task | None = None
     """What the model does."""
     format: Format | None = None
@@ -135,6 +147,8 @@ class Manifest:
     """Note about the license for the user; from the built-in catalog, never from a manifest's TOML."""
     skeleton: str | None = None
     """Path of the CAR file beside the manifest that has the chunk maps of its files; never from TOML."""
+    torrent: str | None = None
+    """Path of the torrent file beside the manifest; never from TOML."""
 
     @property
     def size(self) -> int:

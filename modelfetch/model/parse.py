@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.addresses import URL_CHARACTERS, why_bad_repository, why_bad_template, why_bad_url
+from modelfetch.model.addresses import (
+    URL_CHARACTERS,
+    is_object_url,
+    why_bad_location,
+    why_bad_object_url,
+    why_bad_repository,
+    why_bad_template,
+    why_bad_tracker,
+    why_bad_url,
+)
 from modelfetch.model.manifest import (
     FileSpec,
     Format,
@@ -24,6 +33,7 @@ from modelfetch.model.manifest import (
     ModelScopeType,
     PinOrigin,
     RepoType,
+    SwarmTorrent,
     Task,
 )
 from modelfetch.model.paths import clashes, why_bad_name, why_bad_version, why_unsafe, why_unsafe_remote
@@ -42,6 +52,8 @@ WORDS_LIMIT: Final = 1000
 """Longest title, license or pattern, in characters: each is shown as one line."""
 PATTERNS_LIMIT: Final = 100
 """Most patterns of ``include`` or ``exclude``: each is compared with every file of a repository."""
+TRACKERS_LIMIT: Final = 20
+"""Most trackers of a swarm: each is announced to."""
 
 _ROOT: Final = (
     "schema",
@@ -58,6 +70,7 @@ _ROOT: Final = (
     "oci",
     "ipfs",
     "mirrors",
+    "swarm",
     "files",
     "upstream",
 )
@@ -130,6 +143,7 @@ def _manifest(root: Table) -> Manifest:
     oci = root.table("oci", ("repository",))
     ipfs = root.table("ipfs", ("cid",))
     mirrors = root.table("mirrors", ("urls",))
+    swarm = root.table("swarm", ("infohash", "trackers"))
     return Manifest(
         name=root.text("name", why_bad_name),
         version=root.text("version", why_bad_version),
@@ -144,6 +158,7 @@ def _manifest(root: Table) -> Manifest:
         oci=oci.text("repository", why_bad_repository) if oci else None,
         ipfs_cid=ipfs.text("cid", _why_bad_cid) if ipfs else None,
         mirrors=mirrors.texts("urls", why_bad_template, is_required=True) if mirrors else (),
+        swarm=_swarm(swarm) if swarm else None,
         files=_files(root.tables("files", _FILE, FILES_LIMIT)),
         upstream=_upstream(root.table("upstream", _UPSTREAM)),
     )
@@ -181,6 +196,13 @@ def _upstream(table: Table | None) -> PinOrigin | None:
     )
 
 
+def _swarm(table: Table) -> SwarmTorrent:
+    trackers = table.texts("trackers", why_bad_tracker)
+    if len(trackers) > TRACKERS_LIMIT:
+        table.fault("trackers", f"must have at most {TRACKERS_LIMIT} entries, not {len(trackers)}")
+    return SwarmTorrent(table.text("infohash", _why_bad_sha256), trackers)
+
+
 def _patterns(table: Table, key: str) -> tuple[str, ...]:
     patterns = table.texts(key, _why_bad_words)
     if len(patterns) > PATTERNS_LIMIT:
@@ -208,7 +230,7 @@ def _file(table: Table) -> FileSpec:
         sha256=table.text("sha256", _why_bad_sha256),
         cid=table.optional_text("cid", _why_bad_cid),
         huggingface_path=table.optional_text("huggingface_path", why_unsafe_remote),
-        urls=table.texts("urls", why_bad_url),
+        urls=table.texts("urls", why_bad_location),
         executable=table.flag("executable"),
     )
 
@@ -264,6 +286,8 @@ def _why_bad_reference(reference: str) -> str:
         return "contains control or invisible characters"
     if reference.startswith(("http:", "https:")):
         return why_bad_url(reference)
+    if is_object_url(reference):
+        return why_bad_object_url(reference)
     if "://" in reference:
         return "must be a reference such as hf:owner/name, or start with https:// or http://"
     if re.match(_CREDENTIALS, reference):

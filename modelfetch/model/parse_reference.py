@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from modelfetch.errors import UsageError
+from modelfetch.model.object_address import SCHEMES, parse_object_url
 from modelfetch.model.page_address import parse_address
 from modelfetch.model.paths import is_reference, why_unsafe_remote
-from modelfetch.model.reference import DiskReference, IpfsReference
+from modelfetch.model.reference import DiskReference, IpfsReference, ObjectReference
 from modelfetch.model.reference_parts import (
     CHARACTERS,
     TYPES,
@@ -57,16 +58,19 @@ _ALIASES: Final = {
     "docker": "oci",
     "ghcr": "oci",
     "git+https": "https",
+    "s3a": "s3",
+    "s3n": "s3",
+    "gcs": "gs",
 }
 """What other programs call a scheme."""
-_FOREIGN: Final = frozenset(
-    {"s3", "gs", "gcs", "az", "abfs", "hdfs", "ftp", "sftp", "ssh", "git", "magnet", "data", "ipns", "kaggle"}
-)
+_FOREIGN: Final = frozenset({"abfs", "hdfs", "ftp", "sftp", "ssh", "git", "magnet", "data", "ipns", "kaggle"})
 """Schemes of addresses that cannot be pinned."""
 _HF: Final = "https://huggingface.co"
 _MS: Final = "https://modelscope.cn"
 _HUBS: Final = ("hf:", "ms:", "gh:", "oci:", "ollama:")
-_FORMS: Final = "A reference starts with hf:, ms:, gh:, oci:, ollama:, ipfs: or https://, or is a path."
+_FORMS: Final = (
+    "A reference starts with hf:, ms:, gh:, oci:, ollama:, ipfs:, https:// or s3://, or is a path."
+)
 
 
 def parse_reference(
@@ -211,6 +215,22 @@ def _ipfs(text: str, body: str) -> IpfsReference:
     return IpfsReference(known.text, path)
 
 
+def _object(text: str, body: str) -> ObjectReference:
+    """Read ``s3://BUCKET/KEY`` or ``s3://BUCKET/PREFIX/``; also for ``gs`` and ``az``."""
+    scheme = text.partition(":")[0].lower()
+    address = f"{scheme}:{body}"
+    if not body.startswith("//"):
+        raise refuse(
+            text, f"has no '//' after '{scheme}:'", instead=_if_valid(f"{scheme}://{body.lstrip('/')}")
+        )
+    try:
+        found = parse_object_url(address)
+    except ValueError as error:
+        hint = f"Write {scheme}://BUCKET/KEY or {scheme}://BUCKET/PREFIX/."
+        raise refuse(text, f"{error}", hint=hint) from None
+    return ObjectReference(found)
+
+
 _SCHEMES: Final[dict[str, Callable[[str, str], Reference]]] = {
     "hf": _hf,
     "ms": _ms,
@@ -218,6 +238,7 @@ _SCHEMES: Final[dict[str, Callable[[str, str], Reference]]] = {
     "oci": parse_oci,
     "ollama": parse_ollama,
     "ipfs": _ipfs,
+    **dict.fromkeys(SCHEMES, _object),
 }
 """Readers of the schemes; each takes the whole text, for messages, and what follows the colon."""
 

@@ -8,6 +8,7 @@
 ``ollama:model:tag``                           a model of an ollama registry
 ``ipfs:cid/path``                              a file on IPFS
 ``https://host/file``                          a file
+``s3://bucket/key``, ``s3://bucket/prefix/``   an object, or all below a prefix (also gs, az)
 ``./directory``, ``/file``                     what lies on this disk
 =============================================  ==========================================
 
@@ -21,6 +22,7 @@ from typing import Literal
 
 from modelfetch.lazy_dataclass import dataclass
 from modelfetch.model.manifest import RepoType
+from modelfetch.model.object_address import ObjectAddress
 
 Hub = Literal["hf", "ms"]
 
@@ -131,6 +133,18 @@ class UrlReference:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectReference:
+    """An object in an object store, or all objects below a prefix."""
+
+    address: ObjectAddress
+
+    @property
+    def text(self) -> str:
+        """The canonical form."""
+        return self.address.text
+
+
+@dataclass(frozen=True, slots=True)
 class DiskReference:
     """A directory or file on this disk."""
 
@@ -150,5 +164,6 @@ Reference = (
     | OllamaReference
     | IpfsReference
     | UrlReference
+    | ObjectReference
     | DiskReference
 )

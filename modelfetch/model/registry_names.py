@@ -56,7 +56,7 @@ def parse_oci(text: str, name: str) -> OciReference:
     domain, path = _split_domain(place)
     if is_address and not domain:
         raise refuse(text, "names no host after '//'", instead=f"oci:{name}")
-    domain = _canonical_domain(domain)
+    domain = canonical_domain(domain)
     if domain == "docker.io" and "/" not in path:
         path = f"library/{path}"
     _check_oci(text, domain, path, tag)
@@ -87,16 +87,21 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 def _split_domain(place: str) -> tuple[str, str]:
     """Split off the domain by the rule of Docker: it contains a dot, colon or capital, or is localhost."""
     first, slash, path = place.partition("/")
-    is_domain = "." in first or ":" in first or first == "localhost" or first != first.lower()
+    is_domain = is_host(first) or first != first.lower()
     return (first, path) if slash and is_domain else ("", place)
 
 
-def _canonical_domain(domain: str) -> str:
+def is_host(first: str) -> bool:
+    """Whether the first part of a name is a host, and not a part of the path."""
+    return "." in first or ":" in first or first.lower() == "localhost"
+
+
+def canonical_domain(domain: str) -> str:
     """Return a domain in lower case if it is still taken for a domain then; host names have no case."""
     lower = domain.lower()
     if not domain or lower in _DOCKER_HOSTS:
         return "docker.io"
-    return lower if "." in lower or ":" in lower or lower == "localhost" else domain
+    return lower if is_host(lower) else domain
 
 
 def _check_oci(text: str, domain: str, path: str, tag: str | None) -> None:

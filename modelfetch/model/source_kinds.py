@@ -6,7 +6,7 @@ every list of kinds in the output: nearest and cheapest first, shared public ser
 
 A member is a string: it compares, hashes and formats like its value, as in ``SourceKind.IPFS == "ipfs"``. So
 words that come from events, the database or a manifest are compared with members without a conversion. The
-class of each active kind is in :mod:`modelfetch.sources.registry`.
+class of each kind is in :mod:`modelfetch.sources.registry`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SourceKind(StrEnum):
     LOCAL = "local"
     """Files on this disk: those of other models, and the cache of the Hugging Face libraries."""
     PEER = "peer"
-    """Machines in the local network. Accepted in settings; there is no source of this kind yet."""
+    """Machines of the local network that run ``modelfetch serve --share``."""
     MIRROR = "mirror"
     """URL templates of the settings and of manifests."""
     IPFS = "ipfs"
@@ -36,11 +36,6 @@ class SourceKind(StrEnum):
     """The addresses that a manifest lists for a file."""
 
     @property
-    def is_active(self) -> bool:
-        """Whether there is a source of this kind; other kinds are accepted in settings and have no effect."""
-        return self is not SourceKind.PEER
-
-    @property
     def needs_network(self) -> bool:
         """Whether its bytes come over the network; ``--offline`` leaves only the other kinds."""
         return self is not SourceKind.LOCAL
@@ -48,6 +43,12 @@ class SourceKind(StrEnum):
 
 CACHE: Final = "cache"
 """Stands in place of a kind where the bytes were in this cache already; no source was asked."""
+SWARM: Final = "swarm"
+"""Stands in place of a kind, and of a host, where the bytes came from the swarm: peers chosen by its engine.
+
+Not a member: the swarm fills files beside the sources, and has no place in their order."""
+SWARM_LABEL: Final = f"{SWARM} {SWARM}"
+"""The swarm in journals and receipts, like ``kind host`` of the others."""
 WITHOUT_NETWORK: Final = frozenset(
     {"", CACHE, *(kind.value for kind in SourceKind if not kind.needs_network)}
 )

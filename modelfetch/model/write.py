@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any
 from modelfetch.model.parse import SCHEMA
 
 if TYPE_CHECKING:
-    from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
+    from modelfetch.model.manifest import (
+        FileSpec,
+        HuggingFaceRepo,
+        Manifest,
+        ModelScopeRepo,
+        PinOrigin,
+        SwarmTorrent,
+    )
 
 
 def manifest_toml(manifest: Manifest) -> str:
@@ -52,6 +59,7 @@ def _document(manifest: Manifest) -> dict[str, Any]:
             oci=_given(repository=manifest.oci),
             ipfs=_given(cid=manifest.ipfs_cid),
             mirrors=_given(urls=list(manifest.mirrors)),
+            swarm=_swarm(manifest.swarm),
         ),
         "files": [_file(file) for file in manifest.files],
         **_given(upstream=_upstream(manifest.upstream)),
@@ -68,6 +76,12 @@ def _repository(repository: HuggingFaceRepo | ModelScopeRepo | None) -> dict[str
         return None
     kind = None if repository.type == "model" else repository.type
     return {"repo": repository.repo, "revision": repository.revision, **_given(type=kind)}
+
+
+def _swarm(torrent: SwarmTorrent | None) -> dict[str, Any] | None:
+    if torrent is None:
+        return None
+    return {"infohash": torrent.infohash, **_given(trackers=list(torrent.trackers))}
 
 
 def _file(file: FileSpec) -> dict[str, Any]:

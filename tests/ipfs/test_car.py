@@ -202,6 +202,7 @@ def test_memory_holds_one_block_and_time_is_linear() -> None:
     assert peak < 4 << 20
 
 
+@pytest.mark.slow
 def test_many_tiny_sections_in_one_piece_are_read_in_linear_time() -> None:
     tiny = section(Cid(1, RAW, IDENTITY, b""), b"")
     times = []

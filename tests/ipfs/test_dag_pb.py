@@ -124,6 +124,7 @@ def test_what_is_written_is_read_back() -> None:
         assert decode(encode(node)) == node
 
 
+@pytest.mark.slow
 def test_damaged_nodes_are_read_or_refused() -> None:
     """Cut off, or with any byte changed: never another error, and never the same value from other bytes."""
     chance = random.Random(14)

@@ -342,6 +342,7 @@ def test_limits_of_depth_and_path(maker: Maker) -> None:
         maker.walk(root)
 
 
+@pytest.mark.slow
 def test_hostile_directories_stop_at_a_limit_in_short_time(maker: Maker) -> None:
     """Two to the power of 30 paths, one directory under thousands of names, and endless shards."""
     doubled = maker.directory((b"f", LEAF))
@@ -359,6 +360,7 @@ def test_hostile_directories_stop_at_a_limit_in_short_time(maker: Maker) -> None
     assert time.process_time() - start < 3
 
 
+@pytest.mark.slow
 def test_damaged_directories_raise_nothing_else(maker: Maker) -> None:
     chance = random.Random(5)
     built = build_directory([Link(LEAF, b"%d" % number, 1) for number in range(40)], SHARDED)
@@ -397,6 +399,7 @@ def nodes_of(blocks: Blocks) -> Iterator[tuple[bytes, Node]]:
                 yield multihash, node
 
 
+@pytest.mark.quick(1)
 @needs_fixtures
 @pytest.mark.parametrize("name", SHARDED_FIXTURES)
 def test_every_name_of_a_sharded_directory_is_found(name: str) -> None:

@@ -37,6 +37,7 @@ def leaf(profile: Profile) -> tuple[Cid, int]:
     return built.root, built.tsize
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("profile", "seed", "count", "length", "last", "root", "shards", "fixture"),
     [
@@ -109,6 +110,7 @@ def test_a_directory_has_the_bytes_of_the_specification() -> None:
     assert built.tsize == len(built.nodes[0][1]) + 306
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("profile", "count"), [(UNIXFS_V1_2025, 2500), (UNIXFS_V0_2015, 2700)])
 def test_one_byte_above_the_threshold_makes_shards(profile: Profile, count: int) -> None:
     """Of the block, or of names and CIDs; sizes in the links make the former larger alone."""

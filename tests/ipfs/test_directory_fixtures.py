@@ -270,6 +270,7 @@ def test_files(name: str, root: str, files: Mapping[str, int | None]) -> None:
             assert len(blocks[entry.cid.multihash]) == entry.size
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("name", "root", "count"), LARGE)
 def test_large_directories(name: str, root: str, count: int) -> None:
     walk = DirectoryWalk(Cid.parse(root))

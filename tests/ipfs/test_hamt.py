@@ -101,6 +101,7 @@ def test_slots_outside_of_the_fanout_are_rejected(fanout: int, name: bytes) -> N
         shard(name, fanout=fanout)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("fanout", "version"), [(256, 1), (256, 0), (8, 1), (1024, 1)])
 def test_built_shards_contain_every_entry_where_it_is_looked_up(fanout: int, version: int) -> None:
     names = [f"{number}.bin".encode() for number in range(700)]

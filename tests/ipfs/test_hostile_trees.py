@@ -39,6 +39,7 @@ def test_one_leaf_linked_many_times(size: int | None) -> None:
     refused(root, dag, size, "more than 4096 parts")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("unit", "most"), [(1, 4096), (16_384, 8192)])
 def test_the_number_of_parts_is_exact(unit: int, most: int) -> None:
     """At any level, and with bytes inside of a node as a part: 4096, or one for every 16 KiB."""
@@ -51,6 +52,7 @@ def test_the_number_of_parts_is_exact(unit: int, most: int) -> None:
     refused(root, dag, root.size, f"more than {most} parts")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("leaf", ["raw", "wrapped", "inner", "inlined"])
 def test_one_child_linked_a_million_times(leaf: str) -> None:
     """By two levels of a thousand links each: two small blocks."""
@@ -73,6 +75,7 @@ def test_a_tree_that_grows_without_end(depth: int) -> None:
         refused(part, dag, size, "more than", seconds=20)
 
 
+@pytest.mark.slow
 def test_a_stated_size_does_not_allow_any_number_of_rows() -> None:
     """Without a size from elsewhere: a million links to a leaf that is said to have a mebibyte."""
     dag = Dag()
@@ -108,6 +111,7 @@ def _nested(dag: Dag, depth: int) -> list[Part]:
     return [part]
 
 
+@pytest.mark.slow
 def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
     dag = Dag()
     large = dag.raw(b"a")._replace(size=1 << 20)
@@ -118,6 +122,7 @@ def test_only_some_bytes_that_came_with_nodes_are_kept() -> None:
     assert len(reader.table.known) == 4096
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("size", [TIB, None])
 def test_a_node_full_of_bytes_at_many_places(size: int | None) -> None:
     """The rest of the file is stated and never sent, so that the tree may be as large as any."""
@@ -136,6 +141,7 @@ def test_a_node_full_of_bytes_at_many_places(size: int | None) -> None:
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_nodes_inside_of_identifiers() -> None:
     dag = Dag()
     part = dag.inlined(dag.raw(b"a"))
@@ -309,12 +315,14 @@ def test_a_part_with_a_name() -> None:
     refused(dag.inner(dag.raw(b"a")._replace(name=b"x")), dag, 1, "a part has a name")
 
 
+@pytest.mark.slow
 def test_a_block_full_of_links_takes_little_time() -> None:
     dag = Dag()
     root = dag.inner(*[Part(Cid(1, RAW, IDENTITY, b""), 1, None, None)] * 40_000)
     refused(root, dag, 40_000, "more than 4096 parts", seconds=5)
 
 
+@pytest.mark.slow
 def test_a_block_full_of_packed_sizes_takes_little_time() -> None:
     dag = Dag()
     data = protobuf.varint_field(1, 2) + protobuf.bytes_field(4, bytes(300_000))
@@ -341,6 +349,7 @@ def random_part(dag: Dag, chance: random.Random, depth: int) -> Part:
     return part
 
 
+@pytest.mark.slow
 def test_random_trees_with_random_faults() -> None:
     """A table, or one error: and every row of a table is inside of the file."""
     tables = 0

@@ -35,6 +35,24 @@ def test_every_offset_of_the_file_has_a_row() -> None:
         assert row.offset <= offset < row.offset + row.size
 
 
+@pytest.mark.parametrize(
+    ("inside", "rows"),
+    [
+        ((0, 500), (0, 500)),
+        ((0, 499), (0, 408)),
+        ((1, 500), (100, 500)),
+        ((99, 408), (100, 408)),
+        ((100, 107), (100, 107)),
+        ((101, 107), (107, 107)),
+        ((1, 99), (100, 100)),
+        ((0, 0), (0, 0)),
+        ((500, 500), (500, 500)),
+    ],
+)
+def test_a_range_has_the_rows_that_are_entirely_in_it(inside: tuple[int, int], rows: tuple[int, int]) -> None:
+    assert unequal().whole_rows(*inside) == rows
+
+
 @pytest.mark.parametrize("offset", [-1, 500, 2**70])
 def test_other_offsets_have_none(offset: int) -> None:
     with pytest.raises(ValueError, match="not in a file of 500 bytes"):

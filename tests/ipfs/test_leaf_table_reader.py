@@ -351,6 +351,7 @@ def random_tree(dag: Dag, chance: random.Random, depth: int) -> tuple[Part, byte
     return dag.inner(*(part for part, _ in made), data=own or None), own + b"".join(data for _, data in made)
 
 
+@pytest.mark.slow
 def test_random_trees() -> None:
     for seed in range(150):
         dag = Dag()

@@ -222,6 +222,7 @@ def test_every_fixture_is_sent_completely() -> None:
         assert {Cid.parse(text).multihash for text in found} == blocks.keys()
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "case",
     [
@@ -331,6 +332,7 @@ def test_leaves_are_read_while_the_answer_is_sent() -> None:
     assert served.reads == sorted(served.reads)
 
 
+@pytest.mark.slow
 def test_memory_is_flat() -> None:
     """A file of 48 MiB, whose bytes are made when they are read."""
     size, chunk = 48 << 20, 1 << 20
@@ -584,6 +586,7 @@ def test_leaves_above_the_limit_are_not_served() -> None:
     assert mapped.find(root) is None
 
 
+@pytest.mark.slow
 def test_random_trees_and_ranges_agree_with_a_simple_reading() -> None:
     """Trees of uneven depth with inline bytes, and every answer against a list of all leaves."""
     chance = random.Random(8)

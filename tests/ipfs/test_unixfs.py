@@ -197,6 +197,7 @@ def test_what_is_written_is_read_back() -> None:
         assert unixfs.decode(unixfs.encode(message)) == message
 
 
+@pytest.mark.slow
 def test_damaged_messages_are_read_or_refused() -> None:
     chance = random.Random(14)
     for _ in range(3000):

@@ -67,6 +67,7 @@ def test_a_protobuf_message_has_limits_too(data: str, reason: str) -> None:
         varint.read_uint64(bytes.fromhex(data))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**63 - 1))
 def test_what_is_written_is_read_back(value: int) -> None:
     data = varint.encode(value)

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.errors import ManifestError
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
+from modelfetch.model.manifest import (
+    FileSpec,
+    HuggingFaceRepo,
+    Manifest,
+    ModelScopeRepo,
+    PinOrigin,
+    SwarmTorrent,
+)
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.text import sanitize
 from tests.patience import IN_TIME
@@ -49,6 +56,10 @@ cid = "{CID}"
 
 [mirrors]
 urls = ["https://models.example.org/{{name}}/{{version}}/{{path}}", "http://10.0.0.1:8080/{{sha256}}"]
+
+[swarm]
+infohash = "{"d" * 64}"
+trackers = ["udp://t.example:6969/announce", "https://t.example/announce"]
 
 [[files]]
 path   = "onnx/encoder_model.onnx"
@@ -121,6 +132,7 @@ def test_every_key_of_the_format_is_read() -> None:
             stated="huggingface",
         ),
         mirrors=("https://models.example.org/{name}/{version}/{path}", "http://10.0.0.1:8080/{sha256}"),
+        swarm=SwarmTorrent("d" * 64, ("udp://t.example:6969/announce", "https://t.example/announce")),
         files=(
             FileSpec(
                 path="onnx/encoder_model.onnx",
@@ -352,7 +364,10 @@ def test_an_address_is_plain_http_without_secrets(url: str, reason: str) -> None
         ("https://{name}.example.org/{path}", "has a field in its host"),
         ("https://{path}@example.org/", "user name"),
         ("{path}", "must start with https://"),
-        ("s3://bucket/{path}", "must start with https://"),
+        ("s3://bucket.example:9000/{path}", "has no valid name of a bucket"),
+        ("s3://{name}/{path}", "has a field in its bucket"),
+        ("gs://bucket/all", "needs {path} or {sha256}"),
+        ("sftp://bucket/{path}", "must start with https://"),
     ],
 )
 def test_a_mirror_is_an_address_with_known_fields(template: str, reason: str) -> None:
@@ -427,7 +442,8 @@ def test_every_form_of_a_host_is_accepted(repository: str) -> None:
         ("https://user:hunter2@example.org/x", "user name or password"),
         ("http:hunter2", "has no host"),
         ("oci:user:hunter2@example.org/x", "user name or password"),
-        ("s3://hunter2@bucket/x", "must be a reference such as"),
+        ("s3://hunter2@bucket/x", "user name or password"),
+        ("sftp://hunter2@bucket/x", "must be a reference such as"),
     ],
 )
 def test_the_reference_of_a_pin_is_safe_to_show(reference: str, reason: str) -> None:
@@ -591,6 +607,7 @@ def test_a_manifest_with_a_piece_replaced_is_read_or_refused(start: int, length:
     refused_or_read(FULL[:start] + piece + FULL[start + length :])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.dictionaries(KEYS, VALUES, max_size=3), st.dictionaries(FILE_KEYS, VALUES, max_size=3))
 def test_a_manifest_with_values_of_any_type_is_read_or_refused(

@@ -207,6 +207,7 @@ def test_no_message_has_a_secret(text: str) -> None:
     assert "secret" not in caught.value.message + caught.value.hint
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60) | st.from_regex(r"(hf|ms|gh|oci|ollama|ipfs|https):[a-z:@/.%?#\[\]-]{0,40}"))
 def test_any_text_is_parsed_or_refused_in_one_line(text: str) -> None:
     try:
@@ -279,6 +280,7 @@ REFERENCES: st.SearchStrategy[Reference] = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(REFERENCES)
 def test_canonical_text_parses_back_to_an_equal_value(reference: Reference) -> None:
     assert parse_reference(reference.text, exists=lambda _: False) == reference
@@ -302,6 +304,7 @@ def test_references_look_like_references(text: str) -> None:
 # The same as the library of Hugging Face
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("row", [row for row in GOOD if "huggingface.co/" in row[0] or "hf://" in row[0]])
 def test_the_library_of_hugging_face_reads_the_same(row: tuple[str, str, str]) -> None:
     hub = pytest.importorskip("huggingface_hub.utils")

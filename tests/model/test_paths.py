@@ -113,6 +113,7 @@ def test_paths_that_differ_everywhere_do_not_clash() -> None:
     assert list(clashes(paths)) == []
 
 
+@pytest.mark.slow
 def test_many_deep_paths_are_compared_in_linear_time() -> None:
     paths = [f"{index}/" + "d/" * 30 + "x" for index in range(2000)]
     assert list(clashes(paths)) == []

@@ -17,6 +17,8 @@ WORDS = {
     "DIGEST": SHA,
     "CID": CID,
     "HOST": "example.org",
+    "BUCKET": "bucket",
+    "CONTAINER": "container",
     "GLOB": "*.bin",
 }
 """Values of the placeholders; others stand for themselves, as letters."""

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelfetch.catalog.builtin import BUILTIN
-from modelfetch.model.manifest import FileSpec, HuggingFaceRepo, Manifest, ModelScopeRepo, PinOrigin
+from modelfetch.model.manifest import (
+    FileSpec,
+    HuggingFaceRepo,
+    Manifest,
+    ModelScopeRepo,
+    PinOrigin,
+    SwarmTorrent,
+)
 from modelfetch.model.parse import load_manifest
 from modelfetch.model.paths import clashes, why_unsafe
 from modelfetch.model.text import visible
@@ -32,6 +39,7 @@ FULL = Manifest(
     oci="localhost:5000/models/whisper-base",
     ipfs_cid=CID,
     mirrors=("https://models.example.org/{path}",),
+    swarm=SwarmTorrent("d" * 64, ("udp://t.example:6969",)),
     files=(
         FileSpec("run.sh", 5, "a" * 64, CID, "bin/run it.sh", ("https://example.org/a",), executable=True),
         FileSpec("a", 0, "b" * 64),
@@ -70,6 +78,12 @@ cid = "{CID}"
 [mirrors]
 urls = [
     "https://models.example.org/{{path}}",
+]
+
+[swarm]
+infohash = "{"d" * 64}"
+trackers = [
+    "udp://t.example:6969",
 ]
 
 [[files]]
@@ -175,12 +189,14 @@ MANIFESTS = st.builds(
     | st.from_regex(r"[a-z]{1,9}\.example(:[1-9][0-9]{0,3})?(/[a-z0-9]{1,9}){1,3}", fullmatch=True),
     ipfs_cid=CIDS,
     mirrors=st.just(()) | st.just(("https://m.example/{path}", "https://n.example/{sha256}")),
+    swarm=st.none() | st.builds(SwarmTorrent, DIGESTS, st.sampled_from(((), ("https://t.example/a",)))),
     task=st.sampled_from((None, "speech", "text", "embedding", "vision", "audio", "other")),
     format=st.sampled_from((None, "onnx", "gguf", "other")),
     upstream=st.none() | ORIGINS,
 )
 
 
+@pytest.mark.slow
 @given(MANIFESTS)
 @settings(max_examples=30)  # one example is a whole manifest, which takes 15 ms
 def test_reading_what_was_written_returns_the_manifest(manifest: Manifest) -> None:
