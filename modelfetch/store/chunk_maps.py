@@ -93,6 +93,13 @@ class ChunkMaps:
         table = self.read(sha256, size)
         return table.root.text if table is not None else None
 
+    def claimed_root(self, sha256: str, size: int) -> Cid | None:
+        """Return the root in the header of a map, which is neither parsed nor verified; None without one."""
+        from modelfetch.ipfs import car
+
+        content = self._content(sha256, size)
+        return car.root_of(content) if content is not None else None
+
     def written(self, sha256: str) -> str:
         """Return the CID of a file whose map this process made of verified bytes, else an empty text."""
         return self._written.get(sha256, "")

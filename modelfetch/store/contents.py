@@ -6,29 +6,26 @@ read-only disk would otherwise fail a run only after most bytes were fetched.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from modelfetch.errors import StoreError
-from modelfetch.model.text import sanitize
-from modelfetch.model.units import format_size
 from modelfetch.store.chunk_digests import CHUNK, ChunkHasher
 from modelfetch.store.chunk_maps import ChunkMaps
 from modelfetch.store.dir_handles import HANDLES
-from modelfetch.store.disk_errors import refusal
 from modelfetch.store.files import BLOCK, hash_file, read_blocks
 from modelfetch.store.layout import Layout, is_digest
 from modelfetch.store.linking import may_link
 from modelfetch.store.model_directories import Directories
 from modelfetch.store.quarantine import Quarantine, Unlisted
-from modelfetch.store.receipt import Consulted, Receipt, Stamp
+from modelfetch.store.receipt import Consulted, Receipt, ReceiptFile, Stamp
 from modelfetch.store.receipt_store import Hit, Receipts, read_hits
+from modelfetch.store.room import free_space, nearest_of, require_space, require_writable
 
 if TYPE_CHECKING:
     from modelfetch.model.manifest import FileSpec, Manifest
@@ -96,6 +93,10 @@ class Contents:
         path = self._layout.blob(file.sha256)
         return path if self.size_of(path) == file.size else None
 
+    def blob_path(self, sha256: str) -> Path:
+        """Return the path that the blob of a digest has, or would have."""
+        return self._layout.blob(sha256)
+
     def blob_of(self, sha256: str) -> Path | None:
         """Return the path of the blob of a digest, or None; neither its length nor its bytes are verified."""
         path = self._layout.blob(sha256)
@@ -157,6 +158,10 @@ class Contents:
         """Find the files of all present models, by the digest they had when they were verified."""
         return self._receipts.placed()
 
+    def verified(self) -> Iterator[tuple[Path, ReceiptFile]]:
+        """Yield the path of each file of all present models with its receipt's entry; looks at no file."""
+        return self._receipts.verified()
+
     def is_proven(self, manifest: Manifest) -> bool:
         """Whether a model has a receipt and all of its files have the right digest; reads every file.
 
@@ -203,8 +208,17 @@ class Contents:
 
     def size_of(self, path: Path) -> int | None:
         """Return the size of a regular file in bytes; None when no regular file has that name."""
+        found = self.status_of(path)
+        return found.st_size if found is not None else None
+
+    def status_of(self, path: Path) -> os.stat_result | None:
+        """Return the status of a regular file; None when no regular file has that name."""
         found = self._disk.lstat(path)
-        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+        return found if found is not None and stat.S_ISREG(found.st_mode) else None
+
+    def open_to_read(self, path: Path) -> int | None:
+        """Open a regular file, for the caller to close; None when no regular file has that name."""
+        return self._disk.open_to_read(path)
 
     def read(self, path: Path, expected: int = BLOCK) -> Iterator[memoryview]:
         """Read a regular file in blocks of 1 MiB, each valid until the next; a link is not followed.
@@ -214,6 +228,12 @@ class Contents:
             expected: Its size in bytes, if it is known.
         """
         return read_blocks(self._disk, path, expected)
+
+    def read_range(self, path: Path, start: int, end: int) -> bytes | None:
+        """Read a range of a regular file; see :func:`modelfetch.store.staging.read_range`."""
+        from modelfetch.store.staging import read_range  # only a swarm needs it
+
+        return read_range(self._disk, path, start, end)
 
     def consult(self, path: Path) -> Consulted:
         """Take the stamp of a catalog or config file, following links.
@@ -277,7 +297,7 @@ class Contents:
 
         Placing files takes no space where this is the number of the cache, as they are hard links then.
         """
-        return _nearest(self._disk, self.root if directory is None else directory.absolute())[1].st_dev
+        return nearest_of(self._disk, self.root if directory is None else directory.absolute())[1].st_dev
 
     def has_size(self, path: Path, size: int) -> bool:
         """Whether a name leads, through links too, to a regular file of this many bytes."""
@@ -321,49 +341,3 @@ class Contents:
         from modelfetch.store.locks import Lock
 
         return Lock(self._disk, self.root, self._layout.blob_lock(sha256))
-
-
-SLACK: Final = 100
-"""A download of n bytes needs n / SLACK bytes more: for directories, journals and file system metadata."""
-
-
-def free_space(disk: Disk, directory: Path) -> int | None:
-    """Return the bytes an unprivileged user can still write; None where the file system does not report them.
-
-    Args:
-        disk: The disk.
-        directory: Absolute; need not exist yet.
-    """
-    return disk.free(_nearest(disk, directory)[0])
-
-
-def require_space(disk: Disk, directory: Path, needed: int, instead: str) -> None:
-    """Check that a number of bytes fits, plus some slack; ``instead`` is the rest of the error's hint.
-
-    Raises:
-        StoreError: They do not.
-    """
-    wanted, free = needed + needed // SLACK, free_space(disk, directory)
-    if free is not None and free < wanted:
-        raise StoreError(
-            f"{sanitize(str(directory))}: {format_size(wanted)} are needed, {format_size(free)} are free",
-            hint=f"Free some space, or {instead}.",
-        )
-
-
-def require_writable(disk: Disk, directory: Path) -> None:
-    """Check that a directory, which need not exist, is writable; writes nothing.
-
-    Raises:
-        StoreError: It is not.
-    """
-    nearest, found = _nearest(disk, directory)
-    code = disk.why_not_writable(nearest) if stat.S_ISDIR(found.st_mode) else errno.ENOTDIR
-    if code:
-        raise refusal(OSError(code, os.strerror(code)), "write to", nearest)
-
-
-def _nearest(disk: Disk, directory: Path) -> tuple[Path, os.stat_result]:
-    """Return the nearest existing directory at or above this one."""
-    looks = ((path, disk.stat(path)) for path in (directory, *directory.parents))
-    return next((path, found) for path, found in looks if found is not None)

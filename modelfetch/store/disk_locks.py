@@ -29,6 +29,12 @@ class DiskLocks(DiskOperations):
         except OSError:
             return None
 
+    def is_locked(self, path: Path) -> bool:
+        """Whether any process holds the lock on a file; False where that cannot be found out."""
+        with suppress(OSError):
+            return self.perform("probe", path, self._at(path, is_locked))
+        return False
+
     def has_name(self, lock: KernelLock, path: Path) -> bool:
         """Whether we hold a lock, and its file still has that name."""
         return bool(self._call_or_none("inspect", path, self._at(path, lock.has_name), syscalls.ABSENT))

@@ -105,6 +105,11 @@ class Extents:
         """The sources of all ranges."""
         return frozenset(extent.origin for extent in self._extents)
 
+    @property
+    def parts(self) -> list[tuple[int, int, str]]:
+        """A copy of the ranges, in order, each as its start, end and source."""
+        return [(extent.start, extent.end, extent.origin) for extent in self._extents]
+
     def missing(self, size: int) -> Iterator[tuple[int, int]]:
         """The gaps up to a size, in order, each as its start and end."""
         position = 0

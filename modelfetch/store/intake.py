@@ -25,10 +25,10 @@ from modelfetch.model.manifest import FileSpec
 from modelfetch.model.source_kinds import CACHE
 from modelfetch.model.text import sanitize
 from modelfetch.store.chunk_digests import ChunkHasher
-from modelfetch.store.contents import require_space
 from modelfetch.store.files import make_directories
 from modelfetch.store.group_commit import remove_group
 from modelfetch.store.partial_files import WRITE_BACK
+from modelfetch.store.room import require_space
 from modelfetch.store.temporary import temporary_name
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ Beside the lock file ``<name>.lock`` lies ``<name>.lock.holder``, a note in JSON
 
     {"pid": 4711, "host": "box", "since": "2026-11-20T06:00:12+00:00", "received": 1048576, "size": 4194304,
      "who": "", "command": "modelfetch"}
+
+While the holder asks other machines who has the file, the note also has ``"asking": true``.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from modelfetch.store.temporary import is_old, is_running
 if TYPE_CHECKING:
     from modelfetch.store.disk import Disk
 
-_NOTE: Final = ".holder"
-_HOLDER_LIMIT: Final = 4096
+NOTE: Final = ".holder"
+HOLDER_LIMIT: Final = 4096
 """Most bytes read of a holder's note: other users may write to a shared cache."""
 
 
@@ -58,6 +60,8 @@ class Lock:
     ``with lock:`` releases it at the end of the block; acquire it before, with :meth:`try_acquire`.
 
     Attributes:
+        is_asking: Whether the holder asks other machines who has the file, before it requests any byte of it.
+            Set it before the lock is acquired; see :meth:`note_begun`.
         who: A name for the holder in addition to its process, such as a job's name; may be empty.
         effective: Whether the acquired lock really excludes other processes: the kernel refuses a second
             lock, and the file system is known to be local.
@@ -65,6 +69,7 @@ class Lock:
 
     def __init__(self, disk: Disk, root: Path, path: Path) -> None:
         self.who = ""
+        self.is_asking = False
         self.effective = False
         self._disk = disk
         self._root = root
@@ -107,6 +112,12 @@ class Lock:
         """
         if self._is_held and self._since:
             self._write_note(received, size)
+
+    def note_begun(self, is_begun: bool) -> None:
+        """Report whether the file is being fetched now, or other machines are still asked who has it."""
+        if self.is_asking is is_begun:
+            self.is_asking = not is_begun
+            self.note(0, 0)
 
     def release(self) -> None:
         """Release the lock; does nothing if we do not hold it."""
@@ -155,7 +166,7 @@ class Lock:
 
     @property
     def _note(self) -> Path:
-        return self._path.with_name(f"{self._path.name}{_NOTE}")
+        return self._path.with_name(f"{self._path.name}{NOTE}")
 
     def _lock_file(self) -> bool | None:
         try:
@@ -177,7 +188,7 @@ class Lock:
     def _read_note(self) -> _Holder | None:
         """Read the holder's note; None when there is none, or its process is gone."""
         try:
-            found = _parse(read_small(self._disk, self._note, _HOLDER_LIMIT) or b"")
+            found = _parse(read_small(self._disk, self._note, HOLDER_LIMIT) or b"")
         except (StoreError, ValueError, KeyError, TypeError, RecursionError):
             return None
         is_stale = found.host == _host() and not is_running(found.pid)
@@ -193,6 +204,8 @@ class Lock:
             "who": self.who,
             "command": Path(sys.argv[0]).name,  # no arguments: they may hold a secret
         }
+        if self.is_asking:
+            facts["asking"] = True
         with suppress(StoreError):  # processes that wait then show no details
             write_atomically(self._disk, self._note, json.dumps(facts).encode("ascii"), durable=False)
 
@@ -229,7 +242,7 @@ def remove_free_locks(disk: Disk, root: Path, directory: Path) -> list[Path]:
     with suppress(StoreError):
         if not has_real_directory(disk, root, directory):
             return removed
-        names = (name.removesuffix(_NOTE) for name in disk.names(directory))
+        names = (name.removesuffix(NOTE) for name in disk.names(directory))
         for name in sorted({name for name in names if name.endswith(".lock")}):
             with suppress(StoreError):
                 removed += Lock(disk, root, directory / name).remove_if_free()

@@ -71,6 +71,12 @@ class Partial:
         return slot
 
     @property
+    def data_path(self) -> Path | None:
+        """Path of the data file; None as long as no byte was written. Any thread may ask at any time."""
+        slot = self._files.slot
+        return slot.data if slot is not None else None
+
+    @property
     def length(self) -> int:
         """Bytes of the prefix: those from offset 0 up to the first gap."""
         return self._hasher.length
@@ -89,6 +95,11 @@ class Partial:
     def origins(self) -> frozenset[str]:
         """The sources of the bytes that are there, each ``kind host``; empty for a fresh partial."""
         return self._hasher.origins
+
+    @property
+    def parts(self) -> list[tuple[int, int, str]]:
+        """The bytes that are there, in order, each range as its start, end and source: ``kind host``."""
+        return self._hasher.parts
 
     def put(self, offset: int, data: bytes | memoryview, origin: str) -> None:
         """Write bytes. Several threads may write at once, at different places.
@@ -188,6 +199,14 @@ class Partial:
         if is_due:
             self._hasher.schedule()
         return True
+
+    def read(self, start: int, end: int) -> bytes:
+        """Read a range whose bytes are there.
+
+        Raises:
+            StoreError: The bytes could not be read again.
+        """
+        return self._files.read(start, end)
 
     def blocks(self) -> Iterator[tuple[int, memoryview]]:
         """Yield all bytes of a complete file in order, in blocks that are valid until the next one.

@@ -123,6 +123,12 @@ class PartialHasher:
         with self._state:
             return self._extents.origins
 
+    @property
+    def parts(self) -> list[tuple[int, int, str]]:
+        """The bytes that are there, in order, each range as its start, end and source: ``kind host``."""
+        with self._state:
+            return self._extents.parts
+
     # Writing
 
     def begin_write(self, start: int, end: int) -> None:

@@ -119,11 +119,15 @@ class Receipts:
     def placed(self) -> dict[str, list[Path]]:
         """Return the files of all models by their verified digest; they may have changed since."""
         found: dict[str, list[Path]] = {}
+        for path, file in self.verified():
+            found.setdefault(file.sha256, []).append(path)
+        return found
+
+    def verified(self) -> Iterator[tuple[Path, ReceiptFile]]:
+        """Yield the path of each file of all receipts with its entry; the file may have changed since."""
         for receipt in self.all():
             for file in receipt.files:
-                path = self._layout.file(receipt.name, receipt.label, file.path)
-                found.setdefault(file.sha256, []).append(path)
-        return found
+                yield self._layout.file(receipt.name, receipt.label, file.path), file
 
     def _stamp(self, path: Path) -> Stamp | None:
         """Take the stamp of a regular file; None when there is none."""

@@ -22,9 +22,10 @@ from modelfetch.errors import StoreError
 from modelfetch.lazy_dataclass import replace
 from modelfetch.store.contents import Contents
 from modelfetch.store.disk import Disk
-from modelfetch.store.files import is_same_file, make_directories, write_atomically
+from modelfetch.store.files import make_directories, write_atomically
 from modelfetch.store.layout import inside
-from modelfetch.store.linking import ForeignDirectory, Placed, install, may_link, place_free
+from modelfetch.store.linking import ForeignDirectory, Placed
+from modelfetch.store.placement import Placement
 from modelfetch.store.receipt_store import forget_hits
 from modelfetch.store.time_marks import begin_upkeep, note_use
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from modelfetch.store.receipt import Consulted, Receipt
     from modelfetch.store.reclaim import Reclaimer
     from modelfetch.store.remove import Removal
+    from modelfetch.store.staging import Staging
     from modelfetch.store.survey import Survey
 
 
@@ -77,9 +79,16 @@ class Store(Contents):
         super().__init__(root, disk or Disk(fsync=fsync, notices=notices), chunk_maps)
         self._hashing = hashing  # made with the first partial
         self._lock = threading.Lock()
+        self._placement = Placement(self._disk, self._layout, self._directories, self._quarantine)
         self.guest = ForeignDirectory(self._disk, self._layout, self._directories)
 
     # Storing
+
+    def staging(self) -> Staging:
+        """Create a directory into which another program writes pieces of files."""
+        from modelfetch.store.staging import Staging  # only a swarm needs it
+
+        return Staging(self._disk, self._layout)
 
     def claim(self, manifest: Manifest, *, exclusive: bool) -> None:
         """Choose the directory of a model for this run.
@@ -143,7 +152,9 @@ class Store(Contents):
         # Read-only and synced first: if that fails, a wrong blob is still where it was. The bytes must be on
         # the disk before the rename, else a power cut could leave zeros under the final name.
         partial.seal()
-        quarantined = self._displace(blob, partial.file, displaced_source)
+        quarantined = None
+        if displaced_source:
+            quarantined = self._quarantine.displace(blob, partial.file, source=displaced_source)
         partial.release()
         partial.rename(blob)
         # Durable name first, then the other partials of this file go: a power cut must not take both.
@@ -173,20 +184,7 @@ class Store(Contents):
             quarantine_source: The source of a wrong file that has the name now. Its bytes are quarantined
                 first; if this is None or empty they are dropped.
         """
-        with self._disk.reuse_directories():
-            return self._place_in(manifest, file, quarantine_source)
-
-    def _place_in(self, manifest: Manifest, file: FileSpec, quarantine_source: str | None) -> Placed:
-        blob = self._layout.blob(file.sha256)
-        while True:
-            label = self._directories.label(manifest)
-            target = self._layout.file(manifest.name, label, file.path)
-            if self._directories.replaces(manifest):
-                return self._place(self.root, blob, target, file, quarantine_source)
-            make_directories(self._disk, self.root, target.parent, durable=True)
-            if place_free(self._disk, blob, target, file):
-                return Placed(target)
-            self._directories.move_on(manifest, label)
+        return self._placement.place(manifest, file, quarantine_source)
 
     def place_into(
         self,
@@ -209,7 +207,8 @@ class Store(Contents):
         top = directory.absolute()
         self._disk.guard(top)
         held = self.find_blob(file) or inside(self.directory(manifest), file.path)
-        placed = self._place(top, held, inside(top, path or file.path), file, quarantine_source)
+        target = inside(top, path or file.path)
+        placed = self._placement.replace(top, held, target, file, quarantine_source)
         self._disk.sync_directory(placed.path.parent)
         return placed
 
@@ -250,7 +249,7 @@ class Store(Contents):
         is_new = self.receipt(manifest) is None
         receipt = None
         while receipt is None:
-            label = self._final_label(manifest)
+            label = self._placement.final_label(manifest)
             receipt = self._receipts.write(manifest, label, sources, verified_at, consulted, placed=placed)
             if receipt is None:
                 self._directories.move_on(manifest, label)
@@ -284,15 +283,14 @@ class Store(Contents):
     # Removing
 
     def forget_hits(self) -> None:
-        """Delete the records of warm runs; see :meth:`hits`."""
+        """Delete the records of warm runs; see :func:`modelfetch.store.receipt_store.read_hits`."""
         forget_hits(self._disk, self._layout)
 
     def quarantine(self, path: Path, file: FileSpec, *, actual: str, source: str) -> Path:
         """Move wrong bytes into quarantine, with the reason; replaces an earlier entry for that digest.
 
         Args:
-            path: The file; its name is free afterwards. To keep the name in use until the replacement takes
-                it, let :meth:`commit` or :meth:`place` quarantine the bytes.
+            path: The file; its name is free afterwards. :meth:`commit` and :meth:`place` keep it in use.
             file: The file that was expected.
             actual: The SHA-256 of the bytes, in hexadecimal.
             source: Their source: ``kind host``.
@@ -309,17 +307,11 @@ class Store(Contents):
         return restore(self._disk, self._layout, entry, target)
 
     def quarantine_unlisted(self, manifest: Manifest, path: str) -> Quarantined | None:
-        """Move a file that the manifest does not list out of a model's directory; see :meth:`unlisted`.
-
-        The quarantine entry is None if no bytes had to be kept: a link, or another name of a blob.
-        """
+        """Quarantine a file that a manifest does not list; None for a link, or another name of a blob."""
         return self._unlisted.put_aside(self.directory(manifest), path)
 
     def quarantine_partial(self, partial: Partial, *, actual: str, source: str) -> Path:
-        """Quarantine a finished download with the wrong digest; the partial restarts in a new file.
-
-        The arguments and the result are those of :meth:`quarantine`.
-        """
+        """Quarantine a finished download with the wrong digest, which restarts; see :meth:`quarantine`."""
         directory = self.quarantine(partial.release(), partial.file, actual=actual, source=source)
         partial.renew()
         return directory
@@ -376,25 +368,3 @@ class Store(Contents):
         from modelfetch.store.sweep import sweep
 
         return sweep(self._disk, self._layout, thorough=thorough)
-
-    def _final_label(self, manifest: Manifest) -> str:
-        """Return the label of the directory that has every file; place again what is in abandoned ones."""
-        label = self._directories.label(manifest)
-        while self._directories.has_moved(manifest):
-            for file in manifest.files:
-                self.place(manifest, file)
-            before, label = label, self._directories.label(manifest)
-            if label == before:  # otherwise another process took that directory, too: place once more
-                break
-        return label
-
-    def _place(self, root: Path, held: Path, target: Path, file: FileSpec, source: str | None) -> Placed:
-        make_directories(self._disk, root, target.parent, durable=True)
-        if may_link(file) and is_same_file(self._disk, held, target):
-            return Placed(target)
-        quarantined = self._displace(target, file, source)
-        install(self._disk, held, target, file)
-        return Placed(target, quarantined)
-
-    def _displace(self, path: Path, file: FileSpec, source: str | None) -> Quarantined | None:
-        return self._quarantine.displace(path, file, source=source) if source else None

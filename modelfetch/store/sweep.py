@@ -80,7 +80,13 @@ def _is_left_over(disk: Disk, path: Path, is_right: Callable[[int], bool]) -> bo
     fate = maker(path.name.removeprefix(TEMPORARY))
     # A living process keeps its file whatever its age. The tag is only trusted in a file of this user:
     # another user could name a file after any process, so there only the age counts.
-    return fate == "dead" if fate != "unknown" and is_owned(found) else is_old(found)
+    if fate != "unknown" and is_owned(found):
+        return fate == "dead"
+    if not is_old(found):
+        return False
+    # Of a directory, the files count too: writing to them does not change it.
+    names = disk.names(path) if stat.S_ISDIR(found.st_mode) else ()
+    return is_old(found, *(disk.lstat(path / name) for name in names))
 
 
 def _sweep_partial(disk: Disk, layout: Layout, digest: str) -> list[Path]:

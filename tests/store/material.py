@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,8 @@ from pathlib import Path
 from modelfetch.model.manifest import FileSpec, Manifest
 from modelfetch.store import Partial, Placed, Store
 from modelfetch.store.dir_handles import HANDLES
+from tests.origin.content import Content
+from tests.patience import HELD
 
 MIB = 1 << 20
 WHEN = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
@@ -26,7 +27,7 @@ def run_child(program: str, *arguments: object) -> str:
     """Run a Python program in a child process; returns its output."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(
-        command, check=False, timeout=30, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        command, check=False, timeout=HELD, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     ).stdout
 
 
@@ -45,7 +46,7 @@ def start_child(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 def noise(size: int, seed: int = 1) -> bytes:
     """Random bytes that differ for each seed."""
-    return random.Random(seed).randbytes(size)
+    return Content.random(seed, size).data
 
 
 def digest(content: bytes) -> str:

@@ -65,9 +65,9 @@ def feed(hasher: ChunkHasher, content: bytes, piece: int, pause: Callable[[], No
         hasher.update(content[start : start + piece])
 
 
-@pytest.mark.parametrize("piece", [1, 7 * MIB, MIB, 70_001, MIB + 1])
+@pytest.mark.parametrize("piece", [7, pytest.param(1, marks=pytest.mark.slow), 7 * MIB, MIB, 70_001, MIB + 1])
 def test_the_tree_is_that_of_the_file_whatever_the_pieces_are(piece: int) -> None:
-    content = CONTENT if piece > 1 else CONTENT[: MIB + 3]
+    content = CONTENT if piece > 7 else CONTENT[: MIB + 3]
     hasher = ChunkHasher(None)
     feed(hasher, content, piece)
     assert hasher.hexdigest() == sha256(content).hexdigest()
@@ -81,6 +81,7 @@ def test_sizes_at_the_border_of_a_chunk(size: int) -> None:
     assert hasher.tree() == built_of(CONTENT[:size])
 
 
+@pytest.mark.slow
 def test_a_copy_goes_on_from_where_it_was_made() -> None:
     rng = random.Random(7)
     for _ in range(20):
@@ -192,6 +193,7 @@ SIZE = len(CONTENT)
 PIECES = [(start, min(start + 70_001, SIZE)) for start in range(0, SIZE, 70_001)]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("exclusive", [True, False])
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_download_gets_its_map(mapping: Store, *, exclusive: bool, backwards: bool) -> None:

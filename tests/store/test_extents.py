@@ -12,6 +12,7 @@ SIZE = 40
 RANGES = st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(1, 12), st.sampled_from("ab")), max_size=25)
 
 
+@pytest.mark.slow
 @given(RANGES)
 def test_extents_agree_with_a_set_of_positions(ranges: list[tuple[int, int, str]]) -> None:
     extents, there = Extents(), dict[int, str]()
@@ -30,6 +31,8 @@ def test_extents_agree_with_a_set_of_positions(ranges: list[tuple[int, int, str]
         (position for position in range(SIZE) if position not in there), SIZE
     )
     assert extents.origins == set(there.values())
+    listed = [(position, origin) for start, end, origin in extents.parts for position in range(start, end)]
+    assert listed == sorted(there.items())
     for position in range(SIZE):
         found = extents.covering(position)
         assert (found.origin if found is not None else None) == there.get(position)

@@ -79,6 +79,7 @@ BY_THE_WRITER = Hashing(0)
 """Operations are counted here: in threads their order is not the same twice."""
 
 
+@pytest.mark.quick(1)
 @in_shares
 @pytest.mark.parametrize(
     "after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["refused", "done-but-reported-failed"]
@@ -86,9 +87,11 @@ BY_THE_WRITER = Hashing(0)
 def test_each_operation_failing_once_leaves_nothing_wrong(tmp_path: Path, after: bool, share: int) -> None:
     total = count_operations(tmp_path / "count")
     assert total > 100
+    before = open_descriptors()
     for nth in range(share, total, SHARES):
         root = tmp_path / str(nth)
         run(root, FailingDisk(nth, CODES[nth % len(CODES)], after=after))
+        assert open_descriptors() == before, nth
         assert not wrong_finals(root, MANIFEST), nth
         check_recovery(root)
 
@@ -164,6 +167,7 @@ def test_each_operation_of_a_resumed_download_failing_once_leaves_nothing_wrong(
     assert open_descriptors() == before
 
 
+@pytest.mark.slow
 @in_shares
 def test_no_failure_leaks_a_file_descriptor(tmp_path: Path, share: int) -> None:
     total = count_operations(tmp_path / "count")

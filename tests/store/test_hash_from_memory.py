@@ -60,6 +60,7 @@ class Shared(Counting):
             super().pwrite(fd, path, bytes(len(data)), offset)
 
 
+@pytest.mark.quick(1)
 def test_without_an_effective_lock_all_bytes_are_read_back(root: Path, hashing: Hashing) -> None:
     """What counts is what the page cache has, because another process may have written to the file."""
     disk = Counting(locks=False)

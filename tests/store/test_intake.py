@@ -18,6 +18,7 @@ from modelfetch.store import Store
 from modelfetch.store import intake as module
 from modelfetch.store.intake import Digester, FileDigest
 from modelfetch.store.layout import Layout
+from tests.patience import HELD
 from tests.store.disks import CountingDisk, DyingDisk, FailingDisk, Killed, OrderingDisk, RefusingDisk
 from tests.store.material import MIB, REPOSITORY, digest, leftovers, noise, open_descriptors, spec
 from tests.store.test_chunk_maps import built_of
@@ -149,9 +150,10 @@ def test_an_exception_drops_the_bytes(store: Store) -> None:
     assert open_descriptors() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is unknown whether a process is dead")
 def test_a_killed_process_leaves_only_what_the_sweep_removes(store: Store) -> None:
-    subprocess.run([sys.executable, "-c", CHILD, str(store.root)], check=False, timeout=30, cwd=REPOSITORY)
+    subprocess.run([sys.executable, "-c", CHILD, str(store.root)], check=False, timeout=HELD, cwd=REPOSITORY)
     assert len(list(store.root.glob("partial/.mf-tmp-*/data"))) == 1
     assert list(store.root.glob("blobs/**/*")) == []
     assert len(store.sweep()) == 1
@@ -198,6 +200,7 @@ def test_after_any_disk_error_there_is_no_wrong_blob(tmp_path: Path) -> None:
             assert all(digest(path.read_bytes()) == path.name for path in root.glob("blobs/sha256/??/*"))
 
 
+@pytest.mark.slow
 def test_a_death_at_any_moment_leaves_no_wrong_blob(tmp_path: Path) -> None:
     whole = CountingDisk()
     take_in(Store(tmp_path / "whole", disk=whole))

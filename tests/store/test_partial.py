@@ -128,6 +128,7 @@ def test_an_empty_file_is_complete_at_once(store: Store) -> None:
         assert store.commit(partial).path.read_bytes() == b""
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("position", [0, MIB - 1, MIB, 2 * MIB + 5])
 def test_holes_after_a_power_cut_cost_only_what_follows_them(store: Store, position: int) -> None:
     begin(store, 3 * MIB)
@@ -182,6 +183,7 @@ def test_a_journal_that_went_bad_in_the_middle_is_mended_by_the_next_run(store: 
     assert resumed(store) == FILE.size
 
 
+@pytest.mark.quick(1)
 def test_a_run_can_be_interrupted_again_and_again(store: Store) -> None:
     for length in range(900_000, FILE.size, 900_000):
         begin(store, length)

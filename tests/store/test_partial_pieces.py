@@ -125,6 +125,7 @@ def test_what_came_ahead_is_there_in_the_next_run(store: Store) -> None:
         assert partial.digest() == FILE.sha256
 
 
+@pytest.mark.quick(1)
 def test_a_killed_run_keeps_what_came_ahead(store: Store) -> None:
     run_child(KILLED_AHEAD, store.root)
     with store.partial(FILE, True) as partial:
@@ -132,6 +133,7 @@ def test_a_killed_run_keeps_what_came_ahead(store: Store) -> None:
         assert 2 * MIB < partial.received <= 3 * MIB
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_a_hole_after_a_power_cut_costs_only_its_own_piece(store: Store, exclusive: bool) -> None:
     with store.partial(FILE, True) as partial:
@@ -196,6 +198,7 @@ def test_bytes_that_cannot_be_read_again_are_no_digest(root: Path) -> None:
             put(partial, 2 * MIB, 3 * MIB)
 
 
+@pytest.mark.slow
 def test_hashing_that_cannot_keep_up_is_no_loss(root: Path) -> None:
     """Bytes that wait to be hashed for too long get their own lines: a killed run finds them again."""
 
@@ -211,6 +214,7 @@ def test_hashing_that_cannot_keep_up_is_no_loss(root: Path) -> None:
     assert Store(root).held(file) >= 5 * MIB
 
 
+@pytest.mark.slow
 def test_threads_that_hash_end_when_there_is_nothing_to_do() -> None:
     class Once:
         def __init__(self) -> None:
@@ -247,6 +251,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.quick(1)
 def test_what_is_not_discarded_survives_a_kill(store: Store) -> None:
     run_child(KILLED_AFTER_DISCARD, store.root)
     with store.partial(FILE, True) as partial:

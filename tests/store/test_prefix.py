@@ -82,6 +82,7 @@ def test_a_download_goes_on_before_its_bytes_are_read_again(root: Path) -> None:
         assert complete(partial, CONTENT) == FILE.size - 5 * MIB
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "positions", [(0,), (2 * MIB,), (3 * MIB - 16,), (0, 2 * MIB), (4 * MIB,), (5 * MIB - 16,)]
 )

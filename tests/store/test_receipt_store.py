@@ -100,6 +100,7 @@ def test_a_map_that_was_made_later_gives_the_cid_too(store: Store) -> None:
     assert receipt.files[1].cid == built.root.text
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("cid", [7, None, "Qm" + "a" * 44, "b" + "a" * 200, "b\x1b[2J", "b"])
 def test_a_receipt_with_another_cid_is_damaged(root: Path, cid: object) -> None:
     store = Store(root, chunk_maps="always")
@@ -191,6 +192,7 @@ def test_sources_do_not_count_for_identity(store: Store) -> None:
     assert store.receipt(reordered) is not None
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"null", b"[]", b"\0" * 500, b"[" * 100_000, b'{"format": 1}']
 )
@@ -203,6 +205,7 @@ def test_a_damaged_receipt_is_none_and_is_replaced(store: Store, content: bytes)
     assert store.receipt(MANIFEST) is not None
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     "facts",
     [
@@ -225,6 +228,7 @@ def test_a_receipt_that_contradicts_itself_or_its_place_is_none(store: Store, fa
     assert list(store.receipts()) == []
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("key", ["path", "sha256", "size", "mtime_ns", "inode", "verified_at", "source"])
 @pytest.mark.parametrize("value", [None, True, 1.5, [], "\ud800", "2026-11-20T06:00:00"])
 def test_a_wrong_type_anywhere_in_a_file_is_damage(store: Store, key: str, value: object) -> None:
@@ -269,6 +273,7 @@ def test_an_unknown_format_stays_until_a_run_is_complete(store: Store) -> None:
     assert json.loads(receipt_path(store).read_text())["format"] == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.recursive(

@@ -152,6 +152,7 @@ def test_where_files_run_out_those_kept_for_later_make_way(root: Path) -> None:
     assert (root / "a" / "b" / "two").exists()
 
 
+@pytest.mark.slow
 def test_threads_may_share_it(root: Path) -> None:
     """More directories than stay open, so that handles are closed while others are being used."""
     disk = Disk()

@@ -57,6 +57,7 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
+@pytest.mark.slow
 @linux_only
 def test_temporary_files_of_a_dead_process_go_at_once(store: Store, version: Path) -> None:
     maps = store.root / "chunks/sha256/ab"
