@@ -19,8 +19,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from modelfetch.errors import ConfigError
-from modelfetch.lazy_dataclass import dataclass
-from modelfetch.model.source_kinds import SourceKind
+from modelfetch.lazy_dataclass import dataclass, replace
 from modelfetch.model.text import sanitize
 from modelfetch.settings import hf_environment, layers, ollama_environment
 from modelfetch.settings.config_files import Owners, Search, find_project, is_there, read_toml, trusted_owners
@@ -35,7 +34,6 @@ from modelfetch.settings.locations import (
 )
 from modelfetch.settings.project_limits import confine
 from modelfetch.settings.table import BY_NAME
-from modelfetch.settings.types import Value
 from modelfetch.settings.values import Secret, Settings, build, shown
 
 
@@ -77,6 +75,12 @@ class Loaded:
     """The notices about project files that are ignored because of their owner."""
     notices: tuple[str, ...]
     """Messages for the user about the configuration; one line each, without control characters."""
+    uses_logins: bool = True
+    """Whether logins of container tools may be sent to registries."""
+
+    def anonymous(self) -> Loaded:
+        """Return the same configuration without tokens and logins, for what strangers cause."""
+        return replace(self, hf_token=None, ms_token=None, uses_logins=False)
 
 
 def load(
@@ -266,16 +270,13 @@ def idle_notices(merged: Layer) -> Iterator[str]:
     """Yield one line that lists all settings without effect, each with its origin, if any is set."""
     idle = [
         f"{part} ({merged.origins[name]})"
-        for name, value in merged.values.items()
-        if merged.origins[name] != "default" and (part := idle_part(name, value))
+        for name in merged.values
+        if merged.origins[name] != "default" and (part := idle_part(name))
     ]
     if idle:
         yield f"{NO_EFFECT}: {', '.join(idle)}"
 
 
-def idle_part(name: str, value: Value) -> str:
-    """Return the part of a setting without effect yet: its name, kinds in it, or an empty string."""
-    if name == "sources.order" and isinstance(value, tuple):
-        kinds = [kind for kind in SourceKind if kind in value and not kind.is_active]
-        return f"{', '.join(kinds)} in {name}" if kinds else ""
+def idle_part(name: str) -> str:
+    """Return the name of a setting without effect yet, or an empty string."""
     return name if name in BY_NAME and BY_NAME[name].is_idle else ""

@@ -2,8 +2,9 @@
 
 A mirror may have credentials in its address, so addresses are only shown through :func:`redact`, for example
 as ``https://***@models.example.org/{path}?***``. For any other text see
-:mod:`modelfetch.settings.text_redaction`. :func:`endpoint`, :func:`gateway` and :func:`template` validate the
-addresses of settings; their messages show the address redacted. Pure functions.
+:mod:`modelfetch.settings.text_redaction`. :func:`endpoint`, :func:`gateway`, :func:`template`, :func:`peer`,
+:func:`tracker` and :func:`machine` validate the addresses of settings; their messages show the address
+redacted. Pure functions.
 """
 
 from __future__ import annotations
@@ -11,11 +12,19 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from modelfetch.model.addresses import why_bad_template, why_bad_url
+from modelfetch.model.addresses import (
+    is_object_url,
+    why_bad_endpoint,
+    why_bad_template,
+    why_bad_tracker,
+    why_bad_url,
+)
 from modelfetch.model.text import quote
 
 # Compiled at their first use: every run loads this module, and few have an address with a secret.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+PEER_PORT = 8765
+"""The port of ``modelfetch serve`` where none is given."""
 _USERINFO = r"(?a)(?<=://)[\w.~!$&'()*+,;=:%-]+@"
 """User name, and password after a colon (RFC 3986 section 3.2.1)."""
 
@@ -77,7 +86,50 @@ def template(text: str) -> str:
     Raises:
         ValueError: The text is not a mirror template.
     """
-    if clause := why_bad_template(re.sub(_USERINFO, "", text, count=1)):
+    # An object store takes no user and password: its credentials are those of its own tools.
+    bare = text if is_object_url(text) else re.sub(_USERINFO, "", text, count=1)
+    if clause := why_bad_template(bare):
+        raise ValueError(f"{_shown(text)} {clause}")
+    return text
+
+
+def peer(text: str) -> str:
+    """Validate the address of a peer, and complete it: ``nas`` becomes ``http://nas:8765``.
+
+    It may have a user name and password, for a reverse proxy before the peer. They are sent to the origin of
+    that peer only.
+
+    Raises:
+        ValueError: The text is not an address, or has a query or a fragment.
+    """
+    url = text if "://" in text else f"http://{text}"
+    clause = why_bad_url(re.sub(_USERINFO, "", url, count=1))
+    if clause or "?" in url:
+        raise ValueError(f"{_shown(text)} {clause or 'has a query; a path is appended to the address'}")
+    parts = urlsplit(url)
+    if parts.port is None and parts.scheme == "http":
+        parts = parts._replace(netloc=f"{parts.netloc.removesuffix(':')}:{PEER_PORT}")
+    return parts.geturl().rstrip("/")
+
+
+def tracker(text: str) -> str:
+    """Validate the announce URL of a tracker: ``http``, ``https`` or ``udp``.
+
+    Raises:
+        ValueError: The text is no such address.
+    """
+    if clause := why_bad_tracker(text):
+        raise ValueError(f"{_shown(text)} {clause}")
+    return text
+
+
+def machine(text: str) -> str:
+    """Validate the address of a machine: ``HOST:PORT``.
+
+    Raises:
+        ValueError: The text is no such address.
+    """
+    if clause := why_bad_endpoint(text):
         raise ValueError(f"{_shown(text)} {clause}")
     return text
 

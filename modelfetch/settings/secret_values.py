@@ -1,9 +1,9 @@
 """Masks secrets by their value, in text that servers, headers and addresses may bring them into.
 
-:func:`modelfetch.settings.redaction.redact_text` knows the shape of secrets: queries, user information, named
-values. A server can also repeat a credential where no shape gives it away, such as in a path, an ``ETag`` or
-percent-encoded. So :class:`KnownSecrets` collects the values themselves: those of environment variables, and
-each credential that is sent. All forms in which a value is usually encoded are masked::
+:func:`modelfetch.settings.text_redaction.redact_text` knows the shape of secrets: queries, user information,
+named values. A server can also repeat a credential where no shape gives it away, such as in a path, an
+``ETag`` or percent-encoded. So :class:`KnownSecrets` collects the values themselves: those of environment
+variables, and each credential that is sent. All forms in which a value is usually encoded are masked::
 
     pass/word    pass%2Fword    pass%2fword    cGFzcy93b3Jk
 """

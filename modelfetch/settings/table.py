@@ -1,5 +1,7 @@
 """The table of settings: the only place that describes them.
 
+The rows about other machines are in :mod:`modelfetch.settings.machines_table`.
+
 Each row has the section and key in TOML, the form of the value, the default, the meaning with its unit, and
 the reason for the default. Everything else is derived from the rows: the environment variable and the name
 on the command line (:class:`~modelfetch.settings.types.Setting`), what files, environment and flags may set
@@ -15,7 +17,8 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from modelfetch.model.source_kinds import SourceKind
-from modelfetch.settings.redaction import endpoint, gateway, template
+from modelfetch.settings.machines_table import MACHINES, PARALLEL
+from modelfetch.settings.redaction import endpoint, gateway, peer, template
 from modelfetch.settings.types import (
     NONE,
     Address,
@@ -56,7 +59,6 @@ ENVIRONMENT: Final = {
 _SECONDS: Final = Number(0, 86_400, above=True)
 _DAYS: Final = Integer(0, 36_500)
 _KINDS: Final = tuple(kind.value for kind in SourceKind)
-_PARALLEL: Final = Integer(1, 64)
 
 SETTINGS: Final = (
     Setting(
@@ -72,8 +74,17 @@ SETTINGS: Final = (
         "mirrors",
         Addresses("a list of URL templates", template),
         [],
-        "URL templates of mirrors; {path}, {sha256}, {name} and {version} are filled in.",
+        "URL templates of mirrors, also s3://, gs://, az://; with {path}, {sha256}, {name} and {version}.",
         "no mirror is known to serve every model",
+    ),
+    Setting(
+        "sources",
+        "peers",
+        Addresses("a list of addresses HOST, HOST:PORT or http(s)://HOST:PORT", peer),
+        [],
+        "Machines that run `modelfetch serve --share`; they are asked for files by SHA-256.",
+        "which machines are near is known only to who runs them",
+        project="never",
     ),
     Setting(
         "sources",
@@ -111,7 +122,7 @@ SETTINGS: Final = (
     Setting(
         "network",
         "files",
-        _PARALLEL,
+        PARALLEL,
         4,
         "Files fetched at the same time.",
         "more files at once only share the same bandwidth",
@@ -120,7 +131,7 @@ SETTINGS: Final = (
     Setting(
         "network",
         "connections",
-        _PARALLEL,
+        PARALLEL,
         4,
         "Connections to one file at the same time, where a single one is slow.",
         "some hosts limit each connection; more than a few look like abuse",
@@ -280,25 +291,7 @@ SETTINGS: Final = (
         "a month shows what changed; host health depends on the last days anyway",
         project="never",
     ),
-    Setting(
-        "lan",
-        "enabled",
-        Flag(),
-        False,
-        "Whether to look for peers on the local network (mDNS).",
-        "the owner of a network decides who announces services on it",
-        project="never",
-        is_idle=True,
-    ),
-    Setting(
-        "serve",
-        "jobs",
-        _PARALLEL,
-        2,
-        "Jobs that `modelfetch serve` runs at the same time; others wait in its queue.",
-        "a small model need not wait for a large one; more jobs only share the same bandwidth",
-        project="never",
-    ),
+    *MACHINES,
 )
 """Every setting, in the order of the reference page."""
 

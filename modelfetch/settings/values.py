@@ -23,6 +23,7 @@ class Sources:
 
     order: tuple[str, ...]
     mirrors: tuple[str, ...] = field(repr=False)  # they may hold credentials
+    peers: tuple[str, ...] = field(repr=False)  # likewise
     local: tuple[str, ...]
 
 
@@ -102,10 +103,24 @@ class Lan:
 
 
 @dataclass(frozen=True, slots=True)
+class Swarm:
+    """Section ``swarm``."""
+
+    enabled: bool
+    port: int
+    trackers: tuple[str, ...] = field(repr=False)  # private trackers have a key in their address
+    peers: tuple[str, ...]
+    upload_rate: int | None
+    readers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Serve:
     """Section ``serve``."""
 
     jobs: int
+    share_clients: int
+    share_rate: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,7 @@ class Settings:
     cache: Cache
     history: HistorySection
     lan: Lan
+    swarm: Swarm
     serve: Serve
 
     def value(self, name: str) -> Value:

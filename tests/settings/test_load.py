@@ -16,7 +16,7 @@ from modelfetch.settings import SETTINGS, Loaded, Secret, Setting, load
 from modelfetch.settings.config_files import SIZE_CAP, find_project, read_toml, trusted_owners
 from modelfetch.settings.layers import is_of_a_service
 from modelfetch.settings.locations import require_home
-from modelfetch.settings.table import ENVIRONMENT, RUN_SETTINGS
+from modelfetch.settings.table import BY_NAME, ENVIRONMENT, RUN_SETTINGS
 
 SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "sources.order": ("local,url", "url", "ipfs,url", "mirror"),
@@ -26,6 +26,7 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
         "none",
         "http://f.example/{sha256}",
     ),
+    "sources.peers": ("u.example", "p.example", "none", "https://f.example,10.0.0.2:9000"),
     "sources.local": ("/u", "/p", "none", "/f,~/g"),
     "ipfs.gateways": (
         "https://u.example",
@@ -65,7 +66,20 @@ SAMPLES: Mapping[str, tuple[str, str, str, str]] = {
     "cache.chunk_maps": ("always", "auto", "never", "always"),
     "history.days": ("1", "2", "3", "0"),
     "lan.enabled": ("true", "false", "true", "false"),
+    "swarm.enabled": ("true", "false", "true", "false"),
+    "swarm.port": ("1", "2", "3", "0"),
+    "swarm.trackers": (
+        "udp://u.example:1",
+        "udp://p.example:1",
+        "none",
+        "https://f.example,udp://g.example:1",
+    ),
+    "swarm.peers": ("10.0.0.1:1", "10.0.0.2:1", "none", "a.example:1,b.example:2"),
+    "swarm.upload_rate": ("1M", "2M", "3M", "500"),
+    "swarm.readers": ("1", "2", "3", "4"),
     "serve.jobs": ("1", "3", "4", "5"),
+    "serve.share_clients": ("1", "3", "4", "5"),
+    "serve.share_rate": ("1M", "2M", "3M", "500"),
 }
 """For each setting what the user's file, the project's file, the environment and the flag say."""
 
@@ -251,14 +265,18 @@ def test_the_word_of_the_hugging_face_libraries_that_there_is_no_network(name: s
         assert (machine.load().offline, machine.load().origins["offline"]) == (False, "default")
 
 
-def test_a_setting_without_effect_is_one_notice_with_its_origin(machine: Machine) -> None:
+def test_a_setting_without_effect_is_one_notice_with_its_origin(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lan.enabled", "serve.jobs"):
+        monkeypatch.setitem(BY_NAME, name, dataclasses.replace(BY_NAME[name], is_idle=True))
     assert machine.load().notices == ()
     machine.user_config.write_text("[lan]\nenabled = true\n")
-    machine.environ["MODELFETCH_SOURCES_ORDER"] = "peer,url"
+    machine.environ["MODELFETCH_SERVE_JOBS"] = "3"
     [notice] = machine.load().notices
     assert notice == (
-        "no effect yet: peer in sources.order (environment MODELFETCH_SOURCES_ORDER), "
-        f"lan.enabled (user config {machine.user_config})"
+        f"no effect yet: lan.enabled (user config {machine.user_config}), "
+        "serve.jobs (environment MODELFETCH_SERVE_JOBS)"
     )
 
 

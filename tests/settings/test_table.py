@@ -23,6 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 CONTRACT = [
     "sources.order",
     "sources.mirrors",
+    "sources.peers",
     "sources.local",
     "ipfs.gateways",
     "huggingface.endpoint",
@@ -47,7 +48,15 @@ CONTRACT = [
     "cache.chunk_maps",
     "history.days",
     "lan.enabled",
+    "swarm.enabled",
+    "swarm.port",
+    "swarm.trackers",
+    "swarm.peers",
+    "swarm.upload_rate",
+    "swarm.readers",
     "serve.jobs",
+    "serve.share_clients",
+    "serve.share_rate",
 ]
 
 FOREIGN = [
@@ -116,7 +125,7 @@ def test_the_table_has_exactly_the_settings_of_the_contract() -> None:
 def test_the_defaults_are_those_of_the_contract() -> None:
     settings = defaults()
     assert settings.sources.order == tuple(SourceKind)
-    assert settings.sources.mirrors == ()
+    assert settings.sources.mirrors == settings.sources.peers == ()
     assert settings.huggingface.endpoint == "https://huggingface.co"
     network, retry, cache = settings.network, settings.retry, settings.cache
     assert (network.files, network.connections, network.connect_timeout, network.stall_timeout) == (
@@ -132,6 +141,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert cache.chunk_maps == "auto"
     assert settings.history.days == 30
     assert settings.lan.enabled is False
+    swarm = settings.swarm
+    assert (swarm.enabled, swarm.port, swarm.trackers, swarm.peers) == (False, 6881, (), ())
+    assert (swarm.upload_rate, swarm.readers) == (None, 2)
     assert settings.serve.jobs == 2
 
 
@@ -191,6 +203,9 @@ def test_default_gateways_are_independent_and_none_is_dead() -> None:
     assert not set(hosts) & set(DEAD)
 
 
+TRACKERS = ("udp://t.example:6969", "https://t.example/announce")
+MACHINES = ("10.0.0.7:6881", "host.example:1", "[fe80::1]:65535")
+
 GOOD: Mapping[str, list[tuple[object, Value]]] = {
     "network.files": [(1, 1), (64, 64)],
     "network.connect_timeout": [(1, 1.0), (0.25, 0.25), (86400, 86400.0)],
@@ -210,6 +225,11 @@ GOOD: Mapping[str, list[tuple[object, Value]]] = {
     ],
     "modelscope.endpoint": [("https://www.modelscope.ai/", "https://www.modelscope.ai")],
     "huggingface.endpoint": [("https://hf.example.org/mirror/", "https://hf.example.org/mirror")],
+    "swarm.port": [(0, 0), (65535, 65535)],
+    "swarm.trackers": [
+        (["udp://t.example:6969", "https://t.example/announce"], TRACKERS),
+    ],
+    "swarm.peers": [([*MACHINES], MACHINES)],
 }
 
 
@@ -222,6 +242,16 @@ def test_good_values_are_accepted(name: str, raw: object, value: Value) -> None:
 
 
 BAD: Mapping[str, list[object]] = {
+    "swarm.port": [-1, 65536],
+    "swarm.readers": [0],
+    "swarm.trackers": [
+        ["udp://t.example"],
+        ["udp://t.example:0"],
+        ["udp://u:p@t.example:1"],
+        ["wss://t.example"],
+        ["t.example:6969"],
+    ],
+    "swarm.peers": [["10.0.0.7"], ["10.0.0.7:0"], ["10.0.0.7:65536"], ["http://a:1"], ["::1:5"], ["a b:1"]],
     "network.files": [0, 65, 4.0, True, "four", [], {}, 10**400, dt.date(2026, 1, 1)],
     "network.connect_timeout": [0, -1, float("nan"), float("inf"), 10**400, True, "10", None],
     "network.min_speed": [-1, 1.5, True, "fast", "-1", 2**63, ""],
